@@ -1,0 +1,153 @@
+import { randomBytes } from "node:crypto";
+import { constants, createReadStream } from "node:fs";
+import { type FileHandle, mkdir, open, rename, rm, stat } from "node:fs/promises";
+import { dirname } from "node:path";
+import { messageOf, UserError } from "./errors.ts";
+
+/** Writes a file beside its name, syncs it to disk and renames it: a reader sees the old or the new content, never half. */
+export async function writeFileAtomic(file: string, content: string | Uint8Array): Promise<void> {
+  await writeAtomic(file, (handle) => handle.writeFile(content));
+}
+
+/** Like {@link writeFileAtomic}, for content that is produced in parts. On failure nothing is left behind. */
+export async function writeAtomic(file: string, write: (handle: FileHandle) => Promise<void>): Promise<void> {
+  await mkdir(dirname(file), { recursive: true });
+  const beside = `${file}.${randomBytes(4).toString("hex")}.part`;
+  const handle = await open(beside, "w");
+  try {
+    await write(handle);
+    await handle.sync();
+    await handle.close();
+    await rename(beside, file);
+  } catch (error) {
+    await handle.close().catch(() => {});
+    await rm(beside, { force: true });
+    throw error;
+  }
+  await syncDirectory(dirname(file));
+}
+
+/** Makes a rename durable: the directory entry itself is flushed. */
+export async function syncDirectory(directory: string): Promise<void> {
+  const handle = await open(directory, constants.O_RDONLY);
+  try {
+    await handle.sync();
+  } finally {
+    await handle.close();
+  }
+}
+
+/** The size of a file in bytes; throws a UserError that names what was expected when it is missing or not a file. */
+export async function fileSizeBytes(file: string, what: string): Promise<number> {
+  try {
+    const info = await stat(file);
+    if (!info.isFile()) throw new UserError(`${file}: is not a file, expected ${what}.`);
+    return info.size;
+  } catch (error) {
+    if (error instanceof UserError) throw error;
+    throw new UserError(`${file}: cannot be read (${messageOf(error)}), expected ${what}.`);
+  }
+}
+
+/** Reads a whole text file as strict UTF-8 of at most `maxBytes`; a byte-order mark is dropped. Throws a UserError otherwise. */
+export async function readTextFile(file: string, what: string, maxBytes: number): Promise<string> {
+  const sizeBytes = await fileSizeBytes(file, what);
+  if (sizeBytes > maxBytes) {
+    throw new UserError(`${file}: has ${sizeBytes} bytes, expected ${what} of at most ${maxBytes} bytes.`);
+  }
+  const handle = await open(file);
+  try {
+    return decodeUtf8(await handle.readFile(), file);
+  } finally {
+    await handle.close();
+  }
+}
+
+/** Decodes strict UTF-8; throws a UserError that names the first bad line. */
+export function decodeUtf8(bytes: Uint8Array, name: string): string {
+  try {
+    return new TextDecoder("utf-8", { fatal: true }).decode(bytes);
+  } catch {
+    throw new UserError(`${name}, line ${firstBadLine(bytes)}: is not valid UTF-8.`, {
+      hint: "Convert the file first, for example: iconv -f GB18030 -t UTF-8 IN > OUT",
+    });
+  }
+}
+
+function firstBadLine(bytes: Uint8Array): number {
+  const decoder = new TextDecoder("utf-8", { fatal: true });
+  let line = 1;
+  let start = 0;
+  for (let i = 0; i <= bytes.length; i++) {
+    if (i < bytes.length && bytes[i] !== 10) continue;
+    try {
+      decoder.decode(bytes.subarray(start, i));
+    } catch {
+      return line;
+    }
+    start = i + 1;
+    line++;
+  }
+  return line;
+}
+
+/** One line of a text stream without its line end (LF or CRLF). `text` is null where the line could not be taken; `problem` says why. */
+export interface TextLine {
+  number: number;
+  text: string | null;
+  problem: string | null;
+}
+
+/**
+ * Streams the lines of a file or of standard input with bounded memory. A line that is too long or not UTF-8 comes with `text: null`
+ * and its problem, so that the caller can report it and go on.
+ */
+export async function* readLines(
+  source: string | NodeJS.ReadableStream,
+  options: { maxLineBytes: number },
+): AsyncGenerator<TextLine> {
+  const stream = typeof source === "string" ? createReadStream(source, { highWaterMark: 1 << 18 }) : source;
+  const decoder = new TextDecoder("utf-8", { fatal: true });
+  let number = 0;
+  let parts: Buffer[] = [];
+  let partBytes = 0;
+  const take = (): TextLine => {
+    number++;
+    const sizeBytes = partBytes;
+    const joined = parts.length === 1 ? parts[0] : Buffer.concat(parts);
+    parts = [];
+    partBytes = 0;
+    if (sizeBytes > options.maxLineBytes) {
+      const problem = `the line has ${sizeBytes} bytes, expected at most ${options.maxLineBytes}`;
+      return { number, text: null, problem };
+    }
+    try {
+      let text = decoder.decode(joined);
+      if (text.endsWith("\r")) text = text.slice(0, -1);
+      return { number, text, problem: null };
+    } catch {
+      return { number, text: null, problem: "the line is not valid UTF-8" };
+    }
+  };
+  const add = (part: Buffer) => {
+    // Past the limit only the length is kept: a line of any size cannot fill the memory.
+    if (partBytes <= options.maxLineBytes) parts.push(part);
+    partBytes += part.length;
+  };
+  try {
+    for await (const chunk of stream) {
+      const bytes = typeof chunk === "string" ? Buffer.from(chunk) : (chunk as Buffer);
+      let start = 0;
+      for (let end = bytes.indexOf(10); end >= 0; end = bytes.indexOf(10, start)) {
+        add(bytes.subarray(start, end));
+        yield take();
+        start = end + 1;
+      }
+      if (start < bytes.length) add(bytes.subarray(start));
+    }
+  } catch (error) {
+    const name = typeof source === "string" ? source : "standard input";
+    throw error instanceof UserError ? error : new UserError(`${name}: cannot be read (${messageOf(error)}).`);
+  }
+  if (partBytes > 0) yield take();
+}
