@@ -1,0 +1,136 @@
+// All kernels of the native backend: signatures, shapes and the memory layout they share.
+//
+// Every source file that includes this one is compiled once per instruction level (portable, avx2, avx512, amx) into an addon of its own,
+// so a level is chosen at run time by loading its addon, and no inline function compiled for one level can end up in another.
+//
+// Layout of a matrix [rows, columns], wide (float) or narrow (the backend's precision: float, or bf16 on the amx level):
+//   blocks of 32 x 32 elements, block row by block row; inside a block row-major. Element (r, c) stands at
+//   ((r / 32) * columnBlocks + c / 32) * 1024 + (r % 32) * 32 + c % 32.
+//   Two halves of a bf16 block (rows 0..15, 16..31) are AMX A-tiles as they stand. Memory is 64-byte aligned.
+// Padding rows and columns (up to the next multiple of 32) are always ZERO in every matrix: products contract over them. A kernel writes
+// its whole output, padding included (outputs arrive uninitialised; tests poison them with NaN).
+//
+// Letters: T tokens, S keys, H query heads, G key/value heads, D head width, C model width, F feed-forward, V vocabulary, O outputs, I inputs.
+#pragma once
+#include <cstddef>
+#include <cstdint>
+
+#include "threads.h"
+
+namespace cre {
+
+constexpr int kBlock = 32;
+constexpr int kBlockElements = kBlock * kBlock;
+inline int blocksFor(int n) { return (n + kBlock - 1) / kBlock; }
+inline int paddedTo32(int n) { return blocksFor(n) * kBlock; }
+
+using bf16 = uint16_t;
+
+struct Matrix {
+  void* data = nullptr;
+  int rows = 0;
+  int columns = 0;
+  bool isBf16 = false;  // narrow in bfloat16 precision; float otherwise
+
+  int rowBlocks() const { return blocksFor(rows); }
+  int columnBlocks() const { return blocksFor(columns); }
+  size_t elements() const { return static_cast<size_t>(rowBlocks()) * columnBlocks() * kBlockElements; }
+  size_t bytes() const { return elements() * (isBf16 ? 2 : 4); }
+  float* f32() const { return static_cast<float*>(data); }
+  bf16* b16() const { return static_cast<bf16*>(data); }
+};
+
+// A weight w[O,I] as products read it. `forward` serves x·wᵀ, `backward` serves dy·w (a second packed copy, null until it is needed);
+// their formats belong to matmul_*.cpp. `master` is set for trainable weights and for vectors: float in matrix layout ([1,C] vectors:
+// plain floats padded with zeros to a multiple of 32).
+enum class Storage : int { float32 = 0, bfloat16 = 1, int8 = 2, nf4 = 3 };
+struct WeightView {
+  int rows = 0;     // O
+  int columns = 0;  // I
+  Storage storage = Storage::float32;
+  void* forward = nullptr;
+  void* backward = nullptr;
+  float* master = nullptr;
+  float* gradient = nullptr;  // layout of master
+  float* moment1 = nullptr;
+  float* moment2 = nullptr;
+  bool isVector() const { return rows == 1; }
+  size_t masterElements() const {
+    return isVector() ? paddedTo32(columns) : static_cast<size_t>(blocksFor(rows)) * blocksFor(columns) * kBlockElements;
+  }
+};
+
+// ---- matmul_float.cpp (all levels), matmul_amx.cpp (amx level, bf16): y = scale · product + bias + residual
+struct MatmulEpilogue {
+  float scale = 1;
+  const float* bias = nullptr;        // [O] padded, or null
+  const Matrix* residual = nullptr;   // shape of y, either width, or null; may be y itself
+};
+size_t packedBytes(int rows, int columns, bool bf16Precision);  // of one packed copy, forward or backward
+void packForward(Pool&, const float* rowMajor, int rows, int columns, bool bf16Precision, void* packed);
+void packFromMaster(Pool&, const float* master, int rows, int columns, bool bf16Precision, void* forward, void* backward);
+void unpackForward(Pool&, const void* packed, int rows, int columns, bool bf16Precision, float* rowMajor);
+void readForwardRow(const void* packed, int rows, int columns, bool bf16Precision, int row, float* out);  // out[paddedTo32(I)]
+void matmulForward(Pool&, const Matrix& x, const WeightView& w, const MatmulEpilogue&, Matrix& y);        // y[T,O]
+void matmulBackwardInput(Pool&, const Matrix& dy, const WeightView& w, const MatmulEpilogue&, Matrix& dx);  // dx[T,I]
+void matmulBackwardWeight(Pool&, const Matrix& dy, const Matrix& x, float scale, WeightView& w);          // gradient[O,I] +=
+void biasBackward(Pool&, const Matrix& dy, WeightView& b);
+
+// ---- optimizer.cpp
+struct AdamW {
+  float learningRate, beta1, beta2, epsilon, weightDecay, gradientScale;
+  int step;
+};
+void adamW(Pool&, WeightView& w, const AdamW&);  // master and moments only; the caller packs again
+double gradientSquares(Pool&, const WeightView& w);  // same result for any number of threads: fixed chunks, added in order
+
+// ---- embedding.cpp
+void embed(Pool&, const WeightView& table, bool bf16Precision, const int32_t* ids, Matrix& y);           // y[T,C] wide
+void embedBackward(Pool&, WeightView& table, const int32_t* ids, const Matrix& dy);
+void gatherRows(Pool&, const Matrix& x, const int32_t* rows, Matrix& y);
+void gatherRowsBackward(Pool&, const Matrix& dy, const int32_t* rows, Matrix& dx);                       // repeated rows add up in order
+void copyRows(Pool&, const Matrix& source, const int32_t* rows, Matrix& destination);                    // widths may differ
+
+// ---- norm.cpp
+void rmsNorm(Pool&, const Matrix& x, const float* g, float epsilon, Matrix& y);
+void rmsNormBackward(Pool&, const Matrix& x, const float* g, const Matrix& dy, float epsilon, const Matrix* residual, Matrix& dx,
+                     float* gGradient /* [C] or null, added to; fixed chunks added in order */);
+
+// ---- elementwise.cpp
+void rotary(Pool&, const Matrix& x, const int32_t* positions, int heads, int headWidth, const float* frequencies, int pairs,
+            bool interleaved, bool backward, Matrix& y);
+void swiglu(Pool&, const Matrix& gate, const Matrix& up, Matrix& h);
+void swigluBackward(Pool&, const Matrix& gate, const Matrix& up, const Matrix& dh, Matrix& dGate, Matrix& dUp);
+void add(Pool&, const Matrix& a, const Matrix& b, float scale, Matrix& y);                               // widths may differ
+void dropout(Pool&, const Matrix& x, float probability, uint32_t seed, Matrix& y);                       // exactly dropoutKeeps of backend.ts
+void fromRowMajor(Pool&, const float* values, Matrix& y);
+void toRowMajor(Pool&, const Matrix& x, float* values);
+
+// ---- attention.cpp
+struct KeySpan {
+  int start, length, position;
+};
+struct AttentionSegment {
+  int start, length, keyStart, position;
+  int firstSpan, spanCount;  // context spans in AttentionPlan::spans
+};
+struct AttentionPlan {
+  int segmentCount;
+  const AttentionSegment* segments;
+  const KeySpan* spans;
+  int heads, keyValueHeads, headWidth;
+  float scale;
+  const float* slopes;  // [H] or null
+};
+void attention(Pool&, const Matrix& q, const Matrix& k, const Matrix& v, const AttentionPlan&, Matrix& output, Matrix& logSumExp);
+// dk and dv receive every contribution; key rows may be context of several segments, whose contributions are added in segment order.
+void attentionBackward(Pool&, const Matrix& q, const Matrix& k, const Matrix& v, const Matrix& output, const Matrix& logSumExp,
+                       const Matrix& dOutput, const AttentionPlan&, Matrix& dq, Matrix& dk, Matrix& dv);
+
+// ---- loss.cpp
+void crossEntropy(Pool&, const Matrix& logits, const int32_t* targets, const float* weights, float labelSmoothing, Matrix& loss,
+                  Matrix& dLogits);
+void logProbabilities(Pool&, const Matrix& logits, const int32_t* rows, const int32_t* tokens, int count, Matrix& out);  // out[1,N]
+void argmaxRows(Pool&, const Matrix& x, Matrix& out);                                                    // out[T,1]
+
+}  // namespace cre

@@ -1,0 +1,258 @@
+/**
+ * The contract of a backend: the few operations from which models are computed and trained.
+ *
+ * Shape letters: B batch, T tokens, S cached, H query heads, G key/value heads, D head width, C model width, F feed-forward, V vocabulary,
+ * R rank; for weights O outputs and I inputs.
+ *
+ * Rules that every backend keeps (src/compute/backend.contract.ts tests them):
+ * 1. A tensor is an opaque matrix [rows, columns]; its memory layout belongs to its backend. Tokens of a batch are packed as rows, without padding.
+ * 2. Operations are issued in order and take effect in order; they return at once. Only `read*` and `sync` are awaited.
+ * 3. Tensors never change after they were made, except by the operations that say so (`copyRows`). Whoever makes a tensor frees it;
+ *    freeing is in order too, so an operation issued before keeps its operands.
+ * 4. A narrow tensor has the backend's precision (activations), a wide tensor always has float32 (residual stream, its gradient, losses).
+ *    Operations take either width; each says what it returns.
+ * 5. Same operations, same numbers: results do not depend on the number of threads or on timing.
+ * 6. Misuse (shapes that do not fit, a freed tensor, an id out of range) throws an Error at the call that made the mistake.
+ */
+
+/** Row-major numbers on the JavaScript side; the float64 reference gives Float64Array. */
+export type Values = Float32Array | Float64Array;
+
+export type Precision = "float32" | "bfloat16" | "float64";
+
+/** How a weight is kept: a property of the weight, never of the model or the method. */
+export type WeightStorage = "float32" | "bfloat16" | "int8" | "nf4";
+
+/** An opaque matrix [rows, columns] on a backend. */
+export interface Tensor {
+  readonly rows: number;
+  readonly columns: number;
+  readonly wide: boolean;
+}
+
+/** An opaque weight w[O,I] on a backend, kept ready for products; a vector (norm, bias) is [1,C]. */
+export interface Weight {
+  readonly name: string;
+  readonly rows: number;
+  readonly columns: number;
+  readonly storage: WeightStorage;
+  /** Trainable weights keep a float32 master, a gradient and two moments beside what products read. */
+  readonly trainable: boolean;
+}
+
+export interface WeightSpec {
+  name: string;
+  rows: number;
+  columns: number;
+  storage: WeightStorage;
+  trainable: boolean;
+}
+
+/** What a trainable weight consists of. */
+export type WeightPart = "value" | "gradient" | "moment1" | "moment2";
+
+/** A run of rows of a key tensor. `position` is the sequence position of its first row (only ALiBi looks at it). */
+export interface KeySpan {
+  start: number;
+  length: number;
+  position: number;
+}
+
+/**
+ * One run of query rows that belong together. Row i of it sees every row of every context span and rows 0..i of its own keys.
+ * Shared prefixes, trees of labels and caches are all context spans.
+ */
+export interface AttentionSegment {
+  /** First query row, number of rows. */
+  start: number;
+  length: number;
+  /** Where the segment's own keys start in the key tensor (equal to `start` unless keys are cached). */
+  keyStart: number;
+  /** Sequence position of the first row. */
+  position: number;
+  context: readonly KeySpan[];
+}
+
+export interface AttentionSpec {
+  heads: number; // H
+  keyValueHeads: number; // G, divides H
+  headWidth: number; // D
+  /** Factor on q·k, usually 1/√D. */
+  scale: number;
+  /** ALiBi slopes, one a head: −slope · (query position − key position) is added to the scaled score; null without ALiBi. */
+  slopes: Float32Array | null;
+}
+
+export interface RotarySpec {
+  heads: number;
+  headWidth: number; // D
+  /** Angle per position of each rotated pair; 2 × length is the rotated width, the rest of a head passes through. */
+  frequencies: Float32Array;
+  /** interleaved: pairs (2i, 2i+1), as llama2.c and ChatGLM; halves: pairs (i, i + width/2), as Hugging Face. */
+  layout: "interleaved" | "halves";
+}
+
+export interface MatmulOptions {
+  /** b[1,O], added once. */
+  bias?: Weight | null;
+  /** Added after the product, of the result's shape. */
+  residual?: Tensor | null;
+  /** Factor on the product only (not on bias or residual); 1 by default. */
+  scale?: number;
+  /** Width of the result; narrow by default. */
+  wide?: boolean;
+}
+
+export interface AdamWSettings {
+  learningRate: number;
+  beta1: number;
+  beta2: number;
+  epsilon: number;
+  /** Decoupled decay: w ← w − learningRate · weightDecay · w (Loshchilov & Hutter 2019). */
+  weightDecay: number;
+  /** Number of this update, from 1, for the bias correction. */
+  step: number;
+  /** Factor on the gradient (clipping, accumulation). */
+  gradientScale: number;
+}
+
+export interface MemoryUse {
+  bytes: number;
+  peakBytes: number;
+  /** Tensors alive, weights alive: what a leak test looks at. */
+  tensors: number;
+  weights: number;
+}
+
+export interface Backend {
+  /** "reference" or "native". */
+  readonly name: string;
+  /** For people: instruction set, threads, precision. */
+  readonly description: string;
+  readonly precision: Precision;
+
+  // ---- tensors
+  /** A tensor from row-major values [rows, columns]. */
+  tensor(values: ArrayLike<number>, rows: number, columns: number, options?: { wide?: boolean }): Tensor;
+  zeros(rows: number, columns: number, options?: { wide?: boolean }): Tensor;
+  /** The values, row-major [rows, columns]. */
+  read(tensor: Tensor): Promise<Values>;
+  free(tensor: Tensor): void;
+
+  // ---- weights
+  /** A weight from row-major values [O,I]; zeros without values. */
+  weight(spec: WeightSpec, values?: ArrayLike<number>): Weight;
+  /** Replaces one part; "value" also renews what products read. */
+  writeWeight(weight: Weight, values: ArrayLike<number>, part?: WeightPart): void;
+  /** One part, row-major [O,I]. */
+  readWeight(weight: Weight, part?: WeightPart): Promise<Values>;
+  freeWeight(weight: Weight): void;
+
+  // ---- operations
+  /** y[T,C] = rows `ids` of table[V,C]; wide. */
+  embed(table: Weight, ids: Int32Array): Tensor;
+  /** table.gradient[ids[t]] += dy[t]. */
+  embedBackward(table: Weight, ids: Int32Array, dy: Tensor): void;
+
+  /** y[T,O] = scale · x[T,I] · wᵀ + bias + residual. */
+  matmul(x: Tensor, w: Weight, options?: MatmulOptions): Tensor;
+  /** dx[T,I] = scale · dy[T,O] · w + residual (bias is not allowed here). */
+  matmulBackwardInput(dy: Tensor, w: Weight, options?: MatmulOptions): Tensor;
+  /** w.gradient[O,I] += scale · dyᵀ · x. */
+  matmulBackwardWeight(dy: Tensor, x: Tensor, w: Weight, scale?: number): void;
+  /** b.gradient[1,O] += column sums of dy[T,O]. */
+  biasBackward(dy: Tensor, b: Weight): void;
+
+  /** y = x / √(mean(x²) + epsilon) · g, row by row; narrow. */
+  rmsNorm(x: Tensor, g: Weight, epsilon: number): Tensor;
+  /** dx (+ residual), wide; g.gradient is added to when g is trainable. */
+  rmsNormBackward(x: Tensor, g: Weight, dy: Tensor, epsilon: number, residual?: Tensor | null): Tensor;
+
+  /** x[T,H·D] with each head's pairs turned by position · frequency (or back, for the gradient); width of x. */
+  rotary(x: Tensor, positions: Int32Array, spec: RotarySpec, direction?: "forward" | "backward"): Tensor;
+
+  /**
+   * Softmax attention of q[T,H·D] over k, v[S,G·D] as the segments say; query head h reads key/value head ⌊h·G/H⌋.
+   * Query rows outside every segment give zeros. `output` [T,H·D] narrow; `logSumExp` [T,H] wide, for the backward pass.
+   */
+  attention(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    segments: readonly AttentionSegment[],
+    spec: AttentionSpec,
+  ): { output: Tensor; logSumExp: Tensor };
+  /** Gradients of q, k, v (narrow). */
+  attentionBackward(
+    forward: { q: Tensor; k: Tensor; v: Tensor; output: Tensor; logSumExp: Tensor },
+    dOutput: Tensor,
+    segments: readonly AttentionSegment[],
+    spec: AttentionSpec,
+  ): { dq: Tensor; dk: Tensor; dv: Tensor };
+
+  /** h[T,F] = silu(gate) · up; narrow. */
+  swiglu(gate: Tensor, up: Tensor): Tensor;
+  swigluBackward(gate: Tensor, up: Tensor, dh: Tensor): { dGate: Tensor; dUp: Tensor };
+
+  /** a + scale · b; width of `a` unless told. */
+  add(a: Tensor, b: Tensor, options?: { scale?: number; wide?: boolean }): Tensor;
+  /**
+   * x with elements zeroed with the given probability and the others divided by (1 − probability); width of x. Element (r, c) depends
+   * only on (seed, r, c) through {@link dropoutKeeps}, so the gradient is the same call on dy.
+   */
+  dropout(x: Tensor, probability: number, seed: number): Tensor;
+
+  /** y[i] = x[rows[i]]; width of x. */
+  gatherRows(x: Tensor, rows: Int32Array): Tensor;
+  /** dx[totalRows, C] with dx[rows[i]] += dy[i], zeros elsewhere; width of dy. */
+  gatherRowsBackward(dy: Tensor, rows: Int32Array, totalRows: number): Tensor;
+  /** destination[rows[i]] = source[i], in place: how keys and values enter a cache. */
+  copyRows(source: Tensor, destination: Tensor, rows: Int32Array): void;
+
+  /**
+   * loss[1,1] = Σ weights[t] · −log softmax(logits[t])[targets[t]] (wide) and its gradient dLogits[T,V] (narrow).
+   * With label smoothing ε the target is (1 − ε) on the token and ε/V on every token.
+   */
+  crossEntropy(
+    logits: Tensor,
+    targets: Int32Array,
+    weights: Float32Array,
+    labelSmoothing?: number,
+  ): { loss: Tensor; dLogits: Tensor };
+  /** out[1,N] = log softmax(logits[rows[n]])[tokens[n]]; wide. */
+  logProbabilities(logits: Tensor, rows: Int32Array, tokens: Int32Array): Tensor;
+  /** out[T,1] = index of the largest value of each row, the first one on ties; wide. */
+  argmax(x: Tensor): Tensor;
+
+  // ---- training
+  zeroGradients(weights: readonly Weight[]): void;
+  /** out[1,1] = √ of the sum of all squared gradient elements; wide. */
+  gradientNorm(weights: readonly Weight[]): Tensor;
+  /** One AdamW update of master values and moments; what products read is renewed. */
+  adamW(weights: readonly Weight[], settings: AdamWSettings): void;
+
+  memory(): MemoryUse;
+  /** Resolves when everything issued so far has taken effect. */
+  sync(): Promise<void>;
+  /** Frees everything; the backend cannot be used afterwards. */
+  close(): Promise<void>;
+}
+
+/** Whether dropout keeps element (row, column): a 32-bit mix (murmur3 finaliser) against probability · 2³². All backends use exactly this. */
+export function dropoutKeeps(seed: number, row: number, column: number, probability: number): boolean {
+  let hash = (seed ^ Math.imul(row, 0x9e3779b1) ^ Math.imul(column, 0x85ebca77)) >>> 0;
+  hash = Math.imul(hash ^ (hash >>> 16), 0x85ebca6b);
+  hash = Math.imul(hash ^ (hash >>> 13), 0xc2b2ae35);
+  hash = (hash ^ (hash >>> 16)) >>> 0;
+  return hash >= Math.floor(probability * 4294967296);
+}
+
+/** Rounds to the nearest bfloat16 value (ties to even), kept as a number. */
+export function roundToBfloat16(value: number): number {
+  float[0] = value;
+  if (Number.isNaN(value)) return value;
+  bits[0] = (bits[0] + 0x7fff + ((bits[0] >>> 16) & 1)) & 0xffff0000;
+  return float[0];
+}
+const float = new Float32Array(1);
+const bits = new Uint32Array(float.buffer);
