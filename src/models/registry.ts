@@ -1,0 +1,26 @@
+import { UserError } from "../base/errors.ts";
+import { llama } from "./llama.ts";
+import type { DecoderSpec, Family } from "./spec.ts";
+
+const FAMILIES: readonly Family[] = [llama];
+
+/** The family of a config.json; throws a UserError that names the supported ones. */
+export function familyOf(config: Readonly<Record<string, unknown>>, where: string): Family {
+  return familyNamed(
+    typeof config.model_type === "string" ? config.model_type : JSON.stringify(config.model_type),
+    where,
+  );
+}
+
+/** The family with a `model_type`; throws a UserError that names the supported ones. */
+export function familyNamed(modelType: string, where: string): Family {
+  const family = FAMILIES.find((candidate) => candidate.modelType === modelType);
+  if (family) return family;
+  const supported = FAMILIES.map((candidate) => candidate.modelType).join(", ");
+  throw new UserError(`${where}: model_type is "${modelType}", supported: ${supported}.`);
+}
+
+/** The specification of a config.json. */
+export function readSpec(config: Readonly<Record<string, unknown>>, where: string): DecoderSpec {
+  return familyOf(config, where).readConfig(config, where);
+}
