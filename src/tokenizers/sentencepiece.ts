@@ -1,0 +1,174 @@
+import { readFile } from "node:fs/promises";
+import { UserError } from "../base/errors.ts";
+import { fileSizeBytes } from "../base/files.ts";
+import { createSegmenter } from "./bpe.ts";
+import { createNormalizer, SPACE_MARK } from "./normalizer.ts";
+import { createPrefixTrie } from "./prefix-trie.ts";
+import {
+  BYTE,
+  byteOfPiece,
+  CONTROL,
+  isOrdinary,
+  readModel,
+  type SentencePieceModel,
+  UNKNOWN,
+  USER_DEFINED,
+} from "./sentencepiece-model.ts";
+import type { Tokenizer } from "./tokenizer.ts";
+import { decodeLossy } from "./utf8.ts";
+
+const MAX_FILE_BYTES = 64 * 2 ** 20;
+const LFS_POINTER = "version https://git-lfs";
+
+export interface SentencePieceTokenizer extends Tokenizer {
+  readonly kind: "sentencepiece";
+  readonly unkId: number;
+}
+
+export interface TokenizerExpectations {
+  /** How many pieces the model's config promises. */
+  expectedPieces?: number;
+}
+
+/** Reads a `tokenizer.model` file; throws a UserError naming the file and what is wrong with it. */
+export async function loadSentencePiece(
+  file: string,
+  expectations: TokenizerExpectations = {},
+): Promise<SentencePieceTokenizer> {
+  const sizeBytes = await fileSizeBytes(file, "a SentencePiece model");
+  if (sizeBytes > MAX_FILE_BYTES) {
+    throw new UserError(
+      `${file}: has ${sizeBytes} bytes, expected a SentencePiece model of at most ${MAX_FILE_BYTES}.`,
+    );
+  }
+  return parseSentencePiece(await readFile(file), file, expectations);
+}
+
+/** Makes a tokenizer of the bytes of a SentencePiece BPE model; `name` stands in errors. Throws a UserError when they are not one. */
+export function parseSentencePiece(
+  bytes: Uint8Array,
+  name: string,
+  { expectedPieces }: TokenizerExpectations = {},
+): SentencePieceTokenizer {
+  if (decodeLossy(bytes.subarray(0, LFS_POINTER.length)) === LFS_POINTER) {
+    throw new UserError(`${name}: is a Git LFS pointer, expected the SentencePiece model itself.`, {
+      hint: "Run: git lfs pull",
+    });
+  }
+  const model = readModel(bytes, name);
+  const pieceCount = model.pieces.texts.length;
+  if (expectedPieces !== undefined && expectedPieces !== pieceCount) {
+    throw new UserError(`${name}: the tokenizer has ${pieceCount} pieces, config.json says ${expectedPieces}.`, {
+      hint: "Is tokenizer.model from this checkpoint?",
+    });
+  }
+  const { texts, types } = model.pieces;
+  const ids = idsByText(model);
+  const idOf = (piece: string): number | null => ids.get(piece) ?? null;
+  const controlId = (piece: string): number | null => {
+    const id = ids.get(piece);
+    return id !== undefined && types[id] === CONTROL ? id : null;
+  };
+  const pieceOf = (id: number): string => {
+    if (Number.isInteger(id) && id >= 0 && id < pieceCount) return texts[id];
+    throw new UserError(`${name}: id ${id} is outside the tokenizer's ${pieceCount} pieces.`, {
+      hint: "Is the tokenizer from the same checkpoint as the model?",
+    });
+  };
+  const unkId = types.indexOf(UNKNOWN);
+  const encode = createEncoder(model, unkId);
+  return {
+    kind: "sentencepiece",
+    vocabularySize: pieceCount,
+    bosId: controlId(model.trainer.bosPiece),
+    eosId: controlId(model.trainer.eosPiece),
+    padId: controlId(model.trainer.padPiece),
+    unkId,
+    encode,
+    encodeAll: (all) => all.map(encode),
+    decode: createDecoder(model, pieceOf),
+    pieceOf,
+    idOf,
+  };
+}
+
+/** Where a text is two pieces, the reserved one (control, unknown, byte) has the name, as in SentencePiece. */
+function idsByText({ pieces: { texts, types } }: SentencePieceModel): Map<string, number> {
+  const ids = new Map<string, number>();
+  for (let id = 0; id < texts.length; id++) {
+    if (!isOrdinary(types[id]) || !ids.has(texts[id])) ids.set(texts[id], id);
+  }
+  return ids;
+}
+
+function bytesById({ pieces: { texts, types } }: SentencePieceModel): Int16Array {
+  return Int16Array.from(texts, (text, id) => (types[id] === BYTE ? (byteOfPiece(text) ?? -1) : -1));
+}
+
+function createEncoder(model: SentencePieceModel, unkId: number): (text: string) => number[] {
+  const { texts, types } = model.pieces;
+  const userDefinedIds: number[] = [];
+  for (let id = 0; id < texts.length; id++) if (types[id] === USER_DEFINED) userDefinedIds.push(id);
+  const userDefined = createPrefixTrie(userDefinedIds.map((id) => texts[id]));
+  const normalize = createNormalizer(model.normalizer, userDefined, `${model.name}, normalizer_spec`);
+  const segment = createSegmenter(model, userDefined, userDefinedIds);
+  const byteIds = new Int32Array(256).fill(unkId);
+  bytesById(model).forEach((byte, id) => {
+    if (byte >= 0) byteIds[byte] = id;
+  });
+
+  return (text) => {
+    const symbols = segment(normalize(text));
+    if (symbols.every((symbol) => symbol >= 0)) return symbols;
+    const ids: number[] = [];
+    let afterUnknown = false;
+    for (const symbol of symbols) {
+      if (symbol >= 0) ids.push(symbol);
+      else if (model.trainer.byteFallback) {
+        for (const byte of Buffer.from(String.fromCodePoint(-1 - symbol))) ids.push(byteIds[byte]);
+      } else if (!afterUnknown) ids.push(unkId);
+      afterUnknown = symbol < 0;
+    }
+    return ids;
+  };
+}
+
+function createDecoder(model: SentencePieceModel, pieceOf: (id: number) => string): Tokenizer["decode"] {
+  const { types } = model.pieces;
+  const { addDummyPrefix, removeExtraWhitespaces } = model.normalizer;
+  const bytes = bytesById(model);
+  const denormalize =
+    model.denormalizer === null || model.denormalizer.charsmap.length === 0
+      ? (text: string) => text
+      : createNormalizer(model.denormalizer, createPrefixTrie([]), `${model.name}, denormalizer_spec`);
+
+  return (ids) => {
+    let text = "";
+    let run: number[] = [];
+    // The dummy prefix goes once; where extra spaces are removed, so do all that lead.
+    let stripsSpace = addDummyPrefix || removeExtraWhitespaces;
+    for (const id of ids) {
+      let piece = pieceOf(id);
+      if (types[id] === BYTE) {
+        run.push(bytes[id]);
+        continue;
+      }
+      if (run.length > 0) {
+        text += decodeLossy(run);
+        run = [];
+      }
+      if (text !== "") stripsSpace = false;
+      if (types[id] === CONTROL) continue;
+      if (types[id] === UNKNOWN) {
+        text += model.trainer.unkSurface;
+        continue;
+      }
+      if (stripsSpace && piece.startsWith(SPACE_MARK)) {
+        piece = piece.slice(1);
+        stripsSpace = removeExtraWhitespaces;
+      }
+      text += piece.replaceAll(SPACE_MARK, " ");
+    }
+    return denormalize(text + decodeLossy(run));
+  };
+}

@@ -1,0 +1,16 @@
+/** Text to ids and back; the same for every model family. */
+export interface Tokenizer {
+  readonly vocabularySize: number;
+  readonly bosId: number | null;
+  readonly eosId: number | null;
+  readonly padId: number | null;
+  readonly unkId: number | null;
+  /** The ids of plain text, without begin or end marks; text that looks like a control piece stays text. */
+  encode(text: string): number[];
+  encodeAll(texts: readonly string[]): number[][];
+  /** The text of ids; control pieces give nothing. Throws a UserError for an id outside the vocabulary. */
+  decode(ids: Iterable<number>): string;
+  /** The piece of an id as the vocabulary writes it. Throws a UserError for an id outside the vocabulary. */
+  pieceOf(id: number): string;
+  idOf(piece: string): number | null;
+}
