@@ -1,0 +1,171 @@
+import { UserError, UserErrors } from "../base/errors.ts";
+import { readLines } from "../base/files.ts";
+import { relationsOfAnswer } from "./answer-text.ts";
+
+/** A line of `generated_predictions.jsonl` as LLaMA-Factory writes it, read by the authors' rule. */
+export interface AnswerPrediction {
+  line: number;
+  gold: string[];
+  predicted: string[];
+}
+
+/** A line of our own extraction output; identified by its triple of strings or, without them, by its id. */
+export interface LabelPrediction {
+  line: number;
+  sentence?: string;
+  head?: string;
+  tail?: string;
+  id?: string | number;
+  predicted: string[];
+  argmax: string | null;
+}
+
+export type PredictionFile =
+  | { kind: "answers"; file: string; lines: AnswerPrediction[] }
+  | { kind: "labels"; file: string; lines: LabelPrediction[] };
+
+const MAX_LINE_BYTES = 1 << 20;
+const MAX_LINES = 5_000_000;
+const MAX_LABELS_PER_LINE = 10_000;
+const MAX_PROBLEMS = 20;
+const SHAPES = '{"label", "predict"} (LLaMA-Factory) or {"sentence", "head", "tail", "predictions"} (cre extract)';
+
+type Fields = Record<string, unknown>;
+
+/** What is wrong with one line; the caller adds file and number. */
+class LineProblem extends Error {}
+
+/**
+ * Reads predictions to score: JSONL as LLaMA-Factory writes them or as `cre extract` does; the first line decides which. Throws a
+ * UserErrors that lists the bad lines by number: a score over the readable rest would be a different score.
+ */
+export async function readPredictions(file: string): Promise<PredictionFile> {
+  const answers: AnswerPrediction[] = [];
+  const labels: LabelPrediction[] = [];
+  const problems: string[] = [];
+  let kind: PredictionFile["kind"] | null = null;
+  let badLines = 0;
+  for await (const { number, text, problem } of readLines(file, { maxLineBytes: MAX_LINE_BYTES })) {
+    if (number > MAX_LINES) throw new UserError(`${file}: has more than ${MAX_LINES} lines, expected fewer.`);
+    try {
+      if (text === null) throw new LineProblem(problem ?? "cannot be read");
+      const content = number === 1 ? text.replace(/^\uFEFF/, "") : text;
+      if (content.trim() === "") continue;
+      const fields = parseObject(content);
+      const own = kindOf(fields);
+      kind ??= own;
+      if (own !== kind)
+        throw new LineProblem(`is of another kind than the lines before, expected ${SHAPES} throughout`);
+      if (own === "answers") answers.push(answerPrediction(fields, number));
+      else labels.push(labelPrediction(fields, number));
+    } catch (error) {
+      if (!(error instanceof LineProblem)) throw error;
+      badLines++;
+      if (problems.length < MAX_PROBLEMS) problems.push(`line ${number}: ${error.message}.`);
+    }
+  }
+  if (badLines > 0) {
+    if (badLines > problems.length) problems.push(`and ${badLines - problems.length} more lines.`);
+    throw new UserErrors(`${file}: ${badLines} of its lines cannot be used as predictions:`, problems, {
+      hint: `Each line is one JSON object: ${SHAPES}.`,
+    });
+  }
+  if (kind === null) throw new UserError(`${file}: is empty, expected one JSON object a line: ${SHAPES}.`);
+  return kind === "answers" ? { kind, file, lines: answers } : { kind, file, lines: labels };
+}
+
+function parseObject(text: string): Fields {
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch {
+    throw new LineProblem("is not valid JSON");
+  }
+  if (typeof value !== "object" || value === null || Array.isArray(value)) {
+    throw new LineProblem(`is ${describe(value)}, expected a JSON object`);
+  }
+  return value as Fields;
+}
+
+function kindOf(fields: Fields): PredictionFile["kind"] {
+  if ("predict" in fields || "label" in fields) return "answers";
+  if ("predictions" in fields || "relations" in fields) return "labels";
+  const names = Object.keys(fields).slice(0, 5);
+  throw new LineProblem(`has the fields [${names.join(", ")}], expected ${SHAPES}`);
+}
+
+function answerPrediction(fields: Fields, line: number): AnswerPrediction {
+  const label = text(fields, "label");
+  const gold = relationsOfAnswer(label);
+  if (gold.length === 0) {
+    throw new LineProblem(`"label" holds no triple ([head],relation,[tail]), got ${shorten(label)}`);
+  }
+  return { line, gold, predicted: relationsOfAnswer(text(fields, "predict")) };
+}
+
+function labelPrediction(fields: Fields, line: number): LabelPrediction {
+  const id = fields.id;
+  if (id !== undefined && typeof id !== "string" && typeof id !== "number") {
+    throw new LineProblem(`"id" is ${describe(id)}, expected a string or a number`);
+  }
+  const hasKey = "sentence" in fields || "head" in fields || "tail" in fields || id === undefined;
+  const key = hasKey
+    ? { sentence: text(fields, "sentence"), head: text(fields, "head"), tail: text(fields, "tail") }
+    : {};
+  const ranked = fields.predictions === undefined ? [] : rankedLabels(fields.predictions);
+  const predicted = fields.relations === undefined ? ranked.slice(0, 1) : relationNames(fields.relations);
+  const argmax = ranked[0] ?? predicted[0] ?? null;
+  return { line, ...key, ...(id === undefined ? {} : { id }), predicted, argmax };
+}
+
+/** Labels by falling probability; equal ones stay in the order given. */
+function rankedLabels(value: unknown): string[] {
+  const items = list(value, "predictions").map((item, position) => {
+    const where = `"predictions" item ${position + 1}`;
+    if (typeof item !== "object" || item === null || Array.isArray(item)) {
+      throw new LineProblem(`${where} is ${describe(item)}, expected {"relation", "probability"}`);
+    }
+    const { relation, probability } = item as Fields;
+    if (typeof relation !== "string") {
+      throw new LineProblem(`${where}: "relation" is ${describe(relation)}, expected a string`);
+    }
+    if (typeof probability !== "number" || !(probability >= 0 && probability <= 1)) {
+      throw new LineProblem(`${where}: "probability" is ${describe(probability)}, expected a number from 0 to 1`);
+    }
+    return { relation, probability };
+  });
+  return items.sort((a, b) => b.probability - a.probability).map((item) => item.relation);
+}
+
+function relationNames(value: unknown): string[] {
+  return list(value, "relations").map((item, position) => {
+    if (typeof item === "string") return item;
+    throw new LineProblem(`"relations" item ${position + 1} is ${describe(item)}, expected a string`);
+  });
+}
+
+function list(value: unknown, name: string): unknown[] {
+  if (!Array.isArray(value)) throw new LineProblem(`"${name}" is ${describe(value)}, expected a list`);
+  if (value.length > MAX_LABELS_PER_LINE) {
+    throw new LineProblem(`"${name}" has ${value.length} items, expected at most ${MAX_LABELS_PER_LINE}`);
+  }
+  return value;
+}
+
+function text(fields: Fields, name: string): string {
+  const value = fields[name];
+  if (typeof value !== "string") throw new LineProblem(`"${name}" is ${describe(value)}, expected a string`);
+  return value;
+}
+
+function describe(value: unknown): string {
+  if (value === undefined) return "missing";
+  if (value === null) return "null";
+  if (Array.isArray(value)) return "a list";
+  if (typeof value === "object") return "an object";
+  return typeof value === "string" ? shorten(value) : String(value);
+}
+
+function shorten(value: string): string {
+  return JSON.stringify(value.length > 60 ? `${value.slice(0, 60)}…` : value);
+}

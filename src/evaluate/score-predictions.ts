@@ -1,0 +1,224 @@
+import { UserError } from "../base/errors.ts";
+import type { Example } from "../data/example.ts";
+import type { BootstrapOptions } from "./bootstrap.ts";
+import { computeMetrics, type Metrics } from "./metrics.ts";
+import type { AnswerPrediction, LabelPrediction, PredictionFile } from "./predictions.ts";
+import { labelsOfRows, type ScoredRow, type ScoringLabels } from "./rows.ts";
+import { PAPER_MAX_TRIPLES } from "./tally.ts";
+
+/** How predictions and gold rows were brought together. Nothing is dropped without being counted here. */
+export interface Matching {
+  /** Gold rows after rows of one (sentence, head, tail) are merged. */
+  goldRows: number;
+  /** Gold rows that were merged into an earlier one. */
+  mergedGoldRows: number;
+  predictionLines: number;
+  matched: number;
+  /** Gold rows without a prediction; they are scored as an empty set. */
+  missing: number;
+  /** Predictions for a row that had one already; the first counts. */
+  duplicates: number;
+  /** Predictions for a row that the gold file does not have. */
+  unmatched: number;
+  /** Lines whose own label differs from the gold row at that place; the gold file counts. */
+  goldDiffers: number;
+  /** The first of these, in words. */
+  notes: string[];
+}
+
+export interface ScoredPredictions {
+  metrics: Metrics;
+  rows: ScoredRow[];
+  labels: ScoringLabels;
+  matching: Matching;
+}
+
+export interface ScorePredictionsOptions {
+  /** Default: the labels that occur in the gold rows, with `unknown` as no relation. */
+  labels?: ScoringLabels;
+  bootstrap?: BootstrapOptions | null;
+}
+
+const MAX_NOTES = 20;
+const DEFAULT_NO_RELATION = "unknown";
+
+/**
+ * Scores a file of predictions. `gold` may be null only for answers that carry their own label (LLaMA-Factory); the bootstrap then draws
+ * rows instead of sentences. Answers are matched by their order, which must be the order of the merged gold rows; our own lines by
+ * (sentence, head, tail), or by id where they have no sentence. Throws a UserError when the gold has no labels, when answers and gold
+ * rows differ in number, or when not one prediction matches.
+ */
+export function scorePredictions(
+  predictions: PredictionFile,
+  gold: readonly Example[] | null,
+  options: ScorePredictionsOptions = {},
+): ScoredPredictions {
+  const { rows, matching } = matchRows(predictions, gold);
+  const labels = options.labels ?? labelsOfRows(rows, DEFAULT_NO_RELATION);
+  return { metrics: computeMetrics(rows, labels, { bootstrap: options.bootstrap }), rows, labels, matching };
+}
+
+function matchRows(predictions: PredictionFile, gold: readonly Example[] | null) {
+  if (predictions.kind === "labels") {
+    if (gold === null) {
+      throw new UserError(`${predictions.file}: its lines carry no gold labels, expected a gold file beside it.`, {
+        hint: "Add --gold FILE.",
+      });
+    }
+    return matchLabels(predictions.file, predictions.lines, mergeGold(gold));
+  }
+  return gold === null
+    ? ownGold(predictions.lines)
+    : matchAnswers(predictions.file, predictions.lines, mergeGold(gold));
+}
+
+interface GoldRow {
+  example: Example;
+  relations: string[];
+}
+
+interface MergedGold {
+  rows: GoldRow[];
+  byKey: Map<string, number>;
+  merged: number;
+}
+
+/** Rows of one (sentence, head, tail) become one, their labels in file order: the paper's rule for equal inputs. */
+function mergeGold(examples: readonly Example[]): MergedGold {
+  const rows: GoldRow[] = [];
+  const byKey = new Map<string, number>();
+  let merged = 0;
+  for (const [position, example] of examples.entries()) {
+    if (example.relations === undefined) {
+      throw new UserError(`Gold row ${position + 1} has no relations, expected the gold labels of every row.`, {
+        hint: 'A JSONL gold file needs "relations": [...] on each line.',
+      });
+    }
+    const key = keyOf(example.sentence, example.head, example.tail);
+    const known = byKey.get(key);
+    if (known === undefined) {
+      byKey.set(key, rows.length);
+      rows.push({ example, relations: [...example.relations] });
+    } else {
+      rows[known].relations.push(...example.relations);
+      merged++;
+    }
+  }
+  if (rows.length === 0) throw new UserError("The gold file has no rows, expected at least one.");
+  return { rows, byKey, merged };
+}
+
+function matchLabels(file: string, lines: readonly LabelPrediction[], gold: MergedGold) {
+  const matching = emptyMatching(gold, lines.length);
+  const byId = new Map<string | number, number>();
+  for (const [place, { example }] of gold.rows.entries()) {
+    if (example.id === undefined) continue;
+    // An id that names two rows names neither.
+    byId.set(example.id, byId.has(example.id) ? -1 : place);
+  }
+  const chosen = new Map<number, LabelPrediction>();
+  for (const line of lines) {
+    const byText = line.sentence !== undefined && line.head !== undefined && line.tail !== undefined;
+    const place = byText
+      ? gold.byKey.get(keyOf(line.sentence as string, line.head as string, line.tail as string))
+      : byId.get(line.id as string | number);
+    const name = byText ? `(${line.head}, ${line.tail})` : `id ${JSON.stringify(line.id)}`;
+    if (place === undefined || place < 0) {
+      matching.unmatched++;
+      note(
+        matching,
+        `line ${line.line}: ${name} is not ${place === undefined ? "" : "one single row "}in the gold file`,
+      );
+    } else if (chosen.has(place)) {
+      matching.duplicates++;
+      note(matching, `line ${line.line}: ${name} was predicted before on line ${chosen.get(place)?.line}`);
+    } else {
+      chosen.set(place, line);
+    }
+  }
+  if (chosen.size === 0) {
+    throw new UserError(
+      `${file}: none of its ${lines.length} predictions belongs to one of the ${gold.rows.length} gold rows.`,
+      {
+        hint: "Sentence, head and tail must be written exactly as in the gold file. Is it the right split?",
+      },
+    );
+  }
+  matching.matched = chosen.size;
+  const rows = gold.rows.map(({ example, relations }, place): ScoredRow => {
+    const line = chosen.get(place);
+    if (line !== undefined) {
+      return { gold: relations, predicted: line.predicted, argmax: line.argmax, group: example.sentence };
+    }
+    matching.missing++;
+    note(matching, `gold row ${place + 1}: (${example.head}, ${example.tail}) has no prediction`);
+    return { gold: relations, predicted: [], argmax: null, group: example.sentence, missing: true };
+  });
+  return { rows, matching };
+}
+
+function matchAnswers(file: string, lines: readonly AnswerPrediction[], gold: MergedGold) {
+  if (lines.length !== gold.rows.length) {
+    const merged = gold.merged > 0 ? ` after merging ${gold.merged} with equal sentence, head and tail` : "";
+    throw new UserError(
+      `${file}: has ${lines.length} answers, expected ${gold.rows.length}: one for each gold row${merged}, in the same order.`,
+      { hint: "Score the answers without --gold to use the labels they carry." },
+    );
+  }
+  const matching = emptyMatching(gold, lines.length);
+  matching.matched = lines.length;
+  const rows = lines.map((line, place): ScoredRow => {
+    const { example, relations } = gold.rows[place];
+    const readable = relations.slice(0, PAPER_MAX_TRIPLES);
+    if (!sameSet(line.gold, readable)) {
+      matching.goldDiffers++;
+      note(
+        matching,
+        `line ${line.line}: its label says ${line.gold.join(", ")}, gold row ${place + 1} says ${readable.join(", ")}`,
+      );
+    }
+    return { gold: relations, predicted: line.predicted, group: example.sentence };
+  });
+  if (matching.goldDiffers * 2 > lines.length) {
+    throw new UserError(
+      `${file}: the labels of ${matching.goldDiffers} of ${lines.length} answers differ from the gold row at the same place, expected the order of the gold file.`,
+      { hint: "Score the answers without --gold to use the labels they carry." },
+    );
+  }
+  return { rows, matching };
+}
+
+function ownGold(lines: readonly AnswerPrediction[]) {
+  const rows = lines.map((line): ScoredRow => ({ gold: line.gold, predicted: line.predicted }));
+  const matching = emptyMatching({ rows, merged: 0 }, lines.length);
+  matching.matched = lines.length;
+  return { rows, matching };
+}
+
+function emptyMatching(gold: { rows: readonly unknown[]; merged: number }, predictionLines: number): Matching {
+  return {
+    goldRows: gold.rows.length,
+    mergedGoldRows: gold.merged,
+    predictionLines,
+    matched: 0,
+    missing: 0,
+    duplicates: 0,
+    unmatched: 0,
+    goldDiffers: 0,
+    notes: [],
+  };
+}
+
+function note(matching: Matching, text: string): void {
+  if (matching.notes.length < MAX_NOTES) matching.notes.push(text);
+}
+
+function sameSet(a: readonly string[], b: readonly string[]): boolean {
+  const left = new Set(a);
+  const right = new Set(b);
+  return left.size === right.size && [...left].every((item) => right.has(item));
+}
+
+function keyOf(sentence: string, head: string, tail: string): string {
+  return JSON.stringify([sentence, head, tail]);
+}
