@@ -48,6 +48,7 @@ struct WeightView {
   int rows = 0;     // O
   int columns = 0;  // I
   Storage storage = Storage::float32;
+  bool packedBf16 = false;  // precision of the packed copies: bf16 on the amx level in bfloat16 precision, float otherwise
   void* forward = nullptr;
   void* backward = nullptr;
   float* master = nullptr;

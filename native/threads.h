@@ -1,6 +1,7 @@
 // The addon's own threads: the caller (the executor thread of binding.cpp) and threadCount − 1 workers.
 #pragma once
 #include <cstddef>
+#include <type_traits>
 
 namespace cre {
 
@@ -13,11 +14,12 @@ class Pool {
 
   int threadCount() const { return threadCount_; }
 
-  // Calls body(item, thread) for every item in [0, items), items handed out one by one; returns when all are done. Not reentrant.
+  // Calls body(item, thread) for every item in [0, items), items handed out one by one; returns when all are done; an exception of one is thrown again. Not reentrant.
   // On the amx level every participating thread has its tile configuration loaded (8 tiles of 16 rows x 64 bytes).
   template <class Body>
   void parallelFor(int items, Body&& body) {
-    run(items, [](void* context, int item, int thread) { (*static_cast<Body*>(context))(item, thread); },
+    using Plain = std::remove_reference_t<Body>;
+    run(items, [](void* context, int item, int thread) { (*static_cast<Plain*>(context))(item, thread); },
         const_cast<void*>(static_cast<const void*>(&body)));
   }
 
