@@ -27,3 +27,50 @@ export interface LabelSet {
   /** label → the label that holds for (tail, head); a symmetric label maps to itself; a label without a known inverse is absent. */
   inverses: ReadonlyMap<string, string>;
 }
+
+/** Where an entity stands in a sentence: its span when one is given, else every occurrence from the left, not overlapping. */
+export function mentionsOf(sentence: string, entity: string, span?: Span): Span[] {
+  if (span !== undefined) return [span];
+  const mentions: Span[] = [];
+  if (entity === "") return mentions;
+  for (let start = sentence.indexOf(entity); start >= 0; start = sentence.indexOf(entity, start + entity.length)) {
+    mentions.push({ start, end: start + entity.length });
+  }
+  return mentions;
+}
+
+/** What is wrong with the sentence, the entities or the spans of an example ("got …, expected …"), or null. */
+export function exampleProblem(example: Example): string | null {
+  const { sentence, head, tail } = example;
+  for (const [name, text] of Object.entries({ sentence, head, tail })) {
+    if (text.trim() === "") return `got an empty ${name}, expected text`;
+    if (/\p{Surrogate}/u.test(text)) return `got half a surrogate pair in the ${name}, expected whole characters`;
+  }
+  return (
+    mentionProblem(sentence, "head", head, example.headSpan) ?? mentionProblem(sentence, "tail", tail, example.tailSpan)
+  );
+}
+
+function mentionProblem(sentence: string, role: string, entity: string, span: Span | undefined): string | null {
+  if (span === undefined) {
+    if (sentence.includes(entity)) return null;
+    return `got the ${role} ${quoted(entity)}, expected a part of the sentence ${quoted(sentence)}`;
+  }
+  const { start, end } = span;
+  if (sentence.slice(start, end) === entity && start >= 0) return null;
+  const got = `got the ${role} span [${start}, ${end})`;
+  if (Array.from(sentence).slice(start, end).join("") === entity && start >= 0) {
+    return `${got} counted in code points, expected UTF-16 code units (as JavaScript and Java count)`;
+  }
+  if (start < 0 || end <= start || end > sentence.length) {
+    return `${got}, expected 0 ≤ start < end ≤ ${sentence.length}`;
+  }
+  return `${got}, which is ${quoted(sentence.slice(start, end))}, expected ${quoted(entity)}`;
+}
+
+/** A text in quotation marks, cut so that it fits into a message. */
+export function quoted(text: string, maxChars = 40): string {
+  const chars = Array.from(text.slice(0, 2 * maxChars + 2));
+  const isWhole = chars.length <= maxChars && chars.join("").length === text.length;
+  return isWhole ? JSON.stringify(text) : `${JSON.stringify(chars.slice(0, maxChars).join(""))}…`;
+}

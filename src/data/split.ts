@@ -1,0 +1,64 @@
+import { UserError, UserErrors } from "../base/errors.ts";
+import type { Example } from "./example.ts";
+
+export type SplitName = "train" | "valid" | "test";
+
+/** A row that cannot be used: `problem` says what it has and what was expected. */
+export interface BadRow {
+  file: string;
+  line: number;
+  problem: string;
+}
+
+/** rows = badRows + merged + examples. */
+export interface SplitCounts {
+  /** Lines that are not blank. */
+  rows: number;
+  badRows: number;
+  /** Rows whose relation was added to an earlier example with the same input. */
+  merged: number;
+  /** Good rows that say word for word what an earlier one says. */
+  exactDuplicates: number;
+  examples: number;
+}
+
+export interface Split {
+  examples: Example[];
+  /** The first {@link MAX_LISTED_BAD_ROWS} of them; `counts.badRows` counts all. */
+  badRows: BadRow[];
+  counts: SplitCounts;
+}
+
+/** What becomes of a bad row: everything stops with a message, or it is left out, counted and listed. */
+export type OnBadRow = "stop" | "skip";
+
+export const MAX_ROW_BYTES = 1_000_000;
+const MAX_LISTED_BAD_ROWS = 1000;
+const MAX_SHOWN_BAD_ROWS = 20;
+
+export function emptySplit(): Split {
+  return { examples: [], badRows: [], counts: { rows: 0, badRows: 0, merged: 0, exactDuplicates: 0, examples: 0 } };
+}
+
+/** Counts a bad row and keeps it while the list is short. */
+export function addBadRow(split: Split, badRow: BadRow): void {
+  split.counts.badRows++;
+  if (split.badRows.length < MAX_LISTED_BAD_ROWS) split.badRows.push(badRow);
+}
+
+/** Checks a split that was read to its end; throws UserErrors for bad rows that may not be skipped and a UserError when nothing is left. */
+export function finishSplit(split: Split, file: string, onBadRow: OnBadRow): Split {
+  const { counts, badRows } = split;
+  counts.examples = split.examples.length;
+  if (counts.rows === 0) throw new UserError(`${file}: is empty, expected at least one row.`);
+  const isUnusable = counts.badRows === counts.rows;
+  if (counts.badRows > 0 && (onBadRow === "stop" || isUnusable)) {
+    const shown = badRows.slice(0, MAX_SHOWN_BAD_ROWS).map((row) => `${row.file}, line ${row.line}: ${row.problem}.`);
+    if (counts.badRows > shown.length) shown.push(`… and ${counts.badRows - shown.length} more`);
+    const hint = isUnusable
+      ? "Is this the format that was meant?"
+      : "Correct the rows, or leave them out with --skip-bad: they are counted and listed.";
+    throw new UserErrors(`${file}: ${counts.badRows} of ${counts.rows} rows cannot be used:`, shown, { hint });
+  }
+  return split;
+}
