@@ -61,6 +61,8 @@ export interface PackedTokens {
   /** With a cache, keys and values of row t go to cache row cacheRows[t], and segments speak of cache rows. */
   cache?: { store: KeyValueCache; rows: Int32Array };
   dropout?: ForwardDropout | null;
+  /** Seed of the adapters' own dropout (on a recording tape only). */
+  seed?: number;
 }
 
 /**
@@ -89,21 +91,22 @@ export function forward(model: Decoder, tape: Tape, tokens: PackedTokens): Value
   };
   // Half a layer adds f(x) to the residual stream; without dropout the addition is fused into f's last product.
   const added = (x: Value, layer: Linear, input: Value, place: number): Value => {
-    if (!tokens.dropout) return linear(tape, layer, input, { residual: x, wide: true, seed: place });
-    return tape.add(x, dropped(linear(tape, layer, input, { seed: mixSeed(tokens.dropout.seed, place) }), place));
+    const seed = seedOf(place, 0);
+    if (!tokens.dropout) return linear(tape, layer, input, { residual: x, wide: true, seed });
+    return tape.add(x, dropped(linear(tape, layer, input, { seed }), place));
   };
-  const seedOf = (index: number, slot: number) => mixSeed(tokens.dropout?.seed ?? 0, index, slot);
+  const seedOf = (place: number, slot: number) => mixSeed(tokens.seed ?? 0, place, slot);
 
   let x = dropped(tape.embed(model.embedding, tokens.ids), 0); // [T,C]
   for (const [index, layer] of model.layers.entries()) {
     x = tape.block([x], ([input]) => {
       const h = tape.rmsNorm(input, layer.attentionNorm, spec.normEpsilon);
-      const q = tape.rotary(linear(tape, layer.q, h, { seed: seedOf(index, 1) }), tokens.positions, rotary); // [T,H·D]
-      let k = tape.rotary(linear(tape, layer.k, h, { seed: seedOf(index, 2) }), tokens.positions, {
+      const q = tape.rotary(linear(tape, layer.q, h, { seed: seedOf(2 * index + 1, 1) }), tokens.positions, rotary); // [T,H·D]
+      let k = tape.rotary(linear(tape, layer.k, h, { seed: seedOf(2 * index + 1, 2) }), tokens.positions, {
         ...rotary,
         heads: spec.keyValueHeads,
       }); // [T,G·D]
-      let v = linear(tape, layer.v, h, { seed: seedOf(index, 3) });
+      let v = linear(tape, layer.v, h, { seed: seedOf(2 * index + 1, 3) });
       if (tokens.cache) {
         const cached = tokens.cache.store.layers[index];
         tape.backend.copyRows(k.tensor, cached.k, tokens.cache.rows);
@@ -114,13 +117,13 @@ export function forward(model: Decoder, tape: Tape, tokens: PackedTokens): Value
       const mixed = tape.attention(q, k, v, tokens.segments, attention);
       const afterAttention = added(input, layer.output, mixed, 2 * index + 1);
       const h2 = tape.rmsNorm(afterAttention, layer.feedForwardNorm, spec.normEpsilon);
-      const gate = linear(tape, layer.gate, h2, { seed: seedOf(index, 4) }); // [T,F]
-      const up = linear(tape, layer.up, h2, { seed: seedOf(index, 5) });
+      const gate = linear(tape, layer.gate, h2, { seed: seedOf(2 * index + 2, 4) }); // [T,F]
+      const up = linear(tape, layer.up, h2, { seed: seedOf(2 * index + 2, 5) });
       return added(afterAttention, layer.down, tape.swiglu(gate, up), 2 * index + 2);
     });
   }
   if (tokens.outputRows) x = tape.gatherRows(x, tokens.outputRows);
-  return linear(tape, model.head, tape.rmsNorm(x, model.finalNorm, spec.normEpsilon), { seed: seedOf(spec.layers, 0) });
+  return linear(tape, model.head, tape.rmsNorm(x, model.finalNorm, spec.normEpsilon), { seed: seedOf(2 * spec.layers + 1, 0) });
 }
 
 /** x·wᵀ (+ residual), with the low-rank product beside it when there is one. */

@@ -1,0 +1,112 @@
+import { createRandom, mixSeed } from "../base/random.ts";
+import type { AttentionSegment } from "../compute/backend.ts";
+import type { PackedTokens } from "../models/decoder.ts";
+
+/** A training example in ids: the loss is on the answer (and, with a weight, on the prompt). */
+export interface EncodedExample {
+  promptIds: ArrayLike<number>;
+  /** With the end-of-sequence token. */
+  answerIds: ArrayLike<number>;
+}
+
+/** Packed training tokens with what each output row should predict. */
+export interface TrainingBatch {
+  tokens: PackedTokens;
+  /** Next token and loss weight of each output row; weights of a whole step add up to 1. */
+  targets: Int32Array;
+  weights: Float32Array;
+  tokenCount: number;
+  answerTokens: number;
+}
+
+/** How examples fall into steps: a pure function of the seed, so that a run can go on anywhere. */
+export interface StepPlan {
+  stepsPerEpoch: number;
+  totalSteps: number;
+  /** Indices of the examples of one step, as lists of the forward passes it accumulates. */
+  passesOf(step: number): number[][];
+}
+
+export function planSteps(
+  exampleCount: number,
+  settings: { epochs: number; batchExamples: number; accumulation: number },
+  seed: number,
+): StepPlan {
+  const { batchExamples, accumulation } = settings;
+  const perStep = batchExamples * accumulation;
+  const stepsPerEpoch = Math.ceil(exampleCount / perStep);
+  let shuffled: { epoch: number; order: number[] } | null = null;
+  const orderOf = (epoch: number): number[] => {
+    if (shuffled?.epoch !== epoch) {
+      const order = Array.from({ length: exampleCount }, (_, i) => i);
+      shuffled = { epoch, order: createRandom(mixSeed(seed, epoch, 0x5eed)).shuffle(order) };
+    }
+    return shuffled.order;
+  };
+  return {
+    stepsPerEpoch,
+    totalSteps: Math.max(1, Math.round(settings.epochs * stepsPerEpoch)),
+    passesOf(step) {
+      const epoch = Math.floor(step / stepsPerEpoch);
+      const from = (step % stepsPerEpoch) * perStep;
+      const chosen = orderOf(epoch).slice(from, from + perStep);
+      const passes: number[][] = [];
+      for (let i = 0; i < chosen.length; i += batchExamples) passes.push(chosen.slice(i, i + batchExamples));
+      return passes;
+    },
+  };
+}
+
+/** Σ of the loss weights of some examples, before they are normalised. */
+export function lossWeight(examples: readonly EncodedExample[], promptLoss: number): number {
+  let total = 0;
+  for (const { promptIds, answerIds } of examples) {
+    total += answerIds.length + promptLoss * Math.max(0, promptIds.length - 1);
+  }
+  return total;
+}
+
+/**
+ * Packs examples into one forward pass. Each loss weight is divided by `totalWeight`, the sum over the whole step, so that accumulating
+ * passes gives the same loss and gradient as one large batch.
+ */
+export function packExamples(
+  examples: readonly EncodedExample[],
+  promptLoss: number,
+  totalWeight: number,
+): TrainingBatch {
+  const length = (example: EncodedExample) => example.promptIds.length + example.answerIds.length - 1;
+  const total = examples.reduce((sum, example) => sum + length(example), 0);
+  const ids = new Int32Array(total);
+  const positions = new Int32Array(total);
+  const segments: AttentionSegment[] = [];
+  const outputRows: number[] = [];
+  const targets: number[] = [];
+  const weights: number[] = [];
+  let answerTokens = 0;
+  let start = 0;
+  for (const example of examples) {
+    const { promptIds, answerIds } = example;
+    const size = length(example);
+    const idAt = (i: number) => (i < promptIds.length ? promptIds[i] : answerIds[i - promptIds.length]);
+    for (let i = 0; i < size; i++) {
+      ids[start + i] = idAt(i);
+      positions[start + i] = i;
+      const isAnswer = i + 1 >= promptIds.length;
+      if (!isAnswer && promptLoss === 0) continue;
+      outputRows.push(start + i);
+      targets.push(idAt(i + 1));
+      weights.push((isAnswer ? 1 : promptLoss) / totalWeight);
+    }
+    answerTokens += answerIds.length;
+    segments.push({ start, length: size, keyStart: start, position: 0, context: [] });
+    start += size;
+  }
+  return {
+    tokens: { ids, positions, segments, outputRows: Int32Array.from(outputRows) },
+    targets: Int32Array.from(targets),
+    weights: Float32Array.from(weights),
+    tokenCount: total,
+    answerTokens,
+  };
+}

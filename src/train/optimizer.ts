@@ -1,0 +1,35 @@
+import type { Backend, Weight } from "../compute/backend.ts";
+import type { TrainSettings } from "./recipe.ts";
+
+/** The learning rate of one step (0-based) of `totalSteps`: linear warm-up, then cosine, linear or constant. */
+export function learningRateAt(settings: TrainSettings, step: number, totalSteps: number): number {
+  const { learningRate, schedule, warmup, finalLearningRate } = settings;
+  const warmupSteps = Math.ceil(warmup * totalSteps);
+  if (step < warmupSteps) return (learningRate * (step + 1)) / warmupSteps;
+  const progress = (step - warmupSteps) / Math.max(1, totalSteps - warmupSteps);
+  const left = { cosine: (1 + Math.cos(Math.PI * progress)) / 2, linear: 1 - progress, constant: 1 }[schedule];
+  return learningRate * (schedule === "constant" ? 1 : finalLearningRate + (1 - finalLearningRate) * left);
+}
+
+/** One clipped AdamW update from the accumulated gradients, which are zeroed; returns the gradient's norm before clipping. */
+export async function updateWeights(
+  backend: Backend,
+  weights: readonly Weight[],
+  settings: TrainSettings,
+  learningRate: number,
+  step: number,
+): Promise<number> {
+  const normTensor = backend.gradientNorm(weights);
+  const [norm] = await backend.read(normTensor);
+  backend.free(normTensor);
+  const clip = settings.clipNorm > 0 && norm > settings.clipNorm ? settings.clipNorm / norm : 1;
+  const { beta1, beta2, epsilon, weightDecay } = settings;
+  const common = { learningRate, beta1, beta2, epsilon, step: step + 1, gradientScale: clip };
+  // Norms are not decayed: pulling a scale to zero is no regularisation.
+  const matrices = weights.filter((weight) => weight.rows > 1);
+  const vectors = weights.filter((weight) => weight.rows === 1);
+  if (matrices.length > 0) backend.adamW(matrices, { ...common, weightDecay });
+  if (vectors.length > 0) backend.adamW(vectors, { ...common, weightDecay: 0 });
+  backend.zeroGradients(weights);
+  return norm;
+}

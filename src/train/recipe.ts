@@ -1,0 +1,207 @@
+import { existsSync } from "node:fs";
+import { dirname, isAbsolute, resolve } from "node:path";
+import { parse as parseYaml, stringify as stringifyYaml } from "yaml";
+import { z } from "zod";
+import { messageOf, UserError } from "../base/errors.ts";
+import { readTextFile } from "../base/files.ts";
+import { checkSchema } from "../base/schema.ts";
+
+const MAX_RECIPE_BYTES = 1_000_000;
+
+const count = z.int().min(1);
+const share = z.number().min(0).max(1);
+
+const initSchema = z.strictObject({
+  family: z.literal("llama").default("llama"),
+  width: count, // C
+  layers: count,
+  heads: count, // H
+  keyValueHeads: count, // G
+  feedForward: count, // F
+  maxTokens: count.default(1024),
+  tiedHead: z.boolean().default(true),
+  normEpsilon: z.number().positive().default(1e-5),
+  rotaryBase: z.number().positive().default(10_000),
+});
+
+const modelSchema = z.strictObject({
+  /** A model folder to start from; without it `init` says what to make from nothing. */
+  path: z.string().optional(),
+  init: initSchema.optional(),
+  /** A folder or file with the tokenizer; the model folder's own by default. */
+  tokenizer: z.string().optional(),
+  storage: z.enum(["float32", "bfloat16"]).default("bfloat16"),
+});
+
+const adapterSchema = z.discriminatedUnion("method", [
+  z.strictObject({ method: z.literal("full") }),
+  z.strictObject({
+    method: z.literal("lora"),
+    rank: count.default(8),
+    alpha: z.number().positive().default(32),
+    dropout: z.number().min(0).lt(1).default(0.1),
+    targets: z.union([z.literal("all"), z.array(z.string()).min(1)]).default(["q_proj", "v_proj"]),
+  }),
+]);
+
+const trainSchema = z.strictObject({
+  epochs: z.number().positive(),
+  /** Examples of one forward pass, and how many passes make one update. */
+  batchExamples: count,
+  accumulation: count.default(1),
+  learningRate: z.number().positive(),
+  schedule: z.enum(["cosine", "linear", "constant"]).default("cosine"),
+  /** Share of all steps over which the learning rate rises from 0. */
+  warmup: share.default(0.05),
+  /** The learning rate at the end, as a share of the highest. */
+  finalLearningRate: share.default(0),
+  beta1: z.number().min(0).lt(1).default(0.9),
+  beta2: z.number().min(0).lt(1).default(0.999),
+  epsilon: z.number().positive().default(1e-8),
+  weightDecay: z.number().min(0).default(0),
+  /** Largest norm of the whole gradient; 0 does not clip. */
+  clipNorm: z.number().min(0).default(1),
+  /** Weight of a prompt token's loss against an answer token's; 0 trains on the answer only, as the paper does. */
+  promptLoss: z.number().min(0).max(1).default(0),
+  labelSmoothing: z.number().min(0).lt(1).default(0),
+  /** Dropout on the residual stream (full training). */
+  dropout: z.number().min(0).lt(1).default(0),
+  /** Several relations of one row: one answer that joins them (the paper), or one training row each. */
+  severalRelations: z.enum(["joined", "separate"]).default("joined"),
+  /** Validate every so many epochs; 0 never. */
+  validateEvery: z.number().min(0).default(1),
+  /** Validate on at most so many rows, chosen by the seed; 0 takes all. */
+  validationRows: z.int().min(0).default(0),
+  /** The metric of paper.md by which the best weights are kept. */
+  keepBest: z.enum(["paper", "micro"]).default("micro"),
+  /** Save a checkpoint every so many seconds. */
+  checkpointSeconds: z.number().positive().default(120),
+  /** Keep activations inside layers (false) or compute them again in the backward pass (true). */
+  recompute: z.boolean().default(false),
+});
+
+const decodeSchema = z.strictObject({
+  /** labels: choose among the schema's labels by likelihood; generate: greedy text, parsed. */
+  method: z.enum(["labels", "generate"]).default("labels"),
+  /** Average each pair with its mirror image through the declared inverse labels. */
+  bothDirections: z.boolean().default(false),
+  /** A second and further relation is given when its probability is at least this share of the best one's; 1 gives one relation. */
+  furtherRelations: z.number().min(0).max(1).default(1),
+  /** Factor on the probability of "no relation" before choosing; tuned on validation rows. */
+  noRelationWeight: z.number().positive().default(1),
+  maxBatchTokens: count.default(8192),
+});
+
+export const recipeSchema = z
+  .strictObject({
+    model: modelSchema,
+    data: z.strictObject({
+      path: z.string().optional(),
+      format: z.enum(["auto", "chinese-nre", "jsonl"]).default("auto"),
+      badRows: z.enum(["stop", "skip"]).default("stop"),
+    }),
+    prompt: z.strictObject({
+      style: z.string().default("paper"),
+      template: z.string().default("default"),
+      maxPromptTokens: count.default(1024),
+      maxAnswerTokens: count.default(512),
+    }),
+    adapter: adapterSchema,
+    train: trainSchema,
+    decode: decodeSchema.prefault({}),
+    /** Numbers of the products: bfloat16 where the processor has AMX, float32 otherwise, unless told. */
+    precision: z.enum(["auto", "bfloat16", "float32"]).default("auto"),
+    seed: z.int().min(0).max(0xffffffff).default(1),
+  })
+  .superRefine((recipe, context) => {
+    if (!recipe.model.path && !recipe.model.init) {
+      context.addIssue({ code: "custom", path: ["model"], message: "give model.path (a folder) or model.init (sizes)" });
+    }
+    if (recipe.model.init && !recipe.model.path && !recipe.model.tokenizer) {
+      context.addIssue({ code: "custom", path: ["model", "tokenizer"], message: "model.init needs a tokenizer" });
+    }
+    if (recipe.model.init && recipe.model.path) {
+      context.addIssue({ code: "custom", path: ["model"], message: "give model.path or model.init, not both" });
+    }
+    if (recipe.model.init && !recipe.model.path && recipe.adapter.method !== "full") {
+      context.addIssue({
+        code: "custom",
+        path: ["adapter", "method"],
+        message: 'a model from nothing is trained whole: expected "full"',
+      });
+    }
+  });
+
+export type Recipe = z.output<typeof recipeSchema>;
+export type InitSettings = z.output<typeof initSchema>;
+export type TrainSettings = z.output<typeof trainSchema>;
+export type DecodeSettings = z.output<typeof decodeSchema>;
+
+/**
+ * Reads a recipe, applies overrides ("train.epochs=2"), checks it and makes its paths absolute (they are relative to the recipe's folder).
+ * Throws a UserErrors that lists all problems.
+ */
+export async function readRecipe(file: string, overrides: readonly string[] = []): Promise<Recipe> {
+  const value = parseRecipeText(await readTextFile(file, "a recipe", MAX_RECIPE_BYTES), file);
+  for (const override of overrides) applyOverride(value, override);
+  const recipe = checkSchema(recipeSchema, value, file);
+  const fromRecipe = (path: string) => (isAbsolute(path) ? path : resolve(dirname(file), path));
+  const { model, data } = recipe;
+  if (model.path) model.path = fromRecipe(model.path);
+  if (model.tokenizer) model.tokenizer = fromRecipe(model.tokenizer);
+  if (data.path) data.path = fromRecipe(data.path);
+  return recipe;
+}
+
+function parseRecipeText(text: string, file: string): Record<string, unknown> {
+  let value: unknown;
+  try {
+    // Aliases could blow a small file up to any size.
+    value = parseYaml(text, { maxAliasCount: 0, prettyErrors: true });
+  } catch (error) {
+    throw new UserError(`${file}: is not YAML: ${messageOf(error).split("\n")[0]}`);
+  }
+  if (typeof value !== "object" || value === null || Array.isArray(value)) {
+    throw new UserError(`${file}: is not a recipe, expected keys model, data, prompt, adapter, train, decode, seed.`);
+  }
+  return value as Record<string, unknown>;
+}
+
+/** Sets one value of a recipe from "a.b.c=value", the value read as YAML. */
+export function applyOverride(recipe: Record<string, unknown>, override: string): void {
+  const equals = override.indexOf("=");
+  if (equals < 1) throw new UserError(`--set ${override}: expected KEY=VALUE, for example train.epochs=2.`);
+  const keys = override.slice(0, equals).split(".");
+  let value: unknown;
+  try {
+    value = parseYaml(override.slice(equals + 1), { maxAliasCount: 0 });
+  } catch (error) {
+    throw new UserError(`--set ${override}: the value is not YAML: ${messageOf(error).split("\n")[0]}`);
+  }
+  let at = recipe;
+  for (const key of keys.slice(0, -1)) {
+    if (key === "__proto__") throw new UserError(`--set ${override}: "${key}" cannot be a key.`);
+    if (!Object.hasOwn(at, key) || at[key] === null) at[key] = {};
+    if (typeof at[key] !== "object") throw new UserError(`--set ${override}: "${key}" is not a group of values.`);
+    at = at[key] as Record<string, unknown>;
+  }
+  const last = keys[keys.length - 1];
+  if (last === "__proto__") throw new UserError(`--set ${override}: "${last}" cannot be a key.`);
+  at[last] = value;
+}
+
+/** A recipe as YAML with every value written. */
+export function recipeText(recipe: Recipe): string {
+  return stringifyYaml(recipe);
+}
+
+/** Checks that what the recipe names is there, all problems together; call before any weight is read. */
+export function missingPaths(recipe: Recipe): string[] {
+  const problems: string[] = [];
+  const { path, tokenizer } = recipe.model;
+  if (path && !existsSync(path)) problems.push(`model.path: ${path} does not exist`);
+  if (tokenizer && !existsSync(tokenizer)) problems.push(`model.tokenizer: ${tokenizer} does not exist`);
+  if (!recipe.data.path) problems.push("data.path is missing: give it in the recipe or with --data DIR");
+  else if (!existsSync(recipe.data.path)) problems.push(`data.path: ${recipe.data.path} does not exist`);
+  return problems;
+}

@@ -1,0 +1,85 @@
+import { UserError } from "../base/errors.ts";
+import { mixSeed } from "../base/random.ts";
+import { createTape } from "../compute/autograd.ts";
+import type { Weight } from "../compute/backend.ts";
+import { type Decoder, forward } from "../models/decoder.ts";
+import { type EncodedExample, lossWeight, packExamples, type StepPlan, type TrainingBatch } from "./batches.ts";
+import { learningRateAt, updateWeights } from "./optimizer.ts";
+import type { TrainSettings } from "./recipe.ts";
+
+/** What one update did. */
+export interface TrainStep {
+  /** Number of updates made, from 1. */
+  step: number;
+  epoch: number;
+  /** Mean loss of the step's target tokens, in nats. */
+  loss: number;
+  learningRate: number;
+  gradientNorm: number;
+  tokens: number;
+  answerTokens: number;
+  seconds: number;
+}
+
+/**
+ * The training loop: yields after every update; the caller prints, validates and saves. `startStep` updates are taken as done.
+ * Throws a UserError when the loss is no longer a number.
+ */
+export async function* train(
+  model: Decoder,
+  weights: readonly Weight[],
+  examples: readonly EncodedExample[],
+  plan: StepPlan,
+  settings: TrainSettings,
+  seed: number,
+  startStep = 0,
+): AsyncGenerator<TrainStep, void, void> {
+  const { backend } = model;
+  if (startStep === 0) backend.zeroGradients(weights);
+  for (let step = startStep; step < plan.totalSteps; step++) {
+    const started = performance.now();
+    const passes = plan.passesOf(step).map((pass) => pass.map((index) => examples[index]));
+    const totalWeight = lossWeight(passes.flat(), settings.promptLoss);
+    const losses: Promise<number>[] = [];
+    let tokens = 0;
+    let answerTokens = 0;
+    for (const [number, pass] of passes.entries()) {
+      const batch = packExamples(pass, settings.promptLoss, totalWeight);
+      losses.push(addGradients(model, batch, settings, mixSeed(seed, step, number)));
+      tokens += batch.tokenCount;
+      answerTokens += batch.answerTokens;
+    }
+    const loss = (await Promise.all(losses)).reduce((sum, part) => sum + part, 0);
+    const learningRate = learningRateAt(settings, step, plan.totalSteps);
+    if (!Number.isFinite(loss)) {
+      throw new UserError(`The loss became ${loss} at step ${step + 1}.`, {
+        hint: "A lower train.learningRate or a longer train.warmup helps; the last checkpoint is untouched.",
+      });
+    }
+    const gradientNorm = await updateWeights(backend, weights, settings, learningRate, step);
+    const seconds = (performance.now() - started) / 1000;
+    const epoch = (step + 1) / plan.stepsPerEpoch;
+    yield { step: step + 1, epoch, loss, learningRate, gradientNorm, tokens, answerTokens, seconds };
+  }
+}
+
+/** Adds the gradients of one pass and returns its share of the step's loss. */
+async function addGradients(
+  model: Decoder,
+  batch: TrainingBatch,
+  settings: TrainSettings,
+  seed: number,
+): Promise<number> {
+  const { backend } = model;
+  const tape = createTape(backend, { record: true, recompute: settings.recompute });
+  try {
+    const dropout = settings.dropout > 0 ? { probability: settings.dropout, seed } : null;
+    const logits = forward(model, tape, { ...batch.tokens, dropout, seed });
+    const loss = tape.crossEntropy(logits, batch.targets, batch.weights, settings.labelSmoothing);
+    const value = backend.read(loss.tensor);
+    tape.backward(loss);
+    return (await value)[0];
+  } finally {
+    tape.dispose();
+  }
+}
