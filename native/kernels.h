@@ -61,15 +61,18 @@ struct WeightView {
   }
 };
 
-// ---- matmul_float.cpp (all levels), matmul_amx.cpp (amx level, bf16): y = scale · product + bias + residual
+// ---- pack.cpp, matmul.cpp, matmul_float.cpp (all levels), matmul_amx.cpp (amx level, bf16): y = scale · product + bias + residual
 struct MatmulEpilogue {
   float scale = 1;
   const float* bias = nullptr;        // [O] padded, or null
   const Matrix* residual = nullptr;   // shape of y, either width, or null; may be y itself
 };
 size_t packedBytes(int rows, int columns, bool bf16Precision);  // of one packed copy, forward or backward
-void packForward(Pool&, const float* rowMajor, int rows, int columns, bool bf16Precision, void* packed);
-void packFromMaster(Pool&, const float* master, int rows, int columns, bool bf16Precision, void* forward, void* backward);
+// `rounded`: every number is rounded to bf16 first (a weight kept as bfloat16 in float32 precision).
+void packForward(Pool&, const float* rowMajor, int rows, int columns, bool bf16Precision, bool rounded, void* packed);
+void packBackward(Pool&, const void* forward, int rows, int columns, bool bf16Precision, void* backward);
+void packFromMaster(Pool&, const float* master, int rows, int columns, bool bf16Precision, bool rounded, void* forward /* or null */,
+                    void* backward /* or null */);
 void unpackForward(Pool&, const void* packed, int rows, int columns, bool bf16Precision, float* rowMajor);
 void readForwardRow(const void* packed, int rows, int columns, bool bf16Precision, int row, float* out);  // out[paddedTo32(I)]
 void matmulForward(Pool&, const Matrix& x, const WeightView& w, const MatmulEpilogue&, Matrix& y);        // y[T,O]

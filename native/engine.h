@@ -1,0 +1,72 @@
+// Tensors and weights of one backend: what the JavaScript thread knows of them (shape) and what the executor thread keeps (memory).
+#pragma once
+#include <vector>
+
+#include "arena.h"
+#include "executor.h"
+#include "kernels.h"
+
+namespace cre {
+
+// Shapes are fixed when it is made, on the JavaScript thread; `matrix.data` belongs to the executor thread.
+struct Tensor {
+  Matrix matrix;
+};
+
+enum class Part : int { value = 0, gradient = 1, moment1 = 2, moment2 = 3 };
+
+struct Weight {
+  WeightView view;
+  bool trainable = false;
+};
+
+// Everything here but the constructor runs on the executor thread.
+class Memory {
+ public:
+  Memory(bool bf16Precision, bool poison) : bf16_(bf16Precision), poison_(poison) {}
+
+  bool bf16Precision() const { return bf16_; }
+
+  // Output memory, uninitialised (or NaN in poison mode).
+  void allocate(Matrix& matrix);
+  void release(Matrix& matrix);
+
+  // `values` row-major [O,I], or null for zeros.
+  void fill(Pool& pool, Weight& weight, const float* values);
+  void write(Pool& pool, Weight& weight, Part part, const float* values);
+  void read(Pool& pool, const Weight& weight, Part part, float* values);
+  void release(Weight& weight);
+  // Makes the packed copies that a product needs and that do not stand yet.
+  void needForward(Pool& pool, Weight& weight);
+  void needBackward(Pool& pool, Weight& weight);
+  // Renews the packed copies from the master.
+  void repack(Pool& pool, Weight& weight);
+
+  void zeroGradient(Pool& pool, Weight& weight);
+  // Calls body with a view whose gradient has matrix layout, and adds it to the gradient of a vector afterwards.
+  template <class Body>
+  void withMatrixGradient(Pool& pool, Weight& weight, Body&& body) {
+    if (!weight.view.isVector()) return body(weight.view);
+    WeightView view = weight.view;
+    const size_t elements = static_cast<size_t>(blocksFor(view.columns)) * kBlockElements;
+    view.gradient = static_cast<float*>(arena_.allocate(elements * sizeof(float)));
+    zero(pool, view.gradient, elements);
+    body(view);
+    addFirstRow(view.gradient, weight.view);
+    arena_.release(view.gradient, elements * sizeof(float));
+  }
+
+ private:
+  static void zero(Pool& pool, float* data, size_t elements);
+  static void addFirstRow(const float* blocks, WeightView& vector);
+  float* partOf(const Weight& weight, Part part) const;
+  void writePart(Pool& pool, const WeightView& view, float* destination, const float* values);
+  void readPart(Pool& pool, const WeightView& view, const float* source, float* values);
+  size_t packBytes(const WeightView& view) const { return packedBytes(view.rows, view.columns, view.packedBf16); }
+
+  Arena arena_;
+  const bool bf16_;
+  const bool poison_;
+};
+
+}  // namespace cre
