@@ -17,10 +17,7 @@ export function questionTokens(question: LabelQuestion): number {
  * The probability of every label of each question, in the order of its tree's leaves; they add up to 1. One forward pass reads each
  * prompt once with its whole tree of labels behind it: every node sees the prompt and its own ancestors only.
  */
-export async function labelProbabilities(
-  model: Decoder,
-  questions: readonly LabelQuestion[],
-): Promise<Float64Array[]> {
+export async function labelProbabilities(model: Decoder, questions: readonly LabelQuestion[]): Promise<Float64Array[]> {
   const packed = packQuestions(questions);
   const { backend } = model;
   const tape = createTape(backend, { record: false });

@@ -110,7 +110,13 @@ async function nextTokens(
   const { backend } = model;
   const tape = createTape(backend, { record: false });
   try {
-    const logits = forward(model, tape, { ids, positions, segments, outputRows, cache: { store: cache, rows: cacheRows } });
+    const logits = forward(model, tape, {
+      ids,
+      positions,
+      segments,
+      outputRows,
+      cache: { store: cache, rows: cacheRows },
+    });
     if (sampling) {
       const values = await backend.read(logits.tensor);
       const width = model.spec.vocabularySize;

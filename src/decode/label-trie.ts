@@ -32,7 +32,8 @@ export interface LabelTrie {
 export function buildLabelTrie(answers: readonly LabelAnswer[]): LabelTrie {
   const nodes: TrieNode[] = [{ token: -1, parent: -1, depth: 0, children: [] }];
   const passing: number[] = [answers.length]; // how many labels pass through each node
-  const childOf = (parent: number, token: number) => nodes[parent].children.find((child) => nodes[child].token === token);
+  const childOf = (parent: number, token: number) =>
+    nodes[parent].children.find((child) => nodes[child].token === token);
   for (const { ids } of answers) {
     let at = 0;
     for (let i = 0; i < ids.length; i++) {
@@ -53,7 +54,9 @@ export function buildLabelTrie(answers: readonly LabelAnswer[]): LabelTrie {
     for (let i = 0; i < ids.length && (passing[at] > 1 || at === 0); i++) at = childOf(at, ids[i]) as number;
     if (at === 0 || passing[at] > 1) {
       const other = answers.find((one) => one.label !== label && startsWith(one.ids, ids));
-      throw new UserError(`labels "${label}" and "${other?.label}" cannot be told apart: their answers have the same tokens.`);
+      throw new UserError(
+        `labels "${label}" and "${other?.label}" cannot be told apart: their answers have the same tokens.`,
+      );
     }
     leaves.push(at);
   }

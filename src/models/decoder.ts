@@ -123,7 +123,9 @@ export function forward(model: Decoder, tape: Tape, tokens: PackedTokens): Value
     });
   }
   if (tokens.outputRows) x = tape.gatherRows(x, tokens.outputRows);
-  return linear(tape, model.head, tape.rmsNorm(x, model.finalNorm, spec.normEpsilon), { seed: seedOf(2 * spec.layers + 1, 0) });
+  return linear(tape, model.head, tape.rmsNorm(x, model.finalNorm, spec.normEpsilon), {
+    seed: seedOf(2 * spec.layers + 1, 0),
+  });
 }
 
 /** x·wᵀ (+ residual), with the low-rank product beside it when there is one. */

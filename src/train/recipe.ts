@@ -115,7 +115,11 @@ export const recipeSchema = z
   })
   .superRefine((recipe, context) => {
     if (!recipe.model.path && !recipe.model.init) {
-      context.addIssue({ code: "custom", path: ["model"], message: "give model.path (a folder) or model.init (sizes)" });
+      context.addIssue({
+        code: "custom",
+        path: ["model"],
+        message: "give model.path (a folder) or model.init (sizes)",
+      });
     }
     if (recipe.model.init && !recipe.model.path && !recipe.model.tokenizer) {
       context.addIssue({ code: "custom", path: ["model", "tokenizer"], message: "model.init needs a tokenizer" });

@@ -49,9 +49,12 @@ async function loadParts(
         const name = tensorName(weight, part);
         const shape = source.tensors.get(name)?.shape;
         if (shape?.join() !== `${weight.rows},${weight.columns}`) {
-          throw new UserError(`${file}: "${name}" is [${shape ?? "missing"}], expected [${weight.rows},${weight.columns}].`, {
-            hint: "The recipe was changed since this run began; start a new run.",
-          });
+          throw new UserError(
+            `${file}: "${name}" is [${shape ?? "missing"}], expected [${weight.rows},${weight.columns}].`,
+            {
+              hint: "The recipe was changed since this run began; start a new run.",
+            },
+          );
         }
         backend.writeWeight(weight, await source.read(name), part);
       }
