@@ -145,13 +145,13 @@ function symbolOf(characters: Characters, codePoint: number): number {
 /** Finds every way to cut a piece into two symbols. */
 function findPairs(model: SentencePieceModel): { characters: Characters; pairs: PairTable } {
   const { texts, types } = model.pieces;
+  const { ordinary } = model.ids;
   const characters: Characters = {
     basic: new Int32Array(0x10000).fill(-1),
     astral: new Map(),
     codePoints: [],
     pieceCount: texts.length,
   };
-  const symbols = new Map<string, number>();
   const addCharacter = (codePoint: number, symbol: number): void => {
     if (codePoint > 0xffff) characters.astral.set(codePoint, symbol);
     else characters.basic[codePoint] = symbol;
@@ -166,17 +166,18 @@ function findPairs(model: SentencePieceModel): { characters: Characters; pairs: 
     if (work > MAX_SPLIT_WORK) {
       throw new UserError(`${model.name}: its pieces are too long (piece ${id} has ${text.length} characters).`);
     }
-    symbols.set(text, id);
     const first = text.codePointAt(0) as number;
     if (text.length === (first > 0xffff ? 2 : 1)) addCharacter(first, id);
   }
   const symbolOfPart = (text: string): number => {
-    const known = symbols.get(text);
-    if (known !== undefined) return known;
     const codePoint = text.codePointAt(0) as number;
-    if (text.length !== (codePoint > 0xffff ? 2 : 1)) return -1;
+    if (text.length > (codePoint > 0xffff ? 2 : 1)) {
+      const id = ordinary.get(text);
+      return id !== undefined && joinable(id) ? id : -1;
+    }
+    const known = symbolOf(characters, codePoint);
+    if (known >= 0) return known;
     const symbol = texts.length + characters.codePoints.push(codePoint) - 1;
-    symbols.set(text, symbol);
     addCharacter(codePoint, symbol);
     return symbol;
   };

@@ -2,6 +2,7 @@ import { UserError } from "../base/errors.ts";
 import { decodeStrict } from "./utf8.ts";
 
 const MAX_KEY_BYTES = 256;
+const MAX_REPLACEMENT_BYTES = 1024;
 const MAX_NODES = 1 << 19;
 const MAX_RULES = 1 << 18;
 
@@ -29,28 +30,29 @@ export function readCharsmap(blob: Uint8Array, name: string): NormalizationRules
   const replacements = blob.subarray(4 + trieBytes);
 
   const replacementAt = (start: number): string => {
-    const end = start < replacements.length ? replacements.indexOf(0, start) : -1;
-    if (end < 0) throw broken(`a rule points to byte ${start} of the ${replacements.length} bytes of replacements`);
-    const text = decodeStrict(replacements, start, end);
+    if (start >= replacements.length) {
+      throw broken(`a rule points to byte ${start} of the ${replacements.length} bytes of replacements`);
+    }
+    const length = replacements.subarray(start, start + MAX_REPLACEMENT_BYTES + 1).indexOf(0);
+    if (length < 0) {
+      throw broken(`the replacement at byte ${start} has no end within ${MAX_REPLACEMENT_BYTES} bytes`);
+    }
+    const text = decodeStrict(replacements, start, start + length);
     if (text === null) throw broken(`the replacement at byte ${start} is not UTF-8`);
     return text;
   };
 
+  const children = childrenByPosition(units);
   const rules: NormalizationRules = { from: [], to: [] };
   const key = new Uint8Array(MAX_KEY_BYTES);
   let visited = 0;
   const walk = (position: number, length: number): void => {
     if (++visited > MAX_NODES) throw broken(`the trie has more than ${MAX_NODES} nodes`);
-    for (let label = 0; label < 256; label++) {
-      const child = position ^ label;
-      if (child >= units.length) continue;
-      const unit = units[child];
-      // A unit belongs to this node only when it carries the label; units of values have the top bit set and never do.
-      if ((unit & 0x800000ff) !== label || child === 0) continue;
+    for (const child of children.get(position) ?? []) {
       if (length === MAX_KEY_BYTES) throw broken(`a rule is longer than ${MAX_KEY_BYTES} bytes`);
-      key[length] = label;
-      const next = (child ^ offsetOf(unit)) >>> 0;
-      if ((unit & 0x100) !== 0) addRule(length + 1, next);
+      key[length] = child ^ position;
+      const next = child ^ offsetOf(units[child]);
+      if ((units[child] & 0x100) !== 0) addRule(length + 1, next);
       walk(next, length + 1);
     }
   };
@@ -66,6 +68,21 @@ export function readCharsmap(blob: Uint8Array, name: string): NormalizationRules
   return rules;
 }
 
+/** A child carries its label and lies at its parent's position XOR that label. Units of values have the top bit set; no label is 0. */
+function childrenByPosition(units: Int32Array): Map<number, number[]> {
+  const children = new Map<number, number[]>();
+  for (let child = 1; child < units.length; child++) {
+    const label = units[child] & 0xff;
+    if (units[child] < 0 || label === 0) continue;
+    const position = child ^ label;
+    const siblings = children.get(position);
+    if (siblings === undefined) children.set(position, [child]);
+    else siblings.push(child);
+  }
+  return children;
+}
+
+/** How far a node's position lies from its unit: bits 10 to 30, in steps of 256 where bit 9 is set. */
 function offsetOf(unit: number): number {
-  return ((unit >>> 10) << ((unit & 0x200) >>> 6)) >>> 0;
+  return (unit >>> 10) << ((unit & 0x200) >>> 6);
 }

@@ -23,6 +23,14 @@ export interface Pieces {
   types: Uint8Array;
 }
 
+/** Ids by text. Ordinary pieces and reserved ones are two name spaces: "<s>" may be a control piece and a user-defined symbol. */
+export interface PieceIds {
+  /** Normal, user-defined and unused pieces: what text is cut into. */
+  ordinary: Map<string, number>;
+  /** Control, unknown and byte pieces. */
+  reserved: Map<string, number>;
+}
+
 export interface TrainerSpec {
   modelType: number;
   byteFallback: boolean;
@@ -47,6 +55,7 @@ export interface SentencePieceModel {
   /** The file, for errors. */
   name: string;
   pieces: Pieces;
+  ids: PieceIds;
   trainer: TrainerSpec;
   normalizer: NormalizerSpec;
   denormalizer: NormalizerSpec | null;
@@ -79,9 +88,8 @@ export function readModel(bytes: Uint8Array, name: string): SentencePieceModel {
     });
   }
   const pieces = { texts, scores: Float32Array.from(scores), types: Uint8Array.from(types) };
-  const model: SentencePieceModel = { name, pieces, trainer, normalizer, denormalizer };
-  checkModel(model);
-  return model;
+  checkTrainerSpec(trainer, name);
+  return { name, pieces, ids: indexPieces(pieces, trainer, name), trainer, normalizer, denormalizer };
 }
 
 function readPiece(range: MessageRange, texts: string[], scores: number[], types: number[]): void {
@@ -179,30 +187,32 @@ function textOf(bytes: Uint8Array, start: number, end: number, name: string, wha
   return text;
 }
 
-/** The rules that SentencePiece itself checks on loading, and what we do not support. */
-function checkModel({ name, pieces, trainer }: SentencePieceModel): void {
+function checkTrainerSpec(trainer: TrainerSpec, name: string): void {
   if (trainer.modelType !== BPE_MODEL) {
-    const type = MODEL_TYPES[trainer.modelType] || `type ${trainer.modelType}`;
+    const type = MODEL_TYPES[trainer.modelType] || trainer.modelType;
     throw new UserError(`${name}: is a SentencePiece model of type ${type}, expected BPE.`);
   }
   if (trainer.whitespaceAsSuffix) {
     throw new UserError(`${name}: sets treat_whitespace_as_suffix, which is not supported.`);
   }
-  const { texts, types } = pieces;
-  // Ordinary pieces and reserved ones are two name spaces: "<s>" may be a control piece and a user-defined symbol.
+}
+
+/** Applies the rules that SentencePiece itself checks on loading: no piece twice, one unknown piece, all bytes or none. */
+function indexPieces({ texts, types }: Pieces, trainer: TrainerSpec, name: string): PieceIds {
   const ordinary = new Map<string, number>();
   const reserved = new Map<string, number>();
   let unknowns = 0;
   let byteCount = 0;
   for (let id = 0; id < texts.length; id++) {
-    const names = isOrdinary(types[id]) ? ordinary : reserved;
-    const earlier = names.get(texts[id]);
+    const type = types[id];
+    const ids = type === NORMAL || type === USER_DEFINED || type === UNUSED ? ordinary : reserved;
+    const earlier = ids.get(texts[id]);
     if (earlier !== undefined) {
       throw new UserError(`${name}: piece ${id} is ${JSON.stringify(texts[id])}, which piece ${earlier} already is.`);
     }
-    names.set(texts[id], id);
-    if (types[id] === UNKNOWN) unknowns++;
-    if (types[id] !== BYTE) continue;
+    ids.set(texts[id], id);
+    if (type === UNKNOWN) unknowns++;
+    if (type !== BYTE) continue;
     byteCount++;
     if (byteOfPiece(texts[id]) === null) {
       throw new UserError(`${name}: piece ${id} is the byte piece "${texts[id]}", expected <0x00> to <0xFF>.`);
@@ -216,11 +226,7 @@ function checkModel({ name, pieces, trainer }: SentencePieceModel): void {
       `${name}: has ${byteCount} byte pieces, expected ${expectedBytes} with byte_fallback ${state}.`,
     );
   }
-}
-
-/** Whether pieces of this type may come out of merging: normal, user-defined and unused ones. */
-export function isOrdinary(type: number): boolean {
-  return type === NORMAL || type === USER_DEFINED || type === UNUSED;
+  return { ordinary, reserved };
 }
 
 /** The byte that a piece such as `<0x0A>` stands for, or null. */

@@ -8,7 +8,6 @@ import {
   BYTE,
   byteOfPiece,
   CONTROL,
-  isOrdinary,
   readModel,
   type SentencePieceModel,
   UNKNOWN,
@@ -63,10 +62,9 @@ export function parseSentencePiece(
     });
   }
   const { texts, types } = model.pieces;
-  const ids = idsByText(model);
-  const idOf = (piece: string): number | null => ids.get(piece) ?? null;
+  const { ordinary, reserved } = model.ids;
   const controlId = (piece: string): number | null => {
-    const id = ids.get(piece);
+    const id = reserved.get(piece);
     return id !== undefined && types[id] === CONTROL ? id : null;
   };
   const pieceOf = (id: number): string => {
@@ -88,17 +86,9 @@ export function parseSentencePiece(
     encodeAll: (all) => all.map(encode),
     decode: createDecoder(model, pieceOf),
     pieceOf,
-    idOf,
+    // Where a text is two pieces, the reserved one has the name, as in SentencePiece.
+    idOf: (piece) => reserved.get(piece) ?? ordinary.get(piece) ?? null,
   };
-}
-
-/** Where a text is two pieces, the reserved one (control, unknown, byte) has the name, as in SentencePiece. */
-function idsByText({ pieces: { texts, types } }: SentencePieceModel): Map<string, number> {
-  const ids = new Map<string, number>();
-  for (let id = 0; id < texts.length; id++) {
-    if (!isOrdinary(types[id]) || !ids.has(texts[id])) ids.set(texts[id], id);
-  }
-  return ids;
 }
 
 function bytesById({ pieces: { texts, types } }: SentencePieceModel): Int16Array {
