@@ -46,24 +46,20 @@ export function createNormalizer(
       at += symbol >= 0 ? userDefined.keys[symbol].length : unitsAt(text, at);
       return text.slice(from, at);
     };
+    if (text === "") return "";
     const collapse = spec.removeExtraWhitespaces;
-    let first = "";
-    if (collapse) {
-      do {
-        if (at >= text.length) return "";
-        first = take();
-      } while (first === " ");
-    } else {
-      if (text === "") return "";
-      first = take();
+    let part = take();
+    while (collapse && part === " ") {
+      if (at >= text.length) return "";
+      part = take();
     }
     let normalized = prefix;
     let afterSpace = collapse;
-    for (let part = first; ; part = take()) {
+    for (; ; part = take()) {
       let start = 0;
       while (afterSpace && part[start] === " ") start++;
       if (start < part.length) {
-        normalized += (start > 0 ? part.slice(start) : part).replaceAll(" ", space);
+        normalized += part.slice(start).replaceAll(" ", space);
         afterSpace = collapse && part.endsWith(" ");
       }
       if (at >= text.length) break;
