@@ -29,10 +29,12 @@ void Memory::release(Matrix& matrix) {
   matrix.data = nullptr;
 }
 
-void Memory::zero(Pool& pool, float* data, size_t elements) { fillBytes(pool, data, 0, elements * sizeof(float)); }
+void Memory::zero(Pool& pool, Matrix& matrix) { fillBytes(pool, matrix.data, 0, matrix.bytes()); }
+
+void Memory::zeroFloats(Pool& pool, float* data, size_t elements) { fillBytes(pool, data, 0, elements * sizeof(float)); }
 
 void Memory::zeroGradient(Pool& pool, Weight& weight) {
-  zero(pool, weight.view.gradient, weight.view.masterElements());
+  zeroFloats(pool, weight.view.gradient, weight.view.masterElements());
 }
 
 void Memory::addFirstRow(const float* blocks, WeightView& vector) {
@@ -57,7 +59,7 @@ void Memory::fill(Pool& pool, Weight& weight, const float* values) {
   const bool keepsMaster = view.isVector() || weight.trainable || (view.packedBf16 && view.storage == Storage::float32);
   const auto part = [&] {
     auto* data = static_cast<float*>(arena_.allocate(masterElements * sizeof(float)));
-    zero(pool, data, masterElements);
+    zeroFloats(pool, data, masterElements);
     return data;
   };
   if (keepsMaster) view.master = part();

@@ -11,6 +11,7 @@ namespace cre {
 // Shapes are fixed when it is made, on the JavaScript thread; `matrix.data` belongs to the executor thread.
 struct Tensor {
   Matrix matrix;
+  uint32_t handle = 0;
 };
 
 enum class Part : int { value = 0, gradient = 1, moment1 = 2, moment2 = 3 };
@@ -18,6 +19,7 @@ enum class Part : int { value = 0, gradient = 1, moment1 = 2, moment2 = 3 };
 struct Weight {
   WeightView view;
   bool trainable = false;
+  uint32_t handle = 0;
 };
 
 // Everything here but the constructor runs on the executor thread.
@@ -30,6 +32,7 @@ class Memory {
   // Output memory, uninitialised (or NaN in poison mode).
   void allocate(Matrix& matrix);
   void release(Matrix& matrix);
+  void zero(Pool& pool, Matrix& matrix);
 
   // `values` row-major [O,I], or null for zeros.
   void fill(Pool& pool, Weight& weight, const float* values);
@@ -50,14 +53,14 @@ class Memory {
     WeightView view = weight.view;
     const size_t elements = static_cast<size_t>(blocksFor(view.columns)) * kBlockElements;
     view.gradient = static_cast<float*>(arena_.allocate(elements * sizeof(float)));
-    zero(pool, view.gradient, elements);
+    zeroFloats(pool, view.gradient, elements);
     body(view);
     addFirstRow(view.gradient, weight.view);
     arena_.release(view.gradient, elements * sizeof(float));
   }
 
  private:
-  static void zero(Pool& pool, float* data, size_t elements);
+  static void zeroFloats(Pool& pool, float* data, size_t elements);
   static void addFirstRow(const float* blocks, WeightView& vector);
   float* partOf(const Weight& weight, Part part) const;
   void writePart(Pool& pool, const WeightView& view, float* destination, const float* values);

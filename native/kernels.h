@@ -61,6 +61,10 @@ struct WeightView {
   }
 };
 
+// ---- matmul.cpp: the level this file was compiled for
+const char* levelName();
+bool supportsBf16();
+
 // ---- pack.cpp, matmul.cpp, matmul_float.cpp (all levels), matmul_amx.cpp (amx level, bf16): y = scale · product + bias + residual
 struct MatmulEpilogue {
   float scale = 1;
@@ -82,7 +86,7 @@ void biasBackward(Pool&, const Matrix& dy, WeightView& b);
 
 // ---- optimizer.cpp
 struct AdamW {
-  float learningRate, beta1, beta2, epsilon, weightDecay, gradientScale;
+  double learningRate, beta1, beta2, epsilon, weightDecay, gradientScale;
   int step;
 };
 void adamW(Pool&, WeightView& w, const AdamW&);  // master and moments only; the caller packs again
@@ -106,7 +110,7 @@ void rotary(Pool&, const Matrix& x, const int32_t* positions, int heads, int hea
 void swiglu(Pool&, const Matrix& gate, const Matrix& up, Matrix& h);
 void swigluBackward(Pool&, const Matrix& gate, const Matrix& up, const Matrix& dh, Matrix& dGate, Matrix& dUp);
 void add(Pool&, const Matrix& a, const Matrix& b, float scale, Matrix& y);                               // widths may differ
-void dropout(Pool&, const Matrix& x, float probability, uint32_t seed, Matrix& y);                       // exactly dropoutKeeps of backend.ts
+void dropout(Pool&, const Matrix& x, double probability, uint32_t seed, Matrix& y);                       // exactly dropoutKeeps of backend.ts
 void fromRowMajor(Pool&, const float* values, Matrix& y);
 void toRowMajor(Pool&, const Matrix& x, float* values);
 

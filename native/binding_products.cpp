@@ -1,0 +1,138 @@
+#include "binding.h"
+
+namespace cre {
+
+void Binding::addProducts(Methods& methods) {
+  methods.push_back(InstanceMethod("embed", &Binding::embed));
+  methods.push_back(InstanceMethod("embedBackward", &Binding::embedBackward));
+  methods.push_back(InstanceMethod("matmul", &Binding::matmul));
+  methods.push_back(InstanceMethod("matmulBackwardInput", &Binding::matmulBackwardInput));
+  methods.push_back(InstanceMethod("matmulBackwardWeight", &Binding::matmulBackwardWeight));
+  methods.push_back(InstanceMethod("biasBackward", &Binding::biasBackward));
+  methods.push_back(InstanceMethod("gatherRows", &Binding::gatherRows));
+  methods.push_back(InstanceMethod("gatherRowsBackward", &Binding::gatherRowsBackward));
+  methods.push_back(InstanceMethod("copyRows", &Binding::copyRows));
+}
+
+// (table, ids)
+Napi::Value Binding::embed(const Napi::CallbackInfo& info) {
+  Weight* table = weight(info[0]);
+  std::vector<int32_t> rows = ids(info[1], table->view.rows);
+  require(info, !rows.empty(), "at least one id");
+  Tensor* y = make(static_cast<int>(rows.size()), table->view.columns, true);
+  produce({y}, [this, table, rows = std::move(rows), y](Pool& pool) {
+    memory_.needForward(pool, *table);
+    cre::embed(pool, table->view, memory_.bf16Precision(), rows.data(), y->matrix);
+  });
+  return handleOf(y);
+}
+
+// (table, ids, dy)
+void Binding::embedBackward(const Napi::CallbackInfo& info) {
+  Weight* table = trainable(info[0]);
+  std::vector<int32_t> rows = ids(info[1], table->view.rows);
+  const Tensor* dy = tensor(info[2]);
+  require(info, dy->matrix.rows == static_cast<int>(rows.size()) && dy->matrix.columns == table->view.columns,
+          "dy with one row for each id");
+  issue([this, table, rows = std::move(rows), dy](Pool& pool) {
+    memory_.withMatrixGradient(pool, *table,
+                               [&](WeightView& view) { cre::embedBackward(pool, view, rows.data(), dy->matrix); });
+  });
+}
+
+// (x, w, bias or null, residual or null, scale, wide)
+Napi::Value Binding::matmul(const Napi::CallbackInfo& info) {
+  const Tensor* x = tensor(info[0]);
+  Weight* w = weight(info[1]);
+  const Weight* bias = info[2].IsNull() ? nullptr : weight(info[2]);
+  const Tensor* residual = tensorOrNull(info[3]);
+  const float scale = number(info[4]);
+  require(info, x->matrix.columns == w->view.columns, "x with as many columns as w");
+  require(info, bias == nullptr || (bias->view.isVector() && bias->view.columns == w->view.rows), "a bias of one number for each output");
+  require(info, residual == nullptr || isShape(residual, x->matrix.rows, w->view.rows), "a residual of the result's shape");
+  Tensor* y = make(x->matrix.rows, w->view.rows, truth(info[5]));
+  produce({y}, [this, x, w, bias, residual, scale, y](Pool& pool) {
+    memory_.needForward(pool, *w);
+    const MatmulEpilogue epilogue{scale, bias == nullptr ? nullptr : bias->view.master, residual == nullptr ? nullptr : &residual->matrix};
+    matmulForward(pool, x->matrix, w->view, epilogue, y->matrix);
+  });
+  return handleOf(y);
+}
+
+// (dy, w, residual or null, scale, wide)
+Napi::Value Binding::matmulBackwardInput(const Napi::CallbackInfo& info) {
+  const Tensor* dy = tensor(info[0]);
+  Weight* w = weight(info[1]);
+  const Tensor* residual = tensorOrNull(info[2]);
+  const float scale = number(info[3]);
+  require(info, dy->matrix.columns == w->view.rows, "dy with as many columns as w has rows");
+  require(info, residual == nullptr || isShape(residual, dy->matrix.rows, w->view.columns), "a residual of the result's shape");
+  Tensor* dx = make(dy->matrix.rows, w->view.columns, truth(info[4]));
+  produce({dx}, [this, dy, w, residual, scale, dx](Pool& pool) {
+    memory_.needBackward(pool, *w);
+    const MatmulEpilogue epilogue{scale, nullptr, residual == nullptr ? nullptr : &residual->matrix};
+    cre::matmulBackwardInput(pool, dy->matrix, w->view, epilogue, dx->matrix);
+  });
+  return handleOf(dx);
+}
+
+// (dy, x, w, scale)
+void Binding::matmulBackwardWeight(const Napi::CallbackInfo& info) {
+  const Tensor* dy = tensor(info[0]);
+  const Tensor* x = tensor(info[1]);
+  Weight* w = trainable(info[2]);
+  const float scale = number(info[3]);
+  require(info, dy->matrix.rows == x->matrix.rows, "dy and x with as many rows");
+  require(info, dy->matrix.columns == w->view.rows && x->matrix.columns == w->view.columns, "dy and x that fit w");
+  issue([this, dy, x, w, scale](Pool& pool) {
+    memory_.withMatrixGradient(pool, *w, [&](WeightView& view) {
+      cre::matmulBackwardWeight(pool, dy->matrix, x->matrix, scale, view);
+    });
+  });
+}
+
+// (dy, b)
+void Binding::biasBackward(const Napi::CallbackInfo& info) {
+  const Tensor* dy = tensor(info[0]);
+  Weight* b = trainable(info[1]);
+  require(info, b->view.isVector() && b->view.columns == dy->matrix.columns, "a bias of one number for each column");
+  issue([dy, b](Pool& pool) { cre::biasBackward(pool, dy->matrix, b->view); });
+}
+
+// (x, rows)
+Napi::Value Binding::gatherRows(const Napi::CallbackInfo& info) {
+  const Tensor* x = tensor(info[0]);
+  std::vector<int32_t> rows = ids(info[1], x->matrix.rows);
+  require(info, !rows.empty(), "at least one row");
+  Tensor* y = make(static_cast<int>(rows.size()), x->matrix.columns, isWide(x));
+  produce({y}, [x, rows = std::move(rows), y](Pool& pool) { cre::gatherRows(pool, x->matrix, rows.data(), y->matrix); });
+  return handleOf(y);
+}
+
+// (dy, rows, total rows)
+Napi::Value Binding::gatherRowsBackward(const Napi::CallbackInfo& info) {
+  const Tensor* dy = tensor(info[0]);
+  const int total = wholeNumber(info[2], 1, INT32_MAX);
+  std::vector<int32_t> rows = ids(info[1], total);
+  require(info, dy->matrix.rows == static_cast<int>(rows.size()), "as many rows as dy has");
+  require(info, static_cast<int64_t>(total) * dy->matrix.columns <= INT32_MAX, "fewer than 2^31 elements");
+  Tensor* dx = make(total, dy->matrix.columns, isWide(dy));
+  produce({dx}, [dy, rows = std::move(rows), dx](Pool& pool) {
+    cre::gatherRowsBackward(pool, dy->matrix, rows.data(), dx->matrix);
+  });
+  return handleOf(dx);
+}
+
+// (source, destination, rows)
+void Binding::copyRows(const Napi::CallbackInfo& info) {
+  const Tensor* source = tensor(info[0]);
+  Tensor* destination = tensor(info[1]);
+  std::vector<int32_t> rows = ids(info[2], destination->matrix.rows);
+  require(info, source->matrix.rows == static_cast<int>(rows.size()), "as many rows as source has");
+  require(info, source->matrix.columns == destination->matrix.columns, "source and destination of the same width");
+  issue([source, destination, rows = std::move(rows)](Pool& pool) {
+    cre::copyRows(pool, source->matrix, rows.data(), destination->matrix);
+  });
+}
+
+}  // namespace cre
