@@ -126,8 +126,10 @@ async function download(url: string, file: PublishedFile): Promise<Uint8Array> {
     }
   } catch (error) {
     if (error instanceof UserError) throw error;
-    const cause = error instanceof Error && error.cause !== undefined ? `: ${messageOf(error.cause)}` : "";
-    throw new UserError(`${url}: cannot be downloaded (${messageOf(error)}${cause}).`, { hint });
+    // fetch says just "fetch failed"; its cause says why, and for a name with several addresses only by its code.
+    const cause = error instanceof Error ? (error.cause as NodeJS.ErrnoException | undefined) : undefined;
+    const why = cause === undefined ? messageOf(error) : messageOf(cause) || cause.code;
+    throw new UserError(`${url}: cannot be downloaded (${why}).`, { hint });
   }
   return checked(Buffer.concat(parts), url, file);
 }

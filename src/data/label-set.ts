@@ -1,5 +1,6 @@
 import { z } from "zod";
-import { nearestName, UserError, UserErrors } from "../base/errors.ts";
+import { messageOf, nearestName, UserError, UserErrors } from "../base/errors.ts";
+import { checkSchema } from "../base/schema.ts";
 import { type LabelSet, quoted } from "./example.ts";
 
 /** A label set as `labels.json` and the run folder write it. */
@@ -110,18 +111,8 @@ const labelSetSchema = z.strictObject({
 
 /** Reads a label set from parsed JSON; throws UserErrors listing every fault. */
 export function labelSetFromJson(value: unknown, where: string): LabelSet {
-  const parsed = labelSetSchema.safeParse(value);
-  if (parsed.success) return createLabelSet({ ...parsed.data, noRelation: parsed.data.noRelation ?? null }, where);
-  const problems = parsed.error.issues.flatMap((issue) => {
-    if (issue.code !== "unrecognized_keys") return [`${issue.path.join(".") || "the file"}: ${issue.message}`];
-    return issue.keys.map((key) => {
-      const near = nearestName(key, Object.keys(labelSetSchema.shape));
-      return `${key}: unknown key${near ? `, did you mean "${near}"?` : ""}`;
-    });
-  });
-  throw new UserErrors(`${where}: is not a label set:`, problems, {
-    hint: 'Expected {"labels": ["A", "B", "none"], "noRelation": "none", "inverses": {"A": "B"}, "symmetric": ["none"]}',
-  });
+  const parts = checkSchema(labelSetSchema, value, where);
+  return createLabelSet({ ...parts, noRelation: parts.noRelation ?? null }, where);
 }
 
 /** Reads `labels.json`; throws a UserError when it is not JSON or not a label set. */
@@ -130,7 +121,7 @@ export function parseLabelsJson(text: string, file: string): LabelSet {
   try {
     value = JSON.parse(text);
   } catch (error) {
-    throw new UserError(`${file}: is not JSON (${(error as Error).message}).`);
+    throw new UserError(`${file}: is not JSON (${messageOf(error)}).`);
   }
   return labelSetFromJson(value, file);
 }

@@ -1,0 +1,80 @@
+/** A relation between two entities as an answer states it. */
+export interface Triple {
+  head: string;
+  relation: string;
+  tail: string;
+}
+
+/** A triple with other entities is read up to this length, so that the cost grows only linearly with hostile text. */
+const MAX_TRIPLE_CHARS = 1500;
+
+/**
+ * Reads the triples `([head],relation,[tail])` of an answer. The entities that were asked about may hold any characters, commas and
+ * brackets included; other entities end at the first bracket that lets the triple be read and hold no `([`. `rest` is the text outside of the triples
+ * and the commas between them, null when there is none, "" for an empty answer.
+ */
+export function parseTriples(
+  text: string,
+  asked: { head: string; tail: string },
+): { triples: Triple[]; rest: string | null } {
+  const triples: Triple[] = [];
+  const rest: string[] = [];
+  let at = 0;
+  let isAfterTriple = false;
+  while (at < text.length) {
+    const found = askedTripleAt(text, at, asked) ?? anyTripleAt(text, at);
+    if (found !== null) {
+      triples.push(found.triple);
+      at = found.end;
+      isAfterTriple = true;
+      continue;
+    }
+    const next = text.indexOf("([", at + 1);
+    const end = next < 0 ? text.length : next;
+    const between = text.slice(at, end).trim();
+    const isSeparator: boolean = between === "" || (isAfterTriple && next >= 0 && /^[,，]$/.test(between));
+    if (!isSeparator) rest.push(between);
+    isAfterTriple = isAfterTriple && isSeparator;
+    at = end;
+  }
+  if (triples.length === 0 && rest.length === 0) return { triples, rest: "" };
+  return { triples, rest: rest.length === 0 ? null : rest.join(" ") };
+}
+
+interface FoundTriple {
+  triple: Triple;
+  end: number;
+}
+
+/** The triple at `at` when it has just the entities that were asked about; a label holds no comma. */
+function askedTripleAt(text: string, at: number, asked: { head: string; tail: string }): FoundTriple | null {
+  const open = `([${asked.head}],`;
+  const close = `,[${asked.tail}])`;
+  if (!text.startsWith(open, at)) return null;
+  const relationStart = at + open.length;
+  const relationEnd = text.indexOf(",", relationStart);
+  if (relationEnd < 0 || !text.startsWith(close, relationEnd)) return null;
+  const relation = text.slice(relationStart, relationEnd).trim();
+  return { triple: { ...asked, relation }, end: relationEnd + close.length };
+}
+
+function anyTripleAt(text: string, at: number): FoundTriple | null {
+  if (!text.startsWith("([", at)) return null;
+  // A triple that was broken off must not swallow the next one.
+  const next = text.indexOf("([", at + 2);
+  const window = text.slice(at, Math.min(next < 0 ? text.length : next, at + MAX_TRIPLE_CHARS));
+  for (let headEnd = window.indexOf("],", 2); headEnd >= 0; headEnd = window.indexOf("],", headEnd + 1)) {
+    const relationEnd = window.indexOf(",", headEnd + 2);
+    if (relationEnd < 0) return null;
+    if (!window.startsWith(",[", relationEnd)) continue;
+    const tailEnd = window.indexOf("])", relationEnd + 2);
+    if (tailEnd < 0) return null;
+    const triple = {
+      head: window.slice(2, headEnd),
+      relation: window.slice(headEnd + 2, relationEnd).trim(),
+      tail: window.slice(relationEnd + 2, tailEnd),
+    };
+    return { triple, end: at + tailEnd + 2 };
+  }
+  return null;
+}

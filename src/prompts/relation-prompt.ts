@@ -1,0 +1,120 @@
+import { nearestName, UserError } from "../base/errors.ts";
+import type { AlpacaRow } from "../data/convert.ts";
+import type { Example, LabelSet } from "../data/example.ts";
+import { wrapEveryOccurrence, wrapMentions } from "./mark-entities.ts";
+import { parseTriples } from "./parse-triples.ts";
+
+/** What an answer text says. Nothing of it is dropped: what is no relation of the label set is in one of the other fields. */
+export interface ParsedAnswer {
+  /** Labels of the label set in the order of the answer, repeats kept. */
+  relations: string[];
+  /** Names where a label should stand that are not in the label set. */
+  unknownLabels: string[];
+  /** The text that is not part of an answer, or null when all of it is; an empty answer gives "". */
+  unparsed: string | null;
+  /** How many of the relations were given for two other entities than the ones asked about. */
+  otherEntities: number;
+}
+
+/** How a question about two entities is put into words and how the answer is written. A style is one object. */
+export interface PromptStyle {
+  readonly name: string;
+  /** What the model is told to do; "" when nothing is said. */
+  readonly instruction: string;
+  renderInput(example: Example): string;
+  /** The user turn: instruction, line break, input. */
+  renderQuery(example: Example): string;
+  renderAnswer(example: Example, relations: readonly string[]): string;
+  /** The whole answer when just one relation holds. */
+  answerFor(example: Example, relation: string): string;
+  /** Reads any text that a model may have given; never throws. */
+  parseAnswer(text: string, example: Example, labels: LabelSet): ParsedAnswer;
+}
+
+/** The prompt of CRE-LLM (arXiv 2404.18085), byte for byte: every occurrence in brackets, the answer as triples. */
+function paperStyle(): PromptStyle {
+  const instruction = "请根据给定句子和实体抽取其关系";
+  const renderInput = ({ sentence, head, tail }: Example) =>
+    `${wrapEveryOccurrence(wrapEveryOccurrence(sentence, head), tail)} ([${head}],?,[${tail}])`;
+  const answerFor = ({ head, tail }: Example, relation: string) => `([${head}],${relation},[${tail}])`;
+  return {
+    name: "paper",
+    instruction,
+    renderInput,
+    renderQuery: (example) => `${instruction}\n${renderInput(example)}`,
+    renderAnswer: (example, relations) => relations.map((relation) => answerFor(example, relation)).join(","),
+    answerFor,
+    parseAnswer(text, example, labels) {
+      const { triples, rest } = parseTriples(text, example);
+      const isOther = ({ head, tail }: { head: string; tail: string }) =>
+        head !== example.head || tail !== example.tail;
+      const names = triples.map(({ relation }) => relation);
+      return {
+        ...sortedByLabelSet(names, labels),
+        unparsed: rest,
+        otherEntities: triples.filter((triple) => labels.labels.includes(triple.relation) && isOther(triple)).length,
+      };
+    },
+  };
+}
+
+/** A short prompt for small models: each mention marked in the sentence, the question in the next line, the answer the bare labels. */
+function markedStyle(): PromptStyle {
+  const renderInput = (example: Example) => `${wrapMentions(example)}\n[${example.head}]{${example.tail}}`;
+  return {
+    name: "marked",
+    instruction: "",
+    renderInput,
+    renderQuery: renderInput,
+    renderAnswer: (_example, relations) => relations.join(","),
+    answerFor: (_example, relation) => relation,
+    parseAnswer: parseLabelList,
+  };
+}
+
+/** Labels joined by commas. */
+function parseLabelList(text: string, _example: Example, labels: LabelSet): ParsedAnswer {
+  const names = text.split(",").map((name) => name.trim());
+  const given = names.filter((name) => name !== "");
+  const unparsed = given.length === names.length ? null : text.trim();
+  return { ...sortedByLabelSet(given, labels), unparsed, otherEntities: 0 };
+}
+
+function sortedByLabelSet(
+  names: readonly string[],
+  labels: LabelSet,
+): Pick<ParsedAnswer, "relations" | "unknownLabels"> {
+  const isLabel = (name: string) => labels.labels.includes(name);
+  return { relations: names.filter(isLabel), unknownLabels: names.filter((name) => !isLabel(name)) };
+}
+
+/** The styles a recipe can name. */
+export const promptStyles = { paper: paperStyle(), marked: markedStyle() } as const satisfies Record<
+  string,
+  PromptStyle
+>;
+
+export type PromptStyleName = keyof typeof promptStyles;
+
+/** The style of a name; throws a UserError that lists the names. */
+export function promptStyle(name: string): PromptStyle {
+  if (Object.hasOwn(promptStyles, name)) return promptStyles[name as PromptStyleName];
+  const near = nearestName(name, Object.keys(promptStyles));
+  throw new UserError(
+    `prompt style: got "${name}", expected ${Object.keys(promptStyles).join(" or ")}${near ? `; did you mean "${near}"?` : ""}.`,
+  );
+}
+
+/** An example as a row of instruction data; throws a UserError when it has no relations. */
+export function alpacaRow(style: PromptStyle, example: Example): AlpacaRow {
+  if (example.relations === undefined || example.relations.length === 0) {
+    throw new UserError(
+      `the example ${JSON.stringify(example.id ?? example.sentence)} has no relations, expected at least one.`,
+    );
+  }
+  return {
+    instruction: style.instruction,
+    input: style.renderInput(example),
+    output: style.renderAnswer(example, example.relations),
+  };
+}

@@ -1,0 +1,144 @@
+import { UserError } from "../base/errors.ts";
+import { type Example, type LabelSet, quoted } from "../data/example.ts";
+import type { Tokenizer } from "../tokenizers/tokenizer.ts";
+import { type ChatTemplate, templateText } from "./chat-template.ts";
+import type { ParsedAnswer, PromptStyle } from "./relation-prompt.ts";
+import { shortenSentence } from "./shorten.ts";
+
+export interface RendererOptions {
+  tokenizer: Pick<Tokenizer, "encode" | "bosId" | "eosId">;
+  style: PromptStyle;
+  template: ChatTemplate;
+  labels: LabelSet;
+  /** A longer prompt has its sentence shortened; counts the begin mark and the template. */
+  maxPromptTokens: number;
+  /** A longer answer is an error; counts the end mark. */
+  maxAnswerTokens: number;
+  /** Whether the begin mark stands before the prompt. */
+  addBos: boolean;
+}
+
+export interface RenderedPrompt {
+  ids: number[];
+  text: string;
+  /** Whether the sentence had to be shortened. */
+  truncated: boolean;
+}
+
+export interface RenderedExample {
+  promptIds: number[];
+  /** Ends with the end mark; the loss counts just these. */
+  answerIds: number[];
+  truncated: boolean;
+}
+
+/** Turns examples into ids and answers into relations: the same for training, evaluation, extraction and serving. */
+export interface Renderer {
+  readonly style: PromptStyle;
+  readonly template: ChatTemplate;
+  readonly labels: LabelSet;
+  readonly eosId: number;
+  /** Throws a UserError when the prompt does not fit even without the words around the entities. */
+  renderPrompt(example: Example): RenderedPrompt;
+  /** Prompt and gold answer; throws a UserError when the example has no relations or either part does not fit. */
+  renderExample(example: Example): RenderedExample;
+  /** The ids of the answer that names one relation, with the end mark. */
+  renderAnswer(example: Example, relation: string): number[];
+  parse(text: string, example: Example): ParsedAnswer;
+}
+
+/**
+ * Makes a renderer. Prompt and answer are tokenized apart from each other (as the CRE-LLM authors' code does), so a prompt has the same
+ * ids whether its answer is known or not. Throws a UserError when the tokenizer lacks a mark that is needed.
+ */
+export function createRenderer(options: RendererOptions): Renderer {
+  const { tokenizer, style, template, labels, maxPromptTokens, maxAnswerTokens } = options;
+  const { eosId } = tokenizer;
+  if (eosId === null) throw new UserError("the tokenizer has no end mark (EOS), expected one: answers must end.");
+  if (options.addBos && tokenizer.bosId === null) {
+    throw new UserError("the tokenizer has no begin mark (BOS), but the prompt is to begin with one.", {
+      hint: "Set prompt.addBos to false.",
+    });
+  }
+  const beginIds = options.addBos && tokenizer.bosId !== null ? [tokenizer.bosId] : [];
+  const fixedIds = template.pieces.map((piece) => {
+    if (piece.kind === "token") return [piece.id];
+    return piece.kind === "text" ? tokenizer.encode(piece.text) : null;
+  });
+
+  const encodePrompt = (example: Example): number[] => {
+    const query = style.renderQuery(example);
+    const ids = [...beginIds];
+    for (const [i, piece] of template.pieces.entries()) {
+      const pieceIds =
+        fixedIds[i] ?? (piece.kind === "query" ? tokenizer.encode(piece.before + query + piece.after) : []);
+      for (const id of pieceIds) ids.push(id);
+    }
+    return ids;
+  };
+
+  const renderPrompt = (example: Example): RenderedPrompt => {
+    const wholeIds = encodePrompt(example);
+    if (wholeIds.length <= maxPromptTokens) {
+      return { ids: wholeIds, text: templateText(template, style.renderQuery(example)), truncated: false };
+    }
+    const shortest = shortenSentence(example, 0);
+    const leastIds = encodePrompt(shortest);
+    if (leastIds.length > maxPromptTokens) {
+      throw new UserError(
+        `${nameOf(example)}: the prompt has ${leastIds.length} tokens with the entities alone, expected at most ${maxPromptTokens}.`,
+        { hint: "Raise prompt.maxPromptTokens." },
+      );
+    }
+    let fitting = { ids: leastIds, shortened: shortest };
+    const fits = (reach: number): boolean => {
+      const shortened = shortenSentence(example, reach);
+      const ids = encodePrompt(shortened);
+      if (ids.length > maxPromptTokens) return false;
+      fitting = { ids, shortened };
+      return true;
+    };
+    // Doubling first keeps the cost with the tokens that fit, however long the sentence is.
+    let tooFar = 1;
+    while (tooFar < example.sentence.length && fits(tooFar)) tooFar *= 2;
+    for (let reach = Math.floor(tooFar / 2); tooFar - reach > 1; ) {
+      const middle = Math.floor((reach + tooFar) / 2);
+      if (fits(middle)) reach = middle;
+      else tooFar = middle;
+    }
+    return { ids: fitting.ids, text: templateText(template, style.renderQuery(fitting.shortened)), truncated: true };
+  };
+
+  const encodeAnswer = (example: Example, text: string): number[] => {
+    const ids = tokenizer.encode(text);
+    ids.push(eosId);
+    if (ids.length <= maxAnswerTokens) return ids;
+    throw new UserError(
+      `${nameOf(example)}: the answer ${quoted(text)} has ${ids.length} tokens, expected at most ${maxAnswerTokens}.`,
+      { hint: "Raise prompt.maxAnswerTokens." },
+    );
+  };
+
+  return {
+    style,
+    template,
+    labels,
+    eosId,
+    renderPrompt,
+    renderExample(example) {
+      const { relations } = example;
+      if (relations === undefined || relations.length === 0) {
+        throw new UserError(`${nameOf(example)}: has no relations, expected at least one to learn from.`);
+      }
+      const { ids, truncated } = renderPrompt(example);
+      return { promptIds: ids, answerIds: encodeAnswer(example, style.renderAnswer(example, relations)), truncated };
+    },
+    renderAnswer: (example, relation) => encodeAnswer(example, style.answerFor(example, relation)),
+    parse: (text, example) => style.parseAnswer(text, example, labels),
+  };
+}
+
+function nameOf(example: Example): string {
+  const id = example.id === undefined ? "" : ` ${JSON.stringify(example.id)}`;
+  return `example${id} ${quoted(example.sentence)} (${quoted(example.head)}, ${quoted(example.tail)})`;
+}
