@@ -35,7 +35,7 @@ export async function* train(
   startStep = 0,
 ): AsyncGenerator<TrainStep, void, void> {
   const { backend } = model;
-  if (startStep === 0) backend.zeroGradients(weights);
+  backend.zeroGradients(weights);
   for (let step = startStep; step < plan.totalSteps; step++) {
     const started = performance.now();
     const passes = plan.passesOf(step).map((pass) => pass.map((index) => examples[index]));

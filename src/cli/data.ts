@@ -1,0 +1,74 @@
+import { type Command, Option } from "commander";
+import { type ConvertTarget, convertExamples } from "../data/convert.ts";
+import { openDataset } from "../data/dataset.ts";
+import { fetchDataset, type PublishedDataset } from "../data/fetch.ts";
+import { formatStatistics } from "../data/format-statistics.ts";
+import type { SplitName } from "../data/split.ts";
+import { datasetStatistics } from "../data/statistics.ts";
+import { alpacaRow, promptStyle } from "../prompts/relation-prompt.ts";
+import { megabytes, print, say } from "./terminal.ts";
+import { readSplit } from "./train.ts";
+
+export function addDataCommands(program: Command): void {
+  const data = program.command("data").description("look at, convert and fetch data");
+  data
+    .command("stats")
+    .description("counts, labels, duplicates, leakage between splits, lengths")
+    .argument("<dir>", "data folder")
+    .option("--json", "print JSON")
+    .option("--skip-bad", "count and list bad rows instead of stopping")
+    .action(async (directory: string, options: { json?: boolean; skipBad?: boolean }) => {
+      const dataset = await openDataset(directory);
+      const splits = [];
+      for (const name of dataset.splitNames) {
+        splits.push({ name, ...(await dataset.split(name, { onBadRow: options.skipBad ? "skip" : "stop" })) });
+      }
+      const statistics = datasetStatistics(splits, dataset.labels);
+      await print(options.json ? `${JSON.stringify(statistics, null, 2)}\n` : `${formatStatistics(statistics)}\n`);
+    });
+  data
+    .command("convert")
+    .description("write a split in another format to standard output")
+    .argument("<dir>", "data folder")
+    .addOption(new Option("--split <name>", "which split").choices(["train", "valid", "test"]).makeOptionMandatory())
+    .addOption(
+      new Option("--format <name>", "format to write")
+        .choices(["alpaca", "jsonl", "chinese-nre"])
+        .makeOptionMandatory(),
+    )
+    .option("--prompt <style>", "prompt style of alpaca rows", "paper")
+    .option("--skip-bad", "count and list bad rows instead of stopping")
+    .action(convert);
+  data
+    .command("fetch")
+    .description("download a published set, checked by sha256")
+    .addArgument(data.createArgument("<name>", "which set").choices(["finre", "sanwen"]))
+    .option("--output <dir>", "folder to put it in (default: data/NAME)")
+    .option("--from <dir>", "copy from a folder instead of downloading")
+    .action(async (name: PublishedDataset, options: { output?: string; from?: string }) => {
+      const target = options.output ?? `data/${name}`;
+      await fetchDataset(name, target, {
+        from: options.from,
+        onProgress: (file) => say(`  ${file.name}  ${megabytes(file.sizeBytes)}  ${file.origin}`),
+      });
+      say(`${name} is in ${target}.`);
+    });
+}
+
+interface ConvertOptions {
+  split: SplitName;
+  format: ConvertTarget["format"];
+  prompt: string;
+  skipBad?: boolean;
+}
+
+async function convert(directory: string, options: ConvertOptions): Promise<void> {
+  const style = promptStyle(options.prompt);
+  const dataset = await openDataset(directory);
+  const examples = await readSplit(dataset, options.split, options.skipBad ? "skip" : "stop");
+  const target: ConvertTarget =
+    options.format === "alpaca"
+      ? { format: "alpaca", render: (example) => alpacaRow(style, example) }
+      : { format: options.format };
+  for await (const line of convertExamples(examples, target)) await print(`${line}\n`);
+}

@@ -1,0 +1,77 @@
+import { rm } from "node:fs/promises";
+import { dirname, join } from "node:path";
+import { fileURLToPath } from "node:url";
+import type { Command } from "commander";
+import picocolors from "picocolors";
+import { mentionsOf } from "../data/example.ts";
+import { readJsonl } from "../data/jsonl.ts";
+import { openRun } from "../run.ts";
+import { readRecipe } from "../train/recipe.ts";
+import { createRunFolder } from "../train/run-folder.ts";
+import { evaluateRun } from "./evaluate.ts";
+import { duration, percent, print, say, warn } from "./terminal.ts";
+import { trainInFolder } from "./train.ts";
+
+/** The package's own folder, above dist/cli or src/cli. */
+const PACKAGE = join(dirname(fileURLToPath(import.meta.url)), "..", "..");
+
+export function addDemoCommand(program: Command): void {
+  program
+    .command("demo")
+    .description("the whole way on the demonstration set: train, evaluate, extract")
+    .option("--run <dir>", "run folder, replaced", "runs/demo")
+    .action(async (options: { run: string }) => {
+      const started = performance.now();
+      const heading = (text: string) => say(`\n${picocolors.bold(picocolors.cyan(text))}`);
+      heading("1. Training a small model from nothing on the demonstration set (demo/, not a benchmark)");
+      const recipe = await readRecipe(join(PACKAGE, "recipes", "demo.yaml"));
+      await rm(options.run, { recursive: true, force: true });
+      await trainInFolder(await createRunFolder(options.run, recipe), recipe);
+      heading("2. Evaluating it on sentences and entity pairs it has not seen");
+      await evaluateRun(options.run, { split: "test" });
+      heading("3. Extracting relations from fresh sentences");
+      await showExtraction(options.run, join(PACKAGE, "demo", "fresh.jsonl"));
+      heading(`Done in ${duration((performance.now() - started) / 1000)}. Next, with your own data:`);
+      say(
+        "  train.jsonl, valid.jsonl, test.jsonl of {sentence, head, tail, relations} and labels.json in a folder, then",
+      );
+      say("  npx cre data stats DIR");
+      say("  npx cre train recipes/demo.yaml --data DIR --run runs/mine");
+      say("  npx cre evaluate runs/mine");
+      say("  npx cre extract runs/mine rows.jsonl --output found.jsonl");
+    });
+}
+
+async function showExtraction(directory: string, file: string): Promise<void> {
+  const run = await openRun(directory, { onNotice: warn });
+  try {
+    const examples = [];
+    for await (const row of readJsonl(file)) if (row.example) examples.push(row.example);
+    const extractions = await run.extractor.extract(examples);
+    for (const [i, { sentence, head, tail, headSpan, tailSpan }] of examples.entries()) {
+      const marks = [
+        ...mentionsOf(sentence, head, headSpan).map((span) => ({ ...span, paint: picocolors.green })),
+        ...mentionsOf(sentence, tail, tailSpan).map((span) => ({ ...span, paint: picocolors.magenta })),
+      ];
+      const { predictions } = extractions[i];
+      const found = predictions.map(
+        ({ relation, probability }) => `${picocolors.bold(relation)} ${percent(probability)} %`,
+      );
+      await print(`  ${painted(sentence, marks)}\n`);
+      await print(`    (${picocolors.green(head)}, ${found.join("; ")}, ${picocolors.magenta(tail)})\n`);
+    }
+  } finally {
+    await run.close();
+  }
+}
+
+function painted(text: string, marks: { start: number; end: number; paint: (text: string) => string }[]): string {
+  let out = "";
+  let at = 0;
+  for (const { start, end, paint } of marks.sort((a, b) => a.start - b.start)) {
+    if (start < at) continue;
+    out += text.slice(at, start) + paint(text.slice(start, end));
+    at = end;
+  }
+  return out + text.slice(at);
+}

@@ -1,0 +1,192 @@
+import { copyFile, mkdir, stat } from "node:fs/promises";
+import { join, resolve } from "node:path";
+import Table from "cli-table3";
+import { type Command, InvalidArgumentError, Option } from "commander";
+import { UserError } from "../base/errors.ts";
+import { readLines } from "../base/files.ts";
+import { createRandom } from "../base/random.ts";
+import { openBackend } from "../compute/open.ts";
+import { generate } from "../decode/generate.ts";
+import { openCheckpoint } from "../formats/checkpoint.ts";
+import { elementCount } from "../formats/tensor-source.ts";
+import { initDecoder, loadDecoder, saveDecoder } from "../models/load.ts";
+import { readSpec } from "../models/registry.ts";
+import { parameterCount } from "../models/spec.ts";
+import { specFromInit } from "../run.ts";
+import { openTokenizer } from "../tokenizers/open-tokenizer.ts";
+import { readRecipe } from "../train/recipe.ts";
+import { print, say, warn } from "./terminal.ts";
+
+const MAX_LINE_BYTES = 16_000_000;
+
+export function wholeNumber(text: string): number {
+  const value = Number(text);
+  if (!/^\d+$/.test(text) || !Number.isSafeInteger(value)) throw new InvalidArgumentError("expected a whole number.");
+  return value;
+}
+
+function positiveNumber(text: string): number {
+  const value = Number(text);
+  if (!(value > 0) || !Number.isFinite(value)) throw new InvalidArgumentError("expected a positive number.");
+  return value;
+}
+
+export function addModelCommands(program: Command): void {
+  const model = program.command("model").description("look at, make and run models");
+  model
+    .command("info")
+    .description("sizes and tensors of a model folder, without reading its weights")
+    .argument("<dir>", "model folder or llama2.c file")
+    .option("--tensors", "list every tensor")
+    .option("--json", "print JSON")
+    .action(info);
+  model
+    .command("init")
+    .description("make a model with random weights from a recipe's model.init")
+    .argument("<recipe>", "recipe file")
+    .requiredOption("--output <dir>", "model folder to write")
+    .addOption(new Option("--dtype <type>", "element type").choices(["F32", "F16", "BF16"]).default("BF16"))
+    .option("--seed <n>", "seed (default: the recipe's)", wholeNumber)
+    .action(init);
+  model
+    .command("generate")
+    .description("continue a text")
+    .argument("<dir>", "model folder")
+    .option("--prompt <text>", "text to continue", "")
+    .option("--max-new-tokens <n>", "longest continuation", wholeNumber, 128)
+    .option(
+      "--temperature <t>",
+      "sample at this temperature; without it the most likely token is taken",
+      positiveNumber,
+    )
+    .option("--top-p <p>", "sample among the likeliest tokens of this much probability", positiveNumber, 1)
+    .option("--top-k <k>", "sample among at most so many tokens; 0 for all", wholeNumber, 0)
+    .option("--seed <n>", "seed of sampling", wholeNumber, 1)
+    .addOption(
+      new Option("--precision <name>", "numbers of the products")
+        .choices(["auto", "float32", "bfloat16"])
+        .default("auto"),
+    )
+    .action(generateText);
+  program
+    .command("tokenize")
+    .description("one JSON array of ids a line")
+    .argument("<dir>", "model folder or tokenizer file")
+    .argument("[file]", "text file; - or nothing reads standard input", "-")
+    .action(async (directory: string, file: string) => {
+      const tokenizer = await openTokenizer(directory);
+      const source = file === "-" ? process.stdin : file;
+      for await (const { number, text, problem } of readLines(source, { maxLineBytes: MAX_LINE_BYTES })) {
+        if (text === null)
+          throw new UserError(`${file === "-" ? "standard input" : file}, line ${number}: ${problem}.`);
+        await print(`${JSON.stringify(tokenizer.encode(text))}\n`);
+      }
+    });
+}
+
+async function info(path: string, options: { tensors?: boolean; json?: boolean }): Promise<void> {
+  const { config, source, directory } = await openCheckpoint(path);
+  try {
+    const spec = readSpec(config, directory);
+    const tensors = [...source.tensors.values()];
+    const stored = tensors.reduce((sum, tensor) => sum + elementCount(tensor.shape), 0);
+    const dtypes = [...new Set(tensors.map(({ dtype }) => dtype))].join(", ");
+    if (options.json) {
+      const list = tensors.map(({ name, dtype, shape }) => ({ name, dtype, shape }));
+      await print(`${JSON.stringify({ spec, parameters: parameterCount(spec), stored, tensors: list }, null, 2)}\n`);
+      return;
+    }
+    const table = new Table({ style: { head: [], border: [] } });
+    table.push(
+      { family: spec.family },
+      { parameters: parameterCount(spec).toLocaleString("en") },
+      { "stored elements": `${stored.toLocaleString("en")} in ${tensors.length} tensors (${dtypes})` },
+      { vocabulary: spec.vocabularySize },
+      { width: spec.width },
+      { layers: spec.layers },
+      { heads: `${spec.heads} query, ${spec.keyValueHeads} key/value, ${spec.headWidth} wide` },
+      { "feed-forward": spec.feedForward },
+      { positions: `rotary (${spec.positions.layout}), base ${spec.positions.base}, up to ${spec.maxTokens} tokens` },
+      { head: spec.tiedHead ? "tied to the embedding" : "its own weights" },
+    );
+    await print(`${table.toString()}\n`);
+    if (options.tensors) {
+      for (const { name, dtype, shape } of tensors)
+        await print(`${dtype.padEnd(5)}${`[${shape}]`.padEnd(18)}${name}\n`);
+    }
+  } finally {
+    await source.close();
+  }
+}
+
+async function init(
+  recipeFile: string,
+  options: { output: string; dtype: "F32" | "F16" | "BF16"; seed?: number },
+): Promise<void> {
+  const recipe = await readRecipe(recipeFile);
+  const { init: sizes, tokenizer: tokenizerPath } = recipe.model;
+  if (!sizes || !tokenizerPath) throw new UserError(`${recipeFile}: has no model.init, there is nothing to make.`);
+  const tokenizer = await openTokenizer(tokenizerPath);
+  const spec = specFromInit(sizes, tokenizer);
+  const backend = openBackend("float32", warn);
+  try {
+    const model = await initDecoder(backend, spec, options.seed ?? recipe.seed, {
+      storage: "float32",
+      trainable: false,
+    });
+    await mkdir(options.output, { recursive: true });
+    const file = (await stat(tokenizerPath)).isFile() ? tokenizerPath : join(tokenizerPath, "tokenizer.model");
+    await copyFile(file, join(options.output, "tokenizer.model"));
+    await saveDecoder(model, options.output, { dtype: options.dtype });
+    say(`${resolve(options.output)}: ${parameterCount(spec).toLocaleString("en")} parameters.`);
+  } finally {
+    await backend.close();
+  }
+}
+
+interface GenerateFlags {
+  prompt: string;
+  maxNewTokens: number;
+  temperature?: number;
+  topP: number;
+  topK: number;
+  seed: number;
+  precision: "auto" | "float32" | "bfloat16";
+}
+
+async function generateText(directory: string, options: GenerateFlags): Promise<void> {
+  const tokenizer = await openTokenizer(directory);
+  const backend = openBackend(options.precision, warn);
+  try {
+    const checkpoint = await openCheckpoint(directory);
+    const model = await loadDecoder(backend, checkpoint, { storage: "bfloat16", trainable: false }).finally(() =>
+      checkpoint.source.close(),
+    );
+    const encoded = options.prompt === "" ? [] : tokenizer.encode(options.prompt);
+    const prompt = tokenizer.bosId === null ? encoded : [tokenizer.bosId, ...encoded];
+    if (prompt.length === 0) throw new UserError("The prompt is empty, and the model has no begin token.");
+    const { temperature, topP, topK, seed, maxNewTokens } = options;
+    const ids: number[] = [];
+    let shown = "";
+    const show = (isLast: boolean) => {
+      // A character may come in several byte tokens: what is not whole yet waits.
+      const text = tokenizer.decode([...prompt, ...ids]);
+      const whole = isLast ? text : text.replace(/\uFFFD+$/, "");
+      if (whole.startsWith(shown)) process.stdout.write(whole.slice(shown.length));
+      shown = whole;
+    };
+    await generate(model, [prompt], {
+      maxNewTokens,
+      eosId: tokenizer.eosId,
+      sampling: temperature === undefined ? null : { temperature, topP, topK, random: createRandom(seed) },
+      onToken: (_, token) => {
+        ids.push(token);
+        show(false);
+      },
+    });
+    show(true);
+    await print("\n");
+  } finally {
+    await backend.close();
+  }
+}

@@ -1,0 +1,147 @@
+import { existsSync } from "node:fs";
+import { basename, join, resolve } from "node:path";
+import type { Command } from "commander";
+import picocolors from "picocolors";
+import { UserError, UserErrors } from "../base/errors.ts";
+import { type Dataset, openDataset } from "../data/dataset.ts";
+import type { Example, LabelSet } from "../data/example.ts";
+import { labelSetToJson } from "../data/label-set.ts";
+import type { SplitName } from "../data/split.ts";
+import { decoderWeights } from "../models/decoder.ts";
+import { openForTraining, saveLabels } from "../run.ts";
+import { missingPaths, type Recipe, readRecipe } from "../train/recipe.ts";
+import { createRunFolder, openRunFolder, type RunFolder } from "../train/run-folder.ts";
+import { type RunEvent, trainRun } from "../train-run.ts";
+import { duration, megabytes, type Progress, percent, progress, say, warn } from "./terminal.ts";
+
+interface TrainOptions {
+  data?: string;
+  set: string[];
+  run?: string;
+  resume?: boolean;
+  skipBad?: boolean;
+}
+
+export function addTrainCommand(program: Command): void {
+  const collect = (value: string, previous: string[]) => [...previous, value];
+  program
+    .command("train")
+    .description("fine-tune a model by a recipe; Ctrl-C stops, --resume goes on")
+    .argument("[recipe]", "recipe file (not needed with --resume)")
+    .option("--data <dir>", "folder of the data, instead of the recipe's data.path")
+    .option("--set <key=value>", "replace one value of the recipe, for example train.epochs=2", collect, [])
+    .option("--run <dir>", "run folder (default: runs/NAME of the recipe)")
+    .option("--resume", "go on with an interrupted run from its last checkpoint")
+    .option("--skip-bad", "count and list bad rows instead of stopping")
+    .action(async (recipeFile: string | undefined, options: TrainOptions) => {
+      const { folder, recipe } = await beginRun(recipeFile, options);
+      await trainInFolder(folder, recipe);
+    });
+}
+
+async function beginRun(recipeFile: string | undefined, options: TrainOptions) {
+  if (options.resume) {
+    const directory = options.run ?? (recipeFile ? defaultRun(recipeFile) : undefined);
+    if (!directory) throw new UserError("--resume needs --run DIR or the recipe.");
+    if (options.set.length > 0 || options.data) {
+      throw new UserError("--resume goes on with the run's own recipe; --set and --data would change it.");
+    }
+    return openRunFolder(directory);
+  }
+  if (!recipeFile)
+    throw new UserError("A recipe is missing.", { hint: "For example: cre train recipes/finre-small.yaml" });
+  const recipe = await readRecipe(recipeFile, options.set);
+  if (options.data) recipe.data.path = resolve(options.data);
+  if (options.skipBad) recipe.data.badRows = "skip";
+  const missing = missingPaths(recipe);
+  if (missing.length > 0) throw new UserErrors(`${recipeFile}: cannot start:`, missing);
+  // The data is read before the folder is made, so that a mistake in it leaves nothing behind.
+  await readTrainingData(recipe);
+  const directory = options.run ?? defaultRun(recipeFile);
+  return { folder: await createRunFolder(directory, recipe), recipe };
+}
+
+function defaultRun(recipeFile: string): string {
+  return join("runs", basename(recipeFile).replace(/\.ya?ml$/, ""));
+}
+
+/** Reads a split and says what was left out. */
+export async function readSplit(dataset: Dataset, name: SplitName, onBadRow: "stop" | "skip"): Promise<Example[]> {
+  const split = await dataset.split(name, { onBadRow });
+  if (split.badRows.length > 0) {
+    warn(`${dataset.directory}: ${split.counts.badRows} bad rows of ${name} were left out:`);
+    for (const { file, line, problem } of split.badRows.slice(0, 20)) say(`  ${file}, line ${line}: ${problem}`);
+  }
+  return split.examples;
+}
+
+async function readTrainingData(recipe: Recipe): Promise<{ labels: LabelSet; train: Example[]; valid: Example[] }> {
+  const dataset = await openDataset(recipe.data.path as string, { format: recipe.data.format });
+  const train = await readSplit(dataset, "train", recipe.data.badRows);
+  const hasValid = dataset.splitNames.includes("valid");
+  if (!hasValid) warn("the data has no validation split: the last weights are kept, not the best.");
+  return {
+    labels: dataset.labels,
+    train,
+    valid: hasValid ? await readSplit(dataset, "valid", recipe.data.badRows) : [],
+  };
+}
+
+/** Trains in a run folder, showing progress; used by `cre train` and `cre demo`. */
+export async function trainInFolder(folder: RunFolder, recipe: Recipe): Promise<void> {
+  if (existsSync(folder.done)) {
+    say(`${folder.directory}: training is finished already.`);
+    return;
+  }
+  const { labels, train, valid } = await readTrainingData(recipe);
+  const bench = await openForTraining(recipe, labels, { onNotice: warn });
+  try {
+    await saveLabels(folder, labels);
+    const count = (weights: readonly { rows: number; columns: number }[]) =>
+      weights.reduce((sum, weight) => sum + weight.rows * weight.columns, 0);
+    const all = decoderWeights(bench.model);
+    say(
+      `${picocolors.bold(folder.directory)}  ${(count(all) / 1e6).toFixed(2)} M parameters, ` +
+        `${(count(bench.trainable) / 1e6).toFixed(2)} M trained; ${labelSetToJson(labels).labels.length} labels; ${bench.backend.description}`,
+    );
+    let bar: Progress | null = null;
+    const speed = { tokens: 0, seconds: 0 };
+    for await (const event of trainRun(bench, folder, train, valid)) {
+      if (event.kind === "start") {
+        say(startLine(event));
+        bar = progress("train", event.totalSteps, event.resumedAt);
+      } else if (event.kind === "step") {
+        speed.tokens = 0.95 * speed.tokens + event.tokens;
+        speed.seconds = 0.95 * speed.seconds + event.seconds;
+        const rate = Math.round(speed.tokens / speed.seconds);
+        const memory = megabytes(process.memoryUsage.rss());
+        bar?.update(
+          event.step,
+          `epoch ${event.epoch.toFixed(1)}  loss ${event.loss.toFixed(4)}  ${rate} tokens/s  ${memory}`,
+        );
+      } else if (event.kind === "validation") {
+        bar?.line(validationLine(event));
+      } else if (event.kind === "end") {
+        bar?.stop();
+        const best = event.best ? `; best validation at step ${event.best.step}` : "";
+        say(
+          `${picocolors.green("done")} in ${duration(event.seconds)}, ${event.steps} steps${best}: ${folder.directory}`,
+        );
+      }
+    }
+  } finally {
+    await bench.close();
+  }
+}
+
+function startLine(event: Extract<RunEvent, { kind: "start" }>): string {
+  const resumed = event.resumedAt > 0 ? `, going on after step ${event.resumedAt}` : "";
+  const truncated = event.truncated > 0 ? `, ${event.truncated} prompts shortened to fit` : "";
+  const epochs = (event.totalSteps / event.stepsPerEpoch).toFixed(1);
+  return `${event.examples} training rows${truncated}; ${event.totalSteps} steps (${epochs} epochs)${resumed}`;
+}
+
+function validationLine(event: Extract<RunEvent, { kind: "validation" }>): string {
+  const best = event.isBest ? picocolors.green("  best so far") : "";
+  return `  validation after step ${event.step}: micro F1 ${percent(event.microF1)}, paper F1 ${percent(event.paperF1)}  (${event.rows} rows, ${duration(event.seconds)})${best}`;
+}

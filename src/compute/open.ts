@@ -1,0 +1,29 @@
+import { UserError } from "../base/errors.ts";
+import type { Backend } from "./backend.ts";
+import { nativeStatus, openNative } from "./native.ts";
+import { openReference } from "./reference.ts";
+
+/**
+ * Opens the best backend of this machine: the native one, or the slow reference one with a line that says why. CRE_BACKEND=reference|native
+ * forces one. Throws a UserError when the forced one cannot be had.
+ */
+export function openBackend(
+  precision: "auto" | "bfloat16" | "float32",
+  onNotice: (line: string) => void = () => {},
+): Backend {
+  const forced = process.env.CRE_BACKEND ?? "";
+  if (!["", "native", "reference"].includes(forced)) {
+    throw new UserError(`CRE_BACKEND is "${forced}", expected "native" or "reference".`);
+  }
+  const status = nativeStatus();
+  if (forced !== "reference" && status.available) {
+    return openNative(precision === "auto" ? {} : { precision });
+  }
+  if (forced === "native") throw new UserError(`The native backend cannot be used: ${status.reason}.`);
+  if (forced === "") {
+    onNotice(
+      `The native backend cannot be used (${status.reason}); computing with the reference backend, which is slow.`,
+    );
+  }
+  return openReference({ precision: "float32" });
+}

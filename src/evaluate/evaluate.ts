@@ -1,0 +1,41 @@
+import type { Example } from "../data/example.ts";
+import type { Extraction, Extractor } from "../extract/extractor.ts";
+import type { BootstrapOptions } from "./bootstrap.ts";
+import { computeMetrics, type Metrics } from "./metrics.ts";
+import type { ScoredRow } from "./rows.ts";
+
+/** The outcome of running an extractor over labelled examples. */
+export interface Evaluation {
+  metrics: Metrics;
+  rows: ScoredRow[];
+  extractions: Extraction[];
+  /** Sentences that were shortened to fit the model. */
+  truncated: number;
+}
+
+/**
+ * Extracts the examples exactly as users' rows are extracted and scores the result against their relations.
+ * `onRows` hears how many examples are done.
+ */
+export async function evaluate(
+  extractor: Extractor,
+  examples: readonly Example[],
+  options: { bootstrap?: BootstrapOptions | null; windowRows?: number; onRows?: (done: number) => void } = {},
+): Promise<Evaluation> {
+  const windowRows = options.windowRows ?? 512;
+  const extractions: Extraction[] = [];
+  for (let start = 0; start < examples.length; start += windowRows) {
+    extractions.push(...(await extractor.extract(examples.slice(start, start + windowRows))));
+    options.onRows?.(extractions.length);
+  }
+  const rows = examples.map((example, i) => scoredRow(example, extractions[i]));
+  const metrics = computeMetrics(rows, extractor.labels, { bootstrap: options.bootstrap });
+  return { metrics, rows, extractions, truncated: extractions.filter((one) => one.truncated).length };
+}
+
+function scoredRow(example: Example, extraction: Extraction): ScoredRow {
+  const predicted = extraction.predictions.map(({ relation }) => relation);
+  // Labels that a generated answer invented count as wrong predictions.
+  if (extraction.generated) predicted.push(...extraction.generated.unknownLabels);
+  return { gold: example.relations ?? [], predicted, argmax: predicted[0] ?? null, group: example.sentence };
+}

@@ -1,0 +1,126 @@
+import { existsSync } from "node:fs";
+import { writeFileAtomic } from "./base/files.ts";
+import { createRandom, mixSeed } from "./base/random.ts";
+import type { Example } from "./data/example.ts";
+import { evaluate } from "./evaluate/evaluate.ts";
+import type { Workbench } from "./run.ts";
+import { saveTrained } from "./run.ts";
+import { type EncodedExample, planSteps } from "./train/batches.ts";
+import type { Recipe } from "./train/recipe.ts";
+import { appendLog, type RunFolder, truncateLog } from "./train/run-folder.ts";
+import { type TrainStep, train } from "./train/train.ts";
+import {
+  loadTrainingState,
+  loadWeightValues,
+  saveTrainingState,
+  saveWeightValues,
+  type TrainingProgress,
+} from "./train/training-state.ts";
+
+/** What the caller of a training run hears. */
+export type RunEvent =
+  | { kind: "start"; totalSteps: number; stepsPerEpoch: number; examples: number; resumedAt: number; truncated: number }
+  | ({ kind: "step" } & TrainStep)
+  | {
+      kind: "validation";
+      step: number;
+      paperF1: number;
+      microF1: number;
+      rows: number;
+      seconds: number;
+      isBest: boolean;
+    }
+  | { kind: "checkpoint"; step: number }
+  | { kind: "end"; steps: number; best: TrainingProgress["best"]; seconds: number };
+
+/** The training rows in ids; a row with several relations is one joined answer or one row each, as the recipe says. */
+export function encodeExamples(
+  bench: Workbench,
+  examples: readonly Example[],
+): { encoded: EncodedExample[]; truncated: number } {
+  const encoded: EncodedExample[] = [];
+  let truncated = 0;
+  for (const example of examples) {
+    const relations = example.relations ?? [];
+    const separate = bench.recipe.train.severalRelations === "separate";
+    const rows = separate ? [...new Set(relations)].map((one) => ({ ...example, relations: [one] })) : [example];
+    for (const row of rows) {
+      const { promptIds, answerIds, truncated: shortened } = bench.renderer.renderExample(row);
+      encoded.push({ promptIds: Int32Array.from(promptIds), answerIds: Int32Array.from(answerIds) });
+      if (shortened) truncated++;
+    }
+  }
+  return { encoded, truncated };
+}
+
+/** The rows to validate on while training: all, or a seeded choice that stays the same for the whole run. */
+function validationRows(recipe: Recipe, examples: readonly Example[]): readonly Example[] {
+  const wanted = recipe.train.validationRows;
+  if (wanted === 0 || wanted >= examples.length) return examples;
+  const order = createRandom(mixSeed(recipe.seed, 0x7a11d)).shuffle(Array.from(examples.keys()));
+  return order
+    .slice(0, wanted)
+    .sort((a, b) => a - b)
+    .map((i) => examples[i]);
+}
+
+/**
+ * Trains a run from its last checkpoint (or from the start): yields every step, validation and checkpoint. Everything that decides the
+ * numbers follows from recipe and seed, so a run that was killed and resumed ends with the same weights as one that was not.
+ */
+export async function* trainRun(
+  bench: Workbench,
+  folder: RunFolder,
+  trainExamples: readonly Example[],
+  validExamples: readonly Example[],
+): AsyncGenerator<RunEvent, void, void> {
+  const { recipe, backend, model, trainable } = bench;
+  const { encoded, truncated } = encodeExamples(bench, trainExamples);
+  const plan = planSteps(encoded.length, recipe.train, recipe.seed);
+  const validated = validationRows(recipe, validExamples);
+  const validateEvery = Math.round(recipe.train.validateEvery * plan.stepsPerEpoch);
+  const progress: TrainingProgress = (await loadTrainingState(backend, trainable, folder.state)) ?? {
+    step: 0,
+    best: null,
+  };
+  await truncateLog(folder, progress.step);
+  const { stepsPerEpoch, totalSteps } = plan;
+  yield { kind: "start", totalSteps, stepsPerEpoch, examples: encoded.length, resumedAt: progress.step, truncated };
+  const started = performance.now();
+  let lastSaved = performance.now();
+  for await (const step of train(model, trainable, encoded, plan, recipe.train, recipe.seed, progress.step)) {
+    progress.step = step.step;
+    await appendLog(folder, { kind: "step", ...step });
+    yield { kind: "step", ...step };
+    const isLast = step.step === plan.totalSteps;
+    const validates = validated.length > 0 && validateEvery > 0 && (step.step % validateEvery === 0 || isLast);
+    if (validates) {
+      const validation = await validate(bench, validated, step.step, progress);
+      if (validation.isBest) await saveWeightValues(backend, trainable, folder.best);
+      await appendLog(folder, validation);
+      yield validation;
+    }
+    if (validates || isLast || performance.now() - lastSaved > recipe.train.checkpointSeconds * 1000) {
+      await saveTrainingState(backend, trainable, progress, folder.state);
+      lastSaved = performance.now();
+      yield { kind: "checkpoint", step: step.step };
+    }
+  }
+  if (progress.best && existsSync(folder.best)) await loadWeightValues(backend, trainable, folder.best);
+  await saveTrained(bench, folder);
+  const seconds = (performance.now() - started) / 1000;
+  await writeFileAtomic(folder.done, `${JSON.stringify({ steps: progress.step, best: progress.best })}\n`);
+  yield { kind: "end", steps: progress.step, best: progress.best, seconds };
+}
+
+async function validate(bench: Workbench, examples: readonly Example[], step: number, progress: TrainingProgress) {
+  const started = performance.now();
+  const { metrics } = await evaluate(bench.extractor, examples, { bootstrap: null });
+  const paperF1 = metrics.conventions.paper.f1;
+  const microF1 = metrics.conventions.micro.f1;
+  const metric = bench.recipe.train.keepBest === "paper" ? paperF1 : microF1;
+  const isBest = progress.best === null || metric > progress.best.metric;
+  if (isBest) progress.best = { metric, step };
+  const seconds = (performance.now() - started) / 1000;
+  return { kind: "validation" as const, step, paperF1, microF1, rows: examples.length, seconds, isBest };
+}
