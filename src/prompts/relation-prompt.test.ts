@@ -1,18 +1,16 @@
+import { createHash } from "node:crypto";
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { type AlpacaRow, convertExamples } from "../data/convert.ts";
+import { convertExamples } from "../data/convert.ts";
 import { openDataset } from "../data/dataset.ts";
 import type { Example } from "../data/example.ts";
 import { createLabelSet } from "../data/label-set.ts";
 import { alpacaRow, promptStyle, promptStyles } from "./relation-prompt.ts";
 
 const { paper, marked } = promptStyles;
-const LABELS = createLabelSet(
-  { labels: ["unknown", "拥有", "被拥有", "per:city of birth", "a],b[c".replace(",", "")] },
-  "x",
-);
+const LABELS = createLabelSet({ labels: ["unknown", "拥有", "被拥有", "per:city of birth", "a]b[c"] }, "x");
 
 function example(sentence: string, head: string, tail: string): Example {
   return { sentence, head, tail };
@@ -192,24 +190,45 @@ describe("promptStyle and alpacaRow", () => {
   });
 });
 
-const finre = join(import.meta.dirname, "../../../shared/data/finre");
-if (!existsSync(finre)) console.warn(`skipped: the published data are not at ${finre}`);
+const shared = join(import.meta.dirname, "../../../shared/data");
+if (!existsSync(shared)) console.warn(`skipped: the published data are not at ${shared}`);
 
-describe.skipIf(!existsSync(finre))("FinRE as instruction data", () => {
-  it("gives the 3,359 rows of the paper's rule for the test split", async () => {
-    const { examples } = await (await openDataset(finre)).split("test");
-    const rows: AlpacaRow[] = [];
-    const target = { format: "alpaca", render: (row: Example) => alpacaRow(paper, row) } as const;
-    for await (const line of convertExamples(examples, target)) rows.push(JSON.parse(line));
-    expect(rows).toHaveLength(3359);
-    expect(new Set(rows.map((row) => row.input)).size).toBe(3359);
-    const triples = rows.map((row) => row.output.split("),(").length);
-    expect(triples.reduce((sum, count) => sum + count, 0)).toBe(3727);
-    const row = rows.find(({ input }) => input.includes("“借壳”[华盛达]"));
-    expect(row).toEqual({
-      instruction: "请根据给定句子和实体抽取其关系",
-      input: "<N>日,“借壳”[华盛达]的[刚泰控股]在上交所举行了更名及上市仪式。 ([华盛达],?,[刚泰控股])",
-      output: "([华盛达],拥有,[刚泰控股])",
-    });
-  });
+/**
+ * sha256 of the rows as JSON lines (keys instruction, input, output; no spaces; not escaped), from an independent program in Python 3
+ * (str.replace twice, dict in file order, json.dumps) over the published files.
+ */
+const GOLDEN = [
+  ["finre", "train", 12_294, "22ea4803176584acc3a149c10ef020c587de2766207778bc93b3c82ba09c305e"],
+  ["finre", "valid", 1_353, "feb263973c0dfe50a706061b8210aa9591eb06ea9a2d4da01df61a3faa814bbf"],
+  ["finre", "test", 3_359, "42607684e67ea0bfe5a28162703e8cab566050cf5a8a36887158a427e2d79cf0"],
+  ["sanwen", "train", 17_092, "2c1a3c93d3ca422542f74368febe7bd40d24270696e53f9c125aff613eac2818"],
+  ["sanwen", "valid", 1_786, "1e7fe07d2c17ade1daa82c2a6b73e28063979146c2ee860212da27a3832c2d07"],
+  ["sanwen", "test", 2_205, "d353e1c44e4d646d3b8372e328d2e34caf02beb9b8a5698b1e042ccd54343e15"],
+] as const;
+
+describe.skipIf(!existsSync(shared))("the published data as instruction data", () => {
+  it.each(GOLDEN)(
+    "%s %s gives the rows of the paper's rule, and every answer reads back",
+    async (set, name, count, sha256) => {
+      const dataset = await openDataset(join(shared, set));
+      const { examples } = await dataset.split(name);
+      const target = { format: "alpaca", render: (row: Example) => alpacaRow(paper, row) } as const;
+      const hash = createHash("sha256");
+      let lines = 0;
+      for await (const line of convertExamples(examples, target)) {
+        hash.update(`${line}\n`);
+        lines++;
+      }
+      expect([lines, hash.digest("hex")]).toEqual([count, sha256]);
+      for (const row of examples) {
+        const { relations, ...others } = paper.parseAnswer(
+          paper.renderAnswer(row, row.relations ?? []),
+          row,
+          dataset.labels,
+        );
+        if (relations.join() !== row.relations?.join() || others.unparsed !== null)
+          expect({ ...others, relations }).toEqual(row);
+      }
+    },
+  );
 });
