@@ -10,8 +10,8 @@ const MAX_TRIPLE_CHARS = 1500;
 
 /**
  * Reads the triples `([head],relation,[tail])` of an answer. The entities that were asked about may hold any characters, commas and
- * brackets included; other entities end at the first bracket that lets the triple be read and hold no `([`. `rest` is the text outside of the triples
- * and the commas between them, null when there is none, "" for an empty answer.
+ * brackets included; other entities end at the first bracket that lets the triple be read and hold no `([`.
+ * `rest` is the text outside of the triples and the commas between them, null when there is none, "" for an empty answer.
  */
 export function parseTriples(
   text: string,
