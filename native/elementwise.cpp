@@ -1,0 +1,294 @@
+#include <algorithm>
+#include <cmath>
+#include <vector>
+
+#include "vector.h"
+
+// Padding needs no care in most of these: zeros give zeros.
+
+namespace cre {
+namespace {
+
+// sin and cos of any angle up to 10⁹, absolute error below 1e-9: a remainder in three parts of π/2, then Taylor sums on |r| <= π/4.
+// Branch-free, so that the loop over a position's angles becomes vectors.
+inline void sinCos(double angle, float& sine, float& cosine) {
+  const double magic = 6755399441055744.0;  // 1.5 · 2⁵²: adding it rounds to an integer, kept in the low bits
+  const double shifted = angle * 0.63661977236758134 + magic;
+  int64_t quarter;
+  memcpy(&quarter, &shifted, sizeof quarter);
+  const double n = shifted - magic;
+  double r = angle - n * 1.570796251296997;  // 24 bits, 26 bits, the rest: n times the first two is exact
+  r -= n * 7.549789948768648e-08;
+  r -= n * 6.123233995736766e-17;
+  const double r2 = r * r;
+  const double s = r + r * r2 * (-1.0 / 6 + r2 * (1.0 / 120 + r2 * (-1.0 / 5040 + r2 * (1.0 / 362880 - r2 * (1.0 / 39916800)))));
+  const double c = 1 + r2 * (-0.5 + r2 * (1.0 / 24 + r2 * (-1.0 / 720 + r2 * (1.0 / 40320 - r2 * (1.0 / 3628800 - r2 * (1.0 / 479001600))))));
+  const bool swap = (quarter & 1) != 0;
+  const double sineSize = swap ? c : s, cosineSize = swap ? s : c;
+  sine = static_cast<float>((quarter & 2) != 0 ? -sineSize : sineSize);
+  cosine = static_cast<float>(((quarter + 1) & 2) != 0 ? -cosineSize : cosineSize);
+}
+
+// Index of each token's position among the distinct ones.
+struct DistinctPositions {
+  std::vector<int32_t> values;
+  std::vector<int32_t> slots;
+
+  DistinctPositions(const int32_t* positions, int count) : slots(count) {
+    if (count == 0) return;
+    const auto [least, most] = std::minmax_element(positions, positions + count);
+    const int64_t range = static_cast<int64_t>(*most) - *least + 1;
+    if (range <= 4 * static_cast<int64_t>(count) + 1024) {
+      std::vector<int32_t> slotOf(range, -1);
+      for (int t = 0; t < count; t++) {
+        int32_t& slot = slotOf[positions[t] - static_cast<int64_t>(*least)];
+        if (slot < 0) {
+          slot = static_cast<int32_t>(values.size());
+          values.push_back(positions[t]);
+        }
+        slots[t] = slot;
+      }
+    } else {
+      values.assign(positions, positions + count);
+      std::sort(values.begin(), values.end());
+      values.erase(std::unique(values.begin(), values.end()), values.end());
+      for (int t = 0; t < count; t++) {
+        slots[t] = static_cast<int32_t>(std::lower_bound(values.begin(), values.end(), positions[t]) - values.begin());
+      }
+    }
+  }
+};
+
+// A turn is y[c] = x[c] · own[c] + x[c + distance] · ahead[c] + x[c − distance] · behind[c] with factors that depend on the position and
+// on c mod headWidth only: one of ahead and behind is zero, both are where nothing turns. Tables are periodic, 16 entries longer than a head.
+struct Turn {
+  int headWidth, pairs, distance;
+  bool interleaved, backward;
+  size_t stride() const { return (static_cast<size_t>(headWidth) + kLanes) * 3; }
+  int length() const { return headWidth + kLanes; }
+
+  void fill(int32_t position, const float* frequencies, float* table, std::vector<float>& sines, std::vector<float>& cosines) const {
+    for (int i = 0; i < pairs; i++) sinCos(static_cast<double>(position) * frequencies[i], sines[i], cosines[i]);
+    float *own = table, *ahead = own + length(), *behind = ahead + length();
+    for (int c = 0; c < headWidth; c++) {
+      own[c] = 1;
+      ahead[c] = behind[c] = 0;
+    }
+    for (int i = 0; i < pairs; i++) {
+      const int first = interleaved ? 2 * i : i, second = first + distance;
+      const float sine = backward ? -sines[i] : sines[i];
+      own[first] = own[second] = cosines[i];
+      ahead[first] = -sine;
+      behind[second] = sine;
+    }
+    for (float* factors : {own, ahead, behind}) {
+      for (int c = headWidth; c < length(); c++) factors[c] = factors[c - headWidth];
+    }
+  }
+};
+
+template <class T>
+void turnRow(const T* x, int columns, const Turn& turn, const float* table, float* row, T* y) {
+  const int blocks = blocksFor(columns);
+  for (int b = 0; b < blocks; b++) {
+    const T* chunk = x + static_cast<size_t>(b) * kBlockElements;
+    store(row + b * kBlock, load(chunk));
+    store(row + b * kBlock + kLanes, load(chunk + kLanes));
+  }
+  const float *own = table, *ahead = own + turn.length(), *behind = ahead + turn.length();
+  int within = 0;  // column mod headWidth
+  for (int b = 0; b < blocks; b++) {
+    Floats out[2];
+    for (int half = 0; half < 2; half++) {
+      const float* from = row + b * kBlock + half * kLanes;
+      out[half] = load(from) * load(own + within);
+      out[half] = multiplyAdd(load(from + turn.distance), load(ahead + within), out[half]);
+      out[half] = multiplyAdd(load(from - turn.distance), load(behind + within), out[half]);
+      within += kLanes;
+      while (within >= turn.headWidth) within -= turn.headWidth;
+    }
+    store(y + static_cast<size_t>(b) * kBlockElements, out[0], out[1]);
+  }
+}
+
+// Heads and pairs that begin at multiples of 16 columns, in halves: no copy of the row is needed.
+template <class T>
+void turnAlignedRow(const T* x, int columns, const Turn& turn, const float* table, T* y) {
+  const float *cosines = table, *sines = table + 2 * turn.length() + turn.pairs;
+  const auto at = [](int column) { return static_cast<size_t>(column / kBlock) * kBlockElements + column % kBlock; };
+  for (int head = 0; head < columns; head += turn.headWidth) {
+    for (int i = 0; i < turn.pairs; i += kLanes) {
+      const size_t first = at(head + i), second = at(head + i + turn.pairs);
+      const Floats a = load(x + first), b = load(x + second), c = load(cosines + i), s = load(sines + i);
+      store(y + first, a * c - b * s);
+      store(y + second, a * s + b * c);
+    }
+    for (int i = 2 * turn.pairs; i < turn.headWidth; i += kLanes) store(y + at(head + i), load(x + at(head + i)));
+  }
+  for (int c = columns; c < paddedTo32(columns); c += kLanes) store(y + at(c), zeros());
+}
+
+}  // namespace
+
+void rotary(Pool& pool, const Matrix& x, const int32_t* positions, int heads, int headWidth, const float* frequencies, int pairs,
+            bool interleaved, bool backward, Matrix& y) {
+  const Turn turn{headWidth, pairs, interleaved ? 1 : pairs, interleaved, backward};
+  const DistinctPositions distinct(positions, x.rows);
+  const int count = static_cast<int>(distinct.values.size());
+  float* tables = static_cast<float*>(pool.sharedScratch(0, (count * turn.stride() + 1) * sizeof(float)));
+  constexpr int kPositionsPerItem = 32;
+  pool.parallelFor((count + kPositionsPerItem - 1) / kPositionsPerItem, [&](int item, int) {
+    std::vector<float> sines(pairs), cosines(pairs);
+    for (int i = item * kPositionsPerItem; i < std::min(count, (item + 1) * kPositionsPerItem); i++) {
+      turn.fill(distinct.values[i], frequencies, tables + i * turn.stride(), sines, cosines);
+    }
+  });
+
+  const int columns = heads * headWidth, blocks = x.columnBlocks();
+  const bool aligned = !interleaved && pairs % kLanes == 0 && headWidth % kLanes == 0;
+  constexpr int kRowsPerItem = 16;
+  const size_t margin = paddedTo32(turn.distance + 1);
+  const size_t rowFloats = 2 * margin + static_cast<size_t>(blocks) * kBlock;
+  pool.parallelFor(paddedTo32(x.rows) / kRowsPerItem, [&](int item, int thread) {
+    float* row = static_cast<float*>(pool.scratch(thread, 0, rowFloats * sizeof(float)));
+    memset(row, 0, rowFloats * sizeof(float));
+    withElements(y, [&](auto* to) {
+      auto* from = static_cast<decltype(to)>(x.data);
+      for (int r = item * kRowsPerItem; r < (item + 1) * kRowsPerItem; r++) {
+        auto* out = rowChunk(to, blocks, r, 0);
+        if (r >= x.rows) {
+          for (int b = 0; b < blocks; b++) store(out + static_cast<size_t>(b) * kBlockElements, zeros(), zeros());
+          continue;
+        }
+        const float* table = tables + distinct.slots[r] * turn.stride();
+        if (aligned) turnAlignedRow(rowChunk(from, blocks, r, 0), columns, turn, table, out);
+        else turnRow(rowChunk(from, blocks, r, 0), columns, turn, table, row + margin, out);
+      }
+    });
+  });
+}
+
+void swiglu(Pool& pool, const Matrix& gate, const Matrix& up, Matrix& h) {
+  withElements(gate, [&](auto* g) {
+    withElements(up, [&](auto* u) {
+      withElements(h, [&](auto* out) {
+        forPieces(pool, h.elements(), [=](size_t begin, size_t end) {
+          for (size_t i = begin; i < end; i += kBlock) {
+            const Floats low = load(g + i), high = load(g + i + kLanes);
+            store(out + i, low * logistic(low) * load(u + i), high * logistic(high) * load(u + i + kLanes));
+          }
+        });
+      });
+    });
+  });
+}
+
+void swigluBackward(Pool& pool, const Matrix& gate, const Matrix& up, const Matrix& dh, Matrix& dGate, Matrix& dUp) {
+  withElements(gate, [&](auto* g) {
+    withElements(up, [&](auto* u) {
+      withElements(dh, [&](auto* d) {
+        withElements(dGate, [&](auto* gateOut) {
+          auto* upOut = static_cast<decltype(gateOut)>(dUp.data);
+          forPieces(pool, dh.elements(), [=](size_t begin, size_t end) {
+            for (size_t i = begin; i < end; i += kBlock) {
+              Floats gateGradient[2], upGradient[2];
+              for (int half = 0; half < 2; half++) {
+                const size_t at = i + half * kLanes;
+                const Floats x = load(g + at), sigma = logistic(x), silu = x * sigma, dy = load(d + at);
+                upGradient[half] = dy * silu;
+                gateGradient[half] = dy * load(u + at) * multiplyAdd(silu, broadcast(1.0f) - sigma, sigma);
+              }
+              store(gateOut + i, gateGradient[0], gateGradient[1]);
+              store(upOut + i, upGradient[0], upGradient[1]);
+            }
+          });
+        });
+      });
+    });
+  });
+}
+
+void add(Pool& pool, const Matrix& a, const Matrix& b, float scale, Matrix& y) {
+  const Floats factor = broadcast(scale);
+  withElements(a, [&](auto* first) {
+    withElements(b, [&](auto* second) {
+      withElements(y, [&](auto* out) {
+        forPieces(pool, y.elements(), [=](size_t begin, size_t end) {
+          for (size_t i = begin; i < end; i += kBlock) {
+            store(out + i, multiplyAdd(load(second + i), factor, load(first + i)),
+                  multiplyAdd(load(second + i + kLanes), factor, load(first + i + kLanes)));
+          }
+        });
+      });
+    });
+  });
+}
+
+void dropout(Pool& pool, const Matrix& x, double probability, uint32_t seed, Matrix& y) {
+  const double bound = std::floor(probability * 4294967296.0);
+  const Words threshold = broadcast(static_cast<uint32_t>(std::min(bound, 4294967295.0)));
+  const Floats factor = broadcast(static_cast<float>(1 / (1 - probability)));
+  const Words lanes = [] {
+    Words words;
+    const Ints numbers = laneNumbers();
+    memcpy(&words, &numbers, sizeof words);
+    return words;
+  }();
+  const int blocks = x.columnBlocks();
+  withElements(y, [&](auto* to) {
+    auto* from = static_cast<decltype(to)>(x.data);
+    forPieces(pool, y.elements(), [&](size_t begin, size_t end) {
+      for (size_t i = begin; i < end; i += kBlock) {
+        const size_t block = i / kBlockElements;
+        const uint32_t row = static_cast<uint32_t>(block / blocks * kBlock + i % kBlockElements / kBlock);
+        const uint32_t column = static_cast<uint32_t>(block % blocks * kBlock);
+        Floats out[2];
+        for (int half = 0; half < 2; half++) {
+          Words columns = broadcast(column + half * kLanes);
+          CRE_PARTS columns.part[i] = columns.part[i] + lanes.part[i];
+          Words hash = broadcast(seed ^ row * 0x9e3779b1u) ^ columns * broadcast(0x85ebca77u);
+          hash = (hash ^ hash >> 16) * broadcast(0x85ebca6bu);
+          hash = (hash ^ hash >> 13) * broadcast(0xc2b2ae35u);
+          hash = hash ^ hash >> 16;
+          out[half] = keepWhereAtLeast(hash, threshold, load(from + i + half * kLanes) * factor);
+        }
+        store(to + i, out[0], out[1]);
+      }
+    });
+  });
+}
+
+void fromRowMajor(Pool& pool, const float* values, Matrix& y) {
+  const int blocks = y.columnBlocks();
+  withElements(y, [&](auto* to) {
+    pool.parallelFor(y.rowBlocks() * 4, [&](int item, int) {
+      for (int r = item * 8; r < item * 8 + 8; r++) {
+        for (int b = 0; b < blocks; b++) {
+          float chunk[kBlock] = {};
+          const int width = std::min(kBlock, y.columns - b * kBlock);
+          if (r < y.rows) memcpy(chunk, values + static_cast<size_t>(r) * y.columns + b * kBlock, width * sizeof(float));
+          store(rowChunk(to, blocks, r, b), load(chunk), load(chunk + kLanes));
+        }
+      }
+    });
+  });
+}
+
+void toRowMajor(Pool& pool, const Matrix& x, float* values) {
+  const int blocks = x.columnBlocks();
+  withElements(x, [&](auto* from) {
+    pool.parallelFor((x.rows + 7) / 8, [&](int item, int) {
+      for (int r = item * 8; r < std::min(item * 8 + 8, x.rows); r++) {
+        for (int b = 0; b < blocks; b++) {
+          const auto* chunk = rowChunk(from, blocks, r, b);
+          const int width = std::min(kBlock, x.columns - b * kBlock);
+          float* out = values + static_cast<size_t>(r) * x.columns + b * kBlock;
+          if (width == kBlock) store(out, load(chunk), load(chunk + kLanes));
+          else for (int c = 0; c < width; c++) out[c] = toFloat(chunk[c]);
+        }
+      }
+    });
+  });
+}
+
+}  // namespace cre

@@ -1,0 +1,117 @@
+#include <algorithm>
+#include <vector>
+
+#include "vector.h"
+
+namespace cre {
+namespace {
+
+// Calls body(columnBlock) for every block column: rows stay in order inside, whichever thread does it.
+template <class Body>
+void forColumnBlocks(Pool& pool, const Matrix& matrix, Body&& body) {
+  pool.parallelFor(matrix.columnBlocks(), [&](int block, int) { body(block); });
+}
+
+// The 32 columns of block column `block` in a row of a weight's master or gradient.
+float* masterChunk(const WeightView& w, float* data, int row, int block) {
+  return w.isVector() ? data + block * kBlock : rowChunk(data, blocksFor(w.columns), row, block);
+}
+
+template <class From, class To>
+void copyChunk(const From* from, To* to) {
+  store(to, load(from), load(from + kLanes));
+}
+
+}  // namespace
+
+void embed(Pool& pool, const WeightView& table, bool bf16Precision, const int32_t* ids, Matrix& y) {
+  const int blocks = y.columnBlocks();
+  constexpr int kRowsPerItem = 8;
+  pool.parallelFor(paddedTo32(y.rows) / kRowsPerItem, [&](int item, int thread) {
+    float* row = static_cast<float*>(pool.scratch(thread, 0, blocks * kBlock * sizeof(float)));
+    withElements(y, [&](auto* to) {
+      for (int t = item * kRowsPerItem; t < (item + 1) * kRowsPerItem; t++) {
+        if (t < y.rows && !table.master) readForwardRow(table.forward, table.rows, table.columns, bf16Precision, ids[t], row);
+        for (int b = 0; b < blocks; b++) {
+          auto* out = rowChunk(to, blocks, t, b);
+          if (t >= y.rows) store(out, zeros(), zeros());
+          else copyChunk(table.master ? masterChunk(table, table.master, ids[t], b) : row + b * kBlock, out);
+        }
+      }
+    });
+  });
+}
+
+void embedBackward(Pool& pool, WeightView& table, const int32_t* ids, const Matrix& dy) {
+  const int blocks = dy.columnBlocks();
+  withElements(dy, [&](auto* from) {
+    forColumnBlocks(pool, dy, [&](int b) {
+      for (int t = 0; t < dy.rows; t++) {
+        const auto* chunk = rowChunk(from, blocks, t, b);
+        float* sum = masterChunk(table, table.gradient, ids[t], b);
+        store(sum, load(sum) + load(chunk), load(sum + kLanes) + load(chunk + kLanes));
+      }
+    });
+  });
+}
+
+void gatherRows(Pool& pool, const Matrix& x, const int32_t* rows, Matrix& y) {
+  const int blocks = y.columnBlocks();
+  constexpr int kRowsPerItem = 8;
+  withElements(x, [&](auto* from) {
+    withElements(y, [&](auto* to) {
+      pool.parallelFor(paddedTo32(y.rows) / kRowsPerItem, [&](int item, int) {
+        for (int b = 0; b < blocks; b++) {
+          for (int i = item * kRowsPerItem; i < (item + 1) * kRowsPerItem; i++) {
+            if (i < y.rows) copyChunk(rowChunk(from, blocks, rows[i], b), rowChunk(to, blocks, i, b));
+            else store(rowChunk(to, blocks, i, b), zeros(), zeros());
+          }
+        }
+      });
+    });
+  });
+}
+
+void gatherRowsBackward(Pool& pool, const Matrix& dy, const int32_t* rows, Matrix& dx) {
+  // Rows of dy by destination, in order: order[first[row]] .. order[first[row + 1] − 1].
+  const int padded = paddedTo32(dx.rows);
+  std::vector<int32_t> first(padded + 1, 0), order(dy.rows);
+  for (int i = 0; i < dy.rows; i++) first[rows[i] + 1]++;
+  for (int row = 0; row < padded; row++) first[row + 1] += first[row];
+  std::vector<int32_t> next(first.begin(), first.end() - 1);
+  for (int i = 0; i < dy.rows; i++) order[next[rows[i]]++] = i;
+
+  const int blocks = dx.columnBlocks();
+  constexpr int kRowsPerItem = 8;
+  withElements(dy, [&](auto* from) {
+    withElements(dx, [&](auto* to) {
+      pool.parallelFor(padded / kRowsPerItem, [&](int item, int) {
+        for (int b = 0; b < blocks; b++) {
+          for (int row = item * kRowsPerItem; row < (item + 1) * kRowsPerItem; row++) {
+            Floats low = zeros(), high = zeros();
+            for (int j = first[row]; j < first[row + 1]; j++) {
+              const auto* chunk = rowChunk(from, blocks, order[j], b);
+              low = low + load(chunk);
+              high = high + load(chunk + kLanes);
+            }
+            store(rowChunk(to, blocks, row, b), low, high);
+          }
+        }
+      });
+    });
+  });
+}
+
+void copyRows(Pool& pool, const Matrix& source, const int32_t* rows, Matrix& destination) {
+  const int blocks = source.columnBlocks();
+  withElements(source, [&](auto* from) {
+    withElements(destination, [&](auto* to) {
+      // Of rows that repeat the last one stays.
+      forColumnBlocks(pool, source, [&](int b) {
+        for (int i = 0; i < source.rows; i++) copyChunk(rowChunk(from, blocks, i, b), rowChunk(to, blocks, rows[i], b));
+      });
+    });
+  });
+}
+
+}  // namespace cre

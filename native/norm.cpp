@@ -1,0 +1,150 @@
+#include <algorithm>
+#include <cmath>
+
+#include "vector.h"
+
+namespace cre {
+namespace {
+
+// Rows of one item: whole block rows where there are enough of them to share out, quarters otherwise.
+int rowsPerItem(const Pool& pool, int rows) { return blocksFor(rows) >= 4 * pool.threadCount() ? kBlock : kBlock / 4; }
+
+template <class Y>
+void zeroRow(Y* row, int columnBlocks) {
+  for (int b = 0; b < columnBlocks; b++) memset(row + static_cast<size_t>(b) * kBlockElements, 0, kBlock * sizeof(Y));
+}
+
+// `x` and `y` point at the first row of the item; `count` rows of it hold values.
+template <class X, class Y>
+void normRows(const X* x, const float* g, float epsilon, int columns, int count, Y* y) {
+  const int blocks = blocksFor(columns);
+  Floats factor[kBlock];
+  for (int r = 0; r < count; r++) factor[r] = zeros();
+  for (int b = 0; b < blocks; b++) {
+    const X* block = x + static_cast<size_t>(b) * kBlockElements;
+    for (int r = 0; r < count; r++) {
+      const Floats low = load(block + r * kBlock), high = load(block + r * kBlock + kLanes);
+      factor[r] = multiplyAdd(high, high, multiplyAdd(low, low, factor[r]));
+    }
+  }
+  for (int r = 0; r < count; r++) factor[r] = broadcast(1 / std::sqrt(sumOf(factor[r]) / columns + epsilon));
+  for (int b = 0; b < blocks; b++) {
+    const X* from = x + static_cast<size_t>(b) * kBlockElements;
+    Y* to = y + static_cast<size_t>(b) * kBlockElements;
+    const Floats low = load(g + b * kBlock), high = load(g + b * kBlock + kLanes);
+    for (int r = 0; r < count; r++) {
+      const X* row = from + r * kBlock;
+      store(to + r * kBlock, load(row) * factor[r] * low, load(row + kLanes) * factor[r] * high);
+    }
+  }
+}
+
+struct NormSums {
+  Floats squares[kBlock];   // Σ x², then 1 / √(mean + epsilon)
+  Floats products[kBlock];  // Σ x · dy · g, then what x is multiplied by in dx
+};
+
+template <class X, class DY>
+void sumRows(const X* x, const float* g, const DY* dy, float epsilon, int columns, int count, NormSums& sums) {
+  for (int r = 0; r < count; r++) sums.squares[r] = sums.products[r] = zeros();
+  for (int b = 0; b < blocksFor(columns); b++) {
+    const size_t offset = static_cast<size_t>(b) * kBlockElements;
+    for (int half = 0; half < kBlock; half += kLanes) {
+      const Floats weight = load(g + b * kBlock + half);
+      for (int r = 0; r < count; r++) {
+        const size_t at = offset + r * kBlock + half;
+        const Floats value = load(x + at);
+        sums.squares[r] = multiplyAdd(value, value, sums.squares[r]);
+        sums.products[r] = multiplyAdd(value, load(dy + at) * weight, sums.products[r]);
+      }
+    }
+  }
+  for (int r = 0; r < count; r++) {
+    const float factor = 1 / std::sqrt(sumOf(sums.squares[r]) / columns + epsilon);
+    sums.products[r] = broadcast(factor * factor * factor * sumOf(sums.products[r]) / columns);
+    sums.squares[r] = broadcast(factor);
+  }
+}
+
+// dx = factor · dy · g − x · factor³ · mean(x · dy · g) + residual; with gSums, dy · x · factor is added to them, row after row.
+template <class X, class DY, class R>
+void normRowsBackward(const X* x, const float* g, const DY* dy, const R* residual, const NormSums& sums, int blocks, int count, float* dx,
+                      float* gSums) {
+  for (int b = 0; b < blocks; b++) {
+    const size_t offset = static_cast<size_t>(b) * kBlockElements;
+    for (int half = 0; half < kBlock; half += kLanes) {
+      const int column = b * kBlock + half;
+      const Floats weight = load(g + column);
+      Floats gSum = gSums ? load(gSums + column) : zeros();
+      for (int r = 0; r < count; r++) {
+        const size_t at = offset + r * kBlock + half;
+        const Floats value = load(x + at), scaled = load(dy + at) * sums.squares[r];
+        Floats out = scaled * weight - value * sums.products[r];
+        if (residual) out = out + load(residual + at);
+        store(dx + at, out);
+        gSum = multiplyAdd(scaled, value, gSum);
+      }
+      if (gSums) store(gSums + column, gSum);
+    }
+  }
+}
+
+}  // namespace
+
+void rmsNorm(Pool& pool, const Matrix& x, const float* g, float epsilon, Matrix& y) {
+  const int step = rowsPerItem(pool, x.rows), blocks = x.columnBlocks();
+  pool.parallelFor(paddedTo32(x.rows) / step, [&](int item, int) {
+    const int first = item * step, count = std::clamp(x.rows - first, 0, step);
+    withElements(x, [&](auto* from) {
+      withElements(y, [&](auto* to) {
+        auto* out = rowChunk(to, blocks, first, 0);
+        normRows(rowChunk(from, blocks, first, 0), g, epsilon, x.columns, count, out);
+        for (int r = count; r < step; r++) zeroRow(out + r * kBlock, blocks);
+      });
+    });
+  });
+}
+
+void rmsNormBackward(Pool& pool, const Matrix& x, const float* g, const Matrix& dy, float epsilon, const Matrix* residual, Matrix& dx,
+                     float* gGradient) {
+  constexpr int kMostChunks = 64;
+  const int blocks = x.columnBlocks(), rowBlocks = x.rowBlocks();
+  // A chunk's rows are summed in order, then the chunks: the shape alone decides how.
+  const int step = gGradient ? kBlock : rowsPerItem(pool, x.rows);
+  const int stepsPerChunk = gGradient ? (rowBlocks + kMostChunks - 1) / kMostChunks : 1;
+  const int steps = paddedTo32(x.rows) / step, chunks = (steps + stepsPerChunk - 1) / stepsPerChunk;
+  const size_t padded = static_cast<size_t>(blocks) * kBlock;
+  float* partial = gGradient ? static_cast<float*>(pool.sharedScratch(0, chunks * padded * sizeof(float))) : nullptr;
+
+  pool.parallelFor(chunks, [&](int chunk, int) {
+    float* gSums = partial ? partial + chunk * padded : nullptr;
+    if (gSums) memset(gSums, 0, padded * sizeof(float));
+    NormSums sums;
+    for (int item = chunk * stepsPerChunk; item < std::min(steps, (chunk + 1) * stepsPerChunk); item++) {
+      const int first = item * step, count = std::clamp(x.rows - first, 0, step);
+      float* out = rowChunk(dx.f32(), blocks, first, 0);
+      withElements(x, [&](auto* xData) {
+        withElements(dy, [&](auto* dyData) {
+          const auto* xRows = rowChunk(xData, blocks, first, 0);
+          const auto* dyRows = rowChunk(dyData, blocks, first, 0);
+          sumRows(xRows, g, dyRows, epsilon, x.columns, count, sums);
+          withElements(residual ? *residual : dx, [&](auto* data) {
+            const auto* added = residual ? rowChunk(data, blocks, first, 0) : nullptr;
+            normRowsBackward(xRows, g, dyRows, added, sums, blocks, count, out, gSums);
+          });
+        });
+      });
+      for (int r = count; r < step; r++) zeroRow(out + r * kBlock, blocks);
+    }
+  });
+  if (!gGradient) return;
+  pool.parallelFor(blocks, [&](int b, int) {
+    for (int half = b * kBlock; half < (b + 1) * kBlock; half += kLanes) {
+      Floats sum = load(partial + half);
+      for (int chunk = 1; chunk < chunks; chunk++) sum = sum + load(partial + chunk * padded + half);
+      store(gGradient + half, load(gGradient + half) + sum);
+    }
+  });
+}
+
+}  // namespace cre

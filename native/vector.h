@@ -1,0 +1,270 @@
+// Sixteen float lanes at a time: one AVX-512 register, two of AVX2, four of the baseline. Rounding of sums is the same on every level
+// that fuses multiply and add; kernels must not depend on more than that.
+#pragma once
+#include <cstdint>
+#include <cstring>
+
+#include "kernels.h"
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
+#pragma GCC diagnostic ignored "-Wpsabi"  // vectors never cross an addon's border
+#if !defined(__clang__)
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"  // GCC 12 reports its own _mm512_undefined_ps
+#pragma GCC diagnostic ignored "-Wuninitialized"
+#endif
+
+namespace cre {
+
+#if defined(__AVX512F__)
+constexpr int kPartBytes = 64;
+#elif defined(__AVX2__)
+constexpr int kPartBytes = 32;
+#else
+constexpr int kPartBytes = 16;
+#endif
+constexpr int kLanes = 16;
+constexpr int kParts = 64 / kPartBytes;
+using FloatPart = float __attribute__((vector_size(kPartBytes)));
+using IntPart = int32_t __attribute__((vector_size(kPartBytes)));
+using WordPart = uint32_t __attribute__((vector_size(kPartBytes)));
+
+struct Floats {
+  FloatPart part[kParts];
+};
+struct Ints {
+  IntPart part[kParts];
+};
+struct Words {
+  WordPart part[kParts];
+};
+
+#define CRE_INLINE inline __attribute__((always_inline))
+#define CRE_PARTS _Pragma("GCC unroll 4") for (int i = 0; i < kParts; i++)
+
+#define CRE_OPERATOR(Type, sign)                          \
+  CRE_INLINE Type operator sign(Type a, const Type& b) {  \
+    CRE_PARTS a.part[i] = a.part[i] sign b.part[i];       \
+    return a;                                             \
+  }
+CRE_OPERATOR(Floats, +)
+CRE_OPERATOR(Floats, -)
+CRE_OPERATOR(Floats, *)
+CRE_OPERATOR(Floats, /)
+CRE_OPERATOR(Ints, +)
+CRE_OPERATOR(Words, ^)
+CRE_OPERATOR(Words, *)
+#undef CRE_OPERATOR
+
+CRE_INLINE Words operator>>(Words a, int bits) {
+  CRE_PARTS a.part[i] = a.part[i] >> bits;
+  return a;
+}
+
+CRE_INLINE Floats broadcast(float value) {
+  Floats a;
+  CRE_PARTS a.part[i] = value - FloatPart{};
+  return a;
+}
+CRE_INLINE Ints broadcast(int32_t value) {
+  Ints a;
+  CRE_PARTS a.part[i] = value - IntPart{};
+  return a;
+}
+CRE_INLINE Words broadcast(uint32_t value) {
+  Words a;
+  CRE_PARTS a.part[i] = value - WordPart{};
+  return a;
+}
+CRE_INLINE Floats zeros() { return broadcast(0.0f); }
+
+// a · b + c
+CRE_INLINE Floats multiplyAdd(const Floats& a, const Floats& b, Floats c) {
+  CRE_PARTS c.part[i] = a.part[i] * b.part[i] + c.part[i];
+  return c;
+}
+
+CRE_INLINE Floats maximum(Floats a, const Floats& b) {
+  CRE_PARTS a.part[i] = a.part[i] > b.part[i] ? a.part[i] : b.part[i];
+  return a;
+}
+CRE_INLINE Floats minimum(Floats a, const Floats& b) {
+  CRE_PARTS a.part[i] = a.part[i] < b.part[i] ? a.part[i] : b.part[i];
+  return a;
+}
+// Lanes of yes where a > b, of no elsewhere.
+CRE_INLINE Floats whereGreater(const Floats& a, const Floats& b, Floats yes, const Floats& no) {
+  CRE_PARTS yes.part[i] = a.part[i] > b.part[i] ? yes.part[i] : no.part[i];
+  return yes;
+}
+CRE_INLINE Ints whereGreater(const Floats& a, const Floats& b, Ints yes, const Ints& no) {
+  CRE_PARTS yes.part[i] = a.part[i] > b.part[i] ? yes.part[i] : no.part[i];
+  return yes;
+}
+// value where hash >= threshold, 0 elsewhere.
+CRE_INLINE Floats keepWhereAtLeast(const Words& hash, const Words& threshold, Floats value) {
+  CRE_PARTS value.part[i] = hash.part[i] >= threshold.part[i] ? value.part[i] : FloatPart{};
+  return value;
+}
+
+CRE_INLINE Ints laneNumbers() {
+  Ints a;
+  for (int lane = 0; lane < kLanes; lane++) a.part[lane / (kLanes / kParts)][lane % (kLanes / kParts)] = lane;
+  return a;
+}
+// Lanes first <= lane < end of a, of `outside` elsewhere.
+CRE_INLINE Floats keepLanes(Floats a, int first, int end, const Floats& outside) {
+#if defined(__AVX512F__)
+  const auto below = [](int lane) { return lane <= 0 ? 0u : lane >= 16 ? 0xffffu : (1u << lane) - 1; };
+  a.part[0] = (FloatPart)_mm512_mask_mov_ps((__m512)outside.part[0], static_cast<__mmask16>(below(end) & ~below(first)), (__m512)a.part[0]);
+#else
+  const Ints lane = laneNumbers();
+  CRE_PARTS a.part[i] = (lane.part[i] >= first) & (lane.part[i] < end) ? a.part[i] : outside.part[i];
+#endif
+  return a;
+}
+
+CRE_INLINE Floats asFloats(const Ints& a) {
+  Floats b;
+  memcpy(&b, &a, sizeof b);
+  return b;
+}
+CRE_INLINE Floats toFloats(const Ints& a) {
+  Floats b;
+  CRE_PARTS b.part[i] = __builtin_convertvector(a.part[i], FloatPart);
+  return b;
+}
+
+// ---- memory; addresses need no alignment
+CRE_INLINE Floats load(const float* p) {
+  Floats a;
+  memcpy(&a, p, sizeof a);
+  return a;
+}
+CRE_INLINE void store(float* p, const Floats& a) { memcpy(p, &a, sizeof a); }
+
+CRE_INLINE float toFloat(bf16 value) {
+  const uint32_t bits = static_cast<uint32_t>(value) << 16;
+  float out;
+  memcpy(&out, &bits, sizeof out);
+  return out;
+}
+CRE_INLINE float toFloat(float value) { return value; }
+// Round to nearest, ties to even; NaN stays NaN.
+CRE_INLINE bf16 toBf16(float value) {
+  uint32_t bits;
+  memcpy(&bits, &value, sizeof bits);
+  if (value != value) return static_cast<bf16>(bits >> 16 | 0x40);
+  return static_cast<bf16>((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
+}
+CRE_INLINE void storeOne(float* p, float value) { *p = value; }
+CRE_INLINE void storeOne(bf16* p, float value) { *p = toBf16(value); }
+
+CRE_INLINE Floats load(const bf16* p) {
+  Floats a;
+#if defined(__AVX512F__)
+  const __m256i half = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
+  a.part[0] = (FloatPart)_mm512_slli_epi32(_mm512_cvtepu16_epi32(half), 16);
+#elif defined(__AVX2__)
+  CRE_PARTS {
+    const __m128i half = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p) + i);
+    a.part[i] = (FloatPart)_mm256_slli_epi32(_mm256_cvtepu16_epi32(half), 16);
+  }
+#else
+  float lanes[kLanes];
+  for (int i = 0; i < kLanes; i++) lanes[i] = toFloat(p[i]);
+  memcpy(&a, lanes, sizeof a);
+#endif
+  return a;
+}
+CRE_INLINE void store(bf16* p, const Floats& a) {
+#if defined(__AVX512BF16__)
+  const __m256i half = (__m256i)_mm512_cvtneps_pbh((__m512)a.part[0]);
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), half);
+#else
+  float lanes[kLanes];
+  memcpy(lanes, &a, sizeof a);
+  for (int i = 0; i < kLanes; i++) p[i] = toBf16(lanes[i]);
+#endif
+}
+// Both halves of one 32-element row of a block.
+template <class T>
+CRE_INLINE void store(T* p, const Floats& low, const Floats& high) {
+  store(p, low);
+  store(p + kLanes, high);
+}
+#if defined(__AVX512BF16__)
+CRE_INLINE void store(bf16* p, const Floats& low, const Floats& high) {
+  _mm512_storeu_si512(p, (__m512i)_mm512_cvtne2ps_pbh((__m512)high.part[0], (__m512)low.part[0]));
+}
+#endif
+
+// ---- reductions, always in the same order
+#if defined(__AVX512F__)
+CRE_INLINE float sumOf(const Floats& a) { return _mm512_reduce_add_ps((__m512)a.part[0]); }
+CRE_INLINE float largestOf(const Floats& a) { return _mm512_reduce_max_ps((__m512)a.part[0]); }
+#else
+template <class Join>
+CRE_INLINE float reduceLanes(const Floats& a, Join join) {
+  float lanes[kLanes];
+  memcpy(lanes, &a, sizeof a);
+  for (int width = kLanes / 2; width > 0; width /= 2) {
+    for (int i = 0; i < width; i++) lanes[i] = join(lanes[i], lanes[i + width]);
+  }
+  return lanes[0];
+}
+CRE_INLINE float sumOf(const Floats& a) {
+  return reduceLanes(a, [](float x, float y) { return x + y; });
+}
+CRE_INLINE float largestOf(const Floats& a) {
+  return reduceLanes(a, [](float x, float y) { return x > y ? x : y; });
+}
+#endif
+
+// e^x, relative error below 2e-7; exactly 0 below −87.3 (also for −∞), largest value above 88.7. Cody & Waite reduction to
+// |r| <= ln 2 / 2, then 1 + r + r²·P(r) with P interpolated at the Chebyshev nodes.
+CRE_INLINE Floats exponential(const Floats& x) {
+  const Floats clamped = minimum(maximum(x, broadcast(-87.3f)), broadcast(88.7f));
+  const Floats magic = broadcast(12582912.0f);  // 1.5 · 2²³: adding it rounds to an integer, kept in the low bits
+  const Floats shifted = multiplyAdd(clamped, broadcast(1.44269504f), magic);
+  const Floats n = shifted - magic;
+  Floats r = multiplyAdd(n, broadcast(-0.693359375f), clamped);
+  r = multiplyAdd(n, broadcast(2.12194440e-4f), r);
+  Floats p = multiplyAdd(r, broadcast(0.00139262504f), broadcast(0.00836323295f));
+  p = multiplyAdd(p, r, broadcast(0.0416665524f));
+  p = multiplyAdd(p, r, broadcast(0.166665763f));
+  p = multiplyAdd(p, r, broadcast(0.5f));
+  p = multiplyAdd(p, r * r, r + broadcast(1.0f));
+  CRE_PARTS p.part[i] = (FloatPart)((IntPart)p.part[i] + ((IntPart)shifted.part[i] << 23));
+  return whereGreater(x, broadcast(-87.3f), p, zeros());
+}
+
+// 1 / (1 + e^−x)
+CRE_INLINE Floats logistic(const Floats& x) { return broadcast(1.0f) / (broadcast(1.0f) + exponential(zeros() - x)); }
+
+// ---- matrices
+// Calls body with the matrix's data as float* or bf16*.
+template <class Body>
+CRE_INLINE void withElements(const Matrix& matrix, Body&& body) {
+  if (matrix.isBf16) body(matrix.b16());
+  else body(matrix.f32());
+}
+
+// The 32 columns of block column `block` in one row.
+template <class T>
+CRE_INLINE T* rowChunk(T* data, int columnBlocks, int row, int block) {
+  return data + (static_cast<size_t>(row / kBlock) * columnBlocks + block) * kBlockElements + row % kBlock * kBlock;
+}
+
+// Calls body(begin, end) for pieces of [0, elements), at most 16 blocks each: they stay in the first-level caches.
+template <class Body>
+void forPieces(Pool& pool, size_t elements, Body&& body) {
+  constexpr size_t kPiece = 16 * kBlockElements;
+  pool.parallelFor(static_cast<int>((elements + kPiece - 1) / kPiece), [&](int item, int) {
+    const size_t begin = item * kPiece;
+    body(begin, begin + kPiece < elements ? begin + kPiece : elements);
+  });
+}
+
+}  // namespace cre
