@@ -1,11 +1,5 @@
-import type {
-  AttentionSegment,
-  AttentionSpec,
-  Backend,
-  RotarySpec,
-  Tensor,
-  Weight,
-} from "./backend.ts";
+import type { AttentionSegment, AttentionSpec, Backend, RotarySpec, Tensor, Weight } from "./backend.ts";
+import { GradientGraph } from "./gradient-graph.ts";
 
 /** A tensor on a tape. */
 export interface Value {
@@ -38,11 +32,12 @@ export interface Tape {
   add(a: Value, b: Value, options?: { scale?: number; wide?: boolean }): Value;
   dropout(x: Value, probability: number, seed: number): Value;
   gatherRows(x: Value, rows: Int32Array): Value;
-  /** The weighted sum of losses [1,1]. */
+  /** The weighted sum of losses [1,1]. Losses can be added to each other, nothing else. */
   crossEntropy(logits: Value, targets: Int32Array, weights: Float32Array, labelSmoothing?: number): Value;
   /**
-   * Runs `body` as one block. Not recording: everything made inside is freed but the result. Recording with recomputation: the same, and
-   * the backward pass runs `body` again to get the intermediates back (so `body` must issue the same operations every time).
+   * Runs `body` as one block, which may use its inputs, constants and what it makes itself. Not recording: everything made inside is freed
+   * but the result. Recording with recomputation: the same, and the backward pass runs `body` again to get the intermediates back (so
+   * `body` must issue the same operations every time).
    */
   block(inputs: readonly Value[], body: (inputs: readonly Value[]) => Value): Value;
   /** Adds the gradients of `loss` [1,1] to every trainable weight it depends on, and frees all tensors of the tape but kept ones. */
@@ -57,4 +52,177 @@ export interface TapeOptions {
   record: boolean;
   /** Recompute the inside of blocks during the backward pass instead of keeping it: less memory, about a third more time. */
   recompute?: boolean;
+}
+
+/** Starts a tape on a backend. Whoever starts it calls `dispose` (also after an error), before the backend is closed. */
+export function createTape(backend: Backend, options: TapeOptions): Tape {
+  return new BackendTape(backend, options);
+}
+
+class BackendTape implements Tape {
+  readonly backend: Backend;
+  readonly recording: boolean;
+  readonly #recompute: boolean;
+  readonly #graph: GradientGraph;
+
+  constructor(backend: Backend, options: TapeOptions) {
+    this.backend = backend;
+    this.recording = options.record;
+    this.#recompute = options.recompute ?? false;
+    this.#graph = new GradientGraph(backend, options.record);
+  }
+
+  constant(tensor: Tensor): Value {
+    return this.#graph.constant(tensor);
+  }
+
+  embed(table: Weight, ids: Int32Array): Value {
+    return this.#graph.result(this.backend.embed(table, ids), {
+      inputs: [],
+      weights: [table],
+      backward: (dy) => this.backend.embedBackward(table, ids, dy.tensor),
+    });
+  }
+
+  matmul(x: Value, w: Weight, options: TapeMatmulOptions = {}): Value {
+    const input = this.#graph.use(x);
+    const residual = options.residual ? this.#graph.use(options.residual) : null;
+    const { bias = null, scale = 1, wide = false } = options;
+    const y = this.backend.matmul(x.tensor, w, { bias, residual: residual?.tensor, scale, wide });
+    return this.#graph.result(y, {
+      inputs: residual ? [input, residual] : [input],
+      weights: [w, bias],
+      saved: w.trainable ? [input] : [],
+      backward: (dy) => {
+        if (w.trainable) this.backend.matmulBackwardWeight(dy.tensor, x.tensor, w, scale);
+        if (bias?.trainable) this.backend.biasBackward(dy.tensor, bias);
+        this.#graph.fold(input, (sum, wideSum) =>
+          this.backend.matmulBackwardInput(dy.tensor, w, { scale, residual: sum, wide: wideSum }),
+        );
+        if (residual) this.#graph.share(residual, dy);
+      },
+    });
+  }
+
+  rmsNorm(x: Value, g: Weight, epsilon: number): Value {
+    const input = this.#graph.use(x);
+    return this.#graph.result(this.backend.rmsNorm(x.tensor, g, epsilon), {
+      inputs: [input],
+      weights: [g],
+      saved: [input],
+      backward: (dy) => {
+        const undo = (sum: Tensor | null) => this.backend.rmsNormBackward(x.tensor, g, dy.tensor, epsilon, sum);
+        if (input.needsGradient) this.#graph.fold(input, undo);
+        else this.backend.free(undo(null));
+      },
+    });
+  }
+
+  rotary(x: Value, positions: Int32Array, spec: RotarySpec): Value {
+    const input = this.#graph.use(x);
+    return this.#graph.result(this.backend.rotary(x.tensor, positions, spec), {
+      inputs: [input],
+      backward: (dy) => this.#graph.give(input, this.backend.rotary(dy.tensor, positions, spec, "backward")),
+    });
+  }
+
+  attention(q: Value, k: Value, v: Value, segments: readonly AttentionSegment[], spec: AttentionSpec): Value {
+    const inputs = [this.#graph.use(q), this.#graph.use(k), this.#graph.use(v)];
+    const made = this.backend.attention(q.tensor, k.tensor, v.tensor, segments, spec);
+    return this.#graph.result(made.output, {
+      inputs,
+      saved: inputs,
+      savesOutput: true,
+      extras: [this.#graph.own(made.logSumExp)],
+      backward: (dy) => {
+        const forward = { q: q.tensor, k: k.tensor, v: v.tensor, ...made };
+        const { dq, dk, dv } = this.backend.attentionBackward(forward, dy.tensor, segments, spec);
+        this.#graph.give(inputs[0], dq);
+        this.#graph.give(inputs[1], dk);
+        this.#graph.give(inputs[2], dv);
+      },
+    });
+  }
+
+  swiglu(gate: Value, up: Value): Value {
+    const inputs = [this.#graph.use(gate), this.#graph.use(up)];
+    return this.#graph.result(this.backend.swiglu(gate.tensor, up.tensor), {
+      inputs,
+      saved: inputs,
+      backward: (dy) => {
+        const { dGate, dUp } = this.backend.swigluBackward(gate.tensor, up.tensor, dy.tensor);
+        this.#graph.give(inputs[0], dGate);
+        this.#graph.give(inputs[1], dUp);
+      },
+    });
+  }
+
+  add(a: Value, b: Value, options: { scale?: number; wide?: boolean } = {}): Value {
+    const left = this.#graph.use(a);
+    const right = this.#graph.use(b);
+    const { scale = 1 } = options;
+    const y = this.backend.add(a.tensor, b.tensor, options);
+    if (left.isLoss && right.isLoss) {
+      const lossBackward = (factor: number) => {
+        left.lossGradient += factor;
+        right.lossGradient += factor * scale;
+      };
+      return this.#graph.result(y, { inputs: [left, right], lossBackward });
+    }
+    return this.#graph.result(y, {
+      inputs: [left, right],
+      backward: (dy) => {
+        this.#graph.share(left, dy);
+        if (scale === 1) this.#graph.share(right, dy);
+        else this.#graph.giveScaled(right, dy.tensor, scale);
+      },
+    });
+  }
+
+  dropout(x: Value, probability: number, seed: number): Value {
+    const input = this.#graph.use(x);
+    return this.#graph.result(this.backend.dropout(x.tensor, probability, seed), {
+      inputs: [input],
+      backward: (dy) => this.#graph.give(input, this.backend.dropout(dy.tensor, probability, seed)),
+    });
+  }
+
+  gatherRows(x: Value, rows: Int32Array): Value {
+    const input = this.#graph.use(x);
+    return this.#graph.result(this.backend.gatherRows(x.tensor, rows), {
+      inputs: [input],
+      backward: (dy) => this.#graph.give(input, this.backend.gatherRowsBackward(dy.tensor, rows, x.tensor.rows)),
+    });
+  }
+
+  crossEntropy(logits: Value, targets: Int32Array, weights: Float32Array, labelSmoothing = 0): Value {
+    const input = this.#graph.use(logits);
+    const { loss, dLogits } = this.backend.crossEntropy(logits.tensor, targets, weights, labelSmoothing);
+    const dInput = this.#graph.own(dLogits);
+    return this.#graph.result(loss, {
+      inputs: [input],
+      extras: [dInput],
+      lossBackward: (factor) => {
+        if (factor === 1) this.#graph.share(input, dInput);
+        else this.#graph.giveScaled(input, dLogits, factor);
+      },
+    });
+  }
+
+  block(inputs: readonly Value[], body: (inputs: readonly Value[]) => Value): Value {
+    const nodes = inputs.map((value) => this.#graph.use(value));
+    return this.#graph.block(nodes, body, this.#recompute);
+  }
+
+  backward(loss: Value): void {
+    this.#graph.backward(this.#graph.use(loss));
+  }
+
+  keep(value: Value): Tensor {
+    return this.#graph.keep(this.#graph.use(value));
+  }
+
+  dispose(): void {
+    this.#graph.dispose();
+  }
 }
