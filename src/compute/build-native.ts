@@ -127,7 +127,9 @@ export async function buildNative(options: BuildOptions = {}): Promise<BuildRepo
   const wanted = process.env.CXX ? [process.env.CXX] : [];
   const compiler = await findCompiler(options.compilers ?? [...wanted, "g++", "clang++", "c++"]);
   if (compiler === null || process.platform === "win32") {
-    return failed("native backend: no C++17 compiler found (CXX, g++, clang++, c++); the slow reference backend is used.");
+    return failed(
+      "native backend: no C++17 compiler found (CXX, g++, clang++, c++); the slow reference backend is used.",
+    );
   }
   const common = [...COMMON_FLAGS, ...includeFolders().map((folder) => `-isystem${folder}`)];
   common.push("-DNAPI_VERSION=8", "-DNAPI_CPP_EXCEPTIONS", "-DNODE_ADDON_API_DISABLE_DEPRECATED");

@@ -1,0 +1,150 @@
+// The products of kernels.h in terms of blocks and panels.
+#include "matmul.h"
+
+#include "blocks.h"
+
+namespace cre {
+namespace {
+
+#ifdef __AMX_BF16__
+constexpr size_t kTransposedBytes = size_t{32} << 20;  // scratch of one pass of a weight gradient
+
+// The blocks of a matrix as bf16: its own, or converted to shared scratch.
+const bf16* bf16Blocks(Pool& pool, const Matrix& x, int slot) {
+  if (x.isBf16) return x.b16();
+  auto* out = static_cast<bf16*>(pool.sharedScratch(slot, x.elements() * sizeof(bf16)));
+  const int columnBlocks = x.columnBlocks();
+  pool.parallelFor(x.rowBlocks(), [&](int rowBlock, int) {
+    for (int block = rowBlock * columnBlocks; block < (rowBlock + 1) * columnBlocks; block++) {
+      narrowBlock(x.f32() + static_cast<size_t>(block) * kBlockElements, out + static_cast<size_t>(block) * kBlockElements);
+    }
+  });
+  return out;
+}
+
+// Calls arrange(in, out) on every block (row block first..., column block) as bf16; out is column block by column block.
+template <class Arrange>
+void rearrange(Pool& pool, const Matrix& x, int first, int count, bf16* out, Arrange arrange) {
+  const int columnBlocks = x.columnBlocks();
+  pool.parallelFor(columnBlocks, [&](int column, int) {
+    for (int row = 0; row < count; row++) {
+      const size_t from = (static_cast<size_t>(first + row) * columnBlocks + column) * kBlockElements;
+      bf16* to = out + (static_cast<size_t>(column) * count + row) * kBlockElements;
+      if (x.isBf16) {
+        arrange(x.b16() + from, to);
+      } else {
+        alignas(64) bf16 narrow[kBlockElements];
+        narrowBlock(x.f32() + from, narrow);
+        arrange(narrow, to);
+      }
+    }
+  });
+}
+
+// gradient += scale · dyᵀ · x over tokens in passes: dyᵀ as blocks, x as panels, both in scratch.
+void weightGradientBf16(Pool& pool, const Matrix& dy, const Matrix& x, float scale, Matrix& gradient) {
+  const size_t bytesOfBlock = static_cast<size_t>(dy.columnBlocks() + x.columnBlocks()) * kBlockElements * sizeof(bf16);
+  const int tokenBlocks = dy.rowBlocks();
+  const int most = std::max(16, static_cast<int>(kTransposedBytes / bytesOfBlock));
+  const int passes = (tokenBlocks + most - 1) / most;
+  const int perPass = (tokenBlocks + passes - 1) / passes;
+  for (int first = 0; first < tokenBlocks; first += perPass) {
+    const int count = std::min(perPass, tokenBlocks - first);
+    const size_t stride = static_cast<size_t>(count) * kBlockElements;
+    auto* transposed = static_cast<bf16*>(pool.sharedScratch(0, dy.columnBlocks() * stride * sizeof(bf16)));
+    auto* panels = static_cast<bf16*>(pool.sharedScratch(1, x.columnBlocks() * stride * sizeof(bf16)));
+    rearrange(pool, dy, first, count, transposed, [](const bf16* in, bf16* out) { transposeBlock(in, out); });
+    rearrange(pool, x, first, count, panels, [](const bf16* in, bf16* out) { interleaveRows(in, out); });
+    Product product;
+    product.a = transposed;
+    product.b = panels;
+    product.aRowBlockStride = product.bPanelStride = stride;
+    product.aDepthBlockStride = product.bDepthBlockStride = kBlockElements;
+    product.depthBlocks = count;
+    product.epilogue.scale = scale;
+    product.epilogue.residual = &gradient;
+    product.y = &gradient;
+    multiplyBf16(pool, product);
+  }
+}
+#endif
+
+void multiplyPacked(Pool& pool, const Matrix& x, const void* packed, bool packedBf16, const MatmulEpilogue& epilogue, Matrix& y) {
+  Product product;
+  product.aRowBlockStride = product.bPanelStride = static_cast<size_t>(x.columnBlocks()) * kBlockElements;
+  product.aDepthBlockStride = product.bDepthBlockStride = kBlockElements;
+  product.depthBlocks = x.columnBlocks();
+  product.b = packed;
+  product.epilogue = epilogue;
+  product.y = &y;
+#ifdef __AMX_BF16__
+  if (packedBf16) {
+    product.a = bf16Blocks(pool, x, 0);
+    return multiplyBf16(pool, product);
+  }
+#endif
+  (void)packedBf16;
+  product.a = x.f32();
+  multiplyFloat(pool, product);
+}
+
+}  // namespace
+
+const char* levelName() { return CRE_LEVEL; }
+
+bool supportsBf16() {
+#ifdef __AMX_BF16__
+  return true;
+#else
+  return false;
+#endif
+}
+
+void matmulForward(Pool& pool, const Matrix& x, const WeightView& w, const MatmulEpilogue& epilogue, Matrix& y) {
+  multiplyPacked(pool, x, w.forward, w.packedBf16, epilogue, y);
+}
+
+void matmulBackwardInput(Pool& pool, const Matrix& dy, const WeightView& w, const MatmulEpilogue& epilogue, Matrix& dx) {
+  multiplyPacked(pool, dy, w.backward, w.packedBf16, epilogue, dx);
+}
+
+void matmulBackwardWeight(Pool& pool, const Matrix& dy, const Matrix& x, float scale, WeightView& w) {
+  Matrix gradient{w.gradient, w.rows, w.columns, false};
+#ifdef __AMX_BF16__
+  if (w.packedBf16) return weightGradientBf16(pool, dy, x, scale, gradient);
+#endif
+  // Float needs no rearranging: a block of dy read down its columns is a block of dyᵀ, and blocks of x below each other are a panel.
+  Product product;
+  product.a = dy.f32();
+  product.aTransposed = true;
+  product.aRowBlockStride = product.bPanelStride = kBlockElements;
+  product.aDepthBlockStride = static_cast<size_t>(dy.columnBlocks()) * kBlockElements;
+  product.b = x.f32();
+  product.bDepthBlockStride = static_cast<size_t>(x.columnBlocks()) * kBlockElements;
+  product.depthBlocks = dy.rowBlocks();
+  product.epilogue.scale = scale;
+  product.epilogue.residual = &gradient;
+  product.y = &gradient;
+  multiplyFloat(pool, product);
+}
+
+void biasBackward(Pool& pool, const Matrix& dy, WeightView& b) {
+  const int columnBlocks = dy.columnBlocks(), rowBlocks = dy.rowBlocks();
+  pool.parallelFor(columnBlocks, [&](int column, int) {
+    withElements(dy, [&](const auto* data) {
+      Floats low = zeros(), high = zeros();
+      for (int row = 0; row < rowBlocks; row++) {
+        const auto* block = data + (static_cast<size_t>(row) * columnBlocks + column) * kBlockElements;
+        for (int r = 0; r < kBlock; r++) {
+          low = low + load(block + r * kBlock);
+          high = high + load(block + r * kBlock + kLanes);
+        }
+      }
+      float* gradient = b.gradient + column * kBlock;
+      store(gradient, load(gradient) + low);
+      store(gradient + kLanes, load(gradient + kLanes) + high);
+    });
+  });
+}
+
+}  // namespace cre

@@ -1,0 +1,129 @@
+// What the matrix products share: the shape of a product, how it is cut into items, and what happens to a finished block of sums.
+#pragma once
+#include <algorithm>
+#include <type_traits>
+
+#include "kernels.h"
+#include "vector.h"
+
+namespace cre {
+
+// y = scale · A · B + bias + residual. A consists of blocks of 32 rows x 32 of depth, B of panels of 32 columns. Strides are in elements.
+struct Product {
+  const void* a = nullptr;
+  size_t aRowBlockStride = 0;   // from one row block to the next
+  size_t aDepthBlockStride = 0;
+  bool aTransposed = false;     // blocks are stored [depth][row] (float only)
+  const void* b = nullptr;
+  size_t bPanelStride = 0;
+  size_t bDepthBlockStride = 0;
+  int depthBlocks = 0;
+  MatmulEpilogue epilogue;
+  Matrix* y = nullptr;
+};
+
+void multiplyFloat(Pool&, const Product&);
+void multiplyBf16(Pool&, const Product&);  // matmul_amx.cpp, amx level only
+
+constexpr float kNoBias[kBlock] = {};
+
+// Turns rows of a finished block of sums (32 x 32, row-major) into rows of y. Residual is void when there is none.
+template <class Out, class Residual>
+struct Finish {
+  Out* y;
+  const Residual* residual;
+  const float* bias;
+  float scale;
+  int rows, columnBlocks;
+
+  explicit Finish(const Product& product)
+      : y(static_cast<Out*>(product.y->data)),
+        residual(nullptr),
+        bias(product.epilogue.bias),
+        scale(product.epilogue.scale),
+        rows(product.y->rows),
+        columnBlocks(product.y->columnBlocks()) {
+    if constexpr (!std::is_void_v<Residual>) residual = static_cast<const Residual*>(product.epilogue.residual->data);
+  }
+
+  CRE_INLINE size_t at(int rowBlock, int panel) const {
+    return (static_cast<size_t>(rowBlock) * columnBlocks + panel) * kBlockElements;
+  }
+
+  CRE_INLINE void operator()(const float* sums, int rowBlock, int panel, int begin, int end) const {
+    const size_t start = at(rowBlock, panel);
+    const float* addend = bias == nullptr ? kNoBias : bias + panel * kBlock;
+    const Floats factor = broadcast(scale), biasLow = load(addend), biasHigh = load(addend + kLanes);
+    const int filled = std::min(end, rows - rowBlock * kBlock);
+    for (int r = begin; r < filled; r++) {
+      const size_t row = start + r * kBlock;
+      Floats low = multiplyAdd(load(sums + r * kBlock), factor, biasLow);
+      Floats high = multiplyAdd(load(sums + r * kBlock + kLanes), factor, biasHigh);
+      if constexpr (!std::is_void_v<Residual>) {
+        low = low + load(residual + row);
+        high = high + load(residual + row + kLanes);
+      }
+      store(y + row, low, high);
+    }
+    for (int r = std::max(begin, filled); r < end; r++) store(y + start + r * kBlock, zeros(), zeros());
+  }
+
+  // The lines that rows [begin, end) will be written to.
+  CRE_INLINE void prefetch(int rowBlock, int panel, int begin, int end) const {
+    const char* line = reinterpret_cast<const char*>(y + at(rowBlock, panel) + begin * kBlock);
+    const char* last = reinterpret_cast<const char*>(y + at(rowBlock, panel) + end * kBlock);
+    for (; line < last; line += 64) __builtin_prefetch(line, 1, 3);
+  }
+};
+
+// Calls body(finish) with the Finish of y's and the residual's width.
+template <class Body>
+void withFinish(const Product& product, Body&& body) {
+  const Matrix* residual = product.epilogue.residual;
+#ifdef __AMX_BF16__
+  if (product.y->isBf16) {
+    if (residual == nullptr) return body(Finish<bf16, void>(product));
+    if (residual->isBf16) return body(Finish<bf16, bf16>(product));
+    return body(Finish<bf16, float>(product));
+  }
+  if (residual != nullptr && residual->isBf16) return body(Finish<float, bf16>(product));
+#endif
+  if (residual == nullptr) return body(Finish<float, void>(product));
+  body(Finish<float, float>(product));
+}
+
+// How a product is cut: an item is some row blocks times some panels over the whole depth, so threads never wait for each other.
+struct Cut {
+  int rowBlocks, panels;    // of one item
+  int depthBlocks;          // of one pass: rowBlocks x depthBlocks of A stay in the second-level cache
+  int rowItems, panelItems;
+
+  // `cachedBlocks`: how many blocks of A may stay in the cache.
+  Cut(const Product& product, int threads, int cachedBlocks) {
+    constexpr int kRowBlocksOfPass = 16, kPanelsOfPass = 4, kFewestRowBlocks = 4, kItemsPerThread = 4;
+    const int allRows = product.y->rowBlocks(), allPanels = product.y->columnBlocks();
+    const int fitting = cachedBlocks / product.depthBlocks;
+    if (allRows <= fitting || fitting >= kRowBlocksOfPass / 2) {
+      rowBlocks = std::min(allRows, fitting);
+      depthBlocks = product.depthBlocks;
+      panels = 1;
+    } else {
+      // A does not fit: several panels share a pass over a part of the depth, their sums wait in scratch.
+      rowBlocks = std::min(allRows, kRowBlocksOfPass);
+      const int passes = (product.depthBlocks * rowBlocks + cachedBlocks - 1) / cachedBlocks;
+      depthBlocks = (product.depthBlocks + passes - 1) / passes;
+      panels = allPanels < kPanelsOfPass * threads ? 1 : kPanelsOfPass;
+    }
+    panelItems = (allPanels + panels - 1) / panels;
+    rowItems = (allRows + rowBlocks - 1) / rowBlocks;
+    const int wanted = (kItemsPerThread * threads + panelItems - 1) / panelItems;
+    if (threads > 1 && rowItems < wanted) {
+      rowItems = std::max(rowItems, std::min(wanted, allRows / kFewestRowBlocks));
+    }
+    rowBlocks = (allRows + rowItems - 1) / rowItems;
+    rowItems = (allRows + rowBlocks - 1) / rowBlocks;
+  }
+  int items() const { return rowItems * panelItems; }
+};
+
+}  // namespace cre

@@ -1,0 +1,76 @@
+// AdamW (Loshchilov & Hutter 2019) over master values and moments, and the norm of gradients.
+#include <cmath>
+#include <vector>
+
+#include "kernels.h"
+#include "vector.h"
+
+namespace cre {
+namespace {
+
+constexpr size_t kChunk = 16384;  // elements: fixed, so that sums do not depend on the number of threads
+
+template <class Body>
+void forChunks(Pool& pool, size_t elements, Body&& body) {
+  pool.parallelFor(static_cast<int>((elements + kChunk - 1) / kChunk), [&](int chunk, int) {
+    const size_t begin = chunk * kChunk;
+    body(chunk, begin, begin + kChunk < elements ? begin + kChunk : elements);
+  });
+}
+
+Floats squareRoot(const Floats& a) {
+  float lanes[kLanes];
+  memcpy(lanes, &a, sizeof a);
+  for (float& lane : lanes) lane = std::sqrt(lane);
+  return load(lanes);
+}
+
+}  // namespace
+
+void adamW(Pool& pool, WeightView& w, const AdamW& s) {
+  const Floats beta1 = broadcast(static_cast<float>(s.beta1)), beta2 = broadcast(static_cast<float>(s.beta2));
+  const Floats rest1 = broadcast(static_cast<float>(1 - s.beta1)), rest2 = broadcast(static_cast<float>(1 - s.beta2));
+  // update = m / correction1 / (√(v / correction2) + ε), with the corrections folded into the constants.
+  const double correction1 = 1 - std::pow(s.beta1, s.step), correction2 = std::sqrt(1 - std::pow(s.beta2, s.step));
+  const Floats rate = broadcast(static_cast<float>(s.learningRate * correction2 / correction1));
+  const Floats epsilon = broadcast(static_cast<float>(s.epsilon * correction2));
+  const Floats decay = broadcast(static_cast<float>(s.learningRate * s.weightDecay));
+  const Floats gradientScale = broadcast(static_cast<float>(s.gradientScale));
+  const Floats smallest = broadcast(1e-37f);
+  forChunks(pool, w.masterElements(), [&](int, size_t begin, size_t end) {
+    for (size_t i = begin; i < end; i += kLanes) {
+      const Floats g = load(w.gradient + i) * gradientScale;
+      const Floats m = multiplyAdd(beta1, load(w.moment1 + i), rest1 * g);
+      const Floats v = multiplyAdd(beta2, load(w.moment2 + i), rest2 * g * g);
+      const Floats value = load(w.master + i);
+      store(w.moment1 + i, m);
+      store(w.moment2 + i, v);
+      // Without the maximum, padding (0 / 0) would become NaN when ε is 0.
+      const Floats divisor = maximum(squareRoot(v) + epsilon, smallest);
+      store(w.master + i, value - rate * m / divisor - decay * value);
+    }
+  });
+}
+
+double gradientSquares(Pool& pool, const WeightView& w) {
+  const size_t elements = w.masterElements();
+  std::vector<double> sums((elements + kChunk - 1) / kChunk);
+  forChunks(pool, elements, [&](int chunk, size_t begin, size_t end) {
+    double sum = 0;
+    // Float sums of 1,024 squares, joined in double.
+    for (size_t i = begin; i < end; i += kBlockElements) {
+      Floats squares = zeros();
+      for (size_t j = i; j < i + kBlockElements && j < end; j += kLanes) {
+        const Floats g = load(w.gradient + j);
+        squares = multiplyAdd(g, g, squares);
+      }
+      sum += sumOf(squares);
+    }
+    sums[chunk] = sum;
+  });
+  double total = 0;
+  for (const double sum : sums) total += sum;
+  return total;
+}
+
+}  // namespace cre

@@ -1,0 +1,139 @@
+// The packed copies of weights. In units of 32 x 32 blocks:
+//   forward   panel p (outputs 32p..) at p * inputBlocks, its block of inputs i at + i
+//   backward  panel p (inputs 32p..) at p * outputBlocks, its block of outputs o at + o
+// A float block is [depth][32 columns of the panel]. A bf16 block is two AMX tiles of 16 x 64 bytes: word c of row r of tile h is the
+// pair of depths 2r, 2r + 1 of column 16h + c.
+#include <cstring>
+
+#include "blocks.h"
+#include "kernels.h"
+#include "vector.h"
+
+namespace cre {
+namespace {
+
+// Where w[row, column] of a block stands in its forward block.
+int forwardPlace(int row, int column, bool bf16Precision) {
+  if (!bf16Precision) return column * kBlock + row;
+  return row / 16 * 512 + column / 2 * kBlock + row % 16 * 2 + column % 2;
+}
+
+void roundBlock(float* block) {
+  for (int i = 0; i < kBlockElements; i++) block[i] = toFloat(toBf16(block[i]));
+}
+
+// A 32 x 32 block w[outputs, inputs] of float into the packed copies; either may be null.
+void packBlock(const float* block, bool bf16Precision, void* forward, void* backward) {
+#ifdef __AVX512BF16__
+  if (bf16Precision) {
+    alignas(64) bf16 narrow[kBlockElements];
+    narrowBlock(block, narrow);
+    if (forward != nullptr) {
+      for (int half = 0; half < 2; half++) {
+        transposeWords(reinterpret_cast<const uint32_t*>(narrow) + half * 256, 16, static_cast<uint32_t*>(forward) + half * 256, 16);
+      }
+    }
+    if (backward != nullptr) interleaveRows(narrow, static_cast<bf16*>(backward));
+    return;
+  }
+#endif
+  (void)bf16Precision;
+  if (forward != nullptr) transposeBlock(block, static_cast<float*>(forward));
+  if (backward != nullptr) memcpy(backward, block, kBlockElements * sizeof(float));
+}
+
+char* blockAt(void* packed, size_t index, bool bf16Precision) {
+  return static_cast<char*>(packed) + index * kBlockElements * (bf16Precision ? 2 : 4);
+}
+const char* blockAt(const void* packed, size_t index, bool bf16Precision) {
+  return static_cast<const char*>(packed) + index * kBlockElements * (bf16Precision ? 2 : 4);
+}
+
+}  // namespace
+
+size_t packedBytes(int rows, int columns, bool bf16Precision) {
+  return static_cast<size_t>(blocksFor(rows)) * blocksFor(columns) * kBlockElements * (bf16Precision ? 2 : 4);
+}
+
+void packForward(Pool& pool, const float* rowMajor, int rows, int columns, bool bf16Precision, bool rounded, void* packed) {
+  const int columnBlocks = blocksFor(columns);
+  pool.parallelFor(blocksFor(rows), [&](int rowBlock, int) {
+    alignas(64) float block[kBlockElements];
+    const int height = rows - rowBlock * kBlock < kBlock ? rows - rowBlock * kBlock : kBlock;
+    for (int columnBlock = 0; columnBlock < columnBlocks; columnBlock++) {
+      const int width = columns - columnBlock * kBlock < kBlock ? columns - columnBlock * kBlock : kBlock;
+      if (height < kBlock || width < kBlock) memset(block, 0, sizeof block);
+      for (int r = 0; r < height; r++) {
+        const size_t start = static_cast<size_t>(rowBlock * kBlock + r) * columns + columnBlock * kBlock;
+        memcpy(block + r * kBlock, rowMajor + start, width * sizeof(float));
+      }
+      if (rounded && !bf16Precision) roundBlock(block);
+      packBlock(block, bf16Precision, blockAt(packed, static_cast<size_t>(rowBlock) * columnBlocks + columnBlock, bf16Precision), nullptr);
+    }
+  });
+}
+
+void packBackward(Pool& pool, const void* forward, int rows, int columns, bool bf16Precision, void* backward) {
+  const int rowBlocks = blocksFor(rows), columnBlocks = blocksFor(columns);
+  pool.parallelFor(rowBlocks, [&](int rowBlock, int) {
+    for (int columnBlock = 0; columnBlock < columnBlocks; columnBlock++) {
+      const char* from = blockAt(forward, static_cast<size_t>(rowBlock) * columnBlocks + columnBlock, bf16Precision);
+      char* to = blockAt(backward, static_cast<size_t>(columnBlock) * rowBlocks + rowBlock, bf16Precision);
+#ifdef __AVX512BF16__
+      if (bf16Precision) {
+        alignas(64) uint32_t rowsOfBlock[kBlockElements / 2];
+        for (int half = 0; half < 2; half++) {
+          transposeWords(reinterpret_cast<const uint32_t*>(from) + half * 256, 16, rowsOfBlock + half * 256, 16);
+        }
+        interleaveRows(reinterpret_cast<const bf16*>(rowsOfBlock), reinterpret_cast<bf16*>(to));
+        continue;
+      }
+#endif
+      transposeBlock(reinterpret_cast<const float*>(from), reinterpret_cast<float*>(to));
+    }
+  });
+}
+
+void packFromMaster(Pool& pool, const float* master, int rows, int columns, bool bf16Precision, bool rounded, void* forward,
+                    void* backward) {
+  const int rowBlocks = blocksFor(rows), columnBlocks = blocksFor(columns);
+  pool.parallelFor(rowBlocks, [&](int rowBlock, int) {
+    alignas(64) float copy[kBlockElements];
+    for (int columnBlock = 0; columnBlock < columnBlocks; columnBlock++) {
+      const size_t index = static_cast<size_t>(rowBlock) * columnBlocks + columnBlock;
+      const float* block = master + index * kBlockElements;
+      if (rounded && !bf16Precision) {
+        memcpy(copy, block, sizeof copy);
+        roundBlock(copy);
+        block = copy;
+      }
+      const size_t transposed = static_cast<size_t>(columnBlock) * rowBlocks + rowBlock;
+      packBlock(block, bf16Precision, forward == nullptr ? nullptr : blockAt(forward, index, bf16Precision),
+                backward == nullptr ? nullptr : blockAt(backward, transposed, bf16Precision));
+    }
+  });
+}
+
+void unpackForward(Pool& pool, const void* packed, int rows, int columns, bool bf16Precision, float* rowMajor) {
+  pool.parallelFor(blocksFor(rows), [&](int rowBlock, int thread) {
+    auto* row = static_cast<float*>(pool.scratch(thread, 1, paddedTo32(columns) * sizeof(float)));
+    for (int r = rowBlock * kBlock; r < rows && r < (rowBlock + 1) * kBlock; r++) {
+      readForwardRow(packed, rows, columns, bf16Precision, r, row);
+      memcpy(rowMajor + static_cast<size_t>(r) * columns, row, columns * sizeof(float));
+    }
+  });
+}
+
+void readForwardRow(const void* packed, int, int columns, bool bf16Precision, int row, float* out) {
+  const int columnBlocks = blocksFor(columns);
+  for (int columnBlock = 0; columnBlock < columnBlocks; columnBlock++) {
+    const char* block = blockAt(packed, static_cast<size_t>(row / kBlock) * columnBlocks + columnBlock, bf16Precision);
+    for (int c = 0; c < kBlock; c++) {
+      const int place = forwardPlace(row % kBlock, c, bf16Precision);
+      out[columnBlock * kBlock + c] = bf16Precision ? toFloat(reinterpret_cast<const bf16*>(block)[place])
+                                                    : reinterpret_cast<const float*>(block)[place];
+    }
+  }
+}
+
+}  // namespace cre

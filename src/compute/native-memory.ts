@@ -1,0 +1,152 @@
+import type { MemoryUse, Tensor, Weight, WeightPart, WeightSpec, WeightStorage } from "./backend.ts";
+
+/** A tensor of the native backend: the handle of its memory in the addon. */
+export class NativeTensor implements Tensor {
+  readonly rows: number;
+  readonly columns: number;
+  readonly wide: boolean;
+  readonly handle: number;
+
+  constructor(handle: number, rows: number, columns: number, wide: boolean) {
+    this.handle = handle;
+    this.rows = rows;
+    this.columns = columns;
+    this.wide = wide;
+  }
+}
+
+export class NativeWeight implements Weight {
+  readonly name: string;
+  readonly rows: number;
+  readonly columns: number;
+  readonly storage: WeightStorage;
+  readonly trainable: boolean;
+  readonly handle: number;
+  /** The packed copies for products that stand already; native/engine.cpp makes them when they are first needed. */
+  packed: { forward: boolean; backward: boolean };
+
+  constructor(handle: number, spec: WeightSpec) {
+    this.handle = handle;
+    this.name = spec.name;
+    this.rows = spec.rows;
+    this.columns = spec.columns;
+    this.storage = spec.storage;
+    this.trainable = spec.trainable;
+    this.packed = { forward: spec.rows > 1, backward: false };
+  }
+}
+
+export const PARTS: readonly WeightPart[] = ["value", "gradient", "moment1", "moment2"];
+export const STORAGES: readonly WeightStorage[] = ["float32", "bfloat16", "int8", "nf4"];
+
+const padded = (count: number) => Math.ceil(count / 32) * 32;
+
+/** Knows which tensors and weights are alive and counts their bytes, padding included, as issued. */
+export class NativeMemory {
+  readonly #name: string;
+  readonly #narrowBytes: number;
+  readonly #tensors = new Set<Tensor>();
+  readonly #weights = new Set<Weight>();
+  readonly #freed = new WeakSet<Tensor | Weight>();
+  #bytes = 0;
+  #peakBytes = 0;
+  #closed = false;
+
+  constructor(name: string, bfloat16: boolean) {
+    this.#name = name;
+    this.#narrowBytes = bfloat16 ? 2 : 4;
+  }
+
+  add(tensor: NativeTensor): NativeTensor {
+    this.#tensors.add(tensor);
+    this.#count(this.#tensorBytes(tensor));
+    return tensor;
+  }
+
+  /** The tensor behind a handle of the contract; throws when it was freed or is of another backend. */
+  use(operation: string, tensor: Tensor): NativeTensor {
+    this.expectOpen(operation);
+    if (this.#tensors.has(tensor)) return tensor as NativeTensor;
+    const reason = this.#freed.has(tensor) ? "was freed" : "is not of this backend";
+    throw new Error(`${operation}: the tensor [${tensor.rows},${tensor.columns}] ${reason}.`);
+  }
+
+  remove(tensor: NativeTensor): void {
+    this.#tensors.delete(tensor);
+    this.#freed.add(tensor);
+    this.#count(-this.#tensorBytes(tensor));
+  }
+
+  addWeight(weight: NativeWeight): NativeWeight {
+    this.#weights.add(weight);
+    this.#count(this.#weightBytes(weight));
+    return weight;
+  }
+
+  useWeight(operation: string, weight: Weight): NativeWeight {
+    this.expectOpen(operation);
+    if (this.#weights.has(weight)) return weight as NativeWeight;
+    const reason = this.#freed.has(weight) ? "was freed" : "is not of this backend";
+    throw new Error(`${operation}: the weight "${weight.name}" ${reason}.`);
+  }
+
+  /** Counts a packed copy that an operation is about to need. */
+  pack(weight: NativeWeight, copy: "forward" | "backward"): NativeWeight {
+    if (!weight.packed[copy]) {
+      weight.packed[copy] = true;
+      this.#count(this.#packedBytes(weight));
+    }
+    return weight;
+  }
+
+  removeWeight(weight: NativeWeight): void {
+    this.#weights.delete(weight);
+    this.#freed.add(weight);
+    this.#count(-this.#weightBytes(weight));
+  }
+
+  summary(): MemoryUse {
+    return {
+      bytes: this.#bytes,
+      peakBytes: this.#peakBytes,
+      tensors: this.#tensors.size,
+      weights: this.#weights.size,
+    };
+  }
+
+  /** False when it was closed before. */
+  close(): boolean {
+    if (this.#closed) return false;
+    this.#closed = true;
+    this.#tensors.clear();
+    this.#weights.clear();
+    this.#bytes = 0;
+    return true;
+  }
+
+  expectOpen(operation: string): void {
+    if (this.#closed) throw new Error(`${operation}: the ${this.#name} backend was closed.`);
+  }
+
+  #tensorBytes({ rows, columns, wide }: NativeTensor): number {
+    return padded(rows) * padded(columns) * (wide ? 4 : this.#narrowBytes);
+  }
+
+  #packedBytes({ rows, columns }: NativeWeight): number {
+    return padded(rows) * padded(columns) * this.#narrowBytes;
+  }
+
+  #weightBytes(weight: NativeWeight): number {
+    const { rows, columns, trainable, storage, packed } = weight;
+    const partBytes = (rows === 1 ? padded(columns) : padded(rows) * padded(columns)) * 4;
+    const keepsMaster = rows === 1 || trainable || (this.#narrowBytes === 2 && storage === "float32");
+    const parts = (keepsMaster ? 1 : 0) + (trainable ? 3 : 0);
+    const copies = (packed.forward ? 1 : 0) + (packed.backward ? 1 : 0);
+    return parts * partBytes + copies * this.#packedBytes(weight);
+  }
+
+  #count(bytes: number): void {
+    this.#bytes += bytes;
+    this.#peakBytes = Math.max(this.#peakBytes, this.#bytes);
+  }
+}
