@@ -105,7 +105,7 @@ function load(level: Level): Addon {
 export function nativeStatus(): NativeStatus {
   const none = (reason: string): NativeStatus => ({ available: false, reason, levels: [], best: null });
   if (!existsSync(addonFile("portable"))) {
-    return none("the native backend is not built: `npm run build` builds it where a C++17 compiler is installed.");
+    return none("the native backend is not built (`npm run build` builds it where a C++17 compiler is installed)");
   }
   try {
     const supported = load("portable").supportedLevels();
@@ -119,7 +119,7 @@ export function nativeStatus(): NativeStatus {
 /** Loads the addon of a level (by default CRE_CPU, else the best one); throws a UserError when this machine cannot run it. */
 export function loadAddon(wanted: string | undefined): { addon: Addon; level: Level } {
   const status = nativeStatus();
-  if (status.best === null) throw new UserError(status.reason ?? "the native backend is not available.");
+  if (status.best === null) throw new UserError(status.reason ?? "the native backend is not available");
   const asked = wanted ?? process.env.CRE_CPU;
   if (asked === undefined || asked === "") return { addon: load(status.best), level: status.best };
   const level = status.levels.find((name) => name === asked);
