@@ -49,3 +49,23 @@ function inOrderOfText(a: Mark, b: Mark): number {
   const rank = (mark: Mark) => ((mark.text === "[" || mark.text === "]") === isHeadFirst ? 0 : 1);
   return rank(a) - rank(b);
 }
+
+/**
+ * The words between the nearest mentions of head and tail, with `[]` in the place of the head and `{}` in the place of the tail, in the
+ * order of the sentence; the entities themselves and the words around are left out. Mentions that overlap have nothing between them.
+ */
+export function textBetween(example: Example): string {
+  const { sentence, head, tail, headSpan, tailSpan } = example;
+  let nearest: { from: number; to: number; isHeadFirst: boolean } | null = null;
+  for (const headMention of mentionsOf(sentence, head, headSpan)) {
+    for (const tailMention of mentionsOf(sentence, tail, tailSpan)) {
+      const isHeadFirst = headMention.start <= tailMention.start;
+      const [first, second] = isHeadFirst ? [headMention, tailMention] : [tailMention, headMention];
+      const between = { from: first.end, to: Math.max(first.end, second.start), isHeadFirst };
+      if (nearest === null || between.to - between.from < nearest.to - nearest.from) nearest = between;
+    }
+  }
+  if (nearest === null) throw new Error("textBetween needs an example whose head and tail occur in its sentence.");
+  const text = sentence.slice(nearest.from, nearest.to);
+  return nearest.isHeadFirst ? `[]${text}{}` : `{}${text}[]`;
+}

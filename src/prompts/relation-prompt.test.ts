@@ -177,11 +177,39 @@ for (const style of Object.values(promptStyles)) {
   });
 }
 
+describe("style between", () => {
+  const between = promptStyle("between");
+  const query = (sentence: string, head: string, tail: string, spans = {}) =>
+    between.renderQuery({ sentence, head, tail, ...spans });
+
+  it("keeps the words between the entities in the order of the sentence", () => {
+    expect(query("昨日甲公司宣布收购乙公司股权", "甲公司", "乙公司")).toBe("[]宣布收购{}");
+    expect(query("昨日甲公司宣布收购乙公司股权", "乙公司", "甲公司")).toBe("{}宣布收购[]");
+  });
+
+  it("takes the nearest two mentions, or the ones the spans say", () => {
+    expect(query("甲来了，后来甲见乙", "甲", "乙")).toBe("[]见{}");
+    expect(query("甲来了，后来甲见乙", "甲", "乙", { headSpan: { start: 0, end: 1 } })).toBe("[]来了，后来甲见{}");
+  });
+
+  it("has nothing between entities that touch, overlap or are the same", () => {
+    expect(query("他的助手", "他", "他的助手")).toBe("[]{}");
+    expect(query("甲乙", "乙", "甲")).toBe("{}[]");
+    expect(query("甲", "甲", "甲")).toBe("[]{}");
+  });
+
+  it("answers with the bare labels", () => {
+    const example = { sentence: "甲见乙", head: "甲", tail: "乙" };
+    expect(between.renderAnswer(example, ["合作", "收购"])).toBe("合作,收购");
+    expect(between.answerFor(example, "合作")).toBe("合作");
+  });
+});
+
 describe("promptStyle and alpacaRow", () => {
   it("name what they cannot do", () => {
     expect(promptStyle("paper")).toBe(paper);
     expect(() => promptStyle("papper")).toThrow(
-      'prompt style: got "papper", expected paper or marked; did you mean "paper"?',
+      'prompt style: got "papper", expected paper, marked, between; did you mean "paper"?',
     );
     expect(() => promptStyle("toString")).toThrow('prompt style: got "toString", expected paper or marked.');
     expect(() => alpacaRow(paper, { ...example("甲乙", "甲", "乙"), id: 7 })).toThrow(

@@ -1,7 +1,7 @@
 import { nearestName, UserError } from "../base/errors.ts";
 import type { AlpacaRow } from "../data/convert.ts";
 import type { Example, LabelSet } from "../data/example.ts";
-import { wrapEveryOccurrence, wrapMentions } from "./mark-entities.ts";
+import { textBetween, wrapEveryOccurrence, wrapMentions } from "./mark-entities.ts";
 import { parseTriples } from "./parse-triples.ts";
 
 /** What an answer text says. Nothing of it is dropped: what is no relation of the label set is in one of the other fields. */
@@ -60,9 +60,21 @@ function paperStyle(): PromptStyle {
 
 /** A short prompt for small models: each mention marked in the sentence, the question in the next line, the answer the bare labels. */
 function markedStyle(): PromptStyle {
-  const renderInput = (example: Example) => `${wrapMentions(example)}\n[${example.head}]{${example.tail}}`;
+  return bareLabelStyle("marked", (example) => `${wrapMentions(example)}\n[${example.head}]{${example.tail}}`);
+}
+
+/**
+ * For models trained from nothing on few examples: only the words between the entities. Such a model learns names by heart when it sees
+ * them, and reads best what stands right before the answer.
+ */
+function betweenStyle(): PromptStyle {
+  return bareLabelStyle("between", textBetween);
+}
+
+/** A style without an instruction whose answer is the bare labels. */
+function bareLabelStyle(name: string, renderInput: (example: Example) => string): PromptStyle {
   return {
-    name: "marked",
+    name,
     instruction: "",
     renderInput,
     renderQuery: renderInput,
@@ -89,10 +101,11 @@ function sortedByLabelSet(
 }
 
 /** The styles a recipe can name. */
-export const promptStyles = { paper: paperStyle(), marked: markedStyle() } as const satisfies Record<
-  string,
-  PromptStyle
->;
+export const promptStyles = {
+  paper: paperStyle(),
+  marked: markedStyle(),
+  between: betweenStyle(),
+} as const satisfies Record<string, PromptStyle>;
 
 export type PromptStyleName = keyof typeof promptStyles;
 
@@ -101,7 +114,7 @@ export function promptStyle(name: string): PromptStyle {
   if (Object.hasOwn(promptStyles, name)) return promptStyles[name as PromptStyleName];
   const near = nearestName(name, Object.keys(promptStyles));
   throw new UserError(
-    `prompt style: got "${name}", expected ${Object.keys(promptStyles).join(" or ")}${near ? `; did you mean "${near}"?` : ""}.`,
+    `prompt style: got "${name}", expected ${Object.keys(promptStyles).join(", ")}${near ? `; did you mean "${near}"?` : ""}.`,
   );
 }
 
