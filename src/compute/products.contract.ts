@@ -1,0 +1,171 @@
+import { expect, it } from "vitest";
+import type { Contract } from "./backend.contract.ts";
+import { type Backend, roundToBfloat16 } from "./backend.ts";
+
+// [T, I, O]: single rows and columns, exact blocks of 32, one more and one less.
+const shapes = [
+  [1, 5, 3],
+  [33, 5, 7],
+  [5, 33, 1],
+  [32, 64, 96],
+  [31, 32, 33],
+  [70, 100, 45],
+  [2, 31, 257],
+  [130, 1, 65],
+] as const;
+
+export function productContract({ compare, open }: Contract): void {
+  it.each(shapes)("matmul [%i,%i] to %i columns", async (rows, inputs, outputs) => {
+    const c = compare(rows + inputs);
+    for (const trainable of [true, false]) {
+      const w = c.weight(outputs, inputs, { trainable });
+      const bias = c.weight(1, outputs, { trainable });
+      for (const wide of [false, true]) {
+        const x = await c.tensor(rows, inputs, { wide });
+        const residual = await c.tensor(rows, outputs, { wide: !wide });
+        await c.same("plain", ({ backend, of }) => backend.matmul(of(x), of(w)));
+        await c.same("scale, bias and residual", ({ backend, of }) =>
+          backend.matmul(of(x), of(w), { bias: of(bias), residual: of(residual), scale: -0.375, wide }),
+        );
+        const y = await c.same("residual", ({ backend, of }) =>
+          backend.matmul(of(x), of(w), { residual: of(residual), wide: !wide }),
+        );
+        await c.same("residual of the result's own width", ({ backend, of }) =>
+          backend.matmul(of(x), of(w), { residual: of(y), bias: of(bias), wide: !wide }),
+        );
+      }
+    }
+    await c.close();
+  });
+
+  it.each(shapes)("matmulBackwardInput of [%i,%i] and %i columns", async (rows, inputs, outputs) => {
+    const c = compare(rows + outputs);
+    for (const trainable of [true, false]) {
+      const w = c.weight(outputs, inputs, { trainable });
+      for (const wide of [false, true]) {
+        const dy = await c.tensor(rows, outputs, { wide });
+        const residual = await c.tensor(rows, inputs, { wide: !wide });
+        await c.same("plain", ({ backend, of }) => backend.matmulBackwardInput(of(dy), of(w)));
+        await c.same("scale and residual", ({ backend, of }) =>
+          backend.matmulBackwardInput(of(dy), of(w), { residual: of(residual), scale: 1.5, wide }),
+        );
+      }
+    }
+    await c.close();
+  });
+
+  it.each(shapes)("matmulBackwardWeight of [%i,%i] and %i columns", async (rows, inputs, outputs) => {
+    const c = compare(inputs + outputs);
+    const w = c.weight(outputs, inputs);
+    for (const wide of [false, true]) {
+      const x = await c.tensor(rows, inputs, { wide });
+      const dy = await c.tensor(rows, outputs, { wide: !wide });
+      c.both(({ backend, of }) => backend.matmulBackwardWeight(of(dy), of(x), of(w)));
+      await c.sameWeight("first", w, "gradient");
+      c.both(({ backend, of }) => backend.matmulBackwardWeight(of(dy), of(x), of(w), -0.75));
+      await c.sameWeight("added to", w, "gradient");
+    }
+    c.both(({ backend, of }) => backend.zeroGradients([of(w)]));
+    await c.sameWeight("zeroed", w, "gradient", 0);
+    await c.close();
+  });
+
+  it("biasBackward", async () => {
+    const c = compare(11);
+    for (const [rows, columns] of [
+      [1, 5],
+      [33, 1],
+      [70, 45],
+    ]) {
+      const b = c.weight(1, columns);
+      const dy = await c.tensor(rows, columns, { wide: rows > 50 });
+      for (const name of ["first", "added to"]) {
+        c.both(({ backend, of }) => backend.biasBackward(of(dy), of(b)));
+        await c.sameWeight(name, b, "gradient");
+      }
+    }
+    await c.close();
+  });
+
+  it("embed and embedBackward, ids repeated", async () => {
+    const c = compare(12);
+    for (const [rows, columns] of [
+      [7, 5],
+      [40, 33],
+      [100, 64],
+    ]) {
+      for (const trainable of [true, false]) {
+        const table = c.weight(rows, columns, { trainable });
+        const ids = Int32Array.from({ length: 37 }, (_, t) => (t * t) % rows);
+        await c.same("embed", ({ backend, of }) => backend.embed(of(table), ids), 1e-6);
+        if (!trainable) continue;
+        for (const wide of [true, false]) {
+          const dy = await c.tensor(ids.length, columns, { wide });
+          c.both(({ backend, of }) => backend.embedBackward(of(table), ids, of(dy)));
+          await c.sameWeight("embedBackward", table, "gradient", 1e-5);
+        }
+      }
+    }
+    await c.close();
+  });
+
+  it("a table that is a head too gets both gradients", async () => {
+    const c = compare(13);
+    const table = c.weight(37, 9);
+    const ids = Int32Array.of(3, 36, 3, 0);
+    const dLogits = await c.tensor(4, 37);
+    const x = await c.same("embed", ({ backend, of }) => backend.embed(of(table), ids), 1e-6);
+    const dx = await c.same("dx", ({ backend, of }) => backend.matmulBackwardInput(of(dLogits), of(table)));
+    c.both(({ backend, of }) => {
+      backend.matmulBackwardWeight(of(dLogits), of(x), of(table));
+      backend.embedBackward(of(table), ids, of(dx));
+    });
+    await c.sameWeight("both", table, "gradient");
+    await c.close();
+  });
+
+  it("weights and tensors come back as they were given", async () => {
+    const backend = open();
+    const keep = (value: number) => (backend.precision === "bfloat16" ? roundToBfloat16(value) : Math.fround(value));
+    const numbers = (count: number) =>
+      Float32Array.from({ length: count }, (_, i) => Math.sin(i * i + 1) * 10 ** ((i % 7) - 3));
+    for (const [rows, columns] of [
+      [1, 5],
+      [33, 1],
+      [45, 70],
+    ]) {
+      const values = numbers(rows * columns);
+      const wide = backend.tensor(values, rows, columns, { wide: true });
+      expect(Float32Array.from(await backend.read(wide))).toEqual(values);
+      const narrow = backend.tensor(values, rows, columns);
+      expect(Float32Array.from(await backend.read(narrow))).toEqual(values.map(keep));
+      await expectWeightRoundTrip(backend, values, rows, columns);
+    }
+    expect(Array.from(await backend.read(backend.zeros(3, 35)))).toEqual(new Array(3 * 35).fill(0));
+    await backend.close();
+  });
+}
+
+async function expectWeightRoundTrip(backend: Backend, values: Float32Array, rows: number, columns: number) {
+  for (const storage of ["float32", "bfloat16"] as const) {
+    const name = `${storage} [${rows},${columns}]`;
+    const trained = backend.weight({ name, rows, columns, storage, trainable: true }, values);
+    expect(Float32Array.from(await backend.readWeight(trained)), name).toEqual(values);
+    for (const part of ["gradient", "moment1", "moment2"] as const) {
+      expect(Array.from(await backend.readWeight(trained, part)), `${name} ${part}`).toEqual(
+        new Array(values.length).fill(0),
+      );
+      backend.writeWeight(trained, values, part);
+      expect(Float32Array.from(await backend.readWeight(trained, part)), `${name} ${part}`).toEqual(values);
+    }
+    // Vectors stay float32; a frozen matrix is kept as products read it.
+    const isRounded = rows > 1 && (storage === "bfloat16" || backend.precision === "bfloat16");
+    const expected = isRounded ? values.map(roundToBfloat16) : values;
+    const frozen = backend.weight({ name, rows, columns, storage, trainable: false });
+    expect(Array.from(await backend.readWeight(frozen)), `${name} without values`).toEqual(
+      new Array(values.length).fill(0),
+    );
+    backend.writeWeight(frozen, values);
+    expect(Float32Array.from(await backend.readWeight(frozen)), `${name} frozen`).toEqual(expected);
+  }
+}
