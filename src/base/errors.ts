@@ -25,6 +25,23 @@ export function messageOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error);
 }
 
+/** A value as a message shows it: JSON on one line, cut after `maxCharacters`; works for any value, however deep or large. */
+export function showValue(value: unknown, maxCharacters = 80): string {
+  if (value === undefined) return "missing";
+  if (typeof value === "number" || typeof value === "bigint") return String(value);
+  let text: string | undefined;
+  try {
+    text = JSON.stringify(value);
+  } catch {
+    // Nested too deeply, or circular.
+  }
+  text ??= `a value of type ${typeof value}`;
+  if (text.length <= maxCharacters) return text;
+  // Not between the two halves of a surrogate pair.
+  const cut = /[\ud800-\udbff]/.test(text[maxCharacters - 1]) ? maxCharacters - 1 : maxCharacters;
+  return `${text.slice(0, cut)}…`;
+}
+
 /** Levenshtein distance between two short strings. */
 export function editDistance(a: string, b: string): number {
   let previous = Array.from({ length: b.length + 1 }, (_, j) => j);
@@ -44,6 +61,8 @@ export function nearestName(name: string, candidates: Iterable<string>): string 
   let best: string | null = null;
   let bestDistance = Math.max(2, Math.floor(name.length / 3)) + 1;
   for (const candidate of candidates) {
+    // The distance is at least the difference of the lengths: keeps a hostile name of a megabyte cheap.
+    if (Math.abs(name.length - candidate.length) >= bestDistance) continue;
     const distance = editDistance(name.toLowerCase(), candidate.toLowerCase());
     if (distance < bestDistance) {
       best = candidate;

@@ -1,30 +1,54 @@
 import { randomBytes } from "node:crypto";
 import { constants, createReadStream } from "node:fs";
-import { type FileHandle, mkdir, open, rename, rm, stat } from "node:fs/promises";
+import { type FileHandle, mkdir, open, readFile, rename, rm, stat } from "node:fs/promises";
 import { dirname } from "node:path";
 import { messageOf, UserError } from "./errors.ts";
 
-/** Writes a file beside its name, syncs it to disk and renames it: a reader sees the old or the new content, never half. */
+/** One write call of the system takes at most 2^31 − 1 bytes. */
+const WRITE_CHUNK_BYTES = 1 << 28;
+const BYTE_ORDER_MARK = "\ufeff";
+
+/**
+ * Writes a file beside its name, syncs it to disk and renames it: a reader sees the old or the new content, never half.
+ * Throws a UserError when the system refuses (no space, no permission).
+ */
 export async function writeFileAtomic(file: string, content: string | Uint8Array): Promise<void> {
   await writeAtomic(file, (handle) => handle.writeFile(content));
 }
 
 /** Like {@link writeFileAtomic}, for content that is produced in parts. On failure nothing is left behind. */
 export async function writeAtomic(file: string, write: (handle: FileHandle) => Promise<void>): Promise<void> {
-  await mkdir(dirname(file), { recursive: true });
-  const beside = `${file}.${randomBytes(4).toString("hex")}.part`;
-  const handle = await open(beside, "w");
   try {
-    await write(handle);
-    await handle.sync();
-    await handle.close();
-    await rename(beside, file);
+    await mkdir(dirname(file), { recursive: true });
+    const beside = `${file}.${randomBytes(4).toString("hex")}.part`;
+    const handle = await open(beside, "wx");
+    try {
+      await write(handle);
+      await handle.sync();
+      await handle.close();
+      await rename(beside, file);
+    } catch (error) {
+      await handle.close().catch(() => {});
+      await rm(beside, { force: true });
+      throw error;
+    }
+    await syncDirectory(dirname(file));
   } catch (error) {
-    await handle.close().catch(() => {});
-    await rm(beside, { force: true });
-    throw error;
+    if (!isSystemError(error)) throw error;
+    throw new UserError(`${file}: cannot be written (${error.message}).`, { cause: error });
   }
-  await syncDirectory(dirname(file));
+}
+
+/** Writes all bytes at the handle's position: one write call may take only some of them. */
+export async function writeFully(handle: FileHandle, bytes: Uint8Array): Promise<void> {
+  for (let done = 0; done < bytes.byteLength; ) {
+    const { bytesWritten } = await handle.write(bytes, done, Math.min(WRITE_CHUNK_BYTES, bytes.byteLength - done));
+    done += bytesWritten;
+  }
+}
+
+function isSystemError(error: unknown): error is NodeJS.ErrnoException {
+  return error instanceof Error && "syscall" in error;
 }
 
 /** Makes a rename durable: the directory entry itself is flushed. */
@@ -55,12 +79,13 @@ export async function readTextFile(file: string, what: string, maxBytes: number)
   if (sizeBytes > maxBytes) {
     throw new UserError(`${file}: has ${sizeBytes} bytes, expected ${what} of at most ${maxBytes} bytes.`);
   }
-  const handle = await open(file);
+  let bytes: Uint8Array;
   try {
-    return decodeUtf8(await handle.readFile(), file);
-  } finally {
-    await handle.close();
+    bytes = await readFile(file);
+  } catch (error) {
+    throw new UserError(`${file}: cannot be read (${messageOf(error)}), expected ${what}.`);
   }
+  return decodeUtf8(bytes, file);
 }
 
 /** Decodes strict UTF-8; throws a UserError that names the first bad line. */
@@ -99,7 +124,7 @@ export interface TextLine {
 }
 
 /**
- * Streams the lines of a file or of standard input with bounded memory. A line that is too long or not UTF-8 comes with `text: null`
+ * Streams the lines of a file or of standard input with bounded memory; a byte-order mark at the start is dropped. A line that is too long or not UTF-8 comes with `text: null`
  * and its problem, so that the caller can report it and go on.
  */
 export async function* readLines(
@@ -107,7 +132,7 @@ export async function* readLines(
   options: { maxLineBytes: number },
 ): AsyncGenerator<TextLine> {
   const stream = typeof source === "string" ? createReadStream(source, { highWaterMark: 1 << 18 }) : source;
-  const decoder = new TextDecoder("utf-8", { fatal: true });
+  const decoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
   let number = 0;
   let parts: Buffer[] = [];
   let partBytes = 0;
@@ -123,6 +148,7 @@ export async function* readLines(
     }
     try {
       let text = decoder.decode(joined);
+      if (number === 1 && text.startsWith(BYTE_ORDER_MARK)) text = text.slice(1);
       if (text.endsWith("\r")) text = text.slice(0, -1);
       return { number, text, problem: null };
     } catch {

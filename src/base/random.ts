@@ -25,10 +25,13 @@ export function mixSeed(...parts: number[]): number {
   return hash >>> 0;
 }
 
-/** Starts a stream from a seed, or continues one from a saved state. */
+/** Starts a stream from a seed (its low 32 bits count), or continues one from a saved state of four 32-bit integers. */
 export function createRandom(seed: number | number[]): Random {
   const s = new Uint32Array(4);
   if (Array.isArray(seed)) {
+    const isState = seed.length === 4 && seed.every((word) => word >>> 0 === word) && seed.some((word) => word !== 0);
+    if (!isState)
+      throw new Error(`The state [${seed}] is not one of a random stream: four 32-bit integers, not all 0.`);
     s.set(seed);
   } else {
     let z = seed >>> 0;

@@ -1,77 +1,106 @@
 import { z } from "zod";
-import { nearestName, UserErrors } from "./errors.ts";
+import { nearestName, showValue, UserErrors } from "./errors.ts";
 
 /**
  * Checks a value against a closed schema (z.strictObject) and returns it with defaults filled in. Throws a UserErrors that lists every
  * problem with its path; an unknown key names the nearest known one.
  */
 export function checkSchema<T extends z.ZodType>(schema: T, value: unknown, where: string): z.output<T> {
-  const result = schema.safeParse(value, { reportInput: true });
+  const result = schema.safeParse(value);
   if (result.success) return result.data;
   const problems = result.error.issues.flatMap((issue) => problemsOf(issue, schema, value));
   throw new UserErrors(`${where}: ${problems.length} ${problems.length === 1 ? "problem" : "problems"}:`, problems);
 }
 
 type Issue = z.core.$ZodIssue;
+type Path = readonly PropertyKey[];
 
 function problemsOf(issue: Issue, schema: z.ZodType, value: unknown): string[] {
+  const { path } = issue;
   if (issue.code === "unrecognized_keys") {
-    const known = knownKeys(schemaAt(schema, issue.path, value));
+    const known = knownKeys(schemasAt(schema, path, value));
     return issue.keys.map((key) => {
       const nearest = nearestName(key, known);
       const advice = nearest ? `did you mean "${nearest}"?` : `known keys: ${known.join(", ")}`;
-      return `${pathText([...issue.path, key])} — unknown key, ${advice}`;
+      return `${showPath([...path, key])} — unknown key, ${advice}`;
     });
   }
-  if (issue.code === "invalid_union" && issue.errors.length > 0) {
-    const chosen = [...issue.errors].sort((a, b) => a.length - b.length)[0];
-    const nested = chosen.map((one) => ({ ...one, path: [...issue.path, ...one.path] }) as Issue);
-    if (nested.length > 0) return nested.flatMap((one) => problemsOf(one, schema, value));
-  }
-  const got = issue.input === undefined ? "is missing" : `is ${JSON.stringify(issue.input)}`;
-  return [`${pathText(issue.path)} ${got}: ${issue.message}`];
+  // A refinement's message is a whole sentence of its own.
+  if (issue.code === "custom") return [`${showPath(path)}: ${issue.message}`];
+  if (issue.code === "invalid_union" && issue.errors.length > 0) return problemsOfUnion(issue, schema, value);
+  const got = valueAt(value, path);
+  return [`${showPath(path)} is ${showValue(got)}: ${issue.message}`];
 }
 
-function pathText(path: readonly PropertyKey[]): string {
+/** Of the options that a value could have meant, the one it got furthest into says what is wrong; if none, all of them do. */
+function problemsOfUnion(issue: z.core.$ZodIssueInvalidUnion, schema: z.ZodType, value: unknown): string[] {
+  const entered = issue.errors.filter((option) => option.every((one) => one.path.length > 0 || isInside(one)));
+  if (entered.length === 0) {
+    const messages = new Set(issue.errors.flat().map(({ message }) => message.replace(/^Invalid input: /, "")));
+    return [`${showPath(issue.path)} is ${showValue(valueAt(value, issue.path))}: ${[...messages].join(", or ")}`];
+  }
+  const nearest = entered.reduce((best, option) => (option.length < best.length ? option : best));
+  return nearest.flatMap((one) => problemsOf({ ...one, path: [...issue.path, ...one.path] } as Issue, schema, value));
+}
+
+/** Whether an issue is about what a value holds, not about what kind of value it is. */
+function isInside(issue: Issue): boolean {
+  return issue.code !== "invalid_type" && issue.code !== "invalid_value";
+}
+
+function showPath(path: Path): string {
   return path.length === 0 ? "the top level" : path.map(String).join(".");
 }
 
-function unwrap(schema: z.ZodType): z.ZodType {
-  let inner = schema;
-  while (
-    inner instanceof z.ZodOptional ||
-    inner instanceof z.ZodDefault ||
-    inner instanceof z.ZodPrefault ||
-    inner instanceof z.ZodNullable
-  ) {
-    inner = inner.unwrap() as z.ZodType;
-  }
-  return inner;
-}
-
-function schemaAt(schema: z.ZodType, path: readonly PropertyKey[], value: unknown): z.ZodType {
-  let current = chooseOption(unwrap(schema), value);
+function valueAt(value: unknown, path: Path): unknown {
   let at = value;
   for (const key of path) {
-    at = (at as Record<PropertyKey, unknown> | undefined)?.[key];
-    if (!(current instanceof z.ZodObject)) break;
-    const next = current.shape[key as string] as z.ZodType | undefined;
-    if (!next) break;
-    current = chooseOption(unwrap(next), at);
+    if (typeof at !== "object" || at === null || !Object.hasOwn(at, key)) return undefined;
+    at = (at as Record<PropertyKey, unknown>)[key];
+  }
+  return at;
+}
+
+/** The schemas that may apply at a path: one, but for the options of a union. */
+function schemasAt(schema: z.ZodType, path: Path, value: unknown): z.ZodType[] {
+  let current = optionsOf(schema, value);
+  for (const [depth, key] of path.entries()) {
+    const at = valueAt(value, path.slice(0, depth + 1));
+    current = current.flatMap((one) => {
+      const inner = childOf(one, key);
+      return inner ? optionsOf(inner, at) : [];
+    });
   }
   return current;
 }
 
-/** Of a union told apart by a literal key, the option that the value claims to be. */
-function chooseOption(schema: z.ZodType, value: unknown): z.ZodType {
-  if (!(schema instanceof z.ZodDiscriminatedUnion)) return schema;
-  const key = schema.def.discriminator;
-  const claimed = (value as Record<string, unknown> | undefined)?.[key];
-  const options = schema.options as unknown as z.ZodObject[];
-  const fitting = options.find((option) => (option.shape[key] as z.ZodType | undefined)?.safeParse(claimed).success);
-  return fitting ?? schema;
+function childOf(schema: z.ZodType, key: PropertyKey): z.ZodType | undefined {
+  if (schema instanceof z.ZodObject) return schema.shape[key as string] as z.ZodType | undefined;
+  if (schema instanceof z.ZodArray) return schema.element as z.ZodType;
+  if (schema instanceof z.ZodRecord) return schema.valueType as z.ZodType;
+  return undefined;
 }
 
-function knownKeys(schema: z.ZodType): string[] {
-  return schema instanceof z.ZodObject ? Object.keys(schema.shape) : [];
+/** A schema without what wraps it; of a union told apart by a literal key, the option that the value claims to be. */
+function optionsOf(schema: z.ZodType, value: unknown): z.ZodType[] {
+  if (
+    schema instanceof z.ZodOptional ||
+    schema instanceof z.ZodDefault ||
+    schema instanceof z.ZodPrefault ||
+    schema instanceof z.ZodNullable
+  ) {
+    return optionsOf(schema.unwrap() as z.ZodType, value);
+  }
+  if (!(schema instanceof z.ZodUnion)) return [schema];
+  const options = (schema.options as unknown as z.ZodType[]).flatMap((option) => optionsOf(option, value));
+  if (!(schema instanceof z.ZodDiscriminatedUnion)) return options;
+  const key = schema.def.discriminator;
+  const claimed = valueAt(value, [key]);
+  return options.filter(
+    (option) => option instanceof z.ZodObject && (option.shape[key] as z.ZodType).safeParse(claimed).success,
+  );
+}
+
+function knownKeys(schemas: readonly z.ZodType[]): string[] {
+  return [...new Set(schemas.flatMap((schema) => (schema instanceof z.ZodObject ? Object.keys(schema.shape) : [])))];
 }
