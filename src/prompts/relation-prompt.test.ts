@@ -211,7 +211,7 @@ describe("promptStyle and alpacaRow", () => {
     expect(() => promptStyle("papper")).toThrow(
       'prompt style: got "papper", expected paper, marked, between; did you mean "paper"?',
     );
-    expect(() => promptStyle("toString")).toThrow('prompt style: got "toString", expected paper or marked.');
+    expect(() => promptStyle("toString")).toThrow('prompt style: got "toString", expected paper, marked, between.');
     expect(() => alpacaRow(paper, { ...example("甲乙", "甲", "乙"), id: 7 })).toThrow(
       "the example 7 has no relations, expected at least one.",
     );
