@@ -1,3 +1,4 @@
+import { createHash } from "node:crypto";
 import { existsSync } from "node:fs";
 import { writeFileAtomic } from "./base/files.ts";
 import { createRandom, mixSeed } from "./base/random.ts";
@@ -7,13 +8,14 @@ import type { Workbench } from "./run.ts";
 import { saveTrained } from "./run.ts";
 import { type EncodedExample, planSteps } from "./train/batches.ts";
 import type { Recipe } from "./train/recipe.ts";
-import { appendLog, type RunFolder, truncateLog } from "./train/run-folder.ts";
+import { appendLog, type RunFolder, removeLeftovers, truncateLog } from "./train/run-folder.ts";
 import { type TrainStep, train } from "./train/train.ts";
 import {
   loadTrainingState,
   loadWeightValues,
   saveTrainingState,
   saveWeightValues,
+  type TrainingOrigin,
   type TrainingProgress,
 } from "./train/training-state.ts";
 
@@ -31,6 +33,7 @@ export type RunEvent =
       isBest: boolean;
     }
   | { kind: "checkpoint"; step: number }
+  | { kind: "stopped"; step: number }
   | { kind: "end"; steps: number; best: TrainingProgress["best"]; seconds: number };
 
 /** The training rows in ids; a row with several relations is one joined answer or one row each, as the recipe says. */
@@ -64,25 +67,47 @@ function validationRows(recipe: Recipe, examples: readonly Example[]): readonly 
     .map((i) => examples[i]);
 }
 
+/** What decides a run's numbers beside the weights it starts from; where files lie and how often is saved does not. */
+function originOf(recipe: Recipe, encoded: readonly EncodedExample[], validated: readonly Example[]): TrainingOrigin {
+  const { model, data, train, ...rest } = recipe;
+  const { path: _base, tokenizer: _tokenizer, ...sizes } = model;
+  const { checkpointSeconds: _seconds, ...settings } = train;
+  const numbers = { ...rest, sizes, settings, format: data.format };
+  return { recipe: digest([numbers]), rows: digest([...encoded.map(idsOf), ...validated]) };
+}
+
+function idsOf({ promptIds, answerIds }: EncodedExample): number[][] {
+  return [Array.from(promptIds), Array.from(answerIds)];
+}
+
+function digest(values: readonly unknown[]): string {
+  const hash = createHash("sha256");
+  for (const value of values) hash.update(`${JSON.stringify(value)}\n`);
+  return hash.digest("hex");
+}
+
 /**
  * Trains a run from its last checkpoint (or from the start): yields every step, validation and checkpoint. Everything that decides the
  * numbers follows from recipe and seed, so a run that was killed and resumed ends with the same weights as one that was not.
+ * When `signal` aborts, the step in progress (and its validation) is finished, a checkpoint is saved, and the last event is "stopped".
  */
 export async function* trainRun(
   bench: Workbench,
   folder: RunFolder,
   trainExamples: readonly Example[],
   validExamples: readonly Example[],
+  options: { signal?: AbortSignal } = {},
 ): AsyncGenerator<RunEvent, void, void> {
   const { recipe, backend, model, trainable } = bench;
   const { encoded, truncated } = encodeExamples(bench, trainExamples);
   const plan = planSteps(encoded.length, recipe.train, recipe.seed);
   const validated = validationRows(recipe, validExamples);
-  const validateEvery = Math.round(recipe.train.validateEvery * plan.stepsPerEpoch);
-  const progress: TrainingProgress = (await loadTrainingState(backend, trainable, folder.state)) ?? {
-    step: 0,
-    best: null,
-  };
+  const { validateEvery } = recipe.train;
+  // Never rounded down to "not at all".
+  const stepsPerValidation = validateEvery > 0 ? Math.max(1, Math.round(validateEvery * plan.stepsPerEpoch)) : 0;
+  const origin = originOf(recipe, encoded, validated);
+  await removeLeftovers(folder);
+  const progress = (await loadTrainingState(backend, trainable, origin, folder.state)) ?? { step: 0, best: null };
   await truncateLog(folder, progress.step);
   const { stepsPerEpoch, totalSteps } = plan;
   yield { kind: "start", totalSteps, stepsPerEpoch, examples: encoded.length, resumedAt: progress.step, truncated };
@@ -92,18 +117,25 @@ export async function* trainRun(
     progress.step = step.step;
     await appendLog(folder, { kind: "step", ...step });
     yield { kind: "step", ...step };
-    const isLast = step.step === plan.totalSteps;
-    const validates = validated.length > 0 && validateEvery > 0 && (step.step % validateEvery === 0 || isLast);
+    const isLast = step.step === totalSteps;
+    const validates =
+      validated.length > 0 && stepsPerValidation > 0 && (step.step % stepsPerValidation === 0 || isLast);
     if (validates) {
       const validation = await validate(bench, validated, step.step, progress);
       if (validation.isBest) await saveWeightValues(backend, trainable, folder.best);
       await appendLog(folder, validation);
       yield validation;
     }
-    if (validates || isLast || performance.now() - lastSaved > recipe.train.checkpointSeconds * 1000) {
-      await saveTrainingState(backend, trainable, progress, folder.state);
+    const stops = !isLast && (options.signal?.aborted ?? false);
+    const isDue = performance.now() - lastSaved > recipe.train.checkpointSeconds * 1000;
+    if (validates || isLast || stops || isDue) {
+      await saveTrainingState(backend, trainable, progress, origin, folder.state);
       lastSaved = performance.now();
       yield { kind: "checkpoint", step: step.step };
+    }
+    if (stops) {
+      yield { kind: "stopped", step: step.step };
+      return;
     }
   }
   if (progress.best && existsSync(folder.best)) await loadWeightValues(backend, trainable, folder.best);

@@ -1,3 +1,4 @@
+import { existsSync } from "node:fs";
 import { rm } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -7,10 +8,10 @@ import { mentionsOf } from "../data/example.ts";
 import { readJsonl } from "../data/jsonl.ts";
 import { openRun } from "../run.ts";
 import { readRecipe } from "../train/recipe.ts";
-import { createRunFolder } from "../train/run-folder.ts";
+import { runFolder } from "../train/run-folder.ts";
 import { evaluateRun } from "./evaluate.ts";
 import { duration, percent, print, say, warn } from "./terminal.ts";
-import { trainInFolder } from "./train.ts";
+import { trainNewRun } from "./train.ts";
 
 /** The package's own folder, above dist/cli or src/cli. */
 const PACKAGE = join(dirname(fileURLToPath(import.meta.url)), "..", "..");
@@ -25,8 +26,9 @@ export function addDemoCommand(program: Command): void {
       const heading = (text: string) => say(`\n${picocolors.bold(picocolors.cyan(text))}`);
       heading("1. Training a small model from nothing on the demonstration set (demo/, not a benchmark)");
       const recipe = await readRecipe(join(PACKAGE, "recipes", "demo.yaml"));
-      await rm(options.run, { recursive: true, force: true });
-      await trainInFolder(await createRunFolder(options.run, recipe), recipe);
+      // Only what is a run is replaced: any other folder is refused below.
+      if (existsSync(runFolder(options.run).recipe)) await rm(options.run, { recursive: true, force: true });
+      await trainNewRun(options.run, recipe);
       heading("2. Evaluating it on sentences and entity pairs it has not seen");
       await evaluateRun(options.run, { split: "test" });
       heading("3. Extracting relations from fresh sentences");

@@ -68,8 +68,7 @@ export async function evaluateRun(directory: string, options: EvaluateOptions): 
     const bar = progress("evaluate", examples.length);
     const { metrics, rows, extractions, truncated } = await evaluate(run.extractor, examples, {
       onRows: (done) => bar.update(done),
-    });
-    bar.stop();
+    }).finally(() => bar.stop());
     const seconds = (performance.now() - started) / 1000;
     const title = `${directory} on ${dataset.name}, ${options.split}`;
     const references = trivialReferences(rows, run.renderer.labels);

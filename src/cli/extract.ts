@@ -1,7 +1,16 @@
 import { existsSync } from "node:fs";
+import { stat } from "node:fs/promises";
+import { resolve } from "node:path";
 import { type Command, InvalidArgumentError, Option } from "commander";
 import { UserError } from "../base/errors.ts";
-import { type CorpusCounts, type CorpusOptions, emptyCounts, extractFile, extractLines } from "../extract/corpus.ts";
+import {
+  type CorpusCounts,
+  type CorpusOptions,
+  emptyCounts,
+  extractFile,
+  extractLines,
+  noRows,
+} from "../extract/corpus.ts";
 import { openRun } from "../run.ts";
 import { duration, print, progress, say, warn } from "./terminal.ts";
 
@@ -43,7 +52,7 @@ async function extract(directory: string, input: string, options: ExtractOptions
   }
   const run = await openRun(directory, { onNotice: warn, decode: options.method ? { method: options.method } : {} });
   const started = performance.now();
-  const bar = progress("extract", Number.NaN);
+  const bar = progress("extract", null);
   const corpus: CorpusOptions = {
     minProbability: options.minScore,
     onRows: (counts) => bar.update(counts.rows, `${Math.round(rate(counts, started))} rows/s  ${counts.bad} bad`),
@@ -52,9 +61,10 @@ async function extract(directory: string, input: string, options: ExtractOptions
   try {
     const counts = emptyCounts();
     if (options.output && input !== "-") {
-      const { recipe, extractor } = run;
-      const job = JSON.stringify([recipe, extractor.settings, options.minScore ?? 0, directory]);
-      Object.assign(counts, await extractFile(run.extractor, input, options.output, job, corpus));
+      const { recipe, extractor, folder } = run;
+      const trainedAt = existsSync(folder.done) ? (await stat(folder.done)).mtimeMs : null;
+      const job = JSON.stringify([recipe, extractor.settings, options.minScore ?? 0, resolve(directory), trainedAt]);
+      Object.assign(counts, await extractFile(extractor, input, options.output, job, corpus));
     } else if (options.output) {
       throw new UserError("--output needs an input file, since a pipe cannot be read again after an interruption.", {
         hint: "Write to standard output instead: cre extract RUN - > OUTPUT",
@@ -66,8 +76,7 @@ async function extract(directory: string, input: string, options: ExtractOptions
       }
     }
     bar.stop();
-    if (counts.rows === 0)
-      throw new UserError(`${input === "-" ? "standard input" : input}: is empty, expected JSONL rows.`);
+    if (counts.rows === 0) throw noRows(input === "-" ? "standard input" : input);
     say(summary(counts, (performance.now() - started) / 1000));
     if (options.strict && counts.bad > 0) throw new UserError(`${counts.bad} of ${counts.rows} rows were bad.`);
   } finally {

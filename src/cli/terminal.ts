@@ -25,13 +25,16 @@ export interface Progress {
 
 const LINE_EVERY_MS = 10_000;
 
-/** A progress bar on a terminal; elsewhere (a file, CI) one line every ten seconds. */
-export function progress(title: string, total: number, startAt = 0): Progress {
+/**
+ * A progress bar on a terminal; elsewhere (a file, CI) one line every ten seconds. Without a total it counts. `stop` must be called, also
+ * after an error: until then a terminal's bar keeps the process alive and the cursor hidden.
+ */
+export function progress(title: string, total: number | null, startAt = 0): Progress {
   const started = performance.now();
   const remaining = (done: number) => {
-    if (done <= startAt) return "";
+    if (done <= startAt || total === null) return "";
     const seconds = ((performance.now() - started) / 1000 / (done - startAt)) * (total - done);
-    return `${duration(seconds)} left`;
+    return `  ${duration(seconds)} left`;
   };
   if (!process.stderr.isTTY) {
     let last = started;
@@ -40,14 +43,14 @@ export function progress(title: string, total: number, startAt = 0): Progress {
         const now = performance.now();
         if (now - last < LINE_EVERY_MS) return;
         last = now;
-        say(`${title} ${done}/${total}  ${detail}  ${remaining(done)}`);
+        say(`${title} ${done}${total === null ? "" : `/${total}`}  ${detail}${remaining(done)}`);
       },
       line: say,
       stop() {},
     };
   }
   const bar = new SingleBar({
-    format: `${title} {bar} {value}/{total}  {detail}  {left}`,
+    format: `${title} ${total === null ? "{value}" : "{bar} {value}/{total}"}  {detail}{left}`,
     barsize: 24,
     barCompleteChar: "█",
     barIncompleteChar: "░",
@@ -58,8 +61,9 @@ export function progress(title: string, total: number, startAt = 0): Progress {
     fps: 8,
     stream: process.stderr,
   });
-  bar.start(total, startAt, { detail: "", left: "" });
+  bar.start(total ?? 0, startAt, { detail: "", left: "" });
   let now = { done: startAt, detail: "" };
+  let isStopped = false;
   return {
     update(done, detail = "") {
       now = { done, detail };
@@ -69,7 +73,10 @@ export function progress(title: string, total: number, startAt = 0): Progress {
       process.stderr.write(`\r\x1b[2K${text}\n`);
       bar.update(now.done, { detail: now.detail, left: remaining(now.done) });
     },
-    stop: () => bar.stop(),
+    stop() {
+      if (!isStopped) bar.stop();
+      isStopped = true;
+    },
   };
 }
 

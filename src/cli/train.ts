@@ -5,13 +5,14 @@ import picocolors from "picocolors";
 import { UserError, UserErrors } from "../base/errors.ts";
 import { type Dataset, openDataset } from "../data/dataset.ts";
 import type { Example, LabelSet } from "../data/example.ts";
-import { labelSetToJson } from "../data/label-set.ts";
 import type { SplitName } from "../data/split.ts";
 import { decoderWeights } from "../models/decoder.ts";
-import { openForTraining, saveLabels } from "../run.ts";
+import { openForTraining, saveLabels, type Workbench } from "../run.ts";
 import { missingPaths, type Recipe, readRecipe } from "../train/recipe.ts";
-import { createRunFolder, openRunFolder, type RunFolder } from "../train/run-folder.ts";
+import { createRunFolder, expectFreeFolder, openRunFolder, type RunFolder, runFolder } from "../train/run-folder.ts";
+import type { TrainStep } from "../train/train.ts";
 import { type RunEvent, trainRun } from "../train-run.ts";
+import { Interrupted } from "./report.ts";
 import { duration, megabytes, type Progress, percent, progress, say, warn } from "./terminal.ts";
 
 interface TrainOptions {
@@ -34,20 +35,28 @@ export function addTrainCommand(program: Command): void {
     .option("--resume", "go on with an interrupted run from its last checkpoint")
     .option("--skip-bad", "count and list bad rows instead of stopping")
     .action(async (recipeFile: string | undefined, options: TrainOptions) => {
-      const { folder, recipe } = await beginRun(recipeFile, options);
-      await trainInFolder(folder, recipe);
+      if (options.resume) await resumeRun(recipeFile, options);
+      else await beginRun(recipeFile, options);
     });
 }
 
-async function beginRun(recipeFile: string | undefined, options: TrainOptions) {
-  if (options.resume) {
-    const directory = options.run ?? (recipeFile ? defaultRun(recipeFile) : undefined);
-    if (!directory) throw new UserError("--resume needs --run DIR or the recipe.");
-    if (options.set.length > 0 || options.data) {
-      throw new UserError("--resume goes on with the run's own recipe; --set and --data would change it.");
-    }
-    return openRunFolder(directory);
+async function resumeRun(recipeFile: string | undefined, options: TrainOptions): Promise<void> {
+  const directory = options.run ?? (recipeFile ? defaultRun(recipeFile) : undefined);
+  if (!directory) throw new UserError("--resume needs --run DIR or the recipe.");
+  if (options.set.length > 0 || options.data || options.skipBad) {
+    throw new UserError("--resume goes on with the run's own recipe; --set, --data and --skip-bad would change it.");
   }
+  const { folder, recipe } = await openRunFolder(directory);
+  if (existsSync(folder.done)) {
+    say(`${directory}: training is finished already.`);
+    return;
+  }
+  const missing = missingPaths(recipe);
+  if (missing.length > 0) throw new UserErrors(`${folder.recipe}: cannot go on:`, missing);
+  await trainShowing(folder, recipe, false);
+}
+
+async function beginRun(recipeFile: string | undefined, options: TrainOptions): Promise<void> {
   if (!recipeFile)
     throw new UserError("A recipe is missing.", { hint: "For example: cre train recipes/finre-small.yaml" });
   const recipe = await readRecipe(recipeFile, options.set);
@@ -55,10 +64,16 @@ async function beginRun(recipeFile: string | undefined, options: TrainOptions) {
   if (options.skipBad) recipe.data.badRows = "skip";
   const missing = missingPaths(recipe);
   if (missing.length > 0) throw new UserErrors(`${recipeFile}: cannot start:`, missing);
-  // The data is read before the folder is made, so that a mistake in it leaves nothing behind.
-  await readTrainingData(recipe);
-  const directory = options.run ?? defaultRun(recipeFile);
-  return { folder: await createRunFolder(directory, recipe), recipe };
+  await trainNewRun(options.run ?? defaultRun(recipeFile), recipe);
+}
+
+/**
+ * Trains a new run, showing progress; used by `cre train` and `cre demo`. Its folder is made just before the first step, so that a mistake
+ * in recipe, data or model leaves nothing behind.
+ */
+export async function trainNewRun(directory: string, recipe: Recipe): Promise<void> {
+  await expectFreeFolder(directory);
+  await trainShowing(runFolder(directory), recipe, true);
 }
 
 function defaultRun(recipeFile: string): string {
@@ -87,40 +102,34 @@ async function readTrainingData(recipe: Recipe): Promise<{ labels: LabelSet; tra
   };
 }
 
-/** Trains in a run folder, showing progress; used by `cre train` and `cre demo`. */
-export async function trainInFolder(folder: RunFolder, recipe: Recipe): Promise<void> {
-  if (existsSync(folder.done)) {
-    say(`${folder.directory}: training is finished already.`);
-    return;
-  }
+async function trainShowing(folder: RunFolder, recipe: Recipe, isNew: boolean): Promise<void> {
   const { labels, train, valid } = await readTrainingData(recipe);
   const bench = await openForTraining(recipe, labels, { onNotice: warn });
+  const stop = new AbortController();
+  let bar: Progress | null = null;
+  // Once: a second Ctrl-C ends the process at once, as without us.
+  const onSignal = () => {
+    (bar?.line ?? say)("stopping after this step and saving a checkpoint; Ctrl-C again stops at once");
+    stop.abort();
+  };
+  process.once("SIGINT", onSignal);
   try {
-    await saveLabels(folder, labels);
-    const count = (weights: readonly { rows: number; columns: number }[]) =>
-      weights.reduce((sum, weight) => sum + weight.rows * weight.columns, 0);
-    const all = decoderWeights(bench.model);
-    say(
-      `${picocolors.bold(folder.directory)}  ${(count(all) / 1e6).toFixed(2)} M parameters, ` +
-        `${(count(bench.trainable) / 1e6).toFixed(2)} M trained; ${labelSetToJson(labels).labels.length} labels; ${bench.backend.description}`,
-    );
-    let bar: Progress | null = null;
     const speed = { tokens: 0, seconds: 0 };
-    for await (const event of trainRun(bench, folder, train, valid)) {
+    for await (const event of trainRun(bench, folder, train, valid, { signal: stop.signal })) {
       if (event.kind === "start") {
+        if (isNew) await createRunFolder(folder.directory, recipe);
+        await saveLabels(folder, labels);
+        say(modelLine(folder, bench));
         say(startLine(event));
         bar = progress("train", event.totalSteps, event.resumedAt);
       } else if (event.kind === "step") {
         speed.tokens = 0.95 * speed.tokens + event.tokens;
         speed.seconds = 0.95 * speed.seconds + event.seconds;
-        const rate = Math.round(speed.tokens / speed.seconds);
-        const memory = megabytes(process.memoryUsage.rss());
-        bar?.update(
-          event.step,
-          `epoch ${event.epoch.toFixed(1)}  loss ${event.loss.toFixed(4)}  ${rate} tokens/s  ${memory}`,
-        );
+        bar?.update(event.step, stepDetail(event, speed.tokens / speed.seconds));
       } else if (event.kind === "validation") {
         bar?.line(validationLine(event));
+      } else if (event.kind === "stopped") {
+        throw new Interrupted(`after step ${event.step}. Go on with: cre train --resume --run ${folder.directory}`);
       } else if (event.kind === "end") {
         bar?.stop();
         const best = event.best ? `; best validation at step ${event.best.step}` : "";
@@ -130,8 +139,25 @@ export async function trainInFolder(folder: RunFolder, recipe: Recipe): Promise<
       }
     }
   } finally {
+    bar?.stop();
+    process.off("SIGINT", onSignal);
     await bench.close();
   }
+}
+
+function modelLine(folder: RunFolder, bench: Workbench): string {
+  const millions = (weights: readonly { rows: number; columns: number }[]) =>
+    (weights.reduce((sum, weight) => sum + weight.rows * weight.columns, 0) / 1e6).toFixed(2);
+  return (
+    `${picocolors.bold(folder.directory)}  ${millions(decoderWeights(bench.model))} M parameters, ` +
+    `${millions(bench.trainable)} M trained; ${bench.renderer.labels.labels.length} labels; ${bench.backend.description}`
+  );
+}
+
+function stepDetail(event: TrainStep, tokensPerSecond: number): string {
+  const memory = megabytes(process.memoryUsage.rss());
+  const rate = Math.round(tokensPerSecond);
+  return `epoch ${event.epoch.toFixed(1)}  loss ${event.loss.toFixed(4)}  ${rate} tokens/s  ${memory}`;
 }
 
 function startLine(event: Extract<RunEvent, { kind: "start" }>): string {

@@ -37,7 +37,7 @@ export async function generate(
   prompts: readonly ArrayLike<number>[],
   options: GenerateOptions,
 ): Promise<Generated[]> {
-  const results: Generated[] = prompts.map(() => ({ ids: [], ended: options.maxNewTokens === 0 }));
+  const results: Generated[] = prompts.map(() => ({ ids: [], ended: false }));
   if (prompts.length === 0 || options.maxNewTokens === 0) return results;
   const bases: number[] = [];
   let capacity = 0;

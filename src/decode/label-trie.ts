@@ -49,19 +49,22 @@ export function buildLabelTrie(answers: readonly LabelAnswer[]): LabelTrie {
     }
   }
   const leaves: number[] = [];
-  for (const { label, ids } of answers) {
+  for (const [index, { label, ids }] of answers.entries()) {
     let at = 0;
     for (let i = 0; i < ids.length && (passing[at] > 1 || at === 0); i++) at = childOf(at, ids[i]) as number;
     if (at === 0 || passing[at] > 1) {
-      const other = answers.find((one) => one.label !== label && startsWith(one.ids, ids));
+      const other = answers.find((one, i) => i !== index && startsWith(one.ids, ids));
+      if (!other) throw new UserError(`label "${label}" has an empty answer, expected at least one token.`);
       throw new UserError(
-        `labels "${label}" and "${other?.label}" cannot be told apart: their answers have the same tokens.`,
+        `labels "${label}" and "${other.label}" cannot be told apart: their answers have the same tokens.`,
       );
     }
     leaves.push(at);
   }
-  cutBelow(nodes, new Set(leaves));
-  return { nodes, leaves, inner: innerNodes(nodes), edges: countedEdges(nodes) };
+  for (const leaf of leaves) nodes[leaf].children = [];
+  const order = parentsFirst(nodes);
+  const inner = order.filter((at) => nodes[at].children.length > 0);
+  return { nodes, leaves, inner, edges: countedEdges(nodes, order) };
 }
 
 function startsWith(ids: ArrayLike<number>, prefix: ArrayLike<number>): boolean {
@@ -69,31 +72,26 @@ function startsWith(ids: ArrayLike<number>, prefix: ArrayLike<number>): boolean 
   return ids.length >= prefix.length;
 }
 
-function cutBelow(nodes: TrieNode[], leaves: ReadonlySet<number>): void {
-  for (const leaf of leaves) nodes[leaf].children = [];
-}
-
-function innerNodes(nodes: readonly TrieNode[]): number[] {
-  const inner: number[] = [];
+/** Every node that can be reached but the root, each followed by its own subtree. */
+function parentsFirst(nodes: readonly TrieNode[]): number[] {
+  const order: number[] = [];
   const pending = [...nodes[0].children].reverse();
   while (pending.length > 0) {
     const at = pending.pop() as number;
-    if (nodes[at].children.length === 0) continue;
-    inner.push(at);
+    order.push(at);
     pending.push(...[...nodes[at].children].reverse());
   }
-  return inner;
+  return order;
 }
 
-function countedEdges(nodes: readonly TrieNode[]): { parent: number; child: number }[] {
+function countedEdges(nodes: readonly TrieNode[], order: readonly number[]): { parent: number; child: number }[] {
+  const forked = new Set<number>(); // nodes with a fork at or above them
   const edges: { parent: number; child: number }[] = [];
-  const visit = (parent: number, forked: boolean) => {
-    const counts = forked || nodes[parent].children.length > 1;
-    for (const child of nodes[parent].children) {
-      if (counts) edges.push({ parent, child });
-      visit(child, counts);
-    }
-  };
-  visit(0, false);
+  if (nodes[0].children.length > 1) forked.add(0);
+  for (const child of order) {
+    const { parent, children } = nodes[child];
+    if (forked.has(parent)) edges.push({ parent, child });
+    if (forked.has(parent) || children.length > 1) forked.add(child);
+  }
   return edges;
 }

@@ -1,8 +1,9 @@
 import { createHash } from "node:crypto";
 import { createReadStream, existsSync } from "node:fs";
-import { type FileHandle, open, readFile, rename, rm, stat, truncate } from "node:fs/promises";
-import { UserError } from "../base/errors.ts";
-import { syncDirectory, writeFileAtomic } from "../base/files.ts";
+import { mkdir, open, rename, rm, stat, truncate } from "node:fs/promises";
+import { dirname } from "node:path";
+import { messageOf, UserError } from "../base/errors.ts";
+import { fileSizeBytes, readTextFile, syncDirectory, writeFileAtomic } from "../base/files.ts";
 import { type JsonlLine, readJsonl } from "../data/jsonl.ts";
 import type { Extraction, Extractor } from "./extractor.ts";
 
@@ -23,11 +24,14 @@ export interface CorpusCounts {
 export interface CorpusOptions {
   /** Only predictions with at least this probability are written; a row left with none has "predictions": []. */
   minProbability?: number;
-  /** Rows held in memory at a time. */
+  /** Rows held in memory at a time; part of an extraction's identity when it goes on after an interruption. */
   windowRows?: number;
   onRows?: (counts: Readonly<CorpusCounts>) => void;
   onBadRow?: (line: number, problem: string) => void;
 }
+
+const DEFAULT_WINDOW_ROWS = 512;
+const MAX_PROGRESS_BYTES = 10_000;
 
 export function emptyCounts(): CorpusCounts {
   return { rows: 0, extracted: 0, bad: 0, truncated: 0, unparsed: 0, unknownLabels: 0, resumed: 0 };
@@ -43,7 +47,7 @@ export async function* extractLines(
   counts: CorpusCounts,
   options: CorpusOptions = {},
 ): AsyncGenerator<string[]> {
-  const windowRows = options.windowRows ?? 512;
+  const windowRows = options.windowRows ?? DEFAULT_WINDOW_ROWS;
   let window: JsonlLine[] = [];
   let skip = counts.resumed;
   for await (const row of readJsonl(source)) {
@@ -56,7 +60,7 @@ export async function* extractLines(
     yield await extractWindow(extractor, window, counts, options);
     window = [];
   }
-  if (skip > 0) throw new UserError(`the input has fewer rows than were done before; it is not the same input.`);
+  if (skip > 0) throw new UserError("The input has fewer rows than were done before; it is not the same input.");
   if (window.length > 0) yield await extractWindow(extractor, window, counts, options);
 }
 
@@ -66,21 +70,18 @@ async function extractWindow(
   counts: CorpusCounts,
   options: CorpusOptions,
 ): Promise<string[]> {
-  const problems = window.map((row) => (row.problem === null ? extractor.problemOf(row.example) : row.problem));
-  const examples = window.flatMap((row, i) => (row.example && problems[i] === null ? [row.example] : []));
-  const extractions = await extractor.extract(examples);
+  const results = await extractor.extractEach(window.flatMap(({ example }) => example ?? []));
   let next = 0;
-  const lines = window.map((row, i) => {
+  const lines = window.map((row) => {
     counts.rows++;
-    const problem = problems[i];
-    if (problem !== null) {
+    const result = row.problem === null ? results[next++] : { problem: row.problem };
+    if ("problem" in result) {
       counts.bad++;
-      options.onBadRow?.(row.line, problem);
-      return JSON.stringify({ line: row.line, error: problem });
+      options.onBadRow?.(row.line, result.problem);
+      return JSON.stringify({ line: row.line, error: result.problem });
     }
-    const extraction = extractions[next++];
-    countExtraction(extraction, counts);
-    return JSON.stringify({ ...row.object, ...outputFields(extraction, options.minProbability ?? 0) });
+    countExtraction(result, counts);
+    return JSON.stringify({ ...row.object, ...outputFields(result, options.minProbability ?? 0) });
   });
   options.onRows?.(counts);
   return lines;
@@ -103,6 +104,7 @@ function outputFields(extraction: Extraction, minProbability: number): Record<st
   return fields;
 }
 
+/** What stands beside an unfinished output. */
 interface Progress {
   /** Identifies run, settings and input: rows of another job are never continued. */
   job: string;
@@ -110,7 +112,8 @@ interface Progress {
 
 /**
  * Extracts a file into a file. Finished rows stand in `OUTPUT.part` from the moment they are reported; when the call is interrupted, the
- * same call goes on after them. The name OUTPUT appears when everything is done.
+ * same call goes on after them and ends with the same output. The name OUTPUT appears when everything is done. Throws a UserError when the
+ * input has no rows, or when the unfinished output is of another job.
  */
 export async function extractFile(
   extractor: Extractor,
@@ -121,19 +124,19 @@ export async function extractFile(
 ): Promise<CorpusCounts> {
   const part = `${output}.part`;
   const progressFile = `${output}.part.json`;
+  const windowRows = options.windowRows ?? DEFAULT_WINDOW_ROWS;
   const identity = createHash("sha256")
-    .update(job)
-    .update(JSON.stringify(await fileIdentity(input)))
+    .update(JSON.stringify([job, windowRows, await fileIdentity(input)]))
     .digest("hex");
   const counts = emptyCounts();
+  await mkdir(dirname(output), { recursive: true });
   if (existsSync(part) && existsSync(progressFile)) {
-    const progress = JSON.parse(await readFile(progressFile, "utf8")) as Partial<Progress>;
-    if (progress.job !== identity) {
+    if ((await readProgress(progressFile)).job !== identity) {
       throw new UserError(`${part}: is the unfinished output of another call (other run, input or options).`, {
         hint: `Delete ${part} to start anew.`,
       });
     }
-    await countDone(part, counts);
+    await countDone(part, windowRows, counts);
   } else {
     await rm(part, { force: true });
     await writeFileAtomic(progressFile, JSON.stringify({ job: identity } satisfies Progress));
@@ -141,45 +144,60 @@ export async function extractFile(
   const handle = await open(part, "a");
   try {
     const { onRows, ...rest } = options;
-    for await (const lines of extractLines(extractor, input, counts, rest)) {
-      await appendLines(handle, lines);
+    for await (const lines of extractLines(extractor, input, counts, { ...rest, windowRows })) {
+      await handle.appendFile(lines.map((line) => `${line}\n`).join(""));
       onRows?.(counts);
     }
     await handle.sync();
   } finally {
     await handle.close();
   }
+  if (counts.rows === 0) {
+    await rm(part);
+    await rm(progressFile);
+    throw noRows(input);
+  }
   await rename(part, output);
-  await syncDirectory(output.includes("/") ? output.slice(0, output.lastIndexOf("/")) || "/" : ".");
+  await syncDirectory(dirname(output));
   await rm(progressFile, { force: true });
   return counts;
 }
 
-async function appendLines(handle: FileHandle, lines: readonly string[]): Promise<void> {
-  await handle.appendFile(lines.map((line) => `${line}\n`).join(""));
+export function noRows(name: string): UserError {
+  return new UserError(`${name}: is empty, expected JSONL rows.`);
 }
 
 async function fileIdentity(file: string): Promise<unknown> {
+  const sizeBytes = await fileSizeBytes(file, "JSONL rows");
+  return { sizeBytes, mtimeMs: (await stat(file)).mtimeMs };
+}
+
+async function readProgress(file: string): Promise<Partial<Progress>> {
   try {
-    const { size, mtimeMs } = await stat(file);
-    return { size, mtimeMs };
-  } catch {
-    throw new UserError(`${file}: does not exist, expected JSONL rows.`);
+    return (JSON.parse(await readTextFile(file, "the state of an extraction", MAX_PROGRESS_BYTES)) ?? {}) as Progress;
+  } catch (error) {
+    throw new UserError(`${file}: is not the state of an extraction (${messageOf(error)}).`, {
+      hint: `Delete ${file} to start anew.`,
+    });
   }
 }
 
-/** Counts the whole lines of an unfinished output and cuts off a line that was written in part. */
-async function countDone(part: string, counts: CorpusCounts): Promise<void> {
-  let wholeBytes = 0;
+/**
+ * Counts the rows that are done in an unfinished output and cuts off the rest: a line that was written in part, and lines of a window that
+ * is not whole, since rows of one window are computed together and might differ in the last digit in another company.
+ */
+async function countDone(part: string, windowRows: number, counts: CorpusCounts): Promise<void> {
+  let doneBytes = 0;
   let bytes = 0;
+  let lines = 0;
   for await (const chunk of createReadStream(part)) {
     const buffer = chunk as Buffer;
     for (let at = buffer.indexOf(10); at >= 0; at = buffer.indexOf(10, at + 1)) {
-      counts.resumed++;
-      wholeBytes = bytes + at + 1;
+      if (++lines % windowRows === 0) doneBytes = bytes + at + 1;
     }
     bytes += buffer.length;
   }
-  await truncate(part, wholeBytes);
+  await truncate(part, doneBytes);
+  counts.resumed = lines - (lines % windowRows);
   counts.rows = counts.resumed;
 }

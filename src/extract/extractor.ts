@@ -11,7 +11,7 @@ import { chooseRelations, combineDirections, type RelationChoice } from "./combi
 export interface ExtractorSettings extends RelationChoice {
   /** labels: choose among the schema's labels; generate: greedy text, parsed. */
   method: "labels" | "generate";
-  /** Ask for (tail, head) too and average through the declared inverse labels. */
+  /** Ask for (tail, head) too and average through the declared inverse labels; method "labels" only. */
   bothDirections: boolean;
   /** Most tokens of one forward pass. */
   maxBatchTokens: number;
@@ -36,14 +36,28 @@ export interface Extraction {
   generated: { text: string; unparsed: string | null; unknownLabels: string[]; ended: boolean } | null;
 }
 
+/** Why an example could not be extracted. */
+export interface Unextracted {
+  problem: string;
+}
+
 /** The public API of a trained model: examples in, relations with probabilities out. */
 export interface Extractor {
   readonly labels: LabelSet;
   readonly settings: ExtractorSettings;
   /** Results in the order of the examples. Throws a UserError for an example that does not fit the model. */
   extract(examples: readonly Example[]): Promise<Extraction[]>;
-  /** What is wrong with an example before any computation, or null. */
-  problemOf(example: Example): string | null;
+  /** The same, but an example that does not fit the model comes back with its problem while the others are extracted. */
+  extractEach(examples: readonly Example[]): Promise<(Extraction | Unextracted)[]>;
+}
+
+/** An example as the model reads it. */
+interface Prepared {
+  example: Example;
+  question: LabelQuestion;
+  /** The example asked from tail to head, when both directions are asked. */
+  mirror: LabelQuestion | null;
+  truncated: boolean;
 }
 
 export function createExtractor(
@@ -67,16 +81,19 @@ export function createExtractor(
     return trie;
   };
 
-  /** Label probabilities of examples, in passes of similar length. */
-  const scoreLabels = async (examples: readonly Example[]) => {
-    const questions: LabelQuestion[] = [];
-    const truncated: boolean[] = [];
-    for (const example of examples) {
-      const prompt = renderer.renderPrompt(example);
-      questions.push({ promptIds: prompt.ids, trie: trieOf(example) });
-      truncated.push(prompt.truncated);
-    }
-    const probabilities: Float64Array[] = new Array(examples.length);
+  const prepare = (example: Example): Prepared => {
+    const { ids, truncated } = renderer.renderPrompt(example);
+    const question = { promptIds: ids, trie: trieOf(example) };
+    if (!settings.bothDirections || settings.method === "generate")
+      return { example, question, mirror: null, truncated };
+    const turned = mirrored(example);
+    const mirror = { promptIds: renderer.renderPrompt(turned).ids, trie: trieOf(turned) };
+    return { example, question, mirror, truncated };
+  };
+
+  /** Label probabilities of questions, in passes of similar length. */
+  const score = async (questions: readonly LabelQuestion[]): Promise<Float64Array[]> => {
+    const probabilities: Float64Array[] = new Array(questions.length);
     for (const batch of batchesByTokens(questions.map(questionTokens), settings.maxBatchTokens)) {
       const results = await labelProbabilities(
         model,
@@ -84,44 +101,40 @@ export function createExtractor(
       );
       for (const [j, i] of batch.entries()) probabilities[i] = results[j];
     }
-    return { probabilities, truncated };
+    return probabilities;
   };
 
-  const byLabels = async (examples: readonly Example[]): Promise<Extraction[]> => {
-    const asked = settings.bothDirections ? [...examples, ...examples.map(mirrored)] : examples;
-    const { probabilities, truncated } = await scoreLabels(asked);
-    return examples.map((_, i) => {
-      const own = probabilities[i];
-      const combined = settings.bothDirections
-        ? combineDirections(own, probabilities[examples.length + i], labels)
-        : own;
-      return { ...chooseRelations(combined, labels, settings), truncated: truncated[i], generated: null };
+  const byLabels = async (prepared: readonly Prepared[]): Promise<Extraction[]> => {
+    const mirrors = prepared.flatMap(({ mirror }) => mirror ?? []);
+    const probabilities = await score([...prepared.map(({ question }) => question), ...mirrors]);
+    let next = prepared.length;
+    return prepared.map(({ mirror, truncated }, i) => {
+      const combined = mirror ? combineDirections(probabilities[i], probabilities[next++], labels) : probabilities[i];
+      return { ...chooseRelations(combined, labels, settings), truncated, generated: null };
     });
   };
 
-  const byGeneration = async (examples: readonly Example[]): Promise<Extraction[]> => {
-    const prompts = examples.map((example) => renderer.renderPrompt(example));
-    const { probabilities } = await scoreLabels(examples);
-    const results: Extraction[] = new Array(examples.length);
-    const sizes = prompts.map(({ ids }) => ids.length + settings.maxAnswerTokens);
+  const byGeneration = async (prepared: readonly Prepared[]): Promise<Extraction[]> => {
+    const probabilities = await score(prepared.map(({ question }) => question));
+    const results: Extraction[] = new Array(prepared.length);
+    const sizes = prepared.map(({ question }) => question.promptIds.length + settings.maxAnswerTokens);
     for (const batch of batchesByTokens(sizes, settings.maxBatchTokens)) {
       const texts = await generate(
         model,
-        batch.map((i) => prompts[i].ids),
+        batch.map((i) => prepared[i].question.promptIds),
         { maxNewTokens: settings.maxAnswerTokens, eosId: renderer.eosId },
       );
       for (const [j, i] of batch.entries()) {
         const text = tokenizer.decode(texts[j].ids);
-        const parsed = renderer.parse(text, examples[i]);
-        const predictions = [...new Set(parsed.relations)].map((relation) => ({
+        const { relations, unparsed, unknownLabels } = renderer.parse(text, prepared[i].example);
+        const predictions = [...new Set(relations)].map((relation) => ({
           relation,
           probability: probabilities[i][labels.labels.indexOf(relation)],
         }));
-        const { unparsed, unknownLabels } = parsed;
         results[i] = {
           predictions,
           probabilities: probabilities[i],
-          truncated: prompts[i].truncated,
+          truncated: prepared[i].truncated,
           generated: { text, unparsed, unknownLabels, ended: texts[j].ended },
         };
       }
@@ -129,18 +142,23 @@ export function createExtractor(
     return results;
   };
 
+  const answer = settings.method === "labels" ? byLabels : byGeneration;
   return {
     labels,
     settings,
-    extract: (examples) => (settings.method === "labels" ? byLabels(examples) : byGeneration(examples)),
-    problemOf(example) {
-      try {
-        renderer.renderPrompt(example);
-        return null;
-      } catch (error) {
-        if (error instanceof UserError) return error.message;
-        throw error;
-      }
+    extract: async (examples) => answer(examples.map(prepare)),
+    async extractEach(examples) {
+      const prepared = examples.map((example): Prepared | Unextracted => {
+        try {
+          return prepare(example);
+        } catch (error) {
+          if (error instanceof UserError) return { problem: error.message };
+          throw error;
+        }
+      });
+      const extractions = await answer(prepared.flatMap((one) => ("problem" in one ? [] : [one])));
+      let next = 0;
+      return prepared.map((one) => ("problem" in one ? one : extractions[next++]));
     },
   };
 }

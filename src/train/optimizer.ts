@@ -1,3 +1,4 @@
+import { UserError } from "../base/errors.ts";
 import type { Backend, Weight } from "../compute/backend.ts";
 import type { TrainSettings } from "./recipe.ts";
 
@@ -11,7 +12,10 @@ export function learningRateAt(settings: TrainSettings, step: number, totalSteps
   return learningRate * (schedule === "constant" ? 1 : finalLearningRate + (1 - finalLearningRate) * left);
 }
 
-/** One clipped AdamW update from the accumulated gradients, which are zeroed; returns the gradient's norm before clipping. */
+/**
+ * One clipped AdamW update from the accumulated gradients, which are zeroed; returns the gradient's norm before clipping. Throws a UserError
+ * when the norm is not a number, before any weight is touched.
+ */
 export async function updateWeights(
   backend: Backend,
   weights: readonly Weight[],
@@ -22,6 +26,7 @@ export async function updateWeights(
   const normTensor = backend.gradientNorm(weights);
   const [norm] = await backend.read(normTensor);
   backend.free(normTensor);
+  if (!Number.isFinite(norm)) throw divergence("norm of the gradient", norm, step + 1);
   const clip = settings.clipNorm > 0 && norm > settings.clipNorm ? settings.clipNorm / norm : 1;
   const { beta1, beta2, epsilon, weightDecay } = settings;
   const common = { learningRate, beta1, beta2, epsilon, step: step + 1, gradientScale: clip };
@@ -32,4 +37,11 @@ export async function updateWeights(
   if (vectors.length > 0) backend.adamW(vectors, { ...common, weightDecay: 0 });
   backend.zeroGradients(weights);
   return norm;
+}
+
+/** What is said when training has left the numbers. */
+export function divergence(what: string, value: number, step: number): UserError {
+  return new UserError(`The ${what} became ${value} at step ${step}.`, {
+    hint: "A lower train.learningRate or a longer train.warmup helps; the last checkpoint is untouched.",
+  });
 }

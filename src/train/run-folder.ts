@@ -1,11 +1,13 @@
 import { existsSync } from "node:fs";
-import { appendFile, mkdir, readdir } from "node:fs/promises";
-import { join } from "node:path";
+import { appendFile, readdir, rm } from "node:fs/promises";
+import { dirname, join } from "node:path";
 import { UserError } from "../base/errors.ts";
 import { readTextFile, writeFileAtomic } from "../base/files.ts";
 import { type Recipe, readRecipe, recipeText } from "./recipe.ts";
 
 const MAX_LOG_BYTES = 1_000_000_000;
+/** How base/files.ts names a file until it is whole. */
+const LEFTOVER = /\.[0-9a-f]{8}\.part$/;
 
 /** The files of a run. */
 export interface RunFolder {
@@ -39,17 +41,29 @@ export function runFolder(directory: string): RunFolder {
   };
 }
 
+/** Refuses a folder that already holds something. */
+export async function expectFreeFolder(directory: string): Promise<void> {
+  if (!existsSync(directory) || (await readdir(directory)).length === 0) return;
+  throw new UserError(`${directory}: already holds a run.`, {
+    hint: "Give another folder with --run DIR, or go on with this one by --resume.",
+  });
+}
+
 /** Makes the folder of a new run and writes its resolved recipe; refuses a folder that already holds something. */
 export async function createRunFolder(directory: string, recipe: Recipe): Promise<RunFolder> {
-  if (existsSync(directory) && (await readdir(directory)).length > 0) {
-    throw new UserError(`${directory}: already holds a run.`, {
-      hint: "Give another folder with --run DIR, or go on with this one by --resume.",
-    });
-  }
+  await expectFreeFolder(directory);
   const folder = runFolder(directory);
-  await mkdir(join(directory, "checkpoints"), { recursive: true });
   await writeFileAtomic(folder.recipe, recipeText(recipe));
   return folder;
+}
+
+/** Removes what a killed process had half written beside the files of a run. */
+export async function removeLeftovers(folder: RunFolder): Promise<void> {
+  for (const directory of [folder.directory, dirname(folder.state), folder.model]) {
+    if (!existsSync(directory)) continue;
+    const names = (await readdir(directory)).filter((name) => LEFTOVER.test(name));
+    for (const name of names) await rm(join(directory, name), { force: true });
+  }
 }
 
 /** Opens the folder of a run that was begun. */
@@ -86,6 +100,7 @@ export async function readLog(folder: RunFolder): Promise<LogLine[]> {
 
 /** Drops what was logged after a step, before training goes on from there. */
 export async function truncateLog(folder: RunFolder, step: number): Promise<void> {
+  if (!existsSync(folder.log)) return;
   const kept = (await readLog(folder)).filter((line) => line.step <= step);
   await writeFileAtomic(folder.log, kept.map((line) => `${JSON.stringify(line)}\n`).join(""));
 }

@@ -1,10 +1,9 @@
-import { UserError } from "../base/errors.ts";
 import { mixSeed } from "../base/random.ts";
 import { createTape } from "../compute/autograd.ts";
 import type { Weight } from "../compute/backend.ts";
 import { type Decoder, forward } from "../models/decoder.ts";
 import { type EncodedExample, lossWeight, packExamples, type StepPlan, type TrainingBatch } from "./batches.ts";
-import { learningRateAt, updateWeights } from "./optimizer.ts";
+import { divergence, learningRateAt, updateWeights } from "./optimizer.ts";
 import type { TrainSettings } from "./recipe.ts";
 
 /** What one update did. */
@@ -23,7 +22,7 @@ export interface TrainStep {
 
 /**
  * The training loop: yields after every update; the caller prints, validates and saves. `startStep` updates are taken as done.
- * Throws a UserError when the loss is no longer a number.
+ * Throws a UserError when the loss or the gradient is no longer a number.
  */
 export async function* train(
   model: Decoder,
@@ -51,11 +50,7 @@ export async function* train(
     }
     const loss = (await Promise.all(losses)).reduce((sum, part) => sum + part, 0);
     const learningRate = learningRateAt(settings, step, plan.totalSteps);
-    if (!Number.isFinite(loss)) {
-      throw new UserError(`The loss became ${loss} at step ${step + 1}.`, {
-        hint: "A lower train.learningRate or a longer train.warmup helps; the last checkpoint is untouched.",
-      });
-    }
+    if (!Number.isFinite(loss)) throw divergence("loss", loss, step + 1);
     const gradientNorm = await updateWeights(backend, weights, settings, learningRate, step);
     const seconds = (performance.now() - started) / 1000;
     const epoch = (step + 1) / plan.stepsPerEpoch;

@@ -2,7 +2,7 @@ import { existsSync } from "node:fs";
 import { UserError } from "../base/errors.ts";
 import type { Backend, Weight, WeightPart } from "../compute/backend.ts";
 import { openSafetensors, writeSafetensors } from "../formats/safetensors.ts";
-import type { TensorToWrite } from "../formats/tensor-source.ts";
+import type { TensorSource, TensorToWrite } from "../formats/tensor-source.ts";
 
 /** Where training stands, beside the weights themselves. */
 export interface TrainingProgress {
@@ -10,6 +10,12 @@ export interface TrainingProgress {
   step: number;
   /** The best validation so far: its metric (0..1) and after which step; null before the first. */
   best: { metric: number; step: number } | null;
+}
+
+/** Digests of what decides a run's numbers beside its weights; training only goes on from a state with the same ones. */
+export interface TrainingOrigin {
+  recipe: string;
+  rows: string;
 }
 
 const STATE_PARTS: readonly WeightPart[] = ["value", "moment1", "moment2"];
@@ -36,32 +42,25 @@ async function saveParts(
   await writeSafetensors(file, tensors, metadata);
 }
 
-async function loadParts(
+async function readParts(
   backend: Backend,
   weights: readonly Weight[],
   parts: readonly WeightPart[],
+  source: TensorSource,
   file: string,
-): Promise<Readonly<Record<string, string>>> {
-  const source = await openSafetensors(file);
-  try {
-    for (const weight of weights) {
-      for (const part of parts) {
-        const name = tensorName(weight, part);
-        const shape = source.tensors.get(name)?.shape;
-        if (shape?.join() !== `${weight.rows},${weight.columns}`) {
-          throw new UserError(
-            `${file}: "${name}" is [${shape ?? "missing"}], expected [${weight.rows},${weight.columns}].`,
-            {
-              hint: "The recipe was changed since this run began; start a new run.",
-            },
-          );
-        }
-        backend.writeWeight(weight, await source.read(name), part);
+): Promise<void> {
+  for (const weight of weights) {
+    for (const part of parts) {
+      const name = tensorName(weight, part);
+      const shape = source.tensors.get(name)?.shape;
+      if (shape?.join() !== `${weight.rows},${weight.columns}`) {
+        throw new UserError(
+          `${file}: "${name}" is ${shape ? `[${shape}]` : "missing"}, expected [${weight.rows},${weight.columns}].`,
+          { hint: "Was the model changed since this run began? Start a new run." },
+        );
       }
+      backend.writeWeight(weight, await source.read(name), part);
     }
-    return source.metadata;
-  } finally {
-    await source.close();
   }
 }
 
@@ -70,27 +69,54 @@ export async function saveTrainingState(
   backend: Backend,
   weights: readonly Weight[],
   progress: TrainingProgress,
+  origin: TrainingOrigin,
   file: string,
 ): Promise<void> {
-  await saveParts(backend, weights, STATE_PARTS, file, { progress: JSON.stringify(progress) });
+  const metadata = { progress: JSON.stringify(progress), recipe: origin.recipe, rows: origin.rows };
+  await saveParts(backend, weights, STATE_PARTS, file, metadata);
 }
 
-/** Loads what {@link saveTrainingState} saved; null when there is no such file yet. */
+/**
+ * Loads what {@link saveTrainingState} saved; null when there is no such file yet. Throws a UserError when the file is damaged or was saved
+ * by a run of another origin.
+ */
 export async function loadTrainingState(
   backend: Backend,
   weights: readonly Weight[],
+  origin: TrainingOrigin,
   file: string,
 ): Promise<TrainingProgress | null> {
   if (!existsSync(file)) return null;
-  const metadata = await loadParts(backend, weights, STATE_PARTS, file);
-  let progress: Partial<TrainingProgress> = {};
+  const source = await openSafetensors(file);
   try {
-    progress = JSON.parse(metadata.progress ?? "{}");
+    const progress = readProgress(source.metadata.progress, file);
+    if (source.metadata.recipe !== origin.recipe) throw otherOrigin(file, "settings in recipe.yaml");
+    if (source.metadata.rows !== origin.rows) throw otherOrigin(file, "training or validation rows");
+    await readParts(backend, weights, STATE_PARTS, source, file);
+    return progress;
+  } finally {
+    await source.close();
+  }
+}
+
+function otherOrigin(file: string, what: string): UserError {
+  return new UserError(`${file}: was saved with other ${what}, going on would mix two runs.`, {
+    hint: "Undo the change that was made since the run began, or start a new run.",
+  });
+}
+
+function readProgress(text: string | undefined, file: string): TrainingProgress {
+  let progress: Partial<TrainingProgress> | null = null;
+  try {
+    progress = JSON.parse(text ?? "null");
   } catch {
     // Reported below together with a progress of the wrong form.
   }
-  if (!Number.isSafeInteger(progress.step)) throw new UserError(`${file}: does not say after which step it was saved.`);
-  return { step: progress.step as number, best: progress.best ?? null };
+  const { step, best = null } = progress ?? {};
+  const isCount = (value: unknown): value is number => Number.isSafeInteger(value) && (value as number) >= 0;
+  if (isCount(step) && (best === null || (typeof best.metric === "number" && isCount(best.step))))
+    return { step, best };
+  throw new UserError(`${file}: does not say after which step it was saved, it is not the state of a training.`);
 }
 
 /** Saves the values of the trainable weights only. */
@@ -100,5 +126,10 @@ export async function saveWeightValues(backend: Backend, weights: readonly Weigh
 
 /** Loads what {@link saveWeightValues} saved. */
 export async function loadWeightValues(backend: Backend, weights: readonly Weight[], file: string): Promise<void> {
-  await loadParts(backend, weights, ["value"], file);
+  const source = await openSafetensors(file);
+  try {
+    await readParts(backend, weights, ["value"], source, file);
+  } finally {
+    await source.close();
+  }
 }
