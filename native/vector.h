@@ -137,12 +137,16 @@ CRE_INLINE Floats toFloats(const Ints& a) {
 }
 
 // ---- memory; addresses need no alignment
+// Part by part: compilers copy the whole struct in pieces of 16 bytes, which the wider loads behind it then wait for.
+using FloatPartInMemory = float __attribute__((vector_size(kPartBytes), aligned(4), may_alias));
 CRE_INLINE Floats load(const float* p) {
   Floats a;
-  memcpy(&a, p, sizeof a);
+  CRE_PARTS a.part[i] = *reinterpret_cast<const FloatPartInMemory*>(p + i * (kLanes / kParts));
   return a;
 }
-CRE_INLINE void store(float* p, const Floats& a) { memcpy(p, &a, sizeof a); }
+CRE_INLINE void store(float* p, const Floats& a) {
+  CRE_PARTS *reinterpret_cast<FloatPartInMemory*>(p + i * (kLanes / kParts)) = a.part[i];
+}
 
 CRE_INLINE float toFloat(bf16 value) {
   const uint32_t bits = static_cast<uint32_t>(value) << 16;
@@ -174,7 +178,7 @@ CRE_INLINE Floats load(const bf16* p) {
 #else
   float lanes[kLanes];
   for (int i = 0; i < kLanes; i++) lanes[i] = toFloat(p[i]);
-  memcpy(&a, lanes, sizeof a);
+  a = load(lanes);
 #endif
   return a;
 }
@@ -184,7 +188,7 @@ CRE_INLINE void store(bf16* p, const Floats& a) {
   _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), half);
 #else
   float lanes[kLanes];
-  memcpy(lanes, &a, sizeof a);
+  store(lanes, a);
   for (int i = 0; i < kLanes; i++) p[i] = toBf16(lanes[i]);
 #endif
 }
@@ -208,7 +212,7 @@ CRE_INLINE float largestOf(const Floats& a) { return _mm512_reduce_max_ps((__m51
 template <class Join>
 CRE_INLINE float reduceLanes(const Floats& a, Join join) {
   float lanes[kLanes];
-  memcpy(lanes, &a, sizeof a);
+  store(lanes, a);
   for (int width = kLanes / 2; width > 0; width /= 2) {
     for (int i = 0; i < width; i++) lanes[i] = join(lanes[i], lanes[i + width]);
   }
