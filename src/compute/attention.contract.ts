@@ -95,10 +95,14 @@ export function attentionContract({ compare, open, tolerance }: Contract): void 
           const { output, logSumExp } = await c.sameAll(what, ({ backend, of }) =>
             backend.attention(of(q), of(k), of(v), segments, spec),
           );
-          await c.sameAll(what, ({ backend, of }) => {
-            const forward = { q: of(q), k: of(k), v: of(v), output: of(output), logSumExp: of(logSumExp) };
-            return backend.attentionBackward(forward, of(dOutput), segments, spec);
-          });
+          await c.sameAll(
+            what,
+            ({ backend, of }) => {
+              const forward = { q: of(q), k: of(k), v: of(v), output: of(output), logSumExp: of(logSumExp) };
+              return backend.attentionBackward(forward, of(dOutput), segments, spec);
+            },
+            2 * tolerance,
+          );
         }
       }
       await c.close();

@@ -234,14 +234,16 @@ function project(tape: Tape, x: Value, { w, low }: Projection, residual: Value |
 /** A decoder of two blocks over a shared prefix with a tied head; with LoRA only the low-rank pairs learn. */
 function decoderCase(name: string, options: { lora: boolean; alibi: boolean }): GradientCase {
   return gradientCase(name, (make) => {
-    const [vocabulary, width, headWidth, hidden] = [9, 8, 4, 10];
+    const [vocabulary, width, headWidth, hidden] = [9, 16, 8, 20];
     const trainable = !options.lora;
     const projection = (rows: number, columns: number): Projection => ({
-      w: make.weight(rows, columns, { trainable, spread: 0.4 }),
-      low: options.lora ? { a: make.weight(2, columns), b: make.weight(rows, 2) } : null,
+      w: make.weight(rows, columns, { trainable, spread: 0.3 }),
+      low: options.lora
+        ? { a: make.weight(2, columns, { spread: 0.2 }), b: make.weight(rows, 2, { spread: 0.2 }) }
+        : null,
     });
     const gain = () => make.weight(1, width, { trainable, offset: 1, spread: 0.2 });
-    const embedding = make.weight(vocabulary, width, { trainable });
+    const embedding = make.weight(vocabulary, width, { trainable, spread: 1 });
     const blocks = [0, 1].map(() => ({
       norm1: gain(),
       q: projection(width, width),
@@ -262,8 +264,8 @@ function decoderCase(name: string, options: { lora: boolean; alibi: boolean }): 
       for (const block of blocks) {
         x = tape.block([x], ([input]) => {
           const h = tape.rmsNorm(input, block.norm1, 1e-5);
-          const q = tape.rotary(project(tape, h, block.q), positions, rotaryOf(2, headWidth, 2, "halves"));
-          const k = tape.rotary(project(tape, h, block.k), positions, rotaryOf(1, headWidth, 2, "halves"));
+          const q = tape.rotary(project(tape, h, block.q), positions, rotaryOf(2, headWidth, 3, "halves"));
+          const k = tape.rotary(project(tape, h, block.k), positions, rotaryOf(1, headWidth, 3, "halves"));
           const mixed = tape.attention(q, k, project(tape, h, block.v), sharedPrefix, attention);
           const middle = project(tape, mixed, block.o, input);
           const h2 = tape.rmsNorm(middle, block.norm2, 1e-5);
@@ -272,7 +274,11 @@ function decoderCase(name: string, options: { lora: boolean; alibi: boolean }): 
         });
       }
       const chosen = tape.gatherRows(x, Int32Array.of(2, 5, 6, 9));
-      return lossOf(tape, tape.matmul(tape.rmsNorm(chosen, lastNorm, 1e-5), embedding, { wide: true }), 0.1);
+      return lossOf(
+        tape,
+        tape.matmul(tape.rmsNorm(chosen, lastNorm, 1e-5), embedding, { wide: true, scale: 0.4 }),
+        0.1,
+      );
     };
   });
 }

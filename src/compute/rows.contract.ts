@@ -16,7 +16,8 @@ const wideTolerance = 2e-6;
 export function rowContract({ compare, open, tolerance }: Contract): void {
   const toleranceOf = (wide: boolean) => (wide ? wideTolerance : tolerance);
 
-  it.each(shapes)("rmsNorm and its gradient [%i,%i]", async (rows, columns) => {
+  // Not [5,1]: with one column the gradient is what roundings leave of zero.
+  it.each(shapes.filter(([, columns]) => columns > 1))("rmsNorm and its gradient [%i,%i]", async (rows, columns) => {
     const c = compare(rows + columns);
     for (const trainable of [true, false]) {
       const g = c.weight(1, columns, { trainable, offset: 1, spread: 0.3 });

