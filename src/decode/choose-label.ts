@@ -1,5 +1,5 @@
 import { createTape } from "../compute/autograd.ts";
-import type { AttentionSegment, KeySpan } from "../compute/backend.ts";
+import type { AttentionSegment, KeySpan, Values } from "../compute/backend.ts";
 import { type Decoder, forward } from "../models/decoder.ts";
 import type { LabelTrie } from "./label-trie.ts";
 
@@ -18,20 +18,28 @@ export function questionTokens(question: LabelQuestion): number {
  * prompt once with its whole tree of labels behind it: every node sees the prompt and its own ancestors only.
  */
 export async function labelProbabilities(model: Decoder, questions: readonly LabelQuestion[]): Promise<Float64Array[]> {
+  // A schema of a single label leaves nothing to ask.
+  const open = questions.filter(({ trie }) => trie.edges.length > 0);
+  const values = open.length > 0 ? await edgeScores(model, open) : new Float64Array(0);
+  let offset = 0;
+  return questions.map(({ trie }) => {
+    const probabilities = leafProbabilities(trie, values.subarray(offset, offset + trie.edges.length));
+    offset += trie.edges.length;
+    return probabilities;
+  });
+}
+
+/** log P of every counted edge, question after question. */
+async function edgeScores(model: Decoder, questions: readonly LabelQuestion[]): Promise<Values> {
   const packed = packQuestions(questions);
   const { backend } = model;
   const tape = createTape(backend, { record: false });
   try {
     const logits = forward(model, tape, packed);
     const scores = backend.logProbabilities(logits.tensor, packed.edgeRows, packed.edgeTokens);
-    const values = await backend.read(scores);
+    const values = backend.read(scores);
     backend.free(scores);
-    let offset = 0;
-    return questions.map(({ trie }) => {
-      const probabilities = leafProbabilities(trie, values.subarray(offset, offset + trie.edges.length));
-      offset += trie.edges.length;
-      return probabilities;
-    });
+    return await values;
   } finally {
     tape.dispose();
   }

@@ -1,5 +1,5 @@
 import { UserError } from "../base/errors.ts";
-import type { Example, LabelSet } from "../data/example.ts";
+import { type Example, exampleProblem, type LabelSet } from "../data/example.ts";
 import { type LabelQuestion, labelProbabilities, questionTokens } from "../decode/choose-label.ts";
 import { generate } from "../decode/generate.ts";
 import { buildLabelTrie, type LabelTrie } from "../decode/label-trie.ts";
@@ -45,9 +45,9 @@ export interface Unextracted {
 export interface Extractor {
   readonly labels: LabelSet;
   readonly settings: ExtractorSettings;
-  /** Results in the order of the examples. Throws a UserError for an example that does not fit the model. */
+  /** Results in the order of the examples. Throws a UserError for an example that cannot be used or does not fit the model. */
   extract(examples: readonly Example[]): Promise<Extraction[]>;
-  /** The same, but an example that does not fit the model comes back with its problem while the others are extracted. */
+  /** The same, but an example that cannot be used comes back with its problem while the others are extracted. */
   extractEach(examples: readonly Example[]): Promise<(Extraction | Unextracted)[]>;
 }
 
@@ -82,6 +82,8 @@ export function createExtractor(
   };
 
   const prepare = (example: Example): Prepared => {
+    const problem = exampleProblem(example);
+    if (problem !== null) throw new UserError(problem);
     const { ids, truncated } = renderer.renderPrompt(example);
     const question = { promptIds: ids, trie: trieOf(example) };
     if (!settings.bothDirections || settings.method === "generate")

@@ -1,0 +1,125 @@
+import { afterAll, describe, expect, it } from "vitest";
+import { randomIds, tinyDecoder } from "../../test/tiny-model.ts";
+import { createRandom, type Random } from "../base/random.ts";
+import { createTape } from "../compute/autograd.ts";
+import { openReference } from "../compute/reference.ts";
+import { type Decoder, forward } from "../models/decoder.ts";
+import { type LabelQuestion, labelProbabilities, questionTokens } from "./choose-label.ts";
+import { buildLabelTrie } from "./label-trie.ts";
+
+const backend = openReference({ precision: "float64" });
+afterAll(() => backend.close());
+
+/** log P of every token of a sequence given the ones before it, by a plain forward pass; index i is the token after ids[i]. */
+async function plainLogProbabilities(model: Decoder, ids: number[]): Promise<(row: number, token: number) => number> {
+  const tape = createTape(backend, { record: false });
+  const logits = forward(model, tape, {
+    ids: Int32Array.from(ids),
+    positions: Int32Array.from(ids.keys()),
+    segments: [{ start: 0, length: ids.length, keyStart: 0, position: 0, context: [] }],
+  });
+  const values = await backend.read(logits.tensor);
+  tape.dispose();
+  const width = model.spec.vocabularySize;
+  return (row, token) => {
+    const scores = Array.from(values.subarray(row * width, (row + 1) * width));
+    const best = Math.max(...scores);
+    return scores[token] - best - Math.log(scores.reduce((sum, score) => sum + Math.exp(score - best), 0));
+  };
+}
+
+/** The definition: each answer on its own, Σ of log-probabilities from the first token where any two answers differ to where it is alone. */
+async function bruteForce(model: Decoder, promptIds: number[], answers: number[][]): Promise<number[]> {
+  const sharedLength = (a: number[], b: number[]) => {
+    let length = 0;
+    while (length < a.length && a[length] === b[length]) length++;
+    return length;
+  };
+  const others = (answer: number[]) => answers.filter((one) => one !== answer);
+  const common = Math.min(...answers.flatMap((a) => others(a).map((b) => sharedLength(a, b))));
+  const scores: number[] = [];
+  for (const answer of answers) {
+    const alone = Math.max(...others(answer).map((b) => sharedLength(answer, b))) + 1;
+    const logProbability = await plainLogProbabilities(model, [...promptIds, ...answer]);
+    let score = 0;
+    for (let i = common; i < alone; i++) score += logProbability(promptIds.length + i - 1, answer[i]);
+    scores.push(score);
+  }
+  const total = scores.reduce((sum, score) => sum + Math.exp(score), 0);
+  return scores.map((score) => Math.exp(score) / total);
+}
+
+/** Answers with forks at several depths: beginnings of earlier ones, grown by a few tokens and ended. */
+function randomAnswers(random: Random, count: number): number[][] {
+  const answers = new Map<string, number[]>();
+  const common = randomIds(random, random.below(3));
+  while (answers.size < count) {
+    const earlier = [...answers.values()];
+    const from = earlier.length > 0 ? earlier[random.below(earlier.length)] : [...common, 0];
+    const kept = from.slice(0, common.length + random.below(from.length - common.length));
+    const answer = [...kept, ...randomIds(random, random.below(4)), 2];
+    answers.set(answer.join(), answer);
+  }
+  return [...answers.values()];
+}
+
+describe("labelProbabilities", () => {
+  it("equals scoring every answer on its own, for random trees and batches of different questions", async () => {
+    for (let round = 0; round < 12; round++) {
+      const random = createRandom(round);
+      const model = await tinyDecoder(backend, { seed: 100 + round, spec: { tiedHead: round % 2 === 0 } });
+      const asked = Array.from({ length: 1 + random.below(3) }, () => ({
+        promptIds: [1, ...randomIds(random, random.below(9))],
+        answers: randomAnswers(random, 2 + random.below(7)),
+      }));
+      const questions = asked.map(({ promptIds, answers }) => ({
+        promptIds,
+        trie: buildLabelTrie(answers.map((ids, i) => ({ label: `${i}`, ids }))),
+      }));
+      const got = await labelProbabilities(model, questions);
+      for (const [i, { promptIds, answers }] of asked.entries()) {
+        const want = await bruteForce(model, promptIds, answers);
+        expect(got[i].length).toBe(answers.length);
+        for (const [j, value] of want.entries()) expect(got[i][j], `round ${round}, label ${j}`).toBeCloseTo(value, 9);
+      }
+    }
+  });
+
+  it("gives a question the same numbers in any company", async () => {
+    const random = createRandom(5);
+    const model = await tinyDecoder(backend, { seed: 5 });
+    const questions: LabelQuestion[] = Array.from({ length: 4 }, (_, i) => ({
+      promptIds: [1, ...randomIds(random, 3 + 2 * i)],
+      trie: buildLabelTrie(randomAnswers(random, 5).map((ids, j) => ({ label: `${j}`, ids }))),
+    }));
+    const together = await labelProbabilities(model, questions);
+    const backwards = await labelProbabilities(model, [...questions].reverse());
+    for (const [i, question] of questions.entries()) {
+      const [alone] = await labelProbabilities(model, [question]);
+      for (const [j, value] of alone.entries()) {
+        expect(together[i][j]).toBeCloseTo(value, 12);
+        expect(backwards[questions.length - 1 - i][j]).toBeCloseTo(value, 12);
+      }
+      expect(questionTokens(question)).toBe(question.promptIds.length + question.trie.inner.length);
+    }
+  });
+
+  it("is sure of a single label, alone and beside others", async () => {
+    const model = await tinyDecoder(backend, { seed: 6 });
+    const single = { promptIds: [1, 5], trie: buildLabelTrie([{ label: "only", ids: [7, 2] }]) };
+    const pair = { promptIds: [1, 6], trie: buildLabelTrie([[7], [8]].map((ids, i) => ({ label: `${i}`, ids }))) };
+    expect(await labelProbabilities(model, [single])).toEqual([Float64Array.of(1)]);
+    const [first, second] = await labelProbabilities(model, [single, pair]);
+    expect(first).toEqual(Float64Array.of(1));
+    expect(second[0] + second[1]).toBeCloseTo(1, 12);
+  });
+
+  it("frees what it made, also after an error", async () => {
+    const model = await tinyDecoder(backend, { seed: 7 });
+    const before = backend.memory().tensors;
+    const trie = buildLabelTrie([[7], [8]].map((ids, i) => ({ label: `${i}`, ids })));
+    await labelProbabilities(model, [{ promptIds: [1, 5], trie }]);
+    await expect(labelProbabilities(model, [{ promptIds: [1, 99], trie }])).rejects.toThrow();
+    expect(backend.memory().tensors).toBe(before);
+  });
+});

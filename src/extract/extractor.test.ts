@@ -1,0 +1,156 @@
+import fc from "fast-check";
+import { afterAll, describe, expect, it } from "vitest";
+import { TINY_LABELS, tinyExtractor } from "../../test/tiny-extractor.ts";
+import { UserError } from "../base/errors.ts";
+import { openReference } from "../compute/reference.ts";
+import type { Example } from "../data/example.ts";
+import { createLabelSet } from "../data/label-set.ts";
+import { batchesByTokens, type Extraction, mirrored } from "./extractor.ts";
+
+const backend = openReference({ precision: "float32" });
+afterAll(() => backend.close());
+
+const EXAMPLES: Example[] = [
+  { sentence: "华盛达收购刚泰控股的全部股份。", head: "华盛达", tail: "刚泰控股" },
+  { sentence: "甲与乙合作。", head: "甲", tail: "乙" },
+  {
+    sentence: "昨日，远山集团宣布与近水科技签署长期合作协议，双方将共同开发新产品。",
+    head: "远山集团",
+    tail: "近水科技",
+  },
+  { sentence: "他的助手来了。", head: "他", tail: "助手", headSpan: { start: 0, end: 1 } },
+];
+
+function expectClose(got: Extraction, want: Extraction): void {
+  expect(got.predictions.map(({ relation }) => relation)).toEqual(want.predictions.map(({ relation }) => relation));
+  for (const [i, value] of want.probabilities.entries()) {
+    expect(Math.abs(got.probabilities[i] - value), `label ${i}`).toBeLessThan(1e-5);
+  }
+}
+
+describe("createExtractor", () => {
+  for (const settings of [
+    { method: "labels" as const, bothDirections: false },
+    { method: "labels" as const, bothDirections: true },
+    { method: "labels" as const, style: "paper" },
+    { method: "generate" as const },
+  ]) {
+    it(`answers the same in any order and company: ${JSON.stringify(settings)}`, async () => {
+      const wide = await tinyExtractor(backend, { ...settings, maxAnswerTokens: 30 });
+      const narrow = await tinyExtractor(backend, { ...settings, maxAnswerTokens: 30, maxBatchTokens: 1 });
+      const together = await wide.extract(EXAMPLES);
+      const backwards = (await wide.extract([...EXAMPLES].reverse())).reverse();
+      const oneByOne = await narrow.extract(EXAMPLES);
+      for (const [i, extraction] of together.entries()) {
+        expect(extraction.probabilities.length).toBe(TINY_LABELS.labels.length);
+        expect(extraction.probabilities.reduce((a, b) => a + b, 0)).toBeCloseTo(1, 6);
+        expectClose(backwards[i], extraction);
+        expectClose(oneByOne[i], extraction);
+        expect(backwards[i].generated?.text).toBe(extraction.generated?.text);
+      }
+      const distinct = new Set(together.map(({ probabilities }) => probabilities.join()));
+      expect(distinct.size).toBe(EXAMPLES.length);
+    });
+  }
+
+  it("asks both directions: the mirrored pair gets the inverse answer", async () => {
+    const labels = createLabelSet(
+      {
+        labels: ["unknown", "收购", "被收购"],
+        noRelation: "unknown",
+        inverses: { 收购: "被收购" },
+        symmetric: ["unknown"],
+      },
+      "labels",
+    );
+    const both = await tinyExtractor(backend, { bothDirections: true, labels });
+    const own = await both.extract(EXAMPLES);
+    const turned = await both.extract(EXAMPLES.map(mirrored));
+    for (const [i, { probabilities }] of own.entries()) {
+      for (const [label, inverse] of [0, 2, 1].entries()) {
+        expect(turned[i].probabilities[inverse]).toBeCloseTo(probabilities[label], 6);
+      }
+    }
+    const single = await (await tinyExtractor(backend, { labels })).extract(EXAMPLES);
+    expect(own[0].probabilities).not.toEqual(single[0].probabilities);
+  });
+
+  it("shortens what is too long and says so", async () => {
+    const extractor = await tinyExtractor(backend, { maxPromptTokens: 40 });
+    const long = { ...EXAMPLES[0], sentence: `${EXAMPLES[0].sentence}${"市场反应热烈，".repeat(50)}` };
+    const [short, cut] = await extractor.extract([EXAMPLES[0], long]);
+    expect(short.truncated).toBe(false);
+    expect(cut.truncated).toBe(true);
+  });
+
+  it("throws for an example that cannot be used; extractEach gives its problem and the others' answers", async () => {
+    const extractor = await tinyExtractor(backend, { maxPromptTokens: 40, bothDirections: true });
+    const huge = { sentence: `甲${"乙".repeat(90)}`, head: "甲", tail: "乙".repeat(90) };
+    const absent = { sentence: "甲与乙合作。", head: "甲", tail: "丙" };
+    await expect(extractor.extract([EXAMPLES[1], huge])).rejects.toThrow(UserError);
+    await expect(extractor.extract([absent])).rejects.toThrow('got the tail "丙", expected a part of the sentence');
+    const results = await extractor.extractEach([EXAMPLES[1], huge, absent, EXAMPLES[3]]);
+    expect(results.map((result) => "problem" in result)).toEqual([false, true, true, false]);
+    expect(results[1]).toMatchObject({ problem: expect.stringContaining("expected at most 40") });
+    const plain = await extractor.extract([EXAMPLES[1], EXAMPLES[3]]);
+    expectClose(results[0] as Extraction, plain[0]);
+    expectClose(results[3] as Extraction, plain[1]);
+  });
+
+  it("finds an answer that is too long for its limit before computing", async () => {
+    const extractor = await tinyExtractor(backend, { style: "paper", maxAnswerTokens: 12 });
+    const long = { sentence: "某某某某某某某某某某某某与乙合作", head: "某某某某某某某某某某某某", tail: "乙" };
+    const [result] = await extractor.extractEach([long]);
+    expect(result).toMatchObject({ problem: expect.stringContaining("expected at most 12") });
+  });
+
+  it("takes no examples, and a schema of one label", async () => {
+    expect(await (await tinyExtractor(backend)).extract([])).toEqual([]);
+    const labels = createLabelSet({ labels: ["合作"] }, "labels");
+    const [only] = await (await tinyExtractor(backend, { labels })).extract([EXAMPLES[1]]);
+    expect(only.predictions).toEqual([{ relation: "合作", probability: 1 }]);
+  });
+
+  it("reads generated text: what is no label is told, never dropped", async () => {
+    const extractor = await tinyExtractor(backend, { method: "generate", maxAnswerTokens: 10 });
+    for (const { generated, predictions } of await extractor.extract(EXAMPLES)) {
+      // A random model writes nonsense: all of it must come back somewhere.
+      expect(generated).not.toBeNull();
+      expect(predictions).toEqual([]);
+      expect(generated?.unknownLabels.length || generated?.unparsed !== null).toBeTruthy();
+    }
+  });
+});
+
+describe("mirrored", () => {
+  it("swaps the entities with their spans, twice gives the same", () => {
+    expect(mirrored(EXAMPLES[3])).toEqual({
+      sentence: "他的助手来了。",
+      head: "助手",
+      tail: "他",
+      headSpan: undefined,
+      tailSpan: { start: 0, end: 1 },
+    });
+    for (const example of EXAMPLES) expect(mirrored(mirrored(example))).toEqual(example);
+  });
+});
+
+describe("batchesByTokens", () => {
+  it("puts every item into exactly one batch within the limit, longer ones alone, similar sizes together", () => {
+    const sizes = fc.array(fc.integer({ min: 1, max: 30 }), { maxLength: 40 });
+    fc.assert(
+      fc.property(sizes, fc.integer({ min: 1, max: 60 }), (list, limit) => {
+        const batches = batchesByTokens(list, limit);
+        expect(batches.flat().sort((a, b) => a - b)).toEqual(list.map((_, i) => i));
+        for (const batch of batches) {
+          const tokens = batch.reduce((total, i) => total + list[i], 0);
+          expect(batch.length === 1 || tokens <= limit).toBe(true);
+        }
+        const order = batches.flat().map((i) => list[i]);
+        expect(order).toEqual([...order].sort((a, b) => b - a));
+      }),
+    );
+    expect(batchesByTokens([5, 1, 9, 3], 9)).toEqual([[2], [0, 3, 1]]);
+    expect(batchesByTokens([], 9)).toEqual([]);
+  });
+});

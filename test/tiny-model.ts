@@ -1,0 +1,51 @@
+import { createRandom } from "../src/base/random.ts";
+import type { Backend } from "../src/compute/backend.ts";
+import { type Decoder, decoderWeights } from "../src/models/decoder.ts";
+import { initDecoder } from "../src/models/load.ts";
+import type { DecoderSpec } from "../src/models/spec.ts";
+
+export const TINY_SPEC: DecoderSpec = {
+  family: "llama",
+  vocabularySize: 40,
+  width: 16,
+  layers: 2,
+  heads: 4,
+  keyValueHeads: 2,
+  headWidth: 4,
+  feedForward: 24,
+  normEpsilon: 1e-5,
+  positions: { kind: "rotary", base: 10_000, layout: "halves", rotatedWidth: 4 },
+  tiedHead: false,
+  maxTokens: 256,
+  bosId: 1,
+  eosId: 2,
+};
+
+/**
+ * A tiny decoder whose matrices are drawn with a large deviation, so that its predictions are far from uniform and far from each other:
+ * a mistake in what a token may see changes every number.
+ */
+export async function tinyDecoder(
+  backend: Backend,
+  options: { seed: number; spec?: Partial<DecoderSpec>; deviation?: number; trainable?: boolean },
+): Promise<Decoder> {
+  const spec = { ...TINY_SPEC, ...options.spec };
+  const trainable = options.trainable ?? false;
+  const model = await initDecoder(backend, spec, options.seed, { storage: "float32", trainable });
+  const random = createRandom(options.seed);
+  for (const weight of decoderWeights(model)) {
+    if (weight.rows === 1) continue;
+    const count = weight.rows * weight.columns;
+    const deviation = options.deviation ?? 0.5;
+    backend.writeWeight(
+      weight,
+      Float64Array.from({ length: count }, () => random.normal() * deviation),
+    );
+  }
+  return model;
+}
+
+/** Token ids from 3 up, so that no begin or end mark is among them. */
+export function randomIds(random: { below(bound: number): number }, length: number, vocabularySize = 40): number[] {
+  return Array.from({ length }, () => 3 + random.below(vocabularySize - 3));
+}
