@@ -1,5 +1,6 @@
 #!/usr/bin/env node
 import { Command } from "commander";
+import { addBenchCommands } from "./cli/bench.ts";
 import { addDataCommands } from "./cli/data.ts";
 import { addDemoCommand } from "./cli/demo.ts";
 import { addEvaluateCommands } from "./cli/evaluate.ts";
@@ -19,6 +20,7 @@ export async function main(argv: readonly string[]): Promise<number> {
   addExtractCommand(program);
   addDataCommands(program);
   addModelCommands(program);
+  addBenchCommands(program);
   addDemoCommand(program);
   try {
     await program.parseAsync([...argv], { from: "user" });

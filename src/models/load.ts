@@ -15,7 +15,7 @@ export interface PlaceOptions {
 }
 
 /** Builds a decoder by asking for the values of one weight after the other; null values mean zeros. */
-async function buildDecoder(
+export async function buildDecoder(
   backend: Backend,
   spec: DecoderSpec,
   family: Family,

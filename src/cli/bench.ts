@@ -1,0 +1,72 @@
+import { type Command, Option } from "commander";
+import { SHAPES, type ShapeName } from "../bench/shapes.ts";
+import { measureTrainStep, median } from "../bench/train-step.ts";
+import type { WeightStorage } from "../compute/backend.ts";
+import { openBackend } from "../compute/open.ts";
+import { wholeNumber } from "./model.ts";
+import { megabytes, print, say, warn } from "./terminal.ts";
+
+interface TrainStepFlags {
+  shape: ShapeName;
+  layers?: number;
+  storage: WeightStorage;
+  sequences: number;
+  tokens: number;
+  answer?: number;
+  rounds: number;
+  recompute?: boolean;
+  json?: boolean;
+}
+
+export function addBenchCommands(program: Command): void {
+  const bench = program.command("bench").description("measure speed and memory on this machine");
+  bench
+    .command("train-step")
+    .description("whole LoRA steps on random weights: tokens/s, GFLOP/s, memory")
+    .addOption(new Option("--shape <name>", "model shape").choices(Object.keys(SHAPES)).default("110m"))
+    .option("--layers <n>", "other number of layers", wholeNumber)
+    .addOption(
+      new Option("--storage <name>", "how weights are kept")
+        .choices(["float32", "bfloat16", "int8", "nf4"])
+        .default("bfloat16"),
+    )
+    .option("--sequences <n>", "sequences of a step", wholeNumber, 16)
+    .option("--tokens <n>", "tokens of a sequence", wholeNumber, 96)
+    .option("--answer <n>", "tokens of a sequence that carry loss (default: all)", wholeNumber)
+    .option("--rounds <n>", "measured steps", wholeNumber, 5)
+    .option("--recompute", "compute layers again in the backward pass")
+    .option("--json", "print JSON")
+    .action(trainStep);
+}
+
+async function trainStep(options: TrainStepFlags): Promise<void> {
+  const backend = openBackend("auto", warn);
+  try {
+    const result = await measureTrainStep(backend, {
+      shape: options.shape,
+      layers: options.layers,
+      storage: options.storage,
+      sequences: options.sequences,
+      tokensEach: options.tokens,
+      answerTokens: options.answer ?? options.tokens,
+      rounds: options.rounds,
+      recompute: options.recompute ?? false,
+    });
+    const seconds = median(result.seconds);
+    if (options.json) {
+      await print(
+        `${JSON.stringify({ ...options, backend: backend.description, ...result, medianSeconds: seconds })}\n`,
+      );
+      return;
+    }
+    say(`${backend.description}; weights made in ${result.loadSeconds.toFixed(1)} s`);
+    await print(
+      `${options.shape}${options.layers ? ` with ${options.layers} layers` : ""}, ${options.storage}, ` +
+        `${options.sequences} × ${options.tokens} tokens: median ${(seconds * 1000).toFixed(0)} ms a step, ` +
+        `${Math.round(result.tokens / seconds)} tokens/s, ${(result.flops / seconds / 1e9).toFixed(0)} GFLOP/s, ` +
+        `peak memory ${megabytes(result.peakResidentBytes)} resident\n`,
+    );
+  } finally {
+    await backend.close();
+  }
+}
