@@ -66,6 +66,8 @@ const trainSchema = z.strictObject({
   labelSmoothing: z.number().min(0).lt(1).default(0),
   /** Dropout on the residual stream (full training). */
   dropout: z.number().min(0).lt(1).default(0),
+  /** Share of prompt tokens that are replaced by random ones while training; 0 for pretrained models. */
+  tokenNoise: z.number().min(0).lt(1).default(0),
   /** Several relations of one row: one answer that joins them (the paper), or one training row each. */
   severalRelations: z.enum(["joined", "separate"]).default("joined"),
   /** Validate every so many epochs; 0 never. */

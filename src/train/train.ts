@@ -5,6 +5,7 @@ import { type Decoder, forward } from "../models/decoder.ts";
 import { type EncodedExample, lossWeight, packExamples, type StepPlan, type TrainingBatch } from "./batches.ts";
 import { divergence, learningRateAt, updateWeights } from "./optimizer.ts";
 import type { TrainSettings } from "./recipe.ts";
+import { createTokenNoise } from "./token-noise.ts";
 
 /** What one update did. */
 export interface TrainStep {
@@ -35,9 +36,14 @@ export async function* train(
 ): AsyncGenerator<TrainStep, void, void> {
   const { backend } = model;
   backend.zeroGradients(weights);
+  const noise = createTokenNoise(examples, settings.tokenNoise);
   for (let step = startStep; step < plan.totalSteps; step++) {
     const started = performance.now();
-    const passes = plan.passesOf(step).map((pass) => pass.map((index) => examples[index]));
+    const passes = plan
+      .passesOf(step)
+      .map((pass) =>
+        pass.map((index) => noise?.apply(examples[index], mixSeed(seed, step, index, 0x2015e)) ?? examples[index]),
+      );
     const totalWeight = lossWeight(passes.flat(), settings.promptLoss);
     const losses: Promise<number>[] = [];
     let tokens = 0;

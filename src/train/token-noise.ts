@@ -1,0 +1,36 @@
+import { createRandom } from "../base/random.ts";
+import type { EncodedExample } from "./batches.ts";
+
+/** Replaces some prompt tokens by random ones, so that a small model cannot learn sentences by heart. */
+export interface TokenNoise {
+  /** The example with each replaceable prompt token replaced with the noise's probability; the same seed gives the same ids. */
+  apply(example: EncodedExample, seed: number): EncodedExample;
+}
+
+/**
+ * Prepares replacement with a probability. New tokens are drawn as often as they occur in the prompts. Tokens that stand in every prompt
+ * (marks, template) are never replaced and never drawn. Null when the probability is 0 or there is nothing to replace.
+ */
+export function createTokenNoise(examples: readonly EncodedExample[], probability: number): TokenNoise | null {
+  if (probability === 0) return null;
+  const promptsWith = new Map<number, number>();
+  for (const { promptIds } of examples) {
+    for (const id of new Set(Array.from(promptIds))) promptsWith.set(id, (promptsWith.get(id) ?? 0) + 1);
+  }
+  const isFixed = (id: number) => promptsWith.get(id) === examples.length;
+  const drawn: number[] = [];
+  for (const { promptIds } of examples) {
+    for (let i = 0; i < promptIds.length; i++) if (!isFixed(promptIds[i])) drawn.push(promptIds[i]);
+  }
+  if (drawn.length === 0) return null;
+  return {
+    apply(example, seed) {
+      const random = createRandom(seed);
+      const promptIds = Int32Array.from(example.promptIds);
+      for (let i = 0; i < promptIds.length; i++) {
+        if (random.uniform() < probability && !isFixed(promptIds[i])) promptIds[i] = drawn[random.below(drawn.length)];
+      }
+      return { promptIds, answerIds: example.answerIds };
+    },
+  };
+}
