@@ -30,6 +30,7 @@ const SETTINGS: TrainSettings = {
   promptLoss: 0,
   labelSmoothing: 0,
   dropout: 0,
+  tokenNoise: 0,
   severalRelations: "joined",
   validateEvery: 0,
   validationRows: 0,
