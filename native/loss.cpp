@@ -18,14 +18,21 @@ struct SoftmaxSums {
   Floats total = zeros();
   Floats plain = zeros();
 
-  // Adds `count` vectors; at(i) gives the i-th with −∞ in lanes that do not exist, plainAt(i) with 0 there.
+  // Adds `count` vectors, an even number; at(i) gives the i-th with −∞ in lanes that do not exist, plainAt(i) with 0 there.
   template <class At, class PlainAt>
   CRE_INLINE void add(int count, At at, bool wantsPlain, PlainAt plainAt) {
-    Floats largest = peak;
-    for (int i = 0; i < count; i++) largest = maximum(at(i), largest);
-    Floats sum = zeros();
-    for (int i = 0; i < count; i++) sum = sum + exponential(at(i) - largest);
-    total = multiplyAdd(total, exponential(peak - largest), sum);
+    Floats largest = peak, second = peak;
+    for (int i = 0; i < count; i += 2) {
+      largest = maximum(at(i), largest);
+      second = maximum(at(i + 1), second);
+    }
+    largest = maximum(largest, second);
+    Floats sum = zeros(), secondSum = zeros();
+    for (int i = 0; i < count; i += 2) {
+      sum = sum + exponential(at(i) - largest);
+      secondSum = secondSum + exponential(at(i + 1) - largest);
+    }
+    total = multiplyAdd(total, exponential(peak - largest), sum + secondSum);
     peak = largest;
     if (!wantsPlain) return;
     Floats plainSum = zeros();
@@ -39,6 +46,12 @@ struct SoftmaxSums {
   }
 };
 
+template <class T>
+CRE_INLINE void prefetchRow(const T* chunk) {
+  __builtin_prefetch(chunk);
+  if (sizeof(T) == 4) __builtin_prefetch(chunk + kLanes);
+}
+
 // `rows` points at the first of `count` rows in block column 0.
 template <class T>
 void sumRows(const T* rows, int count, int columns, bool wantsPlain, SoftmaxSums* sums) {
@@ -47,6 +60,8 @@ void sumRows(const T* rows, int count, int columns, bool wantsPlain, SoftmaxSums
     const int vectors = 2 * std::min(kTileBlocks, whole - b);
     for (int r = 0; r < count; r++) {
       const T* row = rows + static_cast<size_t>(b) * kBlockElements + r * kBlock;
+      // The rows of a block column lie 2 or 4 KB from those of the next: too far for the processor to fetch them ahead by itself.
+      for (int ahead = kTileBlocks; ahead < 2 * kTileBlocks; ahead++) prefetchRow(row + ahead * kBlockElements);
       const auto at = [row](int i) { return load(row + (i >> 1) * kBlockElements + (i & 1) * kLanes); };
       sums[r].add(vectors, at, wantsPlain, at);
     }
@@ -61,20 +76,31 @@ void sumRows(const T* rows, int count, int columns, bool wantsPlain, SoftmaxSums
   }
 }
 
-// weight · (softmax − smoothing / V), without the target's part.
-template <class L, class D>
-void writeGradient(const L* logits, int columns, float logSumExp, float weight, float smoothing, D* out) {
-  const Floats shift = broadcast(logSumExp), factor = broadcast(weight), minus = broadcast(-weight * smoothing / columns);
-  const int whole = columns / kBlock, rest = columns % kBlock;
-  const auto at = [&](const L* p) { return multiplyAdd(exponential(load(p) - shift), factor, minus); };
-  for (int b = 0; b < whole; b++) {
-    const size_t offset = static_cast<size_t>(b) * kBlockElements;
-    store(out + offset, at(logits + offset), at(logits + offset + kLanes));
+// What a row's gradient weight · (softmax − smoothing / V), without the target's part, is made from.
+struct GradientRow {
+  int row;
+  Floats shift, factor, minus;
+
+  template <class T>
+  CRE_INLINE Floats at(const T* logits) const {
+    return multiplyAdd(exponential(load(logits) - shift), factor, minus);
   }
-  if (rest == 0) return;
-  const size_t offset = static_cast<size_t>(whole) * kBlockElements;
-  store(out + offset, keepLanes(at(logits + offset), 0, rest, zeros()),
-        keepLanes(at(logits + offset + kLanes), 0, rest - kLanes, zeros()));
+};
+
+template <class L, class D>
+void writeGradients(const L* logits, int columns, const GradientRow* rows, int count, D* out) {
+  const int whole = columns / kBlock, rest = columns % kBlock;
+  for (int b = 0; b < whole; b++) {
+    for (int i = 0; i < count; i++) {
+      const size_t offset = static_cast<size_t>(b) * kBlockElements + rows[i].row * kBlock;
+      store(out + offset, rows[i].at(logits + offset), rows[i].at(logits + offset + kLanes));
+    }
+  }
+  for (int i = 0; i < count && rest > 0; i++) {
+    const size_t offset = static_cast<size_t>(whole) * kBlockElements + rows[i].row * kBlock;
+    store(out + offset, keepLanes(rows[i].at(logits + offset), 0, rest, zeros()),
+          keepLanes(rows[i].at(logits + offset + kLanes), 0, rest - kLanes, zeros()));
+  }
 }
 
 size_t columnOffset(int column) { return static_cast<size_t>(column / kBlock) * kBlockElements + column % kBlock; }
@@ -82,6 +108,20 @@ size_t columnOffset(int column) { return static_cast<size_t>(column / kBlock) * 
 template <class D>
 void zeroRow(D* row, int blocks) {
   for (int b = 0; b < blocks; b++) store(row + static_cast<size_t>(b) * kBlockElements, zeros(), zeros());
+}
+
+// Column of the largest lane, the first column on ties.
+int32_t winnerOf(const Floats& best, const Ints& where) {
+  float values[kLanes];
+  int32_t columns[kLanes];
+  store(values, best);
+  memcpy(columns, &where, sizeof columns);
+  int winner = 0;
+  for (int lane = 1; lane < kLanes; lane++) {
+    const bool ties = values[lane] == values[winner] && columns[lane] < columns[winner];
+    if (values[lane] > values[winner] || ties) winner = lane;
+  }
+  return columns[winner];
 }
 
 void zeroMatrix(Matrix& matrix) { memset(matrix.data, 0, matrix.bytes()); }
@@ -101,22 +141,31 @@ void crossEntropy(Pool& pool, const Matrix& logits, const int32_t* targets, cons
         for (int r = 0; r < count; r++) any = any || isUsed(r);
         SoftmaxSums sums[kGroupRows];
         if (any) sumRows(rowChunk(from, blocks, first, 0), count, columns, labelSmoothing != 0, sums);
+        GradientRow used[kGroupRows];
+        int usedCount = 0;
+        double logSumExp[kGroupRows];
+        auto* out = rowChunk(to, blocks, first, 0);
+        const auto* in = rowChunk(from, blocks, first, 0);
         for (int r = 0; r < kGroupRows; r++) {
-          const auto* row = rowChunk(from, blocks, first + r, 0);
-          auto* out = rowChunk(to, blocks, first + r, 0);
           if (!isUsed(r)) {
-            zeroRow(out, blocks);
+            zeroRow(out + r * kBlock, blocks);
             continue;
           }
           const float weight = weights[first + r];
-          const double logSumExp = sums[r].logSumExp();
-          const size_t target = columnOffset(targets[first + r]);
-          const double logit = toFloat(row[target]);
-          writeGradient(row, columns, static_cast<float>(logSumExp), weight, labelSmoothing, out);
+          logSumExp[r] = sums[r].logSumExp();
+          used[usedCount++] = {r, broadcast(static_cast<float>(logSumExp[r])), broadcast(weight),
+                               broadcast(-weight * labelSmoothing / columns)};
+        }
+        writeGradients(in, columns, used, usedCount, out);
+        for (int i = 0; i < usedCount; i++) {
+          const int r = used[i].row;
+          const float weight = weights[first + r];
+          const size_t target = columnOffset(targets[first + r]) + r * kBlock;
+          const double logit = toFloat(in[target]), below = logSumExp[r] - logit;
           const double aim = 1 - labelSmoothing + labelSmoothing / columns;
-          storeOne(out + target, static_cast<float>(weight * (std::exp(logit - logSumExp) - aim)));
-          const double smooth = labelSmoothing == 0 ? 0 : labelSmoothing * (logSumExp - sumOf(sums[r].plain) / columns);
-          losses[first + r] = weight * ((1 - labelSmoothing) * (logSumExp - logit) + smooth);
+          storeOne(out + target, static_cast<float>(weight * (std::exp(-below) - aim)));
+          const double smooth = labelSmoothing == 0 ? 0 : labelSmoothing * (logSumExp[r] - sumOf(sums[r].plain) / columns);
+          losses[first + r] = weight * ((1 - labelSmoothing) * below + smooth);
         }
       });
     });
@@ -156,29 +205,26 @@ void argmaxRows(Pool& pool, const Matrix& x, Matrix& out) {
   const int blocks = x.columnBlocks();
   withElements(x, [&](auto* from) {
     pool.parallelFor((x.rows + kGroupRows - 1) / kGroupRows, [&](int item, int) {
-      for (int r = item * kGroupRows; r < std::min(x.rows, (item + 1) * kGroupRows); r++) {
-        const auto* row = rowChunk(from, blocks, r, 0);
-        const Floats lowest = broadcast(-std::numeric_limits<float>::infinity());
-        Floats best = lowest;
-        Ints where = broadcast(0), column = laneNumbers();
-        for (int c = 0; c < x.columns; c += kLanes) {
-          Floats value = load(row + columnOffset(c));
-          if (c + kLanes > x.columns) value = keepLanes(value, 0, x.columns - c, lowest);
-          where = whereGreater(value, best, column, where);
-          best = maximum(value, best);
-          column = column + broadcast(kLanes);
-        }
-        float values[kLanes];
-        int32_t columns[kLanes];
-        store(values, best);
-        memcpy(columns, &where, sizeof columns);
-        int winner = 0;
-        for (int lane = 1; lane < kLanes; lane++) {
-          const bool ties = values[lane] == values[winner] && columns[lane] < columns[winner];
-          if (values[lane] > values[winner] || ties) winner = lane;
-        }
-        rowChunk(out.f32(), 1, r, 0)[0] = static_cast<float>(columns[winner]);
+      const int first = item * kGroupRows, count = std::min(kGroupRows, x.rows - first);
+      const auto* rows = rowChunk(from, blocks, first, 0);
+      const Floats lowest = broadcast(-std::numeric_limits<float>::infinity());
+      Floats best[kGroupRows];
+      Ints where[kGroupRows];
+      for (int r = 0; r < count; r++) {
+        best[r] = lowest;
+        where[r] = broadcast(0);
       }
+      Ints column = laneNumbers();
+      for (int c = 0; c < x.columns; c += kLanes) {
+        for (int r = 0; r < count; r++) {
+          Floats value = load(rows + columnOffset(c) + r * kBlock);
+          if (c + kLanes > x.columns) value = keepLanes(value, 0, x.columns - c, lowest);
+          where[r] = whereGreater(value, best[r], column, where[r]);
+          best[r] = maximum(value, best[r]);
+        }
+        column = column + broadcast(kLanes);
+      }
+      for (int r = 0; r < count; r++) rowChunk(out.f32(), 1, first + r, 0)[0] = static_cast<float>(winnerOf(best[r], where[r]));
     });
   });
 }

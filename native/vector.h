@@ -125,17 +125,6 @@ CRE_INLINE Floats keepLanes(Floats a, int first, int end, const Floats& outside)
   return a;
 }
 
-CRE_INLINE Floats asFloats(const Ints& a) {
-  Floats b;
-  memcpy(&b, &a, sizeof b);
-  return b;
-}
-CRE_INLINE Floats toFloats(const Ints& a) {
-  Floats b;
-  CRE_PARTS b.part[i] = __builtin_convertvector(a.part[i], FloatPart);
-  return b;
-}
-
 // ---- memory; addresses need no alignment
 // Part by part: compilers copy the whole struct in pieces of 16 bytes, which the wider loads behind it then wait for.
 using FloatPartInMemory = float __attribute__((vector_size(kPartBytes), aligned(4), may_alias));
@@ -226,22 +215,36 @@ CRE_INLINE float largestOf(const Floats& a) {
 }
 #endif
 
-// e^x, relative error below 2e-7; exactly 0 below −87.3 (also for −∞), largest value above 88.7. Cody & Waite reduction to
-// |r| <= ln 2 / 2, then 1 + r + r²·P(r) with P interpolated at the Chebyshev nodes.
-CRE_INLINE Floats exponential(const Floats& x) {
-  const Floats clamped = minimum(maximum(x, broadcast(-87.3f)), broadcast(88.7f));
-  const Floats magic = broadcast(12582912.0f);  // 1.5 · 2²³: adding it rounds to an integer, kept in the low bits
-  const Floats shifted = multiplyAdd(clamped, broadcast(1.44269504f), magic);
-  const Floats n = shifted - magic;
-  Floats r = multiplyAdd(n, broadcast(-0.693359375f), clamped);
-  r = multiplyAdd(n, broadcast(2.12194440e-4f), r);
+// e^x, relative error below 2e-7; exactly 0 far below −87.3 (also for −∞). Cody & Waite reduction to |r| <= ln 2 / 2, then 1 + r + r²·P(r)
+// with P interpolated at the Chebyshev nodes.
+CRE_INLINE Floats exponentialOfRest(const Floats& r) {
   Floats p = multiplyAdd(r, broadcast(0.00139262504f), broadcast(0.00836323295f));
   p = multiplyAdd(p, r, broadcast(0.0416665524f));
   p = multiplyAdd(p, r, broadcast(0.166665763f));
   p = multiplyAdd(p, r, broadcast(0.5f));
-  p = multiplyAdd(p, r * r, r + broadcast(1.0f));
-  CRE_PARTS p.part[i] = (FloatPart)((IntPart)p.part[i] + ((IntPart)shifted.part[i] << 23));
-  return whereGreater(x, broadcast(-87.3f), p, zeros());
+  p = multiplyAdd(p, r, broadcast(1.0f));
+  return multiplyAdd(p, r, broadcast(1.0f));
+}
+CRE_INLINE Floats exponential(const Floats& x) {
+#if defined(__AVX512F__)
+  // −1000 instead of −∞, whose rest would be NaN; scaling by 2ⁿ saturates by itself.
+  const Floats bounded = maximum(x, broadcast(-1000.0f));
+  Floats n = bounded * broadcast(1.44269504f);
+  n.part[0] = (FloatPart)_mm512_roundscale_ps((__m512)n.part[0], _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+  Floats r = multiplyAdd(n, broadcast(-0.693359375f), bounded);
+  r = exponentialOfRest(multiplyAdd(n, broadcast(2.12194440e-4f), r));
+  r.part[0] = (FloatPart)_mm512_scalef_ps((__m512)r.part[0], (__m512)n.part[0]);
+  return r;
+#else
+  const Floats bounded = minimum(maximum(x, broadcast(-87.3f)), broadcast(88.7f));
+  const Floats magic = broadcast(12582912.0f);  // 1.5 · 2²³: adding it rounds to an integer, kept in the low bits
+  const Floats shifted = multiplyAdd(bounded, broadcast(1.44269504f), magic);
+  const Floats n = shifted - magic;
+  Floats r = multiplyAdd(n, broadcast(-0.693359375f), bounded);
+  r = exponentialOfRest(multiplyAdd(n, broadcast(2.12194440e-4f), r));
+  CRE_PARTS r.part[i] = (FloatPart)((IntPart)r.part[i] + ((IntPart)shifted.part[i] << 23));
+  return whereGreater(x, broadcast(-87.3f), r, zeros());
+#endif
 }
 
 // 1 / (1 + e^−x)
