@@ -1,8 +1,8 @@
-import { nearestName, UserError } from "../base/errors.ts";
+import { nearestName, showValue, UserErrors } from "../base/errors.ts";
 import { createRandom, mixSeed } from "../base/random.ts";
 import type { Weight } from "../compute/backend.ts";
 import { openPeftFolder, savePeftFolder } from "../formats/peft-folder.ts";
-import type { TensorToWrite } from "../formats/tensor-source.ts";
+import type { TensorInfo, TensorToWrite } from "../formats/tensor-source.ts";
 import type { Decoder, Linear } from "../models/decoder.ts";
 import { hashName } from "../models/load.ts";
 import { familyNamed } from "../models/registry.ts";
@@ -40,43 +40,59 @@ function targetsOf(model: Decoder, targets: LoraSettings["targets"]): NamedLinea
   const linears = linearsOf(model);
   if (targets === "all") return linears;
   const known = new Set(linears.map(({ module }) => shortName(module)));
-  for (const target of targets) {
-    if (known.has(target)) continue;
-    const nearest = nearestName(target, known);
-    throw new UserError(`adapter.targets: "${target}" is not a module of a ${model.spec.family} model.`, {
-      hint: `${nearest ? `Did you mean "${nearest}"? ` : ""}Modules: ${[...known].join(", ")}; or "all".`,
+  const problems = targets
+    .filter((target) => !known.has(target))
+    .map((target) => {
+      const nearest = nearestName(target, known);
+      const advice = nearest ? `, did you mean "${nearest}"?` : "";
+      return `"${target}" is not a module of a ${model.spec.family} model${advice}`;
     });
+  if (targets.length === 0) problems.push("there is none");
+  if (problems.length > 0) {
+    throw new UserErrors("adapter.targets:", problems, { hint: `Modules: ${[...known].join(", ")}; or "all".` });
   }
   return linears.filter(({ module }) => targets.includes(shortName(module)));
 }
 
-/** Puts a fresh adapter beside the target weights: a uniform in ±1/√I (as PEFT), b zero, so the model starts unchanged. */
+/**
+ * Puts a fresh adapter beside the target weights: a uniform in ±1/√I (as PEFT), b zero, so the model starts unchanged. The same seed gives
+ * the same weights. Throws a UserErrors that lists all unknown targets.
+ */
 export function attachLora(model: Decoder, settings: LoraSettings, seed: number): void {
-  for (const { module, linear } of targetsOf(model, settings.targets)) {
+  const targets = targetsOf(model, settings.targets);
+  expectNone(model);
+  for (const { module, linear } of targets) {
     const bound = 1 / Math.sqrt(linear.weight.columns);
     const random = createRandom(mixSeed(seed, hashName(module)));
     const values = Float32Array.from({ length: settings.rank * linear.weight.columns }, () => {
       return (2 * random.uniform() - 1) * bound;
     });
-    attachPair(model, { module, linear }, settings, values, undefined);
+    attachPair(model, { module, linear }, { ...settings, trainable: true }, values, undefined);
   }
+}
+
+function expectNone(model: Decoder): void {
+  const taken = linearsOf(model).find(({ linear }) => linear.lowRank);
+  if (taken) throw new Error(`${taken.module} already has an adapter.`);
 }
 
 function attachPair(
   model: Decoder,
   { module, linear }: NamedLinear,
-  settings: LoraSettings,
-  a: ArrayLike<number> | undefined,
+  settings: { rank: number; alpha: number; dropout: number; trainable: boolean },
+  a: ArrayLike<number>,
   b: ArrayLike<number> | undefined,
 ): void {
-  if (linear.lowRank) throw new Error(`${module} already has an adapter.`);
-  const weight = (name: string, rows: number, columns: number, values: ArrayLike<number> | undefined): Weight =>
-    model.backend.weight({ name: `${module}.${name}`, rows, columns, storage: "bfloat16", trainable: true }, values);
+  const { backend } = model;
+  const { rank, alpha, dropout, trainable } = settings;
+  // As the backend computes: in float32 an adapter is float32 throughout, whatever the base is kept in.
+  const storage = backend.precision === "bfloat16" ? "bfloat16" : "float32";
+  const { rows, columns } = linear.weight;
   linear.lowRank = {
-    a: weight("lora_A", settings.rank, linear.weight.columns, a),
-    b: weight("lora_B", linear.weight.rows, settings.rank, b),
-    scale: settings.alpha / settings.rank,
-    dropout: settings.dropout,
+    a: backend.weight({ name: `${module}.lora_A`, rows: rank, columns, storage, trainable }, a),
+    b: backend.weight({ name: `${module}.lora_B`, rows, columns: rank, storage, trainable }, b),
+    scale: alpha / rank,
+    dropout,
   };
 }
 
@@ -87,12 +103,14 @@ export function loraWeights(model: Decoder): Weight[] {
 
 /** Takes the adapter off and frees it: the base model is as before. */
 export function detachLora(model: Decoder): void {
-  for (const { linear } of linearsOf(model)) {
-    if (!linear.lowRank) continue;
-    model.backend.freeWeight(linear.lowRank.a);
-    model.backend.freeWeight(linear.lowRank.b);
-    linear.lowRank = null;
-  }
+  for (const { linear } of linearsOf(model)) freePair(model, linear);
+}
+
+function freePair(model: Decoder, linear: Linear): void {
+  if (!linear.lowRank) return;
+  model.backend.freeWeight(linear.lowRank.a);
+  model.backend.freeWeight(linear.lowRank.b);
+  linear.lowRank = null;
 }
 
 /** Adds scale · b·a to each target weight (in float64, then rounded to the weight's storage) and takes the adapter off. */
@@ -118,11 +136,14 @@ export async function mergeLora(model: Decoder): Promise<void> {
       for (let i = 0; i < I; i++) w[o * I + i] += row[i];
     }
     backend.writeWeight(linear.weight, w);
+    freePair(model, linear);
   }
-  detachLora(model);
 }
 
-const PREFIX = "base_model.model.";
+/** PEFT's name of an adapter's weight. */
+function tensorName(module: string, part: "lora_A" | "lora_B"): string {
+  return `base_model.model.${module}.${part}.weight`;
+}
 
 /** Saves the adapter as a PEFT folder. */
 export async function saveLora(
@@ -132,13 +153,17 @@ export async function saveLora(
   baseModel: string | null,
 ): Promise<void> {
   const tensors: TensorToWrite[] = [];
-  const modules = new Set<string>();
-  for (const { module, linear } of linearsOf(model)) {
+  const targets = new Set<string>();
+  const linears = linearsOf(model);
+  for (const { module, linear } of linears) {
     if (!linear.lowRank) continue;
-    modules.add(shortName(module));
-    for (const [name, weight] of [["lora_A", linear.lowRank.a] as const, ["lora_B", linear.lowRank.b] as const]) {
+    // PEFT takes a short name for this module in every layer.
+    const name = shortName(module);
+    const everywhere = linears.every((other) => shortName(other.module) !== name || other.linear.lowRank !== null);
+    targets.add(everywhere ? name : module);
+    for (const [part, weight] of [["lora_A", linear.lowRank.a] as const, ["lora_B", linear.lowRank.b] as const]) {
       tensors.push({
-        name: `${PREFIX}${module}.${name}.weight`,
+        name: tensorName(module, part),
         dtype: "F32",
         shape: [weight.rows, weight.columns],
         values: () => model.backend.readWeight(weight),
@@ -146,53 +171,68 @@ export async function saveLora(
     }
   }
   const { rank, alpha, dropout } = settings;
-  await savePeftFolder(directory, { rank, alpha, dropout, targetModules: [...modules], baseModel }, tensors);
+  await savePeftFolder(directory, { rank, alpha, dropout, targetModules: [...targets], baseModel }, tensors);
 }
 
-/** Loads a PEFT folder's LoRA adapter onto the model; every tensor must fit and none may be left over. */
-export async function loadLora(model: Decoder, directory: string): Promise<LoraSettings> {
-  const { config, tensors } = await openPeftFolder(directory);
+/**
+ * Loads a PEFT folder's LoRA adapter onto the model, frozen unless it is to be trained on. Every target must be there with the right shape and
+ * no tensor may be left over: throws a UserErrors with all problems, and leaves the model without the adapter.
+ */
+export async function loadLora(
+  model: Decoder,
+  directory: string,
+  options: { trainable?: boolean } = {},
+): Promise<LoraSettings> {
+  expectNone(model);
+  const { config, tensors: source } = await openPeftFolder(directory);
   try {
     const { rank, alpha, dropout } = config;
-    // A target may be a full path or the last part of one, as PEFT matches them.
-    const wanted = linearsOf(model).filter(({ module }) =>
-      config.targetModules.some((target) => module === target || module.endsWith(`.${target}`)),
-    );
-    const settings: LoraSettings = {
-      rank,
-      alpha,
-      dropout,
-      targets: [...new Set(wanted.map((w) => shortName(w.module)))],
-    };
-    const unused = new Set(tensors.tensors.keys());
+    const wanted = linearsOf(model).filter(({ module }) => isTarget(module, config.targetModules));
+    const shapes = new Map<string, number[]>();
     for (const { module, linear } of wanted) {
-      const read = async (part: string, shape: number[]) => {
-        const name = `${PREFIX}${module}.${part}.weight`;
-        const info = tensors.tensors.get(name);
-        if (!info) throw new UserError(`${directory}: tensor "${name}" is missing from the adapter.`);
-        if (info.shape.join() !== shape.join()) {
-          throw new UserError(`${directory}: "${name}" is [${info.shape}], expected [${shape}].`, {
-            hint: "Was the adapter trained on another base model?",
-          });
-        }
-        unused.delete(name);
-        return tensors.read(name);
-      };
-      const a = await read("lora_A", [rank, linear.weight.columns]);
-      const b = await read("lora_B", [linear.weight.rows, rank]);
-      attachPair(model, { module, linear }, settings, a, b);
+      shapes.set(tensorName(module, "lora_A"), [rank, linear.weight.columns]);
+      shapes.set(tensorName(module, "lora_B"), [linear.weight.rows, rank]);
     }
-    if (unused.size > 0) {
-      const [first] = unused;
-      throw new UserError(
-        `${directory}: ${unused.size} tensors of the adapter fit no module of the model ("${first}", …).`,
-      );
+    checkTensors(directory, source.tensors, shapes, config.targetModules);
+    for (const { module, linear } of wanted) {
+      const a = await source.read(tensorName(module, "lora_A"));
+      const b = await source.read(tensorName(module, "lora_B"));
+      attachPair(model, { module, linear }, { rank, alpha, dropout, trainable: options.trainable ?? false }, a, b);
     }
-    return settings;
+    const every = wanted.length === linearsOf(model).length;
+    const targets = every ? "all" : [...new Set(wanted.map(({ module }) => shortName(module)))];
+    return { rank, alpha, dropout, targets };
   } catch (error) {
     detachLora(model);
     throw error;
   } finally {
-    await tensors.close();
+    await source.close();
   }
+}
+
+/** A target is a full path or the last parts of one, as PEFT matches them. */
+function isTarget(module: string, targets: readonly string[] | "all-linear"): boolean {
+  return targets === "all-linear" || targets.some((target) => module === target || module.endsWith(`.${target}`));
+}
+
+function checkTensors(
+  directory: string,
+  tensors: ReadonlyMap<string, TensorInfo>,
+  shapes: ReadonlyMap<string, number[]>,
+  targets: readonly string[] | "all-linear",
+): void {
+  const problems: string[] = [];
+  if (shapes.size === 0) problems.push(`no module of the model is called ${showValue(targets)}`);
+  for (const [name, shape] of shapes) {
+    const info = tensors.get(name);
+    if (!info) problems.push(`tensor "${name}" is missing`);
+    else if (info.shape.join() !== shape.join()) problems.push(`"${name}" is [${info.shape}], expected [${shape}]`);
+  }
+  for (const name of tensors.keys()) {
+    if (!shapes.has(name)) problems.push(`tensor ${showValue(name, 200)} belongs to no target module of the model`);
+  }
+  if (problems.length === 0) return;
+  throw new UserErrors(`${directory}: the adapter does not fit the model:`, problems, {
+    hint: "Was the adapter trained on another base model?",
+  });
 }

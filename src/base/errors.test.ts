@@ -18,6 +18,13 @@ describe("UserError", () => {
     expect(error.message).toBe("a.yaml: 2 problems:\n  - one\n  - two");
   });
 
+  it("counts the problems that are too many to show", () => {
+    const problems = Array.from({ length: 43 }, (_, i) => `problem ${i}`);
+    const error = new UserErrors("a:", problems);
+    expect(error.problems).toEqual(problems);
+    expect(error.message.split("\n").slice(-2)).toEqual(["  - problem 39", "  - … and 3 more"]);
+  });
+
   it("gives the message of anything thrown", () => {
     expect(messageOf(new Error("no"))).toBe("no");
     expect(messageOf("text")).toBe("text");

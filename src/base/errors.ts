@@ -9,12 +9,16 @@ export class UserError extends Error {
   }
 }
 
-/** Several problems of one input, reported together. */
+const MAX_SHOWN_PROBLEMS = 40;
+
+/** Several problems of one input, reported together; the message shows the first 40 and counts the others. */
 export class UserErrors extends UserError {
   readonly problems: readonly string[];
 
   constructor(title: string, problems: readonly string[], options: { hint?: string } = {}) {
-    super(`${title}\n${problems.map((problem) => `  - ${problem}`).join("\n")}`, options);
+    const shown = problems.slice(0, MAX_SHOWN_PROBLEMS);
+    if (problems.length > shown.length) shown.push(`… and ${problems.length - shown.length} more`);
+    super([title, ...shown.map((problem) => `  - ${problem}`)].join("\n"), options);
     this.name = "UserErrors";
     this.problems = problems;
   }

@@ -73,6 +73,16 @@ export async function fileSizeBytes(file: string, what: string): Promise<number>
   }
 }
 
+/** Opens a file for reading; throws a UserError that names what was expected when it is missing, not a file or not permitted. */
+export async function openToRead(file: string, what: string): Promise<{ handle: FileHandle; sizeBytes: number }> {
+  const sizeBytes = await fileSizeBytes(file, what);
+  try {
+    return { handle: await open(file), sizeBytes };
+  } catch (error) {
+    throw new UserError(`${file}: cannot be read (${messageOf(error)}), expected ${what}.`);
+  }
+}
+
 /** Reads a whole text file as strict UTF-8 of at most `maxBytes`; a byte-order mark is dropped. Throws a UserError otherwise. */
 export async function readTextFile(file: string, what: string, maxBytes: number): Promise<string> {
   const sizeBytes = await fileSizeBytes(file, what);

@@ -3,7 +3,7 @@ import { createRandom, mixSeed } from "./random.ts";
 
 const first = <T>(count: number, next: () => T): T[] => Array.from({ length: count }, next);
 
-// From test/golden/make/random.py. A change of any of these numbers changes what every published seed means.
+// From test/golden/make/random_streams.py. A change of any of these numbers changes what every published seed means.
 describe("known answers", () => {
   it("xoshiro128** as its authors publish it", () => {
     // The first numbers of the state 1, 2, 3, 4 are also those of the rand_xoshiro crate's tests.

@@ -1,13 +1,20 @@
-import { existsSync, statSync } from "node:fs";
-import { join } from "node:path";
-import { UserError } from "../base/errors.ts";
+import { existsSync } from "node:fs";
+import { stat } from "node:fs/promises";
+import { dirname, join } from "node:path";
+import { messageOf, UserError } from "../base/errors.ts";
 import { type Checkpoint, openHuggingFaceFolder } from "./hf-folder.ts";
 import { findLlama2c, openLlama2c } from "./llama2c.ts";
 
 /** Opens whatever model a path holds: a Hugging Face folder, a llama2.c checkpoint, or a folder with one. */
 export async function openCheckpoint(path: string): Promise<Checkpoint> {
-  if (!existsSync(path)) throw new UserError(`${path}: does not exist, expected a model folder.`);
-  if (statSync(path).isFile()) return openLlama2c(path);
+  const info = await stat(path).catch((error: unknown) => {
+    throw new UserError(`${path}: cannot be read (${messageOf(error)}), expected a model folder.`);
+  });
+  if (info.isFile()) {
+    if (!path.endsWith(".safetensors")) return openLlama2c(path);
+    throw new UserError(`${path}: is one file of a model.`, { hint: `Give the folder: ${dirname(path)}` });
+  }
+  if (!info.isDirectory()) throw new UserError(`${path}: is neither a file nor a folder, expected a model folder.`);
   if (existsSync(join(path, "config.json"))) return openHuggingFaceFolder(path);
   const file = await findLlama2c(path);
   if (file) return openLlama2c(file);

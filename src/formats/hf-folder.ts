@@ -1,7 +1,7 @@
 import { existsSync } from "node:fs";
-import { mkdir } from "node:fs/promises";
-import { basename, join } from "node:path";
-import { messageOf, UserError } from "../base/errors.ts";
+import { rm } from "node:fs/promises";
+import { dirname, join } from "node:path";
+import { messageOf, showValue, UserError, UserErrors } from "../base/errors.ts";
 import { readTextFile, writeFileAtomic } from "../base/files.ts";
 import { openSafetensors, type SafetensorsFile, writeSafetensors } from "./safetensors.ts";
 import { DTYPE_BYTES, elementCount, type TensorInfo, type TensorSource, type TensorToWrite } from "./tensor-source.ts";
@@ -26,7 +26,7 @@ export async function readJsonObject(file: string, what: string): Promise<Record
     throw new UserError(`${file}: is not JSON (${messageOf(error)}), expected ${what}.`);
   }
   if (typeof value !== "object" || value === null || Array.isArray(value)) {
-    throw new UserError(`${file}: is not a JSON object, expected ${what}.`);
+    throw new UserError(`${file}: is ${showValue(value)}, expected ${what}.`);
   }
   return value as Record<string, unknown>;
 }
@@ -46,35 +46,18 @@ async function openShards(directory: string): Promise<TensorSource> {
       hint: "PyTorch .bin files are not read yet; convert the folder to safetensors.",
     });
   }
-  const index = await readJsonObject(indexFile, "a safetensors index");
-  const weightMap = index.weight_map;
-  if (typeof weightMap !== "object" || weightMap === null) throw new UserError(`${indexFile}: has no "weight_map".`);
-  const fileOf = new Map<string, string>();
-  for (const [name, file] of Object.entries(weightMap)) {
-    if (typeof file !== "string" || basename(file) !== file) {
-      throw new UserError(`${indexFile}: "${name}" points to ${JSON.stringify(file)}, expected a file name beside it.`);
-    }
-    fileOf.set(name, file);
-  }
+  const fileOf = await readIndex(indexFile);
   const shards = new Map<string, SafetensorsFile>();
-  const files = new Set(fileOf.values());
-  if (files.size > MAX_SHARDS) throw new UserError(`${indexFile}: names ${files.size} shards, limit ${MAX_SHARDS}.`);
   const close = async () => {
     for (const shard of shards.values()) await shard.close();
   };
   try {
-    const tensors = new Map<string, TensorInfo>();
-    for (const file of files) shards.set(file, await openSafetensors(join(directory, file)));
-    for (const [name, file] of fileOf) {
-      const info = shards.get(file)?.tensors.get(name);
-      if (!info) throw new UserError(`${join(directory, file)}: tensor "${name}" is missing, but the index names it.`);
-      tensors.set(name, info);
-    }
+    for (const file of new Set(fileOf.values())) shards.set(file, await openSafetensors(join(directory, file)));
     return {
-      tensors,
-      read: (name) => {
+      tensors: mergeShards(directory, fileOf, shards),
+      async read(name) {
         const shard = shards.get(fileOf.get(name) ?? "");
-        if (!shard) throw new UserError(`${directory}: tensor "${name}" is missing.`);
+        if (!shard) throw new UserError(`${directory}: tensor ${showValue(name)} is missing.`);
         return shard.read(name);
       },
       close,
@@ -85,14 +68,77 @@ async function openShards(directory: string): Promise<TensorSource> {
   }
 }
 
-/** Writes config.json and the tensors, as one file or as shards of at most `maxShardBytes` with an index. */
+/** Which file holds which tensor, as model.safetensors.index.json says. */
+async function readIndex(indexFile: string): Promise<Map<string, string>> {
+  const { weight_map: weightMap } = await readJsonObject(indexFile, "a safetensors index");
+  if (typeof weightMap !== "object" || weightMap === null || Array.isArray(weightMap)) {
+    throw new UserError(
+      `${indexFile}: "weight_map" is ${showValue(weightMap)}, expected tensor names with file names.`,
+    );
+  }
+  const fileOf = new Map<string, string>();
+  for (const [name, file] of Object.entries(weightMap)) {
+    // A name beside the index only: an index must not reach into other folders.
+    if (typeof file !== "string" || !/^[^/\\\0]+\.safetensors$/.test(file)) {
+      throw new UserError(
+        `${indexFile}: ${showValue(name)} is in ${showValue(file)}, expected a safetensors file beside the index.`,
+      );
+    }
+    fileOf.set(name, file);
+  }
+  const files = new Set(fileOf.values());
+  if (files.size > MAX_SHARDS) throw new UserError(`${indexFile}: names ${files.size} shards, limit ${MAX_SHARDS}.`);
+  const absent = [...files].filter((file) => !existsSync(join(dirname(indexFile), file)));
+  if (absent.length > 0) {
+    throw new UserError(
+      `${dirname(indexFile)}: ${absent.length} of ${files.size} shards are missing: ${absent.join(", ")}.`,
+      {
+        hint: "Was the download finished?",
+      },
+    );
+  }
+  return fileOf;
+}
+
+/** All tensors of the shards, checked against the index; those that the index forgot are added to `fileOf`, so that nothing is dropped. */
+function mergeShards(
+  directory: string,
+  fileOf: Map<string, string>,
+  shards: ReadonlyMap<string, SafetensorsFile>,
+): Map<string, TensorInfo> {
+  const problems: string[] = [];
+  const tensors = new Map<string, TensorInfo>();
+  for (const [name, file] of fileOf) {
+    const info = shards.get(file)?.tensors.get(name);
+    if (info) tensors.set(name, info);
+    else problems.push(`tensor ${showValue(name)} is not in ${file}, where the index places it`);
+  }
+  for (const [file, shard] of shards) {
+    for (const [name, info] of shard.tensors) {
+      const place = fileOf.get(name);
+      if (place === file) continue;
+      if (place !== undefined)
+        problems.push(`tensor ${showValue(name)} is in ${file} too, the index places it in ${place}`);
+      fileOf.set(name, file);
+      tensors.set(name, info);
+    }
+  }
+  if (problems.length === 0) return tensors;
+  throw new UserErrors(`${directory}: the shards do not fit model.safetensors.index.json:`, problems);
+}
+
+/**
+ * Writes config.json and the tensors, as one file or as shards of at most `maxShardBytes` with an index. A folder with a config.json is
+ * whole: that of an older model goes first, the new one comes last.
+ */
 export async function saveHuggingFaceFolder(
   directory: string,
   config: Record<string, unknown>,
   tensors: readonly TensorToWrite[],
   options: { maxShardBytes?: number } = {},
 ): Promise<void> {
-  await mkdir(directory, { recursive: true });
+  const remove = (name: string) => rm(join(directory, name), { force: true });
+  await remove("config.json");
   const maxShardBytes = options.maxShardBytes ?? 4_000_000_000;
   const shards: TensorToWrite[][] = [[]];
   let shardBytes = 0;
@@ -109,17 +155,18 @@ export async function saveHuggingFaceFolder(
   }
   if (shards.length === 1) {
     await writeSafetensors(join(directory, "model.safetensors"), shards[0]);
+    await remove("model.safetensors.index.json");
   } else {
-    const weightMap: Record<string, string> = {};
+    const weightMap = new Map<string, string>();
     const number = (n: number) => String(n).padStart(5, "0");
     for (const [i, shard] of shards.entries()) {
       const file = `model-${number(i + 1)}-of-${number(shards.length)}.safetensors`;
       await writeSafetensors(join(directory, file), shard);
-      for (const tensor of shard) weightMap[tensor.name] = file;
+      for (const tensor of shard) weightMap.set(tensor.name, file);
     }
-    const index = { metadata: { total_size: totalBytes }, weight_map: weightMap };
+    const index = { metadata: { total_size: totalBytes }, weight_map: Object.fromEntries(weightMap) };
     await writeFileAtomic(join(directory, "model.safetensors.index.json"), `${JSON.stringify(index, null, 2)}\n`);
+    await remove("model.safetensors");
   }
-  // Last, so that a folder with a config.json is a whole one.
   await writeFileAtomic(join(directory, "config.json"), `${JSON.stringify(config, null, 2)}\n`);
 }

@@ -1,18 +1,20 @@
 import { existsSync } from "node:fs";
-import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
-import { UserError } from "../base/errors.ts";
+import { showValue, UserError, UserErrors } from "../base/errors.ts";
 import { writeFileAtomic } from "../base/files.ts";
 import { readJsonObject } from "./hf-folder.ts";
 import { openSafetensors, type SafetensorsFile, writeSafetensors } from "./safetensors.ts";
 import type { TensorToWrite } from "./tensor-source.ts";
+
+const MAX_RANK = 65_536;
 
 /** What adapter_config.json of Hugging Face PEFT says about a LoRA adapter. */
 export interface PeftLoraConfig {
   rank: number;
   alpha: number;
   dropout: number;
-  targetModules: string[];
+  /** Module names or the ends of some, as PEFT matches them. */
+  targetModules: readonly string[] | "all-linear";
   baseModel: string | null;
 }
 
@@ -21,41 +23,68 @@ export interface PeftFolder {
   tensors: SafetensorsFile;
 }
 
-/** Options of PEFT that change the mathematics and that we do not compute: anything but these values is an error, not a surprise. */
-const NEUTRAL: Readonly<Record<string, readonly unknown[]>> = {
+/** Entries of adapter_config.json that say nothing about the mathematics of a finished adapter (PEFT 0.21), and those read below. */
+const FREE = new Set([
+  "auto_mapping",
+  "base_model_name_or_path",
+  "ensure_weight_tying",
+  "eva_config",
+  "inference_mode",
+  "layers_pattern",
+  "lora_alpha",
+  "lora_dropout",
+  "megatron_config",
+  "megatron_core",
+  "peft_type",
+  "peft_version",
+  "qalora_group_size",
+  "r",
+  "revision",
+  "runtime_config",
+  "target_modules",
+  "task_type",
+]);
+
+/** What other entries may be besides null, false, [] and {}, which switch an option off. Anything else is an error, not a surprise. */
+const ALSO_NEUTRAL: Readonly<Record<string, readonly unknown[]>> = {
   bias: ["none"],
-  use_dora: [false],
-  use_rslora: [false],
-  fan_in_fan_out: [false],
-  lora_bias: [false],
-  rank_pattern: [{}],
-  alpha_pattern: [{}],
-  modules_to_save: [[]],
-  layers_to_transform: [[]],
+  // Ways to begin; the others (pissa, olora, corda, loftq) change the base weights, which the folder does not hold.
+  init_lora_weights: [true, "gaussian", "orthogonal", "eva"],
 };
 
-/** Opens a PEFT folder with a LoRA adapter: adapter_config.json and adapter_model.safetensors. */
+function isNeutral(key: string, value: unknown): boolean {
+  if (value === null || value === false || ALSO_NEUTRAL[key]?.includes(value)) return true;
+  return typeof value === "object" && Object.keys(value as object).length === 0;
+}
+
+/** Opens a PEFT folder with a LoRA adapter: adapter_config.json and adapter_model.safetensors. Throws a UserErrors with all problems. */
 export async function openPeftFolder(directory: string): Promise<PeftFolder> {
   const file = join(directory, "adapter_config.json");
   const raw = await readJsonObject(file, "a PEFT adapter configuration");
-  const fail = (key: string, expected: string) =>
-    new UserError(`${file}: "${key}" is ${JSON.stringify(raw[key])}, expected ${expected}.`);
-  if (raw.peft_type !== "LORA") throw fail("peft_type", '"LORA"');
-  for (const [key, allowed] of Object.entries(NEUTRAL)) {
-    const value = raw[key];
-    if (value === undefined || value === null) continue;
-    if (!allowed.some((one) => JSON.stringify(one) === JSON.stringify(value)))
-      throw fail(key, JSON.stringify(allowed[0]));
+  const problems: string[] = [];
+  const expect = (key: string, expected: string, fits: boolean) => {
+    if (!fits) problems.push(`"${key}" is ${showValue(raw[key])}, expected ${expected}`);
+  };
+  const { peft_type: type, r, lora_alpha: alpha, lora_dropout: dropout = 0, target_modules: targets } = raw;
+  expect("peft_type", '"LORA"', type === "LORA");
+  expect(
+    "r",
+    `a whole number from 1 to ${MAX_RANK}`,
+    Number.isInteger(r) && (r as number) >= 1 && (r as number) <= MAX_RANK,
+  );
+  expect("lora_alpha", "a number", typeof alpha === "number" && Number.isFinite(alpha));
+  expect("lora_dropout", "a number from 0 to below 1", typeof dropout === "number" && dropout >= 0 && dropout < 1);
+  const isList = Array.isArray(targets) && targets.length > 0 && targets.every((name) => typeof name === "string");
+  // PEFT reads any other text as a regular expression over module names.
+  expect("target_modules", 'a list of module names or "all-linear"', isList || targets === "all-linear");
+  for (const [key, value] of Object.entries(raw)) {
+    if (FREE.has(key) || isNeutral(key, value)) continue;
+    const also = (ALSO_NEUTRAL[key] ?? []).map((one) => `${JSON.stringify(one)}, `).join("");
+    problems.push(
+      `${showValue(key)} is ${showValue(value)}, which is not supported: expected ${also}false, null or nothing`,
+    );
   }
-  const { r, lora_alpha: alpha, lora_dropout: dropout = 0, target_modules: targets } = raw;
-  if (!Number.isInteger(r) || (r as number) < 1 || (r as number) > 65_536) throw fail("r", "a whole number from 1");
-  if (typeof alpha !== "number" || !Number.isFinite(alpha)) throw fail("lora_alpha", "a number");
-  if (typeof dropout !== "number" || dropout < 0 || dropout >= 1)
-    throw fail("lora_dropout", "a number from 0 to below 1");
-  const named = typeof targets === "string" ? [targets] : targets;
-  if (!Array.isArray(named) || named.length === 0 || !named.every((name) => typeof name === "string")) {
-    throw fail("target_modules", "a list of module names");
-  }
+  if (problems.length > 0) throw new UserErrors(`${file}: the adapter cannot be used:`, problems);
   const weights = join(directory, "adapter_model.safetensors");
   if (!existsSync(weights)) {
     throw new UserError(`${directory}: has no adapter_model.safetensors.`, {
@@ -65,9 +94,9 @@ export async function openPeftFolder(directory: string): Promise<PeftFolder> {
   return {
     config: {
       rank: r as number,
-      alpha,
-      dropout,
-      targetModules: named as string[],
+      alpha: alpha as number,
+      dropout: dropout as number,
+      targetModules: targets as string[] | "all-linear",
       baseModel: typeof raw.base_model_name_or_path === "string" ? raw.base_model_name_or_path : null,
     },
     tensors: await openSafetensors(weights),
@@ -80,7 +109,6 @@ export async function savePeftFolder(
   config: PeftLoraConfig,
   tensors: readonly TensorToWrite[],
 ): Promise<void> {
-  await mkdir(directory, { recursive: true });
   await writeSafetensors(join(directory, "adapter_model.safetensors"), tensors);
   const json = {
     peft_type: "LORA",
@@ -89,7 +117,7 @@ export async function savePeftFolder(
     r: config.rank,
     lora_alpha: config.alpha,
     lora_dropout: config.dropout,
-    target_modules: [...config.targetModules].sort(),
+    target_modules: config.targetModules === "all-linear" ? "all-linear" : [...config.targetModules].sort(),
     bias: "none",
     fan_in_fan_out: false,
     inference_mode: true,

@@ -1,6 +1,7 @@
-import { type FileHandle, open } from "node:fs/promises";
-import { messageOf, UserError } from "../base/errors.ts";
-import { fileSizeBytes, writeAtomic } from "../base/files.ts";
+import type { FileHandle } from "node:fs/promises";
+import { messageOf, showValue, UserError } from "../base/errors.ts";
+import { openToRead, writeAtomic, writeFully } from "../base/files.ts";
+import { findDuplicateKey } from "./json-keys.ts";
 import {
   DTYPE_BYTES,
   decodeElements,
@@ -18,6 +19,8 @@ const MAX_TENSORS = 200_000;
 const MAX_DIMENSIONS = 8;
 /** One read call of Node takes at most 2^31 − 1 bytes. */
 const READ_CHUNK_BYTES = 1 << 28;
+/** The longest buffer of Node 20; the largest tensor of a known model (embedding of Baichuan2-13B in float32) has 2.6 · 10^9 bytes. */
+const MAX_READ_BYTES = 2 ** 32;
 
 export interface SafetensorsFile extends TensorSource {
   readonly metadata: Readonly<Record<string, string>>;
@@ -30,13 +33,13 @@ interface Entry extends TensorInfo {
 
 /**
  * Opens a safetensors file (8-byte little-endian header length, JSON header, tensor bytes) and checks every offset before anything is
- * read. Throws a UserError that names the file, the tensor and the bound that was broken.
+ * read: as in the format's own library, the tensors must fill the file without gap, overlap or rest. Throws a UserError that names the
+ * file, the tensor and the bound that was broken.
  */
 export async function openSafetensors(file: string): Promise<SafetensorsFile> {
-  const sizeBytes = await fileSizeBytes(file, "a safetensors file");
-  if (sizeBytes < 8) throw new UserError(`${file}: has ${sizeBytes} bytes, too short for a safetensors file.`);
-  const handle = await open(file);
+  const { handle, sizeBytes } = await openToRead(file, "a safetensors file");
   try {
+    if (sizeBytes < 8) throw new UserError(`${file}: has ${sizeBytes} bytes, too short for a safetensors file.`);
     const length = (await readBytes(handle, file, 0, 8)) as Buffer;
     const headerBytes = Number(length.readBigUInt64LE(0));
     if (headerBytes > MAX_HEADER_BYTES || 8 + headerBytes > sizeBytes) {
@@ -65,17 +68,23 @@ export async function openSafetensors(file: string): Promise<SafetensorsFile> {
   }
 }
 
+function isObject(value: unknown): value is Record<string, unknown> {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
+}
+
 function parseHeader(bytes: Uint8Array, file: string): Record<string, unknown> {
+  let text: string;
   let header: unknown;
   try {
-    header = JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(bytes));
+    text = new TextDecoder("utf-8", { fatal: true }).decode(bytes);
+    header = JSON.parse(text);
   } catch (error) {
     throw new UserError(`${file}: the header is not JSON (${messageOf(error)}).`);
   }
-  if (typeof header !== "object" || header === null || Array.isArray(header)) {
-    throw new UserError(`${file}: the header is not a JSON object.`);
-  }
-  return header as Record<string, unknown>;
+  if (!isObject(header)) throw new UserError(`${file}: the header is ${showValue(header)}, expected a JSON object.`);
+  const twice = findDuplicateKey(text);
+  if (twice !== null) throw new UserError(`${file}: the header has ${showValue(twice)} twice.`);
+  return header;
 }
 
 function checkHeader(header: Record<string, unknown>, file: string, dataBytes: number) {
@@ -84,36 +93,53 @@ function checkHeader(header: Record<string, unknown>, file: string, dataBytes: n
     throw new UserError(`${file}: the header lists ${names.length} tensors, expected at most ${MAX_TENSORS}.`);
   }
   const entries = new Map<string, Entry>();
-  let metadata: Record<string, string> = {};
+  let metadata: Readonly<Record<string, string>> = {};
   for (const name of names) {
-    if (name === "__metadata__") {
-      metadata = Object.fromEntries(Object.entries(header[name] ?? {}).map(([key, value]) => [key, String(value)]));
-      continue;
-    }
-    entries.set(name, checkEntry(name, header[name], file, dataBytes));
+    if (name === "__metadata__") metadata = checkMetadata(header[name], file);
+    else entries.set(name, checkEntry(name, header[name], file, dataBytes));
   }
-  let previous: Entry | null = null;
+  let endByte = 0;
+  let previous = "";
   for (const entry of [...entries.values()].sort((a, b) => a.startByte - b.startByte || a.endByte - b.endByte)) {
-    if (previous && entry.startByte < previous.endByte) {
-      throw new UserError(`${file}: tensors "${previous.name}" and "${entry.name}" overlap.`);
+    if (entry.startByte < endByte) {
+      throw new UserError(`${file}: tensors ${showValue(previous)} and ${showValue(entry.name)} overlap.`);
     }
-    previous = entry;
+    if (entry.startByte > endByte) {
+      const gap = `bytes ${endByte} to ${entry.startByte} before tensor ${showValue(entry.name)}`;
+      throw new UserError(`${file}: ${gap} belong to no tensor.`);
+    }
+    endByte = entry.endByte;
+    previous = entry.name;
+  }
+  if (endByte < dataBytes) {
+    throw new UserError(`${file}: ${dataBytes - endByte} bytes after the last tensor belong to no tensor.`, {
+      hint: "The file was not written whole, or something was added to it; download it again.",
+    });
   }
   return { entries, metadata };
 }
 
+function checkMetadata(value: unknown, file: string): Readonly<Record<string, string>> {
+  if (isObject(value) && Object.values(value).every((text) => typeof text === "string")) {
+    return value as Record<string, string>;
+  }
+  throw new UserError(`${file}: "__metadata__" is ${showValue(value)}, expected names with texts.`);
+}
+
 function checkEntry(name: string, value: unknown, file: string, dataBytes: number): Entry {
-  const at = `${file}: tensor "${name}"`;
-  const { dtype, shape, data_offsets: offsets } = (value ?? {}) as Record<string, unknown>;
+  const at = `${file}: tensor ${showValue(name)}`;
+  if (!isObject(value)) throw new UserError(`${at} is ${showValue(value)}, expected dtype, shape and data_offsets.`);
+  const { dtype, shape, data_offsets: offsets } = value;
   if (typeof dtype !== "string" || !Object.hasOwn(DTYPE_BYTES, dtype)) {
-    throw new UserError(`${at} has element type ${JSON.stringify(dtype)}, expected one of F32, F16, BF16.`);
+    const known = Object.keys(DTYPE_BYTES).join(", ");
+    throw new UserError(`${at} has element type ${showValue(dtype)}, expected one of ${known}.`);
   }
   const isCount = (n: unknown): n is number => Number.isSafeInteger(n) && (n as number) >= 0;
   if (!Array.isArray(shape) || shape.length > MAX_DIMENSIONS || !shape.every(isCount)) {
-    throw new UserError(`${at} has shape ${JSON.stringify(shape)}, expected at most ${MAX_DIMENSIONS} sizes.`);
+    throw new UserError(`${at} has shape ${showValue(shape)}, expected at most ${MAX_DIMENSIONS} sizes.`);
   }
   if (!Array.isArray(offsets) || offsets.length !== 2 || !offsets.every(isCount)) {
-    throw new UserError(`${at} has offsets ${JSON.stringify(offsets)}, expected [start, end].`);
+    throw new UserError(`${at} has offsets ${showValue(offsets)}, expected [start, end].`);
   }
   const [startByte, endByte] = offsets as [number, number];
   const wantedBytes = elementCount(shape) * DTYPE_BYTES[dtype as TensorDtype];
@@ -128,8 +154,11 @@ function checkEntry(name: string, value: unknown, file: string, dataBytes: numbe
   return { name, dtype: dtype as TensorDtype, shape, file, startByte, endByte };
 }
 
-/** Reads exactly `length` bytes, in parts that one system call can carry. */
+/** Reads exactly `length` bytes, in parts that one system call can carry. Throws a UserError when the file ends before. */
 export async function readBytes(handle: FileHandle, file: string, start: number, length: number): Promise<Uint8Array> {
+  if (length > MAX_READ_BYTES) {
+    throw new UserError(`${file}: has a part of ${length} bytes, expected at most ${MAX_READ_BYTES} in one tensor.`);
+  }
   const out = Buffer.allocUnsafe(length);
   for (let done = 0; done < length; ) {
     const { bytesRead } = await handle.read(out, done, Math.min(READ_CHUNK_BYTES, length - done), start + done);
@@ -145,31 +174,28 @@ export async function writeSafetensors(
   tensors: readonly TensorToWrite[],
   metadata: Record<string, string> = { format: "pt" },
 ): Promise<void> {
-  const header: Record<string, unknown> = { __metadata__: metadata };
+  const header = new Map<string, unknown>([["__metadata__", metadata]]);
   let offset = 0;
-  for (const tensor of tensors) {
-    const end = offset + elementCount(tensor.shape) * DTYPE_BYTES[tensor.dtype];
-    header[tensor.name] = { dtype: tensor.dtype, shape: tensor.shape, data_offsets: [offset, end] };
+  for (const { name, dtype, shape } of tensors) {
+    if (header.has(name)) throw new Error(`${file}: "${name}" is to be written twice.`);
+    const end = offset + elementCount(shape) * DTYPE_BYTES[dtype];
+    header.set(name, { dtype, shape, data_offsets: [offset, end] });
     offset = end;
   }
-  const json = Buffer.from(JSON.stringify(header));
+  const json = Buffer.from(JSON.stringify(Object.fromEntries(header)));
   // The header is padded with spaces so that tensor bytes start 8-byte aligned, as the format asks.
   const padded = Buffer.concat([json, Buffer.alloc((8 - (json.length % 8)) % 8, " ")]);
+  const length = Buffer.alloc(8);
+  length.writeBigUInt64LE(BigInt(padded.length));
   await writeAtomic(file, async (handle) => {
-    const length = Buffer.alloc(8);
-    length.writeBigUInt64LE(BigInt(padded.length));
-    await handle.write(length);
-    await handle.write(padded);
+    await writeFully(handle, length);
+    await writeFully(handle, padded);
     for (const tensor of tensors) {
       const values = await tensor.values();
-      const wanted = elementCount(tensor.shape);
-      if (values.length !== wanted) {
+      if (values.length !== elementCount(tensor.shape)) {
         throw new Error(`${file}: "${tensor.name}" has ${values.length} values, expected [${tensor.shape}].`);
       }
-      const bytes = encodeElements(values, tensor.dtype);
-      for (let done = 0; done < bytes.length; done += READ_CHUNK_BYTES) {
-        await handle.write(bytes.subarray(done, Math.min(bytes.length, done + READ_CHUNK_BYTES)));
-      }
+      await writeFully(handle, encodeElements(values, tensor.dtype));
     }
   });
 }

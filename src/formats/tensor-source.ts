@@ -1,5 +1,3 @@
-import { UserError } from "../base/errors.ts";
-
 /** Element types that weights come in. */
 export type TensorDtype = "F32" | "F16" | "BF16";
 
@@ -34,24 +32,19 @@ export function elementCount(shape: readonly number[]): number {
   return shape.reduce((product, size) => product * size, 1);
 }
 
-/** Decodes little-endian elements into float32. */
+/** Decodes little-endian elements into float32; every bit pattern of a narrow type survives, NaN payloads included. */
 export function decodeElements(bytes: Uint8Array, dtype: TensorDtype): Float32Array {
   const count = bytes.byteLength / DTYPE_BYTES[dtype];
+  const out = new Float32Array(count);
   if (dtype === "F32") {
-    const out = new Float32Array(count);
     new Uint8Array(out.buffer).set(bytes);
     return out;
   }
   const aligned = bytes.byteOffset % 2 === 0 ? bytes : bytes.slice();
   const words = new Uint16Array(aligned.buffer, aligned.byteOffset, count);
-  const out = new Float32Array(count);
-  if (dtype === "BF16") {
-    const bits = new Uint32Array(out.buffer);
-    for (let i = 0; i < count; i++) bits[i] = words[i] << 16;
-  } else {
-    const table = float16Table();
-    for (let i = 0; i < count; i++) out[i] = table[words[i]];
-  }
+  const bits = new Uint32Array(out.buffer);
+  const table = dtype === "F16" ? float16Bits() : null;
+  for (let i = 0; i < count; i++) bits[i] = table ? table[words[i]] : words[i] << 16;
   return out;
 }
 
@@ -61,52 +54,62 @@ export function encodeElements(values: ArrayLike<number>, dtype: TensorDtype): U
   if (dtype === "F32") return new Uint8Array(float.buffer, float.byteOffset, float.byteLength);
   const words = new Uint16Array(float.length);
   const bits = new Uint32Array(float.buffer, float.byteOffset, float.length);
-  for (let i = 0; i < float.length; i++) words[i] = dtype === "BF16" ? bfloat16Bits(bits[i]) : float16Bits(float[i]);
+  const narrow = dtype === "BF16" ? toBfloat16 : toFloat16;
+  for (let i = 0; i < bits.length; i++) words[i] = narrow(bits[i]);
   return new Uint8Array(words.buffer);
 }
 
-function bfloat16Bits(bits: number): number {
-  if ((bits & 0x7fffffff) > 0x7f800000) return (bits >>> 16) | 0x40; // NaN stays NaN
+const INFINITY_BITS = 0x7f800000;
+
+/** Bits of a float32 → bits of the nearest bfloat16. */
+function toBfloat16(bits: number): number {
+  // A NaN's payload is cut; it must not become 0, which would be infinity.
+  if ((bits & 0x7fffffff) > INFINITY_BITS) return (bits >>> 16) | (bits & 0x7f0000 ? 0 : 0x40);
   return (bits + 0x7fff + ((bits >>> 16) & 1)) >>> 16;
 }
 
-function float16Bits(value: number): number {
-  const sign = value < 0 || Object.is(value, -0) ? 0x8000 : 0;
-  const magnitude = Math.abs(value);
-  if (Number.isNaN(value)) return 0x7e00;
-  if (magnitude >= 65520) return sign | 0x7c00;
-  if (magnitude < 2 ** -14) return sign | roundHalfEven(magnitude * 2 ** 24);
-  let exponent = Math.floor(Math.log2(magnitude));
-  if (2 ** exponent > magnitude) exponent--;
-  // A mantissa that rounds up to 1024 carries into the exponent, as it should.
-  return sign | (((exponent + 15) << 10) + roundHalfEven((magnitude / 2 ** exponent - 1) * 1024));
+/** Bits of a float32 → bits of the nearest float16 (IEEE 754 binary16). */
+function toFloat16(bits: number): number {
+  const sign = (bits >>> 16) & 0x8000;
+  const magnitude = bits & 0x7fffffff;
+  if (magnitude > INFINITY_BITS) return sign | 0x7c00 | ((magnitude >>> 13) & 0x3ff || 0x200);
+  // From 65520 on, half way past the largest finite value, the nearest is infinity.
+  if (magnitude >= 0x477ff000) return sign | 0x7c00;
+  if (magnitude >= 0x38800000) {
+    // The exponent's bias goes from 127 to 15; a mantissa that rounds up carries into the exponent, as it should.
+    const rebiased = magnitude - (112 << 23);
+    return sign | ((rebiased + 0xfff + ((rebiased >>> 13) & 1)) >>> 13);
+  }
+  // Below 2^−14: a multiple of 2^−24.
+  const shift = 126 - (magnitude >>> 23);
+  if (shift > 24) return sign;
+  const mantissa = (magnitude & 0x7fffff) | 0x800000;
+  const quotient = mantissa >>> shift;
+  const rest = mantissa - (quotient << shift);
+  const half = 1 << (shift - 1);
+  const up = rest > half || (rest === half && (quotient & 1) === 1);
+  return sign | (quotient + (up ? 1 : 0));
 }
 
-function roundHalfEven(value: number): number {
-  const floor = Math.floor(value);
-  const rest = value - floor;
-  return rest > 0.5 || (rest === 0.5 && floor % 2 === 1) ? floor + 1 : floor;
-}
+let float16Table: Uint32Array | null = null;
 
-let float16Values: Float32Array | null = null;
-function float16Table(): Float32Array {
-  if (float16Values) return float16Values;
-  const table = new Float32Array(65536);
+/** For each float16 word the bits of the same float32 value. */
+function float16Bits(): Uint32Array {
+  if (float16Table) return float16Table;
+  const table = new Uint32Array(65536);
+  const subnormal = new Float32Array(1);
+  const subnormalBits = new Uint32Array(subnormal.buffer);
   for (let word = 0; word < 65536; word++) {
-    const sign = word & 0x8000 ? -1 : 1;
+    const sign = (word & 0x8000) << 16;
     const exponent = (word >>> 10) & 31;
     const fraction = word & 1023;
-    if (exponent === 31) table[word] = fraction ? Number.NaN : sign * Number.POSITIVE_INFINITY;
-    else if (exponent === 0) table[word] = sign * fraction * 2 ** -24;
-    else table[word] = sign * (1 + fraction / 1024) * 2 ** (exponent - 15);
+    if (exponent === 31) table[word] = sign | INFINITY_BITS | (fraction << 13);
+    else if (exponent > 0) table[word] = sign | ((exponent + 112) << 23) | (fraction << 13);
+    else {
+      subnormal[0] = fraction * 2 ** -24;
+      table[word] = sign | subnormalBits[0];
+    }
   }
-  float16Values = table;
+  float16Table = table;
   return table;
-}
-
-/** The information of a tensor that must be there. */
-export function requireTensor(source: TensorSource, name: string, where: string): TensorInfo {
-  const info = source.tensors.get(name);
-  if (!info) throw new UserError(`${where}: tensor "${name}" is missing.`, { hint: "Is the folder complete?" });
-  return info;
 }

@@ -1,5 +1,5 @@
-import { UserError } from "../base/errors.ts";
-import { checkSpec, configNumber, type Family, type LayerSlot } from "./spec.ts";
+import { type Config, type ConfigReader, createConfigReader } from "./config-reader.ts";
+import { checkSpec, type DecoderSpec, type Family, type LayerSlot, type RotaryPositions } from "./spec.ts";
 
 const SLOT_NAMES: Readonly<Record<LayerSlot, string>> = {
   attentionNorm: "input_layernorm",
@@ -13,51 +13,54 @@ const SLOT_NAMES: Readonly<Record<LayerSlot, string>> = {
   down: "mlp.down_proj",
 };
 
+/** Rotary positions as transformers 4 (rope_theta, rope_scaling) or 5 (rope_parameters) writes them; ours adds rope_layout. */
+function readRotary(config: Config, read: ConfigReader): { base: number; layout: RotaryPositions["layout"] } {
+  let base = read.number("rope_theta", 10_000);
+  for (const key of ["rope_scaling", "rope_parameters"]) {
+    const value = config[key] ?? {};
+    const { rope_type, type, rope_theta, partial_rotary_factor } = value as Record<string, unknown>;
+    const kind = rope_type ?? type ?? "default";
+    const turnsAll = (partial_rotary_factor ?? 1) === 1;
+    if (typeof value !== "object" || kind !== "default" || !turnsAll) read.refuse(key, "plain rotary positions");
+    if (typeof rope_theta === "number") base = rope_theta;
+  }
+  read.only("partial_rotary_factor", 1);
+  read.only("rope_layout", "halves", "interleaved");
+  return { base, layout: config.rope_layout === "interleaved" ? "interleaved" : "halves" };
+}
+
 /** Llama and Llama-2 as Hugging Face transformers stores them (LlamaForCausalLM). */
 export const llama: Family = {
   modelType: "llama",
   readConfig(config, where) {
-    const unsupported = (key: string, expected: string) =>
-      new UserError(`${where}: "${key}" is ${JSON.stringify(config[key])}, supported: ${expected}.`);
-    const activation = config.hidden_act ?? "silu";
-    if (activation !== "silu" && activation !== "swish") throw unsupported("hidden_act", "silu");
-    if (config.attention_bias === true) throw unsupported("attention_bias", "false");
-    if (config.mlp_bias === true) throw unsupported("mlp_bias", "false");
-    const rope = (config.rope_parameters ?? null) as Record<string, unknown> | null;
-    const scaling = (config.rope_scaling ?? null) as Record<string, unknown> | null;
-    const kind = scaling?.rope_type ?? scaling?.type ?? rope?.rope_type ?? "default";
-    if (kind !== "default")
-      throw unsupported(scaling ? "rope_scaling" : "rope_parameters", "none (plain rotary positions)");
-    const layout = config.rope_layout ?? "halves";
-    if (layout !== "halves" && layout !== "interleaved") throw unsupported("rope_layout", "halves, interleaved");
-    const width = configNumber(config, "hidden_size", where);
-    const heads = configNumber(config, "num_attention_heads", where);
-    const headWidth = configNumber(config, "head_dim", where, width / heads);
-    const id = (key: string) => (typeof config[key] === "number" ? (config[key] as number) : null);
-    return checkSpec(
-      {
-        family: "llama",
-        vocabularySize: configNumber(config, "vocab_size", where),
-        width,
-        layers: configNumber(config, "num_hidden_layers", where),
-        heads,
-        keyValueHeads: configNumber(config, "num_key_value_heads", where, heads),
-        headWidth,
-        feedForward: configNumber(config, "intermediate_size", where),
-        normEpsilon: configNumber(config, "rms_norm_eps", where, 1e-6),
-        positions: {
-          kind: "rotary",
-          base: configNumber(rope ?? config, "rope_theta", where, 10_000),
-          layout,
-          rotatedWidth: headWidth,
-        },
-        tiedHead: config.tie_word_embeddings === true,
-        maxTokens: configNumber(config, "max_position_embeddings", where, 2048),
-        bosId: id("bos_token_id"),
-        eosId: id("eos_token_id"),
-      },
-      where,
-    );
+    const read = createConfigReader(config, where);
+    read.only("hidden_act", "silu", "swish");
+    read.only("attention_bias", false);
+    read.only("mlp_bias", false);
+    read.only("quantization_config");
+    const rotary = readRotary(config, read);
+    const width = read.number("hidden_size");
+    const heads = read.number("num_attention_heads");
+    const headWidth = read.number("head_dim", width / heads);
+    const vocabularySize = read.number("vocab_size");
+    const spec: DecoderSpec = {
+      family: "llama",
+      vocabularySize,
+      width,
+      layers: read.number("num_hidden_layers"),
+      heads,
+      keyValueHeads: read.number("num_key_value_heads", heads),
+      headWidth,
+      feedForward: read.number("intermediate_size"),
+      normEpsilon: read.number("rms_norm_eps", 1e-6),
+      positions: { kind: "rotary", ...rotary, rotatedWidth: headWidth },
+      tiedHead: config.tie_word_embeddings === true,
+      maxTokens: read.number("max_position_embeddings", 2048),
+      bosId: read.tokenId("bos_token_id", vocabularySize),
+      eosId: read.tokenId("eos_token_id", vocabularySize),
+    };
+    read.finish();
+    return checkSpec(spec, where);
   },
   writeConfig: (spec) => ({
     architectures: ["LlamaForCausalLM"],
@@ -78,7 +81,6 @@ export const llama: Family = {
     tie_word_embeddings: spec.tiedHead,
     bos_token_id: spec.bosId,
     eos_token_id: spec.eosId,
-    torch_dtype: "bfloat16",
   }),
   names: {
     embedding: "model.embed_tokens.weight",

@@ -1,4 +1,4 @@
-import { UserError, UserErrors } from "../base/errors.ts";
+import { showValue, UserError, UserErrors } from "../base/errors.ts";
 import { createRandom, mixSeed } from "../base/random.ts";
 import type { Backend, Weight, WeightStorage } from "../compute/backend.ts";
 import { type Checkpoint, saveHuggingFaceFolder } from "../formats/hf-folder.ts";
@@ -7,6 +7,8 @@ import type { Decoder, DecoderLayer, Linear } from "./decoder.ts";
 import { familyNamed, familyOf } from "./registry.ts";
 import { type DecoderSpec, type Family, LAYER_SLOTS, type LayerSlot, layerShape } from "./spec.ts";
 
+const TORCH_DTYPES: Readonly<Record<TensorDtype, string>> = { F32: "float32", F16: "float16", BF16: "bfloat16" };
+
 export interface PlaceOptions {
   storage: WeightStorage;
   /** Whether the decoder's own weights can be trained (full fine-tuning, pretraining). */
@@ -14,13 +16,30 @@ export interface PlaceOptions {
   onProgress?: (done: number, total: number) => void;
 }
 
-/** Builds a decoder by asking for the values of one weight after the other; null values mean zeros. */
+/** Builds a decoder by asking for the values of one weight after the other; frees what was placed when that fails. */
 export async function buildDecoder(
   backend: Backend,
   spec: DecoderSpec,
   family: Family,
   options: PlaceOptions,
   valuesOf: (name: string, shape: number[]) => Promise<ArrayLike<number>>,
+): Promise<Decoder> {
+  const placed: Weight[] = [];
+  try {
+    return await placeDecoder(backend, spec, family, options, valuesOf, placed);
+  } catch (error) {
+    for (const weight of placed) backend.freeWeight(weight);
+    throw error;
+  }
+}
+
+async function placeDecoder(
+  backend: Backend,
+  spec: DecoderSpec,
+  family: Family,
+  options: PlaceOptions,
+  valuesOf: (name: string, shape: number[]) => Promise<ArrayLike<number>>,
+  placed: Weight[],
 ): Promise<Decoder> {
   const total = spec.layers * LAYER_SLOTS.length + (spec.tiedHead ? 2 : 3);
   let done = 0;
@@ -29,6 +48,7 @@ export async function buildDecoder(
     const [rows, columns] = shape.length === 1 ? [1, shape[0]] : shape;
     const storage = shape.length === 1 ? "float32" : options.storage;
     const weight = backend.weight({ name, rows, columns, storage, trainable: options.trainable }, values);
+    placed.push(weight);
     options.onProgress?.(++done, total);
     return weight;
   };
@@ -75,13 +95,11 @@ function checkTensors(checkpoint: Checkpoint, family: Family, spec: DecoderSpec)
   for (const name of tensors.keys()) {
     const tiedCopy = spec.tiedHead && name === family.names.head;
     if (!wanted.has(name) && !tiedCopy && !family.ignored.some((pattern) => pattern.test(name))) {
-      problems.push(`tensor "${name}" is not part of a ${family.modelType} model`);
+      problems.push(`tensor ${showValue(name, 200)} is not part of a ${family.modelType} model`);
     }
   }
   if (problems.length === 0) return;
-  const shown = problems.slice(0, 20);
-  if (problems.length > shown.length) shown.push(`… and ${problems.length - shown.length} more`);
-  throw new UserErrors(`${checkpoint.directory}: the tensors do not fit config.json:`, shown, {
+  throw new UserErrors(`${checkpoint.directory}: the tensors do not fit config.json:`, problems, {
     hint: "Is config.json from this checkpoint?",
   });
 }
@@ -132,7 +150,10 @@ export function hashName(name: string): number {
   return hash >>> 0;
 }
 
-/** Saves a decoder as a Hugging Face folder; rotary pairs are put into Hugging Face's order, so any loader reads it. */
+/**
+ * Saves a decoder as a Hugging Face folder; rotary pairs are put into Hugging Face's order, so any loader reads it. Throws a UserError for
+ * weights in a storage that cannot be saved without loss, an Error for a model whose adapter was neither merged nor detached.
+ */
 export async function saveDecoder(
   model: Decoder,
   directory: string,
@@ -140,6 +161,10 @@ export async function saveDecoder(
 ): Promise<void> {
   const { spec, backend } = model;
   const family = familyNamed(spec.family, directory);
+  const parts = model.layers.flatMap((layer) => LAYER_SLOTS.map((slot) => layer[slot]));
+  if (parts.some((part) => "lowRank" in part && part.lowRank !== null)) {
+    throw new Error("A model with an adapter beside its weights was to be saved: merge or detach it first.");
+  }
   const tensors: TensorToWrite[] = [];
   const put = (name: string, shape: number[], weight: Weight, heads = 0) => {
     if (weight.storage !== "float32" && weight.storage !== "bfloat16") {
@@ -167,7 +192,7 @@ export async function saveDecoder(
   put(family.names.finalNorm, [spec.width], model.finalNorm);
   if (!spec.tiedHead) put(family.names.head, [spec.vocabularySize, spec.width], model.head.weight);
   const saved: DecoderSpec = { ...spec, positions: { ...spec.positions, layout: "halves" } };
-  const config = { ...family.writeConfig(saved), torch_dtype: options.dtype === "BF16" ? "bfloat16" : "float32" };
+  const config = { ...family.writeConfig(saved), torch_dtype: TORCH_DTYPES[options.dtype] };
   await saveHuggingFaceFolder(directory, config, tensors, { maxShardBytes: options.maxShardBytes });
 }
 

@@ -1,4 +1,4 @@
-import { UserError, UserErrors } from "../base/errors.ts";
+import { UserErrors } from "../base/errors.ts";
 
 /** Rotary positions: angle of pair i at position p is p · base^(−2i / rotatedWidth). */
 export interface RotaryPositions {
@@ -123,18 +123,4 @@ export function checkSpec(spec: DecoderSpec, where: string): DecoderSpec {
   if (!(spec.normEpsilon > 0 && spec.normEpsilon < 1)) problems.push(`the norm epsilon is ${spec.normEpsilon}`);
   if (problems.length > 0) throw new UserErrors(`${where}: the model's sizes do not fit together:`, problems);
   return spec;
-}
-
-/** Reads a number that a config.json must have (or may have, with a default). */
-export function configNumber(
-  config: Readonly<Record<string, unknown>>,
-  key: string,
-  where: string,
-  fallback?: number,
-): number {
-  const value = config[key] ?? fallback;
-  if (typeof value !== "number" || !Number.isFinite(value)) {
-    throw new UserError(`${where}: "${key}" is ${JSON.stringify(config[key])}, expected a number.`);
-  }
-  return value;
 }

@@ -1,6 +1,6 @@
 """Prints the known answers of src/base/random.test.ts: xoshiro128** and the seed mixer, written again from their definitions.
 
-    python3 test/golden/make/random.py
+    python3 test/golden/make/random_streams.py
 """
 import math
 
