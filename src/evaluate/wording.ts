@@ -1,0 +1,38 @@
+import type { Metrics } from "./metrics.ts";
+import type { Matching } from "./score-predictions.ts";
+import type { Convention } from "./tally.ts";
+
+/** What each convention counts, in one line; shown wherever its numbers are. */
+export const MEANINGS: Record<Convention | "macro", string> = {
+  paper: "mean over rows of set precision, recall and F1; no relation is an ordinary label",
+  micro: "all (row, label) pairs; no relation does not count",
+  "micro-argmax": "one label a row, a hit if it is in the gold set; no relation does not count",
+  macro: "mean F1 over relations; no relation does not count",
+};
+
+/** A fraction as a percentage with one decimal: 0.4567 → "45.7". */
+export function percent(fraction: number): string {
+  return (100 * fraction).toFixed(1);
+}
+
+/** 12345 → "12,345". */
+export function grouped(count: number): string {
+  return count.toLocaleString("en-US");
+}
+
+/** What was scored otherwise than it came, one sentence each; empty when all is well. */
+export function remarks(metrics: Metrics, matching: Matching | null): string[] {
+  const { counts } = metrics;
+  const of = `of ${grouped(counts.rows)} rows`;
+  const found: [number, string][] = [
+    [counts.missing, `${of} have no prediction and score 0`],
+    [counts.unparseable, `${of} have a prediction without a readable label and score 0`],
+    [counts.unknownLabel, "predicted labels are not in the label set and count as wrong"],
+    [counts.beyondPaperLimit, `${of} have more than four triples; the paper convention reads four`],
+    [matching?.mergedGoldRows ?? 0, "gold rows were merged into a row of the same sentence, head and tail"],
+    [matching?.duplicates ?? 0, "predictions were left out: their row had one already"],
+    [matching?.unmatched ?? 0, "predictions were left out: their row is not in the gold file"],
+    [matching?.goldDiffers ?? 0, "answers carry a label that differs from the gold file; the gold file counts"],
+  ];
+  return found.filter(([count]) => count > 0).map(([count, text]) => `${grouped(count)} ${text}`);
+}
