@@ -7,8 +7,6 @@ namespace cre {
 namespace {
 
 #ifdef __AMX_BF16__
-constexpr size_t kTransposedBytes = size_t{32} << 20;  // scratch of one pass of a weight gradient
-
 // The blocks of a matrix as bf16: its own, or converted to shared scratch.
 const bf16* bf16Blocks(Pool& pool, const Matrix& x, int slot) {
   if (x.isBf16) return x.b16();
@@ -20,52 +18,6 @@ const bf16* bf16Blocks(Pool& pool, const Matrix& x, int slot) {
     }
   });
   return out;
-}
-
-// Calls arrange(in, out) on every block (row block first..., column block) as bf16; out is column block by column block.
-template <class Arrange>
-void rearrange(Pool& pool, const Matrix& x, int first, int count, bf16* out, Arrange arrange) {
-  const int columnBlocks = x.columnBlocks();
-  pool.parallelFor(columnBlocks, [&](int column, int) {
-    for (int row = 0; row < count; row++) {
-      const size_t from = (static_cast<size_t>(first + row) * columnBlocks + column) * kBlockElements;
-      bf16* to = out + (static_cast<size_t>(column) * count + row) * kBlockElements;
-      if (x.isBf16) {
-        arrange(x.b16() + from, to);
-      } else {
-        alignas(64) bf16 narrow[kBlockElements];
-        narrowBlock(x.f32() + from, narrow);
-        arrange(narrow, to);
-      }
-    }
-  });
-}
-
-// gradient += scale · dyᵀ · x over tokens in passes: dyᵀ as blocks, x as panels, both in scratch.
-void weightGradientBf16(Pool& pool, const Matrix& dy, const Matrix& x, float scale, Matrix& gradient) {
-  const size_t bytesOfBlock = static_cast<size_t>(dy.columnBlocks() + x.columnBlocks()) * kBlockElements * sizeof(bf16);
-  const int tokenBlocks = dy.rowBlocks();
-  const int most = std::max(16, static_cast<int>(kTransposedBytes / bytesOfBlock));
-  const int passes = (tokenBlocks + most - 1) / most;
-  const int perPass = (tokenBlocks + passes - 1) / passes;
-  for (int first = 0; first < tokenBlocks; first += perPass) {
-    const int count = std::min(perPass, tokenBlocks - first);
-    const size_t stride = static_cast<size_t>(count) * kBlockElements;
-    auto* transposed = static_cast<bf16*>(pool.sharedScratch(0, dy.columnBlocks() * stride * sizeof(bf16)));
-    auto* panels = static_cast<bf16*>(pool.sharedScratch(1, x.columnBlocks() * stride * sizeof(bf16)));
-    rearrange(pool, dy, first, count, transposed, [](const bf16* in, bf16* out) { transposeBlock(in, out); });
-    rearrange(pool, x, first, count, panels, [](const bf16* in, bf16* out) { interleaveRows(in, out); });
-    Product product;
-    product.a = transposed;
-    product.b = panels;
-    product.aRowBlockStride = product.bPanelStride = stride;
-    product.aDepthBlockStride = product.bDepthBlockStride = kBlockElements;
-    product.depthBlocks = count;
-    product.epilogue.scale = scale;
-    product.epilogue.residual = &gradient;
-    product.y = &gradient;
-    multiplyBf16(pool, product);
-  }
 }
 #endif
 

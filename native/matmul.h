@@ -23,7 +23,9 @@ struct Product {
 };
 
 void multiplyFloat(Pool&, const Product&);
-void multiplyBf16(Pool&, const Product&);  // matmul_amx.cpp, amx level only
+// amx level only: matmul_amx.cpp, matmul_gradient_amx.cpp
+void multiplyBf16(Pool&, const Product&);
+void weightGradientBf16(Pool&, const Matrix& dy, const Matrix& x, float scale, Matrix& gradient);
 
 constexpr float kNoBias[kBlock] = {};
 
@@ -100,25 +102,25 @@ struct Cut {
 
   // `cachedBlocks`: how many blocks of A may stay in the cache.
   Cut(const Product& product, int threads, int cachedBlocks) {
-    constexpr int kRowBlocksOfPass = 16, kPanelsOfPass = 4, kFewestRowBlocks = 4, kItemsPerThread = 4;
+    constexpr int kFewestRowBlocks = 4, kRowBlocksOfPass = 8, kPanelsOfPass = 8, kItemsPerThread = 4;
     const int allRows = product.y->rowBlocks(), allPanels = product.y->columnBlocks();
+    const int wanted = threads == 1 ? 1 : kItemsPerThread * threads;
     const int fitting = cachedBlocks / product.depthBlocks;
-    if (allRows <= fitting || fitting >= kRowBlocksOfPass / 2) {
-      rowBlocks = std::min(allRows, fitting);
-      depthBlocks = product.depthBlocks;
-      panels = 1;
-    } else {
+    rowBlocks = std::min(allRows, fitting);
+    depthBlocks = product.depthBlocks;
+    panels = 1;
+    if (fitting < std::min(allRows, kFewestRowBlocks)) {
       // A does not fit: several panels share a pass over a part of the depth, their sums wait in scratch.
       rowBlocks = std::min(allRows, kRowBlocksOfPass);
       const int passes = (product.depthBlocks * rowBlocks + cachedBlocks - 1) / cachedBlocks;
       depthBlocks = (product.depthBlocks + passes - 1) / passes;
-      panels = allPanels < kPanelsOfPass * threads ? 1 : kPanelsOfPass;
+      const int rows = (allRows + rowBlocks - 1) / rowBlocks;
+      panels = std::max(1, std::min({kPanelsOfPass, allPanels, allPanels * rows / wanted}));
     }
     panelItems = (allPanels + panels - 1) / panels;
     rowItems = (allRows + rowBlocks - 1) / rowBlocks;
-    const int wanted = (kItemsPerThread * threads + panelItems - 1) / panelItems;
-    if (threads > 1 && rowItems < wanted) {
-      rowItems = std::max(rowItems, std::min(wanted, allRows / kFewestRowBlocks));
+    if (rowItems * panelItems < wanted) {
+      rowItems = std::max(rowItems, std::min((wanted + panelItems - 1) / panelItems, allRows / kFewestRowBlocks));
     }
     rowBlocks = (allRows + rowItems - 1) / rowItems;
     rowItems = (allRows + rowBlocks - 1) / rowBlocks;

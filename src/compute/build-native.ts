@@ -3,7 +3,8 @@
  *
  * One addon per instruction level (build/native/cre-<level>.node). Nothing but a C++17 compiler and the npm packages node-addon-api and
  * node-api-headers is needed; the Node-API symbols are resolved when Node loads the addon. Objects are kept under the hash of everything
- * that went into them, so a build without changes compiles nothing.
+ * that went into them, so a build without changes compiles nothing. What cannot be built is told in one line and never stops an installation, because the
+ * package also works on the reference backend; CRE_NATIVE=require makes it an error.
  */
 import { execFile } from "node:child_process";
 import { createHash } from "node:crypto";
@@ -114,14 +115,14 @@ interface Unit {
   flags: readonly string[];
 }
 
-/** Compiles what changed and links the addons; a failure is reported, never thrown, because the package works without them. */
+/** Compiles what changed and links the addons; failures are printed and reported, not thrown. */
 export async function buildNative(options: BuildOptions = {}): Promise<BuildReport> {
   const print = options.print ?? ((line) => console.log(line));
   const sources = options.sources ?? join(packageRoot, "native");
   const output = options.output ?? nativeFolder;
-  const failed = (problem: string): BuildReport => {
+  const failed = (problem: string, levels: string[] = [], compiled = 0): BuildReport => {
     print(problem);
-    return { levels: [], compiled: 0, problem };
+    return { levels, compiled, problem };
   };
 
   const wanted = process.env.CXX ? [process.env.CXX] : [];
@@ -135,13 +136,12 @@ export async function buildNative(options: BuildOptions = {}): Promise<BuildRepo
   common.push("-DNAPI_VERSION=8", "-DNAPI_CPP_EXCEPTIONS", "-DNODE_ADDON_API_DISABLE_DEPRECATED");
   if (await accepts(compiler.command, ["-fno-gnu-unique"])) common.push("-fno-gnu-unique");
 
-  const names = readdirSync(sources).sort();
-  const headers = names.filter((name) => name.endsWith(".h")).map((name) => readFileSync(join(sources, name)));
   const objects = join(output, "objects");
   mkdirSync(objects, { recursive: true });
+  const cpp = readdirSync(sources).filter((name) => name.endsWith(".cpp"));
   const units = new Map<string, Unit>();
   const unitOf = (name: string, flags: readonly string[]): Unit => {
-    const hash = hashOf(compiler.version, flags.join(" "), name, readFileSync(join(sources, name)), ...headers);
+    const hash = hashOf(compiler.version, flags.join(" "), name, ...sourceAndHeaders(sources, name));
     const object = join(objects, `${basename(name, ".cpp")}-${hash}.o`);
     const unit = units.get(object) ?? { source: join(sources, name), object, flags };
     units.set(object, unit);
@@ -149,71 +149,79 @@ export async function buildNative(options: BuildOptions = {}): Promise<BuildRepo
   };
 
   const levels = new Map<string, Unit[]>();
+  const leaveOut = (level: string): void => {
+    levels.delete(level);
+    rmSync(addonFile(output, level), { force: true });
+  };
   for (const [level, flags] of Object.entries(LEVEL_FLAGS[options.architecture ?? process.arch] ?? { portable: [] })) {
     if (!(await accepts(compiler.command, flags))) {
       print(`native backend: ${compiler.version} does not know ${flags.join(" ")}; level ${level} is left out.`);
+      leaveOut(level);
       continue;
     }
     const perLevel = [...common, "-O3", ...flags, `-DCRE_LEVEL="${level}"`];
-    const cpp = names.filter((name) => name.endsWith(".cpp"));
-    levels.set(
-      level,
-      cpp.map((name) => (SHARED_SOURCES.test(name) ? unitOf(name, [...common, "-O2"]) : unitOf(name, perLevel))),
-    );
+    const unitsOf = cpp.map((name) => unitOf(name, SHARED_SOURCES.test(name) ? [...common, "-O2"] : perLevel));
+    levels.set(level, unitsOf);
   }
 
-  const logFile = join(output, "build.log");
   const startMs = Date.now();
   const stale = [...units.values()].filter((unit) => !existsSync(unit.object));
   if (stale.length > 0) print(`native backend: compiling ${stale.length} files with ${compiler.version} …`);
-  const problem = await compileAll(compiler.command, stale, logFile);
-  if (problem !== null) return failed(problem);
-
+  const log = await compileAll(compiler.command, stale);
+  const broken = stale.filter((unit) => !existsSync(unit.object)).map((unit) => basename(unit.source));
   for (const [level, parts] of levels) {
-    const problem = await link(compiler.command, level, parts, output, logFile);
-    if (problem !== null) return failed(problem);
+    if (parts.every((unit) => existsSync(unit.object))) {
+      const failure = await link(compiler.command, level, parts, output);
+      if (failure === null) continue;
+      broken.push(basename(addonFile(output, level)));
+      log.push(failure);
+    }
+    leaveOut(level);
   }
-  const current = new Set([...units.keys()].map((object) => basename(object)));
   for (const name of readdirSync(objects)) {
-    if (name.endsWith(".o") && !current.has(name)) rmSync(join(objects, name), { force: true });
+    if (name.endsWith(".o") && !units.has(join(objects, name))) rmSync(join(objects, name), { force: true });
   }
+  const built = [...levels.keys()];
+  const logFile = join(output, "build.log");
+  if (stale.length > 0) writeFileSync(logFile, log.join("\n"));
+  if (broken.length > 0) return failed(compileProblem(broken, built, log, logFile), built, stale.length);
   if (stale.length > 0) {
-    print(`native backend: ${[...levels.keys()].join(", ")} built in ${((Date.now() - startMs) / 1000).toFixed(1)} s.`);
+    print(`native backend: ${built.join(", ")} built in ${((Date.now() - startMs) / 1000).toFixed(1)} s.`);
   }
-  return { levels: [...levels.keys()], compiled: stale.length, problem: null };
+  return { levels: built, compiled: stale.length, problem: null };
 }
 
-async function compileAll(compiler: string, stale: readonly Unit[], logFile: string): Promise<string | null> {
+const addonFile = (output: string, level: string) => join(output, `cre-${level}.node`);
+
+/** A source file and everything it includes with quotes, each once. */
+function sourceAndHeaders(folder: string, name: string, seen = new Set<string>()): Buffer[] {
+  if (seen.has(name) || !existsSync(join(folder, name))) return [];
+  seen.add(name);
+  const text = readFileSync(join(folder, name));
+  const included = [...text.toString("utf8").matchAll(/^\s*#\s*include\s+"([^"]+)"/gm)].map((match) => match[1]);
+  return [text, ...included.flatMap((header) => sourceAndHeaders(folder, header, seen))];
+}
+
+/** Compiles units side by side; returns what the compiler said. A unit that failed has no object. */
+async function compileAll(compiler: string, stale: readonly Unit[]): Promise<string[]> {
   const queue = [...stale];
-  const logs: string[] = [];
-  const broken: string[] = [];
+  const log: string[] = [];
   const worker = async (): Promise<void> => {
     for (let unit = queue.shift(); unit !== undefined; unit = queue.shift()) {
       const partial = `${unit.object}.${process.pid}.partial`;
       const result = await run(compiler, [...unit.flags, "-c", unit.source, "-o", partial]);
-      if (result.output !== "") logs.push(`${basename(unit.source)} (${unit.flags.join(" ")})\n${result.output}`);
+      if (result.output !== "") log.push(`${basename(unit.source)} (${unit.flags.join(" ")})\n${result.output}`);
       if (result.code === 0) renameSync(partial, unit.object);
-      else {
-        rmSync(partial, { force: true });
-        broken.push(basename(unit.source));
-        queue.length = 0;
-      }
+      else rmSync(partial, { force: true });
     }
   };
   await Promise.all(Array.from({ length: availableParallelism() }, worker));
-  if (stale.length > 0) writeFileSync(logFile, logs.join("\n"));
-  if (broken.length === 0) return null;
-  return compileProblem(broken.join(", "), logs.join("\n"), logFile);
+  return log;
 }
 
-async function link(
-  compiler: string,
-  level: string,
-  parts: readonly Unit[],
-  output: string,
-  logFile: string,
-): Promise<string | null> {
-  const addon = join(output, `cre-${level}.node`);
+/** Links the addon of a level unless it stands; returns the linker's complaint or null. */
+async function link(compiler: string, level: string, parts: readonly Unit[], output: string): Promise<string | null> {
+  const addon = addonFile(output, level);
   const stamp = join(output, `cre-${level}.hash`);
   const objects = parts.map((unit) => unit.object);
   const hash = hashOf(...objects.map((object) => basename(object)));
@@ -222,21 +230,27 @@ async function link(
   const partial = `${addon}.${process.pid}.partial`;
   const result = await run(compiler, ["-shared", "-pthread", ...undefinedSymbols, ...objects, "-o", partial]);
   if (result.code !== 0) {
-    writeFileSync(logFile, result.output);
     rmSync(partial, { force: true });
-    return compileProblem(`cre-${level}.node`, result.output, logFile);
+    return result.output;
   }
   renameSync(partial, addon);
   writeFileSync(stamp, hash);
   return null;
 }
 
-function compileProblem(what: string, log: string, logFile: string): string {
-  const errors = log.split("\n").filter((line) => /error|undefined/i.test(line));
+function compileProblem(broken: readonly string[], built: readonly string[], log: readonly string[], logFile: string) {
+  const errors = log.flatMap((text) => text.split("\n")).filter((line) => /error|undefined/i.test(line));
+  const consequence =
+    built.length === 0 ? "the slow reference backend is used" : `only these levels stand: ${built.join(", ")}`;
   return [
     ...errors.slice(0, 10),
-    `native backend: ${what} could not be compiled (whole output: ${logFile}); the slow reference backend is used.`,
+    `native backend: ${[...new Set(broken)].join(", ")} could not be compiled (whole output: ${logFile}); ${consequence}.`,
   ].join("\n");
+}
+
+/** 1 when the addons are required (CRE_NATIVE=require) and something failed, else 0. */
+export function exitCodeOf(report: BuildReport, requirement: string | undefined): number {
+  return report.problem !== null && requirement === "require" ? 1 : 0;
 }
 
 if (process.argv[1] !== undefined && resolve(process.argv[1]) === fileURLToPath(import.meta.url)) {
@@ -245,5 +259,5 @@ if (process.argv[1] !== undefined && resolve(process.argv[1]) === fileURLToPath(
     console.error(problem);
     return { levels: [], compiled: 0, problem };
   });
-  if (report.problem !== null && process.env.CRE_NATIVE === "require") process.exitCode = 1;
+  process.exitCode = exitCodeOf(report, process.env.CRE_NATIVE);
 }
