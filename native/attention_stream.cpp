@@ -16,16 +16,27 @@ constexpr int kMostHeads = 8;
 struct HeadSums {
   int width;
   float scale;
+  size_t blockStride;    // elements from a block of keys to the next one
   const float* queries;  // [heads][width]
   float* output;
   float peak[kMostHeads], total[kMostHeads];
   float slope[kMostHeads];
 };
 
+// The same row of the next block of keys: the blocks of a head lie too far from each other to be fetched ahead by the processor.
+template <class T>
+CRE_INLINE void prefetchNext(const HeadSums& sums, const T* row) {
+  for (int c = 0; c < sums.width; c += 64 / static_cast<int>(sizeof(T))) {
+    __builtin_prefetch(row + sums.blockStride + static_cast<size_t>(c / kBlock) * kBlockElements + c % kBlock);
+  }
+}
+
 // scores[head][key] for keys first..end−1 of a block; `keys` is row 0 of the head's first block column.
 template <int kHeads, class T>
-CRE_INLINE void scoreBlock(const HeadSums& sums, const T* keys, int first, int end, float (*scores)[kBlock]) {
+CRE_INLINE void scoreBlock(const HeadSums& sums, const T* keys, const T* values, int first, int end, float (*scores)[kBlock]) {
   for (int key = first; key < end; key++) {
+    prefetchNext(sums, keys + key * kBlock);
+    prefetchNext(sums, values + key * kBlock);
     Floats sum[kHeads];
 #pragma GCC unroll 8
     for (int h = 0; h < kHeads; h++) sum[h] = zeros();
@@ -60,7 +71,7 @@ CRE_INLINE void addValues(HeadSums& sums, const T* values, int first, int end, c
 template <int kHeads, class T>
 void attendBlock(HeadSums& sums, const T* keys, const T* values, int first, int end, float distance) {
   alignas(64) float scores[kHeads][kBlock];
-  scoreBlock<kHeads>(sums, keys, first, end, scores);
+  scoreBlock<kHeads>(sums, keys, values, first, end, scores);
   for (int h = 0; h < kHeads; h++) {
     float peak = sums.peak[h];
     for (int key = first; key < end; key++) {
@@ -100,7 +111,7 @@ void attendHeads(const Forward& forward, const AttentionSegment& segment, int ke
   const AttentionPlan& plan = forward.plan;
   const int width = plan.headWidth, blocks = forward.k.columnBlocks(), column = keyValueHead * width;
   float *queries = space, *output = space + kHeads * width;
-  HeadSums sums{width, plan.scale, queries, output, {}, {}, {}};
+  HeadSums sums{width, plan.scale, static_cast<size_t>(blocks) * kBlockElements, queries, output, {}, {}, {}};
   for (int h = 0; h < kHeads; h++) {
     sums.peak[h] = -1e30f;
     sums.slope[h] = plan.slopes ? plan.slopes[firstHead + h] : 0;
@@ -133,16 +144,20 @@ void forwardSingleRow(Pool& pool, int thread, const Forward& forward, const Run&
   auto* space = static_cast<float*>(pool.scratch(thread, 0, 2 * kMostHeads * plan.headWidth * sizeof(float)));
   withElements(forward.k, [&](auto* k) {
     auto* v = static_cast<decltype(k)>(forward.v.data);
-    for (int head = end - headsPerKey; head < end;) {
-      const int left = end - head;
+    for (int head = end - headsPerKey; head < end; head += kMostHeads) {
       const auto attend = [&](auto heads) {
         attendHeads<decltype(heads)::value>(forward, segment, keyValueHead, head, space, k, v);
-        head += decltype(heads)::value;
       };
-      if (left >= 8) attend(std::integral_constant<int, 8>{});
-      else if (left >= 4) attend(std::integral_constant<int, 4>{});
-      else if (left >= 2) attend(std::integral_constant<int, 2>{});
-      else attend(std::integral_constant<int, 1>{});
+      switch (std::min(kMostHeads, end - head)) {
+        case 1: attend(std::integral_constant<int, 1>{}); break;
+        case 2: attend(std::integral_constant<int, 2>{}); break;
+        case 3: attend(std::integral_constant<int, 3>{}); break;
+        case 4: attend(std::integral_constant<int, 4>{}); break;
+        case 5: attend(std::integral_constant<int, 5>{}); break;
+        case 6: attend(std::integral_constant<int, 6>{}); break;
+        case 7: attend(std::integral_constant<int, 7>{}); break;
+        default: attend(std::integral_constant<int, kMostHeads>{});
+      }
     }
   });
 }
