@@ -1,23 +1,44 @@
-import { stat } from "node:fs/promises";
+import { readdir, stat } from "node:fs/promises";
 import { basename, join } from "node:path";
 import { messageOf, UserError } from "../base/errors.ts";
+import { loadLlama2cTokenizer } from "./llama2c.ts";
 import { loadSentencePiece, type TokenizerExpectations } from "./sentencepiece.ts";
 import type { Tokenizer } from "./tokenizer.ts";
 
 const SENTENCEPIECE_FILE = "tokenizer.model";
 const TOKENIZERS_FILE = "tokenizer.json";
+const LLAMA2C_FILE = /^tok.*\.bin$/;
 
-/** Opens the tokenizer of a model folder, or a tokenizer file itself. Throws a UserError that says what was looked for. */
+/**
+ * Opens the tokenizer of a model folder (tokenizer.model, or llama2.c's tok*.bin), or a tokenizer file itself. Throws a UserError that says
+ * what was looked for.
+ */
 export async function openTokenizer(path: string, expectations: TokenizerExpectations = {}): Promise<Tokenizer> {
   if (await isFile(path)) {
     if (basename(path).endsWith(".json")) throw notYetRead(path);
-    return loadSentencePiece(path, expectations);
+    return basename(path).endsWith(".bin") ? openLlama2c(path, expectations) : loadSentencePiece(path, expectations);
   }
   const file = join(path, SENTENCEPIECE_FILE);
   if (await exists(file)) return loadSentencePiece(file, expectations);
   if (await exists(join(path, TOKENIZERS_FILE))) throw notYetRead(join(path, TOKENIZERS_FILE));
+  const found = (await readdir(path)).filter((name) => LLAMA2C_FILE.test(name)).sort();
+  if (found.length === 1) return openLlama2c(join(path, found[0]), expectations);
+  if (found.length > 1) {
+    throw new UserError(`${path}: has ${found.length} tokenizers (${found.join(", ")}), expected one.`, {
+      hint: "Give the path of the one that belongs to the model.",
+    });
+  }
   throw new UserError(`${path}: has no tokenizer, expected a file ${SENTENCEPIECE_FILE} in it.`, {
     hint: "Is this the folder of a whole checkpoint?",
+  });
+}
+
+async function openLlama2c(file: string, { expectedPieces }: TokenizerExpectations): Promise<Tokenizer> {
+  const tokenizer = await loadLlama2cTokenizer(file);
+  const { vocabularySize } = tokenizer;
+  if (expectedPieces === undefined || expectedPieces === vocabularySize) return tokenizer;
+  throw new UserError(`${file}: the tokenizer has ${vocabularySize} pieces, the model says ${expectedPieces}.`, {
+    hint: "Does the tokenizer belong to this model?",
   });
 }
 

@@ -12,9 +12,9 @@ export const BYTE = 6;
 
 const MODEL_TYPES = ["", "unigram", "BPE", "word", "char"];
 const BPE_MODEL = 2;
-const MAX_PIECES = 1 << 20;
+export const MAX_PIECES = 1 << 20;
 /** The limit of SentencePiece itself. */
-const MAX_PIECE_BYTES = 8000;
+export const MAX_PIECE_BYTES = 8000;
 
 /** Pieces by id, one array for each property. */
 export interface Pieces {
@@ -197,8 +197,14 @@ function checkTrainerSpec(trainer: TrainerSpec, name: string): void {
   }
 }
 
-/** Applies the rules that SentencePiece itself checks on loading: no piece twice, one unknown piece, all bytes or none. */
-function indexPieces({ texts, types }: Pieces, trainer: TrainerSpec, name: string): PieceIds {
+/**
+ * Applies the rules that SentencePiece itself checks on loading: no piece twice, one unknown piece, all bytes or none. Throws a UserError.
+ */
+export function indexPieces(
+  { texts, types }: Pieces,
+  trainer: Pick<TrainerSpec, "byteFallback">,
+  name: string,
+): PieceIds {
   const ordinary = new Map<string, number>();
   const reserved = new Map<string, number>();
   let unknowns = 0;

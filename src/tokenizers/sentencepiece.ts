@@ -61,7 +61,14 @@ export function parseSentencePiece(
       hint: "Is tokenizer.model from this checkpoint?",
     });
   }
+  return createSentencePieceTokenizer(model);
+}
+
+/** The tokenizer that a table of pieces with its settings describes. */
+export function createSentencePieceTokenizer(model: SentencePieceModel): SentencePieceTokenizer {
+  const { name } = model;
   const { texts, types } = model.pieces;
+  const pieceCount = texts.length;
   const { ordinary, reserved } = model.ids;
   const controlId = (piece: string): number | null => {
     const id = reserved.get(piece);
