@@ -100,11 +100,12 @@ function linear(from: number, to: number, low: number, high: number): Scale {
 
 /** Round numbers from at or below `from` to at or above `to`, about `count` of them. */
 export function niceTicks(from: number, to: number, count: number): number[] {
-  const span = to > from ? to - from : 1;
+  const top = to > from ? to : from + 1;
+  const span = top - from;
   const power = 10 ** Math.floor(Math.log10(span / count));
   const step = power * ([1, 2, 5, 10].find((factor) => factor * power * count >= span) ?? 10);
   const firstTick = Math.floor(from / step);
-  const lastTick = Math.max(firstTick + 1, Math.ceil(to / step));
+  const lastTick = Math.max(firstTick + 1, Math.ceil(top / step));
   return Array.from({ length: lastTick - firstTick + 1 }, (_, i) => Number(((firstTick + i) * step).toPrecision(12)));
 }
 

@@ -32,7 +32,7 @@ export interface MetricCounts {
   multiLabelRows: number;
   /** Rows without any prediction; they score 0 and are not part of `unparseable`. */
   missing: number;
-  /** Rows with a prediction from which no label could be read. */
+  /** Rows with a prediction that holds no label: an answer that could not be read, or an empty list. */
   unparseable: number;
   /** Distinct predicted labels outside the set, summed over rows; each is a wrong prediction. */
   unknownLabel: number;

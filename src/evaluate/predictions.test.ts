@@ -100,18 +100,16 @@ describe("scoring our own lines", () => {
     { sentence: "甲乙", head: "乙", tail: "甲", relations: ["unknown"], id: 2 },
     { sentence: "丙丁", head: "丙", tail: "丁", relations: ["收购", "拥有"], id: 3 },
   ];
-  const ranked = (relation: string, other: string) => [
-    { relation: other, probability: 0.2 },
-    { relation, probability: 0.8 },
-  ];
+  const ranked = (...relations: string[]) =>
+    relations.map((relation, i) => ({ relation, probability: 0.1 * (i + 1) })).reverse();
 
   it("matches by sentence, head and tail in any order, and counts what does not fit", async () => {
     const predictions = await read(
       jsonl(
-        { sentence: "丙丁", head: "丙", tail: "丁", predictions: ranked("收购", "拥有"), relations: ["收购", "拥有"] },
-        { sentence: "甲乙", head: "甲", tail: "乙", predictions: ranked("拥有", "收购") },
-        { sentence: "甲乙", head: "甲", tail: "乙", predictions: ranked("收购", "拥有") },
-        { sentence: "戊己", head: "戊", tail: "己", predictions: ranked("收购", "拥有") },
+        { sentence: "丙丁", head: "丙", tail: "丁", predictions: ranked("拥有", "收购") },
+        { sentence: "甲乙", head: "甲", tail: "乙", predictions: ranked("拥有") },
+        { sentence: "甲乙", head: "甲", tail: "乙", predictions: ranked("收购") },
+        { sentence: "戊己", head: "戊", tail: "己", predictions: ranked("收购") },
       ),
     );
     const { metrics, matching, rows } = scorePredictions(predictions, gold);
@@ -124,6 +122,7 @@ describe("scoring our own lines", () => {
       duplicates: 1,
       unmatched: 1,
       goldDiffers: 0,
+      failed: 0,
       notes: [
         "line 3: (甲, 乙) was predicted before on line 2",
         "line 4: (戊, 己) is not in the gold file",
@@ -135,6 +134,57 @@ describe("scoring our own lines", () => {
     // A missing prediction is an empty set: (1 + 0 + 1) / 3.
     expect(metrics.conventions.paper.f1).toBeCloseTo(2 / 3, 12);
     expect(metrics.conventions.micro.f1).toBe(1);
+  });
+
+  it("takes predictions by probability, and before relations, which extraction copies from a labelled input", async () => {
+    const predictions = await read(
+      jsonl({
+        sentence: "丙丁",
+        head: "丙",
+        tail: "丁",
+        relations: ["收购", "拥有"],
+        predictions: [
+          { relation: "unknown", probability: 0.3 },
+          { relation: "竞争", probability: 0.6 },
+        ],
+      }),
+    );
+    const labels = { labels: ["unknown", "拥有", "收购", "竞争"], noRelation: "unknown" };
+    const { rows, metrics } = scorePredictions(predictions, gold, { labels });
+    expect(rows[2]).toMatchObject({ gold: ["收购", "拥有"], predicted: ["竞争", "unknown"], argmax: "竞争" });
+    expect(metrics.conventions.micro.f1).toBe(0);
+  });
+
+  it("counts the lines of rows that could not be extracted; their rows have no prediction", async () => {
+    const predictions = await read(
+      jsonl(
+        { line: 1, error: "the head does not occur in the sentence" },
+        { sentence: "甲乙", head: "乙", tail: "甲", predictions: [] },
+      ),
+    );
+    const { matching, metrics } = scorePredictions(predictions, gold);
+    expect(matching).toMatchObject({ predictionLines: 1, failed: 1, matched: 1, missing: 2 });
+    expect(metrics.counts).toMatchObject({ missing: 2, unparseable: 1 });
+  });
+
+  it("tells rows apart by the places of their mentions", async () => {
+    const at = (start: number, relations: string[]) => ({
+      ...{ sentence: "甲乙甲", head: "甲", tail: "乙" },
+      headSpan: { start, end: start + 1 },
+      relations,
+    });
+    const placed = [at(0, ["拥有"]), at(2, ["收购"])];
+    const predictions = await read(
+      jsonl(
+        { ...at(2, ["收购"]), headSpan: [2, 3], tailSpan: null },
+        { sentence: "甲乙甲", head: "甲", tail: "乙", relations: ["拥有"] },
+      ),
+    );
+    const { rows, matching } = scorePredictions(predictions, placed);
+    expect(rows.map((row) => row.predicted)).toEqual([[], ["收购"]]);
+    expect(matching.notes[0]).toBe("line 2: (甲, 乙) is not one single row in the gold file");
+    const unplaced = [{ sentence: "甲乙甲", head: "甲", tail: "乙", relations: ["收购"] }];
+    expect(scorePredictions(predictions, unplaced).matching).toMatchObject({ matched: 1, duplicates: 1 });
   });
 
   it("matches by id where a line has no sentence", async () => {

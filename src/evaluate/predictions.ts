@@ -1,5 +1,6 @@
 import { UserError, UserErrors } from "../base/errors.ts";
 import { readLines } from "../base/files.ts";
+import type { Span } from "../data/example.ts";
 import { relationsOfAnswer } from "./answer-text.ts";
 
 /** A line of `generated_predictions.jsonl` as LLaMA-Factory writes it, read by the authors' rule. */
@@ -15,14 +16,17 @@ export interface LabelPrediction {
   sentence?: string;
   head?: string;
   tail?: string;
+  headSpan?: Span;
+  tailSpan?: Span;
   id?: string | number;
   predicted: string[];
   argmax: string | null;
 }
 
+/** `failedLines` counts the lines that say only why their row could not be extracted: `{"line", "error"}`. */
 export type PredictionFile =
   | { kind: "answers"; file: string; lines: AnswerPrediction[] }
-  | { kind: "labels"; file: string; lines: LabelPrediction[] };
+  | { kind: "labels"; file: string; lines: LabelPrediction[]; failedLines: number };
 
 const MAX_LINE_BYTES = 1 << 20;
 const MAX_LINES = 5_000_000;
@@ -36,7 +40,8 @@ type Fields = Record<string, unknown>;
 class LineProblem extends Error {}
 
 /**
- * Reads predictions to score: JSONL as LLaMA-Factory writes them or as `cre extract` does; the first line decides which. Throws a
+ * Reads predictions to score: JSONL as LLaMA-Factory writes them or as `cre extract` does (`relations` may stand for `predictions`); the
+ * first line decides which. Throws a
  * UserErrors that lists the bad lines by number: a score over the readable rest would be a different score.
  */
 export async function readPredictions(file: string): Promise<PredictionFile> {
@@ -45,6 +50,7 @@ export async function readPredictions(file: string): Promise<PredictionFile> {
   const problems: string[] = [];
   let kind: PredictionFile["kind"] | null = null;
   let badLines = 0;
+  let failedLines = 0;
   for await (const { number, text, problem } of readLines(file, { maxLineBytes: MAX_LINE_BYTES })) {
     if (number > MAX_LINES) throw new UserError(`${file}: has more than ${MAX_LINES} lines, expected fewer.`);
     try {
@@ -57,6 +63,7 @@ export async function readPredictions(file: string): Promise<PredictionFile> {
       if (own !== kind)
         throw new LineProblem(`is of another kind than the lines before, expected ${SHAPES} throughout`);
       if (own === "answers") answers.push(answerPrediction(fields, number));
+      else if (isFailure(fields)) failedLines++;
       else labels.push(labelPrediction(fields, number));
     } catch (error) {
       if (!(error instanceof LineProblem)) throw error;
@@ -71,7 +78,7 @@ export async function readPredictions(file: string): Promise<PredictionFile> {
     });
   }
   if (kind === null) throw new UserError(`${file}: is empty, expected one JSON object a line: ${SHAPES}.`);
-  return kind === "answers" ? { kind, file, lines: answers } : { kind, file, lines: labels };
+  return kind === "answers" ? { kind, file, lines: answers } : { kind, file, lines: labels, failedLines };
 }
 
 function parseObject(text: string): Fields {
@@ -89,9 +96,13 @@ function parseObject(text: string): Fields {
 
 function kindOf(fields: Fields): PredictionFile["kind"] {
   if ("predict" in fields || "label" in fields) return "answers";
-  if ("predictions" in fields || "relations" in fields) return "labels";
+  if ("predictions" in fields || "relations" in fields || isFailure(fields)) return "labels";
   const names = Object.keys(fields).slice(0, 5);
   throw new LineProblem(`has the fields [${names.join(", ")}], expected ${SHAPES}`);
+}
+
+function isFailure(fields: Fields): boolean {
+  return typeof fields.error === "string" && !("predictions" in fields);
 }
 
 function answerPrediction(fields: Fields, line: number): AnswerPrediction {
@@ -103,19 +114,39 @@ function answerPrediction(fields: Fields, line: number): AnswerPrediction {
   return { line, gold, predicted: relationsOfAnswer(text(fields, "predict")) };
 }
 
+/**
+ * `predictions` are the labels that hold, and win over `relations`: `cre extract` keeps the fields of its input, so in its output
+ * `relations` are the gold labels of a labelled input.
+ */
 function labelPrediction(fields: Fields, line: number): LabelPrediction {
-  const id = fields.id;
+  const id = fields.id ?? undefined;
   if (id !== undefined && typeof id !== "string" && typeof id !== "number") {
     throw new LineProblem(`"id" is ${describe(id)}, expected a string or a number`);
   }
   const hasKey = "sentence" in fields || "head" in fields || "tail" in fields || id === undefined;
   const key = hasKey
-    ? { sentence: text(fields, "sentence"), head: text(fields, "head"), tail: text(fields, "tail") }
+    ? {
+        sentence: text(fields, "sentence"),
+        head: text(fields, "head"),
+        tail: text(fields, "tail"),
+        ...optionalSpan(fields, "headSpan"),
+        ...optionalSpan(fields, "tailSpan"),
+      }
     : {};
-  const ranked = fields.predictions === undefined ? [] : rankedLabels(fields.predictions);
-  const predicted = fields.relations === undefined ? ranked.slice(0, 1) : relationNames(fields.relations);
-  const argmax = ranked[0] ?? predicted[0] ?? null;
-  return { line, ...key, ...(id === undefined ? {} : { id }), predicted, argmax };
+  const predicted =
+    fields.predictions === undefined ? relationNames(fields.relations) : rankedLabels(fields.predictions);
+  return { line, ...key, ...(id === undefined ? {} : { id }), predicted, argmax: predicted[0] ?? null };
+}
+
+/** A span as the data readers take it: {"start", "end"} or [start, end]; absent when there is none. */
+function optionalSpan(fields: Fields, name: "headSpan" | "tailSpan"): Partial<Record<typeof name, Span>> {
+  const value = fields[name];
+  if (value === undefined || value === null) return {};
+  const [start, end] = Array.isArray(value) ? value : [(value as Fields).start, (value as Fields).end];
+  if (!Number.isSafeInteger(start) || !Number.isSafeInteger(end)) {
+    throw new LineProblem(`"${name}" is ${describe(value)}, expected {"start": 0, "end": 2} or [0, 2]`);
+  }
+  return { [name]: { start, end } };
 }
 
 /** Labels by falling probability; equal ones stay in the order given. */

@@ -12,7 +12,10 @@ export interface Matching {
   goldRows: number;
   /** Gold rows that were merged into an earlier one. */
   mergedGoldRows: number;
+  /** Lines with a prediction. */
   predictionLines: number;
+  /** Lines that say only why their row could not be extracted. */
+  failed: number;
   matched: number;
   /** Gold rows without a prediction; they are scored as an empty set. */
   missing: number;
@@ -45,7 +48,7 @@ const DEFAULT_NO_RELATION = "unknown";
 /**
  * Scores a file of predictions. `gold` may be null only for answers that carry their own label (LLaMA-Factory); the bootstrap then draws
  * rows instead of sentences. Answers are matched by their order, which must be the order of the merged gold rows; our own lines by
- * (sentence, head, tail), or by id where they have no sentence. Throws a UserError when the gold has no labels, when answers and gold
+ * (sentence, head, tail) and the spans, if there are any, or by id where they have no sentence. Throws a UserError when the gold has no labels, when answers and gold
  * rows differ in number, or when not one prediction matches.
  */
 export function scorePredictions(
@@ -65,7 +68,7 @@ function matchRows(predictions: PredictionFile, gold: readonly Example[] | null)
         hint: "Add --gold FILE.",
       });
     }
-    return matchLabels(predictions.file, predictions.lines, mergeGold(gold));
+    return matchLabels(predictions, mergeGold(gold));
   }
   return gold === null
     ? ownGold(predictions.lines)
@@ -77,16 +80,24 @@ interface GoldRow {
   relations: string[];
 }
 
+/** What identifies a row: its texts and, where the data has them, the places of its mentions. */
+type RowKey = Pick<Example, "sentence" | "head" | "tail" | "headSpan" | "tailSpan">;
+
 interface MergedGold {
   rows: GoldRow[];
   byKey: Map<string, number>;
+  /** For lines without spans; AMBIGUOUS where the texts alone do not tell two rows apart. */
+  byTexts: Map<string, number>;
   merged: number;
 }
 
-/** Rows of one (sentence, head, tail) become one, their labels in file order: the paper's rule for equal inputs. */
+const AMBIGUOUS = -1;
+
+/** Rows of one (sentence, head, tail) and place become one, their labels in file order: the paper's rule for equal inputs. */
 function mergeGold(examples: readonly Example[]): MergedGold {
   const rows: GoldRow[] = [];
   const byKey = new Map<string, number>();
+  const byTexts = new Map<string, number>();
   let merged = 0;
   for (const [position, example] of examples.entries()) {
     if (example.relations === undefined) {
@@ -94,10 +105,11 @@ function mergeGold(examples: readonly Example[]): MergedGold {
         hint: 'A JSONL gold file needs "relations": [...] on each line.',
       });
     }
-    const key = keyOf(example.sentence, example.head, example.tail);
+    const key = keyOf(example);
     const known = byKey.get(key);
     if (known === undefined) {
       byKey.set(key, rows.length);
+      addOnce(byTexts, textsOf(example), rows.length);
       rows.push({ example, relations: [...example.relations] });
     } else {
       rows[known].relations.push(...example.relations);
@@ -105,25 +117,29 @@ function mergeGold(examples: readonly Example[]): MergedGold {
     }
   }
   if (rows.length === 0) throw new UserError("The gold file has no rows, expected at least one.");
-  return { rows, byKey, merged };
+  return { rows, byKey, byTexts, merged };
 }
 
-function matchLabels(file: string, lines: readonly LabelPrediction[], gold: MergedGold) {
-  const matching = emptyMatching(gold, lines.length);
+/** A key that names two rows names neither. */
+function addOnce<K>(places: Map<K, number>, key: K, place: number): void {
+  places.set(key, places.has(key) ? AMBIGUOUS : place);
+}
+
+function matchLabels({ file, lines, failedLines }: PredictionFile & { kind: "labels" }, gold: MergedGold) {
+  const matching = { ...emptyMatching(gold, lines.length), failed: failedLines };
   const byId = new Map<string | number, number>();
   for (const [place, { example }] of gold.rows.entries()) {
-    if (example.id === undefined) continue;
-    // An id that names two rows names neither.
-    byId.set(example.id, byId.has(example.id) ? -1 : place);
+    if (example.id !== undefined) addOnce(byId, example.id, place);
   }
   const chosen = new Map<number, LabelPrediction>();
   for (const line of lines) {
-    const byText = line.sentence !== undefined && line.head !== undefined && line.tail !== undefined;
-    const place = byText
-      ? gold.byKey.get(keyOf(line.sentence as string, line.head as string, line.tail as string))
-      : byId.get(line.id as string | number);
-    const name = byText ? `(${line.head}, ${line.tail})` : `id ${JSON.stringify(line.id)}`;
-    if (place === undefined || place < 0) {
+    const key = rowKey(line);
+    const place =
+      key === null
+        ? byId.get(line.id as string | number)
+        : (gold.byKey.get(keyOf(key)) ?? gold.byTexts.get(textsOf(key)));
+    const name = key === null ? `id ${JSON.stringify(line.id)}` : `(${key.head}, ${key.tail})`;
+    if (place === undefined || place === AMBIGUOUS) {
       matching.unmatched++;
       note(
         matching,
@@ -200,6 +216,7 @@ function emptyMatching(gold: { rows: readonly unknown[]; merged: number }, predi
     goldRows: gold.rows.length,
     mergedGoldRows: gold.merged,
     predictionLines,
+    failed: 0,
     matched: 0,
     missing: 0,
     duplicates: 0,
@@ -219,6 +236,16 @@ function sameSet(a: readonly string[], b: readonly string[]): boolean {
   return left.size === right.size && [...left].every((item) => right.has(item));
 }
 
-function keyOf(sentence: string, head: string, tail: string): string {
+/** Null for a line that has only an id. */
+function rowKey({ sentence, head, tail, headSpan, tailSpan }: LabelPrediction): RowKey | null {
+  if (sentence === undefined || head === undefined || tail === undefined) return null;
+  return { sentence, head, tail, headSpan, tailSpan };
+}
+
+function keyOf({ sentence, head, tail, headSpan, tailSpan }: RowKey): string {
+  return JSON.stringify([sentence, head, tail, headSpan?.start, headSpan?.end, tailSpan?.start, tailSpan?.end]);
+}
+
+function textsOf({ sentence, head, tail }: RowKey): string {
   return JSON.stringify([sentence, head, tail]);
 }

@@ -26,9 +26,10 @@ export function remarks(metrics: Metrics, matching: Matching | null): string[] {
   const of = `of ${grouped(counts.rows)} rows`;
   const found: [number, string][] = [
     [counts.missing, `${of} have no prediction and score 0`],
-    [counts.unparseable, `${of} have a prediction without a readable label and score 0`],
+    [counts.unparseable, `${of} have a prediction without any label and score 0`],
     [counts.unknownLabel, "predicted labels are not in the label set and count as wrong"],
     [counts.beyondPaperLimit, `${of} have more than four triples; the paper convention reads four`],
+    [matching?.failed ?? 0, "lines say only why their row could not be extracted"],
     [matching?.mergedGoldRows ?? 0, "gold rows were merged into a row of the same sentence, head and tail"],
     [matching?.duplicates ?? 0, "predictions were left out: their row had one already"],
     [matching?.unmatched ?? 0, "predictions were left out: their row is not in the gold file"],
