@@ -6,6 +6,28 @@ namespace cre {
 
 using namespace attend;
 
+namespace {
+
+// Adds up what the parts of a key/value head found, in order, and writes the rows of dk and dv.
+void addParts(const Backward& backward, const Group& group, int keyValueHead, const float* sums, int parts) {
+  const int width = backward.plan.headWidth;
+  const size_t stride = headStride(width), matrixFloats = group.keyRows.size() * stride;
+  std::vector<float> total(stride);
+  for (size_t slot = 0; slot < group.keyRows.size(); slot++) {
+    for (Matrix* matrix : {&backward.dk, &backward.dv}) {
+      const float* first = sums + (matrix == &backward.dv ? matrixFloats : 0) + slot * stride;
+      for (size_t c = 0; c < stride; c += kLanes) {
+        Floats sum = load(first + c);
+        for (int part = 1; part < parts; part++) sum = sum + load(first + part * 2 * matrixFloats + c);
+        store(total.data() + c, sum);
+      }
+      scatterHead(*matrix, group.keyRows[slot], keyValueHead * width, width, total.data());
+    }
+  }
+}
+
+}  // namespace
+
 void attention(Pool& pool, const Matrix& q, const Matrix& k, const Matrix& v, const AttentionPlan& plan, Matrix& output,
                Matrix& logSumExp) {
   constexpr int kBlocksPerPart = 8;  // a long run is shared out: packing its keys again costs little beside 8 blocks of queries
@@ -54,11 +76,39 @@ void attentionBackward(Pool& pool, const Matrix& q, const Matrix& k, const Matri
   zeroUncovered(pool, dk, keysCovered);
   zeroUncovered(pool, dv, keysCovered);
   const Backward backward{q, k, v, output, logSumExp, dOutput, plan, dq, dk, dv};
-  pool.parallelFor(static_cast<int>(groups.groups.size()) * plan.keyValueHeads, [&](int item, int thread) {
-    const Group& group = groups.groups[item / plan.keyValueHeads];
-    const int head = item % plan.keyValueHeads;
-    if (tiles) backwardTiles(pool, thread, backward, runs, group, groups.slotOfRow, head);
-    else backwardFloat(pool, thread, backward, runs, group, groups.slotOfRow, head);
+
+  // Where groups and key/value heads alone are too few to share out, the query heads of a key/value head are divided too. The plan decides,
+  // not the number of threads, which must not change the order of sums.
+  constexpr int kWantedItems = 16;
+  const int headsPerKey = plan.heads / plan.keyValueHeads, pairs = static_cast<int>(groups.groups.size()) * plan.keyValueHeads;
+  const int wantedParts = pairs == 0 ? 1 : std::clamp((kWantedItems + pairs - 1) / pairs, 1, headsPerKey);
+  const int headsPerPart = (headsPerKey + wantedParts - 1) / wantedParts, parts = (headsPerKey + headsPerPart - 1) / headsPerPart;
+  std::vector<GroupPart> items;
+  size_t sumFloats = 0;
+  for (const Group& group : groups.groups) {
+    for (int head = 0; head < plan.keyValueHeads; head++) {
+      for (int part = 0; part < parts; part++) {
+        const int first = head * headsPerKey + part * headsPerPart;
+        items.push_back({&group, head, first, std::min((head + 1) * headsPerKey, first + headsPerPart), nullptr});
+        sumFloats += 2 * group.keyRows.size() * headStride(plan.headWidth);
+      }
+    }
+  }
+  if (parts > 1) {
+    auto* sums = static_cast<float*>(pool.sharedScratch(0, sumFloats * sizeof(float)));
+    for (GroupPart& item : items) {
+      item.sums = sums;
+      sums += 2 * item.group->keyRows.size() * headStride(plan.headWidth);
+    }
+  }
+  pool.parallelFor(static_cast<int>(items.size()), [&](int item, int thread) {
+    if (tiles) backwardTiles(pool, thread, backward, runs, groups.slotOfRow, items[item]);
+    else backwardFloat(pool, thread, backward, runs, groups.slotOfRow, items[item]);
+  });
+  if (parts == 1) return;
+  pool.parallelFor(pairs, [&](int pair, int) {
+    const GroupPart& first = items[pair * parts];
+    addParts(backward, *first.group, first.keyValueHead, first.sums, parts);
   });
 }
 

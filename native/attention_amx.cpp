@@ -80,7 +80,6 @@ CRE_INLINE void gatherBlock(const Matrix& matrix, const int32_t* rows, int colum
 
 class TileForward {
  public:
-  static size_t widthOf(int headWidth) { return headWidth; }
   static void measure(Carver& carver, int headWidth, int keyBlocks) { TileForward(carver, headWidth, keyBlocks); }
   TileForward(Carver& carver, int headWidth, int keyBlocks) : width_(headWidth), parts_(headWidth / kBlock) {
     keys_ = carver.take<bf16>(static_cast<size_t>(keyBlocks) * parts_ * kBlockElements);
@@ -132,7 +131,6 @@ class TileForward {
 
 class TileBackward {
  public:
-  static size_t widthOf(int headWidth) { return headWidth; }
   static void measure(Carver& carver, int headWidth, int keyBlocks) { TileBackward(carver, headWidth, keyBlocks); }
   TileBackward(Carver& carver, int headWidth, int keyBlocks) : width_(headWidth), parts_(headWidth / kBlock) {
     const size_t head = static_cast<size_t>(parts_) * kBlockElements;
@@ -227,16 +225,16 @@ bool tilesFit(const Matrix& q, const Matrix& k, const Matrix& v, int headWidth) 
 void forwardTiles(Pool& pool, int thread, const Forward& forward, const RunPart& part) {
   forwardPart<TileForward>(pool, thread, forward, part);
 }
-void backwardTiles(Pool& pool, int thread, const Backward& backward, const std::vector<Run>& runs, const Group& group,
-                   const std::vector<int32_t>& slotOfRow, int keyValueHead) {
-  backwardGroup<TileBackward>(pool, thread, backward, runs, group, slotOfRow, keyValueHead);
+void backwardTiles(Pool& pool, int thread, const Backward& backward, const std::vector<Run>& runs,
+                   const std::vector<int32_t>& slotOfRow, const GroupPart& part) {
+  backwardGroup<TileBackward>(pool, thread, backward, runs, slotOfRow, part);
 }
 
 #else
 
 bool tilesFit(const Matrix&, const Matrix&, const Matrix&, int) { return false; }
 void forwardTiles(Pool&, int, const Forward&, const RunPart&) {}
-void backwardTiles(Pool&, int, const Backward&, const std::vector<Run>&, const Group&, const std::vector<int32_t>&, int) {}
+void backwardTiles(Pool&, int, const Backward&, const std::vector<Run>&, const std::vector<int32_t>&, const GroupPart&) {}
 
 #endif
 

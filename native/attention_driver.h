@@ -86,7 +86,7 @@ void forwardPart(Pool& pool, int thread, const Forward& forward, const RunPart& 
   const int blocksNeeded = run.contextBlocks + part.endBlock;
   Carver measure;
   Engine::measure(measure, plan.headWidth, blocksNeeded);
-  const size_t stride = Engine::widthOf(plan.headWidth);
+  const size_t stride = headStride(plan.headWidth);
   Carver carver(pool.scratch(thread, 0, measure.used() + (kChunkBlocks * kBlockElements + kBlock * stride) * sizeof(float)));
   Engine engine(carver, plan.headWidth, blocksNeeded);
   float* scores = carver.take<float>(kChunkBlocks * kBlockElements);
@@ -177,17 +177,17 @@ CRE_INLINE void softmaxGradient(Engine& engine, const Run& run, int block, int q
 }
 
 template <class Engine>
-void backwardRun(const Backward& backward, const Run& run, int keyValueHead, Engine& engine, float* scores, float* products) {
+void backwardRun(const Backward& backward, const Run& run, const GroupPart& part, Engine& engine, float* scores, float* products) {
   const AttentionPlan& plan = backward.plan;
-  const int headsPerKey = plan.heads / plan.keyValueHeads, width = plan.headWidth;
+  const int width = plan.headWidth;
   for (int b = 0; b < run.keyBlocks(); b++) {
-    engine.packKeys(b, backward.k, backward.v, run.keyRow.data() + b * kBlock, keyValueHead * width);
+    engine.packKeys(b, backward.k, backward.v, run.keyRow.data() + b * kBlock, part.keyValueHead * width);
   }
   std::vector<int> blocks;
   for (int queryBlock = 0; queryBlock < run.ownBlocks; queryBlock++) {
     const int first = queryBlock * kBlock;
     run.visibleBlocks(queryBlock, blocks);
-    for (int head = keyValueHead * headsPerKey; head < (keyValueHead + 1) * headsPerKey; head++) {
+    for (int head = part.firstHead; head < part.endHead; head++) {
       const QueryRows rows(backward, run, first, head);
       engine.packQueries(backward.q, backward.dOutput, run.queryRow.data() + first, head * width);
       for (int block : blocks) {
@@ -197,17 +197,18 @@ void backwardRun(const Backward& backward, const Run& run, int keyValueHead, Eng
       }
       const float* dq = engine.queryGradient();
       for (int r = 0; r < kBlock && first + r < run.rows; r++) {
-        scatterHead(backward.dq, run.queryRow[first + r], head * width, width, dq + r * Engine::widthOf(width));
+        scatterHead(backward.dq, run.queryRow[first + r], head * width, width, dq + r * headStride(width));
       }
     }
   }
 }
 
 template <class Engine>
-void backwardGroup(Pool& pool, int thread, const Backward& backward, const std::vector<Run>& runs, const Group& group,
-                   const std::vector<int32_t>& slotOfRow, int keyValueHead) {
+void backwardGroup(Pool& pool, int thread, const Backward& backward, const std::vector<Run>& runs, const std::vector<int32_t>& slotOfRow,
+                   const GroupPart& part) {
+  const Group& group = *part.group;
   const int width = backward.plan.headWidth;
-  const size_t stride = Engine::widthOf(width), sumFloats = group.keyRows.size() * stride;
+  const size_t stride = headStride(width), sumFloats = group.keyRows.size() * stride;
   int mostBlocks = 0;
   for (int run : group.runs) mostBlocks = runs[run].keyBlocks() > mostBlocks ? runs[run].keyBlocks() : mostBlocks;
   Carver measure;
@@ -215,14 +216,14 @@ void backwardGroup(Pool& pool, int thread, const Backward& backward, const std::
   Carver carver(pool.scratch(thread, 0, measure.used() + (2 * kBlockElements + 2 * sumFloats) * sizeof(float)));
   Engine engine(carver, width, mostBlocks);
   float *scores = carver.take<float>(kBlockElements), *products = carver.take<float>(kBlockElements);
-  float *dkSums = carver.take<float>(sumFloats), *dvSums = carver.take<float>(sumFloats);
-  memset(dkSums, 0, sumFloats * sizeof(float));
-  memset(dvSums, 0, sumFloats * sizeof(float));
+  float* dkSums = part.sums ? part.sums : carver.take<float>(2 * sumFloats);
+  float* dvSums = dkSums + sumFloats;
+  memset(dkSums, 0, 2 * sumFloats * sizeof(float));
 
   for (int index : group.runs) {
     const Run& run = runs[index];
     engine.startRun(run.keyBlocks());
-    backwardRun(backward, run, keyValueHead, engine, scores, products);
+    backwardRun(backward, run, part, engine, scores, products);
     for (int b = 0; b < run.keyBlocks(); b++) {
       const float *dk = engine.keyGradient(b), *dv = engine.valueGradient(b);
       for (int key = 0; key < kBlock; key++) {
@@ -236,9 +237,10 @@ void backwardGroup(Pool& pool, int thread, const Backward& backward, const std::
       }
     }
   }
+  if (part.sums) return;
   for (size_t slot = 0; slot < group.keyRows.size(); slot++) {
-    scatterHead(backward.dk, group.keyRows[slot], keyValueHead * width, width, dkSums + slot * stride);
-    scatterHead(backward.dv, group.keyRows[slot], keyValueHead * width, width, dvSums + slot * stride);
+    scatterHead(backward.dk, group.keyRows[slot], part.keyValueHead * width, width, dkSums + slot * stride);
+    scatterHead(backward.dv, group.keyRows[slot], part.keyValueHead * width, width, dvSums + slot * stride);
   }
 }
 

@@ -63,13 +63,10 @@ void transpose(const float* rows, int width, float* out) {
   }
 }
 
-int widthOfHead(int headWidth) { return (headWidth + kLanes - 1) / kLanes * kLanes; }
-
 class FloatForward {
  public:
-  static size_t widthOf(int headWidth) { return widthOfHead(headWidth); }
   static void measure(Carver& carver, int headWidth, int keyBlocks) { FloatForward(carver, headWidth, keyBlocks, false); }
-  FloatForward(Carver& carver, int headWidth, int keyBlocks, bool exists = true) : headWidth_(headWidth), width_(widthOfHead(headWidth)) {
+  FloatForward(Carver& carver, int headWidth, int keyBlocks, bool exists = true) : headWidth_(headWidth), width_(headStride(headWidth)) {
     const size_t block = static_cast<size_t>(kBlock) * width_;
     keys_ = carver.take<float>(keyBlocks * block);
     values_ = carver.take<float>(keyBlocks * block);
@@ -109,9 +106,8 @@ class FloatForward {
 
 class FloatBackward {
  public:
-  static size_t widthOf(int headWidth) { return widthOfHead(headWidth); }
   static void measure(Carver& carver, int headWidth, int keyBlocks) { FloatBackward(carver, headWidth, keyBlocks, false); }
-  FloatBackward(Carver& carver, int headWidth, int keyBlocks, bool exists = true) : headWidth_(headWidth), width_(widthOfHead(headWidth)) {
+  FloatBackward(Carver& carver, int headWidth, int keyBlocks, bool exists = true) : headWidth_(headWidth), width_(headStride(headWidth)) {
     const size_t block = static_cast<size_t>(kBlock) * width_, all = keyBlocks * block;
     for (float** piece : {&keys_, &values_, &dKeys_, &dValues_}) *piece = carver.take<float>(all);
     for (float** piece : {&queries_, &dOutputs_, &queriesAcross_, &dOutputsAcross_, &dQueries_}) *piece = carver.take<float>(block);
@@ -171,9 +167,9 @@ void forwardFloat(Pool& pool, int thread, const Forward& forward, const RunPart&
   forwardPart<FloatForward>(pool, thread, forward, part);
 }
 
-void backwardFloat(Pool& pool, int thread, const Backward& backward, const std::vector<Run>& runs, const Group& group,
-                   const std::vector<int32_t>& slotOfRow, int keyValueHead) {
-  backwardGroup<FloatBackward>(pool, thread, backward, runs, group, slotOfRow, keyValueHead);
+void backwardFloat(Pool& pool, int thread, const Backward& backward, const std::vector<Run>& runs,
+                   const std::vector<int32_t>& slotOfRow, const GroupPart& part) {
+  backwardGroup<FloatBackward>(pool, thread, backward, runs, slotOfRow, part);
 }
 
 }  // namespace cre::attend

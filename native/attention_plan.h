@@ -90,15 +90,25 @@ struct RunPart {
   const Run* run;
   int keyValueHead, firstBlock, endBlock;
 };
+// Query heads [firstHead, endHead) of one key/value head over the runs of a group. Sums of dk and dv, [2][keyRows][headStride], go to `sums`,
+// whose parts are added up afterwards; when it is null these heads are all, and dk and dv are finished.
+struct GroupPart {
+  const Group* group;
+  int keyValueHead, firstHead, endHead;
+  float* sums;
+};
+// Floats from row to row where heads stand in scratch.
+inline int headStride(int headWidth) { return (headWidth + kLanes - 1) / kLanes * kLanes; }
+
 // attention_float.cpp
 void forwardFloat(Pool& pool, int thread, const Forward& forward, const RunPart& part);
-void backwardFloat(Pool& pool, int thread, const Backward& backward, const std::vector<Run>& runs, const Group& group,
-                   const std::vector<int32_t>& slotOfRow, int keyValueHead);
+void backwardFloat(Pool& pool, int thread, const Backward& backward, const std::vector<Run>& runs,
+                   const std::vector<int32_t>& slotOfRow, const GroupPart& part);
 // attention_amx.cpp; only for bfloat16 matrices whose heads are whole blocks of 32 columns
 bool tilesFit(const Matrix& q, const Matrix& k, const Matrix& v, int headWidth);
 void forwardTiles(Pool& pool, int thread, const Forward& forward, const RunPart& part);
-void backwardTiles(Pool& pool, int thread, const Backward& backward, const std::vector<Run>& runs, const Group& group,
-                   const std::vector<int32_t>& slotOfRow, int keyValueHead);
+void backwardTiles(Pool& pool, int thread, const Backward& backward, const std::vector<Run>& runs,
+                   const std::vector<int32_t>& slotOfRow, const GroupPart& part);
 // attention_stream.cpp; a run of a single row whose heads are whole blocks of 32 columns
 void forwardSingleRow(Pool& pool, int thread, const Forward& forward, const Run& run, int keyValueHead);
 
