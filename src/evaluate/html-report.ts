@@ -49,7 +49,7 @@ ${subtitle === undefined ? null : html`<p>${subtitle}</p>`}
 <p class="soft">${grouped(counts.rows)} rows in ${grouped(counts.sentences)} sentences, ${metrics.macro.relations} relations, ${grouped(counts.noRelationRows)} rows without a relation, ${grouped(counts.multiLabelRows)} with several</p>
 <div class="cards">${SHOWN.map((name) => card(metrics, name))}</div>
 ${scoreSection(metrics, references)}
-${warnings.length === 0 ? null : html`<section><h2>Scored otherwise than it came</h2><ul class="warnings">${warnings.map((text) => html`<li>${text}</li>`)}</ul></section>`}
+${warnings.length === 0 ? null : html`<section><h2>Notes on the input</h2><ul class="warnings">${warnings.map((text) => html`<li>${text}</li>`)}</ul></section>`}
 ${curve === null ? null : html`<section><h2>Training</h2>${curve}</section>`}
 ${relationSection(metrics.relations)}
 ${confusionSection(metrics.confusion)}
@@ -110,7 +110,7 @@ function relationSection(relations: readonly RelationScore[]): Markup {
 }
 
 /** Above this share of a row the ground is dark enough for light figures. */
-const STRONG_SHARE = 0.5;
+const STRONG_SHARE = 0.7;
 /** More columns than this fit the page only with smaller cells. */
 const DENSE_COLUMNS = 30;
 
