@@ -100,8 +100,8 @@ function extractorOf(
   return createExtractor(model, tokenizer, renderer, settings);
 }
 
-/** Checks a tokenizer against a model's vocabulary; the model may have padding rows, never too few. */
-function checkVocabulary(tokenizer: Tokenizer, spec: DecoderSpec, where: string): void {
+/** Checks a tokenizer against a model's vocabulary; the model may have padding rows, never too few. Throws a UserError. */
+export function checkVocabulary(tokenizer: Tokenizer, spec: DecoderSpec, where: string): void {
   if (tokenizer.vocabularySize > spec.vocabularySize) {
     throw new UserError(
       `${where}: the tokenizer has ${tokenizer.vocabularySize} pieces, but the model's vocabulary is ${spec.vocabularySize}.`,

@@ -3,16 +3,14 @@ import { Option } from "commander";
 import { UserError } from "../base/errors.ts";
 import { writeFileAtomic } from "../base/files.ts";
 import { openDataset } from "../data/dataset.ts";
-import type { Example } from "../data/example.ts";
-import { readJsonl } from "../data/jsonl.ts";
 import type { SplitName } from "../data/split.ts";
 import { errorExamples } from "../evaluate/error-examples.ts";
 import { evaluate } from "../evaluate/evaluate.ts";
+import { readGold } from "../evaluate/gold.ts";
 import { renderHtmlReport } from "../evaluate/html-report.ts";
 import { readPredictions } from "../evaluate/predictions.ts";
 import { trivialReferences } from "../evaluate/references.ts";
 import { renderReport, toJson } from "../evaluate/report.ts";
-import type { ScoringLabels } from "../evaluate/rows.ts";
 import { scorePredictions } from "../evaluate/score-predictions.ts";
 import { openRun } from "../run.ts";
 import { recipeText } from "../train/recipe.ts";
@@ -47,7 +45,7 @@ export function addEvaluateCommands(program: Command): void {
     .command("score")
     .description("score anybody's predictions: JSONL of {label, predict} (LLaMA-Factory) or of cre extract")
     .argument("<predictions>", "JSONL file")
-    .option("--gold <file>", "labelled JSONL rows, or a data folder (with --split)")
+    .option("--gold <file>", "labelled JSONL rows, a Chinese_NRE file, or a data folder (with --split)")
     .addOption(
       new Option("--split <name>", "split of a gold folder").choices(["train", "valid", "test"]).default("test"),
     )
@@ -111,18 +109,4 @@ async function score(file: string, options: { gold?: string; split: SplitName; j
   if (options.json === "-") await print(text);
   else await print(`${renderReport(metrics, { title: file, matching, references, colour: process.stdout.isTTY })}\n`);
   if (options.json && options.json !== "-") await writeFileAtomic(options.json, text);
-}
-
-async function readGold(path: string, split: SplitName): Promise<{ examples: Example[]; labels?: ScoringLabels }> {
-  if (!/\.jsonl?$/.test(path)) {
-    const dataset = await openDataset(path);
-    return { examples: await readSplit(dataset, split, "stop"), labels: dataset.labels };
-  }
-  const examples: Example[] = [];
-  for await (const row of readJsonl(path, { requireRelations: true })) {
-    if (row.problem !== null) throw new UserError(`${path}, line ${row.line}: ${row.problem}.`);
-    examples.push(row.example);
-  }
-  if (examples.length === 0) throw new UserError(`${path}: is empty, expected labelled JSONL rows.`);
-  return { examples };
 }

@@ -47,6 +47,11 @@ export function addExtractCommand(program: Command): void {
 
 async function extract(directory: string, input: string, options: ExtractOptions): Promise<void> {
   if (input !== "-" && !existsSync(input)) throw new UserError(`${input}: does not exist, expected JSONL rows.`);
+  if (options.output && input === "-") {
+    throw new UserError("--output needs an input file, since a pipe cannot be read again after an interruption.", {
+      hint: "Write to standard output instead: cre extract RUN - > OUTPUT",
+    });
+  }
   if (options.output && existsSync(options.output) && !options.overwrite) {
     throw new UserError(`${options.output}: exists already.`, { hint: "Give --overwrite to replace it." });
   }
@@ -60,15 +65,11 @@ async function extract(directory: string, input: string, options: ExtractOptions
   };
   try {
     const counts = emptyCounts();
-    if (options.output && input !== "-") {
+    if (options.output) {
       const { recipe, extractor, folder } = run;
       const trainedAt = existsSync(folder.done) ? (await stat(folder.done)).mtimeMs : null;
       const job = JSON.stringify([recipe, extractor.settings, options.minScore ?? 0, resolve(directory), trainedAt]);
       Object.assign(counts, await extractFile(extractor, input, options.output, job, corpus));
-    } else if (options.output) {
-      throw new UserError("--output needs an input file, since a pipe cannot be read again after an interruption.", {
-        hint: "Write to standard output instead: cre extract RUN - > OUTPUT",
-      });
     } else {
       const source = input === "-" ? process.stdin : input;
       for await (const lines of extractLines(run.extractor, source, counts, { ...corpus, windowRows: 256 })) {

@@ -12,7 +12,7 @@ import { elementCount } from "../formats/tensor-source.ts";
 import { initDecoder, loadDecoder, saveDecoder } from "../models/load.ts";
 import { readSpec } from "../models/registry.ts";
 import { parameterCount } from "../models/spec.ts";
-import { specFromInit } from "../run.ts";
+import { checkVocabulary, specFromInit } from "../run.ts";
 import { openTokenizer } from "../tokenizers/open-tokenizer.ts";
 import { readRecipe } from "../train/recipe.ts";
 import { print, say, warn } from "./terminal.ts";
@@ -162,6 +162,7 @@ async function generateText(directory: string, options: GenerateFlags): Promise<
     const model = await loadDecoder(backend, checkpoint, { storage: "bfloat16", trainable: false }).finally(() =>
       checkpoint.source.close(),
     );
+    checkVocabulary(tokenizer, model.spec, directory);
     const encoded = options.prompt === "" ? [] : tokenizer.encode(options.prompt);
     const prompt = tokenizer.bosId === null ? encoded : [tokenizer.bosId, ...encoded];
     if (prompt.length === 0) throw new UserError("The prompt is empty, and the model has no begin token.");

@@ -34,7 +34,8 @@ export function toyRows(
   return Array.from({ length: count }, (_, i) => {
     const [pattern, relation] = PATTERNS[i % PATTERNS.length];
     const [head, tail] = random.shuffle([...COMPANIES]);
-    const sentence = pattern.replace("#", head).replace("*", tail);
+    // The number keeps rows of one set apart from each other.
+    const sentence = `${i}日${pattern.replace("#", head).replace("*", tail)}`;
     return { id: `${seed}-${i}`, sentence, head, tail, relations: [relation] };
   });
 }
@@ -97,8 +98,8 @@ export interface CreOptions {
   cwd?: string;
   input?: string | Buffer;
   env?: Record<string, string>;
-  /** Called with all of standard error so far; ends the process by what it returns. */
-  onStderr?: (text: string) => NodeJS.Signals | undefined;
+  /** Sends a signal some time after a condition on all of standard error (or on the world) holds; asked every few milliseconds. */
+  kill?: { when: (stderr: string) => boolean; afterMs?: number; signal: NodeJS.Signals };
 }
 
 /** Runs the built command line on the reference backend. */
@@ -106,19 +107,26 @@ export async function cre(command: readonly string[], options: CreOptions = {}):
   const env = { ...process.env, CRE_BACKEND: "reference", NO_COLOR: "1", ...options.env };
   const child = spawn(process.execPath, [CLI, ...command], { cwd: options.cwd ?? ROOT, env });
   const out: Buffer[] = [];
+  const { kill } = options;
   let stderr = "";
   child.stdout.on("data", (chunk: Buffer) => out.push(chunk));
   child.stderr.setEncoding("utf8").on("data", (chunk: string) => {
     stderr += chunk;
-    const signal = options.onStderr?.(stderr);
-    if (signal) child.kill(signal);
   });
+  const watch = setInterval(() => {
+    if (!kill?.when(stderr)) return;
+    clearInterval(watch);
+    setTimeout(() => child.kill(kill.signal), kill.afterMs ?? 0);
+  }, 5);
   // A command may well end without reading its input.
   child.stdin.on("error", () => {});
   child.stdin.end(options.input ?? "");
   return new Promise((resolve, reject) => {
     child.on("error", reject);
-    child.on("close", (code, signal) => resolve({ code, signal, stdout: Buffer.concat(out).toString("utf8"), stderr }));
+    child.on("close", (code, signal) => {
+      clearInterval(watch);
+      resolve({ code, signal, stdout: Buffer.concat(out).toString("utf8"), stderr });
+    });
   });
 }
 

@@ -1,0 +1,83 @@
+import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
+import { duration, megabytes, percent, progress } from "./terminal.ts";
+
+let said = "";
+const wasTerminal = process.stderr.isTTY;
+const setTerminal = (isTerminal: boolean) =>
+  Object.defineProperty(process.stderr, "isTTY", { value: isTerminal, configurable: true });
+
+beforeEach(() => {
+  said = "";
+  vi.useFakeTimers();
+  vi.spyOn(process.stderr, "write").mockImplementation((text) => {
+    said += text;
+    return true;
+  });
+});
+afterEach(() => {
+  vi.restoreAllMocks();
+  vi.useRealTimers();
+  setTerminal(wasTerminal);
+});
+
+const HIDE_CURSOR = "\x1b[?25l";
+const SHOW_CURSOR = "\x1b[?25h";
+
+describe("progress", () => {
+  it("draws a bar on a terminal, and gives the terminal back as it was", () => {
+    setTerminal(true);
+    const bar = progress("train", 10);
+    expect(said).toContain(HIDE_CURSOR);
+    vi.advanceTimersByTime(1000);
+    bar.update(5, "loss 0.5");
+    vi.advanceTimersByTime(1000);
+    expect(said).toMatch(/train █{12}░{12} 5\/10 {2}loss 0.5 {2}\d+ s left/);
+    bar.line("a line above");
+    expect(said).toContain("a line above\n");
+    bar.stop();
+    bar.stop();
+    expect(said.split(SHOW_CURSOR).length).toBe(2);
+    expect(vi.getTimerCount()).toBe(0);
+  });
+
+  it("counts when the total is not known", () => {
+    setTerminal(true);
+    const bar = progress("extract", null);
+    bar.update(512, "30 rows/s");
+    vi.advanceTimersByTime(1000);
+    bar.stop();
+    expect(said).toContain("extract 512  30 rows/s");
+    expect(said).not.toMatch(/NaN|null|█|░|left/);
+  });
+
+  it("writes a line every ten seconds where there is no terminal", () => {
+    setTerminal(false);
+    const bar = progress("evaluate", 100, 20);
+    for (let done = 30; done <= 60; done += 10) {
+      vi.advanceTimersByTime(4000);
+      bar.update(done, "x");
+    }
+    bar.stop();
+    expect(said).toBe("evaluate 50/100  x  20 s left\n");
+    said = "";
+    const counter = progress("extract", null);
+    vi.advanceTimersByTime(11_000);
+    counter.update(7);
+    expect(said.trimEnd()).toBe("extract 7");
+  });
+});
+
+describe("words for numbers", () => {
+  it("are short", () => {
+    expect([0, 59.6, 61, 3600, 3725].map(duration)).toEqual([
+      "0 s",
+      "1 min 00 s",
+      "1 min 01 s",
+      "1 h 00 min",
+      "1 h 02 min",
+    ]);
+    expect(duration(-1)).toBe("0 s");
+    expect(megabytes(123_400_000)).toBe("123 MB");
+    expect(percent(0.12345)).toBe("12.3");
+  });
+});
