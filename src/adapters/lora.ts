@@ -88,12 +88,16 @@ function attachPair(
   // As the backend computes: in float32 an adapter is float32 throughout, whatever the base is kept in.
   const storage = backend.precision === "bfloat16" ? "bfloat16" : "float32";
   const { rows, columns } = linear.weight;
-  linear.lowRank = {
-    a: backend.weight({ name: `${module}.lora_A`, rows: rank, columns, storage, trainable }, a),
-    b: backend.weight({ name: `${module}.lora_B`, rows, columns: rank, storage, trainable }, b),
-    scale: alpha / rank,
-    dropout,
-  };
+  const put = (part: string, shape: { rows: number; columns: number }, values: ArrayLike<number> | undefined) =>
+    backend.weight({ name: `${module}.${part}`, ...shape, storage, trainable }, values);
+  const placedA = put("lora_A", { rows: rank, columns }, a);
+  try {
+    const placedB = put("lora_B", { rows, columns: rank }, b);
+    linear.lowRank = { a: placedA, b: placedB, scale: alpha / rank, dropout };
+  } catch (error) {
+    backend.freeWeight(placedA);
+    throw error;
+  }
 }
 
 /** The adapter's weights in a fixed order: a, b of each target. */

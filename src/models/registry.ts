@@ -1,4 +1,4 @@
-import { UserError } from "../base/errors.ts";
+import { showValue, UserError } from "../base/errors.ts";
 import { llama } from "./llama.ts";
 import type { DecoderSpec, Family } from "./spec.ts";
 
@@ -6,18 +6,15 @@ const FAMILIES: readonly Family[] = [llama];
 
 /** The family of a config.json; throws a UserError that names the supported ones. */
 export function familyOf(config: Readonly<Record<string, unknown>>, where: string): Family {
-  return familyNamed(
-    typeof config.model_type === "string" ? config.model_type : JSON.stringify(config.model_type),
-    where,
-  );
+  return familyNamed(config.model_type, where);
 }
 
 /** The family with a `model_type`; throws a UserError that names the supported ones. */
-export function familyNamed(modelType: string, where: string): Family {
+export function familyNamed(modelType: unknown, where: string): Family {
   const family = FAMILIES.find((candidate) => candidate.modelType === modelType);
   if (family) return family;
   const supported = FAMILIES.map((candidate) => candidate.modelType).join(", ");
-  throw new UserError(`${where}: model_type is "${modelType}", supported: ${supported}.`);
+  throw new UserError(`${where}: model_type is ${showValue(modelType)}, supported: ${supported}.`);
 }
 
 /** The specification of a config.json. */

@@ -1,0 +1,238 @@
+import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, afterEach, beforeEach, describe, expect, it } from "vitest";
+import { TINY_SPEC, tinyDecoder } from "../../test/tiny-model.ts";
+import { attachLora, detachLora } from "../adapters/lora.ts";
+import { UserError, UserErrors } from "../base/errors.ts";
+import type { Backend } from "../compute/backend.ts";
+import { openReference } from "../compute/reference.ts";
+import { openCheckpoint } from "../formats/checkpoint.ts";
+import type { Checkpoint } from "../formats/hf-folder.ts";
+import type { TensorInfo } from "../formats/tensor-source.ts";
+import { type Decoder, decoderWeights, freeDecoder } from "./decoder.ts";
+import { llama } from "./llama.ts";
+import { hashName, initDecoder, loadDecoder, normalValues, saveDecoder, tensorShapes } from "./load.ts";
+import type { DecoderSpec } from "./spec.ts";
+
+const folder = mkdtempSync(join(tmpdir(), "cre-load-"));
+afterAll(() => rmSync(folder, { recursive: true }));
+
+let backend: Backend;
+beforeEach(() => {
+  backend = openReference({ precision: "float32" });
+});
+afterEach(() => backend.close());
+
+const FROZEN = { storage: "float32", trainable: false } as const;
+
+/** A checkpoint in memory whose tensors are all 1 but for the changes; a change to null takes a tensor away. */
+function checkpointOf(spec: DecoderSpec, changes: Record<string, number[] | null> = {}): Checkpoint {
+  const shapes = new Map<string, readonly number[]>(tensorShapes(spec, llama));
+  for (const [name, shape] of Object.entries(changes)) {
+    if (shape) shapes.set(name, shape);
+    else shapes.delete(name);
+  }
+  const tensors = new Map(
+    [...shapes].map(([name, shape]): [string, TensorInfo] => [
+      name,
+      { name, shape, dtype: "F32", file: "x.safetensors" },
+    ]),
+  );
+  const read = async (name: string) =>
+    new Float32Array((tensors.get(name) as TensorInfo).shape.reduce((a, b) => a * b, 1)).fill(1);
+  return { directory: "models/x", config: llama.writeConfig(spec), source: { tensors, read, close: async () => {} } };
+}
+
+async function problemsOf(spec: DecoderSpec, changes: Record<string, number[] | null>): Promise<readonly string[]> {
+  const error = await loadDecoder(backend, checkpointOf(spec, changes), FROZEN).catch((thrown) => thrown);
+  expect(backend.memory().weights).toBe(error instanceof Error ? 0 : 2 * 9 + (spec.tiedHead ? 2 : 3));
+  if (!(error instanceof Error)) return [];
+  expect(error).toBeInstanceOf(UserErrors);
+  expect(error.message.startsWith("models/x: the tensors do not fit config.json:\n")).toBe(true);
+  return (error as UserErrors).problems;
+}
+
+async function valuesOf(model: Decoder): Promise<Record<string, number[]>> {
+  const values: Record<string, number[]> = {};
+  for (const weight of decoderWeights(model)) values[weight.name] = Array.from(await backend.readWeight(weight));
+  return values;
+}
+
+describe("loadDecoder", () => {
+  it("reports missing, misshapen and unknown tensors together, before anything is read", async () => {
+    const changes = {
+      "model.layers.1.mlp.up_proj.weight": null,
+      "model.layers.0.self_attn.q_proj.weight": [16, 17],
+      "model.norm.weight": [16, 1],
+      "model.layers.2.input_layernorm.weight": [16],
+      "model.layers.0.self_attn.q_proj.bias": [16],
+    };
+    expect(await problemsOf(TINY_SPEC, changes)).toEqual([
+      '"model.layers.0.self_attn.q_proj.weight" is [16,17], expected [16,16]',
+      'tensor "model.layers.1.mlp.up_proj.weight" is missing',
+      '"model.norm.weight" is [16,1], expected [16]',
+      'tensor "model.layers.2.input_layernorm.weight" is not part of a llama model',
+      'tensor "model.layers.0.self_attn.q_proj.bias" is not part of a llama model',
+    ]);
+  });
+
+  it("ignores what carries nothing: rotary tables, a copy of a tied head", async () => {
+    const table = { "model.layers.1.self_attn.rotary_emb.inv_freq": [2] };
+    expect(await problemsOf(TINY_SPEC, table)).toEqual([]);
+    backend = openReference();
+    expect(await problemsOf({ ...TINY_SPEC, tiedHead: true }, { "lm_head.weight": [40, 16] })).toEqual([]);
+    backend = openReference();
+    expect(await problemsOf(TINY_SPEC, { "lm_head.weight": null })).toEqual(['tensor "lm_head.weight" is missing']);
+  });
+
+  it("keeps norms in float32, the rest as told, and says how far it is", async () => {
+    const progress: string[] = [];
+    const model = await loadDecoder(backend, checkpointOf(TINY_SPEC), {
+      storage: "bfloat16",
+      trainable: true,
+      onProgress: (done, total) => progress.push(`${done}/${total}`),
+    });
+    expect(progress).toHaveLength(21);
+    expect([progress[0], progress[20]]).toEqual(["1/21", "21/21"]);
+    for (const weight of decoderWeights(model)) {
+      expect(weight.storage).toBe(weight.rows === 1 ? "float32" : "bfloat16");
+      expect(weight.trainable).toBe(true);
+    }
+    freeDecoder(model);
+    expect(backend.memory()).toMatchObject({ weights: 0, bytes: 0 });
+  });
+
+  it("frees what it placed when a tensor cannot be read", async () => {
+    const checkpoint = checkpointOf(TINY_SPEC);
+    const { read } = checkpoint.source;
+    let count = 0;
+    checkpoint.source.read = (name) =>
+      ++count === 7 ? Promise.reject(new UserError("cut short")) : read.call(checkpoint.source, name);
+    await expect(loadDecoder(backend, checkpoint, FROZEN)).rejects.toThrow("cut short");
+    expect(backend.memory()).toMatchObject({ weights: 0, bytes: 0 });
+  });
+
+  it("refuses other families by name", async () => {
+    const checkpoint = { ...checkpointOf(TINY_SPEC), config: { model_type: "gpt2" } };
+    await expect(loadDecoder(backend, checkpoint, FROZEN)).rejects.toThrow(
+      'models/x: model_type is "gpt2", supported: llama.',
+    );
+  });
+});
+
+describe("initDecoder", () => {
+  const spec: DecoderSpec = { ...TINY_SPEC, vocabularySize: 500, width: 64, headWidth: 16, feedForward: 96, layers: 3 };
+
+  it("gives the same weights for the same seed, whatever else the model has", async () => {
+    const first = await valuesOf(await initDecoder(backend, spec, 1, FROZEN));
+    expect(await valuesOf(await initDecoder(backend, spec, 1, FROZEN))).toEqual(first);
+    const other = await valuesOf(await initDecoder(backend, spec, 2, FROZEN));
+    for (const [name, values] of Object.entries(first)) {
+      if (name.includes("norm")) expect(values.every((value) => value === 1)).toBe(true);
+      else expect(other[name]).not.toEqual(values);
+    }
+    const wider = await valuesOf(await initDecoder(backend, { ...spec, vocabularySize: 600, layers: 3 }, 1, FROZEN));
+    const name = "model.layers.1.mlp.up_proj.weight";
+    expect(wider[name]).toEqual(first[name]);
+    expect(new Set(Object.values(first).map((values) => values[0])).size).toBe(3 * 7 + 2 + 1);
+  });
+
+  it("draws normal numbers of deviation 0.02, smaller where they add to the residual stream", async () => {
+    const values = await valuesOf(await initDecoder(backend, spec, 3, FROZEN));
+    for (const [name, weights] of Object.entries(values)) {
+      if (name.includes("norm")) continue;
+      const wanted = /o_proj|down_proj/.test(name) ? 0.02 / Math.sqrt(6) : 0.02;
+      const deviation = Math.sqrt(weights.reduce((sum, value) => sum + value * value, 0) / weights.length);
+      const mean = weights.reduce((sum, value) => sum + value, 0) / weights.length;
+      // 5 standard errors of the two estimates.
+      expect(Math.abs(deviation / wanted - 1)).toBeLessThan(5 / Math.sqrt(2 * weights.length));
+      expect(Math.abs(mean / wanted)).toBeLessThan(5 / Math.sqrt(weights.length));
+    }
+  });
+
+  it("never changes what a seed means", async () => {
+    expect(hashName("model.norm.weight")).toBe(0xbe0496c4);
+    const [a, b] = normalValues(7, 2, 0.5);
+    expect(a).toBeCloseTo(0.4534388181453372 / 2, 7);
+    expect(b).toBeCloseTo(-0.26660666236073843 / 2, 7);
+  });
+});
+
+describe("saveDecoder", () => {
+  const load = async (directory: string): Promise<Decoder> => {
+    const checkpoint = await openCheckpoint(directory);
+    try {
+      return await loadDecoder(backend, checkpoint, FROZEN);
+    } finally {
+      await checkpoint.source.close();
+    }
+  };
+
+  it.each([true, false])("saves what loads again (tied head: %s)", async (tiedHead) => {
+    const model = await tinyDecoder(backend, { seed: 4, spec: { tiedHead } });
+    await saveDecoder(model, join(folder, "whole"), { dtype: "F32" });
+    const loaded = await load(join(folder, "whole"));
+    expect(loaded.spec).toEqual(model.spec);
+    expect(loaded.head.weight === loaded.embedding).toBe(tiedHead);
+    expect(await valuesOf(loaded)).toEqual(await valuesOf(model));
+  });
+
+  it.each([
+    ["F32", "float32", 0],
+    ["BF16", "bfloat16", 2 ** -8],
+    ["F16", "float16", 2 ** -11],
+  ] as const)("saves as %s", async (dtype, torch, error) => {
+    const model = await tinyDecoder(backend, { seed: 5 });
+    const directory = join(folder, dtype);
+    await saveDecoder(model, directory, { dtype });
+    expect(JSON.parse(readFileSync(join(directory, "config.json"), "utf8")).torch_dtype).toBe(torch);
+    const [wanted, got] = [await valuesOf(model), await valuesOf(await load(directory))];
+    for (const [name, values] of Object.entries(wanted)) {
+      for (const [i, value] of values.entries()) {
+        expect(Math.abs(got[name][i] - value)).toBeLessThanOrEqual(Math.abs(value) * error + 2 ** -24);
+      }
+    }
+  });
+
+  it("turns interleaved rotary pairs into halves, head by head", async () => {
+    const positions = { ...TINY_SPEC.positions, layout: "interleaved" } as const;
+    const model = await tinyDecoder(backend, { seed: 6, spec: { positions } });
+    await saveDecoder(model, join(folder, "turned"), { dtype: "F32" });
+    const loaded = await load(join(folder, "turned"));
+    expect(loaded.spec.positions.layout).toBe("halves");
+    const [before, after] = [await valuesOf(model), await valuesOf(loaded)];
+    const rowsOf = (values: number[]) =>
+      Array.from({ length: values.length / 16 }, (_, i) => values.slice(16 * i, 16 * i + 16));
+    for (const [name, values] of Object.entries(before)) {
+      if (!/[qk]_proj/.test(name)) {
+        expect(after[name]).toEqual(values);
+        continue;
+      }
+      const wanted = rowsOf(values);
+      for (let head = 0; head < wanted.length; head += 4) {
+        [wanted[head + 1], wanted[head + 2]] = [wanted[head + 2], wanted[head + 1]];
+      }
+      expect(rowsOf(after[name])).toEqual(wanted);
+    }
+  });
+
+  it("does not lose an adapter silently", async () => {
+    const model = await tinyDecoder(backend, { seed: 4 });
+    attachLora(model, { rank: 2, alpha: 4, dropout: 0, targets: ["down_proj"] }, 1);
+    const directory = join(folder, "adapted");
+    await expect(saveDecoder(model, directory, { dtype: "F32" })).rejects.toThrow("merge or detach it first");
+    expect(existsSync(directory)).toBe(false);
+    detachLora(model);
+    await saveDecoder(model, directory, { dtype: "F32" });
+    expect(existsSync(join(directory, "config.json"))).toBe(true);
+  });
+
+  it("does not save what lost digits by its storage", async () => {
+    const model = await tinyDecoder(backend, { seed: 4 });
+    model.layers[1].up = { weight: { ...model.layers[1].up.weight, storage: "int8" }, lowRank: null };
+    await expect(saveDecoder(model, join(folder, "int8"), { dtype: "F32" })).rejects.toThrow(
+      '"model.layers.1.mlp.up_proj.weight" is kept as int8 and cannot be saved without loss.',
+    );
+  });
+});
