@@ -12,7 +12,7 @@ import {
   noRows,
 } from "../extract/corpus.ts";
 import { openRun } from "../run.ts";
-import { duration, print, progress, say, warn } from "./terminal.ts";
+import { duration, noProgress, print, progress, say, warn } from "./terminal.ts";
 
 interface ExtractOptions {
   output?: string;
@@ -57,7 +57,8 @@ async function extract(directory: string, input: string, options: ExtractOptions
   }
   const run = await openRun(directory, { onNotice: warn, decode: options.method ? { method: options.method } : {} });
   const started = performance.now();
-  const bar = progress("extract", null);
+  // Rows on a terminal are progress enough, and a bar would run into them.
+  const bar = !options.output && process.stdout.isTTY ? noProgress : progress("extract", null);
   const corpus: CorpusOptions = {
     minProbability: options.minScore,
     onRows: (counts) => bar.update(counts.rows, `${Math.round(rate(counts, started))} rows/s  ${counts.bad} bad`),

@@ -1,5 +1,4 @@
 import { once } from "node:events";
-import { SingleBar } from "cli-progress";
 import picocolors from "picocolors";
 
 /** A line for people, on standard error: standard output is for results. */
@@ -24,10 +23,13 @@ export interface Progress {
 }
 
 const LINE_EVERY_MS = 10_000;
+const DRAW_EVERY_MS = 125;
+const BAR_CHARS = 24;
+const CLEAR_LINE = "\r\x1b[2K";
 
 /**
- * A progress bar on a terminal; elsewhere (a file, CI) one line every ten seconds. Without a total it counts. `stop` must be called, also
- * after an error: until then a terminal's bar keeps the process alive and the cursor hidden.
+ * A progress bar on a terminal; elsewhere (a file, CI) one line every ten seconds. Without a total it counts. It draws only when it is
+ * told something and changes nothing of the terminal but its own line, so that an error or Ctrl-C leaves nothing to put back.
  */
 export function progress(title: string, total: number | null, startAt = 0): Progress {
   const started = performance.now();
@@ -36,48 +38,44 @@ export function progress(title: string, total: number | null, startAt = 0): Prog
     const seconds = ((performance.now() - started) / 1000 / (done - startAt)) * (total - done);
     return `  ${duration(seconds)} left`;
   };
-  if (!process.stderr.isTTY) {
-    let last = started;
-    return {
-      update(done, detail = "") {
-        const now = performance.now();
-        if (now - last < LINE_EVERY_MS) return;
-        last = now;
-        say(`${title} ${done}${total === null ? "" : `/${total}`}  ${detail}${remaining(done)}`);
-      },
-      line: say,
-      stop() {},
-    };
-  }
-  const bar = new SingleBar({
-    format: `${title} ${total === null ? "{value}" : "{bar} {value}/{total}"}  {detail}{left}`,
-    barsize: 24,
-    barCompleteChar: "█",
-    barIncompleteChar: "░",
-    hideCursor: true,
-    stopOnComplete: false,
-    clearOnComplete: true,
-    linewrap: false,
-    fps: 8,
-    stream: process.stderr,
-  });
-  bar.start(total ?? 0, startAt, { detail: "", left: "" });
+  const counted = (done: number) => (total === null ? `${done}` : `${done}/${total}`);
+  const text = (done: number, detail: string) => `${counted(done)}  ${detail}${remaining(done)}`;
+  const isTerminal = process.stderr.isTTY;
   let now = { done: startAt, detail: "" };
-  let isStopped = false;
+  let drawnAt = started;
+  const draw = () => {
+    const bar = total === null ? "" : `${barOf(now.done / total)} `;
+    // A line that wraps could not be replaced.
+    const line = `${title} ${bar}${text(now.done, now.detail)}`.slice(0, (process.stderr.columns || 80) - 1);
+    process.stderr.write(`${CLEAR_LINE}${line}`);
+  };
+  if (isTerminal) draw();
   return {
     update(done, detail = "") {
       now = { done, detail };
-      bar.update(done, { detail, left: remaining(done) });
+      const time = performance.now();
+      if (time - drawnAt < (isTerminal ? DRAW_EVERY_MS : LINE_EVERY_MS)) return;
+      drawnAt = time;
+      if (isTerminal) draw();
+      else say(`${title} ${text(done, detail)}`);
     },
-    line(text) {
-      process.stderr.write(`\r\x1b[2K${text}\n`);
-      bar.update(now.done, { detail: now.detail, left: remaining(now.done) });
+    line(above) {
+      if (!isTerminal) return say(above);
+      process.stderr.write(`${CLEAR_LINE}${above}\n`);
+      draw();
     },
     stop() {
-      if (!isStopped) bar.stop();
-      isStopped = true;
+      if (isTerminal) process.stderr.write(CLEAR_LINE);
     },
   };
+}
+
+/** For results that are shown on the terminal themselves. */
+export const noProgress: Progress = { update() {}, line: say, stop() {} };
+
+function barOf(share: number): string {
+  const full = Math.round(BAR_CHARS * Math.min(1, Math.max(0, share)));
+  return "█".repeat(full) + "░".repeat(BAR_CHARS - full);
 }
 
 /** "1 h 02 min", "3 min 20 s", "12 s". */
