@@ -3,6 +3,7 @@ import { dirname, join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
 import { temporaryFolder, toyRecipe, toyRows, writeRecipe, writeToyData } from "../test/e2e/support.ts";
 import { UserError } from "./base/errors.ts";
+import { nativeStatus } from "./compute/native.ts";
 import { openDataset } from "./data/dataset.ts";
 import type { Example } from "./data/example.ts";
 import { evaluate } from "./evaluate/evaluate.ts";
@@ -10,6 +11,9 @@ import { openForTraining, openRun, saveLabels, type Workbench } from "./run.ts";
 import { type Recipe, readRecipe } from "./train/recipe.ts";
 import { createRunFolder, openRunFolder, type RunFolder, readLog } from "./train/run-folder.ts";
 import { encodeExamples, type RunEvent, trainRun } from "./train-run.ts";
+
+const native = nativeStatus();
+if (!native.available) console.warn(`training is not resumed on the native backend: ${native.reason}`);
 
 const temporary = temporaryFolder("train-run");
 const data = writeToyData(join(temporary.path, "data"));
@@ -111,6 +115,19 @@ describe("trainRun", () => {
     for (let stopAfter = 1; stopAfter <= 8; stopAfter++) await trainIn(limping, { stopAfter });
     expect(await logOf(limping)).toEqual(await logOf(whole));
     expect(weightsOf(limping).equals(weightsOf(whole))).toBe(true);
+  });
+
+  it.skipIf(!native.available)("does so on the native backend too", async () => {
+    vi.stubEnv("CRE_BACKEND", "native");
+    try {
+      const [once, limping] = [await newFolder(recipe), await newFolder(recipe)];
+      await trainIn(once);
+      for (let stopAfter = 1; stopAfter <= 8; stopAfter++) await trainIn(limping, { stopAfter });
+      expect(await logOf(limping)).toEqual(await logOf(once));
+      expect(weightsOf(limping).equals(weightsOf(once))).toBe(true);
+    } finally {
+      vi.stubEnv("CRE_BACKEND", "reference");
+    }
   });
 
   it("ends with the same numbers after a crash at any event, a torn log and half-written files", async () => {
