@@ -1,5 +1,4 @@
 import { existsSync } from "node:fs";
-import { copyFile, mkdir, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { type AdapterSettings, attachAdapter } from "./adapters/adapter.ts";
 import { loadLora, saveLora } from "./adapters/lora.ts";
@@ -17,7 +16,7 @@ import { checkSpec, type DecoderSpec } from "./models/spec.ts";
 import { chatTemplate } from "./prompts/chat-template.ts";
 import { promptStyle } from "./prompts/relation-prompt.ts";
 import { createRenderer, type Renderer } from "./prompts/renderer.ts";
-import { openTokenizer } from "./tokenizers/open-tokenizer.ts";
+import { copyTokenizer, openTokenizer } from "./tokenizers/open-tokenizer.ts";
 import type { Tokenizer } from "./tokenizers/tokenizer.ts";
 import type { DecodeSettings, InitSettings, Recipe } from "./train/recipe.ts";
 import { openRunFolder, type RunFolder } from "./train/run-folder.ts";
@@ -159,10 +158,7 @@ export async function saveTrained(bench: Workbench, folder: RunFolder): Promise<
     await saveLora(model, recipe.adapter, folder.directory, recipe.model.path ?? null);
     return;
   }
-  await mkdir(folder.model, { recursive: true });
-  const from = tokenizerPath(recipe);
-  const file = (await stat(from)).isFile() ? from : join(from, "tokenizer.model");
-  await copyFile(file, join(folder.model, "tokenizer.model"));
+  await copyTokenizer(tokenizerPath(recipe), folder.model);
   await saveDecoder(model, folder.model, { dtype: "F32" });
 }
 

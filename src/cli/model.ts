@@ -1,5 +1,4 @@
-import { copyFile, mkdir, stat } from "node:fs/promises";
-import { join, resolve } from "node:path";
+import { dirname, resolve } from "node:path";
 import Table from "cli-table3";
 import { type Command, InvalidArgumentError, Option } from "commander";
 import { UserError } from "../base/errors.ts";
@@ -13,7 +12,7 @@ import { initDecoder, loadDecoder, saveDecoder } from "../models/load.ts";
 import { readSpec } from "../models/registry.ts";
 import { parameterCount } from "../models/spec.ts";
 import { checkVocabulary, specFromInit } from "../run.ts";
-import { openTokenizer } from "../tokenizers/open-tokenizer.ts";
+import { copyTokenizer, openTokenizer } from "../tokenizers/open-tokenizer.ts";
 import { readRecipe } from "../train/recipe.ts";
 import { print, say, warn } from "./terminal.ts";
 
@@ -134,9 +133,7 @@ async function init(
       storage: "float32",
       trainable: false,
     });
-    await mkdir(options.output, { recursive: true });
-    const file = (await stat(tokenizerPath)).isFile() ? tokenizerPath : join(tokenizerPath, "tokenizer.model");
-    await copyFile(file, join(options.output, "tokenizer.model"));
+    await copyTokenizer(tokenizerPath, options.output);
     await saveDecoder(model, options.output, { dtype: options.dtype });
     say(`${resolve(options.output)}: ${parameterCount(spec).toLocaleString("en")} parameters.`);
   } finally {
@@ -154,11 +151,12 @@ interface GenerateFlags {
   precision: "auto" | "float32" | "bfloat16";
 }
 
-async function generateText(directory: string, options: GenerateFlags): Promise<void> {
-  const tokenizer = await openTokenizer(directory);
+async function generateText(path: string, options: GenerateFlags): Promise<void> {
+  // A llama2.c checkpoint is one file, with its tokenizer beside it.
+  const tokenizer = await openTokenizer(path.endsWith(".bin") ? dirname(path) : path);
   const backend = openBackend(options.precision, warn);
   try {
-    const checkpoint = await openCheckpoint(directory);
+    const checkpoint = await openCheckpoint(path);
     const model = await loadDecoder(backend, checkpoint, { storage: "bfloat16", trainable: false }).finally(() =>
       checkpoint.source.close(),
     );

@@ -1,4 +1,4 @@
-import { readdir, stat } from "node:fs/promises";
+import { copyFile, mkdir, readdir, stat } from "node:fs/promises";
 import { basename, join } from "node:path";
 import { messageOf, UserError } from "../base/errors.ts";
 import { loadLlama2cTokenizer } from "./llama2c.ts";
@@ -14,15 +14,28 @@ const LLAMA2C_FILE = /^tok.*\.bin$/;
  * what was looked for.
  */
 export async function openTokenizer(path: string, expectations: TokenizerExpectations = {}): Promise<Tokenizer> {
+  const file = await findTokenizerFile(path);
+  return file.endsWith(".bin") ? openLlama2c(file, expectations) : loadSentencePiece(file, expectations);
+}
+
+/** Copies the tokenizer that {@link openTokenizer} would open into a model folder, under the name by which it is found there. */
+export async function copyTokenizer(path: string, directory: string): Promise<void> {
+  const file = await findTokenizerFile(path);
+  const name = file.endsWith(".bin") ? `tok-${basename(file).replace(/^tok-?/, "")}` : SENTENCEPIECE_FILE;
+  await mkdir(directory, { recursive: true });
+  await copyFile(file, join(directory, name));
+}
+
+async function findTokenizerFile(path: string): Promise<string> {
   if (await isFile(path)) {
-    if (basename(path).endsWith(".json")) throw notYetRead(path);
-    return basename(path).endsWith(".bin") ? openLlama2c(path, expectations) : loadSentencePiece(path, expectations);
+    if (path.endsWith(".json")) throw notYetRead(path);
+    return path;
   }
   const file = join(path, SENTENCEPIECE_FILE);
-  if (await exists(file)) return loadSentencePiece(file, expectations);
+  if (await exists(file)) return file;
   if (await exists(join(path, TOKENIZERS_FILE))) throw notYetRead(join(path, TOKENIZERS_FILE));
   const found = (await readdir(path)).filter((name) => LLAMA2C_FILE.test(name)).sort();
-  if (found.length === 1) return openLlama2c(join(path, found[0]), expectations);
+  if (found.length === 1) return join(path, found[0]);
   if (found.length > 1) {
     throw new UserError(`${path}: has ${found.length} tokenizers (${found.join(", ")}), expected one.`, {
       hint: "Give the path of the one that belongs to the model.",
