@@ -160,7 +160,7 @@ async function generateText(path: string, options: GenerateFlags): Promise<void>
     const model = await loadDecoder(backend, checkpoint, { storage: "bfloat16", trainable: false }).finally(() =>
       checkpoint.source.close(),
     );
-    checkVocabulary(tokenizer, model.spec, directory);
+    checkVocabulary(tokenizer, model.spec, path);
     const encoded = options.prompt === "" ? [] : tokenizer.encode(options.prompt);
     const prompt = tokenizer.bosId === null ? encoded : [tokenizer.bosId, ...encoded];
     if (prompt.length === 0) throw new UserError("The prompt is empty, and the model has no begin token.");
