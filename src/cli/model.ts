@@ -62,7 +62,7 @@ export function addModelCommands(program: Command): void {
     .option("--top-k <k>", "sample among at most so many tokens; 0 for all", wholeNumber, 0)
     .option("--seed <n>", "seed of sampling", wholeNumber, 1)
     .addOption(
-      new Option("--precision <name>", "numbers of the products")
+      new Option("--precision <name>", "numbers of the products (auto: as stored)")
         .choices(["auto", "float32", "bfloat16"])
         .default("auto"),
     )
@@ -154,12 +154,14 @@ interface GenerateFlags {
 async function generateText(path: string, options: GenerateFlags): Promise<void> {
   // A llama2.c checkpoint is one file, with its tokenizer beside it.
   const tokenizer = await openTokenizer(path.endsWith(".bin") ? dirname(path) : path);
-  const backend = openBackend(options.precision, warn);
+  const checkpoint = await openCheckpoint(path);
+  // A checkpoint that is stored in float32 is computed in float32, unless told.
+  const isFloat32 = [...checkpoint.source.tensors.values()].every(({ dtype }) => dtype === "F32");
+  const precision = options.precision === "auto" && isFloat32 ? "float32" : options.precision;
+  const backend = openBackend(precision, warn);
   try {
-    const checkpoint = await openCheckpoint(path);
-    const model = await loadDecoder(backend, checkpoint, { storage: "bfloat16", trainable: false }).finally(() =>
-      checkpoint.source.close(),
-    );
+    const storage = precision === "float32" ? "float32" : "bfloat16";
+    const model = await loadDecoder(backend, checkpoint, { storage, trainable: false });
     checkVocabulary(tokenizer, model.spec, path);
     const encoded = options.prompt === "" ? [] : tokenizer.encode(options.prompt);
     const prompt = tokenizer.bosId === null ? encoded : [tokenizer.bosId, ...encoded];
@@ -186,6 +188,7 @@ async function generateText(path: string, options: GenerateFlags): Promise<void>
     show(true);
     await print("\n");
   } finally {
+    await checkpoint.source.close();
     await backend.close();
   }
 }
