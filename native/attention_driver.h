@@ -1,6 +1,6 @@
 // The two passes over a run, written once for every engine. An engine owns the packed forms of keys and queries and makes the products of
-// 32 x 32 blocks; masks, softmax and its gradient are here, in float. After Dao et al. 2022 (FlashAttention): running maximum and sum in the
-// forward pass, probabilities again from logSumExp in the backward pass.
+// 32 x 32 blocks; masks, softmax and its gradient are here, in float. After Dao et al. 2022 (FlashAttention): running maximum and sum in
+// the forward pass, probabilities again from logSumExp in the backward pass.
 #pragma once
 #include <cmath>
 #include <limits>

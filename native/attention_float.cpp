@@ -37,7 +37,8 @@ CRE_INLINE void productStep(const float* a, int rowStride, int stepStride, const
   }
 }
 
-// c[rows, columns] (+)= a · b with a(r, k) = a[r · rowStride + k · stepStride]; rows are rounded up to kStepRows, columns are whole vectors.
+// c[rows, columns] (+)= a · b with a(r, k) = a[r · rowStride + k · stepStride]; rows are rounded up to kStepRows, columns are whole
+// vectors.
 void product(const float* a, int rowStride, int stepStride, const float* b, int ldb, int rows, int columns, int steps, bool adds, float* c,
              int ldc) {
   int column = 0;
@@ -66,7 +67,8 @@ void transpose(const float* rows, int width, float* out) {
 class FloatForward {
  public:
   static void measure(Carver& carver, int headWidth, int keyBlocks) { FloatForward(carver, headWidth, keyBlocks, false); }
-  FloatForward(Carver& carver, int headWidth, int keyBlocks, bool exists = true) : headWidth_(headWidth), width_(headStride(headWidth)) {
+  FloatForward(Carver& carver, int headWidth, int keyBlocks, bool exists = true)
+      : headWidth_(headWidth), width_(headStride(headWidth)) {
     const size_t block = static_cast<size_t>(kBlock) * width_;
     keys_ = carver.take<float>(keyBlocks * block);
     values_ = carver.take<float>(keyBlocks * block);
@@ -107,7 +109,8 @@ class FloatForward {
 class FloatBackward {
  public:
   static void measure(Carver& carver, int headWidth, int keyBlocks) { FloatBackward(carver, headWidth, keyBlocks, false); }
-  FloatBackward(Carver& carver, int headWidth, int keyBlocks, bool exists = true) : headWidth_(headWidth), width_(headStride(headWidth)) {
+  FloatBackward(Carver& carver, int headWidth, int keyBlocks, bool exists = true)
+      : headWidth_(headWidth), width_(headStride(headWidth)) {
     const size_t block = static_cast<size_t>(kBlock) * width_, all = keyBlocks * block;
     for (float** piece : {&keys_, &values_, &dKeys_, &dValues_}) *piece = carver.take<float>(all);
     for (float** piece : {&queries_, &dOutputs_, &queriesAcross_, &dOutputsAcross_, &dQueries_}) *piece = carver.take<float>(block);

@@ -90,8 +90,8 @@ struct RunPart {
   const Run* run;
   int keyValueHead, firstBlock, endBlock;
 };
-// Query heads [firstHead, endHead) of one key/value head over the runs of a group. Sums of dk and dv, [2][keyRows][headStride], go to `sums`,
-// whose parts are added up afterwards; when it is null these heads are all, and dk and dv are finished.
+// Query heads [firstHead, endHead) of one key/value head over the runs of a group. Sums of dk and dv, [2][keyRows][headStride], go to
+// `sums`, whose parts are added up afterwards; when it is null these heads are all, and dk and dv are finished.
 struct GroupPart {
   const Group* group;
   int keyValueHead, firstHead, endHead;

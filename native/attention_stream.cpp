@@ -4,8 +4,8 @@
 
 #include "attention_plan.h"
 
-// One query row over many keys, as in generation: keys and values are read once, where they are, and nothing is packed. The query heads of a
-// key/value head go together, so that each key is loaded and converted once for (up to) eight of them.
+// One query row over many keys, as in generation: keys and values are read once, where they are, and nothing is packed. The query heads of
+// a key/value head go together, so that each key is loaded and converted once for (up to) eight of them.
 
 namespace cre::attend {
 namespace {

@@ -22,7 +22,8 @@ inline void sinCos(double angle, float& sine, float& cosine) {
   r -= n * 6.123233995736766e-17;
   const double r2 = r * r;
   const double s = r + r * r2 * (-1.0 / 6 + r2 * (1.0 / 120 + r2 * (-1.0 / 5040 + r2 * (1.0 / 362880 - r2 * (1.0 / 39916800)))));
-  const double c = 1 + r2 * (-0.5 + r2 * (1.0 / 24 + r2 * (-1.0 / 720 + r2 * (1.0 / 40320 - r2 * (1.0 / 3628800 - r2 * (1.0 / 479001600))))));
+  const double c =
+      1 + r2 * (-0.5 + r2 * (1.0 / 24 + r2 * (-1.0 / 720 + r2 * (1.0 / 40320 - r2 * (1.0 / 3628800 - r2 * (1.0 / 479001600))))));
   const bool swap = (quarter & 1) != 0;
   const double sineSize = swap ? c : s, cosineSize = swap ? s : c;
   sine = static_cast<float>((quarter & 2) != 0 ? -sineSize : sineSize);
@@ -60,7 +61,8 @@ struct DistinctPositions {
 };
 
 // A turn is y[c] = x[c] · own[c] + x[c + distance] · ahead[c] + x[c − distance] · behind[c] with factors that depend on the position and
-// on c mod headWidth only: one of ahead and behind is zero, both are where nothing turns. Tables are periodic, 16 entries longer than a head.
+// on c mod headWidth only: one of ahead and behind is zero, both are where nothing turns. Tables are periodic, 16 entries longer than a
+// head.
 struct Turn {
   int headWidth, pairs, distance;
   bool interleaved, backward;

@@ -12,9 +12,9 @@ void forColumnBlocks(Pool& pool, const Matrix& matrix, Body&& body) {
   pool.parallelFor(matrix.columnBlocks(), [&](int block, int) { body(block); });
 }
 
-// The 32 columns of block column `block` in a row of a weight's master or gradient.
-float* masterChunk(const WeightView& w, float* data, int row, int block) {
-  return w.isVector() ? data + block * kBlock : rowChunk(data, blocksFor(w.columns), row, block);
+// The 32 columns of block column `block` in a row of a table's master.
+const float* masterChunk(const WeightView& table, int row, int block) {
+  return table.isVector() ? table.master + block * kBlock : rowChunk(table.master, blocksFor(table.columns), row, block);
 }
 
 template <class From, class To>
@@ -22,10 +22,19 @@ void copyChunk(const From* from, To* to) {
   store(to, load(from), load(from + kLanes));
 }
 
+// As products read a table kept as bfloat16.
+template <class To>
+void copyRounded(const float* from, To* to) {
+  bf16 rounded[kBlock];
+  copyChunk(from, rounded);
+  copyChunk(rounded, to);
+}
+
 }  // namespace
 
 void embed(Pool& pool, const WeightView& table, bool bf16Precision, const int32_t* ids, Matrix& y) {
   const int blocks = y.columnBlocks();
+  const bool rounded = table.storage == Storage::bfloat16 && !table.isVector();
   constexpr int kRowsPerItem = 8;
   pool.parallelFor(paddedTo32(y.rows) / kRowsPerItem, [&](int item, int thread) {
     float* row = static_cast<float*>(pool.scratch(thread, 0, blocks * kBlock * sizeof(float)));
@@ -35,20 +44,23 @@ void embed(Pool& pool, const WeightView& table, bool bf16Precision, const int32_
         for (int b = 0; b < blocks; b++) {
           auto* out = rowChunk(to, blocks, t, b);
           if (t >= y.rows) store(out, zeros(), zeros());
-          else copyChunk(table.master ? masterChunk(table, table.master, ids[t], b) : row + b * kBlock, out);
+          else if (!table.master) copyChunk(row + b * kBlock, out);
+          else if (!rounded) copyChunk(masterChunk(table, ids[t], b), out);
+          else copyRounded(masterChunk(table, ids[t], b), out);
         }
       }
     });
   });
 }
 
+// The gradient has matrix layout, also of a table of one row (Memory::withMatrixGradient).
 void embedBackward(Pool& pool, WeightView& table, const int32_t* ids, const Matrix& dy) {
   const int blocks = dy.columnBlocks();
   withElements(dy, [&](auto* from) {
     forColumnBlocks(pool, dy, [&](int b) {
       for (int t = 0; t < dy.rows; t++) {
         const auto* chunk = rowChunk(from, blocks, t, b);
-        float* sum = masterChunk(table, table.gradient, ids[t], b);
+        float* sum = rowChunk(table.gradient, blocks, ids[t], b);
         store(sum, load(sum) + load(chunk), load(sum + kLanes) + load(chunk + kLanes));
       }
     });

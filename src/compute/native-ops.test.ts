@@ -2,7 +2,7 @@ import { describe, expect, it } from "vitest";
 import { createRandom } from "../base/random.ts";
 import type { AttentionSegment, AttentionSpec, Backend, Tensor } from "./backend.ts";
 import { measureKernels } from "./bench-kernels.ts";
-import { compare } from "./comparison.contract.ts";
+import { compare, expectClose } from "./comparison.contract.ts";
 import { nativeStatus, openNative } from "./native.ts";
 import { openReference } from "./reference.ts";
 
@@ -130,6 +130,27 @@ describe.skipIf(!status.available).each(variants)("native kernels: $name", ({ to
     );
     await c.same("log probabilities", ({ backend, of }) => backend.logProbabilities(of(logits), rows, tokens), 1e-5);
     await c.close();
+  });
+
+  it.each([
+    [1, 70, "float32"],
+    [5, 70, "bfloat16"],
+  ] as const)("a table [%d,%d] of %s: its rows and their gradient", async (rows, columns, storage) => {
+    const [backend, judge] = [openWith(2), openReference()];
+    const random = createRandom(5);
+    const ids = Int32Array.from({ length: 40 }, (_, t) => t % rows);
+    const values = Float32Array.from({ length: rows * columns }, () => random.normal());
+    const dValues = Float32Array.from({ length: 40 * columns }, () => random.normal());
+    const [got, expected] = await Promise.all(
+      [backend, judge].map(async (on) => {
+        const table = on.weight({ name: "table", rows, columns, storage, trainable: true }, values);
+        on.embedBackward(table, ids, on.tensor(dValues, 40, columns, { wide: true }));
+        return [await on.read(on.embed(table, ids)), await on.readWeight(table, "gradient")];
+      }),
+    );
+    expect(got[0]).toEqual(expected[0]);
+    expectClose("gradient", got[1], expected[1], columns, 1e-6);
+    await backend.close();
   });
 
   it("rotary angles of distant positions are exact", async () => {
