@@ -2,10 +2,42 @@ import type { DecoderSpec } from "../models/spec.ts";
 
 /** The model shapes that speed is measured on; weights are random. */
 export const SHAPES = {
-  "110m": { width: 768, layers: 12, heads: 12, keyValueHeads: 12, feedForward: 2048, vocabularySize: 32_000 },
-  "0.4b": { width: 1024, layers: 24, heads: 16, keyValueHeads: 16, feedForward: 2816, vocabularySize: 32_000 },
-  "qwen2-0.5b": { width: 896, layers: 24, heads: 14, keyValueHeads: 2, feedForward: 4864, vocabularySize: 151_936 },
-  "llama2-7b": { width: 4096, layers: 32, heads: 32, keyValueHeads: 32, feedForward: 11_008, vocabularySize: 32_000 },
+  "110m": {
+    width: 768,
+    layers: 12,
+    heads: 12,
+    keyValueHeads: 12,
+    feedForward: 2048,
+    vocabularySize: 32_000,
+    tiedHead: false,
+  },
+  "0.4b": {
+    width: 1024,
+    layers: 24,
+    heads: 16,
+    keyValueHeads: 16,
+    feedForward: 2816,
+    vocabularySize: 32_000,
+    tiedHead: false,
+  },
+  "qwen2-0.5b": {
+    width: 896,
+    layers: 24,
+    heads: 14,
+    keyValueHeads: 2,
+    feedForward: 4864,
+    vocabularySize: 151_936,
+    tiedHead: true,
+  },
+  "llama2-7b": {
+    width: 4096,
+    layers: 32,
+    heads: 32,
+    keyValueHeads: 32,
+    feedForward: 11_008,
+    vocabularySize: 32_000,
+    tiedHead: false,
+  },
 } as const;
 
 export type ShapeName = keyof typeof SHAPES;
@@ -20,7 +52,6 @@ export function shapeSpec(name: ShapeName, layers?: number): DecoderSpec {
     headWidth,
     normEpsilon: 1e-6,
     positions: { kind: "rotary", base: 10_000, layout: "halves", rotatedWidth: headWidth },
-    tiedHead: false,
     maxTokens: 4096,
     bosId: 1,
     eosId: 2,

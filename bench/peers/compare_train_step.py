@@ -1,0 +1,284 @@
+"""Compares one LoRA training step of `cre bench train-step` with PyTorch's (torch_step.py): interleaved rounds, fresh processes.
+
+Each round runs, in this order: ours; then every PyTorch mode as installed; then every mode with tcmalloc preloaded. A process's figure is
+the median of its timed steps; the table has the median, smallest and largest figure over the rounds, and ratios taken within rounds
+against the mode with the best median. Nothing is dropped: a process that fails is listed, and CPU time used by other processes is shown.
+"""
+
+import argparse
+import ctypes.util
+import datetime
+import importlib.util
+import json
+import math
+import os
+import platform
+import re
+import resource
+import shutil
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+CLI = ROOT / "dist" / "cli.js"
+TORCH_STEP = Path(__file__).resolve().with_name("torch_step.py")
+SHAPES = ["110m", "0.4b", "qwen2-0.5b", "llama2-7b"]
+MODES = ["eager-bf16", "sdpa-bf16", "autocast", "autocast-sdpa"]
+OURS = "cre"
+MALLOC_NAMES = {"default": "as installed", "tcmalloc": "tcmalloc"}
+ALLOCATORS = list(MALLOC_NAMES)
+# Share of the processors that others may use; PyTorch's barriers suffer more from company than our pool, so more would flatter us.
+QUIET_SHARE = 0.04
+
+
+def machine():
+    """The processor and operating system in words."""
+    found = {}
+    if shutil.which("lscpu"):
+        text = subprocess.run(["lscpu"], capture_output=True, text=True, env={**os.environ, "LC_ALL": "C"}).stdout
+        found = dict(re.findall(r"^([^:\n]+):\s*(.*)$", text, re.MULTILINE))
+    flags = found.get("Flags", "").split()
+    return {
+        "processor": found.get("Model name", platform.processor() or "unknown"),
+        "model": found.get("Model", "unknown"),
+        "processors": os.cpu_count(),
+        "threadsPerCore": found.get("Thread(s) per core", "unknown"),
+        "extensions": [name for name in ("avx2", "avx512f", "avx512_bf16", "amx_bf16") if name in flags],
+        "system": platform.platform(),
+        "date": datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
+    }
+
+
+def busy_seconds():
+    """Processor seconds used by all processes since boot, with those that the host took (steal)."""
+    with open("/proc/stat", encoding="utf8") as stat:
+        user, nice, system, _idle, _wait, irq, soft, steal = map(int, stat.readline().split()[1:9])
+    return (user + nice + system + irq + soft + steal) / os.sysconf("SC_CLK_TCK")
+
+
+def run(command, environment):
+    """Runs one process; returns its JSON line with the share of all processors that others used meanwhile, or what went wrong."""
+    before, usage = busy_seconds(), resource.getrusage(resource.RUSAGE_CHILDREN)
+    started = time.perf_counter()
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env={**os.environ, **environment})
+    wall = time.perf_counter() - started
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    own = after.ru_utime + after.ru_stime - usage.ru_utime - usage.ru_stime
+    others = max(0, busy_seconds() - before - own) / (wall * os.cpu_count())
+    if done.returncode != 0:
+        return {"failed": f"exit {done.returncode}: {done.stderr.strip()[-500:]}", "others": others}
+    try:
+        return {**json.loads(done.stdout.strip().splitlines()[-1]), "others": others}
+    except (json.JSONDecodeError, IndexError):
+        return {"failed": f"printed no JSON: {done.stdout[-200:]!r}", "others": others}
+
+
+def our_command(options, shape):
+    command = ["node", str(CLI), "bench", "train-step", "--json", "--shape", shape, "--storage", "bfloat16"]
+    command += ["--sequences", str(options.sequences), "--tokens", str(options.tokens)]
+    # One more step is never timed there.
+    command += ["--rounds", str(options.steps), *answer_and_layers(options)]
+    return command, {"CRE_THREADS": str(options.threads)}
+
+
+def torch_command(options, shape, mode, allocator, tcmalloc):
+    command = [sys.executable, str(TORCH_STEP), "--shape", shape, "--mode", mode, "--loss", options.loss]
+    command += ["--sequences", str(options.sequences), "--tokens", str(options.tokens), "--threads", str(options.threads)]
+    command += ["--warmup", str(options.warmup), "--steps", str(options.steps), *answer_and_layers(options)]
+    return command, {"LD_PRELOAD": tcmalloc} if allocator == "tcmalloc" else {}
+
+
+def answer_and_layers(options):
+    chosen = []
+    if options.answer:
+        chosen += ["--answer", str(options.answer)]
+    if options.layers:
+        chosen += ["--layers", str(options.layers)]
+    return chosen
+
+
+def find_tcmalloc():
+    """The library's name as the dynamic linker knows it (Debian and Ubuntu: package libtcmalloc-minimal4), or None."""
+    return ctypes.util.find_library("tcmalloc_minimal") or ctypes.util.find_library("tcmalloc")
+
+
+def check(result, allocator):
+    """Adds tokens/s; a preload that did not take hold is a failure, not a slower run."""
+    if "failed" in result:
+        return result
+    if allocator and result["allocator"] not in (allocator, "unknown"):
+        return {**result, "failed": f"malloc is {result['allocator']}, expected {allocator}"}
+    return {**result, "tokensPerSecond": result["tokens"] / statistics.median(result["seconds"])}
+
+
+def compare_shape(options, shape, tcmalloc):
+    """{variant: [result of each round]}, with variants "cre" and (mode, allocator)."""
+    allocators = ALLOCATORS if tcmalloc else ALLOCATORS[:1]
+    variants = [OURS, *((mode, allocator) for allocator in allocators for mode in options.modes)]
+    results = {variant: [] for variant in variants}
+    for number in range(options.rounds):
+        for variant in variants:
+            if variant == OURS:
+                result = check(run(*our_command(options, shape)), None)
+            else:
+                result = check(run(*torch_command(options, shape, *variant, tcmalloc)), variant[1])
+            results[variant].append(result)
+            speed = result.get("failed") or f"{result['tokensPerSecond']:.0f} tokens/s"
+            progress = f"{shape}, round {number + 1} of {options.rounds}, {label(variant)}: {speed}"
+            print(f"{progress}; others used {result['others']:.0%} of the processors", file=sys.stderr, flush=True)
+    return results
+
+
+def label(variant):
+    return OURS if variant == OURS else f"torch {variant[0]}, {MALLOC_NAMES[variant[1]]}"
+
+
+def speeds(results):
+    return [result["tokensPerSecond"] for result in results if "failed" not in result]
+
+
+def summary(shape, results):
+    """Rows of the table, the best PyTorch mode of each allocator with our ratio to it, and everything that makes them doubtful."""
+    rows = []
+    for variant, rounds in results.items():
+        measured = speeds(rounds)
+        row = {"shape": shape, "variant": label(variant), "rounds": len(measured), "failed": len(rounds) - len(measured)}
+        row["others"] = max(result["others"] for result in rounds)
+        if measured:
+            middle = statistics.median(measured)
+            flops, tokens = next((r["flops"], r["tokens"]) for r in rounds if "failed" not in r)
+            row |= {"median": middle, "least": min(measured), "most": max(measured)}
+            row |= {"gigaFlops": flops / tokens * middle / 1e9}
+            row["peakResidentBytes"] = max(r["peakResidentBytes"] for r in rounds if "failed" not in r)
+            row["firstLoss"] = next(r["losses"][0] for r in rounds if "failed" not in r)
+        rows.append(row)
+    ratios = []
+    for allocator in ALLOCATORS:
+        measured = {v: speeds(r) for v, r in results.items() if v != OURS and v[1] == allocator and speeds(r)}
+        if not measured or not speeds(results[OURS]):
+            continue
+        best = max(measured, key=lambda variant: statistics.median(measured[variant]))
+        pairs = zip(results[OURS], results[best])
+        each = [a["tokensPerSecond"] / b["tokensPerSecond"] for a, b in pairs if "failed" not in a and "failed" not in b]
+        if each:
+            ratio = {"shape": shape, "against": label(best), "median": statistics.median(each), "rounds": len(each)}
+            ratios.append({**ratio, "least": min(each), "most": max(each)})
+    return rows, ratios, doubts(shape, results)
+
+
+def doubts(shape, results):
+    found = []
+    for variant, rounds in results.items():
+        for number, result in enumerate(rounds, 1):
+            where = f"{shape}, round {number}, {label(variant)}"
+            if "failed" in result:
+                found.append(f"{where} failed: {result['failed']}")
+            if result["others"] > QUIET_SHARE:
+                found.append(f"{where}: other processes used {result['others']:.0%} of the processors")
+    good = [(label(v), r) for v, rounds in results.items() for r in rounds if "failed" not in r]
+    # Logits of random weights have a small variance s², which adds about s²/2 to ln V; both sides draw theirs alike.
+    expected = good[0][1] if good else None
+    for name, result in good:
+        if abs(result["flops"] / expected["flops"] - 1) > 1e-9:
+            found.append(f"{shape}, {name}: {result['flops']} FLOPs a step, expected {expected['flops']} as in {good[0][0]}")
+        if not math.isclose(result["losses"][0], expected["losses"][0], abs_tol=0.1):
+            first = f"{result['losses'][0]:.3f}"
+            found.append(f"{shape}, {name}: first loss {first}, expected {expected['losses'][0]:.3f} ± 0.1 as in {good[0][0]}")
+    return found
+
+
+def table(rows, ratios):
+    lines = [["shape", "variant", "tokens/s", "least–most", "GFLOP/s", "peak MB", "first loss", "others", "rounds", "failed"]]
+    for row in rows:
+        figures = ["–"] * 5
+        if "median" in row:
+            spread = f"{row['least']:.0f}–{row['most']:.0f}"
+            memory = f"{row['peakResidentBytes'] / 1e6:.0f}"
+            figures = [f"{row['median']:.0f}", spread, f"{row['gigaFlops']:.0f}", memory, f"{row['firstLoss']:.3f}"]
+        counts = [f"{row['others']:.0%}", str(row["rounds"]), str(row["failed"])]
+        lines.append([row["shape"], row["variant"], *figures, *counts])
+    for ratio in ratios:
+        spread = f"{ratio['least']:.2f}–{ratio['most']:.2f}×"
+        name = f"cre ÷ {ratio['against']}"
+        lines.append([ratio["shape"], name, f"{ratio['median']:.2f}×", spread, *[""] * 4, str(ratio["rounds"]), ""])
+    widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
+    lines.insert(1, ["-" * width for width in widths])
+    return "\n".join("| " + " | ".join(map(str.ljust, line, widths)) + " |" for line in lines)
+
+
+def whole_number(text):
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not a whole number from 1")
+    return value
+
+
+def names_of(known):
+    def read(text):
+        names = text.split(",")
+        for name in names:
+            if name not in known:
+                raise argparse.ArgumentTypeError(f'"{name}" is unknown, expected some of {",".join(known)}')
+        return names
+
+    return read
+
+
+def read_options():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--shapes", type=names_of(SHAPES), default=SHAPES[:3], help="with commas (default: all but llama2-7b)")
+    parser.add_argument("--modes", type=names_of(MODES), default=MODES, help="PyTorch modes, with commas (default: all)")
+    parser.add_argument("--rounds", type=whole_number, default=5)
+    parser.add_argument("--steps", type=whole_number, default=3, help="timed steps of a process")
+    parser.add_argument("--warmup", type=whole_number, default=2, help="PyTorch's steps before them; ours is one")
+    parser.add_argument("--answer", type=whole_number, help="tokens of a sequence that carry loss (default: all)")
+    parser.add_argument("--layers", type=whole_number, help="other number of layers")
+    parser.add_argument("--sequences", type=whole_number, default=16)
+    parser.add_argument("--tokens", type=whole_number, default=96, help="tokens of a sequence")
+    parser.add_argument("--threads", type=whole_number, default=2)
+    parser.add_argument("--loss", choices=["float32", "bfloat16"], default="float32", help="type of PyTorch's logits in the loss")
+    parser.add_argument("--json", metavar="FILE", help="also write everything measured; - prints it in place of the table")
+    options = parser.parse_args()
+    if options.answer and options.answer > options.tokens:
+        parser.error(f"--answer {options.answer}: a sequence has {options.tokens} tokens")
+    return options
+
+
+def main():
+    options = read_options()
+    if not importlib.util.find_spec("torch"):
+        sys.exit(f"{sys.executable} has no torch: run this with a Python that has it (python -m venv; pip install torch).")
+    if not CLI.exists():
+        sys.exit(f"{CLI} is missing: npm run build makes it.")
+    tcmalloc = find_tcmalloc()
+    problems = [] if tcmalloc else ["tcmalloc was not found (Debian: libtcmalloc-minimal4): PyTorch ran as installed only"]
+    rows, ratios, everything = [], [], {}
+    for shape in options.shapes:
+        results = compare_shape(options, shape, tcmalloc)
+        more_rows, more_ratios, more_problems = summary(shape, results)
+        rows, ratios, problems = rows + more_rows, ratios + more_ratios, problems + more_problems
+        everything[shape] = {label(variant): rounds for variant, rounds in results.items()}
+    versions = {r["torch"] for shape in everything.values() for rounds in shape.values() for r in rounds if "torch" in r}
+    about = {"machine": machine(), "torch": sorted(versions), "python": platform.python_version(), "options": vars(options)}
+    report = json.dumps({**about, "rows": rows, "ratios": ratios, "doubts": problems, "results": everything}, indent=1)
+    if options.json == "-":
+        print(report)
+    else:
+        box = about["machine"]
+        print(f"{box['processor']} (model {box['model']}), {box['processors']} processors, {' '.join(box['extensions'])}")
+        print(f"{box['system']}; torch {', '.join(sorted(versions)) or 'none ran'}; {box['date']}")
+        part = f"loss on {options.answer or options.tokens} of {options.tokens} tokens"
+        print(f"{options.sequences} sequences, {part}, {options.threads} threads, {options.rounds} rounds\n")
+        print(table(rows, ratios))
+        if options.json:
+            Path(options.json).write_text(report + "\n", encoding="utf8")
+    if problems:
+        print("\nNot a result to publish:\n" + "\n".join(f"- {problem}" for problem in problems), file=sys.stderr)
+    sys.exit(1 if problems else 0)
+
+
+if __name__ == "__main__":
+    main()
