@@ -30,7 +30,7 @@ MODES = ["eager-bf16", "sdpa-bf16", "autocast", "autocast-sdpa"]
 OURS = "cre"
 MALLOC_NAMES = {"default": "as installed", "tcmalloc": "tcmalloc"}
 ALLOCATORS = list(MALLOC_NAMES)
-# Share of the processors that others may use; PyTorch's barriers suffer more from company than our pool, so more would flatter us.
+# Share of the processors that others may use; beside other programs PyTorch slows down far more than ours, so more would flatter us.
 QUIET_SHARE = 0.04
 
 
