@@ -8,6 +8,7 @@ namespace cre {
 namespace {
 
 constexpr int kMostThreads = 256;
+constexpr int kMostKinds = 1 << 16;
 
 void requireShape(const Napi::CallbackInfo& info, int rows, int columns) {
   require(info, static_cast<int64_t>(rows) * columns <= INT32_MAX, "fewer than 2^31 elements");
@@ -111,6 +112,36 @@ Napi::Value Binding::close(const Napi::CallbackInfo& info) {
   answer->closes = true;
   closed_ = true;
   return promise(answer, [](Pool&) {});
+}
+
+// (kind): what is issued from now on is timed and counts as this kind; 0 is not timed
+void Binding::label(const Napi::CallbackInfo& info) {
+  expectOpen();
+  executor_->label(wholeNumber(info[0], 0, kMostKinds));
+}
+
+// Three numbers for each kind: calls, seconds, processor seconds of the process meanwhile.
+Napi::Value Binding::spent(const Napi::CallbackInfo& info) {
+  expectOpen();
+  const std::vector<Executor::Spent> spent = executor_->spent();
+  Napi::Float64Array numbers = Napi::Float64Array::New(info.Env(), spent.size() * 3);
+  for (size_t kind = 0; kind < spent.size(); kind++) {
+    numbers[kind * 3] = spent[kind].calls;
+    numbers[kind * 3 + 1] = spent[kind].seconds;
+    numbers[kind * 3 + 2] = spent[kind].processorSeconds;
+  }
+  return numbers;
+}
+
+// (seconds, whether memory is measured too): operations and bytes a second, in 10⁹
+Napi::Value Binding::peak(const Napi::CallbackInfo& info) {
+  const double seconds = number(info[0]);
+  const bool reads = truth(info[1]);
+  Answer* answer = expectAnswer(info.Env(), 2);
+  return promise(answer, [seconds, reads, data = answer->data](Pool& pool) {
+    data[0] = static_cast<float>(peakFlops(pool, seconds) / 1e9);
+    data[1] = reads ? static_cast<float>(readBandwidth(pool, seconds) / 1e9) : 0;
+  });
 }
 
 // ---- handles
@@ -269,7 +300,8 @@ Napi::Function Binding::define(Napi::Env env) {
       InstanceMethod("free", &Binding::freeTensor),         InstanceMethod("weight", &Binding::newWeight),
       InstanceMethod("writeWeight", &Binding::writeWeight), InstanceMethod("readWeight", &Binding::readWeight),
       InstanceMethod("freeWeight", &Binding::freeWeight),   InstanceMethod("sync", &Binding::sync),
-      InstanceMethod("close", &Binding::close),
+      InstanceMethod("close", &Binding::close),             InstanceMethod("label", &Binding::label),
+      InstanceMethod("spent", &Binding::spent),             InstanceMethod("peak", &Binding::peak),
   };
   addProducts(methods);
   addRowOperations(methods);

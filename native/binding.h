@@ -75,6 +75,9 @@ class Binding : public Napi::ObjectWrap<Binding> {
   void freeWeight(const Napi::CallbackInfo& info);
   Napi::Value sync(const Napi::CallbackInfo& info);
   Napi::Value close(const Napi::CallbackInfo& info);
+  void label(const Napi::CallbackInfo& info);
+  Napi::Value peak(const Napi::CallbackInfo& info);
+  Napi::Value spent(const Napi::CallbackInfo& info);
 
   // binding_products.cpp, binding_rows.cpp, binding_training.cpp: operations
   Napi::Value embed(const Napi::CallbackInfo& info);

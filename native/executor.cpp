@@ -1,10 +1,22 @@
 #include "executor.h"
 
+#include <time.h>
+
 #include <exception>
 #include <new>
 #include <utility>
 
 namespace cre {
+
+namespace {
+
+double secondsOf(clockid_t clock) {
+  timespec now;
+  clock_gettime(clock, &now);
+  return static_cast<double>(now.tv_sec) + 1e-9 * static_cast<double>(now.tv_nsec);
+}
+
+}  // namespace
 
 constexpr size_t kQueuedPayloadBytes = size_t{256} << 20;
 
@@ -16,13 +28,13 @@ void Executor::issue(Job job, size_t payloadBytes) {
     drained_.wait(lock, [&] { return payloadBytes_ == 0 || payloadBytes_ + payloadBytes <= kQueuedPayloadBytes || stopping_; });
   }
   payloadBytes_ += payloadBytes;
-  queue_.push_back({std::move(job), payloadBytes, false});
+  queue_.push_back({std::move(job), payloadBytes, false, kind_});
   if (queue_.size() == 1) filled_.notify_one();
 }
 
 void Executor::issueAlways(Job job) {
   std::lock_guard<std::mutex> lock(mutex_);
-  queue_.push_back({std::move(job), 0, true});
+  queue_.push_back({std::move(job), 0, true, kind_});
   if (queue_.size() == 1) filled_.notify_one();
 }
 
@@ -45,7 +57,8 @@ void Executor::serve(int threads) {
     Entry entry = std::move(queue_.front());
     queue_.pop_front();
     lock.unlock();
-    run(pool, entry);
+    if (entry.kind == 0) run(pool, entry);
+    else runTimed(pool, entry);
     entry.job = nullptr;
     lock.lock();
     if (entry.payloadBytes > 0) {
@@ -53,6 +66,28 @@ void Executor::serve(int threads) {
       drained_.notify_all();
     }
   }
+}
+
+void Executor::label(int kind) {
+  std::lock_guard<std::mutex> lock(mutex_);
+  kind_ = kind;
+  if (spent_.size() <= static_cast<size_t>(kind)) spent_.resize(kind + 1);
+}
+
+std::vector<Executor::Spent> Executor::spent() {
+  std::lock_guard<std::mutex> lock(mutex_);
+  return spent_;
+}
+
+void Executor::runTimed(Pool& pool, const Entry& entry) {
+  const double start = secondsOf(CLOCK_MONOTONIC), startProcessor = secondsOf(CLOCK_PROCESS_CPUTIME_ID);
+  run(pool, entry);
+  const double seconds = secondsOf(CLOCK_MONOTONIC) - start, processorSeconds = secondsOf(CLOCK_PROCESS_CPUTIME_ID) - startProcessor;
+  std::lock_guard<std::mutex> lock(mutex_);
+  Spent& spent = spent_[entry.kind];
+  spent.calls++;
+  spent.seconds += seconds;
+  spent.processorSeconds += processorSeconds;
 }
 
 void Executor::run(Pool& pool, const Entry& entry) {

@@ -2,11 +2,13 @@
 #pragma once
 #include <condition_variable>
 #include <cstddef>
+#include <cstdint>
 #include <deque>
 #include <functional>
 #include <mutex>
 #include <string>
 #include <thread>
+#include <vector>
 
 #include "threads.h"
 
@@ -26,6 +28,13 @@ class Executor {
   void issue(Job job, size_t payloadBytes = 0);
   // Like issue, but also run after a failure: frees and answers.
   void issueAlways(Job job);
+  // What is issued from now on counts as this kind of job (from 1; 0 counts nothing).
+  void label(int kind);
+  struct Spent {
+    double calls = 0, seconds = 0, processorSeconds = 0;
+  };
+  // By kind, from the beginning; jobs still queued are not in it.
+  std::vector<Spent> spent();
   // Drops what is queued, waits for the job that runs, ends the threads.
   void stop();
   // On the executor thread: the message of the first failure, or empty.
@@ -36,9 +45,11 @@ class Executor {
     Job job;
     size_t payloadBytes;
     bool always;
+    int kind;
   };
   void serve(int threads);
   void run(Pool& pool, const Entry& entry);
+  void runTimed(Pool& pool, const Entry& entry);
 
   std::mutex mutex_;
   std::condition_variable filled_;
@@ -46,6 +57,8 @@ class Executor {
   std::deque<Entry> queue_;
   size_t payloadBytes_ = 0;
   bool stopping_ = false;
+  int kind_ = 0;
+  std::vector<Spent> spent_;
   std::string failure_;
   std::thread thread_;
 };

@@ -84,6 +84,10 @@ void matmulBackwardInput(Pool&, const Matrix& dy, const WeightView& w, const Mat
 void matmulBackwardWeight(Pool&, const Matrix& dy, const Matrix& x, float scale, WeightView& w);          // gradient[O,I] +=
 void biasBackward(Pool&, const Matrix& dy, WeightView& b);
 
+// ---- peak.cpp: operations a second from registers alone, bytes a second read from memory
+double peakFlops(Pool&, double seconds);
+double readBandwidth(Pool&, double seconds);
+
 // ---- optimizer.cpp
 struct AdamW {
   double learningRate, beta1, beta2, epsilon, weightDecay, gradientScale;

@@ -1,6 +1,8 @@
 import { attachAdapter } from "../adapters/adapter.ts";
 import { createRandom } from "../base/random.ts";
 import type { Backend, Weight, WeightStorage } from "../compute/backend.ts";
+import { measurePeak, type Peak } from "../compute/native.ts";
+import { type KindTime, profileOf } from "../compute/profile.ts";
 import type { Decoder } from "../models/decoder.ts";
 import { buildDecoder } from "../models/load.ts";
 import { familyNamed } from "../models/registry.ts";
@@ -9,6 +11,9 @@ import { planSteps } from "../train/batches.ts";
 import { recipeSchema, type TrainSettings } from "../train/recipe.ts";
 import { train } from "../train/train.ts";
 import { loraStepFlops, type ShapeName, shapeSpec } from "./shapes.ts";
+
+/** Steps before the measured ones: they pack second copies of the weights and take memory from the system. */
+const WARM_STEPS = 2;
 
 export interface TrainStepOptions {
   shape: ShapeName;
@@ -31,6 +36,10 @@ export interface TrainStepResult {
   loadSeconds: number;
   peakBytes: number;
   peakResidentBytes: number;
+  /** Measured before and after the steps, the better one; null on the reference backend. */
+  machine: Peak | null;
+  /** Times of the measured steps; empty when the backend is not profiled. */
+  profile: KindTime[];
 }
 
 /** A decoder of a shape with random weights, made quickly: one block of normal numbers is repeated with a shifting start. */
@@ -76,19 +85,25 @@ export async function measureTrainStep(backend: Backend, options: TrainStepOptio
     answerIds: ids(answerTokens),
   }));
   const settings: TrainSettings = recipeSchema.shape.train.parse({
-    epochs: rounds + 1,
+    epochs: rounds + WARM_STEPS,
     batchExamples: sequences,
     learningRate: 1e-4,
     recompute: options.recompute,
   });
   const plan = planSteps(sequences, settings, 1);
+  const before = await measurePeak(backend);
+  let warmSteps: KindTime[] = [];
   const seconds: number[] = [];
   const losses: number[] = [];
   for await (const step of train(model, weights, examples, plan, settings, 1)) {
-    // The first step packs second copies and fills the arena.
-    if (step.step > 1) seconds.push(step.seconds);
+    if (step.step > WARM_STEPS) seconds.push(step.seconds);
+    else warmSteps = profileOf(backend);
     losses.push(step.loss);
   }
+  await backend.sync();
+  const profile = since(warmSteps, profileOf(backend));
+  const after = await measurePeak(backend);
+  const machine = before && after && before.gigaflops > after.gigaflops ? before : after;
   return {
     tokens: sequences * tokensEach,
     seconds,
@@ -97,7 +112,23 @@ export async function measureTrainStep(backend: Backend, options: TrainStepOptio
     loadSeconds,
     peakBytes: backend.memory().peakBytes,
     peakResidentBytes: process.resourceUsage().maxRSS * 1024,
+    machine,
+    profile,
   };
+}
+
+/** What was spent after `before` was taken. */
+function since(before: readonly KindTime[], now: readonly KindTime[]): KindTime[] {
+  return now.map((time, i) => {
+    const past = before[i] ?? { calls: 0, seconds: 0, processorSeconds: 0, flops: 0 };
+    return {
+      kind: time.kind,
+      calls: time.calls - past.calls,
+      seconds: time.seconds - past.seconds,
+      processorSeconds: time.processorSeconds - past.processorSeconds,
+      flops: time.flops - past.flops,
+    };
+  });
 }
 
 export function median(values: readonly number[]): number {

@@ -1,8 +1,10 @@
+import Table from "cli-table3";
 import { type Command, Option } from "commander";
 import { SHAPES, type ShapeName } from "../bench/shapes.ts";
 import { measureTrainStep, median } from "../bench/train-step.ts";
 import type { WeightStorage } from "../compute/backend.ts";
 import { openBackend } from "../compute/open.ts";
+import type { KindTime } from "../compute/profile.ts";
 import { wholeNumber } from "./model.ts";
 import { megabytes, print, say, warn } from "./terminal.ts";
 
@@ -15,6 +17,7 @@ interface TrainStepFlags {
   answer?: number;
   rounds: number;
   recompute?: boolean;
+  profile?: boolean;
   json?: boolean;
 }
 
@@ -35,12 +38,13 @@ export function addBenchCommands(program: Command): void {
     .option("--answer <n>", "tokens of a sequence that carry loss (default: all)", wholeNumber)
     .option("--rounds <n>", "measured steps", wholeNumber, 5)
     .option("--recompute", "compute layers again in the backward pass")
+    .option("--profile", "print the time of every kind of operation")
     .option("--json", "print JSON")
     .action(trainStep);
 }
 
 async function trainStep(options: TrainStepFlags): Promise<void> {
-  const backend = openBackend("auto", warn);
+  const backend = openBackend("auto", warn, { profile: options.profile });
   try {
     const result = await measureTrainStep(backend, {
       shape: options.shape,
@@ -64,9 +68,30 @@ async function trainStep(options: TrainStepFlags): Promise<void> {
       `${options.shape}${options.layers ? ` with ${options.layers} layers` : ""}, ${options.storage}, ` +
         `${options.sequences} × ${options.tokens} tokens: median ${(seconds * 1000).toFixed(0)} ms a step, ` +
         `${Math.round(result.tokens / seconds)} tokens/s, ${(result.flops / seconds / 1e9).toFixed(0)} GFLOP/s, ` +
+        `${result.machine ? `${percent(result.flops / seconds / 1e9 / result.machine.gigaflops)} of the measured peak (${Math.round(result.machine.gigaflops)}), ` : ""}` +
         `peak memory ${megabytes(result.peakResidentBytes)} resident\n`,
     );
+    if (result.profile.length > 0) await print(`${profileTable(result.profile, result.seconds.length)}\n`);
   } finally {
     await backend.close();
   }
+}
+
+const percent = (share: number) => `${(100 * share).toFixed(1)} %`;
+
+/** Times a step, slowest kind first. */
+function profileTable(times: readonly KindTime[], steps: number): string {
+  const table = new Table({
+    head: ["operation", "calls", "ms", "share", "CPU ms", "GFLOP/s"],
+    colAligns: ["left", "right", "right", "right", "right", "right"],
+    style: { head: [], border: [], compact: true },
+  });
+  const total = times.reduce((sum, time) => sum + time.seconds, 0);
+  for (const { kind, calls, seconds, processorSeconds, flops } of [...times].sort((a, b) => b.seconds - a.seconds)) {
+    if (calls === 0) continue;
+    const speed = flops > 0 ? (flops / seconds / 1e9).toFixed(0) : "";
+    const perStep = (value: number) => ((1000 * value) / steps).toFixed(2);
+    table.push([kind, calls / steps, perStep(seconds), percent(seconds / total), perStep(processorSeconds), speed]);
+  }
+  return table.toString();
 }

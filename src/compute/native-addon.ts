@@ -20,6 +20,12 @@ export interface Engine {
   freeWeight(weight: number): void;
   sync(): Promise<void>;
   close(): Promise<void>;
+  /** What is issued from now on is timed and counts as this kind; 0 is not timed. */
+  label(kind: number): void;
+  /** Operations a second from registers alone and, when asked for, bytes a second read from memory (256 MB of it), in 10⁹. */
+  peak(seconds: number, reads: boolean): Promise<Float32Array>;
+  /** Calls, seconds and processor seconds of each kind. */
+  spent(): Float64Array;
 
   embed(table: number, ids: Int32Array): number;
   embedBackward(table: number, ids: Int32Array, dy: number): void;

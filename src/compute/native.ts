@@ -16,6 +16,7 @@ import type {
 import * as check from "./check.ts";
 import { type AttentionPlan, chooseThreads, type Engine, type Level, loadAddon } from "./native-addon.ts";
 import { NativeMemory, NativeTensor, NativeWeight, PARTS, STORAGES } from "./native-memory.ts";
+import { profiled } from "./profile.ts";
 
 export { nativeStatus } from "./native-addon.ts";
 
@@ -28,6 +29,8 @@ export interface NativeOptions {
   threads?: number;
   /** Fills every output with NaN before its kernel runs, so that tests see what a kernel leaves out; CRE_POISON=1 by default. */
   poison?: boolean;
+  /** Times every kind of operation (profileOf of profile.ts); CRE_PROFILE=1 by default. */
+  profile?: boolean;
 }
 
 /** Opens the native backend; throws a UserError when it is not built or this machine cannot run what is asked for. */
@@ -42,7 +45,29 @@ export function openNative(options: NativeOptions = {}): Backend {
   }
   const poison = options.poison ?? process.env.CRE_POISON === "1";
   const engine = new addon.Engine(threads, precision === "bfloat16", poison);
-  return new NativeBackend(engine, precision, `${level}, ${threads} thread${threads === 1 ? "" : "s"}, ${precision}`);
+  const description = `${level}, ${threads} thread${threads === 1 ? "" : "s"}, ${precision}`;
+  const backend = new NativeBackend(engine, precision, description);
+  const opened = (options.profile ?? process.env.CRE_PROFILE === "1") ? profiled(backend, engine) : backend;
+  engines.set(opened, engine);
+  return opened;
+}
+
+const engines = new WeakMap<Backend, Engine>();
+
+/** The best that this machine does at the moment, or null when the backend is not native. */
+export async function measurePeak(backend: Backend, seconds = 0.05): Promise<Peak | null> {
+  const [gigaflops] = (await engines.get(backend)?.peak(seconds, false)) ?? [];
+  return gigaflops === undefined ? null : { gigaflops };
+}
+
+/** Bytes read from memory in a second, in 10⁹, or null when the backend is not native; takes 256 MB meanwhile. */
+export async function measureReadSpeed(backend: Backend, seconds = 0.2): Promise<number | null> {
+  return (await engines.get(backend)?.peak(seconds, true))?.[1] ?? null;
+}
+
+/** Multiplications and additions of a second from registers alone, in 10⁹. */
+export interface Peak {
+  gigaflops: number;
 }
 
 class NativeBackend implements Backend {

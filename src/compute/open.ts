@@ -10,6 +10,7 @@ import { openReference } from "./reference.ts";
 export function openBackend(
   precision: "auto" | "bfloat16" | "float32",
   onNotice: (line: string) => void = () => {},
+  options: { profile?: boolean } = {},
 ): Backend {
   const forced = process.env.CRE_BACKEND ?? "";
   if (!["", "native", "reference"].includes(forced)) {
@@ -17,7 +18,7 @@ export function openBackend(
   }
   const status = nativeStatus();
   if (forced !== "reference" && status.available) {
-    return openNative(precision === "auto" ? {} : { precision });
+    return openNative({ ...options, ...(precision === "auto" ? {} : { precision }) });
   }
   if (forced === "native") throw new UserError(`The native backend cannot be used: ${status.reason}.`);
   if (forced === "") {
