@@ -59,7 +59,7 @@ Napi::Value Binding::matmul(const Napi::CallbackInfo& info) {
   return handleOf(y);
 }
 
-// (dy, w, residual or null, scale, wide)
+// (dy, w, residual or null, scale, wide, whether a second packed copy is made when it does not stand)
 Napi::Value Binding::matmulBackwardInput(const Napi::CallbackInfo& info) {
   const Tensor* dy = tensor(info[0]);
   Weight* w = weight(info[1]);
@@ -67,9 +67,10 @@ Napi::Value Binding::matmulBackwardInput(const Napi::CallbackInfo& info) {
   const float scale = number(info[3]);
   require(info, dy->matrix.columns == w->view.rows, "dy with as many columns as w has rows");
   require(info, residual == nullptr || isShape(residual, dy->matrix.rows, w->view.columns), "a residual of the result's shape");
+  const bool secondCopy = !w->view.isQuantized() && (truth(info[5]) || w->trainable || w->view.isVector());
   Tensor* dx = make(dy->matrix.rows, w->view.columns, truth(info[4]));
-  produce({dx}, [this, dy, w, residual, scale, dx](Pool& pool) {
-    memory_.needBackward(pool, *w);
+  produce({dx}, [this, dy, w, residual, scale, secondCopy, dx](Pool& pool) {
+    if (secondCopy) memory_.needBackward(pool, *w);
     const MatmulEpilogue epilogue{scale, nullptr, residual == nullptr ? nullptr : &residual->matrix};
     cre::matmulBackwardInput(pool, dy->matrix, w->view, epilogue, dx->matrix);
   });

@@ -40,7 +40,8 @@ void embed(Pool& pool, const WeightView& table, bool bf16Precision, const int32_
     float* row = static_cast<float*>(pool.scratch(thread, 0, blocks * kBlock * sizeof(float)));
     withElements(y, [&](auto* to) {
       for (int t = item * kRowsPerItem; t < (item + 1) * kRowsPerItem; t++) {
-        if (t < y.rows && !table.master) readForwardRow(table.forward, table.rows, table.columns, bf16Precision, ids[t], row);
+        if (t < y.rows && table.isQuantized()) readQuantizedRow(table, ids[t], row);
+        else if (t < y.rows && !table.master) readForwardRow(table.forward, table.rows, table.columns, bf16Precision, ids[t], row);
         for (int b = 0; b < blocks; b++) {
           auto* out = rowChunk(to, blocks, t, b);
           if (t >= y.rows) store(out, zeros(), zeros());

@@ -79,6 +79,7 @@ void Memory::write(Pool& pool, Weight& weight, Part part, const float* values) {
   if (destination != nullptr) writePart(pool, view, destination, values);
   if (part != Part::value) return;
   if (view.master != nullptr) return repack(pool, weight);
+  if (view.isQuantized()) return quantize(pool, values, view.rows, view.columns, view.storage, view.forward);
   packForward(pool, values, view.rows, view.columns, view.packedBf16, view.storage == Storage::bfloat16, view.forward);
   if (view.backward != nullptr) {
     arena_.release(view.backward, packBytes(view));
@@ -91,6 +92,7 @@ void Memory::read(Pool& pool, const Weight& weight, Part part, float* values) {
   const WeightView& view = weight.view;
   const float* source = partOf(weight, part);
   if (source != nullptr) return readPart(pool, view, source, values);
+  if (view.isQuantized()) return unpackQuantized(pool, view, values);
   unpackForward(pool, view.forward, view.rows, view.columns, view.packedBf16, values);
 }
 

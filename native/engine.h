@@ -65,7 +65,10 @@ class Memory {
   float* partOf(const Weight& weight, Part part) const;
   void writePart(Pool& pool, const WeightView& view, float* destination, const float* values);
   void readPart(Pool& pool, const WeightView& view, const float* source, float* values);
-  size_t packBytes(const WeightView& view) const { return packedBytes(view.rows, view.columns, view.packedBf16); }
+  size_t packBytes(const WeightView& view) const {
+    if (view.isQuantized()) return quantizedBytes(view.rows, view.columns, view.storage);
+    return packedBytes(view.rows, view.columns, view.packedBf16);
+  }
 
   Arena arena_;
   const bool bf16_;

@@ -40,9 +40,9 @@ struct Matrix {
   bf16* b16() const { return static_cast<bf16*>(data); }
 };
 
-// A weight w[O,I] as products read it. `forward` serves x·wᵀ, `backward` serves dy·w (a second packed copy, null until it is needed);
-// their formats belong to matmul_*.cpp. `master` is set for trainable weights and for vectors: float in matrix layout ([1,C] vectors:
-// plain floats padded with zeros to a multiple of 32).
+// A weight w[O,I] as products read it. `forward` serves x·wᵀ, `backward` serves dy·w (a second packed copy; where it does not stand, dy·w
+// reads `forward` too); their formats belong to matmul_*.cpp, and to quantized.h for int8 and nf4, which have `forward` only. `master` is set
+// for trainable weights and for vectors: float in matrix layout ([1,C] vectors: plain floats padded with zeros to a multiple of 32).
 enum class Storage : int { float32 = 0, bfloat16 = 1, int8 = 2, nf4 = 3 };
 struct WeightView {
   int rows = 0;     // O
@@ -56,6 +56,7 @@ struct WeightView {
   float* moment1 = nullptr;
   float* moment2 = nullptr;
   bool isVector() const { return rows == 1; }
+  bool isQuantized() const { return !isVector() && (storage == Storage::int8 || storage == Storage::nf4); }
   size_t masterElements() const {
     return isVector() ? paddedTo32(columns) : static_cast<size_t>(blocksFor(rows)) * blocksFor(columns) * kBlockElements;
   }
@@ -79,6 +80,12 @@ void packFromMaster(Pool&, const float* master, int rows, int columns, bool bf16
                     void* backward /* or null */);
 void unpackForward(Pool&, const void* packed, int rows, int columns, bool bf16Precision, float* rowMajor);
 void readForwardRow(const void* packed, int rows, int columns, bool bf16Precision, int row, float* out);  // out[paddedTo32(I)]
+// ---- quantize.cpp
+size_t quantizedBytes(int rows, int columns, Storage);
+void quantize(Pool&, const float* rowMajor, int rows, int columns, Storage, void* quantized);
+void unpackQuantized(Pool&, const WeightView& w, float* rowMajor);
+void readQuantizedRow(const WeightView& w, int row, float* out);  // out[paddedTo32(I)]
+// ---- matmul.cpp
 void matmulForward(Pool&, const Matrix& x, const WeightView& w, const MatmulEpilogue&, Matrix& y);        // y[T,O]
 void matmulBackwardInput(Pool&, const Matrix& dy, const WeightView& w, const MatmulEpilogue&, Matrix& dx);  // dx[T,I]
 void matmulBackwardWeight(Pool&, const Matrix& dy, const Matrix& x, float scale, WeightView& w);          // gradient[O,I] +=

@@ -21,21 +21,24 @@ const bf16* bf16Blocks(Pool& pool, const Matrix& x, int slot) {
 }
 #endif
 
-void multiplyPacked(Pool& pool, const Matrix& x, const void* packed, bool packedBf16, const MatmulEpilogue& epilogue, Matrix& y) {
+// `packed` null: panels are made from w.forward.
+void multiplyPacked(Pool& pool, const Matrix& x, const WeightView& w, const void* packed, bool backward, const MatmulEpilogue& epilogue,
+                    Matrix& y) {
   Product product;
   product.aRowBlockStride = product.bPanelStride = static_cast<size_t>(x.columnBlocks()) * kBlockElements;
   product.aDepthBlockStride = product.bDepthBlockStride = kBlockElements;
   product.depthBlocks = x.columnBlocks();
   product.b = packed;
+  product.source = packed == nullptr ? &w : nullptr;
+  product.sourceBackward = backward;
   product.epilogue = epilogue;
   product.y = &y;
 #ifdef __AMX_BF16__
-  if (packedBf16) {
+  if (w.packedBf16) {
     product.a = bf16Blocks(pool, x, 0);
-    return multiplyBf16(pool, product);
+    return packed == nullptr ? multiplyBf16FromSource(pool, product) : multiplyBf16(pool, product);
   }
 #endif
-  (void)packedBf16;
   product.a = x.f32();
   multiplyFloat(pool, product);
 }
@@ -53,11 +56,11 @@ bool supportsBf16() {
 }
 
 void matmulForward(Pool& pool, const Matrix& x, const WeightView& w, const MatmulEpilogue& epilogue, Matrix& y) {
-  multiplyPacked(pool, x, w.forward, w.packedBf16, epilogue, y);
+  multiplyPacked(pool, x, w, w.isQuantized() ? nullptr : w.forward, false, epilogue, y);
 }
 
 void matmulBackwardInput(Pool& pool, const Matrix& dy, const WeightView& w, const MatmulEpilogue& epilogue, Matrix& dx) {
-  multiplyPacked(pool, dy, w.backward, w.packedBf16, epilogue, dx);
+  multiplyPacked(pool, dy, w, w.backward, true, epilogue, dx);
 }
 
 void matmulBackwardWeight(Pool& pool, const Matrix& dy, const Matrix& x, float scale, WeightView& w) {

@@ -17,14 +17,17 @@ struct Product {
   const void* b = nullptr;
   size_t bPanelStride = 0;
   size_t bDepthBlockStride = 0;
+  const WeightView* source = nullptr;  // instead of b: panels are made from source->forward on the way
+  bool sourceBackward = false;
   int depthBlocks = 0;
   MatmulEpilogue epilogue;
   Matrix* y = nullptr;
 };
 
 void multiplyFloat(Pool&, const Product&);
-// amx level only: matmul_amx.cpp, matmul_gradient_amx.cpp
+// amx level only: matmul_amx.cpp, matmul_quantized_amx.cpp, matmul_gradient_amx.cpp
 void multiplyBf16(Pool&, const Product&);
+void multiplyBf16FromSource(Pool&, const Product&);
 void weightGradientBf16(Pool&, const Matrix& dy, const Matrix& x, float scale, Matrix& gradient);
 
 constexpr float kNoBias[kBlock] = {};

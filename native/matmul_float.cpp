@@ -1,5 +1,5 @@
 // Products of float blocks and panels, for every level: a register block of kRows x kColumns sums, broadcasting A and streaming B.
-#include "matmul.h"
+#include "matmul_sources.h"
 
 namespace cre {
 namespace {
@@ -72,7 +72,7 @@ void multiplyBlock(const Chunk& chunk, int rows, float* sums) {
 }
 
 template <class FinishRows>
-void multiplyItem(const Product& product, const Cut& cut, int item, float* sums, const FinishRows& finish) {
+void multiplyItem(const Product& product, const Cut& cut, int item, float* sums, float* made, const FinishRows& finish) {
   const int firstRow = item / cut.panelItems * cut.rowBlocks, firstPanel = item % cut.panelItems * cut.panels;
   const int endRow = std::min(firstRow + cut.rowBlocks, product.y->rowBlocks());
   const int endPanel = std::min(firstPanel + cut.panels, product.y->columnBlocks());
@@ -83,12 +83,19 @@ void multiplyItem(const Product& product, const Cut& cut, int item, float* sums,
     for (int panel = firstPanel; panel < endPanel; panel++) {
       for (int depth = pass; depth < passEnd; depth += kDepthBlocks) {
         const int depthEnd = std::min(depth + kDepthBlocks, passEnd);
+        const float* right = b + panel * product.bPanelStride + depth * product.bDepthBlockStride;
+        if (product.source != nullptr) {
+          for (int d = depth; d < depthEnd; d++) {
+            floatBlock(*product.source, product.sourceBackward, panel, d, made + static_cast<size_t>(d - depth) * kBlockElements);
+          }
+          right = made;
+        }
         float* block = sums + static_cast<size_t>(panel - firstPanel) * cut.rowBlocks * kBlockElements;
         for (int row = firstRow; row < endRow; row++, block += kBlockElements) {
           const int rows = std::min(kBlock, product.y->rows - row * kBlock);
           const Chunk chunk{a + row * product.aRowBlockStride + depth * product.aDepthBlockStride,
                             product.aDepthBlockStride,
-                            b + panel * product.bPanelStride + depth * product.bDepthBlockStride,
+                            right,
                             product.bDepthBlockStride,
                             depthEnd - depth,
                             depth > 0};
@@ -108,7 +115,8 @@ void multiplyFloat(Pool& pool, const Product& product) {
   withFinish(product, [&](const auto& finish) {
     pool.parallelFor(cut.items(), [&](int item, int thread) {
       const size_t sumBytes = static_cast<size_t>(cut.panels) * cut.rowBlocks * kBlockElements * sizeof(float);
-      multiplyItem(product, cut, item, static_cast<float*>(pool.scratch(thread, 0, sumBytes)), finish);
+      auto* made = static_cast<float*>(product.source == nullptr ? nullptr : pool.scratch(thread, 1, kDepthBlocks * kBlockElements * sizeof(float)));
+      multiplyItem(product, cut, item, static_cast<float*>(pool.scratch(thread, 0, sumBytes)), made, finish);
     });
   });
 }

@@ -95,8 +95,9 @@ struct Chunk {
   bool last;        // sums are complete: finish them
 };
 
-template <class FinishRows>
-CRE_INLINE void multiplyChunk(const Chunk& chunk, Ahead& ahead, const FinishRows& finish) {
+// `ahead` prepares the next chunk, a little at every step.
+template <class NextChunk, class FinishRows>
+CRE_INLINE void multiplyChunk(const Chunk& chunk, NextChunk& ahead, const FinishRows& finish) {
   memoryBarrier();
   // Sums that nobody adds to later need only two places, which stay in the first-level cache.
   const bool alternate = chunk.last && !chunk.accumulate;

@@ -1,6 +1,14 @@
 import { expect } from "vitest";
 import { createRandom } from "../base/random.ts";
-import { type Backend, roundToBfloat16, type Tensor, type Values, type Weight, type WeightPart } from "./backend.ts";
+import {
+  type Backend,
+  roundToBfloat16,
+  type Tensor,
+  type Values,
+  type Weight,
+  type WeightPart,
+  type WeightStorage,
+} from "./backend.ts";
 import { openReference } from "./reference.ts";
 
 // Runs an operation on a backend and, with the same inputs, on the float64 reference, and compares what comes out.
@@ -29,7 +37,7 @@ export interface Comparison {
   weight(
     rows: number,
     columns: number,
-    options?: { trainable?: boolean; spread?: number; offset?: number },
+    options?: { trainable?: boolean; storage?: WeightStorage; spread?: number; offset?: number },
   ): Twin<Weight>;
   /** Compares one result; it is also contracted over both its padded sides. Returns it for further operations. */
   same(what: string, run: (side: Side) => Tensor, tolerance?: number): Promise<Twin<Tensor>>;
@@ -86,8 +94,9 @@ export function compare(subject: Backend, tolerance: number, seed: number): Comp
 
   const weight: Comparison["weight"] = (rows, columns, options = {}) => {
     const values = numbers(rows * columns, options);
-    const spec = { name: `w [${rows},${columns}]`, rows, columns, storage: "float32", trainable: true } as const;
-    const made = sides.map(({ backend }) => backend.weight({ ...spec, trainable: options.trainable ?? true }, values));
+    const { storage = "float32", trainable = true } = options;
+    const spec = { name: `w [${rows},${columns}]`, rows, columns, storage, trainable };
+    const made = sides.map(({ backend }) => backend.weight(spec, values));
     return { subject: made[0], judge: made[1] };
   };
 

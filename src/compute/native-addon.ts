@@ -30,7 +30,14 @@ export interface Engine {
   embed(table: number, ids: Int32Array): number;
   embedBackward(table: number, ids: Int32Array, dy: number): void;
   matmul(x: number, w: number, bias: number | null, residual: number | null, scale: number, wide: boolean): number;
-  matmulBackwardInput(dy: number, w: number, residual: number | null, scale: number, wide: boolean): number;
+  matmulBackwardInput(
+    dy: number,
+    w: number,
+    residual: number | null,
+    scale: number,
+    wide: boolean,
+    secondCopy: boolean,
+  ): number;
   matmulBackwardWeight(dy: number, x: number, w: number, scale: number): void;
   biasBackward(dy: number, b: number): void;
   gatherRows(x: number, rows: Int32Array): number;

@@ -39,21 +39,45 @@ export class NativeWeight implements Weight {
 export const PARTS: readonly WeightPart[] = ["value", "gradient", "moment1", "moment2"];
 export const STORAGES: readonly WeightStorage[] = ["float32", "bfloat16", "int8", "nf4"];
 
+/** Whether products backward to the input get a packed copy of frozen weights of their own: "auto" makes them while they are few. */
+export type BackwardCopy = "auto" | "always" | "never";
+
+/** Frozen matrices up to so many bytes get second copies: models of about 1 B parameters in bfloat16. */
+const MOST_COPIED_BYTES = 2.5e9;
+
 const padded = (count: number) => Math.ceil(count / 32) * 32;
+
+const isQuantized = ({ rows, storage }: WeightSpec) => rows > 1 && (storage === "int8" || storage === "nf4");
+
+/** Bytes of a quantised matrix, as native/quantized.h lays it out. */
+function quantizedBytes({ rows, columns, storage }: WeightSpec): number {
+  const aligned = (bytes: number) => Math.ceil(bytes / 64) * 64;
+  const rowBlocks = padded(rows) / 32;
+  const groups = Math.ceil(columns / 64);
+  const codes = padded(rows) * padded(columns);
+  if (storage === "int8") return aligned(codes + rowBlocks * groups * 64);
+  return aligned(aligned(codes / 2 + rowBlocks * groups * 32) + rowBlocks * Math.ceil(groups / 8) * 2) + 64;
+}
+
+const couldHaveTwo = (weight: NativeWeight) => !weight.trainable && weight.rows > 1 && !isQuantized(weight);
 
 /** Knows which tensors and weights are alive and counts their bytes, padding included, as issued. */
 export class NativeMemory {
   readonly #name: string;
   readonly #narrowBytes: number;
+  readonly #backwardCopy: BackwardCopy;
   readonly #tensors = new Set<Tensor>();
   readonly #weights = new Set<Weight>();
   readonly #freed = new WeakSet<Tensor | Weight>();
   #bytes = 0;
   #peakBytes = 0;
+  /** One packed copy of every frozen matrix that could have two. */
+  #frozenBytes = 0;
   #closed = false;
 
-  constructor(name: string, bfloat16: boolean) {
+  constructor(name: string, bfloat16: boolean, backwardCopy: BackwardCopy) {
     this.#name = name;
+    this.#backwardCopy = backwardCopy;
     this.#narrowBytes = bfloat16 ? 2 : 4;
   }
 
@@ -80,6 +104,7 @@ export class NativeMemory {
   addWeight(weight: NativeWeight): NativeWeight {
     this.#weights.add(weight);
     this.#count(this.#weightBytes(weight));
+    if (couldHaveTwo(weight)) this.#frozenBytes += this.#packedBytes(weight);
     return weight;
   }
 
@@ -99,7 +124,18 @@ export class NativeMemory {
     return weight;
   }
 
+  /** Whether a product backward to the input has a second copy of the weight to read, which is counted then. */
+  packBackward(weight: NativeWeight): boolean {
+    const { packed, trainable, rows } = weight;
+    const wanted =
+      this.#backwardCopy === "auto" ? this.#frozenBytes <= MOST_COPIED_BYTES : this.#backwardCopy === "always";
+    if (isQuantized(weight) || !(packed.backward || trainable || rows === 1 || wanted)) return false;
+    this.pack(weight, "backward");
+    return true;
+  }
+
   removeWeight(weight: NativeWeight): void {
+    if (couldHaveTwo(weight)) this.#frozenBytes -= this.#packedBytes(weight);
     this.#weights.delete(weight);
     this.#freed.add(weight);
     this.#count(-this.#weightBytes(weight));
@@ -132,7 +168,9 @@ export class NativeMemory {
     return padded(rows) * padded(columns) * (wide ? 4 : this.#narrowBytes);
   }
 
-  #packedBytes({ rows, columns }: NativeWeight): number {
+  #packedBytes(weight: NativeWeight): number {
+    const { rows, columns } = weight;
+    if (isQuantized(weight)) return quantizedBytes(weight);
     return padded(rows) * padded(columns) * this.#narrowBytes;
   }
 

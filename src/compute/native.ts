@@ -15,10 +15,12 @@ import type {
 } from "./backend.ts";
 import * as check from "./check.ts";
 import { type AttentionPlan, chooseThreads, type Engine, type Level, loadAddon } from "./native-addon.ts";
-import { NativeMemory, NativeTensor, NativeWeight, PARTS, STORAGES } from "./native-memory.ts";
+import { type BackwardCopy, NativeMemory, NativeTensor, NativeWeight, PARTS, STORAGES } from "./native-memory.ts";
 import { profiled } from "./profile.ts";
 
 export { nativeStatus } from "./native-addon.ts";
+
+const BACKWARD_COPIES: readonly BackwardCopy[] = ["auto", "always", "never"];
 
 export interface NativeOptions {
   /** bfloat16 by default where the tile units (amx) multiply it, float32 elsewhere. */
@@ -31,6 +33,8 @@ export interface NativeOptions {
   poison?: boolean;
   /** Times every kind of operation (profileOf of profile.ts); CRE_PROFILE=1 by default. */
   profile?: boolean;
+  /** Second packed copies of frozen weights for the backward pass; the environment's CRE_BACKWARD_COPY, else while they are few by default. */
+  backwardCopy?: BackwardCopy;
 }
 
 /** Opens the native backend; throws a UserError when it is not built or this machine cannot run what is asked for. */
@@ -44,9 +48,10 @@ export function openNative(options: NativeOptions = {}): Backend {
     });
   }
   const poison = options.poison ?? process.env.CRE_POISON === "1";
+  const memory = new NativeMemory("native", precision === "bfloat16", chooseBackwardCopy(options.backwardCopy));
   const engine = new addon.Engine(threads, precision === "bfloat16", poison);
   const description = `${level}, ${threads} thread${threads === 1 ? "" : "s"}, ${precision}`;
-  const backend = new NativeBackend(engine, precision, description);
+  const backend = new NativeBackend(engine, memory, precision, description);
   const opened = (options.profile ?? process.env.CRE_PROFILE === "1") ? profiled(backend, engine) : backend;
   engines.set(opened, engine);
   return opened;
@@ -77,11 +82,11 @@ class NativeBackend implements Backend {
   readonly #engine: Engine;
   readonly #memory: NativeMemory;
 
-  constructor(engine: Engine, precision: "bfloat16" | "float32", description: string) {
+  constructor(engine: Engine, memory: NativeMemory, precision: "bfloat16" | "float32", description: string) {
     this.#engine = engine;
+    this.#memory = memory;
     this.precision = precision;
     this.description = description;
-    this.#memory = new NativeMemory("native", precision === "bfloat16");
   }
 
   // ---- tensors
@@ -116,10 +121,7 @@ class NativeBackend implements Backend {
   weight(spec: WeightSpec, values?: ArrayLike<number>): Weight {
     this.#memory.expectOpen("weight");
     check.checkWeightSpec(spec, values);
-    const { name, rows, columns, storage, trainable } = spec;
-    if (storage !== "float32" && storage !== "bfloat16") {
-      throw new Error(`weight "${name}": the native backend cannot keep ${storage}, expected float32 or bfloat16.`);
-    }
+    const { rows, columns, storage, trainable } = spec;
     const given = values === undefined ? null : asFloats(values);
     const handle = this.#engine.weight(given, rows, columns, STORAGES.indexOf(storage), trainable);
     return this.#memory.addWeight(new NativeWeight(handle, spec));
@@ -178,8 +180,9 @@ class NativeBackend implements Backend {
     const residual = options.residual ? this.#tensor("matmulBackwardInput", options.residual) : null;
     check.checkMatmulBackwardInput(dy, w, options);
     const wide = options.wide ?? false;
-    const packed = this.#memory.pack(own, "backward").handle;
-    const handle = this.#engine.matmulBackwardInput(dyHandle, packed, residual, options.scale ?? 1, wide);
+    const secondCopy = this.#memory.packBackward(own);
+    const scale = options.scale ?? 1;
+    const handle = this.#engine.matmulBackwardInput(dyHandle, own.handle, residual, scale, wide, secondCopy);
     return this.#made(handle, dy.rows, w.columns, wide);
   }
 
@@ -379,6 +382,13 @@ class NativeBackend implements Backend {
       return own.handle;
     });
   }
+}
+
+function chooseBackwardCopy(wanted: BackwardCopy | undefined): BackwardCopy {
+  const asked = wanted ?? (process.env.CRE_BACKWARD_COPY || "auto");
+  const known = BACKWARD_COPIES.find((name) => name === asked);
+  if (known) return known;
+  throw new UserError(`CRE_BACKWARD_COPY is "${asked}", expected one of ${BACKWARD_COPIES.join(", ")}.`);
 }
 
 function asFloats(values: ArrayLike<number>): Float32Array {

@@ -1,6 +1,7 @@
 import type { MemoryUse, Tensor, Values, Weight, WeightPart, WeightSpec, WeightStorage } from "./backend.ts";
 import { roundToBfloat16 } from "./backend.ts";
 import { checkTrainable, checkValues, checkWeightPart, checkWeightSpec } from "./check.ts";
+import { roundToInt8, roundToNf4 } from "./quantize.ts";
 import type { Matrix } from "./reference-products.ts";
 
 /** A tensor of the reference backend: row-major values in JavaScript memory. */
@@ -63,9 +64,6 @@ export class ReferenceMemory {
     this.#expectOpen("weight");
     checkWeightSpec(spec, values);
     const { name, rows, columns, storage, trainable } = spec;
-    if (storage !== "float32" && storage !== "bfloat16") {
-      throw new Error(`weight "${name}": the reference backend cannot keep ${storage}, expected float32 or bfloat16.`);
-    }
     const allocate = () => this.#allocate(rows * columns);
     const master = allocate();
     // Frozen weights are kept once, as products read them.
@@ -145,14 +143,17 @@ export function trainingOf(operation: string, weight: ReferenceWeight): Training
 /** Takes a new value and renews what products read. */
 export function setValue(weight: ReferenceWeight, values: ArrayLike<number>): void {
   if (values !== weight.values) weight.values.set(values);
-  if (!isRounded(weight.storage, weight.rows)) return;
+  const { storage, rows, columns } = weight;
+  if (!isRounded(storage, rows)) return;
   const product = weight.product.values;
-  for (let i = 0; i < product.length; i++) product[i] = roundToBfloat16(weight.values[i]);
+  if (storage === "int8") product.set(roundToInt8(weight.values, rows, columns));
+  else if (storage === "nf4") product.set(roundToNf4(weight.values, rows, columns));
+  else for (let i = 0; i < product.length; i++) product[i] = roundToBfloat16(weight.values[i]);
 }
 
 /** Matrices are kept in their storage; vectors (norms, biases) always in float32. */
 function isRounded(storage: WeightStorage, rows: number): boolean {
-  return storage === "bfloat16" && rows > 1;
+  return storage !== "float32" && rows > 1;
 }
 
 function weightBytes({ values, product, training }: ReferenceWeight): number {

@@ -33,11 +33,6 @@ describe("reference", () => {
     const y = await backend.read(backend.matmul(backend.tensor([1], 1, 1), weight));
     expect(Array.from(y)).toEqual([1, 3.015625]);
   });
-
-  it("says which storages it cannot keep", () => {
-    const spec = { name: "w", rows: 2, columns: 2, storage: "int8", trainable: false } as const;
-    expect(() => openReference().weight(spec)).toThrow('weight "w": the reference backend cannot keep int8');
-  });
 });
 
 /** A float64 reference with short ways to make operands from rows. */
