@@ -10,6 +10,7 @@ import type { Backend } from "../compute/backend.ts";
 import { openReference } from "../compute/reference.ts";
 import { openSafetensors, writeSafetensors } from "../formats/safetensors.ts";
 import { type Decoder, decoderWeights, forward } from "../models/decoder.ts";
+import { initDecoder } from "../models/load.ts";
 import { attachAdapter } from "./adapter.ts";
 import { attachLora, detachLora, type LoraSettings, loadLora, loraWeights, mergeLora, saveLora } from "./lora.ts";
 
@@ -362,6 +363,16 @@ describe("mergeLora", () => {
     for (let o = 0; o < 8; o++) {
       for (let i = 0; i < 16; i++) expect(after[o * 16 + i]).toBeCloseTo(before[o * 16 + i] + (3 * o * i) / 2, 4);
     }
+  });
+
+  it("is refused over a quantised base, which keeps its adapter", async () => {
+    const model = await initDecoder(backend, TINY_SPEC, 1, { storage: "nf4", trainable: false });
+    attachLora(model, SETTINGS, 7);
+    const adapted = await logitsOf(model);
+    await expect(mergeLora(model)).rejects.toThrow(
+      '"model.layers.0.self_attn.q_proj" is kept as nf4: an adapter cannot be merged into it without loss.',
+    );
+    expect(await logitsOf(model)).toEqual(adapted);
   });
 });
 

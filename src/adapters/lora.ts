@@ -1,4 +1,4 @@
-import { nearestName, showValue, UserErrors } from "../base/errors.ts";
+import { nearestName, showValue, UserError, UserErrors } from "../base/errors.ts";
 import { createRandom, mixSeed } from "../base/random.ts";
 import type { Weight } from "../compute/backend.ts";
 import { openPeftFolder, savePeftFolder } from "../formats/peft-folder.ts";
@@ -117,9 +117,20 @@ function freePair(model: Decoder, linear: Linear): void {
   linear.lowRank = null;
 }
 
-/** Adds scale · b·a to each target weight (in float64, then rounded to the weight's storage) and takes the adapter off. */
+/**
+ * Adds scale · b·a to each target weight (in float64, then rounded to the weight's storage) and takes the adapter off. Throws a UserError,
+ * with nothing changed, for a target in int8 or nf4: rounding the sum to so few digits would lose the adapter.
+ */
 export async function mergeLora(model: Decoder): Promise<void> {
   const { backend } = model;
+  for (const { module, linear } of linearsOf(model)) {
+    const { storage } = linear.weight;
+    if (linear.lowRank && storage !== "float32" && storage !== "bfloat16") {
+      throw new UserError(`"${module}" is kept as ${storage}: an adapter cannot be merged into it without loss.`, {
+        hint: "Load the model with storage float32 or bfloat16 to merge.",
+      });
+    }
+  }
   for (const { linear } of linearsOf(model)) {
     if (!linear.lowRank) continue;
     const { rows: O, columns: I } = linear.weight;

@@ -103,6 +103,18 @@ describe("loadDecoder", () => {
     expect(backend.memory()).toMatchObject({ weights: 0, bytes: 0 });
   });
 
+  it("keeps embedding and head in bfloat16 when the layers are quantised", async () => {
+    for (const storage of ["int8", "nf4"] as const) {
+      const model = await loadDecoder(backend, checkpointOf(TINY_SPEC), { storage, trainable: false });
+      for (const weight of [model.embedding, model.head.weight]) expect(weight.storage).toBe("bfloat16");
+      expect(model.finalNorm.storage).toBe("float32");
+      for (const { attentionNorm, q, down } of model.layers) {
+        expect([attentionNorm.storage, q.weight.storage, down.weight.storage]).toEqual(["float32", storage, storage]);
+      }
+      freeDecoder(model);
+    }
+  });
+
   it("frees what it placed when a tensor cannot be read", async () => {
     const checkpoint = checkpointOf(TINY_SPEC);
     const { read } = checkpoint.source;

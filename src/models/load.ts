@@ -10,6 +10,7 @@ import { type DecoderSpec, type Family, LAYER_SLOTS, type LayerSlot, layerShape 
 const TORCH_DTYPES: Readonly<Record<TensorDtype, string>> = { F32: "float32", F16: "float16", BF16: "bfloat16" };
 
 export interface PlaceOptions {
+  /** Of the layers' matrices. Norms stay float32; embedding and head stay bfloat16 where the layers are int8 or nf4, as in QLoRA. */
   storage: WeightStorage;
   /** Whether the decoder's own weights can be trained (full fine-tuning, pretraining). */
   trainable: boolean;
@@ -43,19 +44,21 @@ async function placeDecoder(
 ): Promise<Decoder> {
   const total = spec.layers * LAYER_SLOTS.length + (spec.tiedHead ? 2 : 3);
   let done = 0;
-  const place = async (name: string, shape: number[]): Promise<Weight> => {
+  const place = async (name: string, shape: number[], storage: WeightStorage): Promise<Weight> => {
     const values = await valuesOf(name, shape);
     const [rows, columns] = shape.length === 1 ? [1, shape[0]] : shape;
-    const storage = shape.length === 1 ? "float32" : options.storage;
-    const weight = backend.weight({ name, rows, columns, storage, trainable: options.trainable }, values);
+    const kept = shape.length === 1 ? "float32" : storage;
+    const weight = backend.weight({ name, rows, columns, storage: kept, trainable: options.trainable }, values);
     placed.push(weight);
     options.onProgress?.(++done, total);
     return weight;
   };
-  const embedding = await place(family.names.embedding, [spec.vocabularySize, spec.width]);
+  const tableStorage = options.storage === "float32" ? "float32" : "bfloat16";
+  const tableShape = [spec.vocabularySize, spec.width];
+  const embedding = await place(family.names.embedding, tableShape, tableStorage);
   const layers: DecoderLayer[] = [];
   for (let index = 0; index < spec.layers; index++) {
-    const slot = (name: LayerSlot) => place(family.names.layer(index, name), layerShape(spec, name));
+    const slot = (name: LayerSlot) => place(family.names.layer(index, name), layerShape(spec, name), options.storage);
     const linear = async (name: LayerSlot): Promise<Linear> => ({ weight: await slot(name), lowRank: null });
     layers.push({
       attentionNorm: await slot("attentionNorm"),
@@ -69,8 +72,8 @@ async function placeDecoder(
       down: await linear("down"),
     });
   }
-  const finalNorm = await place(family.names.finalNorm, [spec.width]);
-  const head = spec.tiedHead ? embedding : await place(family.names.head, [spec.vocabularySize, spec.width]);
+  const finalNorm = await place(family.names.finalNorm, [spec.width], "float32");
+  const head = spec.tiedHead ? embedding : await place(family.names.head, tableShape, tableStorage);
   return { spec, backend, embedding, layers, finalNorm, head: { weight: head, lowRank: null } };
 }
 

@@ -62,6 +62,16 @@ describe("readRecipe", () => {
     expect(error.message).toContain("a model from nothing is trained whole");
   });
 
+  it("takes quantised layers under an adapter only", async () => {
+    for (const storage of ["int8", "nf4"] as const) {
+      const text = GOOD.replace("path: base", `path: base, storage: ${storage}`);
+      expect((await readRecipe(recipeFile(text))).model.storage).toBe(storage);
+      await expect(readRecipe(recipeFile(text.replace("method: lora", "method: full")))).rejects.toThrow(
+        `${storage} cannot be trained: expected "float32" or "bfloat16" with adapter.method "full"`,
+      );
+    }
+  });
+
   it("refuses what is not a recipe", async () => {
     await expect(readRecipe(recipeFile("- 1\n- 2"))).rejects.toThrow("is not a recipe");
     await expect(readRecipe(recipeFile("a: [1"))).rejects.toThrow("is not YAML");

@@ -30,7 +30,8 @@ const modelSchema = z.strictObject({
   init: initSchema.optional(),
   /** A folder or file with the tokenizer; the model folder's own by default. */
   tokenizer: z.string().optional(),
-  storage: z.enum(["float32", "bfloat16"]).default("bfloat16"),
+  /** How the layers' matrices are kept; int8 and nf4 (QLoRA) only under an adapter, embedding and head stay bfloat16 then. */
+  storage: z.enum(["float32", "bfloat16", "int8", "nf4"]).default("bfloat16"),
 });
 
 const adapterSchema = z.discriminatedUnion("method", [
@@ -128,6 +129,14 @@ export const recipeSchema = z
     }
     if (recipe.model.init && recipe.model.path) {
       context.addIssue({ code: "custom", path: ["model"], message: "give model.path or model.init, not both" });
+    }
+    const { storage } = recipe.model;
+    if (recipe.adapter.method === "full" && (storage === "int8" || storage === "nf4")) {
+      context.addIssue({
+        code: "custom",
+        path: ["model", "storage"],
+        message: `${storage} cannot be trained: expected "float32" or "bfloat16" with adapter.method "full", or adapter.method "lora"`,
+      });
     }
     if (recipe.model.init && !recipe.model.path && recipe.adapter.method !== "full") {
       context.addIssue({
