@@ -17,8 +17,16 @@ import { messageOf } from "../base/errors.ts";
 
 export const packageRoot = resolve(dirname(fileURLToPath(import.meta.url)), "../..");
 
+/** CRE_SANITIZE=address or thread builds and loads addons with that sanitizer, beside the ordinary ones (test/sanitize.sh). */
+const sanitizer = process.env.CRE_SANITIZE ?? "";
+const SANITIZER_FLAGS: Record<string, string[]> = {
+  "": [],
+  address: ["-fsanitize=address", "-fno-omit-frame-pointer", "-g1"],
+  thread: ["-fsanitize=thread", "-fno-omit-frame-pointer", "-g1"],
+};
+
 /** Where the addons are: one `cre-<level>.node` for each level. */
-export const nativeFolder = join(packageRoot, "build/native");
+export const nativeFolder = join(packageRoot, sanitizer === "" ? "build/native" : `build/native-${sanitizer}`);
 
 const COMMON_FLAGS = [
   "-std=c++17",
@@ -132,7 +140,11 @@ export async function buildNative(options: BuildOptions = {}): Promise<BuildRepo
       "native backend: no C++17 compiler found (CXX, g++, clang++, c++); the slow reference backend is used.",
     );
   }
-  const common = [...COMMON_FLAGS, ...includeFolders().map((folder) => `-isystem${folder}`)];
+  const sanitizerFlags = SANITIZER_FLAGS[sanitizer];
+  if (sanitizerFlags === undefined) {
+    return failed(`native backend: CRE_SANITIZE is "${sanitizer}", expected "address" or "thread".`);
+  }
+  const common = [...COMMON_FLAGS, ...sanitizerFlags, ...includeFolders().map((folder) => `-isystem${folder}`)];
   common.push("-DNAPI_VERSION=8", "-DNAPI_CPP_EXCEPTIONS", "-DNODE_ADDON_API_DISABLE_DEPRECATED");
   if (await accepts(compiler.command, ["-fno-gnu-unique"])) common.push("-fno-gnu-unique");
 
@@ -159,7 +171,8 @@ export async function buildNative(options: BuildOptions = {}): Promise<BuildRepo
       leaveOut(level);
       continue;
     }
-    const perLevel = [...common, "-O3", ...flags, `-DCRE_LEVEL="${level}"`];
+    // Sanitizers multiply the work of the optimizer; their addons are for checking, not for speed.
+    const perLevel = [...common, sanitizer === "" ? "-O3" : "-O1", ...flags, `-DCRE_LEVEL="${level}"`];
     const unitsOf = cpp.map((name) => unitOf(name, SHARED_SOURCES.test(name) ? [...common, "-O2"] : perLevel));
     levels.set(level, unitsOf);
   }
@@ -228,7 +241,15 @@ async function link(compiler: string, level: string, parts: readonly Unit[], out
   if (existsSync(addon) && existsSync(stamp) && readFileSync(stamp, "utf8") === hash) return null;
   const undefinedSymbols = process.platform === "darwin" ? ["-undefined", "dynamic_lookup"] : [];
   const partial = `${addon}.${process.pid}.partial`;
-  const result = await run(compiler, ["-shared", "-pthread", ...undefinedSymbols, ...objects, "-o", partial]);
+  const result = await run(compiler, [
+    "-shared",
+    "-pthread",
+    ...SANITIZER_FLAGS[sanitizer],
+    ...undefinedSymbols,
+    ...objects,
+    "-o",
+    partial,
+  ]);
   if (result.code !== 0) {
     rmSync(partial, { force: true });
     return result.output;
