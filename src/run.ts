@@ -13,7 +13,7 @@ import { openCheckpoint } from "./formats/checkpoint.ts";
 import type { Decoder } from "./models/decoder.ts";
 import { initDecoder, loadDecoder, saveDecoder } from "./models/load.ts";
 import { checkSpec, type DecoderSpec } from "./models/spec.ts";
-import { chatTemplate } from "./prompts/chat-template.ts";
+import { AUTO_TEMPLATE, chatTemplate, templateOfFamily } from "./prompts/chat-template.ts";
 import { promptStyle } from "./prompts/relation-prompt.ts";
 import { createRenderer, type Renderer } from "./prompts/renderer.ts";
 import { copyTokenizer, openTokenizer } from "./tokenizers/open-tokenizer.ts";
@@ -46,6 +46,19 @@ const MAX_LABELS_BYTES = 4_000_000;
 /** The path of the tokenizer that a recipe means. */
 export function tokenizerPath(recipe: Recipe): string {
   return recipe.model.tokenizer ?? (recipe.model.path as string);
+}
+
+/** The recipe with the name of a template in the place of "auto": the one of the model's family, or `plain` for a model from nothing. */
+async function withTemplate(recipe: Recipe): Promise<Recipe> {
+  if (recipe.prompt.template !== AUTO_TEMPLATE) return recipe;
+  return { ...recipe, prompt: { ...recipe.prompt, template: await autoTemplate(recipe) } };
+}
+
+async function autoTemplate({ model }: Recipe): Promise<string> {
+  if (model.init) return chatTemplate("plain").name;
+  const { config, source } = await openCheckpoint(model.path as string);
+  await source.close();
+  return templateOfFamily(String(config.model_type));
 }
 
 /** The specification of a model made from nothing for a tokenizer. */
@@ -127,9 +140,17 @@ async function loadModel(
   }
 }
 
-/** Makes what a recipe needs for training: the model (loaded or from nothing), its adapter, renderer and extractor. */
-export async function openForTraining(recipe: Recipe, labels: LabelSet, options: OpenOptions = {}): Promise<Workbench> {
-  const tokenizer = await openTokenizer(tokenizerPath(recipe));
+/**
+ * Makes what a recipe needs for training: the model (loaded or from nothing), its adapter, renderer and extractor. The workbench's recipe is
+ * the resolved one: it names the chat template, so that whoever opens the run later has the same.
+ */
+export async function openForTraining(
+  givenRecipe: Recipe,
+  labels: LabelSet,
+  options: OpenOptions = {},
+): Promise<Workbench> {
+  const recipe = await withTemplate(givenRecipe);
+  const tokenizer = await openTokenizer(tokenizerPath(recipe), { modelType: recipe.model.init?.family });
   const renderer = rendererOf(recipe, tokenizer, labels);
   const backend = openBackend(recipe.precision, options.onNotice);
   try {

@@ -117,7 +117,7 @@ async function trainShowing(folder: RunFolder, recipe: Recipe, isNew: boolean): 
     const speed = { tokens: 0, seconds: 0 };
     for await (const event of trainRun(bench, folder, train, valid, { signal: stop.signal })) {
       if (event.kind === "start") {
-        if (isNew) await createRunFolder(folder.directory, recipe);
+        if (isNew) await createRunFolder(folder.directory, bench.recipe);
         await saveLabels(folder, labels);
         say(modelLine(folder, bench));
         say(startLine(event));

@@ -8,51 +8,146 @@ export type TemplatePiece =
   | { kind: "text"; text: string }
   /** The user's turn with the text of the template around it. */
   | { kind: "query"; before: string; after: string }
-  /** A special token that no text can give. */
-  | { kind: "token"; id: number };
+  /** A special token by its name in the tokenizer; text of the same form stays text. */
+  | { kind: "token"; piece: string };
 
 /** What stands around the query in a prompt; the answer and the end mark follow. */
 export interface ChatTemplate {
   readonly name: string;
+  /** Whether the tokenizer's begin mark, where it has one, stands before all. */
+  readonly begin: "bos" | "none";
   /** Just one of the pieces is the query. */
   readonly pieces: readonly TemplatePiece[];
+  /** The piece that ends an answer; null is the tokenizer's own end mark. */
+  readonly end: string | null;
 }
 
 const DEFAULT_SYSTEM =
   "A chat between a curious user and an artificial intelligence assistant. " +
   "The assistant gives helpful, detailed, and polite answers to the user's questions.";
 
+const LLAMA2_SYSTEM =
+  "You are a helpful, respectful and honest assistant. Always answer as helpfully as possible, while being safe.  " +
+  "Your answers should not include any harmful, unethical, racist, sexist, toxic, dangerous, or illegal content. " +
+  "Please ensure that your responses are socially unbiased and positive in nature.\n\n" +
+  "If a question does not make any sense, or is not factually coherent, explain why instead of answering something not correct. " +
+  "If you don't know the answer to a question, please don't share false information.";
+
+const ALPACA_SYSTEM =
+  "Below is an instruction that describes a task. Write a response that appropriately completes the request.";
+
 /** The templates a recipe can name. */
 export const chatTemplates = {
   /** The one in all of the CRE-LLM authors' commands. */
   default: {
     name: "default",
+    begin: "bos",
     pieces: [
       { kind: "text", text: DEFAULT_SYSTEM },
       { kind: "text", text: "\n" },
       { kind: "query", before: "Human: ", after: "\nAssistant: " },
     ],
+    end: null,
   },
   /** Query, line break, answer: for small models trained from scratch. */
-  plain: { name: "plain", pieces: [{ kind: "query", before: "", after: "\n" }] },
+  plain: { name: "plain", begin: "bos", pieces: [{ kind: "query", before: "", after: "\n" }], end: null },
+  /** Llama-2's chat models, with the system text of Meta's example code; one text, as LLaMA-Efficient-Tuning tokenizes it. */
+  llama2: {
+    name: "llama2",
+    begin: "bos",
+    pieces: [{ kind: "query", before: `[INST] <<SYS>>\n${LLAMA2_SYSTEM}\n<</SYS>>\n\n`, after: " [/INST] " }],
+    end: null,
+  },
+  /** As ChatGLM2-6B's own code builds the first round (LLaMA-Efficient-Tuning counts rounds from 0 and adds two line breaks). */
+  chatglm2: {
+    name: "chatglm2",
+    begin: "none",
+    pieces: [
+      { kind: "token", piece: "[gMASK]" },
+      { kind: "token", piece: "sop" },
+      { kind: "query", before: "[Round 1]\n\n问：", after: "\n\n答：" },
+    ],
+    end: null,
+  },
+  /** Baichuan2's user and assistant tokens, ids 195 and 196. */
+  baichuan2: {
+    name: "baichuan2",
+    begin: "none",
+    pieces: [
+      { kind: "token", piece: "<reserved_106>" },
+      { kind: "query", before: "", after: "" },
+      { kind: "token", piece: "<reserved_107>" },
+    ],
+    end: null,
+  },
+  /** ChatML, as Qwen's chat models use it. */
+  qwen: {
+    name: "qwen",
+    begin: "none",
+    pieces: [
+      { kind: "token", piece: "<|im_start|>" },
+      { kind: "text", text: "system\nYou are a helpful assistant." },
+      { kind: "token", piece: "<|im_end|>" },
+      { kind: "text", text: "\n" },
+      { kind: "token", piece: "<|im_start|>" },
+      { kind: "query", before: "user\n", after: "" },
+      { kind: "token", piece: "<|im_end|>" },
+      { kind: "text", text: "\n" },
+      { kind: "token", piece: "<|im_start|>" },
+      { kind: "text", text: "assistant\n" },
+    ],
+    end: "<|im_end|>",
+  },
+  /** Stanford Alpaca without an input. */
+  alpaca: {
+    name: "alpaca",
+    begin: "bos",
+    pieces: [
+      { kind: "text", text: ALPACA_SYSTEM },
+      { kind: "text", text: "\n\n" },
+      { kind: "query", before: "### Instruction:\n", after: "\n\n### Response:\n" },
+    ],
+    end: null,
+  },
 } as const satisfies Record<string, ChatTemplate>;
 
 export type ChatTemplateName = keyof typeof chatTemplates;
+
+/** What a recipe writes to have the template chosen by the model's family. */
+export const AUTO_TEMPLATE = "auto";
+
+/** The template of a family's chat models, by the `model_type` of its config.json. */
+const FAMILY_TEMPLATES: Readonly<Record<string, ChatTemplateName>> = {
+  llama: "llama2",
+  chatglm: "chatglm2",
+  baichuan: "baichuan2",
+  qwen2: "qwen",
+  qwen3: "qwen",
+};
+
+/** The template that `auto` means for a family; throws a UserError for a family it is not known for. */
+export function templateOfFamily(modelType: string): ChatTemplateName {
+  if (Object.hasOwn(FAMILY_TEMPLATES, modelType)) return FAMILY_TEMPLATES[modelType];
+  throw new UserError(
+    `prompt.template: "${AUTO_TEMPLATE}" knows no template for model_type "${modelType}", only for ${Object.keys(FAMILY_TEMPLATES).join(", ")}.`,
+    { hint: `Name one: ${Object.keys(chatTemplates).join(", ")}.` },
+  );
+}
 
 /** The template of a name; throws a UserError that lists the names. */
 export function chatTemplate(name: string): ChatTemplate {
   if (Object.hasOwn(chatTemplates, name)) return chatTemplates[name as ChatTemplateName];
   const near = nearestName(name, Object.keys(chatTemplates));
   throw new UserError(
-    `chat template: got "${name}", expected ${Object.keys(chatTemplates).join(" or ")}${near ? `; did you mean "${near}"?` : ""}.`,
+    `chat template: got "${name}", expected ${Object.keys(chatTemplates).join(", ")}${near ? `; did you mean "${near}"?` : ""}.`,
   );
 }
 
-/** The text of a prompt with its query; special tokens show as `<id>`. */
+/** The text of a prompt with its query; special tokens show as their names. */
 export function templateText(template: ChatTemplate, query: string): string {
   return template.pieces
     .map((piece) => {
-      if (piece.kind === "token") return `<${piece.id}>`;
+      if (piece.kind === "token") return piece.piece;
       return piece.kind === "text" ? piece.text : piece.before + query + piece.after;
     })
     .join("");

@@ -2,7 +2,7 @@ import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import type { Example } from "../data/example.ts";
 import { createLabelSet } from "../data/label-set.ts";
-import { type ChatTemplate, chatTemplate, chatTemplates, templateText } from "./chat-template.ts";
+import { type ChatTemplate, chatTemplates, templateText } from "./chat-template.ts";
 import { promptStyles } from "./relation-prompt.ts";
 import { createRenderer, type RendererOptions } from "./renderer.ts";
 import { shortenSentence } from "./shorten.ts";
@@ -12,6 +12,7 @@ const tokenizer = {
   bosId: 1 as number | null,
   eosId: 2 as number | null,
   encode: (text: string) => [3, ...Array.from(text, (character) => 10 + (character.codePointAt(0) as number))],
+  idOf: (piece: string) => ({ "<user>": 5, "<answer>": 6 })[piece] ?? null,
 };
 const textOf = (ids: number[]) => ids.map((id) => (id < 10 ? `<${id}>` : String.fromCodePoint(id - 10))).join("");
 
@@ -48,22 +49,23 @@ describe("chat templates", () => {
     expect(textOf(renderer().renderPrompt(EXAMPLE).ids)).toBe("<1><3>昨天[甲]收购了{乙}。\n[甲]{乙}\n");
   });
 
-  it("special tokens stand as ids", () => {
+  it("special tokens stand as ids, the begin mark only where the template has it, and the template's own end mark", () => {
     const pieces = [
-      { kind: "token", id: 5 },
+      { kind: "token", piece: "<user>" },
       { kind: "query", before: "", after: "" },
-      { kind: "token", id: 6 },
+      { kind: "token", piece: "<answer>" },
     ] as const;
-    const template: ChatTemplate = { name: "tokens", pieces };
-    const prompt = renderer({ template, addBos: false }).renderPrompt({ sentence: "甲乙", head: "甲", tail: "乙" });
+    const template: ChatTemplate = { name: "tokens", begin: "none", pieces, end: "<user>" };
+    const prompt = renderer({ template }).renderPrompt({ sentence: "甲乙", head: "甲", tail: "乙" });
     expect(textOf(prompt.ids)).toBe("<5><3>[甲]{乙}\n[甲]{乙}<6>");
-    expect(prompt.text).toBe("<5>[甲]{乙}\n[甲]{乙}<6>");
+    expect(prompt.text).toBe("<user>[甲]{乙}\n[甲]{乙}<answer>");
+    expect(renderer({ template }).eosId).toBe(5);
+    expect(textOf(renderer({ template }).renderAnswer(EXAMPLE, "收购"))).toBe("<3>收购<5>");
   });
 
-  it("an unknown name is an error that lists the names", () => {
-    expect(chatTemplate("plain")).toBe(chatTemplates.plain);
-    expect(() => chatTemplate("defualt")).toThrow(
-      'chat template: got "defualt", expected default or plain; did you mean "default"?',
+  it("a token that the tokenizer lacks is an error", () => {
+    expect(() => renderer({ template: chatTemplates.qwen })).toThrow(
+      'chat template "qwen": the tokenizer has no <|im_start|>, <|im_end|>.',
     );
   });
 });

@@ -6,7 +6,7 @@ import type { ParsedAnswer, PromptStyle } from "./relation-prompt.ts";
 import { shortenSentence } from "./shorten.ts";
 
 export interface RendererOptions {
-  tokenizer: Pick<Tokenizer, "encode" | "bosId" | "eosId">;
+  tokenizer: Pick<Tokenizer, "encode" | "bosId" | "eosId" | "idOf">;
   style: PromptStyle;
   template: ChatTemplate;
   labels: LabelSet;
@@ -14,7 +14,7 @@ export interface RendererOptions {
   maxPromptTokens: number;
   /** A longer answer is an error; counts the end mark. */
   maxAnswerTokens: number;
-  /** Whether the begin mark stands before the prompt. */
+  /** Whether the begin mark stands before the prompt, where the template has one. */
   addBos: boolean;
 }
 
@@ -53,25 +53,25 @@ export interface Renderer {
  */
 export function createRenderer(options: RendererOptions): Renderer {
   const { tokenizer, style, template, labels, maxPromptTokens, maxAnswerTokens } = options;
-  const { eosId } = tokenizer;
+  const specialIds = specialIdsOf(template, tokenizer);
+  const eosId = template.end === null ? tokenizer.eosId : (specialIds.get(template.end) as number);
   if (eosId === null) throw new UserError("the tokenizer has no end mark (EOS), expected one: answers must end.");
-  if (options.addBos && tokenizer.bosId === null) {
-    throw new UserError("the tokenizer has no begin mark (BOS), but the prompt is to begin with one.", {
-      hint: "Set prompt.addBos to false.",
-    });
+  const hasBegin = options.addBos && template.begin === "bos";
+  if (hasBegin && tokenizer.bosId === null) {
+    throw new UserError("the tokenizer has no begin mark (BOS), but the prompt is to begin with one.");
   }
-  const beginIds = options.addBos && tokenizer.bosId !== null ? [tokenizer.bosId] : [];
+  const beginIds = hasBegin && tokenizer.bosId !== null ? [tokenizer.bosId] : [];
+  const encode = createTextEncoder(tokenizer, specialIds);
   const fixedIds = template.pieces.map((piece) => {
-    if (piece.kind === "token") return [piece.id];
-    return piece.kind === "text" ? tokenizer.encode(piece.text) : null;
+    if (piece.kind === "token") return [specialIds.get(piece.piece) as number];
+    return piece.kind === "text" ? encode(piece.text) : null;
   });
 
   const encodePrompt = (example: Example): number[] => {
     const query = style.renderQuery(example);
     const ids = [...beginIds];
     for (const [i, piece] of template.pieces.entries()) {
-      const pieceIds =
-        fixedIds[i] ?? (piece.kind === "query" ? tokenizer.encode(piece.before + query + piece.after) : []);
+      const pieceIds = fixedIds[i] ?? (piece.kind === "query" ? encode(piece.before + query + piece.after) : []);
       for (const id of pieceIds) ids.push(id);
     }
     return ids;
@@ -110,7 +110,7 @@ export function createRenderer(options: RendererOptions): Renderer {
   };
 
   const encodeAnswer = (example: Example, text: string): number[] => {
-    const ids = tokenizer.encode(text);
+    const ids = encode(text);
     ids.push(eosId);
     if (ids.length <= maxAnswerTokens) return ids;
     throw new UserError(
@@ -136,6 +136,40 @@ export function createRenderer(options: RendererOptions): Renderer {
     renderAnswer: (example, relation) => encodeAnswer(example, style.answerFor(example, relation)),
     parse: (text, example) => style.parseAnswer(text, example, labels),
   };
+}
+
+/** The ids of the special tokens that a template names; throws a UserError that lists those the tokenizer lacks. */
+function specialIdsOf(template: ChatTemplate, tokenizer: Pick<Tokenizer, "idOf">): Map<string, number> {
+  const names = template.pieces.flatMap((piece) => (piece.kind === "token" ? [piece.piece] : []));
+  if (template.end !== null) names.push(template.end);
+  const ids = new Map<string, number>();
+  const missing: string[] = [];
+  for (const name of new Set(names)) {
+    const id = tokenizer.idOf(name);
+    if (id === null) missing.push(name);
+    else ids.set(name, id);
+  }
+  if (missing.length === 0) return ids;
+  throw new UserError(`chat template "${template.name}": the tokenizer has no ${missing.join(", ")}.`, {
+    hint: "Does the template belong to this model? prompt.template: auto chooses by the family.",
+  });
+}
+
+/**
+ * Encodes so that text never gives a template's special tokens. Baichuan2's are symbols that SentencePiece finds in any text: text that looks
+ * like one is cut behind its first character and the parts are encoded apart (this tokenizer sets no space before a text).
+ */
+function createTextEncoder(
+  tokenizer: Pick<Tokenizer, "encode">,
+  specialIds: ReadonlyMap<string, number>,
+): (text: string) => number[] {
+  const found = Array.from(specialIds.keys()).filter((name) =>
+    tokenizer.encode(name).includes(specialIds.get(name) as number),
+  );
+  if (found.length === 0) return (text) => tokenizer.encode(text);
+  const literal = (text: string) => text.replace(/[\\^$.*+?()[\]{}|]/g, "\\$&");
+  const cut = new RegExp(found.map((name) => `(?<=${literal(name[0])})(?=${literal(name.slice(1))})`).join("|"));
+  return (text) => text.split(cut).flatMap((part) => tokenizer.encode(part));
 }
 
 function nameOf(example: Example): string {

@@ -1,39 +1,60 @@
 import { copyFile, mkdir, readdir, stat } from "node:fs/promises";
-import { basename, join } from "node:path";
+import { basename, dirname, join } from "node:path";
 import { messageOf, UserError } from "../base/errors.ts";
+import { withChatGlmCommands } from "./chatglm.ts";
 import { loadLlama2cTokenizer } from "./llama2c.ts";
 import { loadSentencePiece, type TokenizerExpectations } from "./sentencepiece.ts";
 import type { Tokenizer } from "./tokenizer.ts";
+import { GENERATION_CONFIG_FILE, readTokenizerSettings, TOKENIZER_CONFIG_FILE } from "./tokenizer-config.ts";
+import { loadTokenizerJson } from "./tokenizer-json.ts";
 
 const SENTENCEPIECE_FILE = "tokenizer.model";
 const TOKENIZERS_FILE = "tokenizer.json";
 const LLAMA2C_FILE = /^tok.*\.bin$/;
 
-/**
- * Opens the tokenizer of a model folder (tokenizer.model, or llama2.c's tok*.bin), or a tokenizer file itself. Throws a UserError that says
- * what was looked for.
- */
-export async function openTokenizer(path: string, expectations: TokenizerExpectations = {}): Promise<Tokenizer> {
-  const file = await findTokenizerFile(path);
-  return file.endsWith(".bin") ? openLlama2c(file, expectations) : loadSentencePiece(file, expectations);
+export interface OpenTokenizerOptions extends TokenizerExpectations {
+  /** The `model_type` of the model it is for, where no config.json beside it says so: ChatGLM2 has pieces that no file holds. */
+  modelType?: string;
 }
 
-/** Copies the tokenizer that {@link openTokenizer} would open into a model folder, under the name by which it is found there. */
+/**
+ * Opens the tokenizer of a model folder (tokenizer.model, tokenizer.json, or llama2.c's tok*.bin), or a tokenizer file itself, with what the
+ * configuration beside it says of its marks. Throws a UserError that says what was looked for.
+ */
+export async function openTokenizer(path: string, options: OpenTokenizerOptions = {}): Promise<Tokenizer> {
+  const file = await findTokenizerFile(path);
+  if (file.endsWith(".bin")) return openLlama2c(file, options);
+  const settings = await readTokenizerSettings(dirname(file));
+  if (file.endsWith(".json")) return loadTokenizerJson(file, settings, options);
+  const tokenizer: Tokenizer = await loadSentencePiece(file, options);
+  if (settings.isChatGlm || options.modelType === "chatglm") return withChatGlmCommands(tokenizer);
+  return settings.addsBos ? tokenizer : { ...tokenizer, bosId: null };
+}
+
+/**
+ * Copies the tokenizer that {@link openTokenizer} would open into a model folder, under the name by which it is found there, and the
+ * configuration beside it.
+ */
 export async function copyTokenizer(path: string, directory: string): Promise<void> {
   const file = await findTokenizerFile(path);
-  const name = file.endsWith(".bin") ? `tok-${basename(file).replace(/^tok-?/, "")}` : SENTENCEPIECE_FILE;
   await mkdir(directory, { recursive: true });
-  await copyFile(file, join(directory, name));
+  if (file.endsWith(".bin")) {
+    await copyFile(file, join(directory, `tok-${basename(file).replace(/^tok-?/, "")}`));
+    return;
+  }
+  const isJson = file.endsWith(".json");
+  await copyFile(file, join(directory, isJson ? TOKENIZERS_FILE : SENTENCEPIECE_FILE));
+  for (const name of [TOKENIZER_CONFIG_FILE, ...(isJson ? [GENERATION_CONFIG_FILE] : [])]) {
+    const beside = join(dirname(file), name);
+    if (await exists(beside)) await copyFile(beside, join(directory, name));
+  }
 }
 
 async function findTokenizerFile(path: string): Promise<string> {
-  if (await isFile(path)) {
-    if (path.endsWith(".json")) throw notYetRead(path);
-    return path;
+  if (await isFile(path)) return path;
+  for (const name of [SENTENCEPIECE_FILE, TOKENIZERS_FILE]) {
+    if (await exists(join(path, name))) return join(path, name);
   }
-  const file = join(path, SENTENCEPIECE_FILE);
-  if (await exists(file)) return file;
-  if (await exists(join(path, TOKENIZERS_FILE))) throw notYetRead(join(path, TOKENIZERS_FILE));
   const found = (await readdir(path)).filter((name) => LLAMA2C_FILE.test(name)).sort();
   if (found.length === 1) return join(path, found[0]);
   if (found.length > 1) {
@@ -41,7 +62,7 @@ async function findTokenizerFile(path: string): Promise<string> {
       hint: "Give the path of the one that belongs to the model.",
     });
   }
-  throw new UserError(`${path}: has no tokenizer, expected a file ${SENTENCEPIECE_FILE} in it.`, {
+  throw new UserError(`${path}: has no tokenizer, expected a file ${SENTENCEPIECE_FILE} or ${TOKENIZERS_FILE} in it.`, {
     hint: "Is this the folder of a whole checkpoint?",
   });
 }
@@ -52,12 +73,6 @@ async function openLlama2c(file: string, { expectedPieces }: TokenizerExpectatio
   if (expectedPieces === undefined || expectedPieces === vocabularySize) return tokenizer;
   throw new UserError(`${file}: the tokenizer has ${vocabularySize} pieces, the model says ${expectedPieces}.`, {
     hint: "Does the tokenizer belong to this model?",
-  });
-}
-
-function notYetRead(file: string): UserError {
-  return new UserError(`${file}: is not read yet, expected ${SENTENCEPIECE_FILE} (SentencePiece).`, {
-    hint: `Support for ${TOKENIZERS_FILE} comes with the Qwen family.`,
   });
 }
 

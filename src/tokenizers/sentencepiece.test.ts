@@ -260,10 +260,9 @@ describe("opening a tokenizer", () => {
   it("finds tokenizer.model in a folder and says what it looked for", async () => {
     const folder = await mkdtemp(join(tmpdir(), "cre-tokenizer-"));
     try {
-      await expect(openTokenizer(folder)).rejects.toThrow("has no tokenizer, expected a file tokenizer.model in it.");
-      await writeFile(join(folder, "tokenizer.json"), "{}");
-      await expect(openTokenizer(folder)).rejects.toThrow("tokenizer.json: is not read yet, expected tokenizer.model");
-      await expect(openTokenizer(join(folder, "tokenizer.json"))).rejects.toThrow("is not read yet");
+      await expect(openTokenizer(folder)).rejects.toThrow(
+        "has no tokenizer, expected a file tokenizer.model or tokenizer.json in it.",
+      );
       const file = join(folder, "tokenizer.model");
       await writeFile(file, write(SPECIAL));
       expect((await openTokenizer(folder)).vocabularySize).toBe(3);

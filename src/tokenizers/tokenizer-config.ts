@@ -1,0 +1,69 @@
+import { existsSync } from "node:fs";
+import { join } from "node:path";
+import { showValue, UserError } from "../base/errors.ts";
+import { isJsonObject, type JsonObject, readJsonObject } from "./bounded-json.ts";
+
+export const TOKENIZER_CONFIG_FILE = "tokenizer_config.json";
+export const GENERATION_CONFIG_FILE = "generation_config.json";
+const MODEL_CONFIG_FILE = "config.json";
+const MAX_CONFIG_BYTES = 8 * 2 ** 20;
+const CHATGLM_CLASS = "ChatGLMTokenizer";
+const CHATGLM_TYPE = "chatglm";
+
+/** A mark as a folder's files give it: by its piece, or by its id; null where no file speaks of it. */
+export type Mark = { piece: string } | { id: number } | null;
+
+/** What the files beside a tokenizer say about it. */
+export interface TokenizerSettings {
+  /** The folder, for errors. */
+  directory: string;
+  bos: Mark;
+  eos: Mark;
+  pad: Mark;
+  /** False where the family's tokenizer sets no begin mark before a text, though its vocabulary has one (Baichuan2). */
+  addsBos: boolean;
+  isChatGlm: boolean;
+}
+
+/**
+ * Reads tokenizer_config.json, generation_config.json and the model_type of config.json, as far as they are there. Throws a UserError
+ * when one of them is broken.
+ */
+export async function readTokenizerSettings(directory: string): Promise<TokenizerSettings> {
+  const read = async (name: string): Promise<{ file: string; values: JsonObject }> => {
+    const file = join(directory, name);
+    return { file, values: existsSync(file) ? await readJsonObject(file, "a JSON object", MAX_CONFIG_BYTES) : {} };
+  };
+  const tokenizer = await read(TOKENIZER_CONFIG_FILE);
+  const generation = await read(GENERATION_CONFIG_FILE);
+  const model = await read(MODEL_CONFIG_FILE);
+  // Qwen's generation_config.json names a begin mark, tokenizer_config.json says that there is none: the tokenizer's own file goes first.
+  const mark = (name: string): Mark =>
+    Object.hasOwn(tokenizer.values, `${name}_token`)
+      ? markPiece(tokenizer.values[`${name}_token`], `${tokenizer.file}: ${name}_token`)
+      : markId(generation.values[`${name}_token_id`], `${generation.file}: ${name}_token_id`);
+  return {
+    directory,
+    bos: mark("bos"),
+    eos: mark("eos"),
+    pad: mark("pad"),
+    addsBos: tokenizer.values.add_bos_token !== false,
+    isChatGlm: tokenizer.values.tokenizer_class === CHATGLM_CLASS || model.values.model_type === CHATGLM_TYPE,
+  };
+}
+
+/** transformers writes a special token as its text or as an object with `content`. */
+function markPiece(value: unknown, where: string): Mark {
+  if (value === null) return null;
+  const piece = isJsonObject(value) ? value.content : value;
+  if (typeof piece === "string" && piece !== "") return { piece };
+  throw new UserError(`${where} is ${showValue(value)}, expected a piece.`);
+}
+
+/** A list of several end marks begins with the one that ends a chat's turn. */
+function markId(value: unknown, where: string): Mark {
+  if (value === undefined || value === null) return null;
+  const id: unknown = Array.isArray(value) ? value[0] : value;
+  if (typeof id === "number" && Number.isInteger(id) && id >= 0) return { id };
+  throw new UserError(`${where} is ${showValue(value)}, expected an id.`);
+}
