@@ -105,6 +105,7 @@ export const recipeSchema = z
     }),
     prompt: z.strictObject({
       style: z.string().default("paper"),
+      /** A chat template, or "auto" for the one of the model's family, whose name the run's recipe then holds. */
       template: z.string().default("default"),
       maxPromptTokens: count.default(1024),
       maxAnswerTokens: count.default(512),

@@ -1,0 +1,49 @@
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { TINY_LABELS, TOKENIZER } from "../test/tiny-extractor.ts";
+import { openForTraining, openRun, saveLabels, saveTrained } from "./run.ts";
+import { recipeSchema } from "./train/recipe.ts";
+import { createRunFolder } from "./train/run-folder.ts";
+
+const INIT = { width: 16, layers: 1, heads: 2, keyValueHeads: 1, feedForward: 16 };
+
+let folder = "";
+beforeAll(async () => {
+  folder = await mkdtemp(join(tmpdir(), "cre-run-"));
+});
+afterAll(() => rm(folder, { recursive: true, force: true }));
+
+/** Trains nothing: writes the run of a recipe with template "auto" as training does, and returns the template its recipe names. */
+async function runWithAuto(name: string, model: object): Promise<string> {
+  const given = recipeSchema.parse({
+    model,
+    data: {},
+    prompt: { template: "auto" },
+    adapter: { method: "full" },
+    train: { epochs: 1, batchExamples: 1, learningRate: 0.001 },
+    precision: "float32",
+  });
+  const bench = await openForTraining(given, TINY_LABELS);
+  try {
+    expect(bench.renderer.template.name).toBe(bench.recipe.prompt.template);
+    expect(given.prompt.template).toBe("auto");
+    const run = await createRunFolder(join(folder, name), bench.recipe);
+    await saveLabels(run, TINY_LABELS);
+    await saveTrained(bench, run);
+  } finally {
+    await bench.close();
+  }
+  const opened = await openRun(join(folder, name));
+  await opened.close();
+  expect(opened.renderer.template.name).toBe(opened.recipe.prompt.template);
+  return opened.recipe.prompt.template;
+}
+
+describe("the template auto", () => {
+  it("is plain for a model from nothing and the family's for a folder; the run remembers which", async () => {
+    expect(await runWithAuto("first", { init: INIT, tokenizer: TOKENIZER })).toBe("plain");
+    expect(await runWithAuto("second", { path: join(folder, "first", "model") })).toBe("llama2");
+  });
+});
