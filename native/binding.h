@@ -83,6 +83,7 @@ class Binding : public Napi::ObjectWrap<Binding> {
   Napi::Value embed(const Napi::CallbackInfo& info);
   void embedBackward(const Napi::CallbackInfo& info);
   Napi::Value matmul(const Napi::CallbackInfo& info);
+  Napi::Value matmulSum(const Napi::CallbackInfo& info);
   Napi::Value matmulBackwardInput(const Napi::CallbackInfo& info);
   void matmulBackwardWeight(const Napi::CallbackInfo& info);
   void biasBackward(const Napi::CallbackInfo& info);

@@ -6,6 +6,7 @@ void Binding::addProducts(Methods& methods) {
   methods.push_back(InstanceMethod("embed", &Binding::embed));
   methods.push_back(InstanceMethod("embedBackward", &Binding::embedBackward));
   methods.push_back(InstanceMethod("matmul", &Binding::matmul));
+  methods.push_back(InstanceMethod("matmulSum", &Binding::matmulSum));
   methods.push_back(InstanceMethod("matmulBackwardInput", &Binding::matmulBackwardInput));
   methods.push_back(InstanceMethod("matmulBackwardWeight", &Binding::matmulBackwardWeight));
   methods.push_back(InstanceMethod("biasBackward", &Binding::biasBackward));
@@ -75,6 +76,45 @@ Napi::Value Binding::matmulBackwardInput(const Napi::CallbackInfo& info) {
     cre::matmulBackwardInput(pool, dy->matrix, w->view, epilogue, dx->matrix);
   });
   return handleOf(dx);
+}
+
+// (xs, ws, scales, second copies or null, bias or null, residual or null, wide): the sum of scale · x · wᵀ; of scale · x · w when it is
+// told for each weight whether a second packed copy is made when it does not stand
+Napi::Value Binding::matmulSum(const Napi::CallbackInfo& info) {
+  const std::vector<int32_t> xHandles = integers(info[0]), wHandles = integers(info[1]);
+  const std::vector<float> scales = floats(info[2]);
+  const bool backward = !info[3].IsNull();
+  const std::vector<int32_t> copies = backward ? integers(info[3]) : std::vector<int32_t>(xHandles.size());
+  const Weight* bias = info[4].IsNull() ? nullptr : weight(info[4]);
+  const Tensor* residual = tensorOrNull(info[5]);
+  const size_t count = xHandles.size();
+  require(info, count > 0 && wHandles.size() == count && scales.size() == count && copies.size() == count, "as many tensors, weights and scales");
+  std::vector<const Tensor*> xs;
+  std::vector<Weight*> ws;
+  for (size_t i = 0; i < count; i++) {
+    xs.push_back(tensor(Napi::Number::New(info.Env(), xHandles[i])));
+    ws.push_back(weight(Napi::Number::New(info.Env(), wHandles[i])));
+    const WeightView& view = ws[i]->view;
+    require(info, xs[i]->matrix.columns == (backward ? view.rows : view.columns), "tensors that fit their weights");
+    require(info, xs[i]->matrix.rows == xs[0]->matrix.rows, "tensors of as many rows");
+    require(info, backward ? view.columns == ws[0]->view.columns : view.rows == ws[0]->view.rows, "products of one shape");
+  }
+  const int rows = xs[0]->matrix.rows, columns = backward ? ws[0]->view.columns : ws[0]->view.rows;
+  require(info, bias == nullptr || (bias->view.isVector() && bias->view.columns == columns), "a bias of one number for each output");
+  require(info, residual == nullptr || isShape(residual, rows, columns), "a residual of the result's shape");
+  Tensor* y = make(rows, columns, truth(info[6]));
+  produce({y}, [this, xs = std::move(xs), ws = std::move(ws), scales, copies, backward, bias, residual, y](Pool& pool) {
+    std::vector<ProductTerm> terms;
+    for (size_t i = 0; i < xs.size(); i++) {
+      const WeightView& view = ws[i]->view;
+      if (!backward) memory_.needForward(pool, *ws[i]);
+      else if (!view.isQuantized() && (copies[i] != 0 || ws[i]->trainable || view.isVector())) memory_.needBackward(pool, *ws[i]);
+      terms.push_back({&xs[i]->matrix, &ws[i]->view, scales[i]});
+    }
+    const MatmulEpilogue epilogue{1, bias == nullptr ? nullptr : bias->view.master, residual == nullptr ? nullptr : &residual->matrix};
+    cre::matmulSum(pool, terms.data(), static_cast<int>(terms.size()), backward, epilogue, y->matrix);
+  });
+  return handleOf(y);
 }
 
 // (dy, x, w, scale)

@@ -91,6 +91,15 @@ void matmulBackwardInput(Pool&, const Matrix& dy, const WeightView& w, const Mat
 void matmulBackwardWeight(Pool&, const Matrix& dy, const Matrix& x, float scale, WeightView& w);          // gradient[O,I] +=
 void biasBackward(Pool&, const Matrix& dy, WeightView& b);
 
+// ---- matmul_sum.cpp: y = the sum of scale · x · wᵀ (backward: scale · x · w) + bias + residual; the epilogue's own scale does not count.
+// The residual is not y.
+struct ProductTerm {
+  const Matrix* x;
+  const WeightView* w;
+  float scale;
+};
+void matmulSum(Pool&, const ProductTerm* terms, int count, bool backward, const MatmulEpilogue&, Matrix& y);
+
 // ---- peak.cpp: operations a second from registers alone, bytes a second read from memory
 double peakFlops(Pool&, double seconds);
 double readBandwidth(Pool&, double seconds);

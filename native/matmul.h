@@ -22,6 +22,9 @@ struct Product {
   int depthBlocks = 0;
   MatmulEpilogue epilogue;
   Matrix* y = nullptr;
+  const Product* next = nullptr;  // a further product, added before the epilogue (bf16 only); its own epilogue and y do not count
+
+  int allDepthBlocks() const { return depthBlocks + (next == nullptr ? 0 : next->allDepthBlocks()); }
 };
 
 void multiplyFloat(Pool&, const Product&);
@@ -108,15 +111,15 @@ struct Cut {
     constexpr int kFewestRowBlocks = 4, kRowBlocksOfPass = 8, kPanelsOfPass = 8, kItemsPerThread = 4;
     const int allRows = product.y->rowBlocks(), allPanels = product.y->columnBlocks();
     const int wanted = threads == 1 ? 1 : kItemsPerThread * threads;
-    const int fitting = cachedBlocks / product.depthBlocks;
+    const int allDepth = product.allDepthBlocks(), fitting = cachedBlocks / allDepth;
     rowBlocks = std::min(allRows, fitting);
-    depthBlocks = product.depthBlocks;
+    depthBlocks = allDepth;
     panels = 1;
     if (fitting < std::min(allRows, kFewestRowBlocks)) {
       // A does not fit: several panels share a pass over a part of the depth, their sums wait in scratch.
       rowBlocks = std::min(allRows, kRowBlocksOfPass);
-      const int passes = (product.depthBlocks * rowBlocks + cachedBlocks - 1) / cachedBlocks;
-      depthBlocks = (product.depthBlocks + passes - 1) / passes;
+      const int passes = (allDepth * rowBlocks + cachedBlocks - 1) / cachedBlocks;
+      depthBlocks = (allDepth + passes - 1) / passes;
       const int rows = (allRows + rowBlocks - 1) / rowBlocks;
       panels = std::max(1, std::min({kPanelsOfPass, allPanels, allPanels * rows / wanted}));
     }

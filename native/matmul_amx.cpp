@@ -1,4 +1,6 @@
 // Products of bf16 blocks and panels on AMX tiles, sums in float. Empty on the other levels.
+#include <vector>
+
 #include "matmul_tiles.h"
 
 #ifdef __AMX_BF16__
@@ -6,43 +8,99 @@
 namespace cre {
 namespace {
 
+// A run of depth blocks of one product.
+struct Run {
+  const Product* product;
+  int depth, depthBlocks;
+};
+
+// The depth of a product and those added to it, cut into passes and chunks of equal size.
+struct Chunks {
+  static constexpr int kMostSegments = 4;
+  struct Place {
+    Run runs[kMostSegments];
+    int runCount = 0, depthBlocks = 0;
+    bool first = false;  // of the product
+  };
+  std::vector<Place> places;
+  std::vector<int> passEnds;  // in places
+
+  Chunks(const Product& product, int passBlocks) {
+    const int all = product.allDepthBlocks();
+    Run at{&product, 0, 0};
+    for (int pass = 0; pass < all; pass += passBlocks) {
+      const int passEnd = std::min(pass + passBlocks, all), perChunk = chunkOf(passEnd - pass);
+      for (int depth = pass; depth < passEnd;) {
+        Place place;
+        place.first = depth == 0;
+        while (place.depthBlocks < std::min(perChunk, passEnd - depth) && place.runCount < kMostSegments) {
+          if (at.depth == at.product->depthBlocks) at = {at.product->next, 0, 0};
+          const int left = std::min(perChunk, passEnd - depth) - place.depthBlocks;
+          at.depthBlocks = std::min(left, at.product->depthBlocks - at.depth);
+          place.runs[place.runCount++] = at;
+          place.depthBlocks += at.depthBlocks;
+          at.depth += at.depthBlocks;
+        }
+        depth += place.depthBlocks;
+        places.push_back(place);
+      }
+      passEnds.push_back(static_cast<int>(places.size()));
+    }
+  }
+};
+
+Segment segmentOf(const Run& run, int firstRowBlock, int panel) {
+  const Product& product = *run.product;
+  return {static_cast<const bf16*>(product.a) + firstRowBlock * product.aRowBlockStride + run.depth * product.aDepthBlockStride,
+          product.aRowBlockStride,
+          product.aDepthBlockStride,
+          static_cast<const bf16*>(product.b) + panel * product.bPanelStride + run.depth * product.bDepthBlockStride,
+          product.bDepthBlockStride,
+          run.depthBlocks};
+}
+
 template <class FinishRows>
-void multiplyItem(const Product& product, const Cut& cut, int item, float* sums, const FinishRows& finish) {
+void multiplyItem(const Product& product, const Cut& cut, const Chunks& chunks, int item, float* sums, const FinishRows& finish) {
   Chunk chunk;
   chunk.firstRowBlock = item / cut.panelItems * cut.rowBlocks;
   chunk.rowBlocks = std::min(cut.rowBlocks, product.y->rowBlocks() - chunk.firstRowBlock);
-  chunk.aRowBlockStride = product.aRowBlockStride;
-  chunk.aDepthBlockStride = product.aDepthBlockStride;
-  chunk.bDepthBlockStride = product.bDepthBlockStride;
   const int firstPanel = item % cut.panelItems * cut.panels;
   const int allPanels = product.y->columnBlocks();
   const int endPanel = std::min(firstPanel + cut.panels, allPanels);
-  const auto* a = static_cast<const bf16*>(product.a) + chunk.firstRowBlock * product.aRowBlockStride;
-  const auto* b = static_cast<const bf16*>(product.b);
-  for (int pass = 0; pass < product.depthBlocks; pass += cut.depthBlocks) {
-    const int passEnd = std::min(pass + cut.depthBlocks, product.depthBlocks);
-    const int perChunk = chunkOf(passEnd - pass);
+  const int placeCount = static_cast<int>(chunks.places.size());
+  int passStart = 0;
+  for (const int passEnd : chunks.passEnds) {
     for (int panel = firstPanel; panel < endPanel; panel++) {
       chunk.panel = panel;
       chunk.sums = sums + static_cast<size_t>(panel - firstPanel) * cut.rowBlocks * kBlockElements;
-      for (int depth = pass; depth < passEnd; depth += perChunk) {
-        chunk.depthBlocks = std::min(perChunk, passEnd - depth);
-        chunk.a = a + depth * product.aDepthBlockStride;
-        chunk.b = b + panel * product.bPanelStride + depth * product.bDepthBlockStride;
-        chunk.accumulate = depth > 0;
-        chunk.last = depth + chunk.depthBlocks == product.depthBlocks;
+      for (int index = passStart; index < passEnd; index++) {
+        const Chunks::Place& place = chunks.places[index];
+        Segment segments[Chunks::kMostSegments];
+        for (int i = 0; i < place.runCount; i++) segments[i] = segmentOf(place.runs[i], chunk.firstRowBlock, panel);
+        chunk.a = segments[0].a;
+        chunk.aRowBlockStride = segments[0].aRowBlockStride;
+        chunk.aDepthBlockStride = segments[0].aDepthBlockStride;
+        chunk.b = segments[0].b;
+        chunk.bDepthBlockStride = segments[0].bDepthBlockStride;
+        chunk.ownBlocks = segments[0].depthBlocks;
+        chunk.more = segments + 1;
+        chunk.moreCount = place.runCount - 1;
+        chunk.depthBlocks = place.depthBlocks;
+        chunk.accumulate = !place.first;
+        chunk.last = index + 1 == placeCount;
         // Next comes the rest of this panel, then the panel of the item after.
-        const bool sameRow = depth + chunk.depthBlocks < passEnd || panel + 1 < allPanels;
-        const bf16* next = depth + chunk.depthBlocks < passEnd ? chunk.b + chunk.depthBlocks * product.bDepthBlockStride
-                                                               : b + (panel + 1) * product.bPanelStride + pass * product.bDepthBlockStride;
+        const bool sameRow = index + 1 < passEnd || panel + 1 < allPanels;
         Ahead ahead;
         if (sameRow) {
-          ahead = Ahead(next, chunk.depthBlocks, kBlockElements * sizeof(bf16), product.bDepthBlockStride * sizeof(bf16),
-                        chunk.rowBlocks * chunk.depthBlocks);
+          const bool samePanel = index + 1 < passEnd;
+          const Run& run = chunks.places[samePanel ? index + 1 : passStart].runs[0];
+          ahead = Ahead(segmentOf(run, 0, samePanel ? panel : panel + 1).b, run.depthBlocks, kBlockElements * sizeof(bf16),
+                        run.product->bDepthBlockStride * sizeof(bf16), chunk.rowBlocks * chunk.depthBlocks);
         }
         multiplyChunk(chunk, ahead, finish);
       }
     }
+    passStart = passEnd;
   }
 }
 
@@ -51,31 +109,33 @@ template <class FinishRows>
 void multiplyFewRows(const Product& product, int panel, float* sums, const FinishRows& finish) {
   constexpr int kAheadBlocks = 4;
   const bool two = panel + 1 < product.y->columnBlocks();
-  const auto* a = static_cast<const bf16*>(product.a);
-  const auto* first = static_cast<const bf16*>(product.b) + panel * product.bPanelStride;
-  const auto* second = two ? first + product.bPanelStride : first;
   memoryBarrier();
   zeroTile<0>();
   zeroTile<1>();
   zeroTile<2>();
   zeroTile<3>();
-  for (int depth = 0; depth < product.depthBlocks; depth++) {
-    for (int line = 0; line < kBlockElements; line += kBlock) {
-      __builtin_prefetch(first + kAheadBlocks * kBlockElements + line, 0, 3);
-      __builtin_prefetch(second + kAheadBlocks * kBlockElements + line, 0, 3);
+  for (const Product* part = &product; part != nullptr; part = part->next) {
+    const auto* a = static_cast<const bf16*>(part->a);
+    const auto* first = static_cast<const bf16*>(part->b) + panel * part->bPanelStride;
+    const auto* second = two ? first + part->bPanelStride : first;
+    for (int depth = 0; depth < part->depthBlocks; depth++) {
+      for (int line = 0; line < kBlockElements; line += kBlock) {
+        __builtin_prefetch(first + kAheadBlocks * kBlockElements + line, 0, 3);
+        __builtin_prefetch(second + kAheadBlocks * kBlockElements + line, 0, 3);
+      }
+      loadTile<4>(a, kTileStride);
+      loadTile<5>(first, kTileStride);
+      loadTile<6>(second, kTileStride);
+      multiplyTiles<0, 4, 5>();
+      multiplyTiles<2, 4, 6>();
+      loadTile<5>(first + kTileElements, kTileStride);
+      loadTile<7>(second + kTileElements, kTileStride);
+      multiplyTiles<1, 4, 5>();
+      multiplyTiles<3, 4, 7>();
+      a += part->aDepthBlockStride;
+      first += part->bDepthBlockStride;
+      second += part->bDepthBlockStride;
     }
-    loadTile<4>(a, kTileStride);
-    loadTile<5>(first, kTileStride);
-    loadTile<6>(second, kTileStride);
-    multiplyTiles<0, 4, 5>();
-    multiplyTiles<2, 4, 6>();
-    loadTile<5>(first + kTileElements, kTileStride);
-    loadTile<7>(second + kTileElements, kTileStride);
-    multiplyTiles<1, 4, 5>();
-    multiplyTiles<3, 4, 7>();
-    a += product.aDepthBlockStride;
-    first += product.bDepthBlockStride;
-    second += product.bDepthBlockStride;
   }
   storeTile<0>(quarter<0>(sums));
   storeTile<1>(quarter<1>(sums));
@@ -98,9 +158,10 @@ void multiplyBf16(Pool& pool, const Product& product) {
       return;
     }
     const Cut cut(product, pool.threadCount(), kCachedBlocks);
+    const Chunks chunks(product, cut.depthBlocks);
     pool.parallelFor(cut.items(), [&](int item, int thread) {
       const size_t sumBytes = static_cast<size_t>(cut.panels) * std::max(2, cut.rowBlocks) * kBlockElements * sizeof(float);
-      multiplyItem(product, cut, item, static_cast<float*>(pool.scratch(thread, 0, sumBytes)), finish);
+      multiplyItem(product, cut, chunks, item, static_cast<float*>(pool.scratch(thread, 0, sumBytes)), finish);
     });
   });
 }

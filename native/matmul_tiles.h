@@ -82,17 +82,29 @@ struct Ahead {
   }
 };
 
+// A part of a chunk whose factors stand elsewhere.
+struct Segment {
+  const bf16* a;
+  size_t aRowBlockStride, aDepthBlockStride;
+  const bf16* b;
+  size_t bDepthBlockStride;
+  int depthBlocks;
+};
+
 // Row blocks of the left factor times one chunk of a panel.
 struct Chunk {
   const bf16* a;
   size_t aRowBlockStride, aDepthBlockStride;
   const bf16* b;
   size_t bDepthBlockStride;
-  int depthBlocks;
+  int depthBlocks;  // those of `more` included
   int firstRowBlock, rowBlocks, panel;
   float* sums;
   bool accumulate;  // on the sums of the chunks before
   bool last;        // sums are complete: finish them
+  const Segment* more = nullptr;  // moreCount of them, after the first `ownBlocks` depth blocks
+  int moreCount = 0;
+  int ownBlocks = 0;
 };
 
 // `ahead` prepares the next chunk, a little at every step.
@@ -141,9 +153,21 @@ CRE_INLINE void multiplyChunk(const Chunk& chunk, NextChunk& ahead, const Finish
     int finished = before && chunk.last ? 0 : kBlock;
     if (live) {
       ahead.step();
+      const Segment* segment = chunk.more;
+      int segmentEnd = chunk.moreCount > 0 ? chunk.ownBlocks : chunk.depthBlocks;
+      size_t aStride = chunk.aDepthBlockStride, bStride = chunk.bDepthBlockStride;
       for (int step = 1; step < chunk.depthBlocks; step++) {
-        a += chunk.aDepthBlockStride;
-        b += chunk.bDepthBlockStride;
+        if (step == segmentEnd) {
+          a = segment->a + block * segment->aRowBlockStride;
+          b = segment->b;
+          aStride = segment->aDepthBlockStride;
+          bStride = segment->bDepthBlockStride;
+          segmentEnd += segment->depthBlocks;
+          segment++;
+        } else {
+          a += aStride;
+          b += bStride;
+        }
         loadTile<6>(b, kTileStride);
         streamTile<4>(a);
         multiplyTiles<0, 4, 6>();

@@ -1,7 +1,7 @@
 import { attachAdapter } from "../adapters/adapter.ts";
 import { createRandom } from "../base/random.ts";
 import type { Backend, Weight, WeightStorage } from "../compute/backend.ts";
-import { measurePeak, type Peak } from "../compute/native.ts";
+import { measurePeak } from "../compute/peak.ts";
 import { type KindTime, profileOf } from "../compute/profile.ts";
 import type { Decoder } from "../models/decoder.ts";
 import { buildDecoder } from "../models/load.ts";
@@ -36,8 +36,8 @@ export interface TrainStepResult {
   loadSeconds: number;
   peakBytes: number;
   peakResidentBytes: number;
-  /** Measured before and after the steps, the better one; null on the reference backend. */
-  machine: Peak | null;
+  /** GFLOP/s of multiplications from registers alone, before and after the steps, the better one; null on the reference backend. */
+  peakGigaflops: number | null;
   /** Times of the measured steps; empty when the backend is not profiled. */
   profile: KindTime[];
 }
@@ -103,7 +103,7 @@ export async function measureTrainStep(backend: Backend, options: TrainStepOptio
   await backend.sync();
   const profile = since(warmSteps, profileOf(backend));
   const after = await measurePeak(backend);
-  const machine = before && after && before.gigaflops > after.gigaflops ? before : after;
+  const peakGigaflops = before === null || after === null ? null : Math.max(before, after);
   return {
     tokens: sequences * tokensEach,
     seconds,
@@ -112,7 +112,7 @@ export async function measureTrainStep(backend: Backend, options: TrainStepOptio
     loadSeconds,
     peakBytes: backend.memory().peakBytes,
     peakResidentBytes: process.resourceUsage().maxRSS * 1024,
-    machine,
+    peakGigaflops,
     profile,
   };
 }

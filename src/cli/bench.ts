@@ -68,7 +68,7 @@ async function trainStep(options: TrainStepFlags): Promise<void> {
       `${options.shape}${options.layers ? ` with ${options.layers} layers` : ""}, ${options.storage}, ` +
         `${options.sequences} × ${options.tokens} tokens: median ${(seconds * 1000).toFixed(0)} ms a step, ` +
         `${Math.round(result.tokens / seconds)} tokens/s, ${(result.flops / seconds / 1e9).toFixed(0)} GFLOP/s, ` +
-        `${result.machine ? `${percent(result.flops / seconds / 1e9 / result.machine.gigaflops)} of the measured peak (${Math.round(result.machine.gigaflops)}), ` : ""}` +
+        `${result.peakGigaflops ? `${percent(result.flops / seconds / 1e9 / result.peakGigaflops)} of the measured peak (${Math.round(result.peakGigaflops)}), ` : ""}` +
         `peak memory ${megabytes(result.peakResidentBytes)} resident\n`,
     );
     if (result.profile.length > 0) await print(`${profileTable(result.profile, result.seconds.length)}\n`);

@@ -201,12 +201,12 @@ describe("ownership", () => {
 });
 
 describe("gradient width", () => {
-  it("adds up wide and ends in the width of the value", () => {
+  it("adds products up in one sum, which has the width of the value", () => {
     const { backend, tape, x, w, ids } = small({ record: true });
-    const seen: { wide: boolean; isSum: boolean }[] = [];
+    const seen: { wide: boolean; terms: number }[] = [];
     const plain = backend.matmulBackwardInput.bind(backend);
     backend.matmulBackwardInput = (dy, weight, options) => {
-      seen.push({ wide: options?.wide ?? false, isSum: options?.residual != null });
+      seen.push({ wide: options?.wide ?? false, terms: 1 + (options?.plus?.length ?? 0) });
       return plain(dy, weight, options);
     };
     const narrow = tape.rotary(tape.matmul(tape.embed(x, ids), w), ids, {
@@ -218,9 +218,8 @@ describe("gradient width", () => {
     const y = tape.add(tape.matmul(narrow, w), tape.matmul(narrow, w));
     tape.backward(tape.crossEntropy(y, targets, ones));
     expect(seen).toEqual([
-      { wide: true, isSum: false },
-      { wide: false, isSum: true },
-      { wide: true, isSum: false }, // the embedding is wide
+      { wide: false, terms: 2 },
+      { wide: true, terms: 1 }, // the embedding is wide
     ]);
   });
 });

@@ -12,6 +12,8 @@ export interface TapeMatmulOptions {
   residual?: Value | null;
   scale?: number;
   wide?: boolean;
+  /** Further products of the same shape, added before anything is rounded. */
+  plus?: readonly { x: Value; w: Weight; scale?: number }[];
 }
 
 /**
@@ -85,20 +87,27 @@ class BackendTape implements Tape {
   }
 
   matmul(x: Value, w: Weight, options: TapeMatmulOptions = {}): Value {
-    const input = this.#graph.use(x);
     const residual = options.residual ? this.#graph.use(options.residual) : null;
-    const { bias = null, scale = 1, wide = false } = options;
-    const y = this.backend.matmul(x.tensor, w, { bias, residual: residual?.tensor, scale, wide });
+    const { bias = null, scale = 1, wide = false, plus = [] } = options;
+    const terms = [{ x, w, scale }, ...plus].map((term) => ({ scale: 1, ...term, input: this.#graph.use(term.x) }));
+    const y = this.backend.matmul(x.tensor, w, {
+      bias,
+      residual: residual?.tensor,
+      scale,
+      wide,
+      plus: terms.slice(1).map((term) => ({ x: term.x.tensor, w: term.w, scale: term.scale })),
+    });
+    const inputs = terms.map((term) => term.input);
     return this.#graph.result(y, {
-      inputs: residual ? [input, residual] : [input],
-      weights: [w, bias],
-      saved: w.trainable ? [input] : [],
+      inputs: residual ? [...inputs, residual] : inputs,
+      weights: [bias, ...terms.map((term) => term.w)],
+      saved: terms.filter((term) => term.w.trainable).map((term) => term.input),
       backward: (dy) => {
-        if (w.trainable) this.backend.matmulBackwardWeight(dy.tensor, x.tensor, w, scale);
         if (bias?.trainable) this.backend.biasBackward(dy.tensor, bias);
-        this.#graph.fold(input, (sum, wideSum) =>
-          this.backend.matmulBackwardInput(dy.tensor, w, { scale, residual: sum, wide: wideSum }),
-        );
+        for (const { input, w, scale } of terms) {
+          if (w.trainable) this.backend.matmulBackwardWeight(dy.tensor, input.tensor, w, scale);
+          this.#graph.giveProduct(input, { dy, w, scale });
+        }
         if (residual) this.#graph.share(residual, dy);
       },
     });

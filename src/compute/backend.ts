@@ -92,6 +92,13 @@ export interface RotarySpec {
   layout: "interleaved" | "halves";
 }
 
+/** A further product of a sum: scale · x · wᵀ (or scale · x · w backward, where x is the gradient of that product's result). */
+export interface ProductTerm {
+  x: Tensor;
+  w: Weight;
+  scale?: number;
+}
+
 export interface MatmulOptions {
   /** b[1,O], added once. */
   bias?: Weight | null;
@@ -101,6 +108,8 @@ export interface MatmulOptions {
   scale?: number;
   /** Width of the result; narrow by default. */
   wide?: boolean;
+  /** Products of the same shape that are added before anything is rounded; at most 15. */
+  plus?: readonly ProductTerm[];
 }
 
 export interface AdamWSettings {
@@ -154,9 +163,9 @@ export interface Backend {
   /** table.gradient[ids[t]] += dy[t]. */
   embedBackward(table: Weight, ids: Int32Array, dy: Tensor): void;
 
-  /** y[T,O] = scale · x[T,I] · wᵀ + bias + residual. */
+  /** y[T,O] = scale · x[T,I] · wᵀ + plus + bias + residual. */
   matmul(x: Tensor, w: Weight, options?: MatmulOptions): Tensor;
-  /** dx[T,I] = scale · dy[T,O] · w + residual (bias is not allowed here). */
+  /** dx[T,I] = scale · dy[T,O] · w + plus + residual (bias is not allowed here). */
   matmulBackwardInput(dy: Tensor, w: Weight, options?: MatmulOptions): Tensor;
   /** w.gradient[O,I] += scale · dyᵀ · x. */
   matmulBackwardWeight(dy: Tensor, x: Tensor, w: Weight, scale?: number): void;

@@ -3,6 +3,7 @@ import type {
   AttentionSegment,
   AttentionSpec,
   MatmulOptions,
+  ProductTerm,
   RotarySpec,
   Weight,
   WeightPart,
@@ -103,9 +104,34 @@ function checkScale(operation: string, scale: number | undefined): void {
   if (scale !== undefined) expectNumber(operation, "scale", scale, Number.isFinite(scale), "a finite number");
 }
 
+const MOST_PLUS = 15;
+
+/** Terms x[T,·] whose weights have `width` of `output`, and as many of `input` as their x has columns. */
+function checkPlus(
+  operation: string,
+  rows: number,
+  width: number,
+  plus: readonly ProductTerm[] | undefined,
+  output: "rows" | "columns",
+  input: "rows" | "columns",
+): void {
+  for (const [i, { x, w, scale }] of (plus ?? []).entries()) {
+    const name = `plus[${i}]`;
+    if (i === MOST_PLUS)
+      throw new Error(`${operation}: ${plus?.length} further products, expected at most ${MOST_PLUS}.`);
+    expectShape(operation, `${name}.x`, x, rows, w[input], `its w "${w.name}" is ${shapeOf(w)}`);
+    checkScale(operation, scale);
+    if (w[output] === width) continue;
+    throw new Error(
+      `${operation}: ${name}.w "${w.name}" is ${shapeOf(w)}, expected ${width} ${output} as the first product.`,
+    );
+  }
+}
+
 export function checkMatmul(x: Shaped, w: Weight, options: MatmulOptions = {}): void {
   expectColumns("matmul", "x", x, w.columns, `w "${w.name}" is ${shapeOf(w)}`);
   checkScale("matmul", options.scale);
+  checkPlus("matmul", x.rows, w.rows, options.plus, "rows", "columns");
   if (options.bias) expectShape("matmul", "bias", options.bias, 1, w.rows, `w "${w.name}" is ${shapeOf(w)}`);
   if (options.residual) {
     expectShape("matmul", "residual", options.residual, x.rows, w.rows, `x ${shapeOf(x)}, w ${shapeOf(w)}`);
@@ -116,6 +142,7 @@ export function checkMatmulBackwardInput(dy: Shaped, w: Weight, options: MatmulO
   const operation = "matmulBackwardInput";
   expectColumns(operation, "dy", dy, w.rows, `w "${w.name}" is ${shapeOf(w)}`);
   checkScale(operation, options.scale);
+  checkPlus(operation, dy.rows, w.columns, options.plus, "columns", "rows");
   if (options.bias) throw new Error(`${operation}: a bias is given, expected none (it has no part in dx).`);
   if (options.residual) {
     expectShape(operation, "residual", options.residual, dy.rows, w.columns, `dy ${shapeOf(dy)}, w ${shapeOf(w)}`);

@@ -115,6 +115,20 @@ const operationCases: GradientCase[] = [
       return lossOf(tape, tape.matmul(all(tape, x), w, options));
     };
   }),
+  gradientCase("matmul of three terms", (make) => {
+    const x = make.weight(3, 5);
+    const w = make.weight(6, 5);
+    const a = make.weight(2, 5);
+    const b = make.weight(6, 2);
+    const other = make.weight(3, 4);
+    const frozen = make.weight(6, 4, { trainable: false });
+    return (tape) => {
+      const input = all(tape, x);
+      const low = { x: tape.matmul(input, a), w: b, scale: 0.75 };
+      const further = { x: all(tape, other), w: frozen };
+      return lossOf(tape, tape.matmul(input, w, { scale: -2, plus: [low, further] }));
+    };
+  }),
   gradientCase("matmul whose residual is its input", (make) => {
     const x = make.weight(3, 5);
     const w = make.weight(5, 5, { trainable: false });

@@ -9,6 +9,13 @@ export interface Gradient {
   owners: number;
 }
 
+/** A part of a gradient that is still to be computed: scale · dy · w. */
+interface PendingProduct {
+  readonly dy: Gradient;
+  readonly w: Weight;
+  readonly scale: number;
+}
+
 export interface Node extends Value {
   /** The gradient of a loss is a plain number, so that a sum of losses needs no tensors. */
   readonly isLoss: boolean;
@@ -22,6 +29,8 @@ export interface Node extends Value {
   /** Recorded operations whose backward step reads the tensor. */
   savers: number;
   gradient: Gradient | null;
+  /** Belong to the gradient and wait for each other: one sum of products is computed faster than many, and rounded once. */
+  products: PendingProduct[];
   lossGradient: number;
 }
 
@@ -49,6 +58,9 @@ export interface Recorded {
   backward?: (dy: Gradient) => void;
   lossBackward?: (factor: number) => void;
 }
+
+/** A backend takes one product and fifteen more at a time. */
+const MOST_PRODUCTS = 16;
 
 type BlockBody = (inputs: readonly Value[]) => Value;
 
@@ -152,7 +164,7 @@ export class GradientGraph {
 
   #node(tensor: Tensor, is: { needsGradient: boolean; isLoss?: boolean; isConstant?: boolean; owned?: boolean }): Node {
     const { needsGradient, isLoss = false, isConstant = false, owned = false } = is;
-    const counts = { consumers: 0, savers: 0, gradient: null, lossGradient: 0 };
+    const counts = { consumers: 0, savers: 0, gradient: null, products: [], lossGradient: 0 };
     const node: Node = { tensor, needsGradient, isLoss, isConstant, owned, block: this.#block, ...counts };
     this.#known.add(node);
     this.#block.nodes.add(node);
@@ -224,6 +236,14 @@ export class GradientGraph {
     this.#receive(node, gradient);
   }
 
+  /** Adds scale · dy · w to a gradient, when it is needed. */
+  giveProduct(node: Node, product: PendingProduct): void {
+    if (!node.needsGradient) return;
+    product.dy.owners++;
+    node.products.push(product);
+    if (node.products.length === MOST_PRODUCTS) this.#settle(node);
+  }
+
   /** Adds scale · x to a gradient. */
   giveScaled(node: Node, x: Tensor, scale: number): void {
     this.fold(node, (sum, wide) => {
@@ -246,6 +266,7 @@ export class GradientGraph {
   #undoAll(): void {
     for (let operation = this.#operations.pop(); operation; operation = this.#operations.pop()) {
       const { output, inputs, saved, extras, run } = operation;
+      this.#settle(output);
       if (output.gradient || output.lossGradient !== 0) run();
       if (output.gradient) this.#release(output.gradient);
       output.gradient = null;
@@ -267,9 +288,22 @@ export class GradientGraph {
     this.#undoAll();
     this.#operations = outerOperations;
     standIns.forEach((standIn, i) => {
+      this.#settle(standIn);
       if (standIn.gradient) this.#receive(inputs[i], standIn.gradient);
       standIn.gradient = null;
     });
+  }
+
+  /** Computes what waits. */
+  #settle(node: Node): void {
+    const [first, ...rest] = node.products;
+    if (first === undefined) return;
+    const plus = rest.map(({ dy, w, scale }) => ({ x: dy.tensor, w, scale }));
+    this.fold(node, (sum, wide) =>
+      this.#backend.matmulBackwardInput(first.dy.tensor, first.w, { scale: first.scale, residual: sum, wide, plus }),
+    );
+    for (const { dy } of node.products) this.#release(dy);
+    node.products = [];
   }
 
   #release(gradient: Gradient): void {

@@ -69,6 +69,15 @@ export const misuses: Misuse[] = [
   misuse("matmul of other widths", 'x is [3,4], expected 5 columns (w "w" is [4,5])', (b, m) =>
     b.matmul(m.x(3, 4), m.w(4, 5)),
   ),
+  misuse("a further product of another width", 'plus[0].w "w" is [5,4], expected 4 rows', (b, m) =>
+    b.matmul(m.x(3, 4), m.w(4, 4), { plus: [{ x: m.x(3, 4), w: m.w(5, 4) }] }),
+  ),
+  misuse("a further product of other rows", "plus[0].x is [2,5], expected [3,5]", (b, m) =>
+    b.matmulBackwardInput(m.x(3, 4), m.w(4, 6), { plus: [{ x: m.x(2, 5), w: m.w(5, 6) }] }),
+  ),
+  misuse("too many further products", "16 further products, expected at most 15", (b, m) =>
+    b.matmul(m.x(3, 4), m.w(4, 4), { plus: Array.from({ length: 16 }, () => ({ x: m.x(3, 4), w: m.w(4, 4) })) }),
+  ),
   misuse("a bias of another width", "bias is [1,5], expected [1,4]", (b, m) =>
     b.matmul(m.x(3, 5), m.w(4, 5), { bias: m.w(1, 5) }),
   ),

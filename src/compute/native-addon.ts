@@ -3,6 +3,7 @@ import { createRequire } from "node:module";
 import { availableParallelism } from "node:os";
 import { join } from "node:path";
 import { messageOf, UserError } from "../base/errors.ts";
+import type { AttentionSegment, AttentionSpec } from "./backend.ts";
 import { nativeFolder } from "./build-native.ts";
 
 /** Instruction levels, weakest first. */
@@ -30,6 +31,16 @@ export interface Engine {
   embed(table: number, ids: Int32Array): number;
   embedBackward(table: number, ids: Int32Array, dy: number): void;
   matmul(x: number, w: number, bias: number | null, residual: number | null, scale: number, wide: boolean): number;
+  matmulSum(
+    xs: Int32Array,
+    ws: Int32Array,
+    scales: Float32Array,
+    /** Null forward; backward whether each weight has a second copy. */
+    secondCopies: Int32Array | null,
+    bias: number | null,
+    residual: number | null,
+    wide: boolean,
+  ): number;
   matmulBackwardInput(
     dy: number,
     w: number,
@@ -91,6 +102,18 @@ export type AttentionPlan = [
   segments: Int32Array,
   spans: Int32Array,
 ];
+
+export function attentionPlan(segments: readonly AttentionSegment[], spec: AttentionSpec): AttentionPlan {
+  const segmentNumbers: number[] = [];
+  const spanNumbers: number[] = [];
+  for (const { start, length, keyStart, position, context } of segments) {
+    segmentNumbers.push(start, length, keyStart, position, spanNumbers.length / 3, context.length);
+    for (const span of context) spanNumbers.push(span.start, span.length, span.position);
+  }
+  const { heads, keyValueHeads, headWidth, scale, slopes } = spec;
+  const numbers = [Int32Array.from(segmentNumbers), Int32Array.from(spanNumbers)] as const;
+  return [heads, keyValueHeads, headWidth, scale, slopes, ...numbers];
+}
 
 interface Addon {
   Engine: new (threads: number, bfloat16: boolean, poison: boolean) => Engine;

@@ -6,6 +6,7 @@ import type {
   Backend,
   MatmulOptions,
   MemoryUse,
+  ProductTerm,
   RotarySpec,
   Tensor,
   Values,
@@ -14,8 +15,9 @@ import type {
   WeightSpec,
 } from "./backend.ts";
 import * as check from "./check.ts";
-import { type AttentionPlan, chooseThreads, type Engine, type Level, loadAddon } from "./native-addon.ts";
+import { attentionPlan, chooseThreads, type Engine, type Level, loadAddon } from "./native-addon.ts";
 import { type BackwardCopy, NativeMemory, NativeTensor, NativeWeight, PARTS, STORAGES } from "./native-memory.ts";
+import { keepEngine } from "./peak.ts";
 import { profiled } from "./profile.ts";
 
 export { nativeStatus } from "./native-addon.ts";
@@ -53,26 +55,8 @@ export function openNative(options: NativeOptions = {}): Backend {
   const description = `${level}, ${threads} thread${threads === 1 ? "" : "s"}, ${precision}`;
   const backend = new NativeBackend(engine, memory, precision, description);
   const opened = (options.profile ?? process.env.CRE_PROFILE === "1") ? profiled(backend, engine) : backend;
-  engines.set(opened, engine);
+  keepEngine(opened, engine);
   return opened;
-}
-
-const engines = new WeakMap<Backend, Engine>();
-
-/** The best that this machine does at the moment, or null when the backend is not native. */
-export async function measurePeak(backend: Backend, seconds = 0.05): Promise<Peak | null> {
-  const [gigaflops] = (await engines.get(backend)?.peak(seconds, false)) ?? [];
-  return gigaflops === undefined ? null : { gigaflops };
-}
-
-/** Bytes read from memory in a second, in 10⁹, or null when the backend is not native; takes 256 MB meanwhile. */
-export async function measureReadSpeed(backend: Backend, seconds = 0.2): Promise<number | null> {
-  return (await engines.get(backend)?.peak(seconds, true))?.[1] ?? null;
-}
-
-/** Multiplications and additions of a second from registers alone, in 10⁹. */
-export interface Peak {
-  gigaflops: number;
 }
 
 class NativeBackend implements Backend {
@@ -168,9 +152,12 @@ class NativeBackend implements Backend {
     const bias = options.bias ? this.#memory.useWeight("matmul", options.bias).handle : null;
     const residual = options.residual ? this.#tensor("matmul", options.residual) : null;
     check.checkMatmul(x, w, options);
-    const wide = options.wide ?? false;
+    const { scale = 1, wide = false, plus = [] } = options;
     const packed = this.#memory.pack(own, "forward").handle;
-    const handle = this.#engine.matmul(xHandle, packed, bias, residual, options.scale ?? 1, wide);
+    const handle =
+      plus.length > 0
+        ? this.#engine.matmulSum(...this.#terms({ x, w, scale }, plus, false), bias, residual, wide)
+        : this.#engine.matmul(xHandle, packed, bias, residual, scale, wide);
     return this.#made(handle, x.rows, w.rows, wide);
   }
 
@@ -179,9 +166,12 @@ class NativeBackend implements Backend {
     const own = this.#memory.useWeight("matmulBackwardInput", w);
     const residual = options.residual ? this.#tensor("matmulBackwardInput", options.residual) : null;
     check.checkMatmulBackwardInput(dy, w, options);
-    const wide = options.wide ?? false;
+    const { scale = 1, wide = false, plus = [] } = options;
+    if (plus.length > 0) {
+      const terms = this.#terms({ x: dy, w, scale }, plus, true);
+      return this.#made(this.#engine.matmulSum(...terms, null, residual, wide), dy.rows, w.columns, wide);
+    }
     const secondCopy = this.#memory.packBackward(own);
-    const scale = options.scale ?? 1;
     const handle = this.#engine.matmulBackwardInput(dyHandle, own.handle, residual, scale, wide, secondCopy);
     return this.#made(handle, dy.rows, w.columns, wide);
   }
@@ -371,6 +361,18 @@ class NativeBackend implements Backend {
     return this.#memory.use(operation, tensor).handle;
   }
 
+  /** The terms of a sum as the addon takes them; packed copies are counted. */
+  #terms(first: ProductTerm, plus: readonly ProductTerm[], backward: boolean) {
+    const terms = [first, ...plus];
+    const operation = backward ? "matmulBackwardInput" : "matmul";
+    const xs = Int32Array.from(terms, ({ x }) => this.#tensor(operation, x));
+    const weights = terms.map(({ w }) => this.#memory.useWeight(operation, w));
+    const copies = backward ? Int32Array.from(weights, (w) => Number(this.#memory.packBackward(w))) : null;
+    if (!backward) for (const w of weights) this.#memory.pack(w, "forward");
+    const ws = Int32Array.from(weights, (w) => w.handle);
+    return [xs, ws, Float32Array.from(terms, ({ scale }) => scale ?? 1), copies] as const;
+  }
+
   #made(handle: number, rows: number, columns: number, wide: boolean): Tensor {
     return this.#memory.add(new NativeTensor(handle, rows, columns, wide));
   }
@@ -393,16 +395,4 @@ function chooseBackwardCopy(wanted: BackwardCopy | undefined): BackwardCopy {
 
 function asFloats(values: ArrayLike<number>): Float32Array {
   return values instanceof Float32Array ? values : Float32Array.from(values);
-}
-
-function attentionPlan(segments: readonly AttentionSegment[], spec: AttentionSpec): AttentionPlan {
-  const segmentNumbers: number[] = [];
-  const spanNumbers: number[] = [];
-  for (const { start, length, keyStart, position, context } of segments) {
-    segmentNumbers.push(start, length, keyStart, position, spanNumbers.length / 3, context.length);
-    for (const span of context) spanNumbers.push(span.start, span.length, span.position);
-  }
-  const { heads, keyValueHeads, headWidth, scale, slopes } = spec;
-  const numbers = [Int32Array.from(segmentNumbers), Int32Array.from(spanNumbers)] as const;
-  return [heads, keyValueHeads, headWidth, scale, slopes, ...numbers];
 }

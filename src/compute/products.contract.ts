@@ -1,6 +1,7 @@
 import { expect, it } from "vitest";
 import type { Contract } from "./backend.contract.ts";
 import { type Backend, roundToBfloat16 } from "./backend.ts";
+import type { Twin } from "./comparison.contract.ts";
 
 // [T, I, O]: single rows and columns, exact blocks of 32, one more and one less.
 const shapes = [
@@ -51,6 +52,57 @@ export function productContract({ compare, open }: Contract): void {
         );
       }
     }
+    await c.close();
+  });
+
+  it.each(shapes)("sums of products of [%i,%i] and %i columns", async (rows, inputs, outputs) => {
+    const c = compare(rows + inputs + outputs);
+    for (const wide of [false, true]) {
+      const others = [1, 70, inputs, 33];
+      const scales = [undefined, 0.5, 2, -1];
+      const w = c.weight(outputs, inputs);
+      const bias = c.weight(1, outputs);
+      const x = await c.tensor(rows, inputs, { wide });
+      const residual = await c.tensor(rows, outputs, { wide });
+      const xs = await Promise.all(others.map((width, i) => c.tensor(rows, width, { wide: i % 2 === 1 })));
+      const ws = others.map((width) => c.weight(outputs, width, { trainable: false }));
+      const twins = xs.map((term, i) => ({ x: term, w: ws[i], scale: scales[i] }));
+      const plusOf = (of: <T>(twin: Twin<T>) => T, count: number) =>
+        twins.slice(0, count).map((term) => ({ x: of(term.x), w: of(term.w), scale: term.scale }));
+      for (const count of [1, twins.length]) {
+        await c.same(`matmul of ${count + 1} terms`, ({ backend, of }) =>
+          backend.matmul(of(x), of(w), { plus: plusOf(of, count), bias: of(bias), residual: of(residual), wide }),
+        );
+        await c.same(`scaled matmul of ${count + 1} terms`, ({ backend, of }) =>
+          backend.matmul(of(x), of(w), { plus: plusOf(of, count), scale: 0.5, wide: !wide }),
+        );
+      }
+      const dy = await c.tensor(rows, outputs, { wide });
+      const backs = await Promise.all(others.map((width) => c.tensor(rows, width)));
+      const backWeights = others.map((width) => c.weight(width, inputs, { trainable: false }));
+      const added = await c.tensor(rows, inputs, { wide: true });
+      await c.same("matmulBackwardInput of 5 terms", ({ backend, of }) =>
+        backend.matmulBackwardInput(of(dy), of(w), {
+          plus: backs.map((back, i) => ({ x: of(back), w: of(backWeights[i]), scale: scales[i] })),
+          residual: of(added),
+          wide,
+        }),
+      );
+    }
+    await c.close();
+  });
+
+  it("a sum of sixteen products; no row is another's", async () => {
+    const c = compare(7);
+    const x = await c.tensor(40, 64);
+    const twins = Array.from({ length: 15 }, () => c.weight(96, 64, { trainable: false }));
+    const w = c.weight(96, 64);
+    await c.same("equal scales", ({ backend, of }) =>
+      backend.matmul(of(x), of(w), {
+        scale: 0.25,
+        plus: twins.map((twin) => ({ x: of(x), w: of(twin), scale: 0.25 })),
+      }),
+    );
     await c.close();
   });
 

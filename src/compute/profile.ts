@@ -1,4 +1,4 @@
-import type { Backend, Tensor, Weight } from "./backend.ts";
+import type { Backend, MatmulOptions, Tensor, Weight } from "./backend.ts";
 import type { Engine } from "./native-addon.ts";
 
 /** Time of one kind of operation: its name and, for products, its shape. */
@@ -55,11 +55,14 @@ export function profiled(backend: Backend, engine: Pick<Engine, "label" | "spent
 const isMatrix = (value: unknown): value is Tensor | Weight =>
   typeof value === "object" && value !== null && "rows" in value && "columns" in value;
 
+const isWeight = (value: unknown): value is Weight => isMatrix(value) && "storage" in value;
+
 /** For products of tensors with a weight: y[T,O] = x[T,I] · wᵀ and its gradients all cost 2·T·O·I. */
 function kindOf(name: string, given: readonly unknown[]): [kind: string, flops: number] {
   if (!name.startsWith("matmul")) return [name, 0];
-  const [first] = given.flat().filter(isMatrix);
-  const weights = given.flat().filter((value): value is Weight => isMatrix(value) && "storage" in value);
+  const [first] = given.filter(isMatrix);
+  const plus = given.flatMap((value) => (value as MatmulOptions | null)?.plus ?? []).map((term) => term.w);
+  const weights = [...given.filter(isWeight), ...plus];
   const rows = first.rows;
   const shapes = weights.map((weight) => `${weight.columns}→${weight.rows}`);
   const flops = weights.reduce((sum, weight) => sum + 2 * rows * weight.rows * weight.columns, 0);

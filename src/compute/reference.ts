@@ -5,6 +5,7 @@ import type {
   Backend,
   MatmulOptions,
   MemoryUse,
+  ProductTerm,
   RotarySpec,
   Tensor,
   Values,
@@ -104,7 +105,8 @@ class ReferenceBackend implements Backend {
     const residual = options.residual ? this.#memory.use("matmul", options.residual).values : null;
     check.checkMatmul(x, w, options);
     const y = this.#memory.make(x.rows, w.rows, options.wide ?? false);
-    products.matmul(xOwn, wOwn.product, { scale: options.scale ?? 1, bias, residual }, y);
+    const added = this.#sumOf("matmul", options.plus ?? [], residual, y);
+    products.matmul(xOwn, wOwn.product, { scale: options.scale ?? 1, bias, residual: added }, y);
     return y;
   }
 
@@ -114,8 +116,29 @@ class ReferenceBackend implements Backend {
     const residual = options.residual ? this.#memory.use("matmulBackwardInput", options.residual).values : null;
     check.checkMatmulBackwardInput(dy, w, options);
     const dx = this.#memory.make(dy.rows, w.columns, options.wide ?? false);
-    products.matmulBackwardInput(dyOwn, wOwn.product, { scale: options.scale ?? 1, residual }, dx);
+    const added = this.#sumOf("matmulBackwardInput", options.plus ?? [], residual, dx);
+    products.matmulBackwardInput(dyOwn, wOwn.product, { scale: options.scale ?? 1, residual: added }, dx);
     return dx;
+  }
+
+  /** start + the products `plus`, of the shape of `like`, not rounded. */
+  #sumOf(
+    operation: "matmul" | "matmulBackwardInput",
+    plus: readonly ProductTerm[],
+    start: Values | null,
+    { rows, columns }: Tensor,
+  ): Values | null {
+    let residual = start;
+    for (const { x, w, scale = 1 } of plus) {
+      const values = new Float64Array(rows * columns);
+      const xOwn = this.#memory.use(operation, x);
+      const { product } = this.#memory.useWeight(operation, w);
+      const sums = { rows, columns, values };
+      if (operation === "matmul") products.matmul(xOwn, product, { scale, bias: null, residual }, sums);
+      else products.matmulBackwardInput(xOwn, product, { scale, residual }, sums);
+      residual = values;
+    }
+    return residual;
   }
 
   matmulBackwardWeight(dy: Tensor, x: Tensor, w: Weight, scale = 1): void {

@@ -137,12 +137,11 @@ function linear(
 ): Value {
   const { residual, wide } = options;
   const { lowRank } = layer;
-  const y = tape.matmul(x, layer.weight, { residual, wide });
-  if (!lowRank) return y;
+  if (!lowRank) return tape.matmul(x, layer.weight, { residual, wide });
   const input =
     tape.recording && lowRank.dropout > 0 ? tape.dropout(x, lowRank.dropout, mixSeed(options.seed, 0x10a)) : x;
   const low = tape.matmul(input, lowRank.a); // [T,R]
-  return tape.matmul(low, lowRank.b, { residual: y, scale: lowRank.scale, wide });
+  return tape.matmul(x, layer.weight, { residual, wide, plus: [{ x: low, w: lowRank.b, scale: lowRank.scale }] });
 }
 
 /** Angle per position of each rotated pair. */

@@ -1,0 +1,18 @@
+import type { Backend } from "./backend.ts";
+import type { Engine } from "./native-addon.ts";
+
+const engines = new WeakMap<Backend, Pick<Engine, "peak">>();
+
+export function keepEngine(backend: Backend, engine: Pick<Engine, "peak">): void {
+  engines.set(backend, engine);
+}
+
+/** Multiplications and additions of a second from registers alone, in 10⁹, or null when the backend is not native. */
+export async function measurePeak(backend: Backend, seconds = 0.05): Promise<number | null> {
+  return (await engines.get(backend)?.peak(seconds, false))?.[0] ?? null;
+}
+
+/** Bytes read from memory in a second, in 10⁹, or null when the backend is not native; takes 256 MB meanwhile. */
+export async function measureReadSpeed(backend: Backend, seconds = 0.2): Promise<number | null> {
+  return (await engines.get(backend)?.peak(seconds, true))?.[1] ?? null;
+}
