@@ -3,7 +3,8 @@ import { rm } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { messageOf, showValue, UserError, UserErrors } from "../base/errors.ts";
 import { readTextFile, writeFileAtomic } from "../base/files.ts";
-import { openSafetensors, type SafetensorsFile, writeSafetensors } from "./safetensors.ts";
+import { openPytorchBin } from "./pytorch-bin.ts";
+import { openSafetensors, writeSafetensors } from "./safetensors.ts";
 import { DTYPE_BYTES, elementCount, type TensorInfo, type TensorSource, type TensorToWrite } from "./tensor-source.ts";
 
 const MAX_JSON_BYTES = 50_000_000;
@@ -31,30 +32,53 @@ export async function readJsonObject(file: string, what: string): Promise<Record
   return value as Record<string, unknown>;
 }
 
-/** Opens a Hugging Face folder: config.json with model.safetensors or shards named by model.safetensors.index.json. */
+/** Opens a Hugging Face folder: config.json with safetensors or PyTorch files, one or shards named by an index. */
 export async function openHuggingFaceFolder(directory: string): Promise<Checkpoint> {
   const config = await readJsonObject(join(directory, "config.json"), "a model configuration");
   return { directory, config, source: await openShards(directory) };
 }
 
+/** One of the two ways in which a folder keeps its tensors: a single file, or an index with shards beside it. */
+interface ShardFormat {
+  single: string;
+  index: string;
+  extension: string;
+  open(file: string): Promise<TensorSource>;
+}
+
+const SHARD_FORMATS: readonly ShardFormat[] = [
+  {
+    single: "model.safetensors",
+    index: "model.safetensors.index.json",
+    extension: ".safetensors",
+    open: openSafetensors,
+  },
+  { single: "pytorch_model.bin", index: "pytorch_model.bin.index.json", extension: ".bin", open: openPytorchBin },
+];
+
 async function openShards(directory: string): Promise<TensorSource> {
-  const single = join(directory, "model.safetensors");
-  if (existsSync(single)) return openSafetensors(single);
-  const indexFile = join(directory, "model.safetensors.index.json");
-  if (!existsSync(indexFile)) {
-    throw new UserError(`${directory}: has no model.safetensors and no model.safetensors.index.json.`, {
-      hint: "PyTorch .bin files are not read yet; convert the folder to safetensors.",
-    });
+  // Safetensors first: a folder with both holds the same weights twice, and these are checked more strictly.
+  for (const format of SHARD_FORMATS) {
+    const single = join(directory, format.single);
+    if (existsSync(single)) return format.open(single);
+    if (existsSync(join(directory, format.index))) return openIndexed(directory, format);
   }
-  const fileOf = await readIndex(indexFile);
-  const shards = new Map<string, SafetensorsFile>();
+  const names = SHARD_FORMATS.flatMap(({ single, index }) => [single, index]);
+  throw new UserError(`${directory}: has no weights, expected one of ${names.join(", ")}.`, {
+    hint: "Was the download finished?",
+  });
+}
+
+async function openIndexed(directory: string, format: ShardFormat): Promise<TensorSource> {
+  const fileOf = await readIndex(join(directory, format.index), format.extension);
+  const shards = new Map<string, TensorSource>();
   const close = async () => {
     for (const shard of shards.values()) await shard.close();
   };
   try {
-    for (const file of new Set(fileOf.values())) shards.set(file, await openSafetensors(join(directory, file)));
+    for (const file of new Set(fileOf.values())) shards.set(file, await format.open(join(directory, file)));
     return {
-      tensors: mergeShards(directory, fileOf, shards),
+      tensors: mergeShards(directory, format.index, fileOf, shards),
       async read(name) {
         const shard = shards.get(fileOf.get(name) ?? "");
         if (!shard) throw new UserError(`${directory}: tensor ${showValue(name)} is missing.`);
@@ -68,9 +92,9 @@ async function openShards(directory: string): Promise<TensorSource> {
   }
 }
 
-/** Which file holds which tensor, as model.safetensors.index.json says. */
-async function readIndex(indexFile: string): Promise<Map<string, string>> {
-  const { weight_map: weightMap } = await readJsonObject(indexFile, "a safetensors index");
+/** Which file holds which tensor, as the index says. */
+async function readIndex(indexFile: string, extension: string): Promise<Map<string, string>> {
+  const { weight_map: weightMap } = await readJsonObject(indexFile, "an index of shards");
   if (typeof weightMap !== "object" || weightMap === null || Array.isArray(weightMap)) {
     throw new UserError(
       `${indexFile}: "weight_map" is ${showValue(weightMap)}, expected tensor names with file names.`,
@@ -79,10 +103,9 @@ async function readIndex(indexFile: string): Promise<Map<string, string>> {
   const fileOf = new Map<string, string>();
   for (const [name, file] of Object.entries(weightMap)) {
     // A name beside the index only: an index must not reach into other folders.
-    if (typeof file !== "string" || !/^[^/\\\0]+\.safetensors$/.test(file)) {
-      throw new UserError(
-        `${indexFile}: ${showValue(name)} is in ${showValue(file)}, expected a safetensors file beside the index.`,
-      );
+    if (typeof file !== "string" || !/^[^/\\\0]+$/.test(file) || !file.endsWith(extension) || file === extension) {
+      const expected = `a ${extension.slice(1)} file beside the index`;
+      throw new UserError(`${indexFile}: ${showValue(name)} is in ${showValue(file)}, expected ${expected}.`);
     }
     fileOf.set(name, file);
   }
@@ -103,8 +126,9 @@ async function readIndex(indexFile: string): Promise<Map<string, string>> {
 /** All tensors of the shards, checked against the index; those that the index forgot are added to `fileOf`, so that nothing is dropped. */
 function mergeShards(
   directory: string,
+  index: string,
   fileOf: Map<string, string>,
-  shards: ReadonlyMap<string, SafetensorsFile>,
+  shards: ReadonlyMap<string, TensorSource>,
 ): Map<string, TensorInfo> {
   const problems: string[] = [];
   const tensors = new Map<string, TensorInfo>();
@@ -124,7 +148,7 @@ function mergeShards(
     }
   }
   if (problems.length === 0) return tensors;
-  throw new UserErrors(`${directory}: the shards do not fit model.safetensors.index.json:`, problems);
+  throw new UserErrors(`${directory}: the shards do not fit ${index}:`, problems);
 }
 
 /**

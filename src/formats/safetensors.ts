@@ -23,10 +23,12 @@ const READ_CHUNK_BYTES = 1 << 28;
 const MAX_READ_BYTES = 2 ** 32;
 
 export interface SafetensorsFile extends TensorSource {
+  readonly tensors: ReadonlyMap<string, TensorInfo & { dtype: TensorDtype }>;
   readonly metadata: Readonly<Record<string, string>>;
 }
 
 interface Entry extends TensorInfo {
+  dtype: TensorDtype;
   startByte: number;
   endByte: number;
 }

@@ -3,9 +3,12 @@ export type TensorDtype = "F32" | "F16" | "BF16";
 
 export const DTYPE_BYTES: Readonly<Record<TensorDtype, number>> = { F32: 4, F16: 2, BF16: 2 };
 
+/** Element types as files keep them: also blocks of few bits that are expanded on reading (GGUF). */
+export type StoredDtype = TensorDtype | "Q8_0" | "Q4_0" | "Q4_K" | "Q5_K" | "Q6_K";
+
 export interface TensorInfo {
   name: string;
-  dtype: TensorDtype;
+  dtype: StoredDtype;
   shape: readonly number[];
   /** File that holds it, for messages. */
   file: string;
