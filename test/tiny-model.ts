@@ -1,6 +1,7 @@
 import { createRandom } from "../src/base/random.ts";
+import { createTape } from "../src/compute/autograd.ts";
 import type { Backend } from "../src/compute/backend.ts";
-import { type Decoder, decoderWeights } from "../src/models/decoder.ts";
+import { type Decoder, decoderWeights, forward } from "../src/models/decoder.ts";
 import { initDecoder } from "../src/models/load.ts";
 import type { DecoderSpec } from "../src/models/spec.ts";
 
@@ -48,4 +49,19 @@ export async function tinyDecoder(
 /** Token ids from 3 up, so that no begin or end mark is among them. */
 export function randomIds(random: { below(bound: number): number }, length: number, vocabularySize = 40): number[] {
   return Array.from({ length }, () => 3 + random.below(vocabularySize - 3));
+}
+
+/** The logits [T,V] of one sequence, in one pass without a cache. */
+export async function sequenceLogits(model: Decoder, ids: readonly number[]): Promise<ArrayLike<number>> {
+  const tape = createTape(model.backend, { record: false });
+  try {
+    const logits = forward(model, tape, {
+      ids: Int32Array.from(ids),
+      positions: Int32Array.from(ids.keys()),
+      segments: [{ start: 0, length: ids.length, keyStart: 0, position: 0, context: [] }],
+    });
+    return await model.backend.read(logits.tensor);
+  } finally {
+    tape.dispose();
+  }
 }

@@ -2,14 +2,13 @@ import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:f
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, afterEach, beforeEach, describe, expect, it } from "vitest";
-import { randomIds, TINY_SPEC, tinyDecoder } from "../../test/tiny-model.ts";
+import { randomIds, sequenceLogits, TINY_SPEC, tinyDecoder } from "../../test/tiny-model.ts";
 import { UserErrors } from "../base/errors.ts";
 import { createRandom } from "../base/random.ts";
-import { createTape } from "../compute/autograd.ts";
 import type { Backend } from "../compute/backend.ts";
 import { openReference } from "../compute/reference.ts";
 import { openSafetensors, writeSafetensors } from "../formats/safetensors.ts";
-import { type Decoder, decoderWeights, forward } from "../models/decoder.ts";
+import { type Decoder, decoderWeights } from "../models/decoder.ts";
 import { initDecoder } from "../models/load.ts";
 import { attachAdapter } from "./adapter.ts";
 import { attachLora, detachLora, type LoraSettings, loadLora, loraWeights, mergeLora, saveLora } from "./lora.ts";
@@ -29,20 +28,7 @@ afterEach(() => backend.close());
 const SETTINGS: LoraSettings = { rank: 3, alpha: 12, dropout: 0.1, targets: ["q_proj", "v_proj"] };
 const IDS = randomIds(createRandom(1), 9);
 
-async function logitsOf(model: Decoder): Promise<ArrayLike<number>> {
-  const tape = createTape(backend, { record: false });
-  try {
-    const length = IDS.length;
-    const logits = forward(model, tape, {
-      ids: Int32Array.from(IDS),
-      positions: Int32Array.from(IDS.keys()),
-      segments: [{ start: 0, length, keyStart: 0, position: 0, context: [] }],
-    });
-    return await backend.read(logits.tensor);
-  } finally {
-    tape.dispose();
-  }
-}
+const logitsOf = (model: Decoder) => sequenceLogits(model, IDS);
 
 /** Gives the adapter weights that do something. */
 function fill(model: Decoder, seed = 1): void {

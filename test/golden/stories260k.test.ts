@@ -3,13 +3,13 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { createRandom } from "../../src/base/random.ts";
-import { createTape } from "../../src/compute/autograd.ts";
 import type { Backend } from "../../src/compute/backend.ts";
 import { generate } from "../../src/decode/generate.ts";
 import { openCheckpoint } from "../../src/formats/checkpoint.ts";
-import { type Decoder, forward, freeDecoder } from "../../src/models/decoder.ts";
+import { type Decoder, freeDecoder } from "../../src/models/decoder.ts";
 import { loadDecoder, saveDecoder } from "../../src/models/load.ts";
 import { openTokenizer } from "../../src/tokenizers/open-tokenizer.ts";
+import { sequenceLogits } from "../tiny-model.ts";
 import { TESTED_BACKENDS, worstOf } from "./backends.ts";
 
 const FOLDER = new URL("../../../shared/checkpoints/stories260k", import.meta.url).pathname;
@@ -37,21 +37,6 @@ async function load(backend: Backend, path = FOLDER): Promise<Decoder> {
   }
 }
 
-/** The logits [T,V] of one sequence, in one pass without a cache. */
-async function logitsOf(model: Decoder, ids: readonly number[]): Promise<ArrayLike<number>> {
-  const tape = createTape(model.backend, { record: false });
-  try {
-    const logits = forward(model, tape, {
-      ids: Int32Array.from(ids),
-      positions: Int32Array.from(ids.keys()),
-      segments: [{ start: 0, length: ids.length, keyStart: 0, position: 0, context: [] }],
-    });
-    return await model.backend.read(logits.tensor);
-  } finally {
-    tape.dispose();
-  }
-}
-
 function tableOf(logits: ArrayLike<number>): number[] {
   return golden.rows.flatMap((row) => golden.columns.map((column) => logits[row * 512 + column]));
 }
@@ -66,7 +51,7 @@ describe.skipIf(absent).each(TESTED_BACKENDS)("stories260K on $name", ({ open, e
   afterAll(() => backend.close());
 
   it("gives the logits of an independent float64 computation (test/golden/make/stories260k.py)", async () => {
-    const logits = await logitsOf(model, golden.ids);
+    const logits = await sequenceLogits(model, golden.ids);
     const worst = worstOf(tableOf(logits), golden.logits.flat());
     console.info(`${backend.description}: largest difference of a logit ${worst.difference.toExponential(1)}`);
     expect(worst).toSatisfy(({ difference }) => difference < tolerance);
@@ -108,11 +93,11 @@ describe.skipIf(absent)("stories260K saved as a Hugging Face folder", () => {
     const backend = open();
     const model = await load(backend);
     const ids = golden.ids.slice(0, 30);
-    const wanted = await logitsOf(model, ids);
+    const wanted = await sequenceLogits(model, ids);
     await saveDecoder(model, folder, { dtype: "F32", maxShardBytes: 300_000 });
     const saved = await load(backend, folder);
     expect(saved.spec).toEqual({ ...model.spec, positions: { ...model.spec.positions, layout: "halves" } });
-    const worst = worstOf(await logitsOf(saved, ids), wanted);
+    const worst = worstOf(await sequenceLogits(saved, ids), wanted);
     // Only the order of the sums inside a head differs.
     expect(worst).toSatisfy(({ difference }) => difference < 1e-4);
     const [q, savedQ] = [model.layers[0].q.weight, saved.layers[0].q.weight];
@@ -161,7 +146,7 @@ describe.skipIf(absent).each(TESTED_BACKENDS)("generation with a cache on $name"
     for (const [i, prompt] of prompts.entries()) {
       const ids = [...prompt];
       for (let n = 0; n < options.maxNewTokens; n++) {
-        const logits = await logitsOf(model, ids);
+        const logits = await sequenceLogits(model, ids);
         const last = Array.from({ length: 512 }, (_, v) => logits[(ids.length - 1) * 512 + v]);
         ids.push(last.indexOf(Math.max(...last)));
       }
