@@ -161,7 +161,9 @@ describe("openHuggingFaceFolder", () => {
     put("config.json", "[]");
     await expect(valuesOf()).rejects.toThrow(/config\.json: is \[\], expected a model configuration\.$/);
     put("config.json", config);
-    await expect(valuesOf()).rejects.toThrow(`${folder}: has no model.safetensors and no ${INDEX}.`);
+    await expect(valuesOf()).rejects.toThrow(
+      `${folder}: has no weights, expected one of model.safetensors, ${INDEX}, `,
+    );
     await expect(valuesOf()).rejects.toThrow(UserError);
     writeFileSync(join(folder, "config.json"), Buffer.from([0xff, 0xfe]));
     await expect(valuesOf()).rejects.toThrow(/config\.json, line 1: is not valid UTF-8\.$/);
