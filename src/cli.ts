@@ -4,6 +4,7 @@ import { addBenchCommands } from "./cli/bench.ts";
 import { addDataCommands } from "./cli/data.ts";
 import { addDemoCommand } from "./cli/demo.ts";
 import { addEvaluateCommands } from "./cli/evaluate.ts";
+import { addExportCommand } from "./cli/export.ts";
 import { addExtractCommand } from "./cli/extract.ts";
 import { addModelCommands } from "./cli/model.ts";
 import { report } from "./cli/report.ts";
@@ -18,6 +19,7 @@ export async function main(argv: readonly string[]): Promise<number> {
   addTrainCommand(program);
   addEvaluateCommands(program);
   addExtractCommand(program);
+  addExportCommand(program);
   addDataCommands(program);
   addModelCommands(program);
   addBenchCommands(program);

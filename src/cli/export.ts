@@ -1,0 +1,231 @@
+import { existsSync } from "node:fs";
+import { copyFile, mkdir, readFile, stat } from "node:fs/promises";
+import { basename, join, resolve } from "node:path";
+import { type Command, Option } from "commander";
+import { UserError } from "../base/errors.ts";
+import { openCheckpoint } from "../formats/checkpoint.ts";
+import type { GgufWriteType } from "../formats/gguf-blocks.ts";
+import { type GgufVocabulary, type LlamaSizes, llamaFields, llamaLora, llamaTensors } from "../formats/gguf-llama.ts";
+import { writeGguf } from "../formats/gguf-write.ts";
+import { type Checkpoint, saveHuggingFaceFolder } from "../formats/hf-folder.ts";
+import { mergeLoraInto, tensorsToWrite } from "../formats/merge-lora.ts";
+import { openPeftFolder, type PeftFolder } from "../formats/peft-folder.ts";
+import { turnRotaryRows } from "../formats/rotary-rows.ts";
+import type { TensorDtype, TensorToWrite } from "../formats/tensor-source.ts";
+import { familyOf } from "../models/registry.ts";
+import type { DecoderSpec } from "../models/spec.ts";
+import { tokenizerPath } from "../run.ts";
+import { copyTokenizer, openTokenizer } from "../tokenizers/open-tokenizer.ts";
+import { readModel } from "../tokenizers/sentencepiece-model.ts";
+import type { Recipe } from "../train/recipe.ts";
+import { openRunFolder } from "../train/run-folder.ts";
+import { progress, say } from "./terminal.ts";
+
+type Target = "peft" | "merged" | "gguf" | "gguf-lora";
+
+interface ExportOptions {
+  to: Target;
+  output?: string;
+  type?: GgufWriteType;
+}
+
+export function addExportCommand(program: Command): void {
+  program
+    .command("export")
+    .description("write what a run has trained for other tools")
+    .argument("<run>", "run folder")
+    .addOption(
+      new Option(
+        "--to <kind>",
+        "peft: adapter for Hugging Face PEFT; merged: whole model for transformers; gguf: whole model for llama.cpp; gguf-lora: adapter for llama.cpp",
+      )
+        .choices(["peft", "merged", "gguf", "gguf-lora"])
+        .makeOptionMandatory(),
+    )
+    .option("--output <dir>", "folder to write (default: RUN/export/KIND)")
+    .addOption(
+      new Option("--type <name>", "element type of a whole model (default: as its base is stored)").choices([
+        "F32",
+        "F16",
+        "BF16",
+        "Q8_0",
+      ]),
+    )
+    .action(exportRun);
+}
+
+async function exportRun(directory: string, options: ExportOptions): Promise<void> {
+  const { folder, recipe } = await openRunFolder(directory);
+  const isLora = recipe.adapter.method === "lora";
+  const { to, type } = options;
+  const output = options.output ?? join(directory, "export", to);
+  if (!isLora && (to === "peft" || to === "gguf-lora")) {
+    throw new UserError(`${directory}: has trained the whole model, there is no adapter to export.`, {
+      hint: "Give --to merged or --to gguf.",
+    });
+  }
+  if (type && to !== "gguf" && (to !== "merged" || type === "Q8_0")) {
+    throw new UserError(`--type ${type} does not go with --to ${to}.`, {
+      hint: "Whole models take F32, F16 or BF16, in GGUF also Q8_0; adapters stay float32.",
+    });
+  }
+  const trained = isLora ? join(directory, "adapter_config.json") : join(folder.model, "config.json");
+  if (!existsSync(trained)) {
+    throw new UserError(`${directory}: training has not finished (there is no ${trained}).`, {
+      hint: `Go on with: cre train --resume --run ${directory}`,
+    });
+  }
+  if (to === "peft") return exportPeft(directory, output);
+  const checkpoint = await openCheckpoint(isLora ? (recipe.model.path as string) : folder.model);
+  const adapter = isLora ? await openPeftFolder(directory) : null;
+  const job = { recipe, checkpoint, adapter, tokenizer: isLora ? tokenizerPath(recipe) : folder.model, output };
+  try {
+    if (to === "merged") await exportMerged(job, type as TensorDtype | undefined);
+    else await exportGguf(job, basename(resolve(directory)), to, type);
+  } finally {
+    await adapter?.tensors.close();
+    await checkpoint.source.close();
+  }
+}
+
+async function exportPeft(directory: string, output: string): Promise<void> {
+  // Opened first: a broken adapter is not handed on.
+  await (await openPeftFolder(directory)).tensors.close();
+  await mkdir(output, { recursive: true });
+  for (const name of ["adapter_model.safetensors", "adapter_config.json"]) {
+    await copyFile(join(directory, name), join(output, name));
+  }
+  say(`${resolve(output)}: an adapter for Hugging Face PEFT.`);
+}
+
+interface ExportJob {
+  recipe: Recipe;
+  checkpoint: Checkpoint;
+  adapter: PeftFolder | null;
+  /** Path of the tokenizer that belongs to the model. */
+  tokenizer: string;
+  output: string;
+}
+
+/** The tensors of the trained model but those to leave out, computed when their turn comes. */
+function trainedTensors(
+  { checkpoint, adapter, output }: ExportJob,
+  dtype: TensorDtype | undefined,
+  isLeftOut: (name: string) => boolean,
+): TensorToWrite[] {
+  const base = tensorsToWrite(checkpoint.source, dtype);
+  const tensors = (adapter ? mergeLoraInto(base, adapter, output) : base).filter(({ name }) => !isLeftOut(name));
+  const bar = progress("export", tensors.length);
+  let done = 0;
+  return tensors.map((tensor) => ({
+    ...tensor,
+    values: async () => {
+      const values = await tensor.values();
+      bar.update(++done, tensor.name);
+      if (done === tensors.length) bar.stop();
+      return values;
+    },
+  }));
+}
+
+async function exportMerged(job: ExportJob, dtype: TensorDtype | undefined): Promise<void> {
+  const { checkpoint, output } = job;
+  const { rope_layout: layout, ...others } = checkpoint.config;
+  const config: Record<string, unknown> = others;
+  const tensors = trainedTensors(job, dtype, () => false);
+  if (dtype) config.torch_dtype = { F32: "float32", F16: "float16", BF16: "bfloat16" }[dtype];
+  await copyTokenizer(job.tokenizer, output);
+  if (layout === "interleaved") {
+    const spec = familyOf(checkpoint.config, checkpoint.directory).readConfig(checkpoint.config, checkpoint.directory);
+    await saveHuggingFaceFolder(output, config, inHalves(tensors, spec));
+  } else {
+    await saveHuggingFaceFolder(output, config, tensors);
+  }
+  say(`${resolve(output)}: a whole model for Hugging Face transformers.`);
+}
+
+/** Rows of q and k as Hugging Face has them. */
+function inHalves(tensors: readonly TensorToWrite[], spec: DecoderSpec): TensorToWrite[] {
+  return tensors.map((tensor) => {
+    const heads = /\.q_proj\.weight$/.test(tensor.name)
+      ? spec.heads
+      : /\.k_proj\.weight$/.test(tensor.name)
+        ? spec.keyValueHeads
+        : 0;
+    if (heads === 0) return tensor;
+    return { ...tensor, values: async () => turnRotaryRows(await tensor.values(), heads, spec.headWidth, "halves") };
+  });
+}
+
+async function exportGguf(job: ExportJob, name: string, to: Target, type: GgufWriteType | undefined): Promise<void> {
+  const { checkpoint, adapter, output } = job;
+  const { config, directory } = checkpoint;
+  const family = familyOf(config, directory);
+  if (family.modelType !== "llama") {
+    throw new UserError(`${directory}: a ${family.modelType} model cannot be written as GGUF yet, only llama can.`, {
+      hint: "Give --to merged and convert that folder with llama.cpp's convert_hf_to_gguf.py.",
+    });
+  }
+  const spec = family.readConfig(config, directory);
+  const sizes = sizesOf(spec);
+  if (to === "gguf-lora" && adapter) {
+    const { tensors } = adapter;
+    const file = join(output, `${name}-lora.gguf`);
+    const { fields, tensors: parts } = llamaLora(adapter.config, tensorsToWrite(tensors, "F32"), sizes, file);
+    await writeGguf(file, fields, parts);
+    say(`${resolve(file)}: an adapter for llama.cpp.`);
+    return;
+  }
+  const own = [...checkpoint.source.tensors.values()].map(({ dtype }) => dtype);
+  const stored = own.every((dtype) => dtype === "F32") ? "F32" : own.some((dtype) => dtype === "BF16") ? "BF16" : "F16";
+  const chosen = type ?? stored;
+  const file = join(output, `${name}-${chosen}.gguf`);
+  const vocabulary = await readVocabulary(job.tokenizer);
+  if (vocabulary.texts.length > spec.vocabularySize) {
+    throw new UserError(
+      `${job.tokenizer}: has ${vocabulary.texts.length} pieces, but the model's vocabulary is ${spec.vocabularySize}.`,
+      { hint: "Does the tokenizer belong to this model?" },
+    );
+  }
+  // A tied head is the embedding again; tables of angles are computed by whoever runs the model.
+  const isLeftOut = (tensor: string) =>
+    (spec.tiedHead && tensor === family.names.head) || family.ignored.some((pattern) => pattern.test(tensor));
+  const tensors = trainedTensors(job, undefined, isLeftOut);
+  await writeGguf(file, llamaFields(name, sizes, vocabulary, chosen), llamaTensors(tensors, sizes, chosen, file));
+  say(`${resolve(file)}: a whole model for llama.cpp.`);
+}
+
+function sizesOf(spec: DecoderSpec): LlamaSizes {
+  const { vocabularySize, width, layers, heads, keyValueHeads, headWidth, feedForward, normEpsilon, maxTokens } = spec;
+  return {
+    vocabularySize,
+    width,
+    layers,
+    heads,
+    keyValueHeads,
+    headWidth,
+    feedForward,
+    normEpsilon,
+    maxTokens,
+    rotaryBase: spec.positions.base,
+    rotaryLayout: spec.positions.layout,
+  };
+}
+
+async function readVocabulary(path: string): Promise<GgufVocabulary> {
+  const file = (await stat(path)).isDirectory() ? join(path, "tokenizer.model") : path;
+  if (!existsSync(file) || !file.endsWith(".model")) {
+    throw new UserError(`${path}: is no SentencePiece tokenizer, expected a file tokenizer.model for a Llama GGUF.`);
+  }
+  const { pieces, normalizer } = readModel(await readFile(file), file);
+  const tokenizer = await openTokenizer(path);
+  return {
+    ...pieces,
+    bosId: tokenizer.bosId,
+    eosId: tokenizer.eosId,
+    unkId: tokenizer.unkId,
+    padId: tokenizer.padId,
+    addsBos: tokenizer.bosId !== null,
+    addsSpacePrefix: normalizer.addDummyPrefix,
+  };
+}
