@@ -115,7 +115,8 @@ void multiplyFloat(Pool& pool, const Product& product) {
   withFinish(product, [&](const auto& finish) {
     pool.parallelFor(cut.items(), [&](int item, int thread) {
       const size_t sumBytes = static_cast<size_t>(cut.panels) * cut.rowBlocks * kBlockElements * sizeof(float);
-      auto* made = static_cast<float*>(product.source == nullptr ? nullptr : pool.scratch(thread, 1, kDepthBlocks * kBlockElements * sizeof(float)));
+      constexpr size_t kMadeBytes = kDepthBlocks * kBlockElements * sizeof(float);
+      auto* made = static_cast<float*>(product.source == nullptr ? nullptr : pool.scratch(thread, 1, kMadeBytes));
       multiplyItem(product, cut, item, static_cast<float*>(pool.scratch(thread, 0, sumBytes)), made, finish);
     });
   });

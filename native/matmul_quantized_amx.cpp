@@ -12,6 +12,7 @@ namespace {
 constexpr int kMostRowBlocks = 16;  // of an item: each block made serves so many
 constexpr int kMostPanels = 8;
 constexpr int kPrefetchBlocks = 2;
+constexpr int kFewRowsBuffers = 2 * kGroupBlocks;
 
 struct SourceCut {
   int rowBlocks, panels, depthBlocks;  // of one item; of one chunk
@@ -114,60 +115,69 @@ void multiplyFrom(Pool& pool, const Product& product) {
   });
 }
 
-// At most 32 rows: the dequantised rows are left tiles as they stand and x, turned once, is the right factor, so that a weight costs a
-// look-up and nothing else.
+// One panel of a product of at most 32 rows: the dequantised rows are left tiles as they stand and x, turned once, is the right factor, so
+// that a weight costs a look-up and nothing else.
+template <Storage kStorage, class FinishRows>
+void multiplyFewRowsPanel(const Product& product, const Quantized<kStorage>& quantized, const bf16* turned, int panel, bf16* buffers,
+                          float* sums, const FinishRows& finish) {
+  constexpr int kAheadBytes = 4096, kLinesOfFour = kStorage == Storage::int8 ? 4 : 2;  // lines of four rows of a group
+  const bool two = product.y->rows > kBlock / 2;
+  alignas(64) float scales[kBlock];
+  memoryBarrier();
+  zeroTile<0>();
+  zeroTile<1>();
+  zeroTile<2>();
+  zeroTile<3>();
+  for (int block = 0; block < product.depthBlocks; block++) {
+    bf16* rows = buffers + block % kFewRowsBuffers * kBlockElements;
+    if (block % kGroupBlocks == 0) {
+      const char* codes = quantized.codes(panel, block);
+      const bool whole = block + 1 < product.depthBlocks;
+      quantized.scales(panel, block, scales);
+      for (int r = 0; r < kBlock; r += 4) {
+        for (int line = 0; line < kLinesOfFour; line++) __builtin_prefetch(codes + kAheadBytes + (r / 4 * kLinesOfFour + line) * 64, 0, 3);
+        if (whole) quantized.template fourRows<kGroupBlocks>(codes, scales, r, rows);
+        else quantized.fourRows(codes, scales, r, rows);
+      }
+      memoryBarrier();
+    }
+    const bf16* x = turned + static_cast<size_t>(block) * kBlockElements;
+    loadTile<6>(x, kTileStride);
+    loadTile<4>(rows, kTileStride);
+    multiplyTiles<0, 4, 6>();
+    loadTile<5>(rows + kTileElements, kTileStride);
+    multiplyTiles<2, 5, 6>();
+    if (!two) continue;
+    loadTile<7>(x + kTileElements, kTileStride);
+    multiplyTiles<1, 4, 7>();
+    multiplyTiles<3, 5, 7>();
+  }
+  storeTile<0>(quarter<0>(sums));
+  storeTile<1>(quarter<1>(sums));
+  storeTile<2>(quarter<2>(sums));
+  storeTile<3>(quarter<3>(sums));
+  memoryBarrier();
+  transposeBlock(sums, sums + kBlockElements);
+  finish(sums + kBlockElements, 0, panel, 0, kBlock);
+}
+
 template <Storage kStorage>
 void multiplyFewRows(Pool& pool, const Product& product) {
-  constexpr int kBuffers = 4, kAheadBytes = 2048;
   const Quantized<kStorage> quantized(*product.source);
-  const bool two = product.y->rows > kBlock / 2;
   auto* turned = static_cast<bf16*>(pool.sharedScratch(1, static_cast<size_t>(product.depthBlocks) * kBlockElements * sizeof(bf16)));
   const auto* a = static_cast<const bf16*>(product.a);
+  const int halves = product.y->rows > kBlock / 2 ? 2 : 1;
   for (int block = 0; block < product.depthBlocks; block++) {
-    for (int half = 0; half < (two ? 2 : 1); half++) {
+    for (int half = 0; half < halves; half++) {
       const size_t at = static_cast<size_t>(block) * 512 + half * 256;
       transposeWords(reinterpret_cast<const uint32_t*>(a) + at, 16, reinterpret_cast<uint32_t*>(turned) + at, 16);
     }
   }
   withFinish(product, [&](const auto& finish) {
     pool.parallelFor(product.y->columnBlocks(), [&](int panel, int thread) {
-      auto* buffers = static_cast<bf16*>(pool.scratch(thread, 1, kBuffers * kBlockElements * sizeof(bf16)));
+      auto* buffers = static_cast<bf16*>(pool.scratch(thread, 1, kFewRowsBuffers * kBlockElements * sizeof(bf16)));
       auto* sums = static_cast<float*>(pool.scratch(thread, 0, 2 * kBlockElements * sizeof(float)));
-      alignas(64) float scales[kBlock];
-      memoryBarrier();
-      zeroTile<0>();
-      zeroTile<1>();
-      zeroTile<2>();
-      zeroTile<3>();
-      for (int block = 0; block < product.depthBlocks; block++) {
-        bf16* rows = buffers + block % kBuffers * kBlockElements;
-        const char* codes = quantized.codes(panel, block);
-        if (block % kGroupBlocks == 0) quantized.scales(panel, block, scales);
-#pragma GCC unroll 8
-        for (int r = 0; r < kBlock; r += 4) {
-          __builtin_prefetch(codes + kAheadBytes + r * static_cast<int>(quantized.layout.codeBlockBytes) / kBlock, 0, 3);
-          if constexpr (kStorage == Storage::int8) __builtin_prefetch(codes + kAheadBytes + r * kBlock + 64, 0, 3);
-          quantized.fourRows(codes, scales, r, rows);
-        }
-        memoryBarrier();
-        const bf16* x = turned + static_cast<size_t>(block) * kBlockElements;
-        loadTile<6>(x, kTileStride);
-        loadTile<4>(rows, kTileStride);
-        multiplyTiles<0, 4, 6>();
-        loadTile<5>(rows + kTileElements, kTileStride);
-        multiplyTiles<2, 5, 6>();
-        if (!two) continue;
-        loadTile<7>(x + kTileElements, kTileStride);
-        multiplyTiles<1, 4, 7>();
-        multiplyTiles<3, 5, 7>();
-      }
-      storeTile<0>(quarter<0>(sums));
-      storeTile<1>(quarter<1>(sums));
-      storeTile<2>(quarter<2>(sums));
-      storeTile<3>(quarter<3>(sums));
-      memoryBarrier();
-      transposeBlock(sums, sums + kBlockElements);
-      finish(sums + kBlockElements, 0, panel, 0, kBlock);
+      multiplyFewRowsPanel(product, quantized, turned, panel, buffers, sums, finish);
     });
   });
 }

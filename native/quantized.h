@@ -120,26 +120,35 @@ struct Quantized {
   }
 
 #ifdef __AVX512BF16__
-  // The same as bf16.
+  // The same as bf16, of kBlocks blocks that share their scales: codes and rows of the second stand behind those of the first.
+  template <int kBlocks = 1>
   CRE_INLINE void fourRows(const char* codes, const float* scales, int first, bf16* out) const {
     if constexpr (kStorage == Storage::int8) {
       for (int r = first; r < first + 4; r++) {
-        const auto* row = reinterpret_cast<const __m128i*>(codes) + r * 2;
         const __m512 scale = _mm512_set1_ps(scales[r]);
-        const __m512 low = _mm512_mul_ps(_mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_load_si128(row))), scale);
-        const __m512 high = _mm512_mul_ps(_mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_load_si128(row + 1))), scale);
-        _mm512_store_si512(out + r * kBlock, (__m512i)_mm512_cvtne2ps_pbh(high, low));
+#pragma GCC unroll 2
+        for (int block = 0; block < kBlocks; block++) {
+          const auto* row = reinterpret_cast<const __m128i*>(codes + block * kBlockElements) + r * 2;
+          const __m512 low = _mm512_mul_ps(_mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_load_si128(row))), scale);
+          const __m512 high = _mm512_mul_ps(_mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_load_si128(row + 1))), scale);
+          _mm512_store_si512(out + block * kBlockElements + r * kBlock, (__m512i)_mm512_cvtne2ps_pbh(high, low));
+        }
       }
     } else {
       // The code book twice over: a permutation looks at five bits of its index, of which the code is four.
       const __m512 book = _mm512_load_ps(kNormalFloat);
-      __m512i words = _mm512_load_si512(codes + first / 4 * 64);
+      __m512i words[kBlocks];
+#pragma GCC unroll 2
+      for (int block = 0; block < kBlocks; block++) words[block] = _mm512_load_si512(codes + block * kBlockElements / 2 + first / 4 * 64);
 #pragma GCC unroll 4
       for (int n = 0; n < 4; n++) {
         const __m512 scaled = _mm512_mul_ps(book, _mm512_set1_ps(scales[first + n]));
         const __m512i table = (__m512i)_mm512_cvtne2ps_pbh(scaled, scaled);
-        _mm512_store_si512(out + (first + n) * kBlock, _mm512_permutexvar_epi16(words, table));
-        words = _mm512_srli_epi16(words, 4);
+#pragma GCC unroll 2
+        for (int block = 0; block < kBlocks; block++) {
+          _mm512_store_si512(out + block * kBlockElements + (first + n) * kBlock, _mm512_permutexvar_epi16(words[block], table));
+          words[block] = _mm512_srli_epi16(words[block], 4);
+        }
       }
     }
   }
