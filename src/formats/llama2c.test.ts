@@ -151,7 +151,9 @@ describe("openCheckpoint", () => {
     const inside = newFolder("empty");
     writeFileSync(join(inside, "tokenizer.bin"), "tokens");
     writeFileSync(join(inside, "pytorch_model.bin"), "weights");
-    await expect(openCheckpoint(inside)).rejects.toThrow(`${inside}: has no config.json, no GGUF file and no llama2.c checkpoint.`);
+    await expect(openCheckpoint(inside)).rejects.toThrow(
+      `${inside}: has no config.json, no GGUF file and no llama2.c checkpoint.`,
+    );
     expect(await findLlama2c(inside)).toBeNull();
     await expect(openCheckpoint(join(inside, "absent"))).rejects.toThrow(/absent: cannot be read \(ENOENT/);
     await expect(openCheckpoint("/dev/null")).rejects.toThrow("/dev/null: is neither a file nor a folder");
