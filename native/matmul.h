@@ -100,6 +100,12 @@ void withFinish(const Product& product, Body&& body) {
   body(Finish<float, float>(product));
 }
 
+// Where A does not fit in the cache: at most that much at a time. The more rows and panels share a pass, the fewer blocks come from beyond.
+struct PassSize {
+  int rowBlocks, panels;
+  int cachedBlocks;  // of A
+};
+
 // How a product is cut: an item is some row blocks times some panels over the whole depth, so threads never wait for each other.
 struct Cut {
   int rowBlocks, panels;    // of one item
@@ -107,8 +113,8 @@ struct Cut {
   int rowItems, panelItems;
 
   // `cachedBlocks`: how many blocks of A may stay in the cache.
-  Cut(const Product& product, int threads, int cachedBlocks) {
-    constexpr int kFewestRowBlocks = 4, kRowBlocksOfPass = 8, kPanelsOfPass = 8, kItemsPerThread = 4;
+  Cut(const Product& product, int threads, int cachedBlocks, const PassSize& pass) {
+    constexpr int kFewestRowBlocks = 4, kItemsPerThread = 4, kPassItemsPerThread = 2;
     const int allRows = product.y->rowBlocks(), allPanels = product.y->columnBlocks();
     const int wanted = threads == 1 ? 1 : kItemsPerThread * threads;
     const int allDepth = product.allDepthBlocks(), fitting = cachedBlocks / allDepth;
@@ -117,11 +123,14 @@ struct Cut {
     panels = 1;
     if (fitting < std::min(allRows, kFewestRowBlocks)) {
       // A does not fit: several panels share a pass over a part of the depth, their sums wait in scratch.
-      rowBlocks = std::min(allRows, kRowBlocksOfPass);
-      const int passes = (allDepth * rowBlocks + cachedBlocks - 1) / cachedBlocks;
+      rowBlocks = std::min(allRows, pass.rowBlocks);
+      const int passes = (allDepth * rowBlocks + pass.cachedBlocks - 1) / pass.cachedBlocks;
       depthBlocks = (allDepth + passes - 1) / passes;
       const int rows = (allRows + rowBlocks - 1) / rowBlocks;
-      panels = std::max(1, std::min({kPanelsOfPass, allPanels, allPanels * rows / wanted}));
+      panels = std::max(1, std::min({pass.panels, allPanels, allPanels * rows / (threads == 1 ? 1 : kPassItemsPerThread * threads)}));
+      panelItems = (allPanels + panels - 1) / panels;
+      while (panelItems < allPanels && rows * panelItems % threads != 0) panelItems++;
+      panels = (allPanels + panelItems - 1) / panelItems;
     }
     panelItems = (allPanels + panels - 1) / panels;
     rowItems = (allRows + rowBlocks - 1) / rowBlocks;

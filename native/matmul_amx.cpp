@@ -8,6 +8,8 @@
 namespace cre {
 namespace {
 
+constexpr PassSize kPass{16, 12, 256};  // 768 KB of sums, 512 KB of A
+
 // A run of depth blocks of one product.
 struct Run {
   const Product* product;
@@ -157,7 +159,7 @@ void multiplyBf16(Pool& pool, const Product& product) {
       });
       return;
     }
-    const Cut cut(product, pool.threadCount(), kCachedBlocks);
+    const Cut cut(product, pool.threadCount(), kCachedBlocks, kPass);
     const Chunks chunks(product, cut.depthBlocks);
     pool.parallelFor(cut.items(), [&](int item, int thread) {
       const size_t sumBytes = static_cast<size_t>(cut.panels) * std::max(2, cut.rowBlocks) * kBlockElements * sizeof(float);

@@ -14,6 +14,7 @@ constexpr int kRows = 4, kVectors = 1, kDepthBlocks = 4, kCachedBlocks = 40;
 #else
 constexpr int kRows = 2, kVectors = 1, kDepthBlocks = 4, kCachedBlocks = 40;
 #endif
+constexpr PassSize kPass{8, 8, kCachedBlocks};
 constexpr int kColumns = kVectors * kLanes;
 
 struct Chunk {
@@ -111,7 +112,7 @@ void multiplyItem(const Product& product, const Cut& cut, int item, float* sums,
 }  // namespace
 
 void multiplyFloat(Pool& pool, const Product& product) {
-  const Cut cut(product, pool.threadCount(), kCachedBlocks);
+  const Cut cut(product, pool.threadCount(), kCachedBlocks, kPass);
   withFinish(product, [&](const auto& finish) {
     pool.parallelFor(cut.items(), [&](int item, int thread) {
       const size_t sumBytes = static_cast<size_t>(cut.panels) * cut.rowBlocks * kBlockElements * sizeof(float);

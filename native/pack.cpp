@@ -12,12 +12,6 @@
 namespace cre {
 namespace {
 
-// Where w[row, column] of a block stands in its forward block.
-int forwardPlace(int row, int column, bool bf16Precision) {
-  if (!bf16Precision) return column * kBlock + row;
-  return row / 16 * 512 + column / 2 * kBlock + row % 16 * 2 + column % 2;
-}
-
 void roundBlock(float* block) {
   for (int i = 0; i < kBlockElements; i++) block[i] = toFloat(toBf16(block[i]));
 }
@@ -128,11 +122,17 @@ void readForwardRow(const void* packed, int, int columns, bool bf16Precision, in
   const int columnBlocks = blocksFor(columns);
   for (int columnBlock = 0; columnBlock < columnBlocks; columnBlock++) {
     const char* block = blockAt(packed, static_cast<size_t>(row / kBlock) * columnBlocks + columnBlock, bf16Precision);
-    for (int c = 0; c < kBlock; c++) {
-      const int place = forwardPlace(row % kBlock, c, bf16Precision);
-      out[columnBlock * kBlock + c] = bf16Precision ? toFloat(reinterpret_cast<const bf16*>(block)[place])
-                                                    : reinterpret_cast<const float*>(block)[place];
+    float* values = out + columnBlock * kBlock;
+    if (bf16Precision) {
+      // Columns 2p and 2p + 1 are the halves of one word.
+      const auto* words = reinterpret_cast<const uint32_t*>(block) + row % kBlock / 16 * 256 + row % 16;
+      for (int pair = 0; pair < kBlock / 2; pair++) {
+        const uint32_t halves[2] = {words[pair * 16] << 16, words[pair * 16] & 0xffff0000u};
+        memcpy(values + 2 * pair, halves, sizeof halves);
+      }
+      continue;
     }
+    for (int c = 0; c < kBlock; c++) values[c] = reinterpret_cast<const float*>(block)[c * kBlock + row % kBlock];
   }
 }
 

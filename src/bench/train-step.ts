@@ -11,6 +11,7 @@ import { planSteps } from "../train/batches.ts";
 import { recipeSchema, type TrainSettings } from "../train/recipe.ts";
 import { train } from "../train/train.ts";
 import { loraStepFlops, type ShapeName, shapeSpec } from "./shapes.ts";
+import { watchTimer } from "./timer.ts";
 
 /** Steps before the measured ones: they pack second copies of the weights and take memory from the system. */
 const WARM_STEPS = 2;
@@ -36,6 +37,8 @@ export interface TrainStepResult {
   loadSeconds: number;
   peakBytes: number;
   peakResidentBytes: number;
+  /** Of a timer of 100 ms during the steps. */
+  worstTimerDelayMs: number;
   /** GFLOP/s of multiplications from registers alone, before and after the steps, the better one; null on the reference backend. */
   peakGigaflops: number | null;
   /** Times of the measured steps; empty when the backend is not profiled. */
@@ -92,6 +95,7 @@ export async function measureTrainStep(backend: Backend, options: TrainStepOptio
   });
   const plan = planSteps(sequences, settings, 1);
   const before = await measurePeak(backend);
+  const timer = watchTimer();
   let warmSteps: KindTime[] = [];
   const seconds: number[] = [];
   const losses: number[] = [];
@@ -100,6 +104,8 @@ export async function measureTrainStep(backend: Backend, options: TrainStepOptio
     else warmSteps = profileOf(backend);
     losses.push(step.loss);
   }
+  const worstTimerDelayMs = timer.worstDelayMs();
+  timer.stop();
   await backend.sync();
   const profile = since(warmSteps, profileOf(backend));
   const after = await measurePeak(backend);
@@ -112,6 +118,7 @@ export async function measureTrainStep(backend: Backend, options: TrainStepOptio
     loadSeconds,
     peakBytes: backend.memory().peakBytes,
     peakResidentBytes: process.resourceUsage().maxRSS * 1024,
+    worstTimerDelayMs,
     peakGigaflops,
     profile,
   };

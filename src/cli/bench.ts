@@ -1,9 +1,13 @@
 import Table from "cli-table3";
 import { type Command, Option } from "commander";
+import { measureDecode } from "../bench/decode.ts";
 import { SHAPES, type ShapeName } from "../bench/shapes.ts";
 import { measureTrainStep, median } from "../bench/train-step.ts";
 import type { WeightStorage } from "../compute/backend.ts";
+import { measureKernels } from "../compute/bench-kernels.ts";
+import { measureMatmul } from "../compute/bench-matmul.ts";
 import { openBackend } from "../compute/open.ts";
+import { measurePeak, measureReadSpeed } from "../compute/peak.ts";
 import type { KindTime } from "../compute/profile.ts";
 import { wholeNumber } from "./model.ts";
 import { megabytes, print, say, warn } from "./terminal.ts";
@@ -41,6 +45,24 @@ export function addBenchCommands(program: Command): void {
     .option("--profile", "print the time of every kind of operation")
     .option("--json", "print JSON")
     .action(trainStep);
+  bench
+    .command("kernels")
+    .description("matrix products and the kernels beside them: GFLOP/s, ms, share of the measured peak")
+    .option("--products", "matrix products only")
+    .action(kernels);
+  bench
+    .command("decode")
+    .description("greedy decoding on random weights: tokens/s, share of the measured memory bandwidth")
+    .addOption(new Option("--shape <name>", "model shape").choices(Object.keys(SHAPES)).default("110m"))
+    .option("--layers <n>", "other number of layers", wholeNumber)
+    .addOption(
+      new Option("--storage <name>", "how weights are kept").choices(["bfloat16", "int8", "nf4"]).default("bfloat16"),
+    )
+    .option("--rows <n>", "sequences continued together", wholeNumber, 1)
+    .option("--prompt <n>", "tokens of a prompt", wholeNumber, 32)
+    .option("--tokens <n>", "new tokens", wholeNumber, 32)
+    .option("--json", "print JSON")
+    .action(decode);
 }
 
 async function trainStep(options: TrainStepFlags): Promise<void> {
@@ -69,9 +91,70 @@ async function trainStep(options: TrainStepFlags): Promise<void> {
         `${options.sequences} × ${options.tokens} tokens: median ${(seconds * 1000).toFixed(0)} ms a step, ` +
         `${Math.round(result.tokens / seconds)} tokens/s, ${(result.flops / seconds / 1e9).toFixed(0)} GFLOP/s, ` +
         `${result.peakGigaflops ? `${percent(result.flops / seconds / 1e9 / result.peakGigaflops)} of the measured peak (${Math.round(result.peakGigaflops)}), ` : ""}` +
-        `peak memory ${megabytes(result.peakResidentBytes)} resident\n`,
+        `peak memory ${megabytes(result.peakResidentBytes)} resident; a timer of 100 ms fired at worst ${result.worstTimerDelayMs.toFixed(0)} ms late\n`,
     );
     if (result.profile.length > 0) await print(`${profileTable(result.profile, result.seconds.length)}\n`);
+  } finally {
+    await backend.close();
+  }
+}
+
+async function kernels(options: { products?: boolean }): Promise<void> {
+  const backend = openBackend("auto", warn);
+  try {
+    say(backend.description);
+    const products = newTable(["rows", "inputs", "outputs", "forward", "backward", "gradient", "peak", "best share"]);
+    for await (const { rows, inputs, outputs, forward, backwardInput, backwardWeight } of measureMatmul(backend)) {
+      const peak = await measurePeak(backend);
+      const speeds = [forward, backwardInput, backwardWeight];
+      const share = peak === null ? "" : percent(Math.max(...speeds) / peak);
+      products.push([
+        rows,
+        inputs,
+        outputs,
+        ...[...speeds, peak ?? Number.NaN].map((speed) => speed.toFixed(0)),
+        share,
+      ]);
+    }
+    const read = await measureReadSpeed(backend);
+    await print(`GFLOP/s of products${read === null ? "" : `; memory gives ${read.toFixed(1)} GB/s`}\n${products}\n`);
+    if (options.products) return;
+    const others = newTable(["kernel", "ms"]);
+    for await (const { name, ms } of measureKernels(backend)) others.push([name, ms.toFixed(3)]);
+    await print(`${others}\n`);
+  } finally {
+    await backend.close();
+  }
+}
+
+interface DecodeFlags {
+  shape: ShapeName;
+  layers?: number;
+  storage: WeightStorage;
+  rows: number;
+  prompt: number;
+  tokens: number;
+  json?: boolean;
+}
+
+async function decode(options: DecodeFlags): Promise<void> {
+  const backend = openBackend("auto", warn);
+  try {
+    const { shape, layers, storage, rows, prompt: promptTokens, tokens: newTokens } = options;
+    const result = await measureDecode(backend, { shape, layers, storage, rows, promptTokens, newTokens });
+    if (options.json) {
+      await print(`${JSON.stringify({ ...options, backend: backend.description, ...result })}\n`);
+      return;
+    }
+    const gigabytes = result.weightBytes / result.secondsPerToken / 1e9;
+    const share =
+      result.readGigabytes === null
+        ? ""
+        : ` (${percent(gigabytes / result.readGigabytes)} of ${result.readGigabytes.toFixed(1)})`;
+    await print(
+      `${shape}, ${storage}, ${rows} rows: ${(1000 * result.secondsPerToken).toFixed(2)} ms a token, ` +
+        `${(rows / result.secondsPerToken).toFixed(1)} tokens/s, ${gigabytes.toFixed(1)} GB/s of weights${share}\n`,
+    );
   } finally {
     await backend.close();
   }
@@ -81,11 +164,7 @@ const percent = (share: number) => `${(100 * share).toFixed(1)} %`;
 
 /** Times a step, slowest kind first. */
 function profileTable(times: readonly KindTime[], steps: number): string {
-  const table = new Table({
-    head: ["operation", "calls", "ms", "share", "CPU ms", "GFLOP/s"],
-    colAligns: ["left", "right", "right", "right", "right", "right"],
-    style: { head: [], border: [], compact: true },
-  });
+  const table = newTable(["operation", "calls", "ms", "share", "CPU ms", "GFLOP/s"]);
   const total = times.reduce((sum, time) => sum + time.seconds, 0);
   for (const { kind, calls, seconds, processorSeconds, flops } of [...times].sort((a, b) => b.seconds - a.seconds)) {
     if (calls === 0) continue;
@@ -94,4 +173,12 @@ function profileTable(times: readonly KindTime[], steps: number): string {
     table.push([kind, calls / steps, perStep(seconds), percent(seconds / total), perStep(processorSeconds), speed]);
   }
   return table.toString();
+}
+
+function newTable(head: readonly string[]) {
+  return new Table({
+    head: [...head],
+    colAligns: head.map((_, i) => (i === 0 ? "left" : "right")),
+    style: { head: [], border: [], compact: true },
+  });
 }

@@ -1,0 +1,37 @@
+import { describe, expect, it } from "vitest";
+import { nativeStatus, openNative } from "../compute/native.ts";
+import { measureDecode } from "./decode.ts";
+import { watchTimer } from "./timer.ts";
+import { measureTrainStep } from "./train-step.ts";
+
+const status = nativeStatus();
+if (!status.available) console.warn(`bench.test.ts: skipped, ${status.reason}`);
+
+describe("bench", () => {
+  it("sees that the event loop was blocked", async () => {
+    const timer = watchTimer();
+    await new Promise((done) => setTimeout(done, 20));
+    const until = performance.now() + 300;
+    while (performance.now() < until);
+    expect(timer.worstDelayMs()).toBeGreaterThan(150);
+    timer.stop();
+  });
+
+  it.skipIf(!status.available)("times steps, operations and decoding", async () => {
+    const backend = openNative({ profile: true });
+    const small = { shape: "110m", layers: 1, storage: "bfloat16" } as const;
+    const step = { sequences: 2, tokensEach: 16, answerTokens: 4, rounds: 2, recompute: false };
+    const result = await measureTrainStep(backend, { ...small, ...step });
+    expect(result.tokens).toBe(32);
+    expect(result.seconds).toHaveLength(2);
+    expect(result.losses.every((loss) => loss > 5 && loss < 15)).toBe(true);
+    // Forward and backward to the input of every frozen product but those before the first trained weight are counted.
+    const productFlops = result.profile.reduce((sum, time) => sum + time.flops, 0) / 2;
+    expect(productFlops / result.flops).toBeGreaterThan(0.8);
+    expect(productFlops / result.flops).toBeLessThan(1.1);
+    const decoded = await measureDecode(backend, { ...small, rows: 2, promptTokens: 4, newTokens: 3 });
+    expect(decoded.secondsPerToken).toBeGreaterThan(0);
+    await backend.close();
+    expect(decoded.weightBytes).toBeGreaterThan(2 * 32_000 * 768);
+  });
+});
