@@ -152,8 +152,8 @@ interface GenerateFlags {
 }
 
 async function generateText(path: string, options: GenerateFlags): Promise<void> {
-  // A llama2.c checkpoint is one file, with its tokenizer beside it.
-  const tokenizer = await openTokenizer(path.endsWith(".bin") ? dirname(path) : path);
+  // A llama2.c or GGUF model is one file, with its tokenizer beside it.
+  const tokenizer = await openTokenizer(/\.(bin|gguf)$/.test(path) ? dirname(path) : path);
   const checkpoint = await openCheckpoint(path);
   // A checkpoint that is stored in float32 is computed in float32, unless told.
   const isFloat32 = [...checkpoint.source.tensors.values()].every(({ dtype }) => dtype === "F32");
