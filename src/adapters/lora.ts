@@ -1,6 +1,7 @@
 import { nearestName, showValue, UserError, UserErrors } from "../base/errors.ts";
 import { createRandom, mixSeed } from "../base/random.ts";
 import type { Weight } from "../compute/backend.ts";
+import { addLowRank } from "../formats/merge-lora.ts";
 import { openPeftFolder, savePeftFolder } from "../formats/peft-folder.ts";
 import type { TensorInfo, TensorToWrite } from "../formats/tensor-source.ts";
 import type { Decoder, Linear } from "../models/decoder.ts";
@@ -141,15 +142,7 @@ export async function mergeLora(model: Decoder): Promise<void> {
       backend.readWeight(linear.lowRank.a),
       backend.readWeight(linear.lowRank.b),
     ]);
-    const row = new Float64Array(I);
-    for (let o = 0; o < O; o++) {
-      row.fill(0);
-      for (let r = 0; r < R; r++) {
-        const factor = scale * b[o * R + r];
-        for (let i = 0; i < I; i++) row[i] += factor * a[r * I + i];
-      }
-      for (let i = 0; i < I; i++) w[o * I + i] += row[i];
-    }
+    addLowRank(w, a, b, scale, [O, I, R]);
     backend.writeWeight(linear.weight, w);
     freePair(model, linear);
   }

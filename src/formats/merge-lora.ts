@@ -40,7 +40,9 @@ export function mergeLoraInto(tensors: readonly TensorToWrite[], adapter: PeftFo
         await adapter.tensors.read(names[0]),
         await adapter.tensors.read(names[1]),
       ];
-      return addProduct(base, valuesA, valuesB, alpha / rank, [O, I, rank]);
+      const sum = Float32Array.from(base);
+      addLowRank(sum, valuesA, valuesB, alpha / rank, [O, I, rank]);
+      return sum;
     };
     return { ...tensor, values };
   });
@@ -53,15 +55,14 @@ export function mergeLoraInto(tensors: readonly TensorToWrite[], adapter: PeftFo
   });
 }
 
-/** w[O,I] + scale · b[O,R] · a[R,I] */
-function addProduct(
-  base: ArrayLike<number>,
-  a: Float32Array,
-  b: Float32Array,
+/** w[O,I] += scale · b[O,R] · a[R,I], added up in float64 before it is rounded once. */
+export function addLowRank(
+  w: Float32Array | Float64Array,
+  a: ArrayLike<number>,
+  b: ArrayLike<number>,
   scale: number,
   [O, I, R]: [number, number, number],
-): Float32Array {
-  const out = Float32Array.from(base);
+): void {
   const row = new Float64Array(I);
   for (let o = 0; o < O; o++) {
     row.fill(0);
@@ -69,7 +70,6 @@ function addProduct(
       const factor = scale * b[o * R + r];
       for (let i = 0; i < I; i++) row[i] += factor * a[r * I + i];
     }
-    for (let i = 0; i < I; i++) out[o * I + i] += row[i];
+    for (let i = 0; i < I; i++) w[o * I + i] += row[i];
   }
-  return out;
 }
