@@ -71,6 +71,7 @@ export function specFromInit(init: InitSettings, tokenizer: Tokenizer): DecoderS
     {
       family,
       vocabularySize: tokenizer.vocabularySize,
+      tokenCount: tokenizer.vocabularySize,
       width,
       layers,
       heads,
@@ -79,7 +80,10 @@ export function specFromInit(init: InitSettings, tokenizer: Tokenizer): DecoderS
       feedForward,
       normEpsilon,
       positions: { kind: "rotary", base: rotaryBase, layout: "halves", rotatedWidth: headWidth },
+      queryKeyValueBias: false,
+      queryKeyNorm: false,
       tiedHead,
+      normalizedHead: false,
       maxTokens,
       bosId: tokenizer.bosId,
       eosId: tokenizer.eosId,

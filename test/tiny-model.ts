@@ -8,6 +8,7 @@ import type { DecoderSpec } from "../src/models/spec.ts";
 export const TINY_SPEC: DecoderSpec = {
   family: "llama",
   vocabularySize: 40,
+  tokenCount: 40,
   width: 16,
   layers: 2,
   heads: 4,
@@ -16,7 +17,10 @@ export const TINY_SPEC: DecoderSpec = {
   feedForward: 24,
   normEpsilon: 1e-5,
   positions: { kind: "rotary", base: 10_000, layout: "halves", rotatedWidth: 4 },
+  queryKeyValueBias: false,
+  queryKeyNorm: false,
   tiedHead: false,
+  normalizedHead: false,
   maxTokens: 256,
   bosId: 1,
   eosId: 2,

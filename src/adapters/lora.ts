@@ -5,9 +5,9 @@ import { addLowRank } from "../formats/merge-lora.ts";
 import { openPeftFolder, savePeftFolder } from "../formats/peft-folder.ts";
 import type { TensorInfo, TensorToWrite } from "../formats/tensor-source.ts";
 import type { Decoder, Linear } from "../models/decoder.ts";
-import { hashName } from "../models/load.ts";
+import { hashName, joinRows } from "../models/load.ts";
 import { familyNamed } from "../models/registry.ts";
-import { LAYER_SLOTS } from "../models/spec.ts";
+import { isLinearSlot, layerTensors } from "../models/spec.ts";
 
 /** Low-rank adaptation (Hu et al. 2021): y += alpha/rank · dropout(x)·aᵀ·bᵀ beside chosen weights. */
 export interface LoraSettings {
@@ -18,29 +18,39 @@ export interface LoraSettings {
   targets: readonly string[] | "all";
 }
 
-interface NamedLinear {
-  /** Full module name, for example "model.layers.0.self_attn.q_proj". */
-  module: string;
-  linear: Linear;
+/** A product as checkpoints keep it: one of the decoder's, or several as one matrix, which then share an adapter. */
+interface Module {
+  /** Its full name, for example "model.layers.0.self_attn.q_proj". */
+  name: string;
+  parts: readonly { slot: string; linear: Linear }[];
+  rows: number; // O, of all parts together
+  columns: number; // I
 }
 
-/** Every product inside the layers with its module name. */
-function linearsOf(model: Decoder): NamedLinear[] {
-  const { names } = familyNamed(model.spec.family, "LoRA");
+/** Every product inside the layers. */
+function modulesOf(model: Decoder): Module[] {
+  const { spec } = model;
+  const family = familyNamed(spec.family, "LoRA");
   return model.layers.flatMap((layer, index) =>
-    LAYER_SLOTS.flatMap((slot) => {
-      const part = layer[slot];
-      return "weight" in part ? [{ module: names.layer(index, slot).replace(/\.weight$/, ""), linear: part }] : [];
+    layerTensors(spec, family, index).flatMap(({ module, kind, slots, shape }) => {
+      const parts = slots.filter(isLinearSlot).map((slot) => ({ slot, linear: layer[slot] }));
+      return kind === "weight" && parts.length > 0 ? [{ name: module, parts, rows: shape[0], columns: shape[1] }] : [];
     }),
   );
 }
 
+/** The adapter that stands beside a module. */
+function adapterOf({ parts }: Module): { a: Weight; b: Weight[]; scale: number } | null {
+  const lowRanks = parts.flatMap(({ linear }) => linear.lowRank ?? []);
+  return lowRanks.length === 0 ? null : { a: lowRanks[0].a, b: lowRanks.map(({ b }) => b), scale: lowRanks[0].scale };
+}
+
 const shortName = (module: string) => module.slice(module.lastIndexOf(".") + 1);
 
-function targetsOf(model: Decoder, targets: LoraSettings["targets"]): NamedLinear[] {
-  const linears = linearsOf(model);
-  if (targets === "all") return linears;
-  const known = new Set(linears.map(({ module }) => shortName(module)));
+function targetsOf(model: Decoder, targets: LoraSettings["targets"]): Module[] {
+  const modules = modulesOf(model);
+  if (targets === "all") return modules;
+  const known = new Set(modules.map(({ name }) => shortName(name)));
   const problems = targets
     .filter((target) => !known.has(target))
     .map((target) => {
@@ -52,7 +62,7 @@ function targetsOf(model: Decoder, targets: LoraSettings["targets"]): NamedLinea
   if (problems.length > 0) {
     throw new UserErrors("adapter.targets:", problems, { hint: `Modules: ${[...known].join(", ")}; or "all".` });
   }
-  return linears.filter(({ module }) => targets.includes(shortName(module)));
+  return modules.filter(({ name }) => targets.includes(shortName(name)));
 }
 
 /**
@@ -62,60 +72,73 @@ function targetsOf(model: Decoder, targets: LoraSettings["targets"]): NamedLinea
 export function attachLora(model: Decoder, settings: LoraSettings, seed: number): void {
   const targets = targetsOf(model, settings.targets);
   expectNone(model);
-  for (const { module, linear } of targets) {
-    const bound = 1 / Math.sqrt(linear.weight.columns);
-    const random = createRandom(mixSeed(seed, hashName(module)));
-    const values = Float32Array.from({ length: settings.rank * linear.weight.columns }, () => {
-      return (2 * random.uniform() - 1) * bound;
-    });
-    attachPair(model, { module, linear }, { ...settings, trainable: true }, values, undefined);
+  for (const module of targets) {
+    const bound = 1 / Math.sqrt(module.columns);
+    const random = createRandom(mixSeed(seed, hashName(module.name)));
+    const a = Float32Array.from({ length: settings.rank * module.columns }, () => (2 * random.uniform() - 1) * bound);
+    attachPair(model, module, { ...settings, trainable: true }, a, null);
   }
 }
 
 function expectNone(model: Decoder): void {
-  const taken = linearsOf(model).find(({ linear }) => linear.lowRank);
-  if (taken) throw new Error(`${taken.module} already has an adapter.`);
+  const taken = modulesOf(model).find((module) => adapterOf(module));
+  if (taken) throw new Error(`${taken.name} already has an adapter.`);
 }
 
+/** Puts a[R,I] and b[O,R] (zeros without values) beside a module: all its parts share a, each has its rows of b. */
 function attachPair(
   model: Decoder,
-  { module, linear }: NamedLinear,
+  module: Module,
   settings: { rank: number; alpha: number; dropout: number; trainable: boolean },
-  a: ArrayLike<number>,
-  b: ArrayLike<number> | undefined,
+  a: Float32Array,
+  b: Float32Array | null,
 ): void {
   const { backend } = model;
   const { rank, alpha, dropout, trainable } = settings;
   // As the backend computes: in float32 an adapter is float32 throughout, whatever the base is kept in.
   const storage = backend.precision === "bfloat16" ? "bfloat16" : "float32";
-  const { rows, columns } = linear.weight;
-  const put = (part: string, shape: { rows: number; columns: number }, values: ArrayLike<number> | undefined) =>
-    backend.weight({ name: `${module}.${part}`, ...shape, storage, trainable }, values);
-  const placedA = put("lora_A", { rows: rank, columns }, a);
+  const placed: Weight[] = [];
+  const put = (part: string, rows: number, columns: number, values: Float32Array | undefined) => {
+    const weight = backend.weight({ name: `${module.name}.${part}`, rows, columns, storage, trainable }, values);
+    placed.push(weight);
+    return weight;
+  };
   try {
-    const placedB = put("lora_B", { rows, columns: rank }, b);
-    linear.lowRank = { a: placedA, b: placedB, scale: alpha / rank, dropout };
+    const placedA = put("lora_A", rank, module.columns, a);
+    let start = 0;
+    const placedB = module.parts.map(({ slot, linear }) => {
+      const { rows } = linear.weight;
+      const values = b?.subarray(start * rank, (start + rows) * rank);
+      start += rows;
+      return put(module.parts.length > 1 ? `lora_B:${slot}` : "lora_B", rows, rank, values);
+    });
+    for (const [i, { linear }] of module.parts.entries()) {
+      linear.lowRank = { a: placedA, b: placedB[i], scale: alpha / rank, dropout };
+    }
   } catch (error) {
-    backend.freeWeight(placedA);
+    for (const weight of placed) backend.freeWeight(weight);
     throw error;
   }
 }
 
 /** The adapter's weights in a fixed order: a, b of each target. */
 export function loraWeights(model: Decoder): Weight[] {
-  return linearsOf(model).flatMap(({ linear }) => (linear.lowRank ? [linear.lowRank.a, linear.lowRank.b] : []));
+  return modulesOf(model).flatMap((module) => {
+    const adapter = adapterOf(module);
+    return adapter ? [adapter.a, ...adapter.b] : [];
+  });
 }
 
 /** Takes the adapter off and frees it: the base model is as before. */
 export function detachLora(model: Decoder): void {
-  for (const { linear } of linearsOf(model)) freePair(model, linear);
+  for (const module of modulesOf(model)) freePair(model, module);
 }
 
-function freePair(model: Decoder, linear: Linear): void {
-  if (!linear.lowRank) return;
-  model.backend.freeWeight(linear.lowRank.a);
-  model.backend.freeWeight(linear.lowRank.b);
-  linear.lowRank = null;
+function freePair(model: Decoder, module: Module): void {
+  const adapter = adapterOf(module);
+  if (!adapter) return;
+  for (const weight of [adapter.a, ...adapter.b]) model.backend.freeWeight(weight);
+  for (const { linear } of module.parts) linear.lowRank = null;
 }
 
 /**
@@ -124,27 +147,27 @@ function freePair(model: Decoder, linear: Linear): void {
  */
 export async function mergeLora(model: Decoder): Promise<void> {
   const { backend } = model;
-  for (const { module, linear } of linearsOf(model)) {
-    const { storage } = linear.weight;
-    if (linear.lowRank && storage !== "float32" && storage !== "bfloat16") {
-      throw new UserError(`"${module}" is kept as ${storage}: an adapter cannot be merged into it without loss.`, {
+  const modules = modulesOf(model).filter((module) => adapterOf(module));
+  for (const { name, parts } of modules) {
+    const { storage } = parts[0].linear.weight;
+    if (storage !== "float32" && storage !== "bfloat16") {
+      throw new UserError(`"${name}" is kept as ${storage}: an adapter cannot be merged into it without loss.`, {
         hint: "Load the model with storage float32 or bfloat16 to merge.",
       });
     }
   }
-  for (const { linear } of linearsOf(model)) {
-    if (!linear.lowRank) continue;
-    const { rows: O, columns: I } = linear.weight;
-    const { scale } = linear.lowRank;
-    const R = linear.lowRank.a.rows;
-    const [w, a, b] = await Promise.all([
-      backend.readWeight(linear.weight),
-      backend.readWeight(linear.lowRank.a),
-      backend.readWeight(linear.lowRank.b),
-    ]);
-    addLowRank(w, a, b, scale, [O, I, R]);
-    backend.writeWeight(linear.weight, w);
-    freePair(model, linear);
+  for (const module of modules) {
+    for (const { linear } of module.parts) {
+      if (!linear.lowRank) continue;
+      const { rows: O, columns: I } = linear.weight;
+      const { a, b, scale } = linear.lowRank;
+      const [w, valuesA, valuesB] = await Promise.all(
+        [linear.weight, a, b].map((weight) => backend.readWeight(weight)),
+      );
+      addLowRank(w, valuesA, valuesB, scale, [O, I, a.rows]);
+      backend.writeWeight(linear.weight, w);
+    }
+    freePair(model, module);
   }
 }
 
@@ -162,21 +185,20 @@ export async function saveLora(
 ): Promise<void> {
   const tensors: TensorToWrite[] = [];
   const targets = new Set<string>();
-  const linears = linearsOf(model);
-  for (const { module, linear } of linears) {
-    if (!linear.lowRank) continue;
+  const modules = modulesOf(model);
+  const read = (weight: Weight) => model.backend.readWeight(weight);
+  for (const module of modules) {
+    const adapter = adapterOf(module);
+    if (!adapter) continue;
     // PEFT takes a short name for this module in every layer.
-    const name = shortName(module);
-    const everywhere = linears.every((other) => shortName(other.module) !== name || other.linear.lowRank !== null);
-    targets.add(everywhere ? name : module);
-    for (const [part, weight] of [["lora_A", linear.lowRank.a] as const, ["lora_B", linear.lowRank.b] as const]) {
-      tensors.push({
-        name: tensorName(module, part),
-        dtype: "F32",
-        shape: [weight.rows, weight.columns],
-        values: () => model.backend.readWeight(weight),
-      });
-    }
+    const short = shortName(module.name);
+    const everywhere = modules.every((other) => shortName(other.name) !== short || adapterOf(other) !== null);
+    targets.add(everywhere ? short : module.name);
+    const { a, b } = adapter;
+    const put = (part: "lora_A" | "lora_B", shape: number[], values: TensorToWrite["values"]) =>
+      tensors.push({ name: tensorName(module.name, part), dtype: "F32", shape, values });
+    put("lora_A", [a.rows, a.columns], () => read(a));
+    put("lora_B", [module.rows, a.rows], async () => joinRows(await Promise.all(b.map(read))));
   }
   const { rank, alpha, dropout } = settings;
   await savePeftFolder(directory, { rank, alpha, dropout, targetModules: [...targets], baseModel }, tensors);
@@ -195,20 +217,20 @@ export async function loadLora(
   const { config, tensors: source } = await openPeftFolder(directory);
   try {
     const { rank, alpha, dropout } = config;
-    const wanted = linearsOf(model).filter(({ module }) => isTarget(module, config.targetModules));
+    const wanted = modulesOf(model).filter(({ name }) => isTarget(name, config.targetModules));
     const shapes = new Map<string, number[]>();
-    for (const { module, linear } of wanted) {
-      shapes.set(tensorName(module, "lora_A"), [rank, linear.weight.columns]);
-      shapes.set(tensorName(module, "lora_B"), [linear.weight.rows, rank]);
+    for (const { name, rows, columns } of wanted) {
+      shapes.set(tensorName(name, "lora_A"), [rank, columns]);
+      shapes.set(tensorName(name, "lora_B"), [rows, rank]);
     }
     checkTensors(directory, source.tensors, shapes, config.targetModules);
-    for (const { module, linear } of wanted) {
-      const a = await source.read(tensorName(module, "lora_A"));
-      const b = await source.read(tensorName(module, "lora_B"));
-      attachPair(model, { module, linear }, { rank, alpha, dropout, trainable: options.trainable ?? false }, a, b);
+    for (const module of wanted) {
+      const a = await source.read(tensorName(module.name, "lora_A"));
+      const b = await source.read(tensorName(module.name, "lora_B"));
+      attachPair(model, module, { rank, alpha, dropout, trainable: options.trainable ?? false }, a, b);
     }
-    const every = wanted.length === linearsOf(model).length;
-    const targets = every ? "all" : [...new Set(wanted.map(({ module }) => shortName(module)))];
+    const every = wanted.length === modulesOf(model).length;
+    const targets = every ? "all" : [...new Set(wanted.map(({ name }) => shortName(name)))];
     return { rank, alpha, dropout, targets };
   } catch (error) {
     detachLora(model);

@@ -196,6 +196,8 @@ async function exportGguf(job: ExportJob, name: string, to: Target, type: GgufWr
 }
 
 function sizesOf(spec: DecoderSpec): LlamaSizes {
+  const { positions } = spec;
+  if (positions.kind !== "rotary") throw new Error(`A llama model with ${positions.kind} positions.`);
   const { vocabularySize, width, layers, heads, keyValueHeads, headWidth, feedForward, normEpsilon, maxTokens } = spec;
   return {
     vocabularySize,
@@ -207,8 +209,8 @@ function sizesOf(spec: DecoderSpec): LlamaSizes {
     feedForward,
     normEpsilon,
     maxTokens,
-    rotaryBase: spec.positions.base,
-    rotaryLayout: spec.positions.layout,
+    rotaryBase: positions.base,
+    rotaryLayout: positions.layout,
   };
 }
 

@@ -10,7 +10,7 @@ import { openCheckpoint } from "../formats/checkpoint.ts";
 import { elementCount } from "../formats/tensor-source.ts";
 import { initDecoder, loadDecoder, saveDecoder } from "../models/load.ts";
 import { readSpec } from "../models/registry.ts";
-import { parameterCount } from "../models/spec.ts";
+import { type DecoderSpec, parameterCount } from "../models/spec.ts";
 import { checkVocabulary, specFromInit } from "../run.ts";
 import { copyTokenizer, openTokenizer } from "../tokenizers/open-tokenizer.ts";
 import { readRecipe } from "../train/recipe.ts";
@@ -105,7 +105,7 @@ async function info(path: string, options: { tensors?: boolean; json?: boolean }
       { layers: spec.layers },
       { heads: `${spec.heads} query, ${spec.keyValueHeads} key/value, ${spec.headWidth} wide` },
       { "feed-forward": spec.feedForward },
-      { positions: `rotary (${spec.positions.layout}), base ${spec.positions.base}, up to ${spec.maxTokens} tokens` },
+      { positions: `${positionsText(spec)}, up to ${spec.maxTokens} tokens` },
       { head: spec.tiedHead ? "tied to the embedding" : "its own weights" },
     );
     await print(`${table.toString()}\n`);
@@ -116,6 +116,13 @@ async function info(path: string, options: { tensors?: boolean; json?: boolean }
   } finally {
     await source.close();
   }
+}
+
+function positionsText({ positions, headWidth }: DecoderSpec): string {
+  if (positions.kind === "alibi") return "ALiBi";
+  const { base, layout, rotatedWidth } = positions;
+  const share = rotatedWidth < headWidth ? ` of ${rotatedWidth} of ${headWidth} elements` : "";
+  return `rotary (${layout})${share}, base ${base}`;
 }
 
 async function init(

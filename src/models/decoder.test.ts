@@ -194,9 +194,9 @@ describe("a decoder", () => {
   });
 
   it("turns pair i by base^(−2i/width) a position", () => {
-    const spec = { ...TINY_SPEC, headWidth: 8, positions: { ...TINY_SPEC.positions, base: 10_000, rotatedWidth: 8 } };
+    const positions = { kind: "rotary", layout: "halves", base: 10_000, rotatedWidth: 8 } as const;
     const wanted = [1, 0.1, 0.01, 0.001];
-    for (const [i, frequency] of rotaryFrequencies(spec).entries()) expect(frequency).toBeCloseTo(wanted[i], 8);
-    expect(rotaryFrequencies({ ...spec, positions: { ...spec.positions, rotatedWidth: 4 } })).toHaveLength(2);
+    for (const [i, frequency] of rotaryFrequencies(positions).entries()) expect(frequency).toBeCloseTo(wanted[i], 8);
+    expect(rotaryFrequencies({ ...positions, rotatedWidth: 4 })).toHaveLength(2);
   });
 });

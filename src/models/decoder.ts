@@ -1,9 +1,12 @@
 import { mixSeed } from "../base/random.ts";
 import type { Tape, Value } from "../compute/autograd.ts";
-import type { AttentionSegment, AttentionSpec, Backend, RotarySpec, Tensor, Weight } from "../compute/backend.ts";
-import type { DecoderSpec } from "./spec.ts";
+import type { AttentionSegment, AttentionSpec, Backend, Tensor, Weight } from "../compute/backend.ts";
+import type { DecoderSpec, RotaryPositions } from "./spec.ts";
 
-/** A low-rank product beside a weight: y += scale · dropout(x)·aᵀ·bᵀ, with a[R,I] and b[O,R] (Hu et al. 2021). */
+/**
+ * A low-rank product beside a weight: y += scale · dropout(x)·aᵀ·bᵀ, with a[R,I] and b[O,R] (Hu et al. 2021). Where checkpoints keep several
+ * weights as one matrix, these share `a`, and their b are the rows of one.
+ */
 export interface LowRank {
   a: Weight;
   b: Weight;
@@ -14,6 +17,7 @@ export interface LowRank {
 /** w[O,I] with what may stand beside it. */
 export interface Linear {
   weight: Weight;
+  bias: Weight | null; // [1,O]
   lowRank: LowRank | null;
 }
 
@@ -22,6 +26,9 @@ export interface DecoderLayer {
   q: Linear;
   k: Linear;
   v: Linear;
+  /** [1,D], over each head of the queries. */
+  queryNorm: Weight | null;
+  keyNorm: Weight | null;
   output: Linear;
   feedForwardNorm: Weight;
   gate: Linear;
@@ -71,19 +78,14 @@ export interface PackedTokens {
  */
 export function forward(model: Decoder, tape: Tape, tokens: PackedTokens): Value {
   const { spec } = model;
-  const rotary: RotarySpec = {
-    heads: spec.heads,
-    headWidth: spec.headWidth,
-    frequencies: rotaryFrequencies(spec),
-    layout: spec.positions.layout,
-  };
   const attention: AttentionSpec = {
     heads: spec.heads,
     keyValueHeads: spec.keyValueHeads,
     headWidth: spec.headWidth,
     scale: 1 / Math.sqrt(spec.headWidth),
-    slopes: null,
+    slopes: spec.positions.kind === "alibi" ? alibiSlopes(spec.heads) : null,
   };
+  const turned = createTurn(spec, tape, tokens.positions);
   const dropped = (x: Value, place: number): Value => {
     const dropout = tokens.dropout;
     if (!dropout || dropout.probability === 0) return x;
@@ -101,12 +103,16 @@ export function forward(model: Decoder, tape: Tape, tokens: PackedTokens): Value
   for (const [index, layer] of model.layers.entries()) {
     x = tape.block([x], ([input]) => {
       const h = tape.rmsNorm(input, layer.attentionNorm, spec.normEpsilon);
-      const q = tape.rotary(linear(tape, layer.q, h, { seed: seedOf(2 * index + 1, 1) }), tokens.positions, rotary); // [T,H·D]
-      let k = tape.rotary(linear(tape, layer.k, h, { seed: seedOf(2 * index + 1, 2) }), tokens.positions, {
-        ...rotary,
-        heads: spec.keyValueHeads,
-      }); // [T,G·D]
-      let v = linear(tape, layer.v, h, { seed: seedOf(2 * index + 1, 3) });
+      const place = 2 * index + 1;
+      const [rawQ, rawK, rawV] = linears(
+        tape,
+        [layer.q, layer.k, layer.v],
+        h,
+        [1, 2, 3].map((slot) => seedOf(place, slot)),
+      );
+      const q = turned(rawQ, layer.queryNorm, spec.heads); // [T,H·D]
+      let k = turned(rawK, layer.keyNorm, spec.keyValueHeads); // [T,G·D]
+      let v = rawV;
       if (tokens.cache) {
         const cached = tokens.cache.store.layers[index];
         tape.backend.copyRows(k.tensor, cached.k, tokens.cache.rows);
@@ -115,11 +121,15 @@ export function forward(model: Decoder, tape: Tape, tokens: PackedTokens): Value
         v = tape.constant(cached.v);
       }
       const mixed = tape.attention(q, k, v, tokens.segments, attention);
-      const afterAttention = added(input, layer.output, mixed, 2 * index + 1);
+      const afterAttention = added(input, layer.output, mixed, place);
       const h2 = tape.rmsNorm(afterAttention, layer.feedForwardNorm, spec.normEpsilon);
-      const gate = linear(tape, layer.gate, h2, { seed: seedOf(2 * index + 2, 4) }); // [T,F]
-      const up = linear(tape, layer.up, h2, { seed: seedOf(2 * index + 2, 5) });
-      return added(afterAttention, layer.down, tape.swiglu(gate, up), 2 * index + 2);
+      const [gate, up] = linears(
+        tape,
+        [layer.gate, layer.up],
+        h2,
+        [4, 5].map((slot) => seedOf(place + 1, slot)),
+      ); // [T,F]
+      return added(afterAttention, layer.down, tape.swiglu(gate, up), place + 1);
     });
   }
   if (tokens.outputRows) x = tape.gatherRows(x, tokens.outputRows);
@@ -128,26 +138,58 @@ export function forward(model: Decoder, tape: Tape, tokens: PackedTokens): Value
   });
 }
 
-/** x·wᵀ (+ residual), with the low-rank product beside it when there is one. */
+/** Several products of the same x. */
+function linears(tape: Tape, layers: readonly Linear[], x: Value, seeds: readonly number[]): Value[] {
+  const lows = new Map<Weight, Value>();
+  return layers.map((layer, i) => linear(tape, layer, x, { seed: seeds[i] }, lows));
+}
+
+/** x·wᵀ (+ bias and residual), with the low-rank product beside it when there is one; products with the same `a` take it from `lows`. */
 function linear(
   tape: Tape,
   layer: Linear,
   x: Value,
   options: { residual?: Value; wide?: boolean; seed: number },
+  lows = new Map<Weight, Value>(),
 ): Value {
-  const { residual, wide } = options;
-  const { lowRank } = layer;
-  if (!lowRank) return tape.matmul(x, layer.weight, { residual, wide });
-  const input =
-    tape.recording && lowRank.dropout > 0 ? tape.dropout(x, lowRank.dropout, mixSeed(options.seed, 0x10a)) : x;
-  const low = tape.matmul(input, lowRank.a); // [T,R]
-  return tape.matmul(x, layer.weight, { residual, wide, plus: [{ x: low, w: lowRank.b, scale: lowRank.scale }] });
+  const { residual, wide, seed } = options;
+  const { weight, bias, lowRank } = layer;
+  if (!lowRank) return tape.matmul(x, weight, { bias, residual, wide });
+  const low = lows.get(lowRank.a) ?? lowOf(tape, lowRank, x, seed); // [T,R]
+  lows.set(lowRank.a, low);
+  return tape.matmul(x, weight, { bias, residual, wide, plus: [{ x: low, w: lowRank.b, scale: lowRank.scale }] });
+}
+
+function lowOf(tape: Tape, { a, dropout }: LowRank, x: Value, seed: number): Value {
+  const input = tape.recording && dropout > 0 ? tape.dropout(x, dropout, mixSeed(seed, 0x10a)) : x;
+  return tape.matmul(input, a);
+}
+
+/** What happens to queries and keys before attention: their norm, where there is one, and rotary positions. */
+function createTurn(spec: DecoderSpec, tape: Tape, positions: Int32Array) {
+  const rotary = spec.positions.kind === "rotary" ? spec.positions : null;
+  const frequencies = rotary && rotaryFrequencies(rotary);
+  return (x: Value, norm: Weight | null, heads: number): Value => {
+    const normed = norm ? tape.rmsNorm(x, norm, spec.normEpsilon) : x;
+    if (!rotary || !frequencies) return normed;
+    return tape.rotary(normed, positions, { heads, headWidth: spec.headWidth, frequencies, layout: rotary.layout });
+  };
 }
 
 /** Angle per position of each rotated pair. */
-export function rotaryFrequencies(spec: DecoderSpec): Float32Array {
-  const { base, rotatedWidth } = spec.positions;
+export function rotaryFrequencies({ base, rotatedWidth }: RotaryPositions): Float32Array {
   return Float32Array.from({ length: rotatedWidth / 2 }, (_, i) => base ** ((-2 * i) / rotatedWidth));
+}
+
+/**
+ * The slope of each head: 2^(−8i/H) for i from 1 where H is a power of two. Otherwise the slopes of the power of two below it, followed by
+ * every second one of the power above (Press et al. 2022, and their published code).
+ */
+export function alibiSlopes(heads: number): Float32Array {
+  const power = 2 ** Math.floor(Math.log2(heads));
+  return Float32Array.from({ length: heads }, (_, h) => {
+    return h < power ? 2 ** ((-8 * (h + 1)) / power) : 2 ** ((-4 * (2 * (h - power) + 1)) / power);
+  });
 }
 
 /** An empty cache of `capacity` rows. */
@@ -171,12 +213,14 @@ export function freeCache(model: Decoder, cache: KeyValueCache): void {
 export function decoderWeights(model: Decoder): Weight[] {
   const weights = new Set<Weight>([model.embedding]);
   for (const layer of model.layers) {
-    for (const part of Object.values(layer) as (Weight | Linear)[]) {
+    for (const part of Object.values(layer) as (Weight | Linear | null)[]) {
+      if (part === null) continue;
       if (!("weight" in part)) {
         weights.add(part);
         continue;
       }
       weights.add(part.weight);
+      if (part.bias) weights.add(part.bias);
       if (part.lowRank) weights.add(part.lowRank.a).add(part.lowRank.b);
     }
   }

@@ -3,7 +3,7 @@ import { describe, expect, it } from "vitest";
 import { UserErrors } from "../base/errors.ts";
 import { llama } from "./llama.ts";
 import { familyNamed, familyOf, readSpec } from "./registry.ts";
-import { checkSpec, LAYER_SLOTS, layerShape, parameterCount } from "./spec.ts";
+import { checkSpec, LINEAR_SLOTS, layerShape, NORM_SLOTS, parameterCount } from "./spec.ts";
 
 /** The published config.json of Llama-2-7B. */
 const LLAMA2_7B = {
@@ -44,6 +44,7 @@ describe("the configuration of a Llama model", () => {
     expect(readSpec(LLAMA2_7B, "x")).toEqual({
       family: "llama",
       vocabularySize: 32000,
+      tokenCount: 32000,
       width: 4096,
       layers: 32,
       heads: 32,
@@ -52,7 +53,10 @@ describe("the configuration of a Llama model", () => {
       feedForward: 11008,
       normEpsilon: 1e-5,
       positions: { kind: "rotary", base: 10000, layout: "halves", rotatedWidth: 128 },
+      queryKeyValueBias: false,
+      queryKeyNorm: false,
       tiedHead: false,
+      normalizedHead: false,
       maxTokens: 4096,
       bosId: 1,
       eosId: 2,
@@ -75,9 +79,11 @@ describe("the configuration of a Llama model", () => {
     const file = new URL("../../test/golden/llama-peft/config.json", import.meta.url);
     const spec = readSpec(JSON.parse(readFileSync(file, "utf8")), "x");
     expect(spec).toMatchObject({ headWidth: 4, keyValueHeads: 2, positions: { base: 500, layout: "halves" } });
-    expect(readSpec({ ...LLAMA2_7B, rope_theta: 5e5 }, "x").positions.base).toBe(5e5);
+    expect(readSpec({ ...LLAMA2_7B, rope_theta: 5e5 }, "x").positions).toMatchObject({ base: 5e5 });
     const parameters = { rope_type: "default", rope_theta: 1e6 };
-    expect(readSpec({ ...LLAMA2_7B, rope_theta: 7, rope_parameters: parameters }, "x").positions.base).toBe(1e6);
+    expect(readSpec({ ...LLAMA2_7B, rope_theta: 7, rope_parameters: parameters }, "x").positions).toMatchObject({
+      base: 1e6,
+    });
   });
 
   it("takes the first of several end tokens", () => {
@@ -169,8 +175,10 @@ describe("checkSpec", () => {
   it("gives back a specification that fits, with shapes for every slot", () => {
     const spec = readSpec({ ...LLAMA2_7B, num_key_value_heads: 8, head_dim: 64 }, "x");
     expect(checkSpec(spec, "x")).toBe(spec);
-    expect(Object.fromEntries(LAYER_SLOTS.map((slot) => [slot, layerShape(spec, slot)]))).toEqual({
+    expect(Object.fromEntries([...NORM_SLOTS, ...LINEAR_SLOTS].map((slot) => [slot, layerShape(spec, slot)]))).toEqual({
       attentionNorm: [4096],
+      queryNorm: [64],
+      keyNorm: [64],
       q: [2048, 4096],
       k: [512, 4096],
       v: [512, 4096],

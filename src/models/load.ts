@@ -2,28 +2,46 @@ import { showValue, UserError, UserErrors } from "../base/errors.ts";
 import { createRandom, mixSeed } from "../base/random.ts";
 import type { Backend, Weight, WeightStorage } from "../compute/backend.ts";
 import { type Checkpoint, saveHuggingFaceFolder } from "../formats/hf-folder.ts";
-import type { TensorDtype, TensorToWrite } from "../formats/tensor-source.ts";
+import { turnRotaryRows } from "../formats/rotary-rows.ts";
+import { elementCount, type TensorDtype, type TensorToWrite } from "../formats/tensor-source.ts";
 import type { Decoder, DecoderLayer, Linear } from "./decoder.ts";
 import { familyNamed, familyOf } from "./registry.ts";
-import { type DecoderSpec, type Family, LAYER_SLOTS, type LayerSlot, layerShape } from "./spec.ts";
+import {
+  type DecoderSpec,
+  type Family,
+  isLinearSlot,
+  type LayerSlot,
+  type LayerTensor,
+  LINEAR_SLOTS,
+  type LinearSlot,
+  layerShape,
+  layerTensors,
+  type NormSlot,
+  tensorShapes,
+} from "./spec.ts";
 
 const TORCH_DTYPES: Readonly<Record<TensorDtype, string>> = { F32: "float32", F16: "float16", BF16: "bfloat16" };
 
 export interface PlaceOptions {
   /** Of the layers' matrices. Norms stay float32; embedding and head stay bfloat16 where the layers are int8 or nf4, as in QLoRA. */
   storage: WeightStorage;
-  /** Whether the decoder's own weights can be trained (full fine-tuning, pretraining). */
+  /** Whether the decoder's own weights can be trained (full fine-tuning, pretraining); an output layer with normalised rows never is. */
   trainable: boolean;
+  /** How many ids the model's tokenizer has, where that is known; by default all rows of the embedding are taken for tokens. */
+  tokenCount?: number;
   onProgress?: (done: number, total: number) => void;
 }
 
-/** Builds a decoder by asking for the values of one weight after the other; frees what was placed when that fails. */
+/** The values of a tensor, row-major, when its turn comes. */
+type ValuesOf = (name: string, shape: number[]) => Promise<Float32Array>;
+
+/** Builds a decoder by asking for the values of one tensor after the other; frees what was placed when that fails. */
 export async function buildDecoder(
   backend: Backend,
   spec: DecoderSpec,
   family: Family,
   options: PlaceOptions,
-  valuesOf: (name: string, shape: number[]) => Promise<ArrayLike<number>>,
+  valuesOf: ValuesOf,
 ): Promise<Decoder> {
   const placed: Weight[] = [];
   try {
@@ -39,49 +57,104 @@ async function placeDecoder(
   spec: DecoderSpec,
   family: Family,
   options: PlaceOptions,
-  valuesOf: (name: string, shape: number[]) => Promise<ArrayLike<number>>,
+  valuesOf: ValuesOf,
   placed: Weight[],
 ): Promise<Decoder> {
-  const total = spec.layers * LAYER_SLOTS.length + (spec.tiedHead ? 2 : 3);
+  const total = tensorShapes(spec, family).length;
   let done = 0;
-  const place = async (name: string, shape: number[], storage: WeightStorage): Promise<Weight> => {
-    const values = await valuesOf(name, shape);
+  const place = (name: string, shape: number[], values: Float32Array, storage: WeightStorage, frozen = false) => {
     const [rows, columns] = shape.length === 1 ? [1, shape[0]] : shape;
     const kept = shape.length === 1 ? "float32" : storage;
-    const weight = backend.weight({ name, rows, columns, storage: kept, trainable: options.trainable }, values);
+    const trainable = options.trainable && !frozen;
+    const weight = backend.weight({ name, rows, columns, storage: kept, trainable }, values);
     placed.push(weight);
+    return weight;
+  };
+  const whole = async (name: string, shape: number[], isNormalized = false): Promise<Weight> => {
+    const values = await valuesOf(name, shape);
+    // A copy with normalised rows is what the authors compute with once training is over, but not what could be trained.
+    if (isNormalized) normalizeRows(values, shape[1]);
+    const storage = options.storage === "float32" ? "float32" : "bfloat16";
+    const weight = place(name, shape, values, storage, isNormalized);
     options.onProgress?.(++done, total);
     return weight;
   };
-  const tableStorage = options.storage === "float32" ? "float32" : "bfloat16";
-  const tableShape = [spec.vocabularySize, spec.width];
-  const embedding = await place(family.names.embedding, tableShape, tableStorage);
-  const layers: DecoderLayer[] = [];
-  for (let index = 0; index < spec.layers; index++) {
-    const slot = (name: LayerSlot) => place(family.names.layer(index, name), layerShape(spec, name), options.storage);
-    const linear = async (name: LayerSlot): Promise<Linear> => ({ weight: await slot(name), lowRank: null });
-    layers.push({
-      attentionNorm: await slot("attentionNorm"),
-      q: await linear("q"),
-      k: await linear("k"),
-      v: await linear("v"),
-      output: await linear("output"),
-      feedForwardNorm: await slot("feedForwardNorm"),
-      gate: await linear("gate"),
-      up: await linear("up"),
-      down: await linear("down"),
+  const placeLayer = async (index: number): Promise<DecoderLayer> => {
+    const weights = new Map<LayerSlot, Weight>();
+    const biases = new Map<LayerSlot, Weight>();
+    for (const tensor of layerTensors(spec, family, index)) {
+      const values = await valuesOf(tensor.name, tensor.shape);
+      for (const { slot, name, shape, start, end } of partsOf(spec, tensor)) {
+        const weight = place(name, shape, values.subarray(start, end), options.storage);
+        (tensor.kind === "bias" ? biases : weights).set(slot, weight);
+      }
+      options.onProgress?.(++done, total);
+    }
+    const norm = (slot: NormSlot) => weights.get(slot) as Weight;
+    const linear = (slot: LinearSlot): Linear => ({
+      weight: weights.get(slot) as Weight,
+      bias: biases.get(slot) ?? null,
+      lowRank: null,
     });
+    return {
+      attentionNorm: norm("attentionNorm"),
+      q: linear("q"),
+      k: linear("k"),
+      v: linear("v"),
+      queryNorm: weights.get("queryNorm") ?? null,
+      keyNorm: weights.get("keyNorm") ?? null,
+      output: linear("output"),
+      feedForwardNorm: norm("feedForwardNorm"),
+      gate: linear("gate"),
+      up: linear("up"),
+      down: linear("down"),
+    };
+  };
+  const { names } = family;
+  const tableShape = [spec.vocabularySize, spec.width];
+  const embedding = await whole(names.embedding, tableShape);
+  const layers: DecoderLayer[] = [];
+  for (let index = 0; index < spec.layers; index++) layers.push(await placeLayer(index));
+  const finalNorm = await whole(names.finalNorm, [spec.width]);
+  const head = spec.tiedHead ? embedding : await whole(names.head, tableShape, spec.normalizedHead);
+  return { spec, backend, embedding, layers, finalNorm, head: { weight: head, bias: null, lowRank: null } };
+}
+
+/** The part of a tensor that belongs to each of its slots. */
+function partsOf(spec: DecoderSpec, { name, kind, slots }: LayerTensor) {
+  let start = 0;
+  return slots.map((slot) => {
+    const shape = kind === "bias" ? layerShape(spec, slot).slice(0, 1) : layerShape(spec, slot);
+    const part = {
+      slot,
+      shape,
+      start,
+      end: start + elementCount(shape),
+      name: slots.length > 1 ? `${name}:${slot}` : name,
+    };
+    start = part.end;
+    return part;
+  });
+}
+
+/** Divides every row by its length, in place; a row of zeros stays one. */
+function normalizeRows(values: Float32Array, columns: number): void {
+  for (let start = 0; start < values.length; start += columns) {
+    let squares = 0;
+    for (let i = start; i < start + columns; i++) squares += values[i] * values[i];
+    // As torch.nn.functional.normalize bounds it.
+    const length = Math.max(Math.sqrt(squares), 1e-12);
+    for (let i = start; i < start + columns; i++) values[i] /= length;
   }
-  const finalNorm = await place(family.names.finalNorm, [spec.width], "float32");
-  const head = spec.tiedHead ? embedding : await place(family.names.head, tableShape, tableStorage);
-  return { spec, backend, embedding, layers, finalNorm, head: { weight: head, lowRank: null } };
 }
 
 /** Loads a checkpoint's weights one by one; missing and unused tensors are all reported together, before any weight is read. */
 export async function loadDecoder(backend: Backend, checkpoint: Checkpoint, options: PlaceOptions): Promise<Decoder> {
   const where = `${checkpoint.directory}`;
   const family = familyOf(checkpoint.config, where);
-  const spec = family.readConfig(checkpoint.config, where);
+  const read = family.readConfig(checkpoint.config, where);
+  // A model may have fewer rows than its tokenizer has ids: whoever joins the two reports that.
+  const spec = { ...read, tokenCount: Math.min(options.tokenCount ?? read.tokenCount, read.vocabularySize) };
   checkTensors(checkpoint, family, spec);
   return buildDecoder(backend, spec, family, options, (name) => checkpoint.source.read(name));
 }
@@ -107,36 +180,30 @@ function checkTensors(checkpoint: Checkpoint, family: Family, spec: DecoderSpec)
   });
 }
 
-/** Names and shapes of all tensors, in the order they are saved. */
-export function tensorShapes(spec: DecoderSpec, family: Family): [string, number[]][] {
-  const shapes: [string, number[]][] = [[family.names.embedding, [spec.vocabularySize, spec.width]]];
-  for (let index = 0; index < spec.layers; index++) {
-    for (const slot of LAYER_SLOTS) shapes.push([family.names.layer(index, slot), layerShape(spec, slot)]);
-  }
-  shapes.push([family.names.finalNorm, [spec.width]]);
-  if (!spec.tiedHead) shapes.push([family.names.head, [spec.vocabularySize, spec.width]]);
-  return shapes;
-}
-
 /**
- * A decoder with random weights: normal with deviation 0.02, products that write to the residual stream divided by √(2 · layers) (GPT-2),
- * norms one. The same seed gives the same weights; each weight has its own stream, so they do not depend on the order.
+ * A decoder with random weights: normal with deviation 0.02 (or another one), products that write to the residual stream divided by
+ * √(2 · layers) (GPT-2), norms one. The same seed gives the same weights; each tensor has its own stream, so they do not depend on the order.
  */
 export async function initDecoder(
   backend: Backend,
   spec: DecoderSpec,
   seed: number,
-  options: PlaceOptions,
+  options: PlaceOptions & { deviation?: number },
 ): Promise<Decoder> {
   const family = familyNamed(spec.family, "init");
   const residualNames = new Set<string>();
+  const norms = new Set([family.names.finalNorm]);
   for (let index = 0; index < spec.layers; index++) {
-    residualNames.add(family.names.layer(index, "output")).add(family.names.layer(index, "down"));
+    for (const { name, slots } of layerTensors(spec, family, index)) {
+      if (slots.some((slot) => slot === "output" || slot === "down")) residualNames.add(name);
+      if (slots.some((slot) => !isLinearSlot(slot))) norms.add(name);
+    }
   }
+  const { deviation = 0.02 } = options;
   return buildDecoder(backend, spec, family, options, async (name, shape) => {
-    if (shape.length === 1) return new Float32Array(shape[0]).fill(1);
-    const deviation = residualNames.has(name) ? 0.02 / Math.sqrt(2 * spec.layers) : 0.02;
-    return normalValues(mixSeed(seed, hashName(name)), shape[0] * shape[1], deviation);
+    if (norms.has(name)) return new Float32Array(shape[0]).fill(1);
+    const own = residualNames.has(name) ? deviation / Math.sqrt(2 * spec.layers) : deviation;
+    return normalValues(mixSeed(seed, hashName(name)), elementCount(shape), own);
   });
 }
 
@@ -154,8 +221,9 @@ export function hashName(name: string): number {
 }
 
 /**
- * Saves a decoder as a Hugging Face folder; rotary pairs are put into Hugging Face's order, so any loader reads it. Throws a UserError for
- * weights in a storage that cannot be saved without loss, an Error for a model whose adapter was neither merged nor detached.
+ * Saves a decoder as a Hugging Face folder; rows of queries and keys are put into the family's order and what it keeps as one matrix is
+ * joined, so any loader reads it. Throws a UserError for weights in a storage that cannot be saved without loss, an Error for a model whose
+ * adapter was neither merged nor detached.
  */
 export async function saveDecoder(
   model: Decoder,
@@ -164,54 +232,58 @@ export async function saveDecoder(
 ): Promise<void> {
   const { spec, backend } = model;
   const family = familyNamed(spec.family, directory);
-  const parts = model.layers.flatMap((layer) => LAYER_SLOTS.map((slot) => layer[slot]));
-  if (parts.some((part) => "lowRank" in part && part.lowRank !== null)) {
+  if (model.layers.some((layer) => LINEAR_SLOTS.some((slot) => layer[slot].lowRank !== null))) {
     throw new Error("A model with an adapter beside its weights was to be saved: merge or detach it first.");
   }
   const tensors: TensorToWrite[] = [];
-  const put = (name: string, shape: number[], weight: Weight, heads = 0) => {
-    if (weight.storage !== "float32" && weight.storage !== "bfloat16") {
-      throw new UserError(`${directory}: "${name}" is kept as ${weight.storage} and cannot be saved without loss.`);
+  const put = (name: string, shape: readonly number[], parts: readonly { weight: Weight; heads: number }[]) => {
+    const lossy = parts.find(({ weight: { storage } }) => storage !== "float32" && storage !== "bfloat16");
+    if (lossy) {
+      throw new UserError(
+        `${directory}: "${name}" is kept as ${lossy.weight.storage} and cannot be saved without loss.`,
+      );
     }
-    tensors.push({
-      name,
-      dtype: options.dtype,
-      shape,
-      values: async () => {
-        const values = await backend.readWeight(weight);
-        return heads > 0 ? halvesFromInterleaved(values, heads, spec) : values;
-      },
-    });
+    const values = async () => {
+      const read = parts.map(async ({ weight, heads }) => {
+        const own = await backend.readWeight(weight);
+        return heads > 0 ? turnRotaryRows(own, heads, spec.headWidth, family.rotaryLayout) : own;
+      });
+      return joinRows(await Promise.all(read));
+    };
+    tensors.push({ name, dtype: options.dtype, shape, values });
   };
-  const interleaved = spec.positions.layout === "interleaved";
-  put(family.names.embedding, [spec.vocabularySize, spec.width], model.embedding);
+  const { positions } = spec;
+  const turns = positions.kind === "rotary" && positions.layout !== family.rotaryLayout;
+  const headsOf = (slot: LayerSlot) => (turns ? ({ q: spec.heads, k: spec.keyValueHeads }[slot as string] ?? 0) : 0);
+  put(family.names.embedding, [spec.vocabularySize, spec.width], [{ weight: model.embedding, heads: 0 }]);
   for (const [index, layer] of model.layers.entries()) {
-    for (const slot of LAYER_SLOTS) {
-      const part = layer[slot];
-      const turned = interleaved ? { q: spec.heads, k: spec.keyValueHeads }[slot as string] : 0;
-      put(family.names.layer(index, slot), layerShape(spec, slot), "weight" in part ? part.weight : part, turned);
+    for (const { name, kind, shape, slots } of layerTensors(spec, family, index)) {
+      const parts = slots.map((slot) => ({ weight: weightOf(layer, slot, kind), heads: headsOf(slot) }));
+      put(name, shape, parts);
     }
   }
-  put(family.names.finalNorm, [spec.width], model.finalNorm);
-  if (!spec.tiedHead) put(family.names.head, [spec.vocabularySize, spec.width], model.head.weight);
-  const saved: DecoderSpec = { ...spec, positions: { ...spec.positions, layout: "halves" } };
+  put(family.names.finalNorm, [spec.width], [{ weight: model.finalNorm, heads: 0 }]);
+  if (!spec.tiedHead) {
+    put(family.names.head, [spec.vocabularySize, spec.width], [{ weight: model.head.weight, heads: 0 }]);
+  }
+  const saved = turns ? { ...spec, positions: { ...positions, layout: family.rotaryLayout } } : spec;
   const config = { ...family.writeConfig(saved), torch_dtype: TORCH_DTYPES[options.dtype] };
   await saveHuggingFaceFolder(directory, config, tensors, { maxShardBytes: options.maxShardBytes });
 }
 
-/** Moves row 2i + j of each head's rotated part to row i + j · width/2. */
-function halvesFromInterleaved(values: ArrayLike<number>, heads: number, spec: DecoderSpec): Float32Array {
-  const { headWidth, width } = spec;
-  const half = spec.positions.rotatedWidth / 2;
-  const out = Float32Array.from(values);
-  for (let head = 0; head < heads; head++) {
-    for (let i = 0; i < half; i++) {
-      for (let j = 0; j < 2; j++) {
-        const from = (head * headWidth + 2 * i + j) * width;
-        const to = (head * headWidth + i + j * half) * width;
-        for (let c = 0; c < width; c++) out[to + c] = values[from + c];
-      }
-    }
+function weightOf(layer: DecoderLayer, slot: LayerSlot, kind: LayerTensor["kind"]): Weight {
+  if (!isLinearSlot(slot)) return layer[slot] as Weight;
+  return kind === "bias" ? (layer[slot].bias as Weight) : layer[slot].weight;
+}
+
+/** Matrices of as many columns one below the other. */
+export function joinRows(parts: readonly ArrayLike<number>[]): ArrayLike<number> {
+  if (parts.length === 1) return parts[0];
+  const values = new Float32Array(parts.reduce((sum, part) => sum + part.length, 0));
+  let start = 0;
+  for (const part of parts) {
+    values.set(part, start);
+    start += part.length;
   }
-  return out;
+  return values;
 }

@@ -9,10 +9,17 @@ export interface RotaryPositions {
   rotatedWidth: number;
 }
 
+/** ALiBi: attention scores fall with the distance, by a slope that each head has from its number (Press et al. 2022). */
+export interface AlibiPositions {
+  kind: "alibi";
+}
+
 /** Everything the one decoder needs to know about a model: a family is a translation of its config.json into this. */
 export interface DecoderSpec {
   family: string;
   vocabularySize: number; // V
+  /** Ids from here on have no token: their rows only fill embedding and head up to a round size, and they are never generated. */
+  tokenCount: number;
   width: number; // C
   layers: number;
   heads: number; // H
@@ -20,28 +27,38 @@ export interface DecoderSpec {
   headWidth: number; // D
   feedForward: number; // F
   normEpsilon: number;
-  positions: RotaryPositions;
+  positions: RotaryPositions | AlibiPositions;
+  /** The products that give queries, keys and values add a bias. */
+  queryKeyValueBias: boolean;
+  /** Queries and keys are normalised, head by head, before they are turned. */
+  queryKeyNorm: boolean;
   /** The output layer is the embedding itself. */
   tiedHead: boolean;
+  /** Every row of the output layer counts as divided by its length. */
+  normalizedHead: boolean;
   /** Longest sequence the model was made for. */
   maxTokens: number;
   bosId: number | null;
   eosId: number | null;
 }
 
-/** One weight of a layer, named as the decoder uses it. */
-export type LayerSlot = "attentionNorm" | "q" | "k" | "v" | "output" | "feedForwardNorm" | "gate" | "up" | "down";
-export const LAYER_SLOTS: readonly LayerSlot[] = [
-  "attentionNorm",
-  "q",
-  "k",
-  "v",
-  "output",
-  "feedForwardNorm",
-  "gate",
-  "up",
-  "down",
-];
+/** A product of a layer, named as the decoder uses it. */
+export type LinearSlot = "q" | "k" | "v" | "output" | "gate" | "up" | "down";
+export const LINEAR_SLOTS: readonly LinearSlot[] = ["q", "k", "v", "output", "gate", "up", "down"];
+
+export const isLinearSlot = (slot: LayerSlot): slot is LinearSlot => LINEAR_SLOTS.some((one) => one === slot);
+
+export type NormSlot = "attentionNorm" | "queryNorm" | "keyNorm" | "feedForwardNorm";
+export const NORM_SLOTS: readonly NormSlot[] = ["attentionNorm", "queryNorm", "keyNorm", "feedForwardNorm"];
+
+export type LayerSlot = LinearSlot | NormSlot;
+
+/** A module of a layer as checkpoints keep it: the weight of one slot, or of several as one matrix with their rows in this order. */
+export interface LayerModule {
+  /** Its name behind the layer's own, for example "self_attn.q_proj". */
+  name: string;
+  slots: readonly LayerSlot[];
+}
 
 /** A family: how its config.json reads and what its tensors are called. */
 export interface Family {
@@ -52,22 +69,40 @@ export interface Family {
     embedding: string;
     finalNorm: string;
     head: string;
-    /** Name of a layer's weight; without its ".weight" end it is the module that LoRA targets. */
-    layer(index: number, slot: LayerSlot): string;
+    /** Name of a layer; its modules' names follow behind a dot. */
+    layer(index: number): string;
   };
+  /** In the order they are saved; those of slots that a specification does not have are left out. */
+  modules: readonly LayerModule[];
+  /** How checkpoints of this family keep the rows of queries and keys. */
+  rotaryLayout: RotaryPositions["layout"];
+  /** What a low-rank adapter stands beside unless a recipe says otherwise: last parts of module names. */
+  loraTargets: readonly string[];
   /** Tensors of published checkpoints that carry nothing the decoder needs. */
   ignored: readonly RegExp[];
 }
 
-/** The shape [O, I] (or [C] for norms) of a layer's weight. */
+/** Whether the model has this weight at all. */
+export function hasSlot(spec: DecoderSpec, slot: LayerSlot): boolean {
+  return spec.queryKeyNorm || (slot !== "queryNorm" && slot !== "keyNorm");
+}
+
+export function hasBias(spec: DecoderSpec, slot: LayerSlot): boolean {
+  return spec.queryKeyValueBias && (slot === "q" || slot === "k" || slot === "v");
+}
+
+/** The shape [O, I] (or [C], [D] for norms) of a layer's weight; a bias is [O]. */
 export function layerShape(spec: DecoderSpec, slot: LayerSlot): number[] {
-  const { width: C, feedForward: F } = spec;
-  const queryWidth = spec.heads * spec.headWidth;
-  const keyValueWidth = spec.keyValueHeads * spec.headWidth;
+  const { width: C, feedForward: F, headWidth: D } = spec;
+  const queryWidth = spec.heads * D;
+  const keyValueWidth = spec.keyValueHeads * D;
   switch (slot) {
     case "attentionNorm":
     case "feedForwardNorm":
       return [C];
+    case "queryNorm":
+    case "keyNorm":
+      return [D];
     case "q":
       return [queryWidth, C];
     case "k":
@@ -83,10 +118,47 @@ export function layerShape(spec: DecoderSpec, slot: LayerSlot): number[] {
   }
 }
 
+/** A tensor of a layer as checkpoints keep it: the weights or biases of its slots, one below the other. */
+export interface LayerTensor {
+  name: string;
+  /** Name of the module it belongs to, as PEFT knows it. */
+  module: string;
+  kind: "weight" | "bias";
+  shape: number[];
+  slots: readonly LayerSlot[];
+}
+
+/** The tensors of one layer, in the order they are saved. */
+export function layerTensors(spec: DecoderSpec, family: Family, index: number): LayerTensor[] {
+  return family.modules.flatMap(({ name, slots }): LayerTensor[] => {
+    if (!slots.every((slot) => hasSlot(spec, slot))) return [];
+    const module = `${family.names.layer(index)}.${name}`;
+    const rows = slots.reduce((sum, slot) => sum + layerShape(spec, slot)[0], 0);
+    const columns = layerShape(spec, slots[0]).slice(1);
+    const weight = { name: `${module}.weight`, module, kind: "weight" as const, shape: [rows, ...columns], slots };
+    if (!hasBias(spec, slots[0])) return [weight];
+    return [weight, { name: `${module}.bias`, module, kind: "bias", shape: [rows], slots }];
+  });
+}
+
+/** Names and shapes of all tensors, in the order they are saved. */
+export function tensorShapes(spec: DecoderSpec, family: Family): [string, number[]][] {
+  const shapes: [string, number[]][] = [[family.names.embedding, [spec.vocabularySize, spec.width]]];
+  for (let index = 0; index < spec.layers; index++) {
+    for (const { name, shape } of layerTensors(spec, family, index)) shapes.push([name, shape]);
+  }
+  shapes.push([family.names.finalNorm, [spec.width]]);
+  if (!spec.tiedHead) shapes.push([family.names.head, [spec.vocabularySize, spec.width]]);
+  return shapes;
+}
+
 /** Number of parameters; a tied head counts once. */
 export function parameterCount(spec: DecoderSpec): number {
   let perLayer = 0;
-  for (const slot of LAYER_SLOTS) perLayer += layerShape(spec, slot).reduce((a, b) => a * b, 1);
+  for (const slot of [...LINEAR_SLOTS, ...NORM_SLOTS]) {
+    const shape = layerShape(spec, slot);
+    if (hasSlot(spec, slot)) perLayer += shape.reduce((a, b) => a * b, 1) + (hasBias(spec, slot) ? shape[0] : 0);
+  }
   const embedding = spec.vocabularySize * spec.width;
   return perLayer * spec.layers + embedding * (spec.tiedHead ? 1 : 2) + spec.width;
 }
@@ -113,14 +185,20 @@ export function checkSpec(spec: DecoderSpec, where: string): DecoderSpec {
   if (spec.heads % spec.keyValueHeads !== 0) {
     problems.push(`${spec.heads} heads cannot share ${spec.keyValueHeads} key/value heads evenly`);
   }
-  const { rotatedWidth, base } = spec.positions;
-  if (rotatedWidth % 2 !== 0 || rotatedWidth > spec.headWidth || rotatedWidth < 2) {
-    problems.push(
-      `the rotated width is ${rotatedWidth}, expected an even number up to the head width ${spec.headWidth}`,
-    );
+  const { tokenCount, vocabularySize } = spec;
+  if (!Number.isInteger(tokenCount) || tokenCount < 1 || tokenCount > vocabularySize) {
+    problems.push(`the number of tokens is ${tokenCount}, expected a whole number from 1 to ${vocabularySize}`);
   }
-  if (!(base > 0) || !Number.isFinite(base)) problems.push(`the rotary base is ${base}, expected a positive number`);
+  if (spec.positions.kind === "rotary") checkRotary(spec.positions, spec.headWidth, problems);
+  if (spec.tiedHead && spec.normalizedHead) problems.push("a head with normalised rows cannot be the embedding");
   if (!(spec.normEpsilon > 0 && spec.normEpsilon < 1)) problems.push(`the norm epsilon is ${spec.normEpsilon}`);
   if (problems.length > 0) throw new UserErrors(`${where}: the model's sizes do not fit together:`, problems);
   return spec;
+}
+
+function checkRotary({ rotatedWidth, base }: RotaryPositions, headWidth: number, problems: string[]): void {
+  if (rotatedWidth % 2 !== 0 || rotatedWidth > headWidth || rotatedWidth < 2) {
+    problems.push(`the rotated width is ${rotatedWidth}, expected an even number up to the head width ${headWidth}`);
+  }
+  if (!(base > 0) || !Number.isFinite(base)) problems.push(`the rotary base is ${base}, expected a positive number`);
 }

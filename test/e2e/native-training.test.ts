@@ -13,7 +13,7 @@ import { randomIds, TINY_SPEC } from "../tiny-model.ts";
 const STEPS = 20;
 const LEVELS = ["portable", "avx2", "avx512", "amx"] as const;
 const SPEC = { ...TINY_SPEC, vocabularySize: 200, width: 32, headWidth: 8, feedForward: 80, tiedHead: true };
-SPEC.positions = { ...SPEC.positions, rotatedWidth: 8 };
+SPEC.positions = { kind: "rotary", base: 10_000, layout: "halves", rotatedWidth: 8 };
 
 const settings: TrainSettings = recipeSchema.shape.train.parse({
   epochs: 4,
