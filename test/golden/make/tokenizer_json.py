@@ -3,6 +3,7 @@
     pip install tokenizers==0.23.3 && python -P test/golden/make/tokenizer_json.py     (-P: tokenizers.py stands beside this file)
 
 Normalisation NFC, Qwen2's pattern, byte level; 600 pieces learnt from the lines below; special and other added tokens behind them.
+words.jsonl: the words into which the expressions of Qwen2, Llama-3 and GPT-2 cut texts.
 """
 import json
 import os
@@ -66,6 +67,21 @@ def main():
     rows.append({"query": query, "ids": tokenizer.encode(chat, add_special_tokens=False).ids})
     with open(os.path.join(OUT, "golden.jsonl"), "w") as file:
         file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+
+    write_words()
+
+
+def write_words():
+    llama3 = PATTERN.replace(r"|\p{N}|", r"|\p{N}{1,3}|")
+    split = lambda pattern: pre_tokenizers.Split(Regex(pattern), behavior="isolated", invert=False)
+    cutters = {"qwen": split(PATTERN), "llama3": split(llama3), "gpt2": pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)}
+    texts = LINES + EDGES + LOOKALIKES + ["'ſab 'ſ's", "It'S they'LLx 'd'Re", "1234567 １２３４ x12345", " \u0085 \ufeff a \ufeffb", "\u0085\u0085x \ufeff\ufeff y",
+                                           "a \n b\r\n\r\n  c \t\t", "!?\n\n 。。\r\n", "a'b''s'ss", " \u3000 \u00a0x"]
+    with open(os.path.join(OUT, "words.jsonl"), "w") as file:
+        file.write(json.dumps({"generator": "tokenizers " + tokenizers.__version__}) + "\n")
+        for text in texts:
+            words = {name: [text[begin:end] for _, (begin, end) in cutter.pre_tokenize_str(text)] for name, cutter in cutters.items()}
+            file.write(json.dumps({"text": text, **words}, ensure_ascii=False) + "\n")
 
 
 def write(name, value):
