@@ -14,6 +14,7 @@ import { type DecoderSpec, parameterCount } from "../models/spec.ts";
 import { checkVocabulary, specFromInit } from "../run.ts";
 import { copyTokenizer, openTokenizer } from "../tokenizers/open-tokenizer.ts";
 import { readRecipe } from "../train/recipe.ts";
+import { addPretrainCommand } from "./pretrain.ts";
 import { print, say, warn } from "./terminal.ts";
 
 const MAX_LINE_BYTES = 16_000_000;
@@ -67,6 +68,7 @@ export function addModelCommands(program: Command): void {
         .default("auto"),
     )
     .action(generateText);
+  addPretrainCommand(model);
   program
     .command("tokenize")
     .description("one JSON array of ids a line")

@@ -12,6 +12,9 @@ export function learningRateAt(settings: TrainSettings, step: number, totalSteps
   return learningRate * (schedule === "constant" ? 1 : finalLearningRate + (1 - finalLearningRate) * left);
 }
 
+/** What an AdamW update needs to know. */
+export type UpdateSettings = Pick<TrainSettings, "clipNorm" | "beta1" | "beta2" | "epsilon" | "weightDecay">;
+
 /**
  * One clipped AdamW update from the accumulated gradients, which are zeroed; returns the gradient's norm before clipping. Throws a UserError
  * when the norm is not a number, before any weight is touched.
@@ -19,7 +22,7 @@ export function learningRateAt(settings: TrainSettings, step: number, totalSteps
 export async function updateWeights(
   backend: Backend,
   weights: readonly Weight[],
-  settings: TrainSettings,
+  settings: UpdateSettings,
   learningRate: number,
   step: number,
 ): Promise<number> {

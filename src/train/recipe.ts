@@ -11,7 +11,8 @@ const MAX_RECIPE_BYTES = 1_000_000;
 const count = z.int().min(1);
 const share = z.number().min(0).max(1);
 
-const initSchema = z.strictObject({
+/** Sizes of a model made from nothing. */
+export const initSchema = z.strictObject({
   family: z.literal("llama").default("llama"),
   width: count, // C
   layers: count,
@@ -158,8 +159,7 @@ export type DecodeSettings = z.output<typeof decodeSchema>;
  * Throws a UserErrors that lists all problems.
  */
 export async function readRecipe(file: string, overrides: readonly string[] = []): Promise<Recipe> {
-  const value = parseRecipeText(await readTextFile(file, "a recipe", MAX_RECIPE_BYTES), file);
-  for (const override of overrides) applyOverride(value, override);
+  const value = await readRecipeValues(file, overrides);
   const recipe = checkSchema(recipeSchema, value, file);
   const fromRecipe = (path: string) => (isAbsolute(path) ? path : resolve(dirname(file), path));
   const { model, data } = recipe;
@@ -167,6 +167,13 @@ export async function readRecipe(file: string, overrides: readonly string[] = []
   if (model.tokenizer) model.tokenizer = fromRecipe(model.tokenizer);
   if (data.path) data.path = fromRecipe(data.path);
   return recipe;
+}
+
+/** What a recipe file says, with overrides ("train.epochs=2") applied and not yet checked. */
+export async function readRecipeValues(file: string, overrides: readonly string[]): Promise<Record<string, unknown>> {
+  const value = parseRecipeText(await readTextFile(file, "a recipe", MAX_RECIPE_BYTES), file);
+  for (const override of overrides) applyOverride(value, override);
+  return value;
 }
 
 function parseRecipeText(text: string, file: string): Record<string, unknown> {

@@ -65,10 +65,10 @@ export async function* train(
 }
 
 /** Adds the gradients of one pass and returns its share of the step's loss. */
-async function addGradients(
+export async function addGradients(
   model: Decoder,
-  batch: TrainingBatch,
-  settings: TrainSettings,
+  batch: Pick<TrainingBatch, "tokens" | "targets" | "weights">,
+  settings: Pick<TrainSettings, "recompute" | "dropout" | "labelSmoothing">,
   seed: number,
 ): Promise<number> {
   const { backend } = model;

@@ -1,0 +1,83 @@
+import { createReadStream } from "node:fs";
+import { pipeline } from "node:stream";
+import { createGunzip } from "node:zlib";
+import { showValue, UserError } from "../base/errors.ts";
+import { readLines } from "../base/files.ts";
+import { openDataset } from "../data/dataset.ts";
+import type { PretrainSource } from "./recipe.ts";
+
+const MAX_LINE_BYTES = 16_000_000;
+const MAX_DOCUMENT_CHARACTERS = 64_000_000;
+
+/**
+ * Streams the documents of a source, in the order of the file. Throws a UserError that names file and line where it is not text, a document
+ * is too long or a line of JSON has no text.
+ */
+export function readDocuments(source: PretrainSource): AsyncGenerator<string> {
+  if (source.format === "relations") return trainingSentences(source.path);
+  return source.format === "jsonl" ? jsonDocuments(source.path) : textDocuments(source.path);
+}
+
+/** The distinct sentences of a data set's training split. */
+async function* trainingSentences(directory: string): AsyncGenerator<string> {
+  const dataset = await openDataset(directory);
+  const { examples } = await dataset.split("train");
+  yield* new Set(examples.map(({ sentence }) => sentence));
+}
+
+async function* textDocuments(file: string): AsyncGenerator<string> {
+  let lines: string[] = [];
+  let length = 0;
+  for await (const { number, text } of linesOf(file)) {
+    if (text.trim() === "") {
+      if (lines.length > 0) yield lines.join("\n");
+      lines = [];
+      length = 0;
+      continue;
+    }
+    lines.push(text);
+    length += text.length + 1;
+    if (length > MAX_DOCUMENT_CHARACTERS) {
+      throw new UserError(
+        `${file}, line ${number}: the document has more than ${MAX_DOCUMENT_CHARACTERS} characters.`,
+        { hint: "Documents are separated by blank lines." },
+      );
+    }
+  }
+  if (lines.length > 0) yield lines.join("\n");
+}
+
+async function* jsonDocuments(file: string): AsyncGenerator<string> {
+  for await (const { number, text } of linesOf(file)) {
+    if (text.trim() === "") continue;
+    let value: unknown;
+    try {
+      value = JSON.parse(text);
+    } catch {
+      throw new UserError(`${file}, line ${number}: is not JSON.`);
+    }
+    const document = (value as { text?: unknown } | null)?.text;
+    if (typeof document !== "string") {
+      throw new UserError(`${file}, line ${number}: "text" is ${showValue(document)}, expected a string.`);
+    }
+    if (document !== "") yield document;
+  }
+}
+
+async function* linesOf(file: string): AsyncGenerator<{ number: number; text: string }> {
+  const stream = createReadStream(file, { highWaterMark: 1 << 18 });
+  // A pipeline hands an error of the file on to whoever reads the lines.
+  const lines = file.endsWith(".gz") ? pipeline(stream, createGunzip(), () => {}) : stream;
+  try {
+    for await (const { number, text, problem } of readLines(lines, { maxLineBytes: MAX_LINE_BYTES })) {
+      if (text === null) throw new UserError(`${file}, line ${number}: ${problem}.`);
+      yield { number, text };
+    }
+  } catch (error) {
+    // A stream has no name.
+    if (!(error instanceof UserError)) throw error;
+    throw new UserError(error.message.replace(/^standard input:/, `${file}:`), { hint: error.hint, cause: error });
+  } finally {
+    stream.destroy();
+  }
+}

@@ -1,0 +1,69 @@
+import type { Weight } from "../compute/backend.ts";
+import type { Decoder } from "../models/decoder.ts";
+import { type DecoderSpec, parameterCount } from "../models/spec.ts";
+import { packExamples } from "../train/batches.ts";
+import { divergence, updateWeights } from "../train/optimizer.ts";
+import { addGradients } from "../train/train.ts";
+import type { PretrainSettings } from "./recipe.ts";
+import { type Decay, pretrainingRateAt, totalSteps } from "./schedule.ts";
+import type { SequencePlan } from "./sequences.ts";
+
+/** What one update did. */
+export interface PretrainStep {
+  /** Number of updates made, from 1. */
+  step: number;
+  /** Mean loss of a token, in nats. */
+  loss: number;
+  learningRate: number;
+  gradientNorm: number;
+  tokens: number;
+  seconds: number;
+}
+
+/**
+ * The pretraining loop: every token of full sequences is learnt with all weights. Yields after every update; the caller prints, validates
+ * and saves. `startStep` updates are taken as done. Throws a UserError when the loss or the gradient is no longer a number.
+ */
+export async function* pretrain(
+  model: Decoder,
+  weights: readonly Weight[],
+  plan: SequencePlan,
+  settings: PretrainSettings,
+  decay: Decay | null,
+  startStep = 0,
+): AsyncGenerator<PretrainStep, void, void> {
+  const { backend } = model;
+  const { passSequences, accumulation, recompute } = settings;
+  backend.zeroGradients(weights);
+  const last = totalSteps(settings, decay);
+  for (let step = startStep; step < last; step++) {
+    const started = performance.now();
+    const passes = Array.from({ length: accumulation }, (_, pass) => {
+      const first = (step * accumulation + pass) * passSequences;
+      return Array.from({ length: passSequences }, (_, i) => plan.sequence(first + i)).flat();
+    });
+    const tokens = passes.flat().reduce((sum, part) => sum + part.answerIds.length, 0);
+    let loss = 0;
+    for (const parts of passes) {
+      const batch = packExamples(parts, 0, tokens);
+      // Every row is learnt, so nothing has to be picked out before the head.
+      const all = { ...batch, tokens: { ...batch.tokens, outputRows: undefined } };
+      loss += await addGradients(model, all, { recompute, dropout: 0, labelSmoothing: 0 }, 0);
+    }
+    if (!Number.isFinite(loss)) throw divergence("loss", loss, step + 1);
+    const learningRate = pretrainingRateAt(settings, decay, step);
+    const gradientNorm = await updateWeights(backend, weights, settings, learningRate, step);
+    const seconds = (performance.now() - started) / 1000;
+    yield { step: step + 1, loss, learningRate, gradientNorm, tokens, seconds };
+  }
+}
+
+/**
+ * Floating-point operations of training on one token of a full sequence: 6 for every parameter that is in a product (the tied embedding once,
+ * as the head), and 12 · C · T/2 a layer for the causal half of attention.
+ */
+export function flopsPerToken(spec: DecoderSpec, sequenceTokens: number): number {
+  const embedding = spec.tiedHead ? 0 : spec.vocabularySize * spec.width;
+  const attention = 6 * spec.layers * spec.heads * spec.headWidth * sequenceTokens;
+  return 6 * (parameterCount(spec) - embedding) + attention;
+}

@@ -1,0 +1,115 @@
+import { existsSync } from "node:fs";
+import { dirname, isAbsolute, resolve } from "node:path";
+import { stringify as stringifyYaml } from "yaml";
+import { z } from "zod";
+import { checkSchema } from "../base/schema.ts";
+import { initSchema, readRecipeValues } from "../train/recipe.ts";
+
+const count = z.int().min(1);
+const share = z.number().min(0).max(1);
+
+const sourceSchema = z.strictObject({
+  /** A file, relative to data.folder; for "relations" the folder of a data set. */
+  path: z.string(),
+  /**
+   * text: documents separated by blank lines, .gz or not; jsonl: one object with a "text" a line, .gz or not; relations: the distinct
+   * training sentences of a relation data set, never another split.
+   */
+  format: z.enum(["text", "jsonl", "relations"]).default("text"),
+  /** Share of the tokens that come from here, against the other sources' weights. */
+  weight: z.number().positive(),
+  /** Share of the documents that are never trained on but validated on. */
+  heldOut: share.lt(1),
+});
+
+const trainSchema = z.strictObject({
+  /** Rows of one packed sequence: what a token can look back on at most. */
+  sequenceTokens: count.max(1 << 16),
+  /** Sequences of one forward pass, and how many passes make one update. */
+  passSequences: count,
+  accumulation: count,
+  /** Updates in all. */
+  steps: count,
+  learningRate: z.number().positive(),
+  /** trapezoid: constant after the warm-up, then linear over decaySteps; cosine: falls from the warm-up to the end. */
+  schedule: z.enum(["trapezoid", "cosine"]),
+  warmupSteps: z.int().min(0),
+  /** Length of the trapezoid's end; `--decay-now` starts it earlier. */
+  decaySteps: z.int().min(0),
+  /** The learning rate at the end, as a share of the highest. */
+  finalLearningRate: share,
+  beta1: share.lt(1),
+  beta2: share.lt(1),
+  epsilon: z.number().positive(),
+  weightDecay: z.number().min(0),
+  /** Largest norm of the whole gradient; 0 does not clip. */
+  clipNorm: z.number().min(0),
+  /** Validate after every so many steps and at the end; 0 never. */
+  validateEverySteps: z.int().min(0),
+  /** Save a checkpoint every so many seconds. */
+  checkpointSeconds: z.number().positive(),
+  /** Keep activations inside layers (false) or compute them again in the backward pass (true). */
+  recompute: z.boolean(),
+});
+
+export const pretrainRecipeSchema = z
+  .strictObject({
+    model: z.strictObject({
+      init: initSchema,
+      /** A folder or file with the tokenizer. */
+      tokenizer: z.string(),
+      storage: z.enum(["float32", "bfloat16"]),
+    }),
+    data: z.strictObject({
+      /** What the sources' paths are relative to. */
+      folder: z.string(),
+      sources: z.record(z.string().regex(/^[A-Za-z0-9_-]{1,64}$/), sourceSchema),
+    }),
+    train: trainSchema,
+    /** Numbers of the products: bfloat16 where the processor has AMX, float32 otherwise, unless told. */
+    precision: z.enum(["auto", "bfloat16", "float32"]).default("auto"),
+    seed: z.int().min(0).max(0xffffffff),
+  })
+  .superRefine(({ model, data, train }, context) => {
+    const problem = (path: string[], message: string) => context.addIssue({ code: "custom", path, message });
+    if (Object.keys(data.sources).length === 0) problem(["data", "sources"], "give at least one source");
+    if (train.sequenceTokens > model.init.maxTokens) {
+      const limit = `the model's maxTokens ${model.init.maxTokens}`;
+      problem(["train", "sequenceTokens"], `${train.sequenceTokens} is more than ${limit}`);
+    }
+    if (train.schedule === "trapezoid" && train.warmupSteps + train.decaySteps > train.steps) {
+      const parts = `warmupSteps ${train.warmupSteps} and decaySteps ${train.decaySteps}`;
+      problem(["train", "steps"], `${train.steps} steps have no room for ${parts}`);
+    }
+  });
+
+export type PretrainRecipe = z.output<typeof pretrainRecipeSchema>;
+export type PretrainSource = z.output<typeof sourceSchema>;
+export type PretrainSettings = z.output<typeof trainSchema>;
+
+/**
+ * Reads a recipe for pretraining, applies overrides ("train.steps=200"), checks it and makes its paths absolute (they are relative to the
+ * recipe's folder, those of sources to data.folder). Throws a UserErrors that lists all problems.
+ */
+export async function readPretrainRecipe(file: string, overrides: readonly string[] = []): Promise<PretrainRecipe> {
+  const recipe = checkSchema(pretrainRecipeSchema, await readRecipeValues(file, overrides), file);
+  const from = (folder: string, path: string) => (isAbsolute(path) ? path : resolve(folder, path));
+  recipe.model.tokenizer = from(dirname(file), recipe.model.tokenizer);
+  recipe.data.folder = from(dirname(file), recipe.data.folder);
+  for (const source of Object.values(recipe.data.sources)) source.path = from(recipe.data.folder, source.path);
+  return recipe;
+}
+
+/** A recipe as YAML with every value written. */
+export function pretrainRecipeText(recipe: PretrainRecipe): string {
+  return stringifyYaml(recipe);
+}
+
+/** What the recipe names and is not there, all problems together. */
+export function missingPretrainPaths({ model, data }: PretrainRecipe): string[] {
+  const problems = existsSync(model.tokenizer) ? [] : [`model.tokenizer: ${model.tokenizer} does not exist`];
+  for (const [name, { path }] of Object.entries(data.sources)) {
+    if (!existsSync(path)) problems.push(`data.sources.${name}.path: ${path} does not exist`);
+  }
+  return problems;
+}

@@ -1,0 +1,32 @@
+import type { PretrainSettings } from "./recipe.ts";
+
+/** A final phase that was started by hand: from the rate at `startStep` straight down to the final one, over `steps`. */
+export interface Decay {
+  startStep: number;
+  steps: number;
+}
+
+/** Updates in all. */
+export function totalSteps(settings: PretrainSettings, decay: Decay | null): number {
+  return decay ? decay.startStep + decay.steps : settings.steps;
+}
+
+/** The learning rate of one step, counted from 0. */
+export function pretrainingRateAt(settings: PretrainSettings, decay: Decay | null, step: number): number {
+  const { learningRate, finalLearningRate } = settings;
+  const last = learningRate * finalLearningRate;
+  if (!decay || step < decay.startStep) return plannedRateAt(settings, step);
+  const first = plannedRateAt(settings, Math.max(0, decay.startStep - 1));
+  // The last step still learns something.
+  return first + (Math.min(first, last) - first) * ((step - decay.startStep) / decay.steps);
+}
+
+function plannedRateAt(settings: PretrainSettings, step: number): number {
+  const { learningRate, finalLearningRate, warmupSteps, decaySteps, steps, schedule } = settings;
+  if (step < warmupSteps) return (learningRate * (step + 1)) / warmupSteps;
+  const start = schedule === "trapezoid" ? steps - decaySteps : warmupSteps;
+  if (step < start) return learningRate;
+  const progress = Math.min(1, (step - start) / Math.max(1, steps - start));
+  const left = schedule === "trapezoid" ? 1 - progress : (1 + Math.cos(Math.PI * progress)) / 2;
+  return learningRate * (finalLearningRate + (1 - finalLearningRate) * left);
+}

@@ -1,0 +1,141 @@
+import { UserError } from "../base/errors.ts";
+import { createRandom, mixSeed } from "../base/random.ts";
+import type { EncodedExample } from "../train/batches.ts";
+import type { TokenDocuments } from "./token-file.ts";
+
+/** The marks around a document. */
+export interface DocumentMarks {
+  /** What the first token is predicted from. */
+  start: number;
+  end: number;
+}
+
+/** A part of a document whose every id after the first is to be predicted; parts of a sequence do not see each other. */
+export type SequencePart = EncodedExample;
+
+/** Full sequences in a seeded order: a pure function of the seed, so that training can go on anywhere. */
+export interface SequencePlan {
+  /** Sequences of one round through each source, in the order of the sources. */
+  perRound: readonly number[];
+  sequence(index: number): SequencePart[];
+}
+
+/** Each document d takes ids + 1 rows: from the start mark to its last id, each predicting the next one or the end mark. */
+export function rowEnds({ ends }: TokenDocuments): Float64Array {
+  return Float64Array.from(ends, (end, d) => end + d + 1);
+}
+
+/** Rows [from, to) of a document. */
+export function partOf(
+  { tokens, ends }: TokenDocuments,
+  document: number,
+  from: number,
+  to: number,
+  marks: DocumentMarks,
+): SequencePart {
+  const start = document === 0 ? 0 : ends[document - 1];
+  const length = ends[document] - start;
+  const ids = Int32Array.from({ length: to - from + 1 }, (_, i) => {
+    const at = from + i;
+    if (at === 0) return marks.start;
+    return at > length ? marks.end : tokens[start + at - 1];
+  });
+  return { promptIds: ids.subarray(0, 1), answerIds: ids.subarray(1) };
+}
+
+/** Documents in one order, cut into sequences of `sequenceRows` rows; the last one may be shorter. */
+interface Round {
+  documents: readonly number[];
+  /** Running total of rows in that order. */
+  ends: Float64Array;
+  sequences: readonly number[];
+}
+
+/**
+ * Mixes sources by weight: sequence n comes from the source that is furthest behind its share. Every round through a source takes its
+ * documents in another order, cuts them into full sequences and takes these in another order too. Throws a UserError for a source
+ * without documents to train on.
+ */
+export function planSequences(
+  sources: readonly { name: string; documents: TokenDocuments; weight: number }[],
+  sequenceRows: number,
+  marks: DocumentMarks,
+  seed: number,
+): SequencePlan {
+  for (const { name, documents } of sources) {
+    if (documents.ends.length === 0) throw new UserError(`data.sources.${name}: has no documents to train on.`);
+  }
+  const totalWeight = sources.reduce((sum, { weight }) => sum + weight, 0);
+  const shares = sources.map(({ weight }) => weight / totalWeight);
+  const perRound = sources.map(({ documents }) => Math.ceil((rowEnds(documents).at(-1) as number) / sequenceRows));
+  const rounds: ({ number: number; round: Round } | null)[] = sources.map(() => null);
+  const roundOf = (source: number, number: number): Round => {
+    const known = rounds[source];
+    if (known?.number === number) return known.round;
+    const round = createRound(sources[source].documents, perRound[source], mixSeed(seed, source, number, 0x5e9));
+    rounds[source] = { number, round };
+    return round;
+  };
+  // Where the mixture stands after `drawn` sequences.
+  let drawn = 0;
+  let drawnOf = sources.map(() => 0);
+  const draw = (): { source: number; number: number } => {
+    let source = 0;
+    for (let s = 1; s < sources.length; s++) {
+      const behind = (which: number) => shares[which] * (drawn + 1) - drawnOf[which];
+      if (behind(s) > behind(source)) source = s;
+    }
+    drawn++;
+    return { source, number: drawnOf[source]++ };
+  };
+  return {
+    perRound,
+    sequence(index) {
+      if (index < drawn) {
+        drawn = 0;
+        drawnOf = sources.map(() => 0);
+      }
+      while (drawn < index) draw();
+      const { source, number } = draw();
+      const round = roundOf(source, Math.floor(number / perRound[source]));
+      const from = round.sequences[number % perRound[source]] * sequenceRows;
+      return cut(sources[source].documents, round, from, from + sequenceRows, marks);
+    },
+  };
+}
+
+function createRound(documents: TokenDocuments, sequenceCount: number, seed: number): Round {
+  const random = createRandom(seed);
+  const order = random.shuffle(Array.from(documents.ends.keys()));
+  const ends = new Float64Array(order.length);
+  let total = 0;
+  for (const [i, d] of order.entries()) {
+    total += documents.ends[d] - (d === 0 ? 0 : documents.ends[d - 1]) + 1;
+    ends[i] = total;
+  }
+  return { documents: order, ends, sequences: random.shuffle(Array.from({ length: sequenceCount }, (_, i) => i)) };
+}
+
+/** The parts of documents that lie in rows [from, to) of a round. */
+function cut(documents: TokenDocuments, round: Round, from: number, to: number, marks: DocumentMarks): SequencePart[] {
+  const parts: SequencePart[] = [];
+  for (let i = firstAfter(round.ends, from); i < round.ends.length; i++) {
+    const start = i === 0 ? 0 : round.ends[i - 1];
+    if (start >= to) break;
+    const last = Math.min(to, round.ends[i]);
+    parts.push(partOf(documents, round.documents[i], Math.max(from, start) - start, last - start, marks));
+  }
+  return parts;
+}
+
+/** The first index whose value is greater than `row`, in a rising list. */
+function firstAfter(ends: Float64Array, row: number): number {
+  let low = 0;
+  let high = ends.length;
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if (ends[middle] > row) high = middle;
+    else low = middle + 1;
+  }
+  return low;
+}
