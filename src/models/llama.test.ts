@@ -162,9 +162,11 @@ describe("families", () => {
     expect(familyOf(LLAMA2_7B, "x")).toBe(llama);
     expect(familyNamed("llama", "x")).toBe(llama);
     expect(() => familyOf({ model_type: "mamba" }, "models/x")).toThrow(
-      'models/x: model_type is "mamba", supported: llama.',
+      'models/x: model_type is "mamba", supported: llama, chatglm, baichuan, qwen2, qwen3.',
     );
-    expect(() => familyOf({}, "models/x")).toThrow("models/x: model_type is missing, supported: llama.");
+    expect(() => familyOf({}, "models/x")).toThrow(
+      "models/x: model_type is missing, supported: llama, chatglm, baichuan, qwen2, qwen3.",
+    );
     expect(() => familyOf({ model_type: ["llama"] }, "models/x")).toThrow(
       'models/x: model_type is ["llama"], supported',
     );

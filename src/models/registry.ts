@@ -1,8 +1,12 @@
 import { showValue, UserError } from "../base/errors.ts";
+import { baichuan } from "./baichuan.ts";
+import { chatglm } from "./chatglm.ts";
 import { llama } from "./llama.ts";
+import { qwen2 } from "./qwen2.ts";
+import { qwen3 } from "./qwen3.ts";
 import type { DecoderSpec, Family } from "./spec.ts";
 
-const FAMILIES: readonly Family[] = [llama];
+const FAMILIES: readonly Family[] = [llama, chatglm, baichuan, qwen2, qwen3];
 
 /** The family of a config.json; throws a UserError that names the supported ones. */
 export function familyOf(config: Readonly<Record<string, unknown>>, where: string): Family {
