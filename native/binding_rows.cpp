@@ -19,9 +19,13 @@ Napi::Value Binding::rmsNorm(const Napi::CallbackInfo& info) {
   const Tensor* x = tensor(info[0]);
   const Weight* g = weight(info[1]);
   const float epsilon = number(info[2]);
-  require(info, g->view.isVector() && g->view.columns == x->matrix.columns, "g of one number for each column");
+  require(info, g->view.isVector() && x->matrix.columns % g->view.columns == 0, "g of one number for each column of x or of a head of it");
   Tensor* y = make(x->matrix.rows, x->matrix.columns, false);
-  produce({y}, [x, g, epsilon, y](Pool& pool) { cre::rmsNorm(pool, x->matrix, g->view.master, epsilon, y->matrix); });
+  produce({y}, [x, g, epsilon, y](Pool& pool) {
+    const int width = g->view.columns;
+    if (width == x->matrix.columns) cre::rmsNorm(pool, x->matrix, g->view.master, epsilon, y->matrix);
+    else cre::rmsNormHeads(pool, x->matrix, g->view.master, width, epsilon, y->matrix);
+  });
   return handleOf(y);
 }
 
@@ -32,12 +36,17 @@ Napi::Value Binding::rmsNormBackward(const Napi::CallbackInfo& info) {
   const Tensor* dy = tensor(info[2]);
   const float epsilon = number(info[3]);
   const Tensor* residual = tensorOrNull(info[4]);
-  require(info, g->view.isVector() && g->view.columns == x->matrix.columns, "g of one number for each column");
+  require(info, g->view.isVector() && x->matrix.columns % g->view.columns == 0, "g of one number for each column of x or of a head of it");
   require(info, sameShape(x, dy) && (residual == nullptr || sameShape(x, residual)), "dy and residual of the shape of x");
   Tensor* dx = make(x->matrix.rows, x->matrix.columns, true);
   produce({dx}, [x, g, dy, epsilon, residual, dx](Pool& pool) {
-    cre::rmsNormBackward(pool, x->matrix, g->view.master, dy->matrix, epsilon, residual == nullptr ? nullptr : &residual->matrix,
-                         dx->matrix, g->view.gradient);
+    const int width = g->view.columns;
+    const Matrix* added = residual == nullptr ? nullptr : &residual->matrix;
+    if (width == x->matrix.columns) {
+      cre::rmsNormBackward(pool, x->matrix, g->view.master, dy->matrix, epsilon, added, dx->matrix, g->view.gradient);
+    } else {
+      cre::rmsNormHeadsBackward(pool, x->matrix, g->view.master, width, dy->matrix, epsilon, added, dx->matrix, g->view.gradient);
+    }
   });
   return handleOf(dx);
 }

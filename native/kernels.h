@@ -124,6 +124,11 @@ void rmsNorm(Pool&, const Matrix& x, const float* g, float epsilon, Matrix& y);
 void rmsNormBackward(Pool&, const Matrix& x, const float* g, const Matrix& dy, float epsilon, const Matrix* residual, Matrix& dx,
                      float* gGradient /* [C] or null, added to; fixed chunks added in order */);
 
+// ---- norm_heads.cpp: the same over each head of a row, with g[D] for all of them
+void rmsNormHeads(Pool&, const Matrix& x, const float* g, int headWidth, float epsilon, Matrix& y);
+void rmsNormHeadsBackward(Pool&, const Matrix& x, const float* g, int headWidth, const Matrix& dy, float epsilon, const Matrix* residual,
+                          Matrix& dx, float* gGradient);
+
 // ---- elementwise.cpp
 void rotary(Pool&, const Matrix& x, const int32_t* positions, int heads, int headWidth, const float* frequencies, int pairs,
             bool interleaved, bool backward, Matrix& y);

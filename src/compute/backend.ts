@@ -172,7 +172,7 @@ export interface Backend {
   /** b.gradient[1,O] += column sums of dy[T,O]. */
   biasBackward(dy: Tensor, b: Weight): void;
 
-  /** y = x / √(mean(x²) + epsilon) · g, row by row; narrow. */
+  /** y = x / √(mean(x²) + epsilon) · g[1,C], row by row; with g[1,D] for x[T,H·D] each head of a row on its own; narrow. */
   rmsNorm(x: Tensor, g: Weight, epsilon: number): Tensor;
   /** dx (+ residual), wide; g.gradient is added to when g is trainable. */
   rmsNormBackward(x: Tensor, g: Weight, dy: Tensor, epsilon: number, residual?: Tensor | null): Tensor;

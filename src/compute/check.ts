@@ -163,7 +163,8 @@ export function checkBiasBackward(dy: Shaped, b: Weight): void {
 }
 
 export function checkRmsNorm(x: Shaped, g: Weight, epsilon: number, operation = "rmsNorm"): void {
-  expectShape(operation, "g", g, 1, x.columns, `x ${shapeOf(x)}`);
+  const isForHeads = g.rows === 1 && x.columns % g.columns === 0;
+  if (!isForHeads) expectShape(operation, "g", g, 1, x.columns, `x ${shapeOf(x)}`);
   expectNumber(operation, "epsilon", epsilon, Number.isFinite(epsilon) && epsilon >= 0, "a number from 0 on");
 }
 

@@ -152,6 +152,11 @@ const operationCases: GradientCase[] = [
     const g = make.weight(1, 5);
     return (tape) => lossOf(tape, tape.rmsNorm(all(tape, x), g, 1e-5));
   }),
+  gradientCase("rmsNorm of each head", (make) => {
+    const x = make.weight(3, 12);
+    const g = make.weight(1, 4, { offset: 1 });
+    return (tape) => lossOf(tape, tape.rmsNorm(all(tape, x), g, 1e-5));
+  }),
   gradientCase("rotary, interleaved pairs", (make) => {
     const x = make.weight(4, 12);
     return (tape) =>

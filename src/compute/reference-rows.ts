@@ -4,6 +4,11 @@ import type { Matrix } from "./reference-products.ts";
 
 // The operations of the reference backend that work on one row or one element at a time.
 
+/** x[T,H·D] as a matrix [T·H,D] of the same numbers. */
+export function headsAsRows({ rows, columns, values }: Matrix, headWidth: number): Matrix {
+  return { rows: (rows * columns) / headWidth, columns: headWidth, values };
+}
+
 /** 1 / √(mean(x²) + epsilon) of row t. */
 function inverseRms(x: Matrix, t: number, epsilon: number): number {
   let squares = 0;

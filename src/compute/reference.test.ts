@@ -82,6 +82,12 @@ describe("reference, by hand", () => {
     const { backend, x, w, expectValues } = exact();
     const root = Math.sqrt((9 + 16) / 2 + 0.5);
     await expectValues(backend.rmsNorm(x([3, 4]), w([2, -1]), 0.5), [6 / root, -4 / root]);
+    const heads = x([3, 4, 4, -3], [0, 0, 4, 3]);
+    const wanted = [
+      [6, -4, 8, 3],
+      [0, 0, 8, -3],
+    ].map((row) => row.map((value) => value / root));
+    await expectValues(backend.rmsNorm(heads, w([2, -1]), 0.5), ...wanted);
   });
 
   it("rotary turns pairs counter-clockwise", async () => {

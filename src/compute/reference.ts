@@ -161,7 +161,7 @@ class ReferenceBackend implements Backend {
     const gOwn = this.#memory.useWeight("rmsNorm", g);
     check.checkRmsNorm(x, g, epsilon);
     const y = this.#memory.make(x.rows, x.columns, false);
-    rowwise.rmsNorm(xOwn, gOwn.product.values, epsilon, y.values);
+    rowwise.rmsNorm(rowwise.headsAsRows(xOwn, g.columns), gOwn.product.values, epsilon, y.values);
     return y;
   }
 
@@ -173,7 +173,8 @@ class ReferenceBackend implements Backend {
     check.checkRmsNormBackward(x, g, dy, epsilon, residual);
     const dx = this.#memory.make(x.rows, x.columns, true);
     const gradient = gOwn.training?.gradient ?? null;
-    rowwise.rmsNormBackward(xOwn, gOwn.product.values, dyOwn.values, epsilon, terms, dx.values, gradient);
+    const heads = rowwise.headsAsRows(xOwn, g.columns);
+    rowwise.rmsNormBackward(heads, gOwn.product.values, dyOwn.values, epsilon, terms, dx.values, gradient);
     return dx;
   }
 

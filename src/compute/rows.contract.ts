@@ -38,6 +38,30 @@ export function rowContract({ compare, open, tolerance }: Contract): void {
     await c.close();
   });
 
+  it.each([
+    [3, 2, 5],
+    [40, 4, 8],
+    [70, 3, 48],
+    [33, 2, 128],
+  ])("rmsNorm of %i rows of %i heads of width %i", async (rows, heads, width) => {
+    const c = compare(rows + width);
+    for (const trainable of [true, false]) {
+      const g = c.weight(1, width, { trainable, offset: 1, spread: 0.3 });
+      for (const wide of [true, false]) {
+        const x = await c.tensor(rows, heads * width, { wide, spread: 3 });
+        const dy = await c.tensor(rows, heads * width, { wide: !wide });
+        const residual = await c.tensor(rows, heads * width, { wide });
+        await c.same("rmsNorm", ({ backend, of }) => backend.rmsNorm(of(x), of(g), 1e-5));
+        await c.same("dx", ({ backend, of }) => backend.rmsNormBackward(of(x), of(g), of(dy), 1e-5), 1e-4);
+        const sum = ({ backend, of }: Parameters<Parameters<typeof c.same>[1]>[0]) =>
+          backend.rmsNormBackward(of(x), of(g), of(dy), 0.5, of(residual));
+        await c.same("dx + residual", sum, 1e-5);
+        if (trainable) await c.sameWeight("dg of two calls", g, "gradient", 1e-5);
+      }
+    }
+    await c.close();
+  });
+
   it("rmsNorm of zeros is zero", async () => {
     const c = compare(1);
     const x = await c.tensor(3, 7, { spread: 0 });
