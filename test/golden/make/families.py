@@ -229,7 +229,7 @@ def make(family, code):
     with torch.no_grad():
         for name, p in adapted.named_parameters():
             if "lora_" in name:
-                p.copy_((0.3 * torch.randn(p.shape, generator=random)).bfloat16())
+                p.copy_((0.1 * torch.randn(p.shape, generator=random)).bfloat16())
     adapted.save_pretrained(os.path.join(out, "adapter"))
     os.remove(os.path.join(out, "adapter", "README.md"))
     rows = logits(adapted, inputs)
