@@ -3,6 +3,7 @@ import { basename, join } from "node:path";
 import type { Command } from "commander";
 import picocolors from "picocolors";
 import { UserError, UserErrors } from "../base/errors.ts";
+import { writeFileAtomic } from "../base/files.ts";
 import { openBackend } from "../compute/open.ts";
 import { initDecoder } from "../models/load.ts";
 import { parameterCount } from "../models/spec.ts";
@@ -13,7 +14,12 @@ import {
   type PretrainEvent,
   pretrainRun,
 } from "../pretrain/pretrain-run.ts";
-import { missingPretrainPaths, type PretrainRecipe, readPretrainRecipe } from "../pretrain/recipe.ts";
+import {
+  missingPretrainPaths,
+  type PretrainRecipe,
+  pretrainRecipeText,
+  readPretrainRecipe,
+} from "../pretrain/recipe.ts";
 import { specFromInit } from "../run.ts";
 import { openTokenizer } from "../tokenizers/open-tokenizer.ts";
 import { expectFreeFolder, type RunFolder, runFolder } from "../train/run-folder.ts";
@@ -52,7 +58,7 @@ export function addPretrainCommand(model: Command): void {
       const { folder, recipe } = options.resume
         ? await openExisting(recipeFile, options)
         : await beginNew(recipeFile, options);
-      if (options.resume && existsSync(folder.done) && options.decayNow === undefined) {
+      if (options.resume && existsSync(folder.done)) {
         say(`${folder.directory}: pretraining is finished already.`);
         return;
       }
@@ -134,8 +140,12 @@ async function pretrainShowing(folder: RunFolder, recipe: PretrainRecipe, option
       seconds: options.minutes === undefined ? undefined : 60 * options.minutes,
     };
     for await (const event of pretrainRun(model, recipe, data, folder, limits, options.decayNow ?? null)) {
-      if (event.kind === "start") bar = begin(event);
-      else if (event.kind === "step") bar?.update(event.step, stepDetail(event));
+      if (event.kind === "start") {
+        // What was changed on resuming holds from now on.
+        await writeFileAtomic(folder.recipe, pretrainRecipeText(recipe));
+        bar = begin(event);
+      }
+      if (event.kind === "step") bar?.update(event.step, stepDetail(event));
       else if (event.kind === "validation") bar?.line(validationLine(event));
       else if (event.kind === "stopped") {
         throw new Interrupted(

@@ -121,18 +121,13 @@ function originOf(
   { model, data, train, precision, seed }: PretrainRecipe,
   sources: readonly TokenSource[],
 ): TrainingOrigin {
-  // How long the run is and when its rate falls may be decided while it goes on.
-  const {
-    checkpointSeconds: _seconds,
-    validateEverySteps: _every,
-    steps: _steps,
-    decaySteps: _decay,
-    ...settings
-  } = train;
+  const { checkpointSeconds: _seconds, validateEverySteps: _every, steps, decaySteps: _decay, ...settings } = train;
+  // A trapezoid's length may be decided while it goes on; every step of a cosine depends on it.
+  const length = train.schedule === "cosine" ? steps : null;
   const weights = Object.values(data.sources).map(({ weight }) => weight);
   const digest = (value: unknown) => createHash("sha256").update(JSON.stringify(value)).digest("hex");
   return {
-    recipe: digest({ init: model.init, storage: model.storage, settings, precision, seed, weights }),
+    recipe: digest({ init: model.init, storage: model.storage, settings, length, precision, seed, weights }),
     rows: digest(sources.map((source) => source.digest)),
   };
 }
