@@ -1,7 +1,7 @@
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { type AdapterSettings, attachAdapter } from "./adapters/adapter.ts";
-import { loadLora, saveLora } from "./adapters/lora.ts";
+import { AUTO_TARGETS, defaultTargets, loadLora, saveLora } from "./adapters/lora.ts";
 import { UserError } from "./base/errors.ts";
 import { readTextFile, writeFileAtomic } from "./base/files.ts";
 import type { Backend, Weight } from "./compute/backend.ts";
@@ -12,7 +12,8 @@ import { createExtractor, type Extractor } from "./extract/extractor.ts";
 import { openCheckpoint } from "./formats/checkpoint.ts";
 import type { Decoder } from "./models/decoder.ts";
 import { initDecoder, loadDecoder, saveDecoder } from "./models/load.ts";
-import { checkSpec, type DecoderSpec } from "./models/spec.ts";
+import { specFromSizes } from "./models/sizes.ts";
+import type { DecoderSpec } from "./models/spec.ts";
 import { AUTO_TEMPLATE, chatTemplate, templateOfFamily } from "./prompts/chat-template.ts";
 import { promptStyle } from "./prompts/relation-prompt.ts";
 import { createRenderer, type Renderer } from "./prompts/renderer.ts";
@@ -48,48 +49,30 @@ export function tokenizerPath(recipe: Recipe): string {
   return recipe.model.tokenizer ?? (recipe.model.path as string);
 }
 
-/** The recipe with the name of a template in the place of "auto": the one of the model's family, or `plain` for a model from nothing. */
-async function withTemplate(recipe: Recipe): Promise<Recipe> {
-  if (recipe.prompt.template !== AUTO_TEMPLATE) return recipe;
-  return { ...recipe, prompt: { ...recipe.prompt, template: await autoTemplate(recipe) } };
+/**
+ * The recipe with names in the place of "auto": the chat template of the model's family (`plain` for a model from nothing) and the modules
+ * that an adapter stands beside.
+ */
+async function resolveNames(recipe: Recipe): Promise<Recipe> {
+  const { model, prompt, adapter } = recipe;
+  const hasAutoTargets = adapter.method === "lora" && adapter.targets === AUTO_TARGETS;
+  if (prompt.template !== AUTO_TEMPLATE && !hasAutoTargets) return recipe;
+  const modelType = model.init?.family ?? (await modelTypeOf(model.path as string));
+  const auto = () => (model.init ? chatTemplate("plain").name : templateOfFamily(modelType));
+  const template = prompt.template === AUTO_TEMPLATE ? auto() : prompt.template;
+  const named = hasAutoTargets ? { ...adapter, targets: defaultTargets(modelType) } : adapter;
+  return { ...recipe, prompt: { ...prompt, template }, adapter: named };
 }
 
-async function autoTemplate({ model }: Recipe): Promise<string> {
-  if (model.init) return chatTemplate("plain").name;
-  const { config, source } = await openCheckpoint(model.path as string);
+async function modelTypeOf(path: string): Promise<string> {
+  const { config, source } = await openCheckpoint(path);
   await source.close();
-  return templateOfFamily(String(config.model_type));
+  return String(config.model_type);
 }
 
 /** The specification of a model made from nothing for a tokenizer. */
 export function specFromInit(init: InitSettings, tokenizer: Tokenizer): DecoderSpec {
-  const { family, width, layers, heads, keyValueHeads, feedForward, maxTokens, tiedHead, normEpsilon, rotaryBase } =
-    init;
-  if (width % heads !== 0) throw new UserError(`model.init: width ${width} cannot be shared evenly by ${heads} heads.`);
-  const headWidth = width / heads;
-  return checkSpec(
-    {
-      family,
-      vocabularySize: tokenizer.vocabularySize,
-      tokenCount: tokenizer.vocabularySize,
-      width,
-      layers,
-      heads,
-      keyValueHeads,
-      headWidth,
-      feedForward,
-      normEpsilon,
-      positions: { kind: "rotary", base: rotaryBase, layout: "halves", rotatedWidth: headWidth },
-      queryKeyValueBias: false,
-      queryKeyNorm: false,
-      tiedHead,
-      normalizedHead: false,
-      maxTokens,
-      bosId: tokenizer.bosId,
-      eosId: tokenizer.eosId,
-    },
-    "model.init",
-  );
+  return specFromSizes(init, tokenizer, "model.init");
 }
 
 function rendererOf(recipe: Recipe, tokenizer: Tokenizer, labels: LabelSet): Renderer {
@@ -136,7 +119,13 @@ async function loadModel(
 ): Promise<Decoder> {
   const checkpoint = await openCheckpoint(path);
   try {
-    const model = await loadDecoder(backend, checkpoint, { storage, trainable, onProgress: options.onLoad });
+    const tokenCount = tokenizer.vocabularySize;
+    const model = await loadDecoder(backend, checkpoint, {
+      storage,
+      trainable,
+      tokenCount,
+      onProgress: options.onLoad,
+    });
     checkVocabulary(tokenizer, model.spec, path);
     return model;
   } finally {
@@ -153,7 +142,7 @@ export async function openForTraining(
   labels: LabelSet,
   options: OpenOptions = {},
 ): Promise<Workbench> {
-  const recipe = await withTemplate(givenRecipe);
+  const recipe = await resolveNames(givenRecipe);
   const tokenizer = await openTokenizer(tokenizerPath(recipe), { modelType: recipe.model.init?.family });
   const renderer = rendererOf(recipe, tokenizer, labels);
   const backend = openBackend(recipe.precision, options.onNotice);

@@ -34,17 +34,19 @@ export async function tinyDecoder(
   backend: Backend,
   options: { seed: number; spec?: Partial<DecoderSpec>; deviation?: number; trainable?: boolean },
 ): Promise<Decoder> {
-  const spec = { ...TINY_SPEC, ...options.spec };
+  const given = { ...TINY_SPEC, ...options.spec };
+  const spec = { ...given, tokenCount: options.spec?.tokenCount ?? given.vocabularySize };
   const trainable = options.trainable ?? false;
   const model = await initDecoder(backend, spec, options.seed, { storage: "float32", trainable });
   const random = createRandom(options.seed);
   for (const weight of decoderWeights(model)) {
-    if (weight.rows === 1) continue;
+    const isHeadNorm = /\.[qk]_norm\.weight$/.test(weight.name);
+    if (weight.rows === 1 && !isHeadNorm && !/\.bias(:|$)/.test(weight.name)) continue;
     const count = weight.rows * weight.columns;
     const deviation = options.deviation ?? 0.5;
     backend.writeWeight(
       weight,
-      Float64Array.from({ length: count }, () => random.normal() * deviation),
+      Float64Array.from({ length: count }, () => (isHeadNorm ? 1 : 0) + random.normal() * deviation),
     );
   }
   return model;

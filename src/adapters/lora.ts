@@ -9,13 +9,21 @@ import { hashName, joinRows } from "../models/load.ts";
 import { familyNamed } from "../models/registry.ts";
 import { isLinearSlot, layerTensors } from "../models/spec.ts";
 
+/** What a recipe writes to have the targets chosen by the model's family. */
+export const AUTO_TARGETS = "auto";
+
+/** The modules that `auto` means for a family: those of the CRE-LLM authors' commands, and as for Llama where they had none. */
+export function defaultTargets(modelType: string): string[] {
+  return [...familyNamed(modelType, "adapter.targets").loraTargets];
+}
+
 /** Low-rank adaptation (Hu et al. 2021): y += alpha/rank · dropout(x)·aᵀ·bᵀ beside chosen weights. */
 export interface LoraSettings {
   rank: number; // R
   alpha: number;
   dropout: number;
-  /** Names of modules as the family's checkpoints call them ("q_proj"), or "all" for every product inside the layers. */
-  targets: readonly string[] | "all";
+  /** Names of modules as the family's checkpoints call them ("q_proj"), "auto" for the usual ones, "all" for every product of the layers. */
+  targets: readonly string[] | "all" | typeof AUTO_TARGETS;
 }
 
 /** A product as checkpoints keep it: one of the decoder's, or several as one matrix, which then share an adapter. */
@@ -47,9 +55,10 @@ function adapterOf({ parts }: Module): { a: Weight; b: Weight[]; scale: number }
 
 const shortName = (module: string) => module.slice(module.lastIndexOf(".") + 1);
 
-function targetsOf(model: Decoder, targets: LoraSettings["targets"]): Module[] {
+function targetsOf(model: Decoder, settings: LoraSettings): Module[] {
   const modules = modulesOf(model);
-  if (targets === "all") return modules;
+  if (settings.targets === "all") return modules;
+  const targets = settings.targets === AUTO_TARGETS ? defaultTargets(model.spec.family) : settings.targets;
   const known = new Set(modules.map(({ name }) => shortName(name)));
   const problems = targets
     .filter((target) => !known.has(target))
@@ -70,7 +79,7 @@ function targetsOf(model: Decoder, targets: LoraSettings["targets"]): Module[] {
  * the same weights. Throws a UserErrors that lists all unknown targets.
  */
 export function attachLora(model: Decoder, settings: LoraSettings, seed: number): void {
-  const targets = targetsOf(model, settings.targets);
+  const targets = targetsOf(model, settings);
   expectNone(model);
   for (const module of targets) {
     const bound = 1 / Math.sqrt(module.columns);

@@ -1,4 +1,4 @@
-import { dirname, resolve } from "node:path";
+import { dirname } from "node:path";
 import Table from "cli-table3";
 import { type Command, InvalidArgumentError, Option } from "commander";
 import { UserError } from "../base/errors.ts";
@@ -8,14 +8,14 @@ import { openBackend } from "../compute/open.ts";
 import { generate } from "../decode/generate.ts";
 import { openCheckpoint } from "../formats/checkpoint.ts";
 import { elementCount } from "../formats/tensor-source.ts";
-import { initDecoder, loadDecoder, saveDecoder } from "../models/load.ts";
+import { loadDecoder } from "../models/load.ts";
 import { readSpec } from "../models/registry.ts";
 import { type DecoderSpec, parameterCount } from "../models/spec.ts";
-import { checkVocabulary, specFromInit } from "../run.ts";
-import { copyTokenizer, openTokenizer } from "../tokenizers/open-tokenizer.ts";
-import { readRecipe } from "../train/recipe.ts";
+import { checkVocabulary } from "../run.ts";
+import { openTokenizer } from "../tokenizers/open-tokenizer.ts";
+import { addInitCommand } from "./model-init.ts";
 import { addPretrainCommand } from "./pretrain.ts";
-import { print, say, warn } from "./terminal.ts";
+import { print, warn } from "./terminal.ts";
 
 const MAX_LINE_BYTES = 16_000_000;
 
@@ -25,7 +25,7 @@ export function wholeNumber(text: string): number {
   return value;
 }
 
-function positiveNumber(text: string): number {
+export function positiveNumber(text: string): number {
   const value = Number(text);
   if (!(value > 0) || !Number.isFinite(value)) throw new InvalidArgumentError("expected a positive number.");
   return value;
@@ -40,14 +40,7 @@ export function addModelCommands(program: Command): void {
     .option("--tensors", "list every tensor")
     .option("--json", "print JSON")
     .action(info);
-  model
-    .command("init")
-    .description("make a model with random weights from a recipe's model.init")
-    .argument("<recipe>", "recipe file")
-    .requiredOption("--output <dir>", "model folder to write")
-    .addOption(new Option("--dtype <type>", "element type").choices(["F32", "F16", "BF16"]).default("BF16"))
-    .option("--seed <n>", "seed (default: the recipe's)", wholeNumber)
-    .action(init);
+  addInitCommand(model);
   model
     .command("generate")
     .description("continue a text")
@@ -127,29 +120,6 @@ function positionsText({ positions, headWidth }: DecoderSpec): string {
   return `rotary (${layout})${share}, base ${base}`;
 }
 
-async function init(
-  recipeFile: string,
-  options: { output: string; dtype: "F32" | "F16" | "BF16"; seed?: number },
-): Promise<void> {
-  const recipe = await readRecipe(recipeFile);
-  const { init: sizes, tokenizer: tokenizerPath } = recipe.model;
-  if (!sizes || !tokenizerPath) throw new UserError(`${recipeFile}: has no model.init, there is nothing to make.`);
-  const tokenizer = await openTokenizer(tokenizerPath);
-  const spec = specFromInit(sizes, tokenizer);
-  const backend = openBackend("float32", warn);
-  try {
-    const model = await initDecoder(backend, spec, options.seed ?? recipe.seed, {
-      storage: "float32",
-      trainable: false,
-    });
-    await copyTokenizer(tokenizerPath, options.output);
-    await saveDecoder(model, options.output, { dtype: options.dtype });
-    say(`${resolve(options.output)}: ${parameterCount(spec).toLocaleString("en")} parameters.`);
-  } finally {
-    await backend.close();
-  }
-}
-
 interface GenerateFlags {
   prompt: string;
   maxNewTokens: number;
@@ -170,7 +140,8 @@ async function generateText(path: string, options: GenerateFlags): Promise<void>
   const backend = openBackend(precision, warn);
   try {
     const storage = precision === "float32" ? "float32" : "bfloat16";
-    const model = await loadDecoder(backend, checkpoint, { storage, trainable: false });
+    const tokenCount = tokenizer.vocabularySize;
+    const model = await loadDecoder(backend, checkpoint, { storage, trainable: false, tokenCount });
     checkVocabulary(tokenizer, model.spec, path);
     const encoded = options.prompt === "" ? [] : tokenizer.encode(options.prompt);
     const prompt = tokenizer.bosId === null ? encoded : [tokenizer.bosId, ...encoded];

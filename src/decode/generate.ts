@@ -117,18 +117,28 @@ async function nextTokens(
       outputRows,
       cache: { store: cache, rows: cacheRows },
     });
-    if (sampling) {
+    const { vocabularySize, tokenCount } = model.spec;
+    const tokenLogits = async () => {
       const values = await backend.read(logits.tensor);
-      const width = model.spec.vocabularySize;
-      return live.map((_, i) => pickToken(values.subarray(i * width, (i + 1) * width), sampling));
-    }
+      return live.map((_, i) => values.subarray(i * vocabularySize, i * vocabularySize + tokenCount));
+    };
+    if (sampling) return (await tokenLogits()).map((row) => pickToken(row, sampling));
     const best = backend.argmax(logits.tensor);
-    const picked = await backend.read(best);
+    const picked = Array.from(await backend.read(best));
     backend.free(best);
-    return Array.from(picked);
+    if (picked.every((id) => id < tokenCount)) return picked;
+    // A row that only fills the vocabulary up was the largest: the largest of the tokens then.
+    return (await tokenLogits()).map(largest);
   } finally {
     tape.dispose();
   }
+}
+
+/** Index of the largest value, the first one on ties. */
+function largest(values: ArrayLike<number>): number {
+  let best = 0;
+  for (let i = 1; i < values.length; i++) if (values[i] > values[best]) best = i;
+  return best;
 }
 
 /** Draws a token: temperature first, then the top-k and top-p cuts (Holtzman et al. 2020). */

@@ -24,7 +24,7 @@ function recipeFile(text: string): string {
 describe("readRecipe", () => {
   it("fills in the paper's defaults and makes paths absolute", async () => {
     const recipe = await readRecipe(recipeFile(GOOD));
-    expect(recipe.adapter).toEqual({ method: "lora", rank: 8, alpha: 32, dropout: 0.1, targets: ["q_proj", "v_proj"] });
+    expect(recipe.adapter).toEqual({ method: "lora", rank: 8, alpha: 32, dropout: 0.1, targets: "auto" });
     expect(recipe.prompt).toEqual({ style: "paper", template: "default", maxPromptTokens: 1024, maxAnswerTokens: 512 });
     expect(recipe.model.path).toBe(join(directory, "base"));
     expect(recipe.data.path).toBe(join(directory, "..", "data"));

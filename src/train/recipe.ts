@@ -13,16 +13,22 @@ const share = z.number().min(0).max(1);
 
 /** Sizes of a model made from nothing. */
 export const initSchema = z.strictObject({
-  family: z.literal("llama").default("llama"),
+  family: z.enum(["llama", "chatglm", "baichuan", "qwen2", "qwen3"]).default("llama"),
   width: count, // C
   layers: count,
   heads: count, // H
   keyValueHeads: count, // G
+  /** D; the width shared by the heads unless told. */
+  headWidth: count.optional(),
   feedForward: count, // F
   maxTokens: count.default(1024),
   tiedHead: z.boolean().default(true),
   normEpsilon: z.number().positive().default(1e-5),
   rotaryBase: z.number().positive().default(10_000),
+  /** alibi: Baichuan2-13B. */
+  positions: z.enum(["rotary", "alibi"]).optional(),
+  /** The vocabulary is filled up with rows that have no token to a multiple of this, as ChatGLM2's and Qwen's are. */
+  vocabularyMultiple: count.optional(),
 });
 
 const modelSchema = z.strictObject({
@@ -42,7 +48,8 @@ const adapterSchema = z.discriminatedUnion("method", [
     rank: count.default(8),
     alpha: z.number().positive().default(32),
     dropout: z.number().min(0).lt(1).default(0.1),
-    targets: z.union([z.literal("all"), z.array(z.string()).min(1)]).default(["q_proj", "v_proj"]),
+    /** Modules by name, "all", or "auto" for those that the family is usually trained on, whose names the run's recipe then holds. */
+    targets: z.union([z.enum(["auto", "all"]), z.array(z.string()).min(1)]).default("auto"),
   }),
 ]);
 
