@@ -1,11 +1,13 @@
 import { existsSync } from "node:fs";
-import { copyFile, mkdir, readFile, stat } from "node:fs/promises";
+import { copyFile, mkdir } from "node:fs/promises";
 import { basename, join, resolve } from "node:path";
 import { type Command, Option } from "commander";
 import { UserError } from "../base/errors.ts";
 import { openCheckpoint } from "../formats/checkpoint.ts";
 import type { GgufWriteType } from "../formats/gguf-blocks.ts";
-import { type GgufVocabulary, type LlamaSizes, llamaFields, llamaLora, llamaTensors } from "../formats/gguf-llama.ts";
+import { type GgufSizes, ggufFields } from "../formats/gguf-fields.ts";
+import { ggufLora, ggufTensors } from "../formats/gguf-model.ts";
+import { GGUF_ARCHITECTURES, type GgufArchitecture } from "../formats/gguf-names.ts";
 import { writeGguf } from "../formats/gguf-write.ts";
 import { type Checkpoint, saveHuggingFaceFolder } from "../formats/hf-folder.ts";
 import { mergeLoraInto, tensorsToWrite } from "../formats/merge-lora.ts";
@@ -15,10 +17,10 @@ import type { TensorDtype, TensorToWrite } from "../formats/tensor-source.ts";
 import { familyOf } from "../models/registry.ts";
 import type { DecoderSpec } from "../models/spec.ts";
 import { tokenizerPath } from "../run.ts";
-import { copyTokenizer, openTokenizer } from "../tokenizers/open-tokenizer.ts";
-import { readModel } from "../tokenizers/sentencepiece-model.ts";
+import { copyTokenizer } from "../tokenizers/open-tokenizer.ts";
 import type { Recipe } from "../train/recipe.ts";
 import { openRunFolder } from "../train/run-folder.ts";
+import { readGgufVocabulary } from "./gguf-vocabulary.ts";
 import { progress, say } from "./terminal.ts";
 
 type Target = "peft" | "merged" | "gguf" | "gguf-lora";
@@ -161,17 +163,12 @@ async function exportGguf(job: ExportJob, name: string, to: Target, type: GgufWr
   const { checkpoint, adapter, output } = job;
   const { config, directory } = checkpoint;
   const family = familyOf(config, directory);
-  if (family.modelType !== "llama") {
-    throw new UserError(`${directory}: a ${family.modelType} model cannot be written as GGUF yet, only llama can.`, {
-      hint: "Give --to merged and convert that folder with llama.cpp's convert_hf_to_gguf.py.",
-    });
-  }
   const spec = family.readConfig(config, directory);
-  const sizes = sizesOf(spec);
+  const sizes = sizesOf(spec, directory);
   if (to === "gguf-lora" && adapter) {
     const { tensors } = adapter;
     const file = join(output, `${name}-lora.gguf`);
-    const { fields, tensors: parts } = llamaLora(adapter.config, tensorsToWrite(tensors, "F32"), sizes, file);
+    const { fields, tensors: parts } = ggufLora(adapter.config, tensorsToWrite(tensors, "F32"), sizes, file);
     await writeGguf(file, fields, parts);
     say(`${resolve(file)}: an adapter for llama.cpp.`);
     return;
@@ -180,54 +177,21 @@ async function exportGguf(job: ExportJob, name: string, to: Target, type: GgufWr
   const stored = own.every((dtype) => dtype === "F32") ? "F32" : own.some((dtype) => dtype === "BF16") ? "BF16" : "F16";
   const chosen = type ?? stored;
   const file = join(output, `${name}-${chosen}.gguf`);
-  const vocabulary = await readVocabulary(job.tokenizer);
-  if (vocabulary.texts.length > spec.vocabularySize) {
-    throw new UserError(
-      `${job.tokenizer}: has ${vocabulary.texts.length} pieces, but the model's vocabulary is ${spec.vocabularySize}.`,
-      { hint: "Does the tokenizer belong to this model?" },
-    );
-  }
+  const vocabulary = await readGgufVocabulary(job.tokenizer, spec);
   // A tied head is the embedding again; tables of angles are computed by whoever runs the model.
   const isLeftOut = (tensor: string) =>
     (spec.tiedHead && tensor === family.names.head) || family.ignored.some((pattern) => pattern.test(tensor));
   const tensors = trainedTensors(job, undefined, isLeftOut);
-  await writeGguf(file, llamaFields(name, sizes, vocabulary, chosen), llamaTensors(tensors, sizes, chosen, file));
+  await writeGguf(file, ggufFields(name, sizes, vocabulary, chosen), ggufTensors(tensors, sizes, chosen, file));
   say(`${resolve(file)}: a whole model for llama.cpp.`);
 }
 
-function sizesOf(spec: DecoderSpec): LlamaSizes {
-  const { positions } = spec;
-  if (positions.kind !== "rotary") throw new Error(`A llama model with ${positions.kind} positions.`);
-  const { vocabularySize, width, layers, heads, keyValueHeads, headWidth, feedForward, normEpsilon, maxTokens } = spec;
-  return {
-    vocabularySize,
-    width,
-    layers,
-    heads,
-    keyValueHeads,
-    headWidth,
-    feedForward,
-    normEpsilon,
-    maxTokens,
-    rotaryBase: positions.base,
-    rotaryLayout: positions.layout,
-  };
-}
-
-async function readVocabulary(path: string): Promise<GgufVocabulary> {
-  const file = (await stat(path)).isDirectory() ? join(path, "tokenizer.model") : path;
-  if (!existsSync(file) || !file.endsWith(".model")) {
-    throw new UserError(`${path}: is no SentencePiece tokenizer, expected a file tokenizer.model for a Llama GGUF.`);
+function sizesOf(spec: DecoderSpec, directory: string): GgufSizes {
+  const architecture = GGUF_ARCHITECTURES.find((one) => one === spec.family) as GgufArchitecture;
+  if (!architecture) {
+    throw new UserError(`${directory}: a ${spec.family} model cannot be written as GGUF.`, {
+      hint: `These can: ${GGUF_ARCHITECTURES.join(", ")}.`,
+    });
   }
-  const { pieces, normalizer } = readModel(await readFile(file), file);
-  const tokenizer = await openTokenizer(path);
-  return {
-    ...pieces,
-    bosId: tokenizer.bosId,
-    eosId: tokenizer.eosId,
-    unkId: tokenizer.unkId,
-    padId: tokenizer.padId,
-    addsBos: tokenizer.bosId !== null,
-    addsSpacePrefix: normalizer.addDummyPrefix,
-  };
+  return { ...spec, architecture, rotary: spec.positions.kind === "rotary" ? spec.positions : null };
 }

@@ -2,7 +2,7 @@ import { existsSync } from "node:fs";
 import { readdir, stat } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { messageOf, UserError } from "../base/errors.ts";
-import { openGgufModel } from "./gguf-llama.ts";
+import { openGgufModel } from "./gguf-model.ts";
 import { type Checkpoint, openHuggingFaceFolder } from "./hf-folder.ts";
 import { findLlama2c, openLlama2c } from "./llama2c.ts";
 

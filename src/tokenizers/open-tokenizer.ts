@@ -50,7 +50,8 @@ export async function copyTokenizer(path: string, directory: string): Promise<vo
   }
 }
 
-async function findTokenizerFile(path: string): Promise<string> {
+/** The tokenizer file of a model folder, or the file itself; throws a UserError that says what was looked for. */
+export async function findTokenizerFile(path: string): Promise<string> {
   if (await isFile(path)) return path;
   for (const name of [SENTENCEPIECE_FILE, TOKENIZERS_FILE]) {
     if (await exists(join(path, name))) return join(path, name);

@@ -7,7 +7,7 @@ import type { Mark, TokenizerSettings } from "./tokenizer-config.ts";
 import { type AddedPiece, readTokenizerFile } from "./tokenizer-json-file.ts";
 
 /** Qwen3's has 11 MB. */
-const MAX_FILE_BYTES = 48 * 2 ** 20;
+export const MAX_TOKENIZER_JSON_BYTES = 48 * 2 ** 20;
 
 export interface TokenizerJson extends Tokenizer {
   readonly kind: "tokenizer.json";
@@ -19,7 +19,7 @@ export async function loadTokenizerJson(
   settings: TokenizerSettings,
   { expectedPieces }: TokenizerExpectations = {},
 ): Promise<TokenizerJson> {
-  const value = await readJsonObject(file, "a tokenizer of Hugging Face's tokenizers", MAX_FILE_BYTES);
+  const value = await readJsonObject(file, "a tokenizer of Hugging Face's tokenizers", MAX_TOKENIZER_JSON_BYTES);
   const tokenizer = createTokenizerJson(value, settings, file);
   if (expectedPieces === undefined || expectedPieces === tokenizer.vocabularySize) return tokenizer;
   throw new UserError(
