@@ -60,7 +60,7 @@ void Binding::expectOpen() const {
 
 Binding::Answer* Binding::expectAnswer(Napi::Env env, size_t elements) {
   expectOpen();
-  auto* answer = new Answer{Napi::Promise::Deferred::New(env), {}, nullptr, {}, false};
+  auto* answer = new Answer{Napi::Promise::Deferred::New(env), {}, {}, nullptr, {}, false};
   if (elements > 0) {
     Napi::Float32Array values = Napi::Float32Array::New(env, elements);
     answer->values = Napi::Persistent(values);
@@ -236,14 +236,15 @@ void Binding::freeTensor(const Napi::CallbackInfo& info) {
   executor_->issueAlways([this, freed](Pool&) { memory_.release(freed->matrix); });
 }
 
-// ---- weights: (values or null, rows, columns, storage, trainable)
+// ---- weights: (values, null for zeros or undefined for rows that come in runs, rows, columns, storage, trainable)
 
 Napi::Value Binding::newWeight(const Napi::CallbackInfo& info) {
   expectOpen();
   const int rows = wholeNumber(info[1], 1, INT32_MAX), columns = wholeNumber(info[2], 1, INT32_MAX);
   requireShape(info, rows, columns);
   std::vector<float> values;
-  if (!info[0].IsNull()) {
+  const bool comesInRuns = info[0].IsUndefined();
+  if (!info[0].IsNull() && !comesInRuns) {
     values = floats(info[0]);
     require(info, values.size() == static_cast<size_t>(rows) * columns, "as many values as elements");
   }
@@ -259,11 +260,32 @@ Napi::Value Binding::newWeight(const Napi::CallbackInfo& info) {
   Weight* made = weights_.emplace(handle, std::move(owned)).first->second.get();
   const size_t payloadBytes = values.size() * sizeof(float);
   executor_->issue(
-      [this, made, values = std::move(values)](Pool& pool) {
-        memory_.fill(pool, *made, values.empty() ? nullptr : values.data());
+      [this, made, comesInRuns, values = std::move(values)](Pool& pool) {
+        if (comesInRuns) memory_.reserve(pool, *made);
+        else memory_.fill(pool, *made, values.empty() ? nullptr : values.data());
       },
       payloadBytes);
   return Napi::Number::New(info.Env(), handle);
+}
+
+// (weight, bytes, element type, whether rows are divided by their length): the next rows; a promise that the bytes were taken
+Napi::Value Binding::writeRows(const Napi::CallbackInfo& info) {
+  Weight* written = weight(info[0]);
+  require(info, info[1].IsTypedArray() && info[1].As<Napi::TypedArray>().TypedArrayType() == napi_uint8_array, "a Uint8Array");
+  const auto bytes = info[1].As<Napi::Uint8Array>();
+  const auto type = static_cast<Element>(wholeNumber(info[2], 0, 2));
+  const bool normalized = truth(info[3]);
+  const size_t rowBytes = written->view.columns * elementBytes(type), rows = bytes.ByteLength() / rowBytes;
+  const int first = written->rowsGiven, left = written->view.rows - first;
+  require(info, rows > 0 && rows * rowBytes == bytes.ByteLength() && rows <= static_cast<size_t>(left), "whole rows that are missing");
+  require(info, rows % kBlock == 0 || static_cast<int>(rows) == left, "runs of 32 rows but the last");
+  Answer* answer = expectAnswer(info.Env(), 0);
+  answer->taken = Napi::Persistent(bytes);
+  written->rowsGiven += static_cast<int>(rows);
+  const RawRows run{bytes.Data(), type, static_cast<int>(rows), written->view.columns};
+  return promise(answer, [this, written, run, first, normalized](Pool& pool) {
+    memory_.writeRows(pool, *written, run, first, normalized);
+  });
 }
 
 // (weight, values, part)
@@ -303,6 +325,7 @@ Napi::Function Binding::define(Napi::Env env) {
       InstanceMethod("freeWeight", &Binding::freeWeight),   InstanceMethod("sync", &Binding::sync),
       InstanceMethod("close", &Binding::close),             InstanceMethod("label", &Binding::label),
       InstanceMethod("spent", &Binding::spent),             InstanceMethod("peak", &Binding::peak),
+      InstanceMethod("writeRows", &Binding::writeRows),
   };
   addProducts(methods);
   addRowOperations(methods);

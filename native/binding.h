@@ -47,6 +47,7 @@ class Binding : public Napi::ObjectWrap<Binding> {
   struct Answer {
     Napi::Promise::Deferred deferred;
     Napi::Reference<Napi::Float32Array> values;
+    Napi::Reference<Napi::Uint8Array> taken;  // bytes that the job reads
     float* data;
     std::string failure;
     bool closes;
@@ -73,6 +74,7 @@ class Binding : public Napi::ObjectWrap<Binding> {
   void writeWeight(const Napi::CallbackInfo& info);
   Napi::Value readWeight(const Napi::CallbackInfo& info);
   void freeWeight(const Napi::CallbackInfo& info);
+  Napi::Value writeRows(const Napi::CallbackInfo& info);
   Napi::Value sync(const Napi::CallbackInfo& info);
   Napi::Value close(const Napi::CallbackInfo& info);
   void label(const Napi::CallbackInfo& info);

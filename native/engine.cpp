@@ -52,7 +52,7 @@ float* Memory::partOf(const Weight& weight, Part part) const {
   }
 }
 
-void Memory::fill(Pool& pool, Weight& weight, const float* values) {
+void Memory::reserve(Pool& pool, Weight& weight) {
   WeightView& view = weight.view;
   const size_t masterElements = view.masterElements();
   // In bfloat16 precision the products' copy has lost bits, so a frozen float32 matrix keeps its numbers beside it.
@@ -69,8 +69,62 @@ void Memory::fill(Pool& pool, Weight& weight, const float* values) {
     view.moment2 = part();
   }
   if (!view.isVector()) view.forward = arena_.allocate(packBytes(view));
+}
+
+void Memory::fill(Pool& pool, Weight& weight, const float* values) {
+  reserve(pool, weight);
+  const WeightView& view = weight.view;
   if (values != nullptr) write(pool, weight, Part::value, values);
   else if (view.forward != nullptr) fillBytes(pool, view.forward, 0, packBytes(view));
+}
+
+void Memory::writeRows(Pool& pool, Weight& weight, RawRows run, int firstRow, bool normalized) {
+  WeightView& view = weight.view;
+  std::vector<double> lengths;
+  if (normalized) {
+    lengths.resize(run.rows);
+    rowLengths(pool, run, lengths.data());
+    run.lengths = lengths.data();
+  }
+  if (view.master != nullptr) {
+    copyToMaster(pool, run, firstRow, view);
+    if (firstRow + run.rows == view.rows) repack(pool, weight);
+  } else if (view.isQuantized()) {
+    quantizeRun(pool, weight, run, firstRow);
+  } else {
+    packRows(pool, run, firstRow, view.packedBf16, view.storage == Storage::bfloat16, view.forward);
+  }
+}
+
+// Scales of nf4 are relative to the mean of the whole matrix, so its rows are gathered as they are until the last has come.
+void Memory::quantizeRun(Pool& pool, Weight& weight, const RawRows& run, int firstRow) {
+  WeightView& view = weight.view;
+  if (view.storage == Storage::int8 || run.rows == view.rows) {
+    return quantizeRows(pool, run, firstRow, view.rows, view.storage, view.forward);
+  }
+  RawRows whole = run;
+  whole.rows = view.rows;
+  if (weight.rawRows == nullptr) {
+    weight.rawBytes = whole.bytes();
+    weight.rawRows = arena_.allocate(weight.rawBytes);
+  }
+  whole.data = weight.rawRows;
+  const size_t rowBytes = whole.bytes() / whole.rows;
+  std::memcpy(static_cast<char*>(weight.rawRows) + firstRow * rowBytes, run.data, run.bytes());
+  if (firstRow + run.rows < view.rows) return;
+  std::vector<double> lengths;
+  if (run.lengths != nullptr) {
+    lengths.resize(whole.rows);
+    rowLengths(pool, whole, lengths.data());
+    whole.lengths = lengths.data();
+  }
+  quantizeRows(pool, whole, 0, view.rows, view.storage, view.forward);
+  releaseRaw(weight);
+}
+
+void Memory::releaseRaw(Weight& weight) {
+  arena_.release(weight.rawRows, weight.rawBytes);
+  weight.rawRows = nullptr;
 }
 
 void Memory::write(Pool& pool, Weight& weight, Part part, const float* values) {
@@ -124,6 +178,7 @@ void Memory::release(Weight& weight) {
     arena_.release(*copy, packBytes(view));
     *copy = nullptr;
   }
+  releaseRaw(weight);
 }
 
 void Memory::needForward(Pool& pool, Weight& weight) {

@@ -5,6 +5,7 @@
 #include "arena.h"
 #include "executor.h"
 #include "kernels.h"
+#include "raw_rows.h"
 
 namespace cre {
 
@@ -20,6 +21,9 @@ struct Weight {
   WeightView view;
   bool trainable = false;
   uint32_t handle = 0;
+  int rowsGiven = 0;            // by runs; known on the JavaScript thread
+  void* rawRows = nullptr;      // what has come of a weight that is quantised as a whole
+  size_t rawBytes = 0;
 };
 
 // Everything here but the constructor runs on the executor thread.
@@ -36,6 +40,9 @@ class Memory {
 
   // `values` row-major [O,I], or null for zeros.
   void fill(Pool& pool, Weight& weight, const float* values);
+  // Room for a weight whose rows come in runs, and one run: from row `firstRow` on, a multiple of 32; they come in order.
+  void reserve(Pool& pool, Weight& weight);
+  void writeRows(Pool& pool, Weight& weight, RawRows run, int firstRow, bool normalized);
   void write(Pool& pool, Weight& weight, Part part, const float* values);
   void read(Pool& pool, const Weight& weight, Part part, float* values);
   void release(Weight& weight);
@@ -60,6 +67,8 @@ class Memory {
   }
 
  private:
+  void quantizeRun(Pool& pool, Weight& weight, const RawRows& run, int firstRow);
+  void releaseRaw(Weight& weight);
   static void zeroFloats(Pool& pool, float* data, size_t elements);
   static void addFirstRow(const float* blocks, WeightView& vector);
   float* partOf(const Weight& weight, Part part) const;

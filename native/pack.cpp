@@ -7,6 +7,7 @@
 
 #include "blocks.h"
 #include "kernels.h"
+#include "raw_rows.h"
 #include "vector.h"
 
 namespace cre {
@@ -50,19 +51,21 @@ size_t packedBytes(int rows, int columns, bool bf16Precision) {
 }
 
 void packForward(Pool& pool, const float* rowMajor, int rows, int columns, bool bf16Precision, bool rounded, void* packed) {
-  const int columnBlocks = blocksFor(columns);
-  pool.parallelFor(blocksFor(rows), [&](int rowBlock, int) {
+  packRows(pool, RawRows{rowMajor, Element::f32, rows, columns}, 0, bf16Precision, rounded, packed);
+}
+
+void packRows(Pool& pool, const RawRows& run, int firstRow, bool bf16Precision, bool rounded, void* packed) {
+  const int columnBlocks = blocksFor(run.columns), firstBlock = firstRow / kBlock;
+  pool.parallelFor(blocksFor(run.rows), [&](int rowBlock, int) {
     alignas(64) float block[kBlockElements];
-    const int height = rows - rowBlock * kBlock < kBlock ? rows - rowBlock * kBlock : kBlock;
+    const int height = run.rows - rowBlock * kBlock < kBlock ? run.rows - rowBlock * kBlock : kBlock;
     for (int columnBlock = 0; columnBlock < columnBlocks; columnBlock++) {
-      const int width = columns - columnBlock * kBlock < kBlock ? columns - columnBlock * kBlock : kBlock;
+      const int column = columnBlock * kBlock, width = run.columns - column < kBlock ? run.columns - column : kBlock;
       if (height < kBlock || width < kBlock) memset(block, 0, sizeof block);
-      for (int r = 0; r < height; r++) {
-        const size_t start = static_cast<size_t>(rowBlock * kBlock + r) * columns + columnBlock * kBlock;
-        memcpy(block + r * kBlock, rowMajor + start, width * sizeof(float));
-      }
+      for (int r = 0; r < height; r++) readValues(run, rowBlock * kBlock + r, column, width, block + r * kBlock);
       if (rounded && !bf16Precision) roundBlock(block);
-      packBlock(block, bf16Precision, blockAt(packed, static_cast<size_t>(rowBlock) * columnBlocks + columnBlock, bf16Precision), nullptr);
+      const size_t index = static_cast<size_t>(firstBlock + rowBlock) * columnBlocks + columnBlock;
+      packBlock(block, bf16Precision, blockAt(packed, index, bf16Precision), nullptr);
     }
   });
 }

@@ -5,16 +5,17 @@
 #include <vector>
 
 #include "quantized.h"
+#include "raw_rows.h"
 
 namespace cre {
 namespace {
 
 constexpr int kGroup = kGroupBlocks * kBlock;
 
-// Values of one group as a row of 64 floats, zeros behind the last input.
-void groupValues(const float* row, int columns, int group, float* out) {
-  const int begin = group * kGroup, count = std::min(kGroup, columns - begin);
-  memcpy(out, row + begin, count * sizeof(float));
+// Values of one group of a row as 64 floats, zeros behind the last input.
+void groupValues(const RawRows& run, int row, int group, float* out) {
+  const int begin = group * kGroup, count = std::min(kGroup, run.columns - begin);
+  readValues(run, row, begin, count, out);
   memset(out + count, 0, (kGroup - count) * sizeof(float));
 }
 
@@ -57,17 +58,17 @@ struct Target {
   int blocksOf(int group) const { return std::min(kGroupBlocks, layout.columnBlocks - group * kGroupBlocks); }
 };
 
-void quantizeInt8(Pool& pool, const float* values, const Target& target) {
+void quantizeInt8(Pool& pool, const RawRows& run, int firstRow, const Target& target) {
   const auto& layout = target.layout;
-  pool.parallelFor(blocksFor(target.rows), [&](int outputBlock, int) {
+  pool.parallelFor(blocksFor(run.rows), [&](int runBlock, int) {
+    const int outputBlock = firstRow / kBlock + runBlock;
     auto* scales = reinterpret_cast<bf16*>(target.data + layout.scalesAt) + static_cast<size_t>(outputBlock) * layout.groups * kBlock;
     memset(target.codes(outputBlock, 0), 0, layout.columnBlocks * layout.codeBlockBytes);
     memset(scales, 0, layout.groups * kBlock * sizeof(bf16));
-    for (int r = 0; r < kBlock && outputBlock * kBlock + r < target.rows; r++) {
-      const float* row = values + static_cast<size_t>(outputBlock * kBlock + r) * target.columns;
+    for (int r = 0; r < kBlock && runBlock * kBlock + r < run.rows; r++) {
       for (int group = 0; group < layout.groups; group++) {
         alignas(64) float group64[kGroup];
-        groupValues(row, target.columns, group, group64);
+        groupValues(run, runBlock * kBlock + r, group, group64);
         const bf16 rounded = toBf16(largestMagnitude(group64) / 127.0f);
         scales[group * kBlock + r] = rounded;
         const float scale = toFloat(rounded);
@@ -82,15 +83,14 @@ void quantizeInt8(Pool& pool, const float* values, const Target& target) {
 }
 
 // [output block][group][32], the order of the scales.
-std::vector<float> allMagnitudes(Pool& pool, const float* values, const Target& target) {
+std::vector<float> allMagnitudes(Pool& pool, const RawRows& run, const Target& target) {
   const auto& layout = target.layout;
   std::vector<float> largest(static_cast<size_t>(blocksFor(target.rows)) * layout.groups * kBlock, 0.0f);
   pool.parallelFor(blocksFor(target.rows), [&](int outputBlock, int) {
     for (int r = 0; r < kBlock && outputBlock * kBlock + r < target.rows; r++) {
-      const float* row = values + static_cast<size_t>(outputBlock * kBlock + r) * target.columns;
       for (int group = 0; group < layout.groups; group++) {
         float group64[kGroup];
-        groupValues(row, target.columns, group, group64);
+        groupValues(run, outputBlock * kBlock + r, group, group64);
         largest[(static_cast<size_t>(outputBlock) * layout.groups + group) * kBlock + r] = largestMagnitude(group64);
       }
     }
@@ -109,9 +109,9 @@ float meanOf(const std::vector<float>& largest, const Target& target) {
   return static_cast<float>(sum / (static_cast<double>(target.rows) * target.layout.groups));
 }
 
-void quantizeNf4(Pool& pool, const float* values, const Target& target) {
+void quantizeNf4(Pool& pool, const RawRows& run, const Target& target) {
   const auto& layout = target.layout;
-  const std::vector<float> largest = allMagnitudes(pool, values, target);
+  const std::vector<float> largest = allMagnitudes(pool, run, target);
   const float offset = meanOf(largest, target);
   memcpy(target.data + layout.offsetAt, &offset, sizeof offset);
   WeightView view;
@@ -149,8 +149,9 @@ void quantizeNf4(Pool& pool, const float* values, const Target& target) {
       memset(lines, kZeroCode * 0x11, layout.codeBlockBytes);
       for (int r = 0; r < height; r++) {
         if (!(scales[r] > 0)) continue;
-        const float* row = values + static_cast<size_t>(outputBlock * kBlock + r) * target.columns + block * kBlock;
         const int width = std::min(kBlock, target.columns - block * kBlock), shift = r % 4 * 4;
+        float row[kBlock];
+        readValues(run, outputBlock * kBlock + r, block * kBlock, width, row);
         uint16_t* line = lines + r / 4 * kBlock;
         for (int c = 0; c < width; c++) {
           line[c] = static_cast<uint16_t>((line[c] & ~(15 << shift)) | normalFloatCode(row[c] / scales[r]) << shift);
@@ -176,9 +177,13 @@ void readRow(const WeightView& w, int row, float* out) {
 size_t quantizedBytes(int rows, int columns, Storage storage) { return QuantizedLayout(rows, columns, storage).bytes; }
 
 void quantize(Pool& pool, const float* rowMajor, int rows, int columns, Storage storage, void* quantized) {
-  const Target target{QuantizedLayout(rows, columns, storage), static_cast<char*>(quantized), rows, columns};
-  if (storage == Storage::int8) quantizeInt8(pool, rowMajor, target);
-  else quantizeNf4(pool, rowMajor, target);
+  quantizeRows(pool, RawRows{rowMajor, Element::f32, rows, columns}, 0, rows, storage, quantized);
+}
+
+void quantizeRows(Pool& pool, const RawRows& run, int firstRow, int rows, Storage storage, void* quantized) {
+  const Target target{QuantizedLayout(rows, run.columns, storage), static_cast<char*>(quantized), rows, run.columns};
+  if (storage == Storage::int8) quantizeInt8(pool, run, firstRow, target);
+  else quantizeNf4(pool, run, target);
 }
 
 void readQuantizedRow(const WeightView& w, int row, float* out) {

@@ -5,6 +5,7 @@ import { type Comparison, compare } from "./comparison.contract.ts";
 import { productContract } from "./products.contract.ts";
 import { rowContract } from "./rows.contract.ts";
 import { ruleContract } from "./rules.contract.ts";
+import { runContract } from "./runs.contract.ts";
 import { storageContract } from "./storages.contract.ts";
 import { trainingContract } from "./training.contract.ts";
 
@@ -28,6 +29,7 @@ export function backendContract(open: () => Backend, options: ContractOptions): 
   const contract: Contract = { ...options, open, compare: (seed) => compare(open(), options.tolerance, seed) };
   describe("products", () => productContract(contract));
   describe("storages", () => storageContract(contract));
+  describe("weights from runs of rows", () => runContract(contract));
   describe("rows and elements", () => rowContract(contract));
   describe("attention", () => attentionContract(contract));
   describe("losses and training", () => trainingContract(contract));

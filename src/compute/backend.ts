@@ -6,7 +6,7 @@
  *
  * Rules that every backend keeps (src/compute/backend.contract.ts tests them):
  * 1. A tensor is an opaque matrix [rows, columns]; its memory layout belongs to its backend. Tokens of a batch are packed as rows, without padding.
- * 2. Operations are issued in order and take effect in order; they return at once. Only `read*` and `sync` are awaited.
+ * 2. Operations are issued in order and take effect in order; they return at once. Only `read*`, `sync` and `weightFromRuns` are awaited.
  * 3. Tensors never change after they were made, except by the operations that say so (`copyRows`). Whoever makes a tensor frees it;
  *    freeing is in order too, so an operation issued before keeps its operands.
  * 4. A narrow tensor has the backend's precision (activations), a wide tensor always has float32 (residual stream, its gradient, losses).
@@ -46,6 +46,18 @@ export interface WeightSpec {
   columns: number;
   storage: WeightStorage;
   trainable: boolean;
+}
+
+/** Element types of numbers in files, little-endian. */
+export type RawType = "F32" | "F16" | "BF16";
+
+/** A matrix as a file keeps it: raw elements, row-major, in runs of whole rows, a multiple of 32 of them in every run but the last. */
+export interface RawMatrix {
+  type: RawType;
+  /** The memory of a run may be used again when the second one after it is asked for. */
+  runs: AsyncIterable<Uint8Array>;
+  /** Whether every row is divided by its length (torch.nn.functional.normalize). */
+  normalized?: boolean;
 }
 
 /** What a trainable weight consists of. */
@@ -151,6 +163,8 @@ export interface Backend {
   // ---- weights
   /** A weight from row-major values [O,I]; zeros without values. */
   weight(spec: WeightSpec, values?: ArrayLike<number>): Weight;
+  /** A weight whose values come in runs of rows, of which nothing else is kept; rejects when there are too many or too few. */
+  weightFromRuns(spec: WeightSpec, matrix: RawMatrix): Promise<Weight>;
   /** Replaces one part; "value" also renews what products read. */
   writeWeight(weight: Weight, values: ArrayLike<number>, part?: WeightPart): void;
   /** One part, row-major [O,I]. */

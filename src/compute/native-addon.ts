@@ -15,7 +15,16 @@ export interface Engine {
   tensor(values: Float32Array | null, rows: number, columns: number, wide: boolean): number;
   read(tensor: number): Promise<Float32Array>;
   free(tensor: number): void;
-  weight(values: Float32Array | null, rows: number, columns: number, storage: number, trainable: boolean): number;
+  /** Null for zeros, undefined for a weight whose rows come by `writeRows`. */
+  weight(
+    values: Float32Array | null | undefined,
+    rows: number,
+    columns: number,
+    storage: number,
+    trainable: boolean,
+  ): number;
+  /** The next rows, raw; resolves when `bytes` was taken. */
+  writeRows(weight: number, bytes: Uint8Array, type: number, normalized: boolean): Promise<void>;
   writeWeight(weight: number, values: Float32Array, part: number): void;
   readWeight(weight: number, part: number): Promise<Float32Array>;
   freeWeight(weight: number): void;

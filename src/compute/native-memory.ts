@@ -1,3 +1,4 @@
+import { UserError } from "../base/errors.ts";
 import type { MemoryUse, Tensor, Weight, WeightPart, WeightSpec, WeightStorage } from "./backend.ts";
 
 /** A tensor of the native backend: the handle of its memory in the addon. */
@@ -41,9 +42,22 @@ export const STORAGES: readonly WeightStorage[] = ["float32", "bfloat16", "int8"
 
 /** Whether products backward to the input get a packed copy of frozen weights of their own: "auto" makes them while they are few. */
 export type BackwardCopy = "auto" | "always" | "never";
+const BACKWARD_COPIES: readonly BackwardCopy[] = ["auto", "always", "never"];
+
+/** The copies that are asked for, by the caller or the environment; throws a UserError for other words. */
+export function chooseBackwardCopy(wanted: BackwardCopy | undefined): BackwardCopy {
+  const asked = wanted ?? (process.env.CRE_BACKWARD_COPY || "auto");
+  const known = BACKWARD_COPIES.find((name) => name === asked);
+  if (known) return known;
+  throw new UserError(`CRE_BACKWARD_COPY is "${asked}", expected one of ${BACKWARD_COPIES.join(", ")}.`);
+}
 
 /** Frozen matrices up to so many bytes get second copies: models of about 1 B parameters in bfloat16. */
 const MOST_COPIED_BYTES = 2.5e9;
+
+export function asFloats(values: ArrayLike<number>): Float32Array {
+  return values instanceof Float32Array ? values : Float32Array.from(values);
+}
 
 const padded = (count: number) => Math.ceil(count / 32) * 32;
 

@@ -7,6 +7,7 @@ import type {
   MatmulOptions,
   MemoryUse,
   ProductTerm,
+  RawMatrix,
   RotarySpec,
   Tensor,
   Values,
@@ -16,13 +17,21 @@ import type {
 } from "./backend.ts";
 import * as check from "./check.ts";
 import { attentionPlan, chooseThreads, type Engine, type Level, loadAddon } from "./native-addon.ts";
-import { type BackwardCopy, NativeMemory, NativeTensor, NativeWeight, PARTS, STORAGES } from "./native-memory.ts";
+import {
+  asFloats,
+  type BackwardCopy,
+  chooseBackwardCopy,
+  NativeMemory,
+  NativeTensor,
+  NativeWeight,
+  PARTS,
+  STORAGES,
+} from "./native-memory.ts";
 import { keepEngine } from "./peak.ts";
 import { profiled } from "./profile.ts";
+import { nativeWeightFromRuns } from "./raw-matrix.ts";
 
 export { nativeStatus } from "./native-addon.ts";
-
-const BACKWARD_COPIES: readonly BackwardCopy[] = ["auto", "always", "never"];
 
 export interface NativeOptions {
   /** bfloat16 by default where the tile units (amx) multiply it, float32 elsewhere. */
@@ -109,6 +118,10 @@ class NativeBackend implements Backend {
     const given = values === undefined ? null : asFloats(values);
     const handle = this.#engine.weight(given, rows, columns, STORAGES.indexOf(storage), trainable);
     return this.#memory.addWeight(new NativeWeight(handle, spec));
+  }
+
+  weightFromRuns(spec: WeightSpec, matrix: RawMatrix): Promise<Weight> {
+    return nativeWeightFromRuns(this.#engine, this.#memory, spec, matrix);
   }
 
   writeWeight(weight: Weight, values: ArrayLike<number>, part: WeightPart = "value"): void {
@@ -384,15 +397,4 @@ class NativeBackend implements Backend {
       return own.handle;
     });
   }
-}
-
-function chooseBackwardCopy(wanted: BackwardCopy | undefined): BackwardCopy {
-  const asked = wanted ?? (process.env.CRE_BACKWARD_COPY || "auto");
-  const known = BACKWARD_COPIES.find((name) => name === asked);
-  if (known) return known;
-  throw new UserError(`CRE_BACKWARD_COPY is "${asked}", expected one of ${BACKWARD_COPIES.join(", ")}.`);
-}
-
-function asFloats(values: ArrayLike<number>): Float32Array {
-  return values instanceof Float32Array ? values : Float32Array.from(values);
 }

@@ -6,6 +6,7 @@ import type {
   MatmulOptions,
   MemoryUse,
   ProductTerm,
+  RawMatrix,
   RotarySpec,
   Tensor,
   Values,
@@ -14,6 +15,7 @@ import type {
   WeightSpec,
 } from "./backend.ts";
 import * as check from "./check.ts";
+import { valuesOfRuns } from "./raw-matrix.ts";
 import * as attentions from "./reference-attention.ts";
 import { ReferenceMemory, setValue, trainingOf } from "./reference-memory.ts";
 import * as products from "./reference-products.ts";
@@ -67,6 +69,10 @@ class ReferenceBackend implements Backend {
 
   weight(spec: WeightSpec, values?: ArrayLike<number>): Weight {
     return this.#memory.makeWeight(spec, values);
+  }
+
+  async weightFromRuns(spec: WeightSpec, matrix: RawMatrix): Promise<Weight> {
+    return this.#memory.makeWeight(spec, await valuesOfRuns(spec, matrix));
   }
 
   writeWeight(weight: Weight, values: ArrayLike<number>, part: WeightPart = "value"): void {
