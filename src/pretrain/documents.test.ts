@@ -36,11 +36,12 @@ describe("readDocuments", () => {
     expect(await documentsOf("a.jsonl.gz", gzipSync(lines), "jsonl")).toEqual(["一\n二", "三"]);
   });
 
-  it("takes the distinct training sentences of a data set and no others", async () => {
+  it("takes the distinct training sentences of a data set that repeat none of the other splits", async () => {
     const path = join(directory, "set");
     mkdirSync(path);
     writeFileSync(join(path, "relation2id.txt"), "unknown\t0\n合作\t1\n");
-    const rows = ["甲\t乙\t合作\t甲与乙合作。", "乙\t甲\t合作\t甲与乙合作。", "甲\t丙\tunknown\t甲在丙旁。"];
+    const sentences = ["甲与乙合作。", "甲与乙合作。", "甲在丙旁。", "昨日甲不见丁。"];
+    const rows = sentences.map((sentence, i) => `甲\t${i < 2 ? "乙" : sentence[2]}\tunknown\t${sentence}`);
     writeFileSync(join(path, "train.txt"), `${rows.join("\n")}\n`);
     writeFileSync(join(path, "valid.txt"), "甲\t丁\tunknown\t甲不见丁。\n");
     writeFileSync(join(path, "test.txt"), "甲\t戊\tunknown\t甲不见戊。\n");

@@ -4,6 +4,8 @@ import { createGunzip } from "node:zlib";
 import { showValue, UserError } from "../base/errors.ts";
 import { readLines } from "../base/files.ts";
 import { openDataset } from "../data/dataset.ts";
+import type { SplitName } from "../data/split.ts";
+import { createOverlapIndex } from "./overlap.ts";
 import type { PretrainSource } from "./recipe.ts";
 
 const MAX_LINE_BYTES = 16_000_000;
@@ -18,11 +20,17 @@ export function readDocuments(source: PretrainSource): AsyncGenerator<string> {
   return source.format === "jsonl" ? jsonDocuments(source.path) : textDocuments(source.path);
 }
 
-/** The distinct sentences of a data set's training split. */
+/** The distinct sentences of a data set's training split that do not repeat one of its other splits: published sets are not free of them. */
 async function* trainingSentences(directory: string): AsyncGenerator<string> {
   const dataset = await openDataset(directory);
-  const { examples } = await dataset.split("train");
-  yield* new Set(examples.map(({ sentence }) => sentence));
+  const sentencesOf = async (name: SplitName) => {
+    const { examples } = await dataset.split(name);
+    return examples.map(({ sentence }) => sentence);
+  };
+  const others: string[] = [];
+  for (const name of dataset.splitNames) if (name !== "train") others.push(...(await sentencesOf(name)));
+  const index = createOverlapIndex(others);
+  for (const sentence of new Set(await sentencesOf("train"))) if (!index.repeats(sentence)) yield sentence;
 }
 
 async function* textDocuments(file: string): AsyncGenerator<string> {

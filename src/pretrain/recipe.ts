@@ -13,13 +13,16 @@ const sourceSchema = z.strictObject({
   path: z.string(),
   /**
    * text: documents separated by blank lines, .gz or not; jsonl: one object with a "text" a line, .gz or not; relations: the distinct
-   * training sentences of a relation data set, never another split.
+   * training sentences of a relation data set, without those that repeat a sentence of another split.
    */
   format: z.enum(["text", "jsonl", "relations"]).default("text"),
   /** Share of the tokens that come from here, against the other sources' weights. */
   weight: z.number().positive(),
   /** Share of the documents that are never trained on but validated on. */
   heldOut: share.lt(1),
+  /** Where it comes from and what allows its use: what the model's card says. */
+  origin: z.string().default(""),
+  licence: z.string().default(""),
 });
 
 const trainSchema = z.strictObject({
