@@ -54,34 +54,46 @@ struct Finish {
     if constexpr (!std::is_void_v<Residual>) residual = static_cast<const Residual*>(product.epilogue.residual->data);
   }
 
-  CRE_INLINE size_t at(int rowBlock, int panel) const {
-    return (static_cast<size_t>(rowBlock) * columnBlocks + panel) * kBlockElements;
-  }
+  // One block of y.
+  struct Block {
+    Out* y;
+    const Residual* residual;
+    const float* bias;
+    float scale;
+    int filled;  // rows of the matrix; the others stay zero
 
-  CRE_INLINE void operator()(const float* sums, int rowBlock, int panel, int begin, int end) const {
-    const size_t start = at(rowBlock, panel);
-    const float* addend = bias == nullptr ? kNoBias : bias + panel * kBlock;
-    const Floats factor = broadcast(scale), biasLow = load(addend), biasHigh = load(addend + kLanes);
-    const int filled = std::min(end, rows - rowBlock * kBlock);
-    for (int r = begin; r < filled; r++) {
-      const size_t row = start + r * kBlock;
-      Floats low = multiplyAdd(load(sums + r * kBlock), factor, biasLow);
-      Floats high = multiplyAdd(load(sums + r * kBlock + kLanes), factor, biasHigh);
-      if constexpr (!std::is_void_v<Residual>) {
-        low = low + load(residual + row);
-        high = high + load(residual + row + kLanes);
+    CRE_INLINE void operator()(const float* sums, int begin, int end) const {
+      const Floats factor = broadcast(scale), biasLow = load(bias), biasHigh = load(bias + kLanes);
+      const int computed = std::min(end, filled);
+      for (int r = begin; r < computed; r++) {
+        Floats low = multiplyAdd(load(sums + r * kBlock), factor, biasLow);
+        Floats high = multiplyAdd(load(sums + r * kBlock + kLanes), factor, biasHigh);
+        if constexpr (!std::is_void_v<Residual>) {
+          low = low + load(residual + r * kBlock);
+          high = high + load(residual + r * kBlock + kLanes);
+        }
+        store(y + r * kBlock, low, high);
       }
-      store(y + row, low, high);
+      for (int r = std::max(begin, filled); r < end; r++) store(y + r * kBlock, zeros(), zeros());
     }
-    for (int r = std::max(begin, filled); r < end; r++) store(y + start + r * kBlock, zeros(), zeros());
-  }
 
-  // The lines that rows [begin, end) will be written to.
-  CRE_INLINE void prefetch(int rowBlock, int panel, int begin, int end) const {
-    const char* line = reinterpret_cast<const char*>(y + at(rowBlock, panel) + begin * kBlock);
-    const char* last = reinterpret_cast<const char*>(y + at(rowBlock, panel) + end * kBlock);
-    for (; line < last; line += 64) __builtin_prefetch(line, 1, 3);
+    // What rows [begin, end) will read.
+    CRE_INLINE void prefetch(int begin, int end) const {
+      if constexpr (!std::is_void_v<Residual>) {
+        const char* line = reinterpret_cast<const char*>(residual + begin * kBlock);
+        const char* last = reinterpret_cast<const char*>(residual + end * kBlock);
+        for (; line < last; line += 64) __builtin_prefetch(line, 0, 3);
+      }
+    }
+  };
+
+  CRE_INLINE Block at(int rowBlock, int panel) const {
+    const size_t start = (static_cast<size_t>(rowBlock) * columnBlocks + panel) * kBlockElements;
+    Block block{y + start, nullptr, bias == nullptr ? kNoBias : bias + panel * kBlock, scale, rows - rowBlock * kBlock};
+    if constexpr (!std::is_void_v<Residual>) block.residual = residual + start;
+    return block;
   }
+  CRE_INLINE void operator()(const float* sums, int rowBlock, int panel, int begin, int end) const { at(rowBlock, panel)(sums, begin, end); }
 };
 
 // Calls body(finish) with the Finish of y's and the residual's width.

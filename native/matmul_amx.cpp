@@ -8,7 +8,37 @@
 namespace cre {
 namespace {
 
-constexpr PassSize kPass{16, 12, 256};  // 768 KB of sums, 512 KB of A
+// A pass over the left factor: 16 row blocks x 512 of depth are 512 KB, the sums of 12 panels 768 KB.
+constexpr int kPassRows = 16, kPassPanels = 12;
+
+
+// How a product is cut. A group is some row blocks whose left factor, or a pass over it, stays in the second-level cache; an item is a
+// group and some panels over the whole depth, so threads never wait for each other's sums. Threads take the items of one group before those
+// of another: the left factor comes from beyond the cache once.
+struct TileCut {
+  int rowBlocks, groups;
+  int panels, items;  // of one item; items of a group
+  int passBlocks;     // of depth
+
+  TileCut(const Product& product, int threads) {
+    constexpr int kFewestRows = 10, kItemsPerThread = 16, kMostPanels = 16;
+    const int allRows = product.y->rowBlocks(), allPanels = product.y->columnBlocks(), allDepth = product.allDepthBlocks();
+    const int fitting = kCachedBlocks / allDepth;
+    const bool resident = fitting >= std::min(allRows, kFewestRows);
+    rowBlocks = resident ? std::min(allRows, fitting) : std::min(allRows, kPassRows);
+    passBlocks = resident ? allDepth : kDepthBlocks;
+    groups = (allRows + rowBlocks - 1) / rowBlocks;
+    // As many groups for each thread, where that leaves enough rows for every block of the right factor.
+    const int even = (groups + threads - 1) / threads * threads;
+    if (allRows / even >= kFewestRows) groups = even;
+    rowBlocks = (allRows + groups - 1) / groups;
+    groups = (allRows + rowBlocks - 1) / rowBlocks;
+    panels = std::max(1, std::min(resident ? kMostPanels : kPassPanels, allPanels * groups / (resident ? kItemsPerThread * threads : threads)));
+    items = (allPanels + panels - 1) / panels;
+    panels = (allPanels + items - 1) / items;
+    items = (allPanels + panels - 1) / panels;
+  }
+};
 
 // A run of depth blocks of one product.
 struct Run {
@@ -61,14 +91,32 @@ Segment segmentOf(const Run& run, int firstRowBlock, int panel) {
           run.depthBlocks};
 }
 
+// Lines of both factors that come next.
+struct BothAhead {
+  Ahead right, left;
+  CRE_INLINE void step() {
+    right.step();
+    left.step();
+  }
+};
+
+// The part of the next left factor that is fetched during slice `slice` of `slices`.
+Ahead leftAhead(const Run& run, int firstRowBlock, int rowBlocks, int slice, int slices, int steps) {
+  const int begin = rowBlocks * slice / slices, end = rowBlocks * (slice + 1) / slices;
+  const Product& product = *run.product;
+  return Ahead(segmentOf(run, firstRowBlock + begin, 0).a, end - begin, run.depthBlocks * product.aDepthBlockStride * sizeof(bf16),
+               product.aRowBlockStride * sizeof(bf16), steps);
+}
+
 template <class FinishRows>
-void multiplyItem(const Product& product, const Cut& cut, const Chunks& chunks, int item, float* sums, const FinishRows& finish) {
+void multiplyItem(const Product& product, const TileCut& cut, const Chunks& chunks, int group, int item, float* sums,
+                  const FinishRows& finish) {
+  const int allRows = product.y->rowBlocks(), allPanels = product.y->columnBlocks();
   Chunk chunk;
-  chunk.firstRowBlock = item / cut.panelItems * cut.rowBlocks;
-  chunk.rowBlocks = std::min(cut.rowBlocks, product.y->rowBlocks() - chunk.firstRowBlock);
-  const int firstPanel = item % cut.panelItems * cut.panels;
-  const int allPanels = product.y->columnBlocks();
-  const int endPanel = std::min(firstPanel + cut.panels, allPanels);
+  chunk.complete = sums + static_cast<size_t>(cut.panels) * cut.rowBlocks * kBlockElements;
+  chunk.firstRowBlock = group * cut.rowBlocks;
+  chunk.rowBlocks = std::min(cut.rowBlocks, allRows - chunk.firstRowBlock);
+  const int firstPanel = item * cut.panels, endPanel = std::min(firstPanel + cut.panels, allPanels);
   const int placeCount = static_cast<int>(chunks.places.size());
   int passStart = 0;
   for (const int passEnd : chunks.passEnds) {
@@ -90,14 +138,18 @@ void multiplyItem(const Product& product, const Cut& cut, const Chunks& chunks, 
         chunk.depthBlocks = place.depthBlocks;
         chunk.accumulate = !place.first;
         chunk.last = index + 1 == placeCount;
-        // Next comes the rest of this panel, then the panel of the item after.
-        const bool sameRow = index + 1 < passEnd || panel + 1 < allPanels;
-        Ahead ahead;
-        if (sameRow) {
-          const bool samePanel = index + 1 < passEnd;
-          const Run& run = chunks.places[samePanel ? index + 1 : passStart].runs[0];
-          ahead = Ahead(segmentOf(run, 0, samePanel ? panel : panel + 1).b, run.depthBlocks, kBlockElements * sizeof(bf16),
-                        run.product->bDepthBlockStride * sizeof(bf16), chunk.rowBlocks * chunk.depthBlocks);
+        const int steps = chunk.rowBlocks * chunk.depthBlocks;
+        // Next comes the rest of this panel, then the next panel, then the next pass.
+        BothAhead ahead;
+        const bool samePanel = index + 1 < passEnd, samePass = samePanel || panel + 1 < endPanel || passEnd == placeCount;
+        const int nextPanel = samePanel ? panel : samePass ? panel + 1 : firstPanel;
+        if (nextPanel < allPanels) {
+          const Run& run = chunks.places[samePanel ? index + 1 : samePass ? passStart : passEnd].runs[0];
+          ahead.right = Ahead(segmentOf(run, 0, nextPanel).b, 1, run.depthBlocks * kBlockElements * sizeof(bf16), 0, steps);
+        }
+        if (passEnd < placeCount) {
+          const Run& run = chunks.places[std::min(passEnd + index - passStart, placeCount - 1)].runs[0];
+          ahead.left = leftAhead(run, chunk.firstRowBlock, chunk.rowBlocks, panel - firstPanel, endPanel - firstPanel, steps);
         }
         multiplyChunk(chunk, ahead, finish);
       }
@@ -159,11 +211,11 @@ void multiplyBf16(Pool& pool, const Product& product) {
       });
       return;
     }
-    const Cut cut(product, pool.threadCount(), kCachedBlocks, kPass);
-    const Chunks chunks(product, cut.depthBlocks);
-    pool.parallelFor(cut.items(), [&](int item, int thread) {
-      const size_t sumBytes = static_cast<size_t>(cut.panels) * std::max(2, cut.rowBlocks) * kBlockElements * sizeof(float);
-      multiplyItem(product, cut, chunks, item, static_cast<float*>(pool.scratch(thread, 0, sumBytes)), finish);
+    const TileCut cut(product, pool.threadCount());
+    const Chunks chunks(product, cut.passBlocks);
+    const size_t sumBytes = (static_cast<size_t>(cut.panels) * cut.rowBlocks + 2) * kBlockElements * sizeof(float);
+    pool.parallelForGroups(cut.groups, cut.items, [&](int group, int item, int thread) {
+      multiplyItem(product, cut, chunks, group, item, static_cast<float*>(pool.scratch(thread, 0, sumBytes)), finish);
     });
   });
 }

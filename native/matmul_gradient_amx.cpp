@@ -69,7 +69,8 @@ void gradientItem(const Blocks<Left>& dy, const Blocks<Right>& x, int firstToken
   const int firstPanel = item % cut.panelItems * cut.panels, endPanel = std::min(firstPanel + cut.panels, allPanels);
   auto* left = static_cast<bf16*>(pool.scratch(thread, 1, static_cast<size_t>(cut.rowBlocks) * cut.tokenBlocks * kBlockElements * sizeof(bf16)));
   auto* right = static_cast<bf16*>(pool.scratch(thread, 2, kDepthBlocks * kBlockElements * sizeof(bf16)));
-  chunk.sums = static_cast<float*>(pool.scratch(thread, 0, std::max(2, cut.rowBlocks) * kBlockElements * sizeof(float)));
+  chunk.sums = static_cast<float*>(pool.scratch(thread, 0, (cut.rowBlocks + 2) * kBlockElements * sizeof(float)));
+  chunk.complete = chunk.sums + static_cast<size_t>(cut.rowBlocks) * kBlockElements;
   for (int token = 0; token < tokens; token++) {
     for (int row = 0; row < chunk.rowBlocks; row++) {
       const int column = chunk.firstRowBlock + row;

@@ -29,8 +29,7 @@ struct SourceCut {
     panelItems = (allPanels + panels - 1) / panels;
     depthBlocks = chunkOf(product.depthBlocks);
   }
-  int items() const { return rowItems * panelItems; }
-  size_t sumBlocks() const { return static_cast<size_t>(panels) * std::max(2, rowBlocks); }
+  size_t sumBlocks() const { return static_cast<size_t>(panels) * rowBlocks + 2; }
 };
 
 // Makes the blocks of one chunk, some parts at every step.
@@ -65,15 +64,16 @@ struct alignas(64) ItemScratch {
 };
 
 template <class Source, class FinishRows>
-void multiplyItem(const Product& product, const Source& source, const SourceCut& cut, int item, float* sums, ItemScratch& scratch,
+void multiplyItem(const Product& product, const Source& source, const SourceCut& cut, int group, int item, float* sums, ItemScratch& scratch,
                   const FinishRows& finish) {
   Chunk chunk;
-  chunk.firstRowBlock = item / cut.panelItems * cut.rowBlocks;
+  chunk.firstRowBlock = group * cut.rowBlocks;
   chunk.rowBlocks = std::min(cut.rowBlocks, product.y->rowBlocks() - chunk.firstRowBlock);
+  chunk.complete = sums + static_cast<size_t>(cut.panels) * cut.rowBlocks * kBlockElements;
   chunk.aRowBlockStride = product.aRowBlockStride;
   chunk.aDepthBlockStride = product.aDepthBlockStride;
   chunk.bDepthBlockStride = kBlockElements;
-  const int firstPanel = item % cut.panelItems * cut.panels;
+  const int firstPanel = item * cut.panels;
   const int endPanel = std::min(firstPanel + cut.panels, product.y->columnBlocks());
   const auto* a = static_cast<const bf16*>(product.a) + chunk.firstRowBlock * product.aRowBlockStride;
   const auto makerOf = [&](int panel, int depth, int place) {
@@ -107,10 +107,10 @@ void multiplyFrom(Pool& pool, const Product& product) {
   const Source source(*product.source);
   const SourceCut cut(product, pool.threadCount());
   withFinish(product, [&](const auto& finish) {
-    pool.parallelFor(cut.items(), [&](int item, int thread) {
+    pool.parallelForGroups(cut.rowItems, cut.panelItems, [&](int group, int item, int thread) {
       auto* sums = static_cast<float*>(pool.scratch(thread, 0, cut.sumBlocks() * kBlockElements * sizeof(float)));
       auto* scratch = static_cast<ItemScratch*>(pool.scratch(thread, 1, sizeof(ItemScratch)));
-      multiplyItem(product, source, cut, item, sums, *scratch, finish);
+      multiplyItem(product, source, cut, group, item, sums, *scratch, finish);
     });
   });
 }

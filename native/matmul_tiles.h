@@ -11,7 +11,7 @@
 namespace cre {
 
 constexpr int kDepthBlocks = 16;    // 512 of depth: 32 KB of the right factor
-constexpr int kCachedBlocks = 400;  // 800 KB of the left factor
+constexpr int kCachedBlocks = 550;  // 1.1 MB of the left factor
 constexpr int kTileElements = 512;  // of bf16: half a block
 constexpr long kTileStride = 64;    // bytes from row to row in a bf16 tile
 constexpr long kSumStride = 128;    // in a 32 x 32 block of float sums
@@ -51,31 +51,28 @@ CRE_INLINE void startSum(float* sums, bool accumulate) {
   else zeroTile<kTile>();
 }
 
-// Blocks of the next chunk of the right factor, fetched into the second-level cache a few lines at a time.
+// Lines that a later chunk needs, fetched into the second-level cache a few at every step. May run past the end: a prefetch never faults.
 struct Ahead {
   const char* line = nullptr;
-  int left = 0;        // lines
   int perStep = 0;
-  int blockLines = 1;  // lines of a block
-  long skip = 0;       // bytes from the end of a block to the next one
-  int untilSkip = 1;
+  int untilSkip = 0;   // lines to the end of the run
+  int runLines = 0;
+  long skip = 0;       // bytes from the end of a run to the next one
 
   Ahead() = default;
-  Ahead(const void* first, int blocks, size_t blockBytes, size_t strideBytes, int steps)
+  // `runs` pieces of runBytes, strideBytes apart, in `steps` steps.
+  Ahead(const void* first, int runs, size_t runBytes, size_t strideBytes, int steps)
       : line(static_cast<const char*>(first)),
-        left(static_cast<int>(blocks * blockBytes / 64)),
-        perStep((left + steps - 1) / steps),
-        blockLines(static_cast<int>(blockBytes / 64)),
-        skip(static_cast<long>(strideBytes - blockBytes)),
-        untilSkip(blockLines) {}
+        perStep((static_cast<int>(runs * (runBytes / 64)) + steps - 1) / std::max(1, steps)),
+        untilSkip(static_cast<int>(runBytes / 64)),
+        runLines(untilSkip),
+        skip(static_cast<long>(strideBytes - runBytes)) {}
 
   CRE_INLINE void step() {
-    if (left <= 0) return;
-    left -= perStep;
     for (int i = 0; i < perStep; i++, line += 64) {
       __builtin_prefetch(line, 0, 2);
       if (--untilSkip == 0) {
-        untilSkip = blockLines;
+        untilSkip = runLines;
         line += skip;
       }
     }
@@ -99,7 +96,8 @@ struct Chunk {
   size_t bDepthBlockStride;
   int depthBlocks;  // those of `more` included
   int firstRowBlock, rowBlocks, panel;
-  float* sums;
+  float* sums;      // a block for each row block, where later chunks add to them
+  float* complete;  // two blocks, where sums wait to be finished
   bool accumulate;  // on the sums of the chunks before
   bool last;        // sums are complete: finish them
   const Segment* more = nullptr;  // moreCount of them, after the first `ownBlocks` depth blocks
@@ -107,90 +105,112 @@ struct Chunk {
   int ownBlocks = 0;
 };
 
-// `ahead` prepares the next chunk, a little at every step.
-template <class NextChunk, class FinishRows>
-CRE_INLINE void multiplyChunk(const Chunk& chunk, NextChunk& ahead, const FinishRows& finish) {
+// One block of depth: `between` runs while the tiles are busy.
+template <class Between>
+CRE_INLINE void multiplyStep(const bf16* a, const bf16* b, Between&& between) {
+  loadTile<6>(b, kTileStride);
+  streamTile<4>(a);
+  multiplyTiles<0, 4, 6>();
+  loadTile<7>(b + kTileElements, kTileStride);
+  multiplyTiles<1, 4, 7>();
+  streamTile<5>(a + kTileElements);
+  multiplyTiles<2, 5, 6>();
+  between();
+  multiplyTiles<3, 5, 7>();
+}
+
+template <bool kAccumulate, bool kLast, class NextChunk, class FinishRows>
+CRE_INLINE void multiplyChunkAs(const Chunk& chunk, NextChunk& ahead, const FinishRows& finish) {
   memoryBarrier();
   // Sums that nobody adds to later need only two places, which stay in the first-level cache.
-  const bool alternate = chunk.last && !chunk.accumulate;
-  const auto sumsOf = [&](int block) { return chunk.sums + static_cast<size_t>(alternate ? block & 1 : block) * kBlockElements; };
+  float* const places = kLast ? chunk.complete : chunk.sums;
   const int steps = chunk.depthBlocks - 1;
   const int rowsPerStep = steps > 0 ? (kBlock + steps - 1) / steps : kBlock;
+  const int ownBlocks = chunk.moreCount > 0 ? chunk.ownBlocks : chunk.depthBlocks;
   for (int block = 0; block <= chunk.rowBlocks; block++) {
     const bool live = block < chunk.rowBlocks, before = block > 0;
-    float* sums = sumsOf(block);
-    float* done = sumsOf(block - 1);
+    float* sums = chunk.sums + static_cast<size_t>(block) * kBlockElements;
+    float* done = places + static_cast<size_t>(kLast ? (block + 1) & 1 : block - 1) * kBlockElements;
     const bf16* a = chunk.a + block * chunk.aRowBlockStride;
     const bf16* b = chunk.b;
-    const bool accumulate = chunk.accumulate;
     if (live) {
       loadTile<6>(b, kTileStride);
       streamTile<4>(a);
     }
     if (before) storeTile<0>(quarter<0>(done));
     if (live) {
-      startSum<0>(sums, accumulate);
+      startSum<0>(sums, kAccumulate);
       multiplyTiles<0, 4, 6>();
       loadTile<7>(b + kTileElements, kTileStride);
     }
     if (before) storeTile<1>(quarter<1>(done));
     if (live) {
-      startSum<1>(sums, accumulate);
+      startSum<1>(sums, kAccumulate);
       multiplyTiles<1, 4, 7>();
       streamTile<5>(a + kTileElements);
     }
     if (before) storeTile<2>(quarter<2>(done));
     if (live) {
-      startSum<2>(sums, accumulate);
+      startSum<2>(sums, kAccumulate);
       multiplyTiles<2, 5, 6>();
     }
     if (before) storeTile<3>(quarter<3>(done));
-    if (live) {
-      startSum<3>(sums, accumulate);
-      multiplyTiles<3, 5, 7>();
-    }
     const int row = chunk.firstRowBlock + block;
-    int finished = before && chunk.last ? 0 : kBlock;
-    if (live) {
+    if (!live) {
+      if constexpr (kLast) finish.at(row - 1, chunk.panel)(done, 0, kBlock);
+      break;
+    }
+    startSum<3>(sums, kAccumulate);
+    multiplyTiles<3, 5, 7>();
+    ahead.step();
+    int finished = kLast && before ? 0 : kBlock, fetched = 0;
+    const auto target = finish.at(before ? row - 1 : row, chunk.panel), next = finish.at(row, chunk.panel);
+    const auto between = [&] {
       ahead.step();
-      const Segment* segment = chunk.more;
-      int segmentEnd = chunk.moreCount > 0 ? chunk.ownBlocks : chunk.depthBlocks;
-      size_t aStride = chunk.aDepthBlockStride, bStride = chunk.bDepthBlockStride;
-      for (int step = 1; step < chunk.depthBlocks; step++) {
-        if (step == segmentEnd) {
-          a = segment->a + block * segment->aRowBlockStride;
-          b = segment->b;
-          aStride = segment->aDepthBlockStride;
-          bStride = segment->bDepthBlockStride;
-          segmentEnd += segment->depthBlocks;
-          segment++;
-        } else {
-          a += aStride;
-          b += bStride;
-        }
-        loadTile<6>(b, kTileStride);
-        streamTile<4>(a);
-        multiplyTiles<0, 4, 6>();
-        loadTile<7>(b + kTileElements, kTileStride);
-        multiplyTiles<1, 4, 7>();
-        streamTile<5>(a + kTileElements);
-        multiplyTiles<2, 5, 6>();
-        ahead.step();
+      if constexpr (kLast) {
         if (finished < kBlock) {
           const int end = std::min(finished + rowsPerStep, kBlock);
-          finish(done, row - 1, chunk.panel, finished, end);
+          target(done, finished, end);
           finished = end;
         }
-        if (chunk.last) {
-          const int fetched = std::min((step - 1) * rowsPerStep, kBlock);
-          finish.prefetch(row, chunk.panel, fetched, std::min(fetched + rowsPerStep, kBlock));
+        if (fetched < kBlock) {
+          next.prefetch(fetched, std::min(fetched + rowsPerStep, kBlock));
+          fetched += rowsPerStep;
         }
-        multiplyTiles<3, 5, 7>();
+      }
+    };
+    for (int step = 1; step < ownBlocks; step++) {
+      a += chunk.aDepthBlockStride;
+      b += chunk.bDepthBlockStride;
+      multiplyStep(a, b, between);
+    }
+    for (int i = 0; i < chunk.moreCount; i++) {
+      const Segment& segment = chunk.more[i];
+      a = segment.a + block * segment.aRowBlockStride;
+      b = segment.b;
+      for (int step = 0; step < segment.depthBlocks; step++) {
+        multiplyStep(a, b, between);
+        a += segment.aDepthBlockStride;
+        b += segment.bDepthBlockStride;
       }
     }
-    if (finished < kBlock) finish(done, row - 1, chunk.panel, finished, kBlock);
+    if constexpr (kLast) {
+      if (finished < kBlock) target(done, finished, kBlock);
+    }
   }
   memoryBarrier();
+}
+
+// `ahead` prepares the next chunk, a little at every step.
+template <class NextChunk, class FinishRows>
+CRE_INLINE void multiplyChunk(const Chunk& chunk, NextChunk& ahead, const FinishRows& finish) {
+  if (chunk.last) {
+    if (chunk.accumulate) multiplyChunkAs<true, true>(chunk, ahead, finish);
+    else multiplyChunkAs<false, true>(chunk, ahead, finish);
+  } else {
+    if (chunk.accumulate) multiplyChunkAs<true, false>(chunk, ahead, finish);
+    else multiplyChunkAs<false, false>(chunk, ahead, finish);
+  }
 }
 
 // Chunks of equal size, at most kDepthBlocks each.

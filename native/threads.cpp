@@ -72,8 +72,12 @@ struct Pool::State {
   static constexpr uint64_t kInside = kOpen - 1;
 
   alignas(64) std::atomic<uint64_t> gate{0};
-  alignas(64) std::atomic<int> next{0};
-  alignas(64) int items = 0;
+  // Items [next, end) of one thread, which others take from when theirs are done.
+  struct alignas(64) Share {
+    std::atomic<int> next{0};
+    int end = 0;
+  };
+  std::vector<Share> shares;
   Call call = nullptr;
   void* context = nullptr;
   std::atomic<bool> stop{false};
@@ -88,12 +92,16 @@ struct Pool::State {
   void work(int thread) {
     loadTiles();
     try {
-      for (int item = next.fetch_add(1, std::memory_order_relaxed); item < items;
-           item = next.fetch_add(1, std::memory_order_relaxed)) {
-        call(context, item, thread);
+      const size_t count = shares.size();
+      for (size_t i = 0; i < count; i++) {
+        Share& share = shares[(thread + i) % count];
+        for (int item = share.next.fetch_add(1, std::memory_order_relaxed); item < share.end;
+             item = share.next.fetch_add(1, std::memory_order_relaxed)) {
+          call(context, item, thread);
+        }
       }
     } catch (...) {
-      next.store(items, std::memory_order_relaxed);
+      for (Share& share : shares) share.next.store(share.end, std::memory_order_relaxed);
       std::lock_guard<std::mutex> lock(mutex);
       if (!failure) failure = std::current_exception();
     }
@@ -132,6 +140,7 @@ struct Pool::State {
 };
 
 Pool::Pool(int threadCount) : threadCount_(threadCount < 1 ? 1 : threadCount), state_(new State) {
+  state_->shares = std::vector<State::Share>(threadCount_);
   state_->scratch.resize(threadCount_);
   for (int thread = 1; thread < threadCount_; thread++) {
     state_->workers.emplace_back([this, thread] { state_->serve(thread); });
@@ -156,10 +165,12 @@ void Pool::run(int items, Call call, void* context) {
     for (int item = 0; item < items; item++) call(context, item, 0);
     return;
   }
-  s.items = items;
+  for (int thread = 0; thread < threadCount_; thread++) {
+    s.shares[thread].next.store(static_cast<int>(static_cast<long>(items) * thread / threadCount_), std::memory_order_relaxed);
+    s.shares[thread].end = static_cast<int>(static_cast<long>(items) * (thread + 1) / threadCount_);
+  }
   s.call = call;
   s.context = context;
-  s.next.store(0, std::memory_order_relaxed);
   const uint64_t generation = ((s.gate.load() >> 32) + 1) & 0xffffffff;
   s.gate.store(generation << 32 | State::kOpen);
   if (s.sleepers.load() > 0) {
