@@ -47,3 +47,43 @@ describe("the template auto", () => {
     expect(await runWithAuto("second", { path: join(folder, "first", "model") })).toBe("llama2");
   });
 });
+
+describe("a run of ChatGLM2", () => {
+  it("names template and targets, begins its prompts with [gMASK] sop, and opens again with a tokenizer file", async () => {
+    const sizes = { ...INIT, family: "chatglm", tiedHead: false, vocabularyMultiple: 64 };
+    expect(await runWithAuto("glm", { init: sizes, tokenizer: TOKENIZER })).toBe("plain");
+    const given = recipeSchema.parse({
+      model: { path: join(folder, "glm", "model"), tokenizer: TOKENIZER },
+      data: {},
+      prompt: { template: "auto" },
+      adapter: { method: "lora", rank: 2 },
+      train: { epochs: 1, batchExamples: 1, learningRate: 0.001 },
+      precision: "float32",
+    });
+    const bench = await openForTraining(given, TINY_LABELS);
+    try {
+      expect(bench.recipe).toMatchObject({
+        prompt: { template: "chatglm2" },
+        adapter: { targets: ["query_key_value"] },
+      });
+      const { tokenizer, model, renderer } = bench;
+      const { vocabularySize } = tokenizer;
+      expect(model.spec).toMatchObject({
+        tokenCount: vocabularySize,
+        vocabularySize: Math.ceil(vocabularySize / 64) * 64,
+      });
+      const { ids } = renderer.renderPrompt({ sentence: "远山收购近水", head: "远山", tail: "近水" });
+      expect(ids.slice(0, 2)).toEqual([vocabularySize - 4, vocabularySize - 2]);
+      expect([tokenizer.pieceOf(ids[0]), tokenizer.pieceOf(ids[1])]).toEqual(["[gMASK]", "sop"]);
+      const run = await createRunFolder(join(folder, "glm-lora"), bench.recipe);
+      await saveLabels(run, TINY_LABELS);
+      await saveTrained(bench, run);
+    } finally {
+      await bench.close();
+    }
+    const opened = await openRun(join(folder, "glm-lora"));
+    await opened.close();
+    expect(opened.tokenizer.vocabularySize).toBe(opened.model.spec.tokenCount);
+    expect(opened.model.layers[0].k.lowRank?.a).toBe(opened.model.layers[0].q.lowRank?.a);
+  });
+});

@@ -53,19 +53,19 @@ export function tokenizerPath(recipe: Recipe): string {
  * The recipe with names in the place of "auto": the chat template of the model's family (`plain` for a model from nothing) and the modules
  * that an adapter stands beside.
  */
-async function resolveNames(recipe: Recipe): Promise<Recipe> {
+function resolveNames(recipe: Recipe, modelType: string): Recipe {
   const { model, prompt, adapter } = recipe;
   const hasAutoTargets = adapter.method === "lora" && adapter.targets === AUTO_TARGETS;
-  if (prompt.template !== AUTO_TEMPLATE && !hasAutoTargets) return recipe;
-  const modelType = model.init?.family ?? (await modelTypeOf(model.path as string));
   const auto = () => (model.init ? chatTemplate("plain").name : templateOfFamily(modelType));
   const template = prompt.template === AUTO_TEMPLATE ? auto() : prompt.template;
   const named = hasAutoTargets ? { ...adapter, targets: defaultTargets(modelType) } : adapter;
   return { ...recipe, prompt: { ...prompt, template }, adapter: named };
 }
 
-async function modelTypeOf(path: string): Promise<string> {
-  const { config, source } = await openCheckpoint(path);
+/** The `model_type` of the model that a recipe starts from. */
+async function modelTypeOf({ model }: Recipe): Promise<string> {
+  if (model.init) return model.init.family;
+  const { config, source } = await openCheckpoint(model.path as string);
   await source.close();
   return String(config.model_type);
 }
@@ -142,8 +142,9 @@ export async function openForTraining(
   labels: LabelSet,
   options: OpenOptions = {},
 ): Promise<Workbench> {
-  const recipe = await resolveNames(givenRecipe);
-  const tokenizer = await openTokenizer(tokenizerPath(recipe), { modelType: recipe.model.init?.family });
+  const modelType = await modelTypeOf(givenRecipe);
+  const recipe = resolveNames(givenRecipe, modelType);
+  const tokenizer = await openTokenizer(tokenizerPath(recipe), { modelType });
   const renderer = rendererOf(recipe, tokenizer, labels);
   const backend = openBackend(recipe.precision, options.onNotice);
   try {
@@ -202,7 +203,9 @@ export async function openRun(
     await readTextFile(labelsFile(folder), "the run's labels", MAX_LABELS_BYTES),
     labelsFile(folder),
   );
-  const tokenizer = await openTokenizer(lora ? tokenizerPath(recipe) : folder.model);
+  const tokenizer = lora
+    ? await openTokenizer(tokenizerPath(recipe), { modelType: await modelTypeOf(recipe) })
+    : await openTokenizer(folder.model);
   const renderer = rendererOf(recipe, tokenizer, labels);
   const backend = openBackend(recipe.precision, options.onNotice);
   try {

@@ -1,5 +1,5 @@
 import { afterAll, describe, expect, it } from "vitest";
-import { randomIds, tinyDecoder } from "../../test/tiny-model.ts";
+import { randomIds, sequenceLogits, tinyDecoder } from "../../test/tiny-model.ts";
 import { createRandom } from "../base/random.ts";
 import { createTape } from "../compute/autograd.ts";
 import { openReference } from "../compute/reference.ts";
@@ -41,6 +41,23 @@ describe("generate", () => {
       const prompts = [1, 7, 3].map((length) => [1, ...randomIds(random, length)]);
       const got = await generate(model, prompts, { maxNewTokens: 8, eosId: null });
       for (const [i, prompt] of prompts.entries()) expect(got[i]).toEqual(await plainGreedy(model, prompt, 8, null));
+    }
+  });
+
+  it("never gives an id that has no token, greedy or sampled", async () => {
+    const spec = { vocabularySize: 40, tokenCount: 6 };
+    for (let seed = 0; seed < 3; seed++) {
+      const model = await tinyDecoder(backend, { seed, spec });
+      const prompt = [1, 4, 5];
+      const [{ ids }] = await generate(model, [prompt], { maxNewTokens: 6, eosId: null });
+      for (const [i, id] of ids.entries()) {
+        const logits = await sequenceLogits(model, [...prompt, ...ids.slice(0, i)]);
+        const last = Array.from(logits).slice(-40, -40 + 6);
+        expect(id).toBe(last.indexOf(Math.max(...last)));
+      }
+      const sampling = { temperature: 5, topP: 1, topK: 0, random: createRandom(seed) };
+      const [sampled] = await generate(model, [prompt], { maxNewTokens: 40, eosId: null, sampling });
+      expect(new Set(sampled.ids)).toEqual(new Set([0, 1, 2, 3, 4, 5]));
     }
   });
 
