@@ -9,7 +9,7 @@ import {
   MoreBytesNeeded,
   readGgufHeader,
 } from "./gguf-header.ts";
-import { readBytes } from "./safetensors.ts";
+import { readBytes } from "./read-bytes.ts";
 import { elementCount, type TensorInfo, type TensorSource } from "./tensor-source.ts";
 
 const FIRST_BYTES = 1 << 20;

@@ -84,6 +84,7 @@ async function openIndexed(directory: string, format: ShardFormat): Promise<Tens
         if (!shard) throw new UserError(`${directory}: tensor ${showValue(name)} is missing.`);
         return shard.read(name);
       },
+      rows: (name) => shards.get(fileOf.get(name) ?? "")?.rows?.(name) ?? null,
       close,
     };
   } catch (error) {

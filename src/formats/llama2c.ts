@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { UserError } from "../base/errors.ts";
 import { openToRead } from "../base/files.ts";
 import type { Checkpoint } from "./hf-folder.ts";
-import { readBytes } from "./safetensors.ts";
+import { readBytes } from "./read-bytes.ts";
 import { decodeElements, elementCount, type TensorInfo } from "./tensor-source.ts";
 
 const HEADER_BYTES = 28;

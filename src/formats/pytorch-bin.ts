@@ -2,7 +2,8 @@ import type { FileHandle } from "node:fs/promises";
 import { showValue, UserError, UserErrors } from "../base/errors.ts";
 import { openToRead } from "../base/files.ts";
 import { describePickle, type PickleValue, readPickle } from "./pickle.ts";
-import { readBytes } from "./safetensors.ts";
+import { readBytes } from "./read-bytes.ts";
+import { rowsInFile } from "./row-runs.ts";
 import {
   DTYPE_BYTES,
   decodeElements,
@@ -65,6 +66,12 @@ export async function openPytorchBin(file: string): Promise<TensorSource> {
         const elementBytes = DTYPE_BYTES[dtype];
         const bytes = await readBytes(handle, file, startByte + view.offset * elementBytes, view.span * elementBytes);
         return gather(decodeElements(bytes, dtype), view);
+      },
+      rows(name) {
+        const entry = entries.get(name);
+        if (entry?.shape.length !== 2 || !isContiguous(entry.view)) return null;
+        const { view, dtype, shape, startByte } = entry;
+        return rowsInFile(handle, file, dtype, shape[1], startByte + view.offset * DTYPE_BYTES[dtype]);
       },
       close: () => handle.close(),
     };
@@ -230,12 +237,17 @@ function tensorsOf(value: PickleValue, file: string): Map<string, View> {
   });
 }
 
+/** Whether the elements stand in row-major order, one after the other. */
+function isContiguous({ shape, strides, span }: View): boolean {
+  const standsInOrder = shape.every((size, i) => size === 1 || strides[i] === elementCount(shape.slice(i + 1)));
+  return elementCount(shape) === span && standsInOrder;
+}
+
 /** The elements of a view in row-major order, from the part of the storage that it spans. */
-function gather(values: Float32Array, { shape, strides, span }: View): Float32Array {
+function gather(values: Float32Array, view: View): Float32Array {
+  if (isContiguous(view)) return values;
+  const { shape, strides } = view;
   const count = elementCount(shape);
-  const isContiguous =
-    count === span && shape.every((size, i) => size === 1 || strides[i] === elementCount(shape.slice(i + 1)));
-  if (isContiguous) return values;
   const out = new Float32Array(count);
   const index = new Array<number>(shape.length).fill(0);
   let from = 0;

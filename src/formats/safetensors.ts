@@ -1,7 +1,8 @@
-import type { FileHandle } from "node:fs/promises";
 import { messageOf, showValue, UserError } from "../base/errors.ts";
 import { openToRead, writeAtomic, writeFully } from "../base/files.ts";
 import { findDuplicateKey } from "./json-keys.ts";
+import { readBytes } from "./read-bytes.ts";
+import { rowsInFile } from "./row-runs.ts";
 import {
   DTYPE_BYTES,
   decodeElements,
@@ -17,10 +18,6 @@ import {
 const MAX_HEADER_BYTES = 100_000_000;
 const MAX_TENSORS = 200_000;
 const MAX_DIMENSIONS = 8;
-/** One read call of Node takes at most 2^31 − 1 bytes. */
-const READ_CHUNK_BYTES = 1 << 28;
-/** The longest buffer of Node 20; the largest tensor of a known model (embedding of Baichuan2-13B in float32) has 2.6 · 10^9 bytes. */
-const MAX_READ_BYTES = 2 ** 32;
 
 export interface SafetensorsFile extends TensorSource {
   readonly tensors: ReadonlyMap<string, TensorInfo & { dtype: TensorDtype }>;
@@ -61,6 +58,11 @@ export async function openSafetensors(file: string): Promise<SafetensorsFile> {
         if (!entry) throw new UserError(`${file}: tensor "${name}" is missing.`);
         const bytes = await readBytes(handle, file, dataStart + entry.startByte, entry.endByte - entry.startByte);
         return decodeElements(bytes, entry.dtype);
+      },
+      rows(name) {
+        const entry = entries.get(name);
+        if (entry?.shape.length !== 2) return null;
+        return rowsInFile(handle, file, entry.dtype, entry.shape[1], dataStart + entry.startByte);
       },
       close: () => handle.close(),
     };
@@ -154,20 +156,6 @@ function checkEntry(name: string, value: unknown, file: string, dataBytes: numbe
     });
   }
   return { name, dtype: dtype as TensorDtype, shape, file, startByte, endByte };
-}
-
-/** Reads exactly `length` bytes, in parts that one system call can carry. Throws a UserError when the file ends before. */
-export async function readBytes(handle: FileHandle, file: string, start: number, length: number): Promise<Uint8Array> {
-  if (length > MAX_READ_BYTES) {
-    throw new UserError(`${file}: has a part of ${length} bytes, expected at most ${MAX_READ_BYTES} in one tensor.`);
-  }
-  const out = Buffer.allocUnsafe(length);
-  for (let done = 0; done < length; ) {
-    const { bytesRead } = await handle.read(out, done, Math.min(READ_CHUNK_BYTES, length - done), start + done);
-    if (bytesRead === 0) throw new UserError(`${file}: ends at byte ${start + done}, expected ${start + length}.`);
-    done += bytesRead;
-  }
-  return out;
 }
 
 /** Writes a safetensors file beside its name and renames it; tensors are asked for their values one at a time. */

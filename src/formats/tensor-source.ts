@@ -14,12 +14,27 @@ export interface TensorInfo {
   file: string;
 }
 
+/** Memory that takes turns: the buffer of turn i is used again in turn i + 2. It grows to what is asked for. */
+export type RunBuffers = (turn: number, bytes: number) => Uint8Array;
+
+/** A matrix that is read in parts. */
+export interface TensorRows {
+  dtype: TensorDtype;
+  /**
+   * Rows from `start` to before `end`, little-endian, row-major, in runs of whole rows: a multiple of 32 of them in every run but the last.
+   * The memory of a run is used again when the second one after it is asked for. Throws a UserError when the file was cut short.
+   */
+  runs(start: number, end: number, buffers: RunBuffers): AsyncGenerator<Uint8Array>;
+}
+
 /** Named tensors that are read one at a time, whatever file format they come from. */
 export interface TensorSource {
   /** All tensors by name, without their values. */
   readonly tensors: ReadonlyMap<string, TensorInfo>;
   /** The values, row-major; throws a UserError when the name is missing or the file was cut short. */
   read(name: string): Promise<Float32Array>;
+  /** A matrix row by row; null, or no such function, where a file does not keep it so (blocks of few bits, rows in another order). */
+  rows?(name: string): TensorRows | null;
   close(): Promise<void>;
 }
 

@@ -1,6 +1,6 @@
 import type { FileHandle } from "node:fs/promises";
 import { showValue, UserError } from "../base/errors.ts";
-import { readBytes } from "./safetensors.ts";
+import { readBytes } from "./read-bytes.ts";
 
 const END_BYTES = 22;
 const END_SIGNATURE = 0x06054b50;
