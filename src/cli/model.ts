@@ -101,7 +101,8 @@ async function info(path: string, options: { tensors?: boolean; json?: boolean }
       { heads: `${spec.heads} query, ${spec.keyValueHeads} key/value, ${spec.headWidth} wide` },
       { "feed-forward": spec.feedForward },
       { positions: `${positionsText(spec)}, up to ${spec.maxTokens} tokens` },
-      { head: spec.tiedHead ? "tied to the embedding" : "its own weights" },
+      { "queries, keys, values": queriesText(spec) },
+      { head: spec.tiedHead ? "tied to the embedding" : `its own weights${spec.normalizedHead ? ", normalised" : ""}` },
     );
     await print(`${table.toString()}\n`);
     if (options.tensors) {
@@ -111,6 +112,11 @@ async function info(path: string, options: { tensors?: boolean; json?: boolean }
   } finally {
     await source.close();
   }
+}
+
+function queriesText({ queryKeyValueBias, queryKeyNorm }: DecoderSpec): string {
+  const traits = [...(queryKeyValueBias ? ["with biases"] : []), ...(queryKeyNorm ? ["normalised by head"] : [])];
+  return traits.length > 0 ? traits.join(", ") : "plain";
 }
 
 function positionsText({ positions, headWidth }: DecoderSpec): string {

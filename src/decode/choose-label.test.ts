@@ -1,5 +1,5 @@
 import { afterAll, describe, expect, it } from "vitest";
-import { randomIds, tinyDecoder } from "../../test/tiny-model.ts";
+import { randomIds, TINY_SPEC, tinyDecoder } from "../../test/tiny-model.ts";
 import { createRandom, type Random } from "../base/random.ts";
 import { createTape } from "../compute/autograd.ts";
 import { openReference } from "../compute/reference.ts";
@@ -67,7 +67,10 @@ describe("labelProbabilities", () => {
   it("equals scoring every answer on its own, for random trees and batches of different questions", async () => {
     for (let round = 0; round < 12; round++) {
       const random = createRandom(round);
-      const model = await tinyDecoder(backend, { seed: 100 + round, spec: { tiedHead: round % 2 === 0 } });
+      // ALiBi reads the positions of every span of keys.
+      const positions = round % 3 === 2 ? ({ kind: "alibi" } as const) : TINY_SPEC.positions;
+      const spec = { tiedHead: round % 2 === 0, positions };
+      const model = await tinyDecoder(backend, { seed: 100 + round, spec });
       const asked = Array.from({ length: 1 + random.below(3) }, () => ({
         promptIds: [1, ...randomIds(random, random.below(9))],
         answers: randomAnswers(random, 2 + random.below(7)),
