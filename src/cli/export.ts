@@ -1,5 +1,5 @@
 import { existsSync } from "node:fs";
-import { copyFile, mkdir } from "node:fs/promises";
+import { copyFile, mkdir, readdir } from "node:fs/promises";
 import { basename, join, resolve } from "node:path";
 import { type Command, Option } from "commander";
 import { UserError } from "../base/errors.ts";
@@ -9,7 +9,7 @@ import { type GgufSizes, ggufFields } from "../formats/gguf-fields.ts";
 import { ggufLora, ggufTensors } from "../formats/gguf-model.ts";
 import { GGUF_ARCHITECTURES, type GgufArchitecture } from "../formats/gguf-names.ts";
 import { writeGguf } from "../formats/gguf-write.ts";
-import { type Checkpoint, saveHuggingFaceFolder } from "../formats/hf-folder.ts";
+import { type Checkpoint, readJsonObject, saveHuggingFaceFolder } from "../formats/hf-folder.ts";
 import { mergeLoraInto, tensorsToWrite } from "../formats/merge-lora.ts";
 import { openPeftFolder, type PeftFolder } from "../formats/peft-folder.ts";
 import { turnRotaryRows } from "../formats/rotary-rows.ts";
@@ -137,6 +137,7 @@ async function exportMerged(job: ExportJob, dtype: TensorDtype | undefined): Pro
   const tensors = trainedTensors(job, dtype, () => false);
   if (dtype) config.torch_dtype = { F32: "float32", F16: "float16", BF16: "bfloat16" }[dtype];
   await copyTokenizer(job.tokenizer, output);
+  if (job.recipe.model.path) await copyAuthorsCode(job.recipe.model.path, output, config);
   if (layout === "interleaved") {
     const spec = familyOf(checkpoint.config, checkpoint.directory).readConfig(checkpoint.config, checkpoint.directory);
     await saveHuggingFaceFolder(output, config, inHalves(tensors, spec));
@@ -144,6 +145,19 @@ async function exportMerged(job: ExportJob, dtype: TensorDtype | undefined): Pro
     await saveHuggingFaceFolder(output, config, tensors);
   }
   say(`${resolve(output)}: a whole model for Hugging Face transformers.`);
+}
+
+/** The Python code that ChatGLM2 and Baichuan2 are published with, without which transformers cannot load them; config.json names it. */
+async function copyAuthorsCode(base: string, output: string, config: Record<string, unknown>): Promise<void> {
+  const file = join(base, "config.json");
+  if (!existsSync(file)) return;
+  const { auto_map: names } = await readJsonObject(file, "the configuration of a model");
+  if (names === undefined) return;
+  config.auto_map = names;
+  for (const entry of await readdir(base, { withFileTypes: true })) {
+    const { name } = entry;
+    if (entry.isFile() && name.endsWith(".py")) await copyFile(join(base, name), join(output, name));
+  }
 }
 
 /** Rows of q and k as Hugging Face has them. */
