@@ -168,6 +168,14 @@ describe.each(FAMILIES)("%s of its makers with an adapter of PEFT", (family) => 
       expectNear(got, wanted);
     });
 
+    it("gives the logits that PEFT gives with an adapter trained here", async () => {
+      const trained = await openSafetensors(join(folder, "trained", "numbers.safetensors"));
+      const model = await loadFrom(backend, folder);
+      await loadLora(model, join(folder, "trained"));
+      expectNear(await logitsOf(model, golden), await trained.read("logits"));
+      await trained.close();
+    });
+
     if (!exact) return;
     it("saves model and adapter as their makers have them", async () => {
       const model = await loadFrom(backend, folder);

@@ -13,6 +13,7 @@ Origins: see AUTHORS. transformers 5 is newer than this code; patched here, noth
   - generation_utils.py (chat templates) and quantizer.py of Baichuan2 are replaced by empty modules: not reached.
 
 Weights are rounded to bfloat16, as the published ones are (ChatGLM2: stored as float16), so that every backend starts from the same numbers.
+With --trained it computes with adapters that this project has trained (train-adapters.mjs): trained/numbers.safetensors, logits of all rows.
 golden.json: the ids, logits of each last row, the losses (mean over the labelled tokens of all sequences).
 numbers.safetensors: logits [T,V] of all rows without and with the adapter; gradients of the loss by vectors of the base (norms, biases;
 without adapter) and by the adapter, all rounded to 7 digits.
@@ -203,7 +204,7 @@ def save_model(model, config, out):
 def make(family, code):
     build, author, targets = FAMILIES[family]
     out = os.path.join(HERE, "..", family)
-    shutil.rmtree(out, ignore_errors=True)
+    shutil.rmtree(out, ignore_errors=True)  # trained/ too, which belongs to these weights
     os.makedirs(out)
     config, build_model = build(code)
     model = build_model().float().eval()
@@ -247,11 +248,28 @@ def make(family, code):
     print(family, golden["base"]["loss"], golden["adapted"]["loss"], "largest logit", saved["base.logits"].abs().max().item())
 
 
+def load_trained(family, code):
+    """What PEFT computes with trained/, an adapter of this project (train-adapters.mjs)."""
+    build, _, _ = FAMILIES[family]
+    out = os.path.join(HERE, "..", family)
+    with open(os.path.join(out, "golden.json")) as f:
+        golden = json.load(f)
+    model = build(code)[1]().float().eval()
+    draw_weights(model)
+    adapted = peft.PeftModel.from_pretrained(model, os.path.join(out, "trained")).eval()
+    rows = logits(adapted, golden["sequences"])
+    saved = {"logits": rounded(torch.cat(rows))}
+    origin = golden["origin"].replace("families.py", "families.py --trained")
+    save_file(saved, os.path.join(out, "trained", "numbers.safetensors"), metadata={"origin": origin})
+    print(family, loss(adapted, golden["sequences"]).item())
+
+
 if __name__ == "__main__":
     parser = argparse.ArgumentParser()
     parser.add_argument("families", nargs="+", choices=list(FAMILIES))
+    parser.add_argument("--trained", action="store_true", help="compute with the adapters in trained/, make nothing else")
     parser.add_argument("--code", help="folder with the authors' code")
     chosen = parser.parse_args()
     torch.set_num_threads(1)
     for one in chosen.families:
-        make(one, chosen.code)
+        (load_trained if chosen.trained else make)(one, chosen.code)
