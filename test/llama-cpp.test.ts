@@ -1,5 +1,5 @@
 import { spawnSync } from "node:child_process";
-import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Command } from "commander";
@@ -16,7 +16,7 @@ import { openCheckpoint } from "../src/formats/checkpoint.ts";
 import { type Decoder, forward } from "../src/models/decoder.ts";
 import { loadDecoder, saveDecoder } from "../src/models/load.ts";
 import { copyTokenizer, openTokenizer } from "../src/tokenizers/open-tokenizer.ts";
-import { TOKENIZER, toyRecipe } from "./e2e/support.ts";
+import { SHARED, TOKENIZER, toyRecipe } from "./e2e/support.ts";
 import { TESTED_BACKENDS } from "./golden/backends.ts";
 import { TINY_FAMILIES, tinyFamily } from "./tiny-families.ts";
 import { randomIds } from "./tiny-model.ts";
@@ -209,5 +209,46 @@ describe.skipIf(!installed)("llama.cpp with models of ours", () => {
       const [a, b] = [plain, adapted].map(({ prompts }) => prompts[0].logProbabilities);
       expect([name, Math.max(...a.map((value, id) => Math.abs(value - b[id])))]).toSatisfy(([, most]) => most > 0.1);
     }
+  });
+});
+
+const TOKENIZERS = join(SHARED, "tokenizers");
+const hasTokenizers = existsSync(TOKENIZERS);
+if (!hasTokenizers) console.warn("llama-cpp.test.ts: published tokenizers are skipped, ../shared/tokenizers is absent");
+
+describe.skipIf(!installed || !hasTokenizers)("llama.cpp with the published tokenizers", () => {
+  let folder: string;
+  beforeAll(() => {
+    folder = mkdtempSync(join(tmpdir(), "cre-llama-cpp-tokenizers-"));
+    vi.spyOn(process.stderr, "write").mockReturnValue(true);
+  });
+  afterAll(() => {
+    rmSync(folder, { recursive: true });
+    vi.restoreAllMocks();
+  });
+
+  it.each([
+    ["llama2", "llama"],
+    ["chatglm2", "chatglm2"],
+    ["baichuan2", "baichuan2-7b"],
+  ])("cuts text as SentencePiece does: %s", async (tokenizer, family) => {
+    const backend = openReference({ precision: "float32" });
+    const path = join(TOKENIZERS, tokenizer);
+    const modelType = TINY_FAMILIES[family].family;
+    const { vocabularySize: tokenCount } = await openTokenizer(path, { modelType });
+    const model = await tinyFamily(backend, family, { seed: 1, vocabularySize: tokenCount, tokenCount });
+    const run = join(folder, tokenizer);
+    await saveDecoder(model, join(run, "model"), { dtype: "BF16" });
+    await copyTokenizer(path, join(run, "model"));
+    writeRun(run, {});
+    await exported(run, "--to", "gguf", "--output", folder);
+    await backend.close();
+    const lines = readFileSync(join(path, "golden.jsonl"), "utf8").trim().split("\n");
+    const golden = lines.map((line) => JSON.parse(line) as { text: string; ids: number[] });
+    const texts = golden.map(({ text }) => text);
+    const job = { lora: null, prompts: [], newTokens: 0, tokenCount, texts };
+    const [{ ids }] = askLlamaCpp([{ ...job, model: join(folder, `${tokenizer}-BF16.gguf`) }]);
+    const different = golden.filter((line, i) => line.ids.join() !== ids[i].join());
+    expect(different.map((line) => [line.text, line.ids, ids[golden.indexOf(line)]])).toEqual([]);
   });
 });
