@@ -19,14 +19,17 @@ void groupValues(const RawRows& run, int row, int group, float* out) {
   memset(out + count, 0, (kGroup - count) * sizeof(float));
 }
 
-// NaN when there is one.
+// NaN when there is one: without the sign, the bits of numbers are in the order of the numbers, and those of NaN behind them.
 float largestMagnitude(const float* values) {
-  float largest = 0;
+  uint32_t largest = 0;
   for (int i = 0; i < kGroup; i++) {
-    const float magnitude = std::fabs(values[i]);
-    largest = magnitude > largest || magnitude != magnitude ? magnitude : largest;
+    uint32_t bits;
+    memcpy(&bits, values + i, sizeof bits);
+    largest = std::max(largest, bits & 0x7fffffffu);
   }
-  return largest;
+  float magnitude;
+  memcpy(&magnitude, &largest, sizeof magnitude);
+  return magnitude;
 }
 
 // Nearest whole number of |x| < 2^22, ties to even.
