@@ -119,7 +119,7 @@ describe("the vocabulary of an exported GGUF file", () => {
     await exported(run, "--to", "gguf");
     const { metadata } = await ggufOf(join(run, "export", "gguf", `${family}-full-F32.gguf`));
     const of = (key: string) => metadata.get(`tokenizer.ggml.${key}`);
-    return { of, tokens: of("tokens") as string[], types: of("token_type") as number[], tokenCount };
+    return { of, metadata, tokens: of("tokens") as string[], types: of("token_type") as number[], tokenCount };
   }
 
   it("has ChatGLM2's commands behind the pieces, as control tokens", async () => {
@@ -133,10 +133,18 @@ describe("the vocabulary of an exported GGUF file", () => {
     expect(of("add_bos_token")).toBe(false);
   });
 
-  it("has Qwen's added pieces and merges", async () => {
-    const folder = join(GOLDEN, "tokenizer-json");
+  it("has Qwen's added pieces and merges, and the chat template", async () => {
+    const folder = join(root, "tokenizer");
+    cpSync(join(GOLDEN, "tokenizer-json"), folder, { recursive: true });
+    const settings = JSON.parse(readFileSync(join(folder, "tokenizer_config.json"), "utf8"));
+    const templates = [
+      { name: "tools", template: "another" },
+      { name: "default", template: "{{ messages }}" },
+    ];
+    writeFileSync(join(folder, "tokenizer_config.json"), JSON.stringify({ ...settings, chat_template: templates }));
     const file = JSON.parse(readFileSync(join(folder, "tokenizer.json"), "utf8"));
-    const { of, tokens, types, tokenCount } = await vocabularyOf("qwen2", folder, "qwen2");
+    const { of, metadata, tokens, types, tokenCount } = await vocabularyOf("qwen2", folder, "qwen2");
+    expect(metadata.get("tokenizer.chat_template")).toBe("{{ messages }}");
     expect(of("model")).toBe("gpt2");
     expect(of("pre")).toBe("qwen2");
     expect(of("merges")).toHaveLength(file.model.merges.length);

@@ -1,4 +1,6 @@
+import { existsSync } from "node:fs";
 import { readFile } from "node:fs/promises";
+import { dirname, join } from "node:path";
 import { UserError } from "../base/errors.ts";
 import type { GgufVocabulary } from "../formats/gguf-fields.ts";
 import type { DecoderSpec } from "../models/spec.ts";
@@ -6,8 +8,11 @@ import { isJsonObject, type JsonObject, readJsonObject } from "../tokenizers/bou
 import { findTokenizerFile, openTokenizer } from "../tokenizers/open-tokenizer.ts";
 import { CONTROL, NORMAL, readModel, UNUSED, USER_DEFINED } from "../tokenizers/sentencepiece-model.ts";
 import type { Tokenizer } from "../tokenizers/tokenizer.ts";
+import { TOKENIZER_CONFIG_FILE } from "../tokenizers/tokenizer-config.ts";
 import { MAX_TOKENIZER_JSON_BYTES } from "../tokenizers/tokenizer-json.ts";
 import { readTokenizerFile } from "../tokenizers/tokenizer-json-file.ts";
+
+const MAX_CONFIG_BYTES = 8 * 2 ** 20;
 
 /** Reads a model's tokenizer as a GGUF file has it. Throws a UserError for a kind of tokenizer that has no place there. */
 export async function readGgufVocabulary(path: string, spec: DecoderSpec): Promise<GgufVocabulary> {
@@ -19,6 +24,7 @@ export async function readGgufVocabulary(path: string, spec: DecoderSpec): Promi
     unkId: tokenizer.unkId,
     padId: tokenizer.padId,
     addsBos: tokenizer.bosId !== null,
+    chatTemplate: await readChatTemplate(join(dirname(file), TOKENIZER_CONFIG_FILE)),
   };
   const pieces = file.endsWith(".json")
     ? await readByteLevel(file)
@@ -35,6 +41,15 @@ export async function readGgufVocabulary(path: string, spec: DecoderSpec): Promi
     );
   }
   return { ...pieces, ...marks };
+}
+
+/** The one template, or the one called "default" of several. */
+async function readChatTemplate(file: string): Promise<string | null> {
+  if (!existsSync(file)) return null;
+  const { chat_template: value } = await readJsonObject(file, "a tokenizer's configuration", MAX_CONFIG_BYTES);
+  const named = Array.isArray(value) ? value.find((one) => isJsonObject(one) && one.name === "default") : null;
+  const text: unknown = isJsonObject(named) ? named.template : value;
+  return typeof text === "string" && text !== "" ? text : null;
 }
 
 type VocabularyPieces = Pick<GgufVocabulary, "texts" | "types" | "cutBy">;

@@ -32,6 +32,8 @@ export interface GgufVocabulary {
   unkId: number | null;
   padId: number | null;
   addsBos: boolean;
+  /** In Jinja, as tokenizer_config.json has it. */
+  chatTemplate: string | null;
 }
 
 /** What llama.cpp calls a file by the type of its matrices (llama.h, enum llama_ftype). */
@@ -106,6 +108,8 @@ function vocabularyFields(architecture: GgufArchitecture, size: number, vocabula
   } else {
     fields.push({ key: "tokenizer.ggml.merges", type: "string", value: cutBy.merges });
   }
+  const { chatTemplate } = vocabulary;
+  if (chatTemplate !== null) fields.push({ key: "tokenizer.chat_template", type: "string", value: chatTemplate });
   const ids: [string, number | null][] = [
     ["bos", vocabulary.bosId],
     ["eos", vocabulary.eosId],

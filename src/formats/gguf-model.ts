@@ -44,7 +44,11 @@ export async function openGgufModel(file: string): Promise<Checkpoint> {
       }
       return read.length === 1 ? read[0] : concatenated(read);
     };
-    return { directory: file, config, source: { tensors, read, close: () => gguf.close() } };
+    const rows = (name: string) => {
+      const [part, ...others] = parts.get(name) ?? [name];
+      return others.length > 0 || turnedHeads(part, sizes) !== null ? null : (gguf.rows?.(part) ?? null);
+    };
+    return { directory: file, config, source: { tensors, read, rows, close: () => gguf.close() } };
   } catch (error) {
     await gguf.close();
     throw error;
@@ -70,7 +74,14 @@ function concatenated(parts: readonly Float32Array[]): Float32Array {
   return out;
 }
 
-/** Rows of queries and keys in another layout, where files of the architecture have them interleaved; other tensors stay as they are. */
+/** How many heads a tensor of queries or keys has, where files of the architecture have their rows interleaved; null for other tensors. */
+function turnedHeads(ggufName: string, sizes: Heads): number | null {
+  const [, kind] = /\.attn_([qk])(?:\.|$)/.exec(ggufName) ?? [];
+  if (kind === undefined || !INTERLEAVED_IN_FILES.has(sizes.architecture)) return null;
+  return kind === "q" ? sizes.heads : sizes.keyValueHeads;
+}
+
+/** Rows of queries and keys in another layout; other tensors stay as they are. */
 function turnedRows(
   ggufName: string,
   values: ArrayLike<number>,
@@ -78,13 +89,11 @@ function turnedRows(
   from: RotaryLayout,
   to: RotaryLayout,
 ): Float32Array {
-  const [, kind] = /\.attn_([qk])(?:\.|$)/.exec(ggufName) ?? [];
-  if (kind === undefined || from === to || !INTERLEAVED_IN_FILES.has(sizes.architecture)) {
-    return values instanceof Float32Array ? values : Float32Array.from(values);
-  }
-  const heads = kind === "q" ? sizes.heads : sizes.keyValueHeads;
-  if (values.length % (heads * sizes.headWidth) !== 0) {
-    throw new UserError(`"${ggufName}" has ${values.length} values, which are no ${heads * sizes.headWidth} rows.`, {
+  const heads = turnedHeads(ggufName, sizes);
+  if (heads === null || from === to) return values instanceof Float32Array ? values : Float32Array.from(values);
+  const rows = heads * sizes.headWidth;
+  if (values.length % rows !== 0) {
+    throw new UserError(`"${ggufName}" has ${values.length} values, which are no ${rows} rows.`, {
       hint: "Do the file's metadata belong to its tensors?",
     });
   }

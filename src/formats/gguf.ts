@@ -10,12 +10,15 @@ import {
   readGgufHeader,
 } from "./gguf-header.ts";
 import { readBytes } from "./read-bytes.ts";
-import { elementCount, type TensorInfo, type TensorSource } from "./tensor-source.ts";
+import { rowsInFile } from "./row-runs.ts";
+import { elementCount, type TensorDtype, type TensorInfo, type TensorSource } from "./tensor-source.ts";
 
 const FIRST_BYTES = 1 << 20;
 const MAX_HEADER_BYTES = 128 * 2 ** 20;
 const DEFAULT_ALIGNMENT = 32;
 const MAX_ALIGNMENT = 1 << 20;
+/** What is kept element by element, not in blocks. */
+const ROW_TYPES: readonly TensorDtype[] = ["F32", "F16", "BF16"];
 
 export interface GgufFile extends TensorSource {
   readonly metadata: ReadonlyMap<string, GgufValue>;
@@ -44,6 +47,12 @@ export async function openGguf(file: string): Promise<GgufFile> {
         const entry = tensors.get(name);
         if (!entry) throw new UserError(`${file}: tensor "${name}" is missing.`);
         return entry.type.decode(await readBytes(handle, file, entry.startByte, entry.sizeBytes));
+      },
+      rows(name) {
+        const entry = tensors.get(name);
+        const dtype = ROW_TYPES.find((one) => one === entry?.dtype);
+        if (!dtype || entry?.shape.length !== 2) return null;
+        return rowsInFile(handle, file, dtype, entry.shape[1], entry.startByte);
       },
       close: () => handle.close(),
     };
