@@ -9,6 +9,7 @@ import { measureMatmul } from "../compute/bench-matmul.ts";
 import { openBackend } from "../compute/open.ts";
 import { measurePeak, measureReadSpeed } from "../compute/peak.ts";
 import type { KindTime } from "../compute/profile.ts";
+import { addLoadCommands } from "./bench-load.ts";
 import { wholeNumber } from "./model.ts";
 import { megabytes, print, say, warn } from "./terminal.ts";
 
@@ -63,6 +64,7 @@ export function addBenchCommands(program: Command): void {
     .option("--tokens <n>", "new tokens", wholeNumber, 32)
     .option("--json", "print JSON")
     .action(decode);
+  addLoadCommands(bench);
 }
 
 async function trainStep(options: TrainStepFlags): Promise<void> {

@@ -1,4 +1,4 @@
-import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { existsSync, mkdtempSync, readFileSync, rmSync, truncateSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, afterEach, beforeEach, describe, expect, it } from "vitest";
@@ -123,6 +123,31 @@ describe("loadDecoder", () => {
       ++count === 7 ? Promise.reject(new UserError("cut short")) : read.call(checkpoint.source, name);
     await expect(loadDecoder(backend, checkpoint, FROZEN)).rejects.toThrow("cut short");
     expect(backend.memory()).toMatchObject({ weights: 0, bytes: 0 });
+  });
+
+  it("reads matrices in runs of rows where the source has them, and frees what it placed when one is cut short", async () => {
+    const saved = join(folder, "runs");
+    const original = await tinyDecoder(backend, { seed: 8 });
+    await saveDecoder(original, saved, { dtype: "F32" });
+    const { directory, config, source } = await openCheckpoint(saved);
+    const asked: string[] = [];
+    const read = (name: string) => {
+      asked.push(name);
+      return source.read(name);
+    };
+    const watched: Checkpoint = { directory, config, source: { ...source, read } };
+    const whole: Checkpoint = { directory, config, source: { ...source, rows: undefined } };
+    const [inRuns, atOnce] = [await loadDecoder(backend, watched, FROZEN), await loadDecoder(backend, whole, FROZEN)];
+    expect(asked.every((name) => name.includes("norm"))).toBe(true);
+    expect(await valuesOf(inRuns)).toEqual(await valuesOf(original));
+    expect(await valuesOf(atOnce)).toEqual(await valuesOf(original));
+    for (const model of [original, inRuns, atOnce]) freeDecoder(model);
+    truncateSync(join(saved, "model.safetensors"), 9000);
+    await expect(loadDecoder(backend, watched, FROZEN)).rejects.toThrow(
+      "model.safetensors: ends at byte 9000, expected",
+    );
+    expect(backend.memory()).toMatchObject({ weights: 0, bytes: 0 });
+    await source.close();
   });
 
   it("refuses other families by name", async () => {

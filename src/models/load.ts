@@ -3,7 +3,14 @@ import { createRandom, mixSeed } from "../base/random.ts";
 import type { Backend, Weight, WeightStorage } from "../compute/backend.ts";
 import { type Checkpoint, saveHuggingFaceFolder } from "../formats/hf-folder.ts";
 import { turnRotaryRows } from "../formats/rotary-rows.ts";
-import { elementCount, type TensorDtype, type TensorToWrite } from "../formats/tensor-source.ts";
+import { createRunBuffers, rowsOfValues } from "../formats/row-runs.ts";
+import {
+  elementCount,
+  type TensorDtype,
+  type TensorRows,
+  type TensorSource,
+  type TensorToWrite,
+} from "../formats/tensor-source.ts";
 import type { Decoder, DecoderLayer, Linear } from "./decoder.ts";
 import { familyNamed, familyOf } from "./registry.ts";
 import {
@@ -32,8 +39,13 @@ export interface PlaceOptions {
   onProgress?: (done: number, total: number) => void;
 }
 
-/** The values of a tensor, row-major, when its turn comes. */
-type ValuesOf = (name: string, shape: number[]) => Promise<Float32Array>;
+/** Where the numbers of tensors come from, of each when its turn comes. */
+interface Tensors {
+  /** Of a norm or a bias. */
+  values(name: string, shape: number[]): Promise<Float32Array>;
+  /** Of a matrix. */
+  rows(name: string, shape: number[]): Promise<TensorRows>;
+}
 
 /** Builds a decoder by asking for the values of one tensor after the other; frees what was placed when that fails. */
 export async function buildDecoder(
@@ -41,11 +53,22 @@ export async function buildDecoder(
   spec: DecoderSpec,
   family: Family,
   options: PlaceOptions,
-  valuesOf: ValuesOf,
+  values: Tensors["values"],
+): Promise<Decoder> {
+  const rows: Tensors["rows"] = async (name, shape) => rowsOfValues(await values(name, shape), shape[1]);
+  return placeTensors(backend, spec, family, options, { values, rows });
+}
+
+async function placeTensors(
+  backend: Backend,
+  spec: DecoderSpec,
+  family: Family,
+  options: PlaceOptions,
+  tensors: Tensors,
 ): Promise<Decoder> {
   const placed: Weight[] = [];
   try {
-    return await placeDecoder(backend, spec, family, options, valuesOf, placed);
+    return await placeDecoder(backend, spec, family, options, tensors, placed);
   } catch (error) {
     for (const weight of placed) backend.freeWeight(weight);
     throw error;
@@ -57,25 +80,37 @@ async function placeDecoder(
   spec: DecoderSpec,
   family: Family,
   options: PlaceOptions,
-  valuesOf: ValuesOf,
+  tensors: Tensors,
   placed: Weight[],
 ): Promise<Decoder> {
   const total = tensorShapes(spec, family).length;
   let done = 0;
-  const place = (name: string, shape: number[], values: Float32Array, storage: WeightStorage, frozen = false) => {
-    const [rows, columns] = shape.length === 1 ? [1, shape[0]] : shape;
-    const kept = shape.length === 1 ? "float32" : storage;
-    const trainable = options.trainable && !frozen;
-    const weight = backend.weight({ name, rows, columns, storage: kept, trainable }, values);
+  const buffers = createRunBuffers();
+  const keep = (weight: Weight): Weight => {
     placed.push(weight);
     return weight;
   };
-  const whole = async (name: string, shape: number[], isNormalized = false): Promise<Weight> => {
-    const values = await valuesOf(name, shape);
+  const placeVector = (name: string, values: Float32Array): Weight => {
+    const vector = { name, rows: 1, columns: values.length, storage: "float32", trainable: options.trainable } as const;
+    return keep(backend.weight(vector, values));
+  };
+  /** Rows of a matrix as a weight of their own. */
+  const placeRows = async (
+    { name, shape: [rows, columns], start, end }: Part,
+    { dtype, runs }: TensorRows,
+    storage: WeightStorage,
+    normalized = false,
+  ): Promise<Weight> => {
     // A copy with normalised rows is what the authors compute with once training is over, but not what could be trained.
-    if (isNormalized) normalizeRows(values, shape[1]);
+    const trainable = options.trainable && !normalized;
+    const matrix = { type: dtype, runs: runs(start, end, buffers), normalized };
+    return keep(await backend.weightFromRuns({ name, rows, columns, storage, trainable }, matrix));
+  };
+  const placeTable = async (name: string, normalized = false): Promise<Weight> => {
+    const shape = [spec.vocabularySize, spec.width];
     const storage = options.storage === "float32" ? "float32" : "bfloat16";
-    const weight = place(name, shape, values, storage, isNormalized);
+    const whole = { name, shape, start: 0, end: spec.vocabularySize };
+    const weight = await placeRows(whole, await tensors.rows(name, shape), storage, normalized);
     options.onProgress?.(++done, total);
     return weight;
   };
@@ -83,10 +118,16 @@ async function placeDecoder(
     const weights = new Map<LayerSlot, Weight>();
     const biases = new Map<LayerSlot, Weight>();
     for (const tensor of layerTensors(spec, family, index)) {
-      const values = await valuesOf(tensor.name, tensor.shape);
-      for (const { slot, name, shape, start, end } of partsOf(spec, tensor)) {
-        const weight = place(name, shape, values.subarray(start, end), options.storage);
-        (tensor.kind === "bias" ? biases : weights).set(slot, weight);
+      const { name, shape, kind } = tensor;
+      const made = kind === "bias" ? biases : weights;
+      if (shape.length === 1) {
+        const values = await tensors.values(name, shape);
+        for (const part of partsOf(spec, tensor)) {
+          made.set(part.slot, placeVector(part.name, values.subarray(part.start, part.end)));
+        }
+      } else {
+        const rows = await tensors.rows(name, shape);
+        for (const part of partsOf(spec, tensor)) made.set(part.slot, await placeRows(part, rows, options.storage));
       }
       options.onProgress?.(++done, total);
     }
@@ -111,44 +152,39 @@ async function placeDecoder(
     };
   };
   const { names } = family;
-  const tableShape = [spec.vocabularySize, spec.width];
-  const embedding = await whole(names.embedding, tableShape);
+  const embedding = await placeTable(names.embedding);
   const layers: DecoderLayer[] = [];
   for (let index = 0; index < spec.layers; index++) layers.push(await placeLayer(index));
-  const finalNorm = await whole(names.finalNorm, [spec.width]);
-  const head = spec.tiedHead ? embedding : await whole(names.head, tableShape, spec.normalizedHead);
+  const finalNorm = placeVector(names.finalNorm, await tensors.values(names.finalNorm, [spec.width]));
+  options.onProgress?.(++done, total);
+  const head = spec.tiedHead ? embedding : await placeTable(names.head, spec.normalizedHead);
   return { spec, backend, embedding, layers, finalNorm, head: { weight: head, bias: null, lowRank: null } };
 }
 
+/** What of a tensor becomes one weight: rows of a matrix, elements of a vector. */
+interface Part {
+  name: string;
+  shape: number[];
+  start: number;
+  end: number;
+}
+
 /** The part of a tensor that belongs to each of its slots. */
-function partsOf(spec: DecoderSpec, { name, kind, slots }: LayerTensor) {
+function partsOf(spec: DecoderSpec, { name, kind, slots }: LayerTensor): (Part & { slot: LayerSlot })[] {
   let start = 0;
   return slots.map((slot) => {
     const shape = kind === "bias" ? layerShape(spec, slot).slice(0, 1) : layerShape(spec, slot);
-    const part = {
-      slot,
-      shape,
-      start,
-      end: start + elementCount(shape),
-      name: slots.length > 1 ? `${name}:${slot}` : name,
-    };
-    start = part.end;
+    const end = start + shape[0];
+    const part = { slot, shape, start, end, name: slots.length > 1 ? `${name}:${slot}` : name };
+    start = end;
     return part;
   });
 }
 
-/** Divides every row by its length, in place; a row of zeros stays one. */
-function normalizeRows(values: Float32Array, columns: number): void {
-  for (let start = 0; start < values.length; start += columns) {
-    let squares = 0;
-    for (let i = start; i < start + columns; i++) squares += values[i] * values[i];
-    // As torch.nn.functional.normalize bounds it.
-    const length = Math.max(Math.sqrt(squares), 1e-12);
-    for (let i = start; i < start + columns; i++) values[i] /= length;
-  }
-}
-
-/** Loads a checkpoint's weights one by one; missing and unused tensors are all reported together, before any weight is read. */
+/**
+ * Loads a checkpoint's weights one by one, matrices in runs of rows; missing and unused tensors are all reported together, before any weight
+ * is read.
+ */
 export async function loadDecoder(backend: Backend, checkpoint: Checkpoint, options: PlaceOptions): Promise<Decoder> {
   const where = `${checkpoint.directory}`;
   const family = familyOf(checkpoint.config, where);
@@ -156,7 +192,14 @@ export async function loadDecoder(backend: Backend, checkpoint: Checkpoint, opti
   // A model may have fewer rows than its tokenizer has ids: whoever joins the two reports that.
   const spec = { ...read, tokenCount: Math.min(options.tokenCount ?? read.tokenCount, read.vocabularySize) };
   checkTensors(checkpoint, family, spec);
-  return buildDecoder(backend, spec, family, options, (name) => checkpoint.source.read(name));
+  return placeTensors(backend, spec, family, options, tensorsOf(checkpoint.source));
+}
+
+function tensorsOf(source: TensorSource): Tensors {
+  return {
+    values: (name) => source.read(name),
+    rows: async (name, shape) => source.rows?.(name) ?? rowsOfValues(await source.read(name), shape[1]),
+  };
 }
 
 function checkTensors(checkpoint: Checkpoint, family: Family, spec: DecoderSpec): void {
