@@ -1,4 +1,4 @@
-import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { cpSync, existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Command } from "commander";
@@ -12,6 +12,8 @@ import type { Backend } from "../compute/backend.ts";
 import { openReference } from "../compute/reference.ts";
 import { openCheckpoint } from "../formats/checkpoint.ts";
 import { openGguf } from "../formats/gguf.ts";
+import { openPeftFolder } from "../formats/peft-folder.ts";
+import { turnRotaryRows } from "../formats/rotary-rows.ts";
 import { loadDecoder, saveDecoder } from "../models/load.ts";
 import { copyTokenizer, openTokenizer } from "../tokenizers/open-tokenizer.ts";
 import { addExportCommand } from "./export.ts";
@@ -134,6 +136,31 @@ describe("cre export", () => {
     await checkpoint.source.close();
     await loadLora(model, join(run, "export", "peft"));
     expect(worst(await sequenceLogits(model, IDS), adapted)).toBeLessThan(1e-4);
+  });
+
+  it("--to peft turns the rows of an adapter on a base whose rotary pairs stand side by side", async () => {
+    const beside = join(root, "beside");
+    cpSync(base, join(beside, "base"), { recursive: true });
+    cpSync(run, beside, { recursive: true });
+    const config = JSON.parse(readFileSync(join(base, "config.json"), "utf8"));
+    writeFileSync(join(beside, "base", "config.json"), JSON.stringify({ ...config, rope_layout: "interleaved" }));
+    writeRun(beside, { model: { path: join(beside, "base") }, adapter: { method: "lora", ...LORA } });
+    await exported(beside, "--to", "peft", "--output", join(beside, "peft"));
+    const [given, turned] = await Promise.all([run, join(beside, "peft")].map(openPeftFolder));
+    expect(turned.config).toEqual(given.config);
+    const prefix = "base_model.model.model.layers.0.self_attn";
+    for (const [name, heads] of [
+      ["q_proj.lora_B", 4],
+      ["k_proj.lora_B", 2],
+      ["v_proj.lora_B", 0],
+      ["q_proj.lora_A", 0],
+    ] as const) {
+      const values = await given.tensors.read(`${prefix}.${name}.weight`);
+      const wanted = heads > 0 ? turnRotaryRows(values, heads, 8, "halves") : values;
+      expect(await turned.tensors.read(`${prefix}.${name}.weight`)).toEqual(wanted);
+    }
+    await given.tensors.close();
+    await turned.tensors.close();
   });
 
   it("--to gguf-lora gives llama.cpp's adapter", async () => {

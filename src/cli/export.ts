@@ -11,7 +11,7 @@ import { GGUF_ARCHITECTURES, type GgufArchitecture } from "../formats/gguf-names
 import { writeGguf } from "../formats/gguf-write.ts";
 import { type Checkpoint, readJsonObject, saveHuggingFaceFolder } from "../formats/hf-folder.ts";
 import { mergeLoraInto, tensorsToWrite } from "../formats/merge-lora.ts";
-import { openPeftFolder, type PeftFolder } from "../formats/peft-folder.ts";
+import { openPeftFolder, type PeftFolder, savePeftFolder } from "../formats/peft-folder.ts";
 import { turnRotaryRows } from "../formats/rotary-rows.ts";
 import type { TensorDtype, TensorToWrite } from "../formats/tensor-source.ts";
 import { familyOf } from "../models/registry.ts";
@@ -77,12 +77,12 @@ async function exportRun(directory: string, options: ExportOptions): Promise<voi
       hint: `Go on with: cre train --resume --run ${directory}`,
     });
   }
-  if (to === "peft") return exportPeft(directory, output);
   const checkpoint = await openCheckpoint(isLora ? (recipe.model.path as string) : folder.model);
   const adapter = isLora ? await openPeftFolder(directory) : null;
   const job = { recipe, checkpoint, adapter, tokenizer: isLora ? tokenizerPath(recipe) : folder.model, output };
   try {
-    if (to === "merged") await exportMerged(job, type as TensorDtype | undefined);
+    if (to === "peft" && adapter) await exportPeft(checkpoint, adapter, directory, output);
+    else if (to === "merged") await exportMerged(job, type as TensorDtype | undefined);
     else await exportGguf(job, basename(resolve(directory)), to, type);
   } finally {
     await adapter?.tensors.close();
@@ -90,12 +90,20 @@ async function exportRun(directory: string, options: ExportOptions): Promise<voi
   }
 }
 
-async function exportPeft(directory: string, output: string): Promise<void> {
-  // Opened first: a broken adapter is not handed on.
-  await (await openPeftFolder(directory)).tensors.close();
-  await mkdir(output, { recursive: true });
-  for (const name of ["adapter_model.safetensors", "adapter_config.json"]) {
-    await copyFile(join(directory, name), join(output, name));
+async function exportPeft(
+  checkpoint: Checkpoint,
+  adapter: PeftFolder,
+  directory: string,
+  output: string,
+): Promise<void> {
+  if (checkpoint.config.rope_layout === "interleaved") {
+    const spec = familyOf(checkpoint.config, checkpoint.directory).readConfig(checkpoint.config, checkpoint.directory);
+    await savePeftFolder(output, adapter.config, inHalves(tensorsToWrite(adapter.tensors, "F32"), spec));
+  } else {
+    await mkdir(output, { recursive: true });
+    for (const name of ["adapter_model.safetensors", "adapter_config.json"]) {
+      await copyFile(join(directory, name), join(output, name));
+    }
   }
   say(`${resolve(output)}: an adapter for Hugging Face PEFT.`);
 }
@@ -160,12 +168,12 @@ async function copyAuthorsCode(base: string, output: string, config: Record<stri
   }
 }
 
-/** Rows of q and k as Hugging Face has them. */
+/** Rows of q and k, or of what an adapter adds to them, as Hugging Face has them. */
 function inHalves(tensors: readonly TensorToWrite[], spec: DecoderSpec): TensorToWrite[] {
   return tensors.map((tensor) => {
-    const heads = /\.q_proj\.weight$/.test(tensor.name)
+    const heads = /\.q_proj\.(lora_B\.)?weight$/.test(tensor.name)
       ? spec.heads
-      : /\.k_proj\.weight$/.test(tensor.name)
+      : /\.k_proj\.(lora_B\.)?weight$/.test(tensor.name)
         ? spec.keyValueHeads
         : 0;
     if (heads === 0) return tensor;
