@@ -204,7 +204,7 @@ def save_model(model, config, out):
 def make(family, code):
     build, author, targets = FAMILIES[family]
     out = os.path.join(HERE, "..", family)
-    shutil.rmtree(out, ignore_errors=True)  # trained/ too, which belongs to these weights
+    shutil.rmtree(out, ignore_errors=True)  # trained/ and converted.gguf too, which belong to these weights
     os.makedirs(out)
     config, build_model = build(code)
     model = build_model().float().eval()
