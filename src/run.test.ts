@@ -48,6 +48,22 @@ describe("the template auto", () => {
   });
 });
 
+describe("a run that is opened with another storage", () => {
+  it("keeps its layers so, and says so", async () => {
+    await runWithAuto("stored", { init: INIT, tokenizer: TOKENIZER });
+    const told: number[] = [];
+    const run = await openRun(join(folder, "stored"), {
+      storage: "nf4",
+      onLoad: (done, total) => told.push(done / total),
+    });
+    expect(run.model.layers.map(({ down }) => down.weight.storage)).toEqual(run.model.layers.map(() => "nf4"));
+    expect(run.model.embedding.storage).toBe("bfloat16");
+    expect(run.recipe.model.storage).toBe("nf4");
+    expect(told.at(-1)).toBe(1);
+    await run.close();
+  });
+});
+
 describe("a run of ChatGLM2", () => {
   it("names template and targets, begins its prompts with [gMASK] sop, and opens again with a tokenizer file", async () => {
     const sizes = { ...INIT, family: "chatglm", tiedHead: false, vocabularyMultiple: 64 };

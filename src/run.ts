@@ -4,7 +4,7 @@ import { type AdapterSettings, attachAdapter } from "./adapters/adapter.ts";
 import { AUTO_TARGETS, defaultTargets, loadLora, saveLora } from "./adapters/lora.ts";
 import { UserError } from "./base/errors.ts";
 import { readTextFile, writeFileAtomic } from "./base/files.ts";
-import type { Backend, Weight } from "./compute/backend.ts";
+import type { Backend, Weight, WeightStorage } from "./compute/backend.ts";
 import { openBackend } from "./compute/open.ts";
 import type { LabelSet } from "./data/example.ts";
 import { labelSetToJson, parseLabelsJson } from "./data/label-set.ts";
@@ -38,6 +38,8 @@ export interface Workbench {
 export interface OpenOptions {
   onNotice?: (line: string) => void;
   onLoad?: (done: number, total: number) => void;
+  /** Of a run that is opened: how the layers' matrices are kept, instead of as the recipe says. */
+  storage?: WeightStorage;
   /** Replaces single values of the recipe's decoding. */
   decode?: Partial<DecodeSettings>;
 }
@@ -191,7 +193,8 @@ export async function openRun(
   directory: string,
   options: OpenOptions = {},
 ): Promise<Workbench & { folder: RunFolder }> {
-  const { folder, recipe } = await openRunFolder(directory);
+  const { folder, recipe: own } = await openRunFolder(directory);
+  const recipe = options.storage ? { ...own, model: { ...own.model, storage: options.storage } } : own;
   const lora = recipe.adapter.method === "lora";
   const trained = lora ? join(directory, "adapter_config.json") : join(folder.model, "config.json");
   if (!existsSync(trained)) {

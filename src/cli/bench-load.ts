@@ -5,6 +5,7 @@ import { PUBLISHED_SIZES, type PublishedName, writeModelFolder } from "../bench/
 import type { WeightStorage } from "../compute/backend.ts";
 import { openBackend } from "../compute/open.ts";
 import { parameterCount } from "../models/spec.ts";
+import { showLoading, storageOption } from "./loading.ts";
 import { wholeNumber } from "./model.ts";
 import { print, progress, say, warn } from "./terminal.ts";
 
@@ -21,9 +22,7 @@ export function addLoadCommands(bench: Command): void {
     .command("load")
     .description("load a model folder, make one LoRA step, generate: times and memory")
     .argument("<dir>", "model folder")
-    .addOption(
-      new Option("--storage <name>", "how weights are kept").choices(["bfloat16", "int8", "nf4"]).default("bfloat16"),
-    )
+    .addOption(storageOption("bf16"))
     .option("--sequences <n>", "sequences of the step", wholeNumber, 2)
     .option("--tokens <n>", "tokens of a sequence", wholeNumber, 128)
     .option("--new-tokens <n>", "tokens to generate", wholeNumber, 16)
@@ -48,7 +47,7 @@ async function modelFolder(
 }
 
 interface LoadFlags {
-  storage: WeightStorage;
+  storage?: WeightStorage;
   sequences: number;
   tokens: number;
   newTokens: number;
@@ -56,18 +55,18 @@ interface LoadFlags {
 }
 
 async function load(directory: string, options: LoadFlags): Promise<void> {
+  const { storage = "bfloat16" } = options;
   const backend = openBackend("auto", warn);
   try {
-    const bar = progress("load", null);
     const result = await measureLoad(backend, directory, {
-      storage: options.storage,
+      storage,
       sequences: options.sequences,
       tokensEach: options.tokens,
       newTokens: options.newTokens,
-      onLoad: (done, total) => bar.update(done, `of ${total} tensors`),
-    }).finally(() => bar.stop());
+      onLoad: showLoading(),
+    });
     if (options.json) {
-      await print(`${JSON.stringify({ directory, ...options, backend: backend.description, ...result })}\n`);
+      await print(`${JSON.stringify({ directory, ...options, storage, backend: backend.description, ...result })}\n`);
       return;
     }
     say(backend.description);
@@ -75,7 +74,7 @@ async function load(directory: string, options: LoadFlags): Promise<void> {
     const speed = (result.fileBytes / result.loadSeconds / 1e9).toFixed(2);
     const share = (result.peakBytesLoaded / result.weightBytes).toFixed(3);
     await print(
-      `${directory}, ${options.storage}\n` +
+      `${directory}, ${storage}\n` +
         `load      ${result.loadSeconds.toFixed(2)} s for ${gigabytes(result.fileBytes)} of files, ${speed} GB/s\n` +
         `weights   ${gigabytes(result.weightBytes)}; peak of the process ${gigabytes(result.peakBytesLoaded)}, ` +
         `${share} times as much (${gigabytes(result.residentBytesBefore)} before)\n` +

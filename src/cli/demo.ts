@@ -10,6 +10,7 @@ import { openRun } from "../run.ts";
 import { readRecipe } from "../train/recipe.ts";
 import { runFolder } from "../train/run-folder.ts";
 import { evaluateRun } from "./evaluate.ts";
+import { showLoading } from "./loading.ts";
 import { duration, percent, print, say, warn } from "./terminal.ts";
 import { trainNewRun } from "./train.ts";
 
@@ -45,7 +46,7 @@ export function addDemoCommand(program: Command): void {
 }
 
 async function showExtraction(directory: string, file: string): Promise<void> {
-  const run = await openRun(directory, { onNotice: warn });
+  const run = await openRun(directory, { onNotice: warn, onLoad: showLoading() });
   try {
     const examples = [];
     for await (const row of readJsonl(file)) if (row.example) examples.push(row.example);

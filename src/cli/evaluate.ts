@@ -2,6 +2,7 @@ import type { Command } from "commander";
 import { Option } from "commander";
 import { UserError } from "../base/errors.ts";
 import { writeFileAtomic } from "../base/files.ts";
+import type { WeightStorage } from "../compute/backend.ts";
 import { openDataset } from "../data/dataset.ts";
 import type { SplitName } from "../data/split.ts";
 import { errorExamples } from "../evaluate/error-examples.ts";
@@ -15,6 +16,7 @@ import { scorePredictions } from "../evaluate/score-predictions.ts";
 import { openRun } from "../run.ts";
 import { recipeText } from "../train/recipe.ts";
 import { readLog } from "../train/run-folder.ts";
+import { showLoading, storageOption } from "./loading.ts";
 import { duration, print, progress, say, warn } from "./terminal.ts";
 import { readSplit } from "./train.ts";
 
@@ -24,6 +26,7 @@ export interface EvaluateOptions {
   json?: string;
   skipBad?: boolean;
   method?: "labels" | "generate";
+  storage?: WeightStorage;
 }
 
 export function addEvaluateCommands(program: Command): void {
@@ -39,6 +42,7 @@ export function addEvaluateCommands(program: Command): void {
     .addOption(
       new Option("--method <name>", "how labels are chosen (default: the recipe's)").choices(["labels", "generate"]),
     )
+    .addOption(storageOption("the recipe's"))
     .option("--skip-bad", "count and list bad rows instead of stopping")
     .action(evaluateRun);
   program
@@ -56,7 +60,7 @@ export function addEvaluateCommands(program: Command): void {
 /** Evaluates a run, prints the tables and writes metrics.json and report.html; `cre evaluate` and `cre demo`. */
 export async function evaluateRun(directory: string, options: EvaluateOptions): Promise<void> {
   const decode = options.method ? { method: options.method } : {};
-  const run = await openRun(directory, { onNotice: warn, decode });
+  const run = await openRun(directory, { onNotice: warn, onLoad: showLoading(), decode, storage: options.storage });
   try {
     const path = options.data ?? run.recipe.data.path;
     if (!path) throw new UserError("The run does not say where its data is; give --data DIR.");

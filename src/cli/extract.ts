@@ -3,6 +3,7 @@ import { stat } from "node:fs/promises";
 import { resolve } from "node:path";
 import { type Command, InvalidArgumentError, Option } from "commander";
 import { UserError } from "../base/errors.ts";
+import type { WeightStorage } from "../compute/backend.ts";
 import {
   type CorpusCounts,
   type CorpusOptions,
@@ -12,12 +13,14 @@ import {
   noRows,
 } from "../extract/corpus.ts";
 import { openRun } from "../run.ts";
+import { showLoading, storageOption } from "./loading.ts";
 import { duration, noProgress, print, progress, say, warn } from "./terminal.ts";
 
 interface ExtractOptions {
   output?: string;
   minScore?: number;
   method?: "labels" | "generate";
+  storage?: WeightStorage;
   overwrite?: boolean;
   strict?: boolean;
 }
@@ -41,6 +44,7 @@ export function addExtractCommand(program: Command): void {
     .addOption(
       new Option("--method <name>", "how labels are chosen (default: the recipe's)").choices(["labels", "generate"]),
     )
+    .addOption(storageOption("the recipe's"))
     .option("--strict", "exit with 1 when any row was bad")
     .action(extract);
 }
@@ -55,7 +59,12 @@ async function extract(directory: string, input: string, options: ExtractOptions
   if (options.output && existsSync(options.output) && !options.overwrite) {
     throw new UserError(`${options.output}: exists already.`, { hint: "Give --overwrite to replace it." });
   }
-  const run = await openRun(directory, { onNotice: warn, decode: options.method ? { method: options.method } : {} });
+  const run = await openRun(directory, {
+    onNotice: warn,
+    onLoad: showLoading(),
+    storage: options.storage,
+    decode: options.method ? { method: options.method } : {},
+  });
   const started = performance.now();
   // Rows on a terminal are progress enough, and a bar would run into them.
   const bar = !options.output && process.stdout.isTTY ? noProgress : progress("extract", null);

@@ -4,6 +4,7 @@ import { type Command, InvalidArgumentError, Option } from "commander";
 import { UserError } from "../base/errors.ts";
 import { readLines } from "../base/files.ts";
 import { createRandom } from "../base/random.ts";
+import type { WeightStorage } from "../compute/backend.ts";
 import { openBackend } from "../compute/open.ts";
 import { generate } from "../decode/generate.ts";
 import { openCheckpoint } from "../formats/checkpoint.ts";
@@ -13,6 +14,7 @@ import { readSpec } from "../models/registry.ts";
 import { type DecoderSpec, parameterCount } from "../models/spec.ts";
 import { checkVocabulary } from "../run.ts";
 import { openTokenizer } from "../tokenizers/open-tokenizer.ts";
+import { showLoading, storageOption } from "./loading.ts";
 import { addInitCommand } from "./model-init.ts";
 import { addPretrainCommand } from "./pretrain.ts";
 import { print, warn } from "./terminal.ts";
@@ -60,6 +62,7 @@ export function addModelCommands(program: Command): void {
         .choices(["auto", "float32", "bfloat16"])
         .default("auto"),
     )
+    .addOption(storageOption("bf16, or float32 with that precision"))
     .action(generateText);
   addPretrainCommand(model);
   program
@@ -134,6 +137,7 @@ interface GenerateFlags {
   topK: number;
   seed: number;
   precision: "auto" | "float32" | "bfloat16";
+  storage?: WeightStorage;
 }
 
 async function generateText(path: string, options: GenerateFlags): Promise<void> {
@@ -145,9 +149,10 @@ async function generateText(path: string, options: GenerateFlags): Promise<void>
   const precision = options.precision === "auto" && isFloat32 ? "float32" : options.precision;
   const backend = openBackend(precision, warn);
   try {
-    const storage = precision === "float32" ? "float32" : "bfloat16";
+    const storage = options.storage ?? (precision === "float32" ? "float32" : "bfloat16");
     const tokenCount = tokenizer.vocabularySize;
-    const model = await loadDecoder(backend, checkpoint, { storage, trainable: false, tokenCount });
+    const onProgress = showLoading();
+    const model = await loadDecoder(backend, checkpoint, { storage, trainable: false, tokenCount, onProgress });
     checkVocabulary(tokenizer, model.spec, path);
     const encoded = options.prompt === "" ? [] : tokenizer.encode(options.prompt);
     const prompt = tokenizer.bosId === null ? encoded : [tokenizer.bosId, ...encoded];

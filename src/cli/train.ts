@@ -12,6 +12,7 @@ import { missingPaths, type Recipe, readRecipe } from "../train/recipe.ts";
 import { createRunFolder, expectFreeFolder, openRunFolder, type RunFolder, runFolder } from "../train/run-folder.ts";
 import type { TrainStep } from "../train/train.ts";
 import { type RunEvent, trainRun } from "../train-run.ts";
+import { showLoading } from "./loading.ts";
 import { Interrupted } from "./report.ts";
 import { duration, megabytes, type Progress, percent, progress, say, warn } from "./terminal.ts";
 
@@ -104,7 +105,7 @@ async function readTrainingData(recipe: Recipe): Promise<{ labels: LabelSet; tra
 
 async function trainShowing(folder: RunFolder, recipe: Recipe, isNew: boolean): Promise<void> {
   const { labels, train, valid } = await readTrainingData(recipe);
-  const bench = await openForTraining(recipe, labels, { onNotice: warn });
+  const bench = await openForTraining(recipe, labels, { onNotice: warn, onLoad: showLoading() });
   const stop = new AbortController();
   let bar: Progress | null = null;
   // Once: a second Ctrl-C ends the process at once, as without us.
