@@ -120,7 +120,8 @@ const root = resolve(import.meta.dirname, "..");
 const filesUnder = (folder: string) =>
   readdirSync(resolve(root, folder), { recursive: true, withFileTypes: true })
     .filter((entry) => entry.isFile())
-    .map((entry) => relative(root, resolve(entry.parentPath, entry.name)).replaceAll("\\", "/"));
+    .map((entry) => relative(root, resolve(entry.parentPath, entry.name)).replaceAll("\\", "/"))
+    .filter((file) => !file.includes("/node_modules/"));
 
 const files = ["src", "test", "native"].flatMap(filesUnder);
 const read = (file: string): Source => ({ file, text: readFileSync(resolve(root, file), "utf8") });
