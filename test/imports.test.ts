@@ -16,7 +16,7 @@ const TABLE: Record<string, readonly string[]> = {
   adapters: ["compute", "formats", "models"],
   decode: ["compute", "tokenizers", "models"],
   train: ["compute", "formats", "tokenizers", "data", "prompts", "models", "adapters"],
-  pretrain: ["compute", "formats", "tokenizers", "data", "models", "train"],
+  pretrain: ["compute", "formats", "tokenizers", "data", "models", "decode", "train"],
   extract: ["tokenizers", "data", "prompts", "models", "adapters", "decode"],
   evaluate: ["data", "extract"],
   serve: ["extract"],

@@ -16,7 +16,7 @@ import { checkVocabulary } from "../run.ts";
 import { openTokenizer } from "../tokenizers/open-tokenizer.ts";
 import { showLoading, storageOption } from "./loading.ts";
 import { addInitCommand } from "./model-init.ts";
-import { addPretrainCommand } from "./pretrain.ts";
+import { addExportBaseCommand, addPretrainCommand } from "./pretrain.ts";
 import { print, warn } from "./terminal.ts";
 
 const MAX_LINE_BYTES = 16_000_000;
@@ -65,6 +65,7 @@ export function addModelCommands(program: Command): void {
     .addOption(storageOption("bf16, or float32 with that precision"))
     .action(generateText);
   addPretrainCommand(model);
+  addExportBaseCommand(model);
   program
     .command("tokenize")
     .description("one JSON array of ids a line")

@@ -6,11 +6,13 @@ import { UserError, UserErrors } from "../base/errors.ts";
 import { writeFileAtomic } from "../base/files.ts";
 import { openBackend } from "../compute/open.ts";
 import { initDecoder } from "../models/load.ts";
-import { parameterCount } from "../models/spec.ts";
+import { type DecoderSpec, parameterCount } from "../models/spec.ts";
+import { exportBase } from "../pretrain/export.ts";
 import {
   createPretrainFolder,
   openPretrainData,
   openPretrainFolder,
+  type PretrainData,
   type PretrainEvent,
   pretrainRun,
 } from "../pretrain/pretrain-run.ts";
@@ -22,6 +24,7 @@ import {
 } from "../pretrain/recipe.ts";
 import { specFromInit } from "../run.ts";
 import { openTokenizer } from "../tokenizers/open-tokenizer.ts";
+import type { Tokenizer } from "../tokenizers/tokenizer.ts";
 import { expectFreeFolder, type RunFolder, runFolder } from "../train/run-folder.ts";
 import { wholeNumber } from "./model.ts";
 import { Interrupted } from "./report.ts";
@@ -66,6 +69,52 @@ export function addPretrainCommand(model: Command): void {
     });
 }
 
+export function addExportBaseCommand(model: Command): void {
+  model
+    .command("export-base")
+    .description("write a pretraining run's last checkpoint as a Hugging Face folder in bfloat16, with a model card")
+    .argument("<run>", "run folder of cre model pretrain")
+    .requiredOption("--output <dir>", "model folder to write")
+    .option("--tokens <dir>", "folder that keeps the text in ids (default: tokens in the run folder)")
+    .action(async (directory: string, options: { output: string; tokens?: string }) => {
+      const { folder, recipe } = await openExisting(undefined, { run: directory, set: [] });
+      const { tokenizer, spec } = await openSizes(recipe);
+      const backend = openBackend(recipe.precision, warn);
+      try {
+        const data = await openData(folder, recipe, tokenizer, options.tokens);
+        const { storage } = recipe.model;
+        const model = await initDecoder(backend, spec, recipe.seed, { storage, trainable: true });
+        const { step } = await exportBase(model, tokenizer, recipe, data, folder, options.output);
+        say(`${options.output}: ${millions(parameterCount(spec))} M parameters after ${step} steps.`);
+      } finally {
+        await backend.close();
+      }
+    });
+}
+
+/** The tokenizer of a recipe and the sizes of its model. */
+async function openSizes(recipe: PretrainRecipe): Promise<{ tokenizer: Tokenizer; spec: DecoderSpec }> {
+  const tokenizer = await openTokenizer(recipe.model.tokenizer, { modelType: recipe.model.init.family });
+  return { tokenizer, spec: specFromInit(recipe.model.init, tokenizer) };
+}
+
+async function openData(
+  folder: RunFolder,
+  recipe: PretrainRecipe,
+  tokenizer: Tokenizer,
+  cache: string | undefined,
+): Promise<PretrainData> {
+  const reading = progress("tokens", null);
+  try {
+    const tokens = cache ?? join(folder.directory, "tokens");
+    return await openPretrainData(recipe, tokenizer, tokens, (source, documents, characters) =>
+      reading.update(documents, `documents of ${source}, ${characters} characters`),
+    );
+  } finally {
+    reading.stop();
+  }
+}
+
 async function openExisting(
   recipeFile: string | undefined,
   options: PretrainOptions,
@@ -105,8 +154,7 @@ function defaultRun(recipeFile: string): string {
 }
 
 async function pretrainShowing(folder: RunFolder, recipe: PretrainRecipe, options: PretrainOptions): Promise<void> {
-  const tokenizer = await openTokenizer(recipe.model.tokenizer, { modelType: recipe.model.init.family });
-  const spec = specFromInit(recipe.model.init, tokenizer);
+  const { tokenizer, spec } = await openSizes(recipe);
   const stop = new AbortController();
   let bar: Progress | null = null;
   // Once: a second Ctrl-C ends the process at once, as without us.
@@ -119,12 +167,7 @@ async function pretrainShowing(folder: RunFolder, recipe: PretrainRecipe, option
   process.once("SIGTERM", onSignal);
   try {
     if (!options.resume) await createPretrainFolder(folder.directory, recipe);
-    const reading = progress("tokens", null);
-    const tokens = options.tokens ?? join(folder.directory, "tokens");
-    const data = await openPretrainData(recipe, tokenizer, tokens, (source, documents, characters) =>
-      reading.update(documents, `documents of ${source}, ${characters} characters`),
-    );
-    reading.stop();
+    const data = await openData(folder, recipe, tokenizer, options.tokens);
     const { storage } = recipe.model;
     const model = await initDecoder(backend, spec, recipe.seed, { storage, trainable: true });
     say(`${picocolors.bold(folder.directory)}  ${millions(parameterCount(spec))} M parameters; ${backend.description}`);

@@ -13,7 +13,7 @@ async function documentsOf(name: string, content: string | Buffer, format: "text
   const path = join(directory, name);
   writeFileSync(path, content);
   const documents: string[] = [];
-  for await (const document of readDocuments({ path, format, weight: 1, heldOut: 0 })) documents.push(document);
+  for await (const document of readDocuments({ path, format })) documents.push(document);
   return documents;
 }
 const problemOf = (promise: Promise<unknown>) =>
@@ -46,7 +46,7 @@ describe("readDocuments", () => {
     writeFileSync(join(path, "valid.txt"), "甲\t丁\tunknown\t甲不见丁。\n");
     writeFileSync(join(path, "test.txt"), "甲\t戊\tunknown\t甲不见戊。\n");
     const documents: string[] = [];
-    for await (const one of readDocuments({ path, format: "relations", weight: 1, heldOut: 0 })) documents.push(one);
+    for await (const one of readDocuments({ path, format: "relations" })) documents.push(one);
     expect(documents).toEqual(["甲与乙合作。", "甲在丙旁。"]);
   });
 
@@ -62,7 +62,7 @@ describe("readDocuments", () => {
     expect(await problemOf(documentsOf("cut.txt.gz", cut))).toContain("cut.txt.gz");
     expect(await problemOf(documentsOf("plain.txt.gz", "不是压缩的"))).toContain("plain.txt.gz");
     const missing = join(directory, "none.txt");
-    const reading = readDocuments({ path: missing, format: "text", weight: 1, heldOut: 0 }).next();
+    const reading = readDocuments({ path: missing, format: "text" }).next();
     expect(await problemOf(reading)).toContain("none.txt");
   });
 });

@@ -15,7 +15,7 @@ const MAX_DOCUMENT_CHARACTERS = 64_000_000;
  * Streams the documents of a source, in the order of the file. Throws a UserError that names file and line where it is not text, a document
  * is too long or a line of JSON has no text.
  */
-export function readDocuments(source: PretrainSource): AsyncGenerator<string> {
+export function readDocuments(source: Pick<PretrainSource, "path" | "format">): AsyncGenerator<string> {
   if (source.format === "relations") return trainingSentences(source.path);
   return source.format === "jsonl" ? jsonDocuments(source.path) : textDocuments(source.path);
 }

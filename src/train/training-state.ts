@@ -99,6 +99,16 @@ export async function loadTrainingState(
   }
 }
 
+/** How far the training was whose state a file holds. Throws a UserError when it is damaged. */
+export async function readTrainingProgress(file: string): Promise<TrainingProgress> {
+  const source = await openSafetensors(file);
+  try {
+    return readProgress(source.metadata.progress, file);
+  } finally {
+    await source.close();
+  }
+}
+
 function otherOrigin(file: string, what: string): UserError {
   return new UserError(`${file}: was saved with other ${what}, going on would mix two runs.`, {
     hint: "Undo the change that was made since the run began, or start a new run.",
