@@ -13,7 +13,9 @@ export interface GgufType {
   decode(bytes: Uint8Array): Float32Array;
 }
 
-const half = (bytes: Uint8Array, at: number) => decodeElements(bytes.slice(at, at + 2), "F16")[0];
+/** The value of every float16. */
+const HALVES = decodeElements(new Uint8Array(Uint16Array.from({ length: 65_536 }, (_, word) => word).buffer), "F16");
+const half = (bytes: Uint8Array, at: number) => HALVES[bytes[at] | (bytes[at + 1] << 8)];
 const signed = (byte: number) => (byte << 24) >> 24;
 
 /** Decodes block by block; `decodeBlock` writes the elements of the block at `at` from `to` on. */

@@ -10,7 +10,7 @@ import {
   readGgufHeader,
 } from "./gguf-header.ts";
 import { readBytes } from "./read-bytes.ts";
-import { rowsInFile } from "./row-runs.ts";
+import { decodedRowsInFile, rowsInFile } from "./row-runs.ts";
 import { elementCount, type TensorDtype, type TensorInfo, type TensorSource } from "./tensor-source.ts";
 
 const FIRST_BYTES = 1 << 20;
@@ -50,9 +50,12 @@ export async function openGguf(file: string): Promise<GgufFile> {
       },
       rows(name) {
         const entry = tensors.get(name);
-        const dtype = ROW_TYPES.find((one) => one === entry?.dtype);
-        if (!dtype || entry?.shape.length !== 2) return null;
-        return rowsInFile(handle, file, dtype, entry.shape[1], entry.startByte);
+        if (entry?.shape.length !== 2) return null;
+        const { type, startByte, sizeBytes, shape } = entry;
+        const [rows, columns] = shape;
+        const dtype = ROW_TYPES.find((one) => one === entry.dtype);
+        if (dtype) return rowsInFile(handle, file, dtype, columns, startByte);
+        return decodedRowsInFile(handle, file, columns, startByte, sizeBytes / rows, type.decode);
       },
       close: () => handle.close(),
     };

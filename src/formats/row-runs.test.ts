@@ -3,6 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, describe, expect, it } from "vitest";
 import { createRandom } from "../base/random.ts";
+import { openGguf } from "./gguf.ts";
 import { openHuggingFaceFolder, saveHuggingFaceFolder } from "./hf-folder.ts";
 import { openPytorchBin } from "./pytorch-bin.ts";
 import { createRunBuffers, rowsOfValues } from "./row-runs.ts";
@@ -76,6 +77,21 @@ describe("rows of a file", () => {
       expect(decodeElements(bytes, rows.dtype)).toEqual(await source.read(name));
     }
     expect(source.rows?.("c")).toBeNull();
+    await source.close();
+  });
+
+  it("come from a GGUF file in every type, blocks as numbers", async () => {
+    const source = await openGguf(join(GOLDEN, "types.gguf"));
+    const dtypes = new Set<string>();
+    for (const [name, { dtype, shape }] of source.tensors) {
+      const rows = source.rows?.(name);
+      if (shape.length !== 2) expect(rows).toBeNull();
+      if (!rows) continue;
+      dtypes.add(dtype);
+      const { bytes } = await gather(rows, 1, shape[0], 1);
+      expect(decodeElements(bytes, rows.dtype)).toEqual((await source.read(name)).slice(shape[1]));
+    }
+    expect([...dtypes].sort()).toEqual(["BF16", "F16", "F32", "Q4_0", "Q4_K", "Q5_K", "Q6_K", "Q8_0"]);
     await source.close();
   });
 

@@ -45,16 +45,39 @@ export function rowsInFile(
   };
 }
 
-/** A matrix whose values are there already. */
-export function rowsOfValues(values: Float32Array, columns: number): TensorRows {
-  const runRows = runRowsFor(4 * columns);
+/** A matrix that stands in a file row by row in another form, of `storedBytes` a row, which `decode` makes numbers of. */
+export function decodedRowsInFile(
+  handle: FileHandle,
+  file: string,
+  columns: number,
+  startByte: number,
+  storedBytes: number,
+  decode: (bytes: Uint8Array) => Float32Array,
+): TensorRows {
+  const runRows = runRowsFor(DTYPE_BYTES.F32 * columns);
   return {
     dtype: "F32",
-    async *runs(start, end) {
-      for (let row = start; row < end; row += runRows) {
-        const part = values.subarray(row * columns, Math.min(row + runRows, end) * columns);
-        yield new Uint8Array(part.buffer, part.byteOffset, part.byteLength);
+    async *runs(start, end, buffers) {
+      for (let row = start, turn = 0; row < end; row += runRows, turn++) {
+        const run = buffers(turn, Math.min(runRows, end - row) * storedBytes);
+        await readInto(handle, file, startByte + row * storedBytes, run);
+        yield bytesOf(decode(run));
       }
     },
   };
 }
+
+/** A matrix whose values are there already. */
+export function rowsOfValues(values: Float32Array, columns: number): TensorRows {
+  const runRows = runRowsFor(DTYPE_BYTES.F32 * columns);
+  return {
+    dtype: "F32",
+    async *runs(start, end) {
+      for (let row = start; row < end; row += runRows) {
+        yield bytesOf(values.subarray(row * columns, Math.min(row + runRows, end) * columns));
+      }
+    },
+  };
+}
+
+const bytesOf = (values: Float32Array) => new Uint8Array(values.buffer, values.byteOffset, values.byteLength);
