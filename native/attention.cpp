@@ -61,7 +61,6 @@ void attention(Pool& pool, const Matrix& q, const Matrix& k, const Matrix& v, co
 
 void attentionBackward(Pool& pool, const Matrix& q, const Matrix& k, const Matrix& v, const Matrix& output, const Matrix& logSumExp,
                        const Matrix& dOutput, const AttentionPlan& plan, Matrix& dq, Matrix& dk, Matrix& dv) {
-  const bool tiles = tilesFit(q, k, v, plan.headWidth);
   std::vector<Run> runs = findRuns(plan);
   std::vector<char> queriesCovered(q.rows, 0), keysCovered(k.rows, 0);
   for (Run& run : runs) {
@@ -76,6 +75,7 @@ void attentionBackward(Pool& pool, const Matrix& q, const Matrix& k, const Matri
   zeroUncovered(pool, dk, keysCovered);
   zeroUncovered(pool, dv, keysCovered);
   const Backward backward{q, k, v, output, logSumExp, dOutput, plan, dq, dk, dv};
+  const bool tiles = gradientTilesFit(backward);
 
   // Where groups and key/value heads alone are too few to share out, the query heads of a key/value head are divided too. The plan decides,
   // not the number of threads, which must not change the order of sums.

@@ -1,220 +1,210 @@
-#include "attention_driver.h"
-#include "blocks.h"
+#include <algorithm>
+#include <limits>
 
-// Attention on AMX tiles: all products of bf16 blocks with float sums. Every packed block is 32 x 32 elements, two tiles: a left factor is
-// row-major (rows 0..15, 16..31), a right factor has pairs of rows interleaved (columns 0..15, 16..31).
+#include "attention_tiles.h"
+
+// Attention forward on AMX tiles, after Dao et al. 2022 (FlashAttention). A query block meets up to kChunkBlocks key blocks at a time; when
+// these are all, as in sequences of up to 256 rows, there is nothing to correct and the sums of the output stay in the first-level
+// cache.
 
 namespace cre::attend {
 
 #ifdef __AMX_BF16__
 namespace {
 
-template <int kTile>
-CRE_INLINE void loadTile(const void* from, size_t stride) {
-  asm volatile("tileloadd (%0,%1,1), %%tmm%c2" ::"r"(from), "r"(stride), "i"(kTile) : "memory");
-}
-template <int kTile>
-CRE_INLINE void storeTile(void* to, size_t stride) {
-  asm volatile("tilestored %%tmm%c2, (%0,%1,1)" ::"r"(to), "r"(stride), "i"(kTile) : "memory");
-}
-template <int kTile>
-CRE_INLINE void zeroTile() {
-  asm volatile("tilezero %%tmm%c0" ::"i"(kTile));
-}
-template <int kSum, int kLeft, int kRight>
-CRE_INLINE void multiplyTiles() {
-  asm volatile("tdpbf16ps %%tmm%c2, %%tmm%c1, %%tmm%c0" ::"i"(kSum), "i"(kLeft), "i"(kRight));
-}
+constexpr int kChunkBlocks = 8;
+constexpr float kLowestScore = -1e30f;
 
-// Tiles 0..3 are the quarters of a 32 x 32 block of float sums.
-CRE_INLINE void zeroSums() {
-  zeroTile<0>();
-  zeroTile<1>();
-  zeroTile<2>();
-  zeroTile<3>();
-}
-CRE_INLINE void loadSums(const float* sums, size_t stride) {
-  loadTile<0>(sums, stride * 4);
-  loadTile<1>(sums + 16, stride * 4);
-  loadTile<2>(sums + 16 * stride, stride * 4);
-  loadTile<3>(sums + 16 * stride + 16, stride * 4);
-}
-CRE_INLINE void storeSums(float* sums, size_t stride) {
-  storeTile<0>(sums, stride * 4);
-  storeTile<1>(sums + 16, stride * 4);
-  storeTile<2>(sums + 16 * stride, stride * 4);
-  storeTile<3>(sums + 16 * stride + 16, stride * 4);
-}
-// sums += left · right, one block each.
-CRE_INLINE void multiplyBlocks(const bf16* left, const bf16* right) {
-  loadTile<6>(right, 64);
-  loadTile<4>(left, 64);
-  multiplyTiles<0, 4, 6>();
-  loadTile<7>(right + 512, 64);
-  multiplyTiles<1, 4, 7>();
-  loadTile<5>(left + 512, 64);
-  multiplyTiles<2, 5, 6>();
-  multiplyTiles<3, 5, 7>();
-}
-CRE_INLINE void addProduct(const bf16* left, const bf16* right, float* sums, size_t stride) {
-  loadSums(sums, stride);
-  multiplyBlocks(left, right);
-  storeSums(sums, stride);
-}
-
-// A right factor from a row-major block whose rows are its columns.
-CRE_INLINE void packAcross(const bf16* rows, bf16* out) {
-  const auto* in = reinterpret_cast<const uint32_t*>(rows);
-  transposeWords(in, kLanes, reinterpret_cast<uint32_t*>(out), kLanes);
-  transposeWords(in + 16 * kLanes, kLanes, reinterpret_cast<uint32_t*>(out) + 16 * kLanes, kLanes);
-}
-
-// The 32 columns from `column` on of 32 rows.
-CRE_INLINE void gatherBlock(const Matrix& matrix, const int32_t* rows, int column, bf16* out) {
-  const int blocks = matrix.columnBlocks();
-  for (int r = 0; r < kBlock; r++, out += kBlock) {
-    if (rows[r] < 0) _mm512_store_si512(out, _mm512_setzero_si512());
-    else _mm512_store_si512(out, _mm512_load_si512(rowChunk(matrix.b16(), blocks, rows[r], column / kBlock)));
-  }
-}
+struct Rows {
+  alignas(64) float peak[kBlock], total[kBlock], factor[kBlock];  // factor: on what was summed before
+};
 
 class TileForward {
  public:
-  static void measure(Carver& carver, int headWidth, int keyBlocks) { TileForward(carver, headWidth, keyBlocks); }
-  TileForward(Carver& carver, int headWidth, int keyBlocks) : width_(headWidth), parts_(headWidth / kBlock) {
-    keys_ = carver.take<bf16>(static_cast<size_t>(keyBlocks) * parts_ * kBlockElements);
-    values_ = carver.take<bf16>(static_cast<size_t>(keyBlocks) * parts_ * kBlockElements);
-    queries_ = carver.take<bf16>(parts_ * kBlockElements);
-    gathered_ = carver.take<bf16>(kBlockElements);
+  TileForward(const Forward& forward, const RunPart& part)
+      : forward_(forward), run_(*part.run), part_(part), parts_(forward.plan.headWidth / kBlock) {}
+
+  size_t carve(Carver carver) {
+    const size_t head = static_cast<size_t>(parts_) * kBlockElements;
+    const int blocks = run_.contextBlocks + part_.endBlock;
+    keys_ = carver.take<bf16>(blocks * head);
+    values_ = carver.take<bf16>(blocks * head);
+    queries_ = carver.take<bf16>(head);
     probabilities_ = carver.take<bf16>(kChunkBlocks * kBlockElements);
+    scores_ = carver.take<float>(kChunkBlocks * kBlockElements);
+    sums_ = carver.take<float>(head);
+    return carver.used();
   }
 
-  void packKeys(int block, const Matrix& k, const Matrix& v, const int32_t* rows, int column) {
-    for (int part = 0; part < parts_; part++) {
-      gatherBlock(k, rows, column + part * kBlock, gathered_);
-      packAcross(gathered_, at(keys_, block, part));
-      gatherBlock(v, rows, column + part * kBlock, gathered_);
-      interleaveRows(gathered_, at(values_, block, part));
-    }
-  }
-  void packQueries(const Matrix& q, const int32_t* rows, int column) {
-    for (int part = 0; part < parts_; part++) gatherBlock(q, rows, column + part * kBlock, at(queries_, 0, part));
-  }
-  void scores(int block, int, float* out) {
-    zeroSums();
-    for (int part = 0; part < parts_; part++) multiplyBlocks(at(queries_, 0, part), at(keys_, block, part));
-    storeSums(out, kBlock);
-  }
-  void keep(int slot, int row, const Floats& low, const Floats& high) {
-    store(probabilities_ + slot * kBlockElements + row * kBlock, low, high);
-  }
-  void addOutput(const int* blocks, int count, int rows, float* sums) {
-    for (int j = 0; j < count && rows < kBlock; j++) {
-      bf16* missing = probabilities_ + j * kBlockElements + rows * kBlock;
-      memset(missing, 0, (kBlock - rows) * kBlock * sizeof(bf16));
-    }
-    for (int part = 0; part < parts_; part++) {
-      float* columns = sums + part * kBlock;
-      loadSums(columns, width_);
-      for (int j = 0; j < count; j++) multiplyBlocks(probabilities_ + j * kBlockElements, at(values_, blocks[j], part));
-      storeSums(columns, width_);
+  void run() {
+    const AttentionPlan& plan = forward_.plan;
+    const int headsPerKey = plan.heads / plan.keyValueHeads;
+    packKeys();
+    for (int queryBlock = part_.firstBlock; queryBlock < part_.endBlock; queryBlock++) {
+      for (int head = part_.keyValueHead * headsPerKey; head < (part_.keyValueHead + 1) * headsPerKey; head++) {
+        attend(queryBlock, head);
+      }
     }
   }
 
  private:
   bf16* at(bf16* packed, int block, int part) const { return packed + (static_cast<size_t>(block) * parts_ + part) * kBlockElements; }
 
-  int width_, parts_;
-  bf16 *keys_, *values_;  // right factors kᵀ and v
-  bf16 *queries_, *gathered_, *probabilities_;
-};
+  // The own key blocks that no query block of the part sees are left out.
+  int firstOwnBlock() const { return run_.contextBlocks + run_.firstOwnBlock(part_.firstBlock); }
 
-class TileBackward {
- public:
-  static void measure(Carver& carver, int headWidth, int keyBlocks) { TileBackward(carver, headWidth, keyBlocks); }
-  TileBackward(Carver& carver, int headWidth, int keyBlocks) : width_(headWidth), parts_(headWidth / kBlock) {
-    const size_t head = static_cast<size_t>(parts_) * kBlockElements;
-    for (bf16** piece : {&keys_, &values_, &keysAcross_}) *piece = carver.take<bf16>(keyBlocks * head);
-    for (float** piece : {&dKeys_, &dValues_}) *piece = carver.take<float>(keyBlocks * head);
-    for (bf16** piece : {&queries_, &queriesAcross_, &dOutputs_, &dOutputsAcross_}) *piece = carver.take<bf16>(head);
-    for (bf16** piece : {&gathered_, &probabilities_, &gradients_, &gradientsRight_}) *piece = carver.take<bf16>(kBlockElements);
-    for (float** piece : {&dQueriesAcross_, &dQueries_}) *piece = carver.take<float>(head);
+  void packKeys() {
+    const int column = part_.keyValueHead * forward_.plan.headWidth;
+    const int end = run_.contextBlocks + part_.endBlock;
+    for (int b = 0; b < end; b++) {
+      if (b == run_.contextBlocks) b = firstOwnBlock();
+      const int32_t* rows = run_.keyRow.data() + b * kBlock;
+      const int start = run_.blockStart(rows, forward_.k.rows);
+      const bf16* k = headBlocks(forward_.k, start, rows, column, parts_, queries_);
+      for (int part = 0; part < parts_; part++) packAcross(k + part * kBlockElements, at(keys_, b, part));
+      const bf16* v = headBlocks(forward_.v, start, rows, column, parts_, queries_);
+      for (int part = 0; part < parts_; part++) interleaveRows(v + part * kBlockElements, at(values_, b, part));
+    }
   }
 
-  void startRun(int keyBlocks) {
-    const size_t bytes = static_cast<size_t>(keyBlocks) * parts_ * kBlockElements * sizeof(float);
-    memset(dKeys_, 0, bytes);
-    memset(dValues_, 0, bytes);
-  }
-  void packKeys(int block, const Matrix& k, const Matrix& v, const int32_t* rows, int column) {
-    for (int part = 0; part < parts_; part++) {
-      gatherBlock(k, rows, column + part * kBlock, at(keys_, block, part));
-      transposeBlock(at(keys_, block, part), at(keysAcross_, block, part));
-      gatherBlock(v, rows, column + part * kBlock, at(values_, block, part));
-    }
-  }
-  void packQueries(const Matrix& q, const Matrix& dOutput, const int32_t* rows, int column) {
-    for (int part = 0; part < parts_; part++) {
-      gatherBlock(q, rows, column + part * kBlock, gathered_);
-      interleaveRows(gathered_, at(queries_, 0, part));
-      packAcross(gathered_, at(queriesAcross_, 0, part));
-      gatherBlock(dOutput, rows, column + part * kBlock, gathered_);
-      interleaveRows(gathered_, at(dOutputs_, 0, part));
-      packAcross(gathered_, at(dOutputsAcross_, 0, part));
-    }
-    memset(dQueriesAcross_, 0, static_cast<size_t>(parts_) * kBlockElements * sizeof(float));
-  }
-  void scores(int block, float* scores, float* products) {
-    zeroSums();
-    for (int part = 0; part < parts_; part++) multiplyBlocks(at(keys_, block, part), at(queriesAcross_, 0, part));
-    storeSums(scores, kBlock);
-    zeroSums();
-    for (int part = 0; part < parts_; part++) multiplyBlocks(at(values_, block, part), at(dOutputsAcross_, 0, part));
-    storeSums(products, kBlock);
-  }
-  void keep(int key, const Floats (&probability)[2][2], const Floats (&gradient)[2][2]) {
-    for (int odd = 0; odd < 2; odd++) {
-      store(probabilities_ + (key + odd) * kBlock, probability[odd][0], probability[odd][1]);
-      store(gradients_ + (key + odd) * kBlock, gradient[odd][0], gradient[odd][1]);
-    }
-  }
-  void accumulate(int block) {
-    interleaveRows(gradients_, gradientsRight_);
-    for (int part = 0; part < parts_; part++) {
-      const size_t column = static_cast<size_t>(block) * kBlock * width_ + part * kBlock;
-      addProduct(probabilities_, at(dOutputs_, 0, part), dValues_ + column, width_);
-      addProduct(gradients_, at(queries_, 0, part), dKeys_ + column, width_);
-      addProduct(at(keysAcross_, block, part), gradientsRight_, dQueriesAcross_ + part * kBlockElements, kBlock);
-    }
-  }
-  const float* queryGradient() {
-    for (int part = 0; part < parts_; part++) {
-      const auto* in = reinterpret_cast<const uint32_t*>(dQueriesAcross_ + part * kBlockElements);
-      auto* out = reinterpret_cast<uint32_t*>(dQueries_ + part * kBlock);
-      for (int row = 0; row < kBlock; row += kLanes) {
-        for (int column = 0; column < kBlock; column += kLanes) {
-          transposeWords(in + row * kBlock + column, kBlock, out + static_cast<size_t>(column) * width_ + row, width_);
-        }
+  void attend(int queryBlock, int head) {
+    const AttentionPlan& plan = forward_.plan;
+    const int first = queryBlock * kBlock, rowCount = std::min(kBlock, run_.rows - first);
+    const int32_t* queryRows = run_.queryRow.data() + first;
+    const int start = run_.blockStart(queryRows, forward_.q.rows), column = head * plan.headWidth;
+    const bf16* q = headBlocks(forward_.q, start, queryRows, column, parts_, queries_);
+    const float slope = plan.slopes ? plan.slopes[head] : 0;
+    // Scores are multiplied in the exponent; those that need more are prepared.
+    const bool prepared = slope != 0 || !(plan.scale > 0);
+    const float toExponent = prepared ? kLog2E : plan.scale * kLog2E;
+    const int firstOwn = run_.contextBlocks + run_.firstOwnBlock(queryBlock), endBlock = run_.contextBlocks + queryBlock + 1;
+    const int count = run_.contextBlocks + endBlock - firstOwn;
+    const auto blockOf = [&](int i) { return i < run_.contextBlocks ? i : firstOwn + i - run_.contextBlocks; };
+    Rows rows;
+    for (int begin = 0; begin < count; begin += kChunkBlocks) {
+      const int end = std::min(count, begin + kChunkBlocks);
+      for (int i = begin; i < end; i++) {
+        zeroSums();
+        for (int part = 0; part < parts_; part++) multiplyBlocks(q + part * kBlockElements, at(keys_, blockOf(i), part));
+        storeSums(scores_ + (i - begin) * kBlockElements);
+      }
+      for (int i = begin; i < end; i++) prepare(blockOf(i), queryBlock, slope, prepared, scores_ + (i - begin) * kBlockElements);
+      const bool fresh = begin == 0;
+      for (int half = 0; half < kBlock; half += 16) softmax(end - begin, half, toExponent, fresh, rows);
+      for (int part = 0; part < parts_; part++) {
+        float* sums = sums_ + part * kBlockElements;
+        if (!fresh) correct(rows.factor, sums);
+        startSums(sums, fresh);
+        for (int i = begin; i < end; i++) multiplyBlocks(probabilities_ + (i - begin) * kBlockElements, at(values_, blockOf(i), part));
+        storeSums(sums);
       }
     }
-    return dQueries_;
-  }
-  const float* keyGradient(int block) const { return dKeys_ + static_cast<size_t>(block) * kBlock * width_; }
-  const float* valueGradient(int block) const { return dValues_ + static_cast<size_t>(block) * kBlock * width_; }
-
- private:
-  template <class T>
-  T* at(T* packed, int block, int part) const {
-    return packed + (static_cast<size_t>(block) * parts_ + part) * kBlockElements;
+    finish(queryRows, rowCount, head, prepared ? 1 : plan.scale, rows);
   }
 
-  int width_, parts_;
-  bf16 *keys_, *values_, *keysAcross_;  // left factors k, v, kᵀ
-  float *dKeys_, *dValues_;             // [32][width], block by block
-  bf16 *queries_, *dOutputs_;           // right factors q, dOutput
-  bf16 *queriesAcross_, *dOutputsAcross_;  // right factors qᵀ, dOutputᵀ
-  bf16 *gathered_, *probabilities_, *gradients_, *gradientsRight_;  // [32 keys][32 queries], left factors; gradients also as right factor
-  float *dQueriesAcross_, *dQueries_;   // [width][32], [32][width]
+  // Scale and bias where they are not left to the exponent, −∞ for keys that a row does not see.
+  void prepare(int block, int queryBlock, float slope, bool prepared, float* scores) const {
+    const int first = queryBlock * kBlock;
+    const bool whole = keysSeen(block, first).isWhole() && keysSeen(block, std::min(first + kBlock, run_.rows) - 1).isWhole();
+    if (whole && !prepared) return;
+    const __m512 factor = _mm512_set1_ps(prepared ? forward_.plan.scale : 1), minus = _mm512_set1_ps(-slope);
+    const __m512 unseen = _mm512_set1_ps(-std::numeric_limits<float>::infinity());
+    const float* positions = run_.keyPosition.data() + block * kBlock;
+    for (int r = 0; r < kBlock; r++) {
+      const LaneRange seen = keysSeen(block, first + r);
+      const uint32_t mask = laneMask(seen.first, seen.end);
+      const __m512 here = _mm512_set1_ps(run_.queryPosition[first + r]);
+#pragma GCC unroll 2
+      for (int half = 0; half < 2; half++) {
+        float* s = scores + r * kBlock + half * 16;
+        __m512 score = _mm512_mul_ps(_mm512_load_ps(s), factor);
+        if (prepared) score = _mm512_fmadd_ps(_mm512_sub_ps(here, _mm512_loadu_ps(positions + half * 16)), minus, score);
+        _mm512_store_ps(s, _mm512_mask_mov_ps(unseen, static_cast<__mmask16>(mask >> half * 16), score));
+      }
+    }
+  }
+  LaneRange keysSeen(int block, int row) const { return attend::keysSeen(run_, block, row); }
+
+  // Scores of 16 rows become probabilities relative to the largest so far.
+  CRE_INLINE void softmax(int count, int half, float toExponent, bool fresh, Rows& rows) {
+    const float* scores = scores_ + half * kBlock;
+    bf16* probabilities = probabilities_ + half * kBlock;
+    __m512 v[16];
+#pragma GCC unroll 16
+    for (int r = 0; r < 16; r++) v[r] = _mm512_max_ps(_mm512_load_ps(scores + r * kBlock), _mm512_load_ps(scores + r * kBlock + 16));
+    for (int j = 1; j < count; j++) {
+      const float* s = scores + j * kBlockElements;
+#pragma GCC unroll 16
+      for (int r = 0; r < 16; r++) {
+        v[r] = _mm512_max_ps(v[r], _mm512_max_ps(_mm512_load_ps(s + r * kBlock), _mm512_load_ps(s + r * kBlock + 16)));
+      }
+    }
+    const __m512 largest = joinRows(v, [](__m512 a, __m512 b) { return _mm512_max_ps(a, b); });
+    const __m512 before = fresh ? _mm512_set1_ps(kLowestScore) : _mm512_load_ps(rows.peak + half);
+    const __m512 peak = _mm512_max_ps(largest, before), factor = _mm512_set1_ps(toExponent);
+    alignas(64) float shift[16];
+    _mm512_store_ps(shift, _mm512_mul_ps(peak, factor));
+    for (int r = 0; r < 16; r++) {
+      const __m512 minus = _mm512_set1_ps(shift[r]);
+      __m512 sum = _mm512_setzero_ps();
+      for (int j = 0; j < count; j++) {
+        const float* s = scores + j * kBlockElements + r * kBlock;
+        const __m512 low = powerOfTwo(_mm512_fmsub_ps(_mm512_load_ps(s), factor, minus));
+        const __m512 high = powerOfTwo(_mm512_fmsub_ps(_mm512_load_ps(s + 16), factor, minus));
+        sum = _mm512_add_ps(sum, _mm512_add_ps(low, high));
+        _mm512_store_si512(probabilities + j * kBlockElements + r * kBlock, (__m512i)_mm512_cvtne2ps_pbh(high, low));
+      }
+      rowSums_[r] = sum;
+    }
+#pragma GCC unroll 16
+    for (int r = 0; r < 16; r++) v[r] = rowSums_[r];
+    __m512 total = joinRows(v, [](__m512 a, __m512 b) { return _mm512_add_ps(a, b); });
+    if (!fresh) {
+      const __m512 correction = powerOfTwo(_mm512_mul_ps(_mm512_sub_ps(before, peak), factor));
+      _mm512_store_ps(rows.factor + half, correction);
+      total = _mm512_fmadd_ps(_mm512_load_ps(rows.total + half), correction, total);
+    }
+    _mm512_store_ps(rows.peak + half, peak);
+    _mm512_store_ps(rows.total + half, total);
+  }
+
+  static void correct(const float* factor, float* sums) {
+    for (int r = 0; r < kBlock; r++, sums += kBlock) {
+      const __m512 by = _mm512_set1_ps(factor[r]);
+      _mm512_store_ps(sums, _mm512_mul_ps(_mm512_load_ps(sums), by));
+      _mm512_store_ps(sums + 16, _mm512_mul_ps(_mm512_load_ps(sums + 16), by));
+    }
+  }
+
+  void finish(const int32_t* queryRows, int rowCount, int head, float scale, Rows& rows) {
+    Matrix& output = forward_.output;
+    const int blocks = output.columnBlocks(), block = head * parts_;
+    for (int half = 0; half < kBlock; half += 16) {
+      const __m512 total = _mm512_load_ps(rows.total + half);
+      const __m512 peak = _mm512_mul_ps(_mm512_load_ps(rows.peak + half), _mm512_set1_ps(scale));
+      _mm512_store_ps(rows.factor + half, _mm512_div_ps(_mm512_set1_ps(1), total));
+      _mm512_store_ps(rows.peak + half, _mm512_add_ps(peak, logarithm(total)));
+    }
+    for (int r = 0; r < rowCount; r++) {
+      const __m512 share = _mm512_set1_ps(rows.factor[r]);
+      bf16* to = rowChunk(output.b16(), blocks, queryRows[r], block);
+      for (int part = 0; part < parts_; part++, to += kBlockElements) {
+        const float* sums = sums_ + part * kBlockElements + r * kBlock;
+        const __m512 low = _mm512_mul_ps(_mm512_load_ps(sums), share), high = _mm512_mul_ps(_mm512_load_ps(sums + 16), share);
+        _mm512_store_si512(to, (__m512i)_mm512_cvtne2ps_pbh(high, low));
+      }
+      storeLogSumExp(forward_.logSumExp, queryRows[r], head, rows.peak[r]);
+    }
+  }
+
+  const Forward& forward_;
+  const Run& run_;
+  const RunPart& part_;
+  int parts_;
+  bf16 *keys_, *values_;  // right factors kᵀ and v
+  bf16 *queries_, *probabilities_;
+  float *scores_, *sums_;
+  __m512 rowSums_[16];
 };
 
 }  // namespace
@@ -222,19 +212,18 @@ class TileBackward {
 bool tilesFit(const Matrix& q, const Matrix& k, const Matrix& v, int headWidth) {
   return q.isBf16 && k.isBf16 && v.isBf16 && headWidth % kBlock == 0;
 }
+
 void forwardTiles(Pool& pool, int thread, const Forward& forward, const RunPart& part) {
-  forwardPart<TileForward>(pool, thread, forward, part);
-}
-void backwardTiles(Pool& pool, int thread, const Backward& backward, const std::vector<Run>& runs,
-                   const std::vector<int32_t>& slotOfRow, const GroupPart& part) {
-  backwardGroup<TileBackward>(pool, thread, backward, runs, slotOfRow, part);
+  TileForward engine(forward, part);
+  const size_t bytes = engine.carve(Carver());
+  engine.carve(Carver(pool.scratch(thread, 0, bytes)));
+  engine.run();
 }
 
 #else
 
 bool tilesFit(const Matrix&, const Matrix&, const Matrix&, int) { return false; }
 void forwardTiles(Pool&, int, const Forward&, const RunPart&) {}
-void backwardTiles(Pool&, int, const Backward&, const std::vector<Run>&, const std::vector<int32_t>&, const GroupPart&) {}
 
 #endif
 

@@ -1,4 +1,4 @@
-// The two passes over a run, written once for every engine. An engine owns the packed forms of keys and queries and makes the products of
+// The two passes over a run in float. An engine owns the packed forms of keys and queries and makes the products of
 // 32 x 32 blocks; masks, softmax and its gradient are here, in float. After Dao et al. 2022 (FlashAttention): running maximum and sum in
 // the forward pass, probabilities again from logSumExp in the backward pass.
 #pragma once
@@ -11,32 +11,6 @@ namespace cre::attend {
 
 constexpr int kChunkBlocks = 8;  // key blocks between two corrections of the running maximum
 constexpr float kLowestScore = -1e30f;
-
-// Lanes [first, end) of a row of 32.
-struct LaneRange {
-  int first, end;
-  bool isWhole() const { return first <= 0 && end >= kBlock; }
-  bool isEmpty() const { return end <= 0 || first >= kBlock || first >= end; }
-  void keep(Floats& low, Floats& high, float outside) const {
-    low = keepLanes(low, first, end, broadcast(outside));
-    high = keepLanes(high, first - kLanes, end - kLanes, broadcast(outside));
-  }
-};
-
-// Keys of a block that a query row of the run sees.
-inline LaneRange keysSeen(const Run& run, int block, int row) {
-  if (block < run.contextBlocks) return {0, run.contextKeys - block * kBlock};
-  const int start = (block - run.contextBlocks) * kBlock;
-  return {run.firstKey[row] - start, row + 1 - start};
-}
-
-// Query rows of a query block that see a key of a key block.
-inline LaneRange rowsSeeing(const Run& run, int block, int key, int queryBlock) {
-  const int start = queryBlock * kBlock;
-  if (block < run.contextBlocks) return {0, block * kBlock + key < run.contextKeys ? kBlock : 0};
-  const int own = (block - run.contextBlocks) * kBlock + key;
-  return {own - start, run.endRow[own] - start};  // endRow is 0 where there is no key
-}
 
 struct RowState {
   float peak = kLowestScore, total = 0;

@@ -41,12 +41,22 @@ int Run::visibleBlocks(int queryBlock, std::vector<int>& blocks) const {
   return static_cast<int>(blocks.size());
 }
 
+int Run::blockStart(const int32_t* rows, int matrixRows) {
+  const int start = rows[0];
+  if (start < 0 || start % kBlock != 0) return -1;
+  bool follows = true;
+  for (int r = 1; r < kBlock; r++) follows &= rows[r] == (start + r < matrixRows ? start + r : -1);
+  return follows ? start : -1;
+}
+
 std::vector<Run> findRuns(const AttentionPlan& plan) {
   std::vector<Run> runs;
   for (int s = 0; s < plan.segmentCount; s++) {
     const AttentionSegment& segment = plan.segments[s];
     if (segment.length <= 0) continue;
-    const bool joins = !runs.empty() && runs.back().rows + segment.length <= kMostRunRows &&
+    // Rows that end with a block gain nothing from others behind them, but for a context that both read.
+    const bool full = !runs.empty() && runs.back().rows % kBlock == 0 && segment.spanCount == 0;
+    const bool joins = !runs.empty() && !full && runs.back().rows + segment.length <= kMostRunRows &&
                        runs.back().firstSegment + runs.back().segmentCount == s &&
                        sameContext(plan, plan.segments[runs.back().firstSegment], segment);
     if (!joins) {
@@ -131,6 +141,11 @@ Groups findGroups(const std::vector<Run>& runs, int keyRows) {
     Group& group = result.groups[groupOfRoot[rootOf(runOfRow[row])]];
     result.slotOfRow[row] = static_cast<int32_t>(group.keyRows.size());
     group.keyRows.push_back(row);
+  }
+  for (Group& group : result.groups) {
+    if (group.runs.size() != 1) continue;
+    const auto& rows = runs[group.runs[0]].keyRow;
+    group.isPlain = std::count(rows.begin(), rows.end(), -1) + group.keyRows.size() == rows.size();
   }
   return result;
 }

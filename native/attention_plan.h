@@ -28,9 +28,37 @@ struct Run {
   bool isSingleRow() const { return rows == 1; }
   // First own block that a query block looks at.
   int firstOwnBlock(int queryBlock) const { return firstKey[queryBlock * kBlock] / kBlock; }
+  // The first of the 32 rows when they are one block row of a matrix of `matrixRows` rows, whose padding they may include; else −1.
+  static int blockStart(const int32_t* rows, int matrixRows);
   // The key blocks that rows of a query block see, ascending, and how many.
   int visibleBlocks(int queryBlock, std::vector<int>& blocks) const;
 };
+
+// Lanes [first, end) of a row of 32.
+struct LaneRange {
+  int first, end;
+  bool isWhole() const { return first <= 0 && end >= kBlock; }
+  bool isEmpty() const { return end <= 0 || first >= kBlock || first >= end; }
+  void keep(Floats& low, Floats& high, float outside) const {
+    low = keepLanes(low, first, end, broadcast(outside));
+    high = keepLanes(high, first - kLanes, end - kLanes, broadcast(outside));
+  }
+};
+
+// Keys of a block that a query row of the run sees.
+inline LaneRange keysSeen(const Run& run, int block, int row) {
+  if (block < run.contextBlocks) return {0, run.contextKeys - block * kBlock};
+  const int start = (block - run.contextBlocks) * kBlock;
+  return {run.firstKey[row] - start, row + 1 - start};
+}
+
+// Query rows of a query block that see a key of a key block.
+inline LaneRange rowsSeeing(const Run& run, int block, int key, int queryBlock) {
+  const int start = queryBlock * kBlock;
+  if (block < run.contextBlocks) return {0, block * kBlock + key < run.contextKeys ? kBlock : 0};
+  const int own = (block - run.contextBlocks) * kBlock + key;
+  return {own - start, run.endRow[own] - start};  // endRow is 0 where there is no key
+}
 
 // Runs of the plan, in order, without their arrays.
 std::vector<Run> findRuns(const AttentionPlan& plan);
@@ -41,6 +69,7 @@ void layOut(const AttentionPlan& plan, Run& run);
 struct Group {
   std::vector<int> runs;         // ascending
   std::vector<int32_t> keyRows;  // ascending
+  bool isPlain = false;          // one run that has each row once
 };
 struct Groups {
   std::vector<Group> groups;
@@ -104,8 +133,9 @@ inline int headStride(int headWidth) { return (headWidth + kLanes - 1) / kLanes 
 void forwardFloat(Pool& pool, int thread, const Forward& forward, const RunPart& part);
 void backwardFloat(Pool& pool, int thread, const Backward& backward, const std::vector<Run>& runs,
                    const std::vector<int32_t>& slotOfRow, const GroupPart& part);
-// attention_amx.cpp; only for bfloat16 matrices whose heads are whole blocks of 32 columns
+// attention_amx.cpp, attention_gradient_amx.cpp; only for bfloat16 matrices whose heads are whole blocks of 32 columns
 bool tilesFit(const Matrix& q, const Matrix& k, const Matrix& v, int headWidth);
+bool gradientTilesFit(const Backward& backward);  // output and its gradient too
 void forwardTiles(Pool& pool, int thread, const Forward& forward, const RunPart& part);
 void backwardTiles(Pool& pool, int thread, const Backward& backward, const std::vector<Run>& runs,
                    const std::vector<int32_t>& slotOfRow, const GroupPart& part);

@@ -41,6 +41,8 @@ const layouts: Record<string, Layout> = {
   "one row": packed(1),
   "one sequence of 33": packed(33),
   "packed sequences": packed(1, 5, 40, 2, 32),
+  // Blocks of rows that products read where they stand.
+  "sequences of whole blocks": packed(64, 96, 20),
   "a prefix shared by three": {
     queries: 34 + 3 + 33 + 1,
     keys: 34 + 3 + 33 + 1,
