@@ -8,9 +8,12 @@ import { openGguf } from "../../src/formats/gguf.ts";
 import { openLlama2c } from "../../src/formats/llama2c.ts";
 import { openPeftFolder } from "../../src/formats/peft-folder.ts";
 import { openPytorchBin } from "../../src/formats/pytorch-bin.ts";
+import { createRunBuffers } from "../../src/formats/row-runs.ts";
 import { openSafetensors } from "../../src/formats/safetensors.ts";
-import type { TensorSource } from "../../src/formats/tensor-source.ts";
+import { DTYPE_BYTES, type TensorSource } from "../../src/formats/tensor-source.ts";
+import { parseJsonObject } from "../../src/tokenizers/bounded-json.ts";
 import { parseSentencePiece } from "../../src/tokenizers/sentencepiece.ts";
+import { createTokenizerJson } from "../../src/tokenizers/tokenizer-json.ts";
 
 // Every reader of files against files with changed bytes: each is read or refused with a UserError, within two seconds and little memory.
 // CRE_FUZZ=1 npx vitest run test/fuzz (CRE_FUZZ_COUNT and CRE_FUZZ_SEED change how many and which; TMPDIR in memory makes it faster)
@@ -59,7 +62,14 @@ function mutate(bytes: Buffer, headBytes: number, random: Random): Buffer {
 
 async function readAll(source: TensorSource): Promise<void> {
   try {
-    for (const name of source.tensors.keys()) await source.read(name);
+    for (const [name, { shape }] of source.tensors) {
+      const { length } = await source.read(name);
+      const rows = source.rows?.(name);
+      if (!rows) continue;
+      let bytes = 0;
+      for await (const run of rows.runs(0, shape[0], createRunBuffers())) bytes += run.length;
+      expect(bytes).toBe(length * DTYPE_BYTES[rows.dtype]);
+    }
   } finally {
     await source.close();
   }
@@ -101,6 +111,17 @@ const FORMATS: [name: string, seeds: Buffer[], headBytes: number, read: (bytes: 
     async (bytes) => {
       const tokenizer = parseSentencePiece(bytes, "x.model");
       tokenizer.decode(tokenizer.encode("<s> 张三 and\tΑ\u0301 "));
+    },
+  ],
+  [
+    "tokenizer.json",
+    [golden("tokenizer-json", "tokenizer.json")],
+    20_000,
+    async (bytes) => {
+      const value = parseJsonObject(bytes.toString("utf8"), "x.json", "a tokenizer");
+      const settings = { directory: "x", bos: null, eos: null, pad: null, addsBos: false };
+      const tokenizer = createTokenizerJson(value, settings, "x.json");
+      tokenizer.decode(tokenizer.encode("<s> 张三 and\tΑ\u0301 the company's "));
     },
   ],
   [
