@@ -141,7 +141,9 @@ export async function* trainRun(
   if (progress.best && existsSync(folder.best)) await loadWeightValues(backend, trainable, folder.best);
   await saveTrained(bench, folder);
   const seconds = (performance.now() - started) / 1000;
-  await writeFileAtomic(folder.done, `${JSON.stringify({ steps: progress.step, best: progress.best })}\n`);
+  const peakResidentBytes = process.resourceUsage().maxRSS * 1024;
+  const done = { steps: progress.step, best: progress.best, peakResidentBytes };
+  await writeFileAtomic(folder.done, `${JSON.stringify(done)}\n`);
   yield { kind: "end", steps: progress.step, best: progress.best, seconds };
 }
 

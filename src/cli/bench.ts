@@ -10,6 +10,7 @@ import { openBackend } from "../compute/open.ts";
 import { measurePeak, measureReadSpeed } from "../compute/peak.ts";
 import type { KindTime } from "../compute/profile.ts";
 import { addLoadCommands } from "./bench-load.ts";
+import { addResultsCommand } from "./bench-results.ts";
 import { wholeNumber } from "./model.ts";
 import { megabytes, print, say, warn } from "./terminal.ts";
 
@@ -65,6 +66,7 @@ export function addBenchCommands(program: Command): void {
     .option("--json", "print JSON")
     .action(decode);
   addLoadCommands(bench);
+  addResultsCommand(bench);
 }
 
 async function trainStep(options: TrainStepFlags): Promise<void> {

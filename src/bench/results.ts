@@ -1,0 +1,113 @@
+import { existsSync } from "node:fs";
+import { basename, join } from "node:path";
+import { z } from "zod";
+import { messageOf, UserError } from "../base/errors.ts";
+import { readTextFile } from "../base/files.ts";
+import { CONVENTIONS, type Convention } from "../evaluate/tally.ts";
+import { readLog, runFolder } from "../train/run-folder.ts";
+
+const MAX_JSON_BYTES = 50_000_000;
+
+const fraction = z.number().min(0).max(1);
+const interval = z.object({ low: fraction, high: fraction });
+/** Other entries of the file are not looked at. */
+const ofEach = <T extends z.ZodType>(schema: T) => z.object({ paper: schema, micro: schema, "micro-argmax": schema });
+const metricsSchema = z.object({
+  data: z.string(),
+  split: z.string(),
+  conventions: ofEach(z.object({ f1: fraction })),
+  intervals: ofEach(interval).nullable(),
+});
+const doneSchema = z.object({ steps: z.number(), peakResidentBytes: z.number().optional() });
+
+/** What the table says of one finished run. */
+export interface RunResult {
+  data: string;
+  split: string;
+  f1: Record<Convention, number>;
+  intervals: Record<Convention, { low: number; high: number }> | null;
+  /** Steps and validations as logged, without what was made again after a crash. */
+  trainingSeconds: number;
+  peakResidentBytes: number | null;
+}
+
+/** Reads what `cre train` and `cre evaluate` left in a run folder; null when one of them has not finished. Throws a UserError for files of another form. */
+export async function readRunResult(directory: string): Promise<RunResult | null> {
+  const folder = runFolder(directory);
+  if (!existsSync(folder.done) || !existsSync(folder.metrics)) return null;
+  const metrics = await readChecked(folder.metrics, metricsSchema);
+  const done = await readChecked(folder.done, doneSchema);
+  const log = await readLog(folder);
+  const trainingSeconds = log.reduce((sum, line) => sum + (typeof line.seconds === "number" ? line.seconds : 0), 0);
+  return {
+    data: metrics.data,
+    split: metrics.split,
+    f1: Object.fromEntries(CONVENTIONS.map((name) => [name, metrics.conventions[name].f1])) as RunResult["f1"],
+    intervals: metrics.intervals,
+    trainingSeconds,
+    peakResidentBytes: done.peakResidentBytes ?? null,
+  };
+}
+
+async function readChecked<T extends z.ZodType>(file: string, schema: T): Promise<z.output<T>> {
+  const text = await readTextFile(file, "JSON of a run", MAX_JSON_BYTES);
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch (error) {
+    throw new UserError(`${file}: is not JSON (${messageOf(error)}).`);
+  }
+  const result = schema.safeParse(value);
+  if (result.success) return result.data;
+  const [issue] = result.error.issues;
+  throw new UserError(`${file}: ${issue.path.map(String).join(".")}: ${issue.message}.`, {
+    hint: "Was it written by this version? cre evaluate RUN writes metrics.json again.",
+  });
+}
+
+/** The runs of one recipe, one for each seed. */
+export interface ResultGroup {
+  recipe: string;
+  runs: readonly { seed: number; result: RunResult }[];
+}
+
+/**
+ * A Markdown table, one line a recipe: F1 in percent as the mean over the seeds, in parentheses the 95 % bootstrap interval over sentences (mean
+ * of the seeds' limits), then each seed's; time and memory of the longest and the largest run.
+ */
+export function resultsTable(groups: readonly ResultGroup[]): string {
+  const line = (cells: readonly string[]) => `| ${cells.join(" | ")} |`;
+  const head = ["recipe", "data", ...CONVENTIONS.map((name) => `\`${name}\``), "training", "memory"];
+  const lines = groups.map(({ recipe, runs }) => {
+    const results = runs.map(({ result }) => result);
+    const seconds = Math.max(...results.map(({ trainingSeconds }) => trainingSeconds));
+    const memory = results.map(({ peakResidentBytes }) => peakResidentBytes ?? 0);
+    return line([
+      basename(recipe).replace(/\.ya?ml$/, ""),
+      [...new Set(results.map(({ data, split }) => (split === "test" ? data : `${data}, ${split}`)))].join(", "),
+      ...CONVENTIONS.map((name) => f1Cell(results, name)),
+      seconds < 600 ? `${Math.round(seconds)} s` : `${Math.round(seconds / 60)} min`,
+      Math.max(...memory) > 0 ? `${(Math.max(...memory) / 1e9).toFixed(1)} GB` : "–",
+    ]);
+  });
+  return `${[line(head), `|${"---|".repeat(head.length)}`, ...lines].join("\n")}\n`;
+}
+
+const percent = (value: number) => (100 * value).toFixed(1);
+const mean = (values: readonly number[]) => values.reduce((sum, value) => sum + value, 0) / values.length;
+
+function f1Cell(results: readonly RunResult[], name: Convention): string {
+  const all = results.map(({ f1 }) => f1[name]);
+  const known = results.flatMap(({ intervals }) => (intervals ? [intervals[name]] : []));
+  const limits =
+    known.length > 0
+      ? ` (${percent(mean(known.map(({ low }) => low)))}–${percent(mean(known.map(({ high }) => high)))})`
+      : "";
+  const each = all.length > 1 ? `: ${all.map(percent).join(", ")}` : "";
+  return `${percent(mean(all))}${limits}${each}`;
+}
+
+/** The folder of one run of the table. */
+export function resultFolder(runs: string, recipe: string, seed: number): string {
+  return join(runs, `${basename(recipe).replace(/\.ya?ml$/, "")}-seed${seed}`);
+}
