@@ -85,7 +85,20 @@ class Binding : public Napi::ObjectWrap<Binding> {
   Napi::Value embed(const Napi::CallbackInfo& info);
   void embedBackward(const Napi::CallbackInfo& info);
   Napi::Value matmul(const Napi::CallbackInfo& info);
+  // A sum of products of one shape [rows, columns].
+  struct Sum {
+    std::vector<const Tensor*> xs;
+    std::vector<Weight*> ws;
+    std::vector<float> scales;
+    std::vector<int32_t> copies;  // backward: whether a second packed copy may be made
+    bool backward = false;
+    const Weight* bias = nullptr;
+    int rows = 0, columns = 0;
+  };
+  Sum sumOf(const Napi::CallbackInfo& info) const;
+  void multiply(Pool& pool, const Sum& sum, MatmulEpilogue epilogue, Matrix& y);
   Napi::Value matmulSum(const Napi::CallbackInfo& info);
+  Napi::Value matmulSwiglu(const Napi::CallbackInfo& info);
   Napi::Value matmulBackwardInput(const Napi::CallbackInfo& info);
   void matmulBackwardWeight(const Napi::CallbackInfo& info);
   void biasBackward(const Napi::CallbackInfo& info);

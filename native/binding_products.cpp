@@ -7,6 +7,7 @@ void Binding::addProducts(Methods& methods) {
   methods.push_back(InstanceMethod("embedBackward", &Binding::embedBackward));
   methods.push_back(InstanceMethod("matmul", &Binding::matmul));
   methods.push_back(InstanceMethod("matmulSum", &Binding::matmulSum));
+  methods.push_back(InstanceMethod("matmulSwiglu", &Binding::matmulSwiglu));
   methods.push_back(InstanceMethod("matmulBackwardInput", &Binding::matmulBackwardInput));
   methods.push_back(InstanceMethod("matmulBackwardWeight", &Binding::matmulBackwardWeight));
   methods.push_back(InstanceMethod("biasBackward", &Binding::biasBackward));
@@ -78,43 +79,77 @@ Napi::Value Binding::matmulBackwardInput(const Napi::CallbackInfo& info) {
   return handleOf(dx);
 }
 
+// The products (xs, ws, scales, second copies or null, bias or null) of a sum.
+Binding::Sum Binding::sumOf(const Napi::CallbackInfo& info) const {
+  Sum sum;
+  const std::vector<int32_t> xHandles = integers(info[0]), wHandles = integers(info[1]);
+  sum.scales = floats(info[2]);
+  sum.backward = !info[3].IsNull();
+  const size_t count = xHandles.size();
+  sum.copies = sum.backward ? integers(info[3]) : std::vector<int32_t>(count);
+  sum.bias = info[4].IsNull() ? nullptr : weight(info[4]);
+  require(info, count > 0 && wHandles.size() == count && sum.scales.size() == count && sum.copies.size() == count,
+          "as many tensors, weights and scales");
+  for (size_t i = 0; i < count; i++) {
+    sum.xs.push_back(tensor(Napi::Number::New(info.Env(), xHandles[i])));
+    sum.ws.push_back(weight(Napi::Number::New(info.Env(), wHandles[i])));
+    const WeightView &view = sum.ws[i]->view, &first = sum.ws[0]->view;
+    require(info, sum.xs[i]->matrix.columns == (sum.backward ? view.rows : view.columns), "tensors that fit their weights");
+    require(info, sum.xs[i]->matrix.rows == sum.xs[0]->matrix.rows, "tensors of as many rows");
+    require(info, sum.backward ? view.columns == first.columns : view.rows == first.rows, "products of one shape");
+  }
+  sum.rows = sum.xs[0]->matrix.rows;
+  sum.columns = sum.backward ? sum.ws[0]->view.columns : sum.ws[0]->view.rows;
+  require(info, sum.bias == nullptr || (sum.bias->view.isVector() && sum.bias->view.columns == sum.columns),
+          "a bias of one number for each output");
+  return sum;
+}
+
+void Binding::multiply(Pool& pool, const Sum& sum, MatmulEpilogue epilogue, Matrix& y) {
+  std::vector<ProductTerm> terms;
+  for (size_t i = 0; i < sum.xs.size(); i++) {
+    Weight* w = sum.ws[i];
+    if (!sum.backward) memory_.needForward(pool, *w);
+    else if (!w->view.isQuantized() && (sum.copies[i] != 0 || w->trainable || w->view.isVector())) memory_.needBackward(pool, *w);
+    terms.push_back({&sum.xs[i]->matrix, &w->view, sum.scales[i]});
+  }
+  epilogue.bias = sum.bias == nullptr ? nullptr : sum.bias->view.master;
+  cre::matmulSum(pool, terms.data(), static_cast<int>(terms.size()), sum.backward, epilogue, y);
+}
+
 // (xs, ws, scales, second copies or null, bias or null, residual or null, wide): the sum of scale · x · wᵀ; of scale · x · w when it is
 // told for each weight whether a second packed copy is made when it does not stand
 Napi::Value Binding::matmulSum(const Napi::CallbackInfo& info) {
-  const std::vector<int32_t> xHandles = integers(info[0]), wHandles = integers(info[1]);
-  const std::vector<float> scales = floats(info[2]);
-  const bool backward = !info[3].IsNull();
-  const std::vector<int32_t> copies = backward ? integers(info[3]) : std::vector<int32_t>(xHandles.size());
-  const Weight* bias = info[4].IsNull() ? nullptr : weight(info[4]);
+  Sum sum = sumOf(info);
   const Tensor* residual = tensorOrNull(info[5]);
-  const size_t count = xHandles.size();
-  require(info, count > 0 && wHandles.size() == count && scales.size() == count && copies.size() == count, "as many tensors, weights and scales");
-  std::vector<const Tensor*> xs;
-  std::vector<Weight*> ws;
-  for (size_t i = 0; i < count; i++) {
-    xs.push_back(tensor(Napi::Number::New(info.Env(), xHandles[i])));
-    ws.push_back(weight(Napi::Number::New(info.Env(), wHandles[i])));
-    const WeightView& view = ws[i]->view;
-    require(info, xs[i]->matrix.columns == (backward ? view.rows : view.columns), "tensors that fit their weights");
-    require(info, xs[i]->matrix.rows == xs[0]->matrix.rows, "tensors of as many rows");
-    require(info, backward ? view.columns == ws[0]->view.columns : view.rows == ws[0]->view.rows, "products of one shape");
-  }
-  const int rows = xs[0]->matrix.rows, columns = backward ? ws[0]->view.columns : ws[0]->view.rows;
-  require(info, bias == nullptr || (bias->view.isVector() && bias->view.columns == columns), "a bias of one number for each output");
-  require(info, residual == nullptr || isShape(residual, rows, columns), "a residual of the result's shape");
-  Tensor* y = make(rows, columns, truth(info[6]));
-  produce({y}, [this, xs = std::move(xs), ws = std::move(ws), scales, copies, backward, bias, residual, y](Pool& pool) {
-    std::vector<ProductTerm> terms;
-    for (size_t i = 0; i < xs.size(); i++) {
-      const WeightView& view = ws[i]->view;
-      if (!backward) memory_.needForward(pool, *ws[i]);
-      else if (!view.isQuantized() && (copies[i] != 0 || ws[i]->trainable || view.isVector())) memory_.needBackward(pool, *ws[i]);
-      terms.push_back({&xs[i]->matrix, &ws[i]->view, scales[i]});
-    }
-    const MatmulEpilogue epilogue{1, bias == nullptr ? nullptr : bias->view.master, residual == nullptr ? nullptr : &residual->matrix};
-    cre::matmulSum(pool, terms.data(), static_cast<int>(terms.size()), backward, epilogue, y->matrix);
+  require(info, residual == nullptr || isShape(residual, sum.rows, sum.columns), "a residual of the result's shape");
+  Tensor* y = make(sum.rows, sum.columns, truth(info[6]));
+  produce({y}, [this, sum = std::move(sum), residual, y](Pool& pool) {
+    MatmulEpilogue epilogue;
+    epilogue.residual = residual == nullptr ? nullptr : &residual->matrix;
+    multiply(pool, sum, epilogue, y->matrix);
   });
   return handleOf(y);
+}
+
+// (xs, ws, scales, second copies or null, bias or null, gate, up or null) → [y, silu(gate) · y] of the sum y; backward, where the sum is the
+// gradient of silu(gate) · up: [the gradient of gate, that of up]
+Napi::Value Binding::matmulSwiglu(const Napi::CallbackInfo& info) {
+  Sum sum = sumOf(info);
+  const Tensor *gate = tensor(info[5]), *up = tensorOrNull(info[6]);
+  require(info, isShape(gate, sum.rows, sum.columns), "a gate of the result's shape");
+  require(info, (up != nullptr) == sum.backward, "up backward only");
+  require(info, up == nullptr || isShape(up, sum.rows, sum.columns), "up of the result's shape");
+  Tensor* first = make(sum.rows, sum.columns, false);
+  Tensor* second = make(sum.rows, sum.columns, false);
+  produce({first, second}, [this, sum = std::move(sum), gate, up, first, second](Pool& pool) {
+    MatmulEpilogue epilogue;
+    epilogue.gate = &gate->matrix;
+    epilogue.up = up == nullptr ? nullptr : &up->matrix;
+    (sum.backward ? epilogue.dUp : epilogue.gated) = &second->matrix;
+    multiply(pool, sum, epilogue, first->matrix);
+  });
+  return handlesOf({first, second});
 }
 
 // (dy, x, w, scale)

@@ -170,6 +170,10 @@ void rotary(Pool& pool, const Matrix& x, const int32_t* positions, int heads, in
   });
 }
 
+// As exact as the numbers that are stored.
+CRE_INLINE Floats logisticFor(const float*, const Floats& x) { return logistic(x); }
+CRE_INLINE Floats logisticFor(const bf16*, const Floats& x) { return roughLogistic(x); }
+
 void swiglu(Pool& pool, const Matrix& gate, const Matrix& up, Matrix& h) {
   withElements(gate, [&](auto* g) {
     withElements(up, [&](auto* u) {
@@ -177,7 +181,7 @@ void swiglu(Pool& pool, const Matrix& gate, const Matrix& up, Matrix& h) {
         forPieces(pool, h.elements(), [=](size_t begin, size_t end) {
           for (size_t i = begin; i < end; i += kBlock) {
             const Floats low = load(g + i), high = load(g + i + kLanes);
-            store(out + i, low * logistic(low) * load(u + i), high * logistic(high) * load(u + i + kLanes));
+            store(out + i, low * logisticFor(out, low) * load(u + i), high * logisticFor(out, high) * load(u + i + kLanes));
           }
         });
       });
@@ -196,7 +200,7 @@ void swigluBackward(Pool& pool, const Matrix& gate, const Matrix& up, const Matr
               Floats gateGradient[2], upGradient[2];
               for (int half = 0; half < 2; half++) {
                 const size_t at = i + half * kLanes;
-                const Floats x = load(g + at), sigma = logistic(x), silu = x * sigma, dy = load(d + at);
+                const Floats x = load(g + at), sigma = logisticFor(gateOut, x), silu = x * sigma, dy = load(d + at);
                 upGradient[half] = dy * silu;
                 gateGradient[half] = dy * load(u + at) * multiplyAdd(silu, broadcast(1.0f) - sigma, sigma);
               }

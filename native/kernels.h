@@ -71,6 +71,12 @@ struct MatmulEpilogue {
   float scale = 1;
   const float* bias = nullptr;        // [O] padded, or null
   const Matrix* residual = nullptr;   // shape of y, either width, or null; may be y itself
+  // With a gate (matmulSum only): forward, `gated` becomes silu(gate) · y; backward, the product is the gradient of silu(gate) · up, y becomes
+  // the gradient of the gate and dUp that of up.
+  const Matrix* gate = nullptr;
+  Matrix* gated = nullptr;
+  const Matrix* up = nullptr;
+  Matrix* dUp = nullptr;
 };
 size_t packedBytes(int rows, int columns, bool bf16Precision);  // of one packed copy, forward or backward
 // `rounded`: every number is rounded to bf16 first (a weight kept as bfloat16 in float32 precision).

@@ -38,6 +38,7 @@ constexpr float kNoBias[kBlock] = {};
 // Turns rows of a finished block of sums (32 x 32, row-major) into rows of y. Residual is void when there is none.
 template <class Out, class Residual>
 struct Finish {
+  static constexpr int kRowsTogether = 2;
   Out* y;
   const Residual* residual;
   const float* bias;
@@ -95,6 +96,69 @@ struct Finish {
   }
   CRE_INLINE void operator()(const float* sums, int rowBlock, int panel, int begin, int end) const { at(rowBlock, panel)(sums, begin, end); }
 };
+
+#ifdef __AMX_BF16__
+// d silu(x) / dx, given σ(x) and silu(x).
+CRE_INLINE Floats siluSlope(const Floats& sigma, const Floats& silu) { return multiplyAdd(silu, broadcast(1.0f) - sigma, sigma); }
+
+// Like Finish, for bf16 results with a gate: y and silu(gate) · y, or backward the gradients of gate and up.
+template <bool kBackward>
+struct GatedFinish {
+  static constexpr int kRowsTogether = 1;
+  const MatmulEpilogue& epilogue;
+  bf16* y;
+  int rows, columnBlocks;
+
+  explicit GatedFinish(const Product& product)
+      : epilogue(product.epilogue), y(product.y->b16()), rows(product.y->rows), columnBlocks(product.y->columnBlocks()) {}
+
+  struct Block {
+    const bf16 *gate, *up;
+    bf16 *first, *second;
+    const float* bias;
+    float scale;
+    int filled;
+
+    CRE_INLINE Floats part(const float* sums, int at, int half, Floats& other) const {
+      const int i = at + half * kLanes;
+      // Rounded as if it were stored first, so that a product with a gate gives the numbers of the two operations.
+      const Floats product = rounded(multiplyAdd(load(sums + i), broadcast(scale), load(bias + half * kLanes)));
+      const Floats x = load(gate + i), sigma = roughLogistic(x), silu = x * sigma;
+      other = product * silu;
+      if constexpr (kBackward) return product * load(up + i) * siluSlope(sigma, silu);
+      return product;
+    }
+    CRE_INLINE void operator()(const float* sums, int begin, int end) const {
+      const int computed = std::min(end, filled);
+      for (int r = begin; r < computed; r++) {
+        Floats otherLow, otherHigh;
+        const Floats low = part(sums, r * kBlock, 0, otherLow), high = part(sums, r * kBlock, 1, otherHigh);
+        store(first + r * kBlock, low, high);
+        store(second + r * kBlock, otherLow, otherHigh);
+      }
+      for (int r = std::max(begin, filled); r < end; r++) {
+        store(first + r * kBlock, zeros(), zeros());
+        store(second + r * kBlock, zeros(), zeros());
+      }
+    }
+    CRE_INLINE void prefetch(int begin, int end) const {
+      for (int r = begin; r < end; r++) {
+        __builtin_prefetch(gate + r * kBlock, 0, 3);
+        if constexpr (kBackward) __builtin_prefetch(up + r * kBlock, 0, 3);
+      }
+    }
+  };
+
+  CRE_INLINE Block at(int rowBlock, int panel) const {
+    const size_t start = (static_cast<size_t>(rowBlock) * columnBlocks + panel) * kBlockElements;
+    bf16* second = (kBackward ? epilogue.dUp : epilogue.gated)->b16() + start;
+    const bf16* up = kBackward ? epilogue.up->b16() + start : nullptr;
+    const float* bias = epilogue.bias == nullptr ? kNoBias : epilogue.bias + panel * kBlock;
+    return {epilogue.gate->b16() + start, up, y + start, second, bias, epilogue.scale, rows - rowBlock * kBlock};
+  }
+  CRE_INLINE void operator()(const float* sums, int rowBlock, int panel, int begin, int end) const { at(rowBlock, panel)(sums, begin, end); }
+};
+#endif
 
 // Calls body(finish) with the Finish of y's and the residual's width.
 template <class Body>

@@ -108,12 +108,18 @@ Ahead leftAhead(const Run& run, int firstRowBlock, int rowBlocks, int slice, int
                product.aRowBlockStride * sizeof(bf16), steps);
 }
 
+// What a thread keeps from item to item.
+struct alignas(64) Progress {
+  Waiting waiting;
+  bool odd = false;  // which half of the sums comes next, where a pass is the whole depth
+};
+
 template <class FinishRows>
-void multiplyItem(const Product& product, const TileCut& cut, const Chunks& chunks, int group, int item, float* sums,
+void multiplyItem(const Product& product, const TileCut& cut, const Chunks& chunks, int group, int item, float* sums, Progress& progress,
                   const FinishRows& finish) {
   const int allRows = product.y->rowBlocks(), allPanels = product.y->columnBlocks();
   Chunk chunk;
-  chunk.complete = sums + static_cast<size_t>(cut.panels) * cut.rowBlocks * kBlockElements;
+  chunk.complete = sums + static_cast<size_t>(std::max(2, cut.panels)) * cut.rowBlocks * kBlockElements;
   chunk.firstRowBlock = group * cut.rowBlocks;
   chunk.rowBlocks = std::min(cut.rowBlocks, allRows - chunk.firstRowBlock);
   const int firstPanel = item * cut.panels, endPanel = std::min(firstPanel + cut.panels, allPanels);
@@ -122,7 +128,10 @@ void multiplyItem(const Product& product, const TileCut& cut, const Chunks& chun
   for (const int passEnd : chunks.passEnds) {
     for (int panel = firstPanel; panel < endPanel; panel++) {
       chunk.panel = panel;
-      chunk.sums = sums + static_cast<size_t>(panel - firstPanel) * cut.rowBlocks * kBlockElements;
+      const int slot = chunks.passEnds.size() == 1 ? progress.odd : panel - firstPanel;
+      chunk.sums = sums + static_cast<size_t>(slot) * cut.rowBlocks * kBlockElements;
+      progress.odd = !progress.odd;
+      if (progress.waiting.rowBlocks > chunk.rowBlocks) finishWaiting(progress.waiting, finish);
       for (int index = passStart; index < passEnd; index++) {
         const Chunks::Place& place = chunks.places[index];
         Segment segments[Chunks::kMostSegments];
@@ -137,7 +146,10 @@ void multiplyItem(const Product& product, const TileCut& cut, const Chunks& chun
         chunk.moreCount = place.runCount - 1;
         chunk.depthBlocks = place.depthBlocks;
         chunk.accumulate = !place.first;
-        chunk.last = index + 1 == placeCount;
+        chunk.last = placeCount == 1;
+        chunk.waiting = progress.waiting;
+        chunk.share = index - passStart;
+        chunk.shares = passEnd - passStart;
         const int steps = chunk.rowBlocks * chunk.depthBlocks;
         // Next comes the rest of this panel, then the next panel, then the next pass.
         BothAhead ahead;
@@ -153,6 +165,8 @@ void multiplyItem(const Product& product, const TileCut& cut, const Chunks& chun
         }
         multiplyChunk(chunk, ahead, finish);
       }
+      progress.waiting = {};
+      if (passEnd == placeCount && placeCount > 1) progress.waiting = {chunk.sums, chunk.firstRowBlock, chunk.rowBlocks, panel};
     }
     passStart = passEnd;
   }
@@ -200,24 +214,34 @@ void multiplyFewRows(const Product& product, int panel, float* sums, const Finis
   if (two) finish(sums + kBlockElements, 0, panel + 1, 0, kBlock);
 }
 
+template <class FinishRows>
+void multiplyFinishing(Pool& pool, const Product& product, const FinishRows& finish) {
+  if (product.y->rows <= kBlock / 2) {
+    pool.parallelFor((product.y->columnBlocks() + 1) / 2, [&](int item, int thread) {
+      auto* sums = static_cast<float*>(pool.scratch(thread, 0, 2 * kBlockElements * sizeof(float)));
+      multiplyFewRows(product, 2 * item, sums, finish);
+    });
+    return;
+  }
+  const TileCut cut(product, pool.threadCount());
+  const Chunks chunks(product, cut.passBlocks);
+  const size_t sumBytes = (static_cast<size_t>(std::max(2, cut.panels)) * cut.rowBlocks + 2) * kBlockElements * sizeof(float);
+  std::vector<Progress> progress(pool.threadCount());
+  pool.parallelForGroups(
+      cut.groups, cut.items,
+      [&](int group, int item, int thread) {
+        auto* sums = static_cast<float*>(pool.scratch(thread, 0, sumBytes));
+        multiplyItem(product, cut, chunks, group, item, sums, progress[thread], finish);
+      },
+      [&](int thread) { finishWaiting(progress[thread].waiting, finish); });
+}
+
 }  // namespace
 
 void multiplyBf16(Pool& pool, const Product& product) {
-  withFinish(product, [&](const auto& finish) {
-    if (product.y->rows <= kBlock / 2) {
-      pool.parallelFor((product.y->columnBlocks() + 1) / 2, [&](int item, int thread) {
-        auto* sums = static_cast<float*>(pool.scratch(thread, 0, 2 * kBlockElements * sizeof(float)));
-        multiplyFewRows(product, 2 * item, sums, finish);
-      });
-      return;
-    }
-    const TileCut cut(product, pool.threadCount());
-    const Chunks chunks(product, cut.passBlocks);
-    const size_t sumBytes = (static_cast<size_t>(cut.panels) * cut.rowBlocks + 2) * kBlockElements * sizeof(float);
-    pool.parallelForGroups(cut.groups, cut.items, [&](int group, int item, int thread) {
-      multiplyItem(product, cut, chunks, group, item, static_cast<float*>(pool.scratch(thread, 0, sumBytes)), finish);
-    });
-  });
+  if (product.epilogue.gated != nullptr) return multiplyFinishing(pool, product, GatedFinish<false>(product));
+  if (product.epilogue.gate != nullptr) return multiplyFinishing(pool, product, GatedFinish<true>(product));
+  withFinish(product, [&](const auto& finish) { multiplyFinishing(pool, product, finish); });
 }
 
 }  // namespace cre

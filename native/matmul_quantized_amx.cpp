@@ -111,7 +111,7 @@ void multiplyFrom(Pool& pool, const Product& product) {
       auto* sums = static_cast<float*>(pool.scratch(thread, 0, cut.sumBlocks() * kBlockElements * sizeof(float)));
       auto* scratch = static_cast<ItemScratch*>(pool.scratch(thread, 1, sizeof(ItemScratch)));
       multiplyItem(product, source, cut, group, item, sums, *scratch, finish);
-    });
+    }, [](int) {});
   });
 }
 

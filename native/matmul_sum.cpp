@@ -46,6 +46,9 @@ const bf16* leftFactor(Pool& pool, const ProductTerm& term, float scale, int slo
 
 // All in one accumulation on the tiles; false when this is not possible.
 bool multiplyTogether(Pool& pool, const ProductTerm* terms, int count, bool backward, const MatmulEpilogue& epilogue, Matrix& y) {
+  for (const Matrix* narrow : {epilogue.gate, epilogue.up}) {
+    if (narrow != nullptr && !(narrow->isBf16 && y.isBf16)) return false;
+  }
   const float scale = terms[0].scale;  // of the whole sum; terms of another scale are copied
   int copies = 0;
   for (int i = 0; i < count; i++) {
@@ -80,7 +83,16 @@ void matmulSum(Pool& pool, const ProductTerm* terms, int count, bool backward, c
 #ifdef __AMX_BF16__
   if (multiplyTogether(pool, terms, count, backward, epilogue, y)) return;
 #endif
-  multiplyOneByOne(pool, terms, count, backward, epilogue, y);
+  if (epilogue.gate == nullptr) return multiplyOneByOne(pool, terms, count, backward, epilogue, y);
+  const MatmulEpilogue plain{epilogue.scale, epilogue.bias, epilogue.residual};
+  if (epilogue.gated != nullptr) {
+    multiplyOneByOne(pool, terms, count, backward, plain, y);
+    return swiglu(pool, *epilogue.gate, y, *epilogue.gated);
+  }
+  Matrix dh = y;
+  dh.data = pool.sharedScratch(6, dh.bytes());
+  multiplyOneByOne(pool, terms, count, backward, plain, dh);
+  swigluBackward(pool, *epilogue.gate, *epilogue.up, dh, y, *epilogue.dUp);
 }
 
 }  // namespace cre

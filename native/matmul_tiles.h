@@ -88,6 +88,12 @@ struct Segment {
   int depthBlocks;
 };
 
+// A panel whose sums are complete: they are finished while the next panel is multiplied, because the tiles leave the vector units idle.
+struct Waiting {
+  const float* sums = nullptr;
+  int firstRowBlock = 0, rowBlocks = 0, panel = 0;
+};
+
 // Row blocks of the left factor times one chunk of a panel.
 struct Chunk {
   const bf16* a;
@@ -99,7 +105,9 @@ struct Chunk {
   float* sums;      // a block for each row block, where later chunks add to them
   float* complete;  // two blocks, where sums wait to be finished
   bool accumulate;  // on the sums of the chunks before
-  bool last;        // sums are complete: finish them
+  bool last;        // sums are complete, and each block is finished during the next one
+  Waiting waiting;  // otherwise: a part of its rows, share / shares of each block, is finished meanwhile
+  int share = 0, shares = 1;
   const Segment* more = nullptr;  // moreCount of them, after the first `ownBlocks` depth blocks
   int moreCount = 0;
   int ownBlocks = 0;
@@ -125,7 +133,6 @@ CRE_INLINE void multiplyChunkAs(const Chunk& chunk, NextChunk& ahead, const Fini
   // Sums that nobody adds to later need only two places, which stay in the first-level cache.
   float* const places = kLast ? chunk.complete : chunk.sums;
   const int steps = chunk.depthBlocks - 1;
-  const int rowsPerStep = steps > 0 ? (kBlock + steps - 1) / steps : kBlock;
   const int ownBlocks = chunk.moreCount > 0 ? chunk.ownBlocks : chunk.depthBlocks;
   for (int block = 0; block <= chunk.rowBlocks; block++) {
     const bool live = block < chunk.rowBlocks, before = block > 0;
@@ -163,20 +170,30 @@ CRE_INLINE void multiplyChunkAs(const Chunk& chunk, NextChunk& ahead, const Fini
     startSum<3>(sums, kAccumulate);
     multiplyTiles<3, 5, 7>();
     ahead.step();
-    int finished = kLast && before ? 0 : kBlock, fetched = 0;
-    const auto target = finish.at(before ? row - 1 : row, chunk.panel), next = finish.at(row, chunk.panel);
+    // Rows [finished, end) of the block that `target` and `from` are of.
+    const bool waits = !kLast && block < chunk.waiting.rowBlocks;
+    const Waiting& waiting = chunk.waiting;
+    const auto target = kLast ? finish.at(before ? row - 1 : row, chunk.panel) : finish.at(waiting.firstRowBlock + (waits ? block : 0), waiting.panel);
+    const auto next = kLast ? finish.at(row, chunk.panel)
+                            : finish.at(waiting.firstRowBlock + (block + 1 < waiting.rowBlocks ? block + 1 : 0), waiting.panel);
+    const float* from = kLast ? done : waiting.sums + static_cast<size_t>(waits ? block : 0) * kBlockElements;
+    const int firstRow = kLast ? 0 : kBlock * chunk.share / chunk.shares, end = kLast ? kBlock : kBlock * (chunk.share + 1) / chunk.shares;
+    int finished = (kLast ? before : waits) ? firstRow : end, fetched = kLast || waits ? firstRow : end;
+    // Evenly: the vector units can do about 60 instructions of 512 bits at every step, more would hold the tiles up.
+    constexpr int kFraction = 16;
+    const int perStep = steps > 0 ? (((end - firstRow) << kFraction) + steps - 1) / steps : 0;
+    int pace = 0;
     const auto between = [&] {
       ahead.step();
-      if constexpr (kLast) {
-        if (finished < kBlock) {
-          const int end = std::min(finished + rowsPerStep, kBlock);
-          target(done, finished, end);
-          finished = end;
-        }
-        if (fetched < kBlock) {
-          next.prefetch(fetched, std::min(fetched + rowsPerStep, kBlock));
-          fetched += rowsPerStep;
-        }
+      pace += perStep;
+      const int to = firstRow + (pace >> kFraction & -FinishRows::kRowsTogether);
+      if (finished < end && finished < to) {
+        target(from, finished, std::min(to, end));
+        finished = to;
+      }
+      if (fetched < end && fetched < to) {
+        next.prefetch(fetched, std::min(to, end));
+        fetched = to;
       }
     };
     for (int step = 1; step < ownBlocks; step++) {
@@ -194,9 +211,7 @@ CRE_INLINE void multiplyChunkAs(const Chunk& chunk, NextChunk& ahead, const Fini
         b += segment.bDepthBlockStride;
       }
     }
-    if constexpr (kLast) {
-      if (finished < kBlock) target(done, finished, kBlock);
-    }
+    if (finished < end) target(from, finished, end);
   }
   memoryBarrier();
 }
@@ -211,6 +226,14 @@ CRE_INLINE void multiplyChunk(const Chunk& chunk, NextChunk& ahead, const Finish
     if (chunk.accumulate) multiplyChunkAs<true, false>(chunk, ahead, finish);
     else multiplyChunkAs<false, false>(chunk, ahead, finish);
   }
+}
+
+template <class FinishRows>
+void finishWaiting(Waiting& waiting, const FinishRows& finish) {
+  for (int block = 0; block < waiting.rowBlocks; block++) {
+    finish.at(waiting.firstRowBlock + block, waiting.panel)(waiting.sums + static_cast<size_t>(block) * kBlockElements, 0, kBlock);
+  }
+  waiting = {};
 }
 
 // Chunks of equal size, at most kDepthBlocks each.

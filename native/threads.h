@@ -28,9 +28,10 @@ class Pool {
   }
 
   // Calls body(group, item, thread) for `items` items of each of `groups` groups. A thread takes items of one group while there are any, then
-  // those of the next, and threads start at different groups: what a group's items share stays in the cache of few threads.
-  template <class Body>
-  void parallelForGroups(int groups, int items, Body&& body) {
+  // those of the next, and threads start at different groups: what a group's items share stays in the cache of few threads. A thread that
+  // finds no more items calls after(thread).
+  template <class Body, class After>
+  void parallelForGroups(int groups, int items, Body&& body, After&& after) {
     std::vector<std::atomic<int>> next(groups);
     parallelFor(threadCount_, [&](int start, int thread) {
       for (int i = 0, group = start * groups / threadCount_; i < groups; i++, group = (group + 1) % groups) {
@@ -39,6 +40,7 @@ class Pool {
           body(group, item, thread);
         }
       }
+      after(thread);
     });
   }
 

@@ -193,6 +193,16 @@ CRE_INLINE void store(bf16* p, const Floats& low, const Floats& high) {
 }
 #endif
 
+#if defined(__AVX512BF16__)
+// The nearest bf16 numbers.
+CRE_INLINE Floats rounded(const Floats& a) {
+  Floats out;
+  const __m256i half = (__m256i)_mm512_cvtneps_pbh((__m512)a.part[0]);
+  out.part[0] = (FloatPart)_mm512_slli_epi32(_mm512_cvtepu16_epi32(half), 16);
+  return out;
+}
+#endif
+
 // ---- reductions, always in the same order
 #if defined(__AVX512F__)
 CRE_INLINE float sumOf(const Floats& a) { return _mm512_reduce_add_ps((__m512)a.part[0]); }
@@ -247,8 +257,39 @@ CRE_INLINE Floats exponential(const Floats& x) {
 #endif
 }
 
+// 1 / x for x from 1e-30 to 1e38, relative error below 1e-7 · 2.
+CRE_INLINE Floats reciprocal(const Floats& x) {
+#if defined(__AVX512F__)
+  Floats guess;
+  guess.part[0] = (FloatPart)_mm512_rcp14_ps((__m512)x.part[0]);
+  return guess * (broadcast(2.0f) - x * guess);  // a step of Newton: 14 bits become 28
+#else
+  return broadcast(1.0f) / x;
+#endif
+}
+
 // 1 / (1 + e^−x)
-CRE_INLINE Floats logistic(const Floats& x) { return broadcast(1.0f) / (broadcast(1.0f) + exponential(zeros() - x)); }
+CRE_INLINE Floats logistic(const Floats& x) {
+  return reciprocal(broadcast(1.0f) + exponential(minimum(zeros() - x, broadcast(80.0f))));
+}
+
+// The same for results that are rounded to bf16: relative error below 2e-4. 2^f on [-½, ½] is a cubic of least largest relative error.
+CRE_INLINE Floats roughLogistic(const Floats& x) {
+#if defined(__AVX512F__)
+  const Floats exponent = x * broadcast(-1.44269504f);
+  Floats n, power, out;
+  n.part[0] = (FloatPart)_mm512_roundscale_ps((__m512)exponent.part[0], _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+  const Floats f = exponent - n;
+  power = multiplyAdd(f, broadcast(0.0551715307f), broadcast(0.242611006f));
+  power = multiplyAdd(power, f, broadcast(0.693260968f));
+  power = multiplyAdd(power, f, broadcast(0.999928057f));
+  power.part[0] = (FloatPart)_mm512_scalef_ps((__m512)power.part[0], (__m512)n.part[0]);
+  out.part[0] = (FloatPart)_mm512_rcp14_ps((__m512)(broadcast(1.0f) + power).part[0]);
+  return out;
+#else
+  return logistic(x);
+#endif
+}
 
 // ---- matrices
 // Calls body with the matrix's data as float* or bf16*.

@@ -1,5 +1,14 @@
-import type { AttentionSegment, AttentionSpec, Backend, RotarySpec, Tensor, Weight } from "./backend.ts";
-import { GradientGraph } from "./gradient-graph.ts";
+import type {
+  AttentionSegment,
+  AttentionSpec,
+  Backend,
+  GatedOptions,
+  RotarySpec,
+  SwigluGradients,
+  Tensor,
+  Weight,
+} from "./backend.ts";
+import { GradientGraph, type Node } from "./gradient-graph.ts";
 
 /** A tensor on a tape. */
 export interface Value {
@@ -14,6 +23,21 @@ export interface TapeMatmulOptions {
   wide?: boolean;
   /** Further products of the same shape, added before anything is rounded. */
   plus?: readonly { x: Value; w: Weight; scale?: number }[];
+}
+
+/** Options of a product with a gate. */
+export type TapeGatedOptions = Pick<TapeMatmulOptions, "bias" | "scale" | "plus">;
+
+/** A product of a sum, with the node of its x. */
+interface Term {
+  x: Value;
+  w: Weight;
+  scale: number;
+  input: Node;
+}
+
+function productOptions([first, ...plus]: readonly Term[], { bias }: TapeMatmulOptions): GatedOptions {
+  return { bias, scale: first.scale, plus: plus.map(({ x, w, scale }) => ({ x: x.tensor, w, scale })) };
 }
 
 /**
@@ -31,6 +55,8 @@ export interface Tape {
   rotary(x: Value, positions: Int32Array, spec: RotarySpec): Value;
   attention(q: Value, k: Value, v: Value, segments: readonly AttentionSegment[], spec: AttentionSpec): Value;
   swiglu(gate: Value, up: Value): Value;
+  /** swiglu(gate, matmul(x, w, options)) in one pass. */
+  matmulSwiglu(gate: Value, x: Value, w: Weight, options?: TapeGatedOptions): Value;
   add(a: Value, b: Value, options?: { scale?: number; wide?: boolean }): Value;
   dropout(x: Value, probability: number, seed: number): Value;
   gatherRows(x: Value, rows: Int32Array): Value;
@@ -87,16 +113,29 @@ class BackendTape implements Tape {
   }
 
   matmul(x: Value, w: Weight, options: TapeMatmulOptions = {}): Value {
+    const terms = this.#termsOf(x, w, options);
     const residual = options.residual ? this.#graph.use(options.residual) : null;
-    const { bias = null, scale = 1, wide = false, plus = [] } = options;
-    const terms = [{ x, w, scale }, ...plus].map((term) => ({ scale: 1, ...term, input: this.#graph.use(term.x) }));
     const y = this.backend.matmul(x.tensor, w, {
-      bias,
+      ...productOptions(terms, options),
       residual: residual?.tensor,
-      scale,
-      wide,
-      plus: terms.slice(1).map((term) => ({ x: term.x.tensor, w: term.w, scale: term.scale })),
+      wide: options.wide,
     });
+    return this.#product(y, terms, options.bias ?? null, residual);
+  }
+
+  matmulSwiglu(gate: Value, x: Value, w: Weight, options: TapeGatedOptions = {}): Value {
+    const terms = this.#termsOf(x, w, options);
+    const gateNode = this.#graph.use(gate);
+    const made = this.backend.matmulSwiglu(gate.tensor, x.tensor, w, productOptions(terms, options));
+    return this.#swiglu(made.h, gateNode, this.#product(made.up, terms, options.bias ?? null, null));
+  }
+
+  #termsOf(x: Value, w: Weight, { scale = 1, plus = [] }: TapeMatmulOptions): Term[] {
+    return [{ x, w, scale }, ...plus].map((term) => ({ scale: 1, ...term, input: this.#graph.use(term.x) }));
+  }
+
+  /** The value of a sum of products (+ bias + residual). */
+  #product(y: Tensor, terms: readonly Term[], bias: Weight | null, residual: Node | null): Node {
     const inputs = terms.map((term) => term.input);
     return this.#graph.result(y, {
       inputs: residual ? [...inputs, residual] : inputs,
@@ -154,15 +193,22 @@ class BackendTape implements Tape {
   }
 
   swiglu(gate: Value, up: Value): Value {
-    const inputs = [this.#graph.use(gate), this.#graph.use(up)];
-    return this.#graph.result(this.backend.swiglu(gate.tensor, up.tensor), {
-      inputs,
-      saved: inputs,
-      backward: (dy) => {
-        const { dGate, dUp } = this.backend.swigluBackward(gate.tensor, up.tensor, dy.tensor);
-        this.#graph.give(inputs[0], dGate);
-        this.#graph.give(inputs[1], dUp);
-      },
+    const [gateNode, upNode] = [this.#graph.use(gate), this.#graph.use(up)];
+    return this.#swiglu(this.backend.swiglu(gate.tensor, up.tensor), gateNode, upNode);
+  }
+
+  /** The value h = silu(gate) · up; while its gradient is but a sum of products, that sum is not kept. */
+  #swiglu(h: Tensor, gate: Node, up: Node): Node {
+    const give = ({ dGate, dUp }: SwigluGradients) => {
+      this.#graph.give(gate, dGate);
+      this.#graph.give(up, dUp);
+    };
+    return this.#graph.result(h, {
+      inputs: [gate, up],
+      saved: [gate, up],
+      backward: (dy) => give(this.backend.swigluBackward(gate.tensor, up.tensor, dy.tensor)),
+      backwardOfProducts: ({ x, w, scale }, plus) =>
+        give(this.backend.matmulBackwardSwiglu(gate.tensor, up.tensor, x, w, { scale, plus })),
     });
   }
 

@@ -124,6 +124,14 @@ export interface MatmulOptions {
   plus?: readonly ProductTerm[];
 }
 
+/** Options of a product with a gate, as of {@link MatmulOptions}. */
+export type GatedOptions = Pick<MatmulOptions, "bias" | "scale" | "plus">;
+
+export interface SwigluGradients {
+  dGate: Tensor;
+  dUp: Tensor;
+}
+
 export interface AdamWSettings {
   learningRate: number;
   beta1: number;
@@ -215,7 +223,11 @@ export interface Backend {
 
   /** h[T,F] = silu(gate) · up; narrow. */
   swiglu(gate: Tensor, up: Tensor): Tensor;
-  swigluBackward(gate: Tensor, up: Tensor, dh: Tensor): { dGate: Tensor; dUp: Tensor };
+  swigluBackward(gate: Tensor, up: Tensor, dh: Tensor): SwigluGradients;
+  /** up = matmul(x, w, options) and h = silu(gate) · up in one pass; narrow. */
+  matmulSwiglu(gate: Tensor, x: Tensor, w: Weight, options?: GatedOptions): { up: Tensor; h: Tensor };
+  /** swigluBackward(gate, up, dh) for dh = matmulBackwardInput(dy, w, options), which is not kept (bias is not allowed here). */
+  matmulBackwardSwiglu(gate: Tensor, up: Tensor, dy: Tensor, w: Weight, options?: GatedOptions): SwigluGradients;
 
   /** a + scale · b; width of `a` unless told. */
   add(a: Tensor, b: Tensor, options?: { scale?: number; wide?: boolean }): Tensor;

@@ -2,6 +2,7 @@ import type {
   AdamWSettings,
   AttentionSegment,
   AttentionSpec,
+  GatedOptions,
   MatmulOptions,
   ProductTerm,
   RotarySpec,
@@ -147,6 +148,24 @@ export function checkMatmulBackwardInput(dy: Shaped, w: Weight, options: MatmulO
   if (options.residual) {
     expectShape(operation, "residual", options.residual, dy.rows, w.columns, `dy ${shapeOf(dy)}, w ${shapeOf(w)}`);
   }
+}
+
+export function checkMatmulSwiglu(gate: Shaped, x: Shaped, w: Weight, options: GatedOptions): void {
+  checkMatmul(x, w, options);
+  expectShape("matmulSwiglu", "gate", gate, x.rows, w.rows, `x ${shapeOf(x)}, w ${shapeOf(w)}`);
+}
+
+export function checkMatmulBackwardSwiglu(
+  gate: Shaped,
+  up: Shaped,
+  dy: Shaped,
+  w: Weight,
+  options: GatedOptions,
+): void {
+  const operation = "matmulBackwardSwiglu";
+  checkMatmulBackwardInput(dy, w, options);
+  expectShape(operation, "gate", gate, dy.rows, w.columns, `dy ${shapeOf(dy)}, w ${shapeOf(w)}`);
+  expectShape(operation, "up", up, dy.rows, w.columns, `dy ${shapeOf(dy)}, w ${shapeOf(w)}`);
 }
 
 export function checkMatmulBackwardWeight(dy: Shaped, x: Shaped, w: Weight, scale?: number): void {

@@ -197,6 +197,17 @@ const operationCases: GradientCase[] = [
     const up = make.weight(3, 7);
     return (tape) => lossOf(tape, tape.swiglu(all(tape, gate), all(tape, up)));
   }),
+  gradientCase("swiglu in a product, in a product of its own", (make) => {
+    const [gate, up, x] = [make.weight(3, 7, { spread: 2 }), make.weight(7, 5), make.weight(3, 5)];
+    const [low, lowUp] = [make.weight(2, 5), make.weight(7, 2)];
+    const [down, bias] = [make.weight(4, 7), make.weight(1, 7)];
+    return (tape) => {
+      const input = all(tape, x);
+      const plus = [{ x: tape.matmul(input, low), w: lowUp, scale: 1.5 }];
+      const h = tape.matmulSwiglu(all(tape, gate), input, up, { bias, scale: 0.5, plus });
+      return lossOf(tape, tape.matmul(h, down));
+    };
+  }),
   gradientCase("add with scale, add to itself", (make) => {
     const a = make.weight(3, 5);
     const b = make.weight(3, 5);

@@ -1,5 +1,5 @@
 import type { Value } from "./autograd.ts";
-import type { Backend, Tensor, Weight } from "./backend.ts";
+import type { Backend, ProductTerm, Tensor, Weight } from "./backend.ts";
 
 // What a tape keeps beside its operations: who owns which tensor, which values need a gradient, and what undoes each operation.
 
@@ -45,6 +45,7 @@ interface Operation {
   readonly saved: readonly Node[];
   readonly extras: readonly Gradient[];
   readonly run: () => void;
+  readonly backwardOfProducts: Recorded["backwardOfProducts"];
 }
 
 /** How an operation is undone: `backward` gets the gradient of its result, `lossBackward` stands there instead when the result is a loss. */
@@ -56,6 +57,8 @@ export interface Recorded {
   savesOutput?: boolean;
   extras?: readonly Gradient[];
   backward?: (dy: Gradient) => void;
+  /** Stands in for `backward` where the gradient is nothing but this sum of products backward to the input, and computes it on the way. */
+  backwardOfProducts?: (first: ProductTerm, plus: readonly ProductTerm[]) => void;
   lossBackward?: (factor: number) => void;
 }
 
@@ -176,7 +179,8 @@ export class GradientGraph {
     const saved = [...(recorded.saved ?? []), ...(recorded.savesOutput ? [output] : [])];
     for (const node of inputs) node.consumers++;
     for (const node of saved) node.savers++;
-    this.#operations.push({ output, inputs, saved, extras: recorded.extras ?? [], run });
+    const { extras = [], backwardOfProducts } = recorded;
+    this.#operations.push({ output, inputs, saved, extras, run, backwardOfProducts });
   }
 
   /** Runs `body` with `block` as the current one, moves its result out and frees what no backward step reads. */
@@ -266,8 +270,14 @@ export class GradientGraph {
   #undoAll(): void {
     for (let operation = this.#operations.pop(); operation; operation = this.#operations.pop()) {
       const { output, inputs, saved, extras, run } = operation;
-      this.#settle(output);
-      if (output.gradient || output.lossGradient !== 0) run();
+      if (operation.backwardOfProducts && !output.gradient && output.products.length > 0) {
+        const [first, ...plus] = output.products.map(({ dy, w, scale }) => ({ x: dy.tensor, w, scale }));
+        operation.backwardOfProducts(first, plus);
+        this.#dropProducts(output);
+      } else {
+        this.#settle(output);
+        if (output.gradient || output.lossGradient !== 0) run();
+      }
       if (output.gradient) this.#release(output.gradient);
       output.gradient = null;
       for (const node of inputs) node.consumers--;
@@ -302,6 +312,10 @@ export class GradientGraph {
     this.fold(node, (sum, wide) =>
       this.#backend.matmulBackwardInput(first.dy.tensor, first.w, { scale: first.scale, residual: sum, wide, plus }),
     );
+    this.#dropProducts(node);
+  }
+
+  #dropProducts(node: Node): void {
     for (const { dy } of node.products) this.#release(dy);
     node.products = [];
   }

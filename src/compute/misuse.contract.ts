@@ -145,6 +145,12 @@ export const misuses: Misuse[] = [
   misuse("swigluBackward of two shapes", "dh is [2,5], expected [3,5]", (b, m) =>
     b.swigluBackward(m.x(3, 5), m.x(3, 5), m.x(2, 5)),
   ),
+  misuse("matmulSwiglu with another gate", "gate is [3,5], expected [3,4]", (b, m) =>
+    b.matmulSwiglu(m.x(3, 5), m.x(3, 5), m.w(4, 5)),
+  ),
+  misuse("matmulBackwardSwiglu with another up", "up is [3,4], expected [3,5]", (b, m) =>
+    b.matmulBackwardSwiglu(m.x(3, 5), m.x(3, 4), m.x(3, 4), m.w(4, 5)),
+  ),
   misuse("add of two shapes", "b is [5,3], expected [3,5]", (b, m) => b.add(m.x(3, 5), m.x(5, 3))),
   misuse("dropout of everything", "probability is 1, expected a number in [0, 1)", (b, m) =>
     b.dropout(m.x(3, 5), 1, 0),

@@ -50,6 +50,16 @@ export interface Engine {
     residual: number | null,
     wide: boolean,
   ): number;
+  /** Forward: the sum and silu(gate) · it. Backward, with up: the gradients of gate and up. */
+  matmulSwiglu(
+    xs: Int32Array,
+    ws: Int32Array,
+    scales: Float32Array,
+    secondCopies: Int32Array | null,
+    bias: number | null,
+    gate: number,
+    up: number | null,
+  ): [first: number, second: number];
   matmulBackwardInput(
     dy: number,
     w: number,

@@ -92,6 +92,39 @@ export function productContract({ compare, open }: Contract): void {
     await c.close();
   });
 
+  it.each(shapes)("swiglu in a product of [%i,%i] to %i columns, and its gradient", async (rows, inputs, outputs) => {
+    const c = compare(rows + inputs * outputs);
+    for (const storage of ["bfloat16", "float32", "int8"] as const) {
+      const w = c.weight(outputs, inputs, { storage, trainable: false });
+      const low = c.weight(outputs, 5, { trainable: false });
+      const bias = c.weight(1, outputs);
+      const x = await c.tensor(rows, inputs);
+      const lowX = await c.tensor(rows, 5);
+      const gate = await c.tensor(rows, outputs, { spread: 3, wide: storage === "float32" });
+      await c.sameAll("up and h", ({ backend, of }) => backend.matmulSwiglu(of(gate), of(x), of(w)));
+      await c.sameAll("up and h of a sum", ({ backend, of }) =>
+        backend.matmulSwiglu(of(gate), of(x), of(w), {
+          bias: of(bias),
+          scale: 0.5,
+          plus: [{ x: of(lowX), w: of(low), scale: 2 }],
+        }),
+      );
+      const down = c.weight(inputs, outputs, { storage, trainable: false });
+      const lowDown = c.weight(5, outputs, { trainable: false });
+      const up = await c.tensor(rows, outputs);
+      await c.sameAll("gradients of gate and up", ({ backend, of }) =>
+        backend.matmulBackwardSwiglu(of(gate), of(up), of(x), of(down)),
+      );
+      await c.sameAll("gradients through a sum", ({ backend, of }) =>
+        backend.matmulBackwardSwiglu(of(gate), of(up), of(x), of(down), {
+          scale: -0.5,
+          plus: [{ x: of(lowX), w: of(lowDown), scale: 2 }],
+        }),
+      );
+    }
+    await c.close();
+  });
+
   it("a sum of sixteen products; no row is another's", async () => {
     const c = compare(7);
     const x = await c.tensor(40, 64);

@@ -3,11 +3,13 @@ import type {
   AttentionSegment,
   AttentionSpec,
   Backend,
+  GatedOptions,
   MatmulOptions,
   MemoryUse,
   ProductTerm,
   RawMatrix,
   RotarySpec,
+  SwigluGradients,
   Tensor,
   Values,
   Weight,
@@ -127,6 +129,20 @@ class ReferenceBackend implements Backend {
     return dx;
   }
 
+  matmulSwiglu(gate: Tensor, x: Tensor, w: Weight, options: GatedOptions = {}): { up: Tensor; h: Tensor } {
+    check.checkMatmulSwiglu(gate, x, w, options);
+    const up = this.matmul(x, w, options);
+    return { up, h: this.swiglu(gate, up) };
+  }
+
+  matmulBackwardSwiglu(gate: Tensor, up: Tensor, dy: Tensor, w: Weight, options: GatedOptions = {}): SwigluGradients {
+    check.checkMatmulBackwardSwiglu(gate, up, dy, w, options);
+    const dh = this.matmulBackwardInput(dy, w, options);
+    const gradients = this.swigluBackward(gate, up, dh);
+    this.free(dh);
+    return gradients;
+  }
+
   /** start + the products `plus`, of the shape of `like`, not rounded. */
   #sumOf(
     operation: "matmul" | "matmulBackwardInput",
@@ -240,7 +256,7 @@ class ReferenceBackend implements Backend {
     return h;
   }
 
-  swigluBackward(gate: Tensor, up: Tensor, dh: Tensor): { dGate: Tensor; dUp: Tensor } {
+  swigluBackward(gate: Tensor, up: Tensor, dh: Tensor): SwigluGradients {
     const gateOwn = this.#memory.use("swigluBackward", gate);
     const upOwn = this.#memory.use("swigluBackward", up);
     const dhOwn = this.#memory.use("swigluBackward", dh);

@@ -123,13 +123,10 @@ export function forward(model: Decoder, tape: Tape, tokens: PackedTokens): Value
       const mixed = tape.attention(q, k, v, tokens.segments, attention);
       const afterAttention = added(input, layer.output, mixed, place);
       const h2 = tape.rmsNorm(afterAttention, layer.feedForwardNorm, spec.normEpsilon);
-      const [gate, up] = linears(
-        tape,
-        [layer.gate, layer.up],
-        h2,
-        [4, 5].map((slot) => seedOf(place + 1, slot)),
-      ); // [T,F]
-      return added(afterAttention, layer.down, tape.swiglu(gate, up), place + 1);
+      const lows = new Map<Weight, Value>();
+      const gate = linear(tape, layer.gate, h2, { seed: seedOf(place + 1, 4) }, lows); // [T,F]
+      const gated = linear(tape, layer.up, h2, { gate, seed: seedOf(place + 1, 5) }, lows);
+      return added(afterAttention, layer.down, gated, place + 1);
     });
   }
   if (tokens.outputRows) x = tape.gatherRows(x, tokens.outputRows);
@@ -144,20 +141,28 @@ function linears(tape: Tape, layers: readonly Linear[], x: Value, seeds: readonl
   return layers.map((layer, i) => linear(tape, layer, x, { seed: seeds[i] }, lows));
 }
 
-/** x·wᵀ (+ bias and residual), with the low-rank product beside it when there is one; products with the same `a` take it from `lows`. */
+/**
+ * x·wᵀ (+ bias and residual), with the low-rank product beside it when there is one; products with the same `a` take it from `lows`. With a
+ * gate: silu(gate) times that.
+ */
 function linear(
   tape: Tape,
   layer: Linear,
   x: Value,
-  options: { residual?: Value; wide?: boolean; seed: number },
+  options: { residual?: Value; gate?: Value; wide?: boolean; seed: number },
   lows = new Map<Weight, Value>(),
 ): Value {
-  const { residual, wide, seed } = options;
+  const { residual, gate, wide, seed } = options;
   const { weight, bias, lowRank } = layer;
-  if (!lowRank) return tape.matmul(x, weight, { bias, residual, wide });
-  const low = lows.get(lowRank.a) ?? lowOf(tape, lowRank, x, seed); // [T,R]
-  lows.set(lowRank.a, low);
-  return tape.matmul(x, weight, { bias, residual, wide, plus: [{ x: low, w: lowRank.b, scale: lowRank.scale }] });
+  const plus: { x: Value; w: Weight; scale: number }[] = [];
+  if (lowRank) {
+    const low = lows.get(lowRank.a) ?? lowOf(tape, lowRank, x, seed); // [T,R]
+    lows.set(lowRank.a, low);
+    plus.push({ x: low, w: lowRank.b, scale: lowRank.scale });
+  }
+  return gate
+    ? tape.matmulSwiglu(gate, x, weight, { bias, plus })
+    : tape.matmul(x, weight, { bias, residual, wide, plus });
 }
 
 function lowOf(tape: Tape, { a, dropout }: LowRank, x: Value, seed: number): Value {
