@@ -8,6 +8,7 @@ import { addExportCommand } from "./cli/export.ts";
 import { addExtractCommand } from "./cli/extract.ts";
 import { addModelCommands } from "./cli/model.ts";
 import { report } from "./cli/report.ts";
+import { addTokenizerCommands } from "./cli/tokenizer.ts";
 import { addTrainCommand } from "./cli/train.ts";
 
 /** The command line; throws nothing: every outcome is an exit code (0 done, 1 the user's mistake, 2 a fault of ours, 130 stopped by Ctrl-C). */
@@ -22,6 +23,7 @@ export async function main(argv: readonly string[]): Promise<number> {
   addExportCommand(program);
   addDataCommands(program);
   addModelCommands(program);
+  addTokenizerCommands(program);
   addBenchCommands(program);
   addDemoCommand(program);
   try {
