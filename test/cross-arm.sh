@@ -1,0 +1,23 @@
+#!/usr/bin/env bash
+# Compiles every native file for 64-bit Arm, where the portable level is the native backend (its vectors become NEON).
+# usage: test/cross-arm.sh   (CXX_ARM names the compiler; Debian: apt-get install g++-aarch64-linux-gnu)
+set -euo pipefail
+cd "$(dirname "$0")/.."
+compiler=${CXX_ARM:-aarch64-linux-gnu-g++}
+if ! command -v "$compiler" > /dev/null; then
+  echo "skipped: $compiler is not installed (Debian: apt-get install g++-aarch64-linux-gnu)"
+  exit 0
+fi
+objects=$(mktemp -d)
+trap 'rm -rf "$objects"' EXIT
+flags=(-std=c++17 -O3 -fPIC -fno-math-errno -ffp-contract=fast -pthread -Wall -Wextra -Werror -DNAPI_VERSION=8 -DNAPI_CPP_EXCEPTIONS
+  -DNODE_ADDON_API_DISABLE_DEPRECATED '-DCRE_LEVEL="portable"' -isystemnode_modules/node-addon-api -isystemnode_modules/node-api-headers/include)
+count=0
+for source in native/*.cpp; do
+  "$compiler" "${flags[@]}" -c "$source" -o "$objects/$(basename "$source" .cpp).o"
+  count=$((count + 1))
+done
+"$compiler" -shared -pthread "$objects"/*.o -o "$objects/cre-portable.node"
+neon=$("${compiler%g++}objdump" -d "$objects/matmul_float.o" | grep -c 'fmla.*\.4s' || true)
+echo "$count files compiled and linked for $("$compiler" -dumpmachine); $neon NEON multiply-adds (fmla) in the float products"
+test "$neon" -gt 0
