@@ -1,6 +1,7 @@
 // Products on AMX tiles whose right factor is made block by block: quantised weights in both directions, and bf16 weights backward from
 // their forward copy. The next chunk of the right factor is made between the tile instructions of the present one, which leave the vector
 // units idle. Empty on the other levels.
+#include "matmul_few_rows.h"
 #include "matmul_sources.h"
 #include "matmul_tiles.h"
 
@@ -186,6 +187,7 @@ template <Storage kStorage>
 void multiplyQuantized(Pool& pool, const Product& product) {
   if (product.sourceBackward) return multiplyFrom<PanelSource<kStorage, true>>(pool, product);
   if (product.y->rows <= kBlock) return multiplyFewRows<kStorage>(pool, product);
+  if (product.y->rows <= 2 * kBlock) return multiplyTwoRowBlocks(pool, product);
   multiplyFrom<PanelSource<kStorage, false>>(pool, product);
 }
 
