@@ -1,6 +1,6 @@
 import { createRandom } from "../base/random.ts";
 import type { Tape, Value } from "./autograd.ts";
-import type { AttentionSegment, AttentionSpec, Backend, RotarySpec, Weight } from "./backend.ts";
+import type { AttentionSegment, AttentionSpec, Backend, RotarySpec, Weight, WeightStorage } from "./backend.ts";
 
 // Small losses through every operation: their gradients are compared with finite differences on the reference.
 
@@ -20,12 +20,12 @@ export function weightMaker(backend: Backend, seed: number) {
     weight(
       rows: number,
       columns: number,
-      options: { trainable?: boolean; offset?: number; spread?: number } = {},
+      options: { trainable?: boolean; offset?: number; spread?: number; storage?: WeightStorage } = {},
     ): Weight {
-      const { trainable = true, offset = 0, spread = 0.7 } = options;
+      const { trainable = true, offset = 0, spread = 0.7, storage = "float32" } = options;
       const values = Float64Array.from({ length: rows * columns }, () => offset + spread * random.normal());
       const name = `w${made.length} [${rows},${columns}]`;
-      const weight = backend.weight({ name, rows, columns, storage: "float32", trainable }, values);
+      const weight = backend.weight({ name, rows, columns, storage, trainable }, values);
       made.push(weight);
       return weight;
     },
@@ -262,18 +262,18 @@ function project(tape: Tape, x: Value, { w, low }: Projection, residual: Value |
 }
 
 /** A decoder of two blocks over a shared prefix with a tied head; with LoRA only the low-rank pairs learn. */
-function decoderCase(name: string, options: { lora: boolean; alibi: boolean }): GradientCase {
+function decoderCase(name: string, options: { lora: boolean; alibi: boolean; storage?: WeightStorage }): GradientCase {
   return gradientCase(name, (make) => {
     const [vocabulary, width, headWidth, hidden] = [9, 16, 8, 20];
     const trainable = !options.lora;
     const projection = (rows: number, columns: number): Projection => ({
-      w: make.weight(rows, columns, { trainable, spread: 0.3 }),
+      w: make.weight(rows, columns, { trainable, spread: 0.3, storage: options.storage }),
       low: options.lora
         ? { a: make.weight(2, columns, { spread: 0.2 }), b: make.weight(rows, 2, { spread: 0.2 }) }
         : null,
     });
     const gain = () => make.weight(1, width, { trainable, offset: 1, spread: 0.2 });
-    const embedding = make.weight(vocabulary, width, { trainable, spread: 1 });
+    const embedding = make.weight(vocabulary, width, { trainable, spread: options.embeddingSpread ?? 1 });
     const blocks = [0, 1].map(() => ({
       norm1: gain(),
       q: projection(width, width),
@@ -334,4 +334,6 @@ export const gradientCases: GradientCase[] = [
   }),
   decoderCase("decoder, everything trained, tied head", { lora: false, alibi: false }),
   decoderCase("decoder, LoRA over a frozen base, ALiBi", { lora: true, alibi: true }),
+  decoderCase("decoder, LoRA over int8", { lora: true, alibi: false, storage: "int8", embeddingSpread: 0.3 }),
+  decoderCase("decoder, LoRA over NF4", { lora: true, alibi: false, storage: "nf4", embeddingSpread: 0.3 }),
 ];
