@@ -1,6 +1,6 @@
 import { stat } from "node:fs/promises";
 import { join } from "node:path";
-import { type Command, InvalidArgumentError } from "commander";
+import type { Command } from "commander";
 import { messageOf, UserError } from "../base/errors.ts";
 import { writeFileAtomic } from "../base/files.ts";
 import { readDocuments } from "../pretrain/documents.ts";
@@ -71,7 +71,7 @@ async function sourceOf(given: string): Promise<TextSource> {
   const path = at > 0 ? given.slice(0, at) : given;
   const weight = at > 0 ? Number(given.slice(at + 1)) : 1;
   if (!(weight > 0) || !Number.isFinite(weight)) {
-    throw new InvalidArgumentError(`${given}: the weight after @ is no positive number.`);
+    throw new UserError(`${given}: the weight after @ is no positive number.`);
   }
   try {
     const isFolder = (await stat(path)).isDirectory();
