@@ -60,6 +60,16 @@ struct DistinctPositions {
   }
 };
 
+// cosines and ±sines of a position's angles; negative for the backward turn.
+void angles(int32_t position, const float* frequencies, int pairs, bool backward, float* __restrict__ sines, float* __restrict__ cosines) {
+  const float sign = backward ? -1.0f : 1.0f;
+  for (int i = 0; i < pairs; i++) {
+    float sine;
+    sinCos(static_cast<double>(position) * frequencies[i], sine, cosines[i]);
+    sines[i] = sign * sine;
+  }
+}
+
 // A turn is y[c] = x[c] · own[c] + x[c + distance] · ahead[c] + x[c − distance] · behind[c] with factors that depend on the position and
 // on c mod headWidth only: one of ahead and behind is zero, both are where nothing turns. Tables are periodic, 16 entries longer than a
 // head.
@@ -69,8 +79,8 @@ struct Turn {
   size_t stride() const { return (static_cast<size_t>(headWidth) + kLanes) * 3; }
   int length() const { return headWidth + kLanes; }
 
-  void fill(int32_t position, const float* frequencies, float* table, std::vector<float>& sines, std::vector<float>& cosines) const {
-    for (int i = 0; i < pairs; i++) sinCos(static_cast<double>(position) * frequencies[i], sines[i], cosines[i]);
+  void fill(int32_t position, const float* frequencies, float* table, float* sines, float* cosines) const {
+    angles(position, frequencies, pairs, backward, sines, cosines);
     float *own = table, *ahead = own + length(), *behind = ahead + length();
     for (int c = 0; c < headWidth; c++) {
       own[c] = 1;
@@ -78,10 +88,9 @@ struct Turn {
     }
     for (int i = 0; i < pairs; i++) {
       const int first = interleaved ? 2 * i : i, second = first + distance;
-      const float sine = backward ? -sines[i] : sines[i];
       own[first] = own[second] = cosines[i];
-      ahead[first] = -sine;
-      behind[second] = sine;
+      ahead[first] = -sines[i];
+      behind[second] = sines[i];
     }
     for (float* factors : {own, ahead, behind}) {
       for (int c = headWidth; c < length(); c++) factors[c] = factors[c - headWidth];
@@ -90,10 +99,11 @@ struct Turn {
 };
 
 template <class T>
-void turnRow(const T* x, int columns, const Turn& turn, const float* table, float* row, T* y) {
+void turnRow(const T* x, int columns, const Turn& turn, const float* table, float* row, bool far, T* y) {
   const int blocks = blocksFor(columns);
   for (int b = 0; b < blocks; b++) {
     const T* chunk = x + static_cast<size_t>(b) * kBlockElements;
+    prefetchRow(chunk + kBlock);
     store(row + b * kBlock, load(chunk));
     store(row + b * kBlock + kLanes, load(chunk + kLanes));
   }
@@ -109,64 +119,93 @@ void turnRow(const T* x, int columns, const Turn& turn, const float* table, floa
       within += kLanes;
       while (within >= turn.headWidth) within -= turn.headWidth;
     }
-    store(y + static_cast<size_t>(b) * kBlockElements, out[0], out[1]);
+    store(y + static_cast<size_t>(b) * kBlockElements, out[0], out[1], far);
   }
 }
 
-// Heads and pairs that begin at multiples of 16 columns, in halves: no copy of the row is needed.
+// Heads and pairs that begin at multiples of 32 columns, in halves: block pair by block pair, `count` rows of one block row. A token's
+// table holds the cosines, then the sines.
 template <class T>
-void turnAlignedRow(const T* x, int columns, const Turn& turn, const float* table, T* y) {
-  const float *cosines = table, *sines = table + 2 * turn.length() + turn.pairs;
-  const auto at = [](int column) { return static_cast<size_t>(column / kBlock) * kBlockElements + column % kBlock; };
-  for (int head = 0; head < columns; head += turn.headWidth) {
-    for (int i = 0; i < turn.pairs; i += kLanes) {
-      const size_t first = at(head + i), second = at(head + i + turn.pairs);
-      const Floats a = load(x + first), b = load(x + second), c = load(cosines + i), s = load(sines + i);
-      store(y + first, a * c - b * s);
-      store(y + second, a * s + b * c);
+void turnAlignedRows(const T* x, int columns, const Turn& turn, const float* tables, const int32_t* slots, int count, bool far, T* y) {
+  const int pairBlocks = turn.pairs / kBlock, headBlocks = turn.headWidth / kBlock;
+  for (int head = 0; head < columns / kBlock; head += headBlocks) {
+    for (int i = 0; i < pairBlocks; i++) {
+      const T* from = x + static_cast<size_t>(head + i) * kBlockElements;
+      T* to = y + static_cast<size_t>(head + i) * kBlockElements;
+      const size_t distance = static_cast<size_t>(pairBlocks) * kBlockElements;
+      for (int r = 0; r < count; r++) {
+        const T* row = from + r * kBlock;
+        // What comes after this pair: further blocks of the halves, else the next head.
+        const size_t next = pairBlocks == 1 ? 2 : 1;
+        prefetchRow(row + next * kBlockElements);
+        prefetchRow(row + next * kBlockElements + distance);
+        const float* cosines = tables + static_cast<size_t>(slots[r]) * 2 * turn.pairs + i * kBlock;
+        const float* sines = cosines + turn.pairs;
+        Floats first[2], second[2];
+        for (int half = 0; half < 2; half++) {
+          const Floats a = load(row + half * kLanes), b = load(row + distance + half * kLanes);
+          const Floats c = load(cosines + half * kLanes), s = load(sines + half * kLanes);
+          first[half] = a * c - b * s;
+          second[half] = a * s + b * c;
+        }
+        store(to + r * kBlock, first[0], first[1], far);
+        store(to + distance + r * kBlock, second[0], second[1], far);
+      }
     }
-    for (int i = 2 * turn.pairs; i < turn.headWidth; i += kLanes) store(y + at(head + i), load(x + at(head + i)));
+    for (int b = head + 2 * pairBlocks; b < head + headBlocks; b++) {
+      for (int r = 0; r < count; r++) {
+        const size_t at = static_cast<size_t>(b) * kBlockElements + r * kBlock;
+        store(y + at, load(x + at), load(x + at + kLanes), far);
+      }
+    }
   }
-  for (int c = columns; c < paddedTo32(columns); c += kLanes) store(y + at(c), zeros());
 }
 
 }  // namespace
 
 void rotary(Pool& pool, const Matrix& x, const int32_t* positions, int heads, int headWidth, const float* frequencies, int pairs,
             bool interleaved, bool backward, Matrix& y) {
+  const bool aligned = !interleaved && pairs % kBlock == 0 && headWidth % kBlock == 0;
   const Turn turn{headWidth, pairs, interleaved ? 1 : pairs, interleaved, backward};
+  const size_t stride = aligned ? 2 * static_cast<size_t>(pairs) : turn.stride();
   const DistinctPositions distinct(positions, x.rows);
   const int count = static_cast<int>(distinct.values.size());
-  float* tables = static_cast<float*>(pool.sharedScratch(0, (count * turn.stride() + 1) * sizeof(float)));
+  float* tables = static_cast<float*>(pool.sharedScratch(0, (count * stride + 1) * sizeof(float)));
   constexpr int kPositionsPerItem = 32;
   pool.parallelFor((count + kPositionsPerItem - 1) / kPositionsPerItem, [&](int item, int) {
     std::vector<float> sines(pairs), cosines(pairs);
     for (int i = item * kPositionsPerItem; i < std::min(count, (item + 1) * kPositionsPerItem); i++) {
-      turn.fill(distinct.values[i], frequencies, tables + i * turn.stride(), sines, cosines);
+      float* table = tables + i * stride;
+      if (aligned) angles(distinct.values[i], frequencies, pairs, backward, table + pairs, table);
+      else turn.fill(distinct.values[i], frequencies, table, sines.data(), cosines.data());
     }
   });
 
   const int columns = heads * headWidth, blocks = x.columnBlocks();
-  const bool aligned = !interleaved && pairs % kLanes == 0 && headWidth % kLanes == 0;
   constexpr int kRowsPerItem = 16;
+  const bool far = isFar(pool, y);
   const size_t margin = paddedTo32(turn.distance + 1);
   const size_t rowFloats = 2 * margin + static_cast<size_t>(blocks) * kBlock;
   pool.parallelFor(paddedTo32(x.rows) / kRowsPerItem, [&](int item, int thread) {
-    float* row = static_cast<float*>(pool.scratch(thread, 0, rowFloats * sizeof(float)));
-    memset(row, 0, rowFloats * sizeof(float));
+    const int first = item * kRowsPerItem, present = std::clamp(x.rows - first, 0, kRowsPerItem);
     withElements(y, [&](auto* to) {
       auto* from = static_cast<decltype(to)>(x.data);
-      for (int r = item * kRowsPerItem; r < (item + 1) * kRowsPerItem; r++) {
-        auto* out = rowChunk(to, blocks, r, 0);
-        if (r >= x.rows) {
-          for (int b = 0; b < blocks; b++) store(out + static_cast<size_t>(b) * kBlockElements, zeros(), zeros());
-          continue;
+      if (aligned) {
+        turnAlignedRows(rowChunk(from, blocks, first, 0), columns, turn, tables, distinct.slots.data() + first, present, far,
+                        rowChunk(to, blocks, first, 0));
+      } else {
+        float* row = static_cast<float*>(pool.scratch(thread, 0, rowFloats * sizeof(float)));
+        memset(row, 0, rowFloats * sizeof(float));
+        for (int r = first; r < first + present; r++) {
+          const float* table = tables + distinct.slots[r] * stride;
+          turnRow(rowChunk(from, blocks, r, 0), columns, turn, table, row + margin, far, rowChunk(to, blocks, r, 0));
         }
-        const float* table = tables + distinct.slots[r] * turn.stride();
-        if (aligned) turnAlignedRow(rowChunk(from, blocks, r, 0), columns, turn, table, out);
-        else turnRow(rowChunk(from, blocks, r, 0), columns, turn, table, row + margin, out);
+      }
+      for (int r = first + present; r < first + kRowsPerItem; r++) {
+        for (int b = 0; b < blocks; b++) store(rowChunk(to, blocks, r, b), zeros(), zeros(), far);
       }
     });
+    finishFarStores();
   });
 }
 
@@ -216,14 +255,18 @@ void swigluBackward(Pool& pool, const Matrix& gate, const Matrix& up, const Matr
 
 void add(Pool& pool, const Matrix& a, const Matrix& b, float scale, Matrix& y) {
   const Floats factor = broadcast(scale);
+  const bool far = isFar(pool, y);
   withElements(a, [&](auto* first) {
     withElements(b, [&](auto* second) {
       withElements(y, [&](auto* out) {
         forPieces(pool, y.elements(), [=](size_t begin, size_t end) {
           for (size_t i = begin; i < end; i += kBlock) {
+            prefetchRow(first + i + kBlockElements);
+            prefetchRow(second + i + kBlockElements);
             store(out + i, multiplyAdd(load(second + i), factor, load(first + i)),
-                  multiplyAdd(load(second + i + kLanes), factor, load(first + i + kLanes)));
+                  multiplyAdd(load(second + i + kLanes), factor, load(first + i + kLanes)), far);
           }
+          finishFarStores();
         });
       });
     });
@@ -231,35 +274,43 @@ void add(Pool& pool, const Matrix& a, const Matrix& b, float scale, Matrix& y) {
 }
 
 void dropout(Pool& pool, const Matrix& x, double probability, uint32_t seed, Matrix& y) {
+  constexpr uint32_t kRowFactor = 0x9e3779b1u, kColumnFactor = 0x85ebca77u;
   const double bound = std::floor(probability * 4294967296.0);
   const Words threshold = broadcast(static_cast<uint32_t>(std::min(bound, 4294967295.0)));
   const Floats factor = broadcast(static_cast<float>(1 / (1 - probability)));
-  const Words lanes = [] {
-    Words words;
-    const Ints numbers = laneNumbers();
-    memcpy(&words, &numbers, sizeof words);
-    return words;
-  }();
-  const int blocks = x.columnBlocks();
+  Words lanes;
+  const Ints numbers = laneNumbers();
+  memcpy(&lanes, &numbers, sizeof lanes);
+  lanes = lanes * broadcast(kColumnFactor);
+  const size_t blocks = x.columnBlocks();
+  const bool far = isFar(pool, y);
   withElements(y, [&](auto* to) {
     auto* from = static_cast<decltype(to)>(x.data);
     forPieces(pool, y.elements(), [&](size_t begin, size_t end) {
-      for (size_t i = begin; i < end; i += kBlock) {
-        const size_t block = i / kBlockElements;
-        const uint32_t row = static_cast<uint32_t>(block / blocks * kBlock + i % kBlockElements / kBlock);
-        const uint32_t column = static_cast<uint32_t>(block % blocks * kBlock);
-        Floats out[2];
+      for (size_t start = begin; start < end; start += kBlockElements) {
+        const size_t block = start / kBlockElements;
+        const uint32_t firstRow = static_cast<uint32_t>(block / blocks * kBlock), column = static_cast<uint32_t>(block % blocks * kBlock);
+        Words columnHash[2];
         for (int half = 0; half < 2; half++) {
-          Words columns = broadcast(column + half * kLanes);
-          CRE_PARTS columns.part[i] = columns.part[i] + lanes.part[i];
-          Words hash = broadcast(seed ^ row * 0x9e3779b1u) ^ columns * broadcast(0x85ebca77u);
-          hash = (hash ^ hash >> 16) * broadcast(0x85ebca6bu);
-          hash = (hash ^ hash >> 13) * broadcast(0xc2b2ae35u);
-          hash = hash ^ hash >> 16;
-          out[half] = keepWhereAtLeast(hash, threshold, load(from + i + half * kLanes) * factor);
+          columnHash[half] = broadcast((column + half * kLanes) * kColumnFactor);
+          CRE_PARTS columnHash[half].part[i] = columnHash[half].part[i] + lanes.part[i];
         }
-        store(to + i, out[0], out[1]);
+        for (uint32_t r = 0; r < kBlock; r++) {
+          const size_t at = start + r * kBlock;
+          prefetchRow(from + at + 2 * kBlockElements);
+          const Words rowHash = broadcast(seed ^ (firstRow + r) * kRowFactor);
+          Floats out[2];
+          for (int half = 0; half < 2; half++) {
+            Words hash = rowHash ^ columnHash[half];
+            hash = (hash ^ hash >> 16) * broadcast(0x85ebca6bu);
+            hash = (hash ^ hash >> 13) * broadcast(0xc2b2ae35u);
+            hash = hash ^ hash >> 16;
+            out[half] = keepWhereAtLeast(hash, threshold, load(from + at + half * kLanes) * factor);
+          }
+          store(to + at, out[0], out[1], far);
+        }
       }
+      finishFarStores();
     });
   });
 }

@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <numeric>
 #include <vector>
 
 #include "vector.h"
@@ -33,24 +34,39 @@ void copyRounded(const float* from, To* to) {
 }  // namespace
 
 void embed(Pool& pool, const WeightView& table, bool bf16Precision, const int32_t* ids, Matrix& y) {
-  const int blocks = y.columnBlocks();
+  const int blocks = y.columnBlocks(), padded = paddedTo32(y.rows);
   const bool rounded = table.storage == Storage::bfloat16 && !table.isVector();
-  constexpr int kRowsPerItem = 8;
-  pool.parallelFor(paddedTo32(y.rows) / kRowsPerItem, [&](int item, int thread) {
+  const bool far = isFar(pool, y);
+  // Rows of a packed table share their cache lines with their neighbours: tokens are read in the order of their ids, and the next row's
+  // lines, which are many, are asked for while the present one is put together. Without a packed table the order stays.
+  std::vector<int32_t> order(padded);
+  std::iota(order.begin(), order.end(), 0);
+  if (!table.master) std::stable_sort(order.begin(), order.begin() + y.rows, [&](int a, int b) { return ids[a] < ids[b]; });
+  constexpr int kRowsPerItem = 32;
+  pool.parallelFor(padded / kRowsPerItem, [&](int item, int thread) {
     float* row = static_cast<float*>(pool.scratch(thread, 0, blocks * kBlock * sizeof(float)));
+    int present = -1;  // what `row` holds
     withElements(y, [&](auto* to) {
-      for (int t = item * kRowsPerItem; t < (item + 1) * kRowsPerItem; t++) {
-        if (t < y.rows && table.isQuantized()) readQuantizedRow(table, ids[t], row);
-        else if (t < y.rows && !table.master) readForwardRow(table.forward, table.rows, table.columns, bf16Precision, ids[t], row);
+      for (int i = item * kRowsPerItem; i < (item + 1) * kRowsPerItem; i++) {
+        const int t = order[i];
+        if (t < y.rows && !table.master && ids[t] != present) {
+          present = ids[t];
+          int next = i + 1;
+          while (next < y.rows && ids[order[next]] == present) next++;
+          if (next < y.rows && !table.isQuantized()) prefetchForwardRow(table.forward, table.columns, bf16Precision, ids[order[next]]);
+          if (table.isQuantized()) readQuantizedRow(table, present, row);
+          else readForwardRow(table.forward, table.rows, table.columns, bf16Precision, present, row);
+        }
         for (int b = 0; b < blocks; b++) {
           auto* out = rowChunk(to, blocks, t, b);
-          if (t >= y.rows) store(out, zeros(), zeros());
-          else if (!table.master) copyChunk(row + b * kBlock, out);
+          if (t >= y.rows) store(out, zeros(), zeros(), far);
+          else if (!table.master) store(out, load(row + b * kBlock), load(row + b * kBlock + kLanes), far);
           else if (!rounded) copyChunk(masterChunk(table, ids[t], b), out);
           else copyRounded(masterChunk(table, ids[t], b), out);
         }
       }
     });
+    finishFarStores();
   });
 }
 

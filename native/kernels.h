@@ -86,6 +86,7 @@ void packFromMaster(Pool&, const float* master, int rows, int columns, bool bf16
                     void* backward /* or null */);
 void unpackForward(Pool&, const void* packed, int rows, int columns, bool bf16Precision, float* rowMajor);
 void readForwardRow(const void* packed, int rows, int columns, bool bf16Precision, int row, float* out);  // out[paddedTo32(I)]
+void prefetchForwardRow(const void* packed, int columns, bool bf16Precision, int row);
 // ---- quantize.cpp
 size_t quantizedBytes(int rows, int columns, Storage);
 void quantize(Pool&, const float* rowMajor, int rows, int columns, Storage, void* quantized);

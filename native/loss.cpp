@@ -8,106 +8,142 @@
 namespace cre {
 namespace {
 
-constexpr int kGroupRows = 8;   // rows of one item: what its second pass reads again is still in the second-level cache
+constexpr int kGroupRows = 16;  // most rows of one item
 constexpr int kTileBlocks = 8;  // block columns summed before they are added up: two levels keep the float sums exact to about 1e-6
 constexpr float kLowest = -1e30f;
+constexpr float kLog2E = 1.44269504f;
 
-// Σ e^x relative to the largest value seen so far, lane by lane; `plain` is Σ x (only with label smoothing).
+// Rows of one item of two passes: the first one keeps them in the second-level cache for the second, one row after the other, because the
+// lines of a few rows of a block row would fall on a few sets of that cache and push each other out.
+int groupRows(const Matrix& logits) {
+  constexpr size_t kCached = 5 << 18;  // of 2 MB, which also hold what is passing through
+  const size_t rowBytes = logits.bytes() / std::max(1, paddedTo32(logits.rows));
+  int rows = kGroupRows;
+  while (rows > 1 && rows * rowBytes > kCached) rows /= 2;
+  return rows;
+}
+
+// Σ e^x lane by lane, relative to a value not far below the largest one seen so far; `plain` is Σ x (only with label smoothing).
 struct SoftmaxSums {
-  Floats peak = broadcast(kLowest);
+  static constexpr float kRoom = 8;  // above `reference` before it moves
+  Floats reference = broadcast(kLowest);
   Floats total = zeros();
   Floats plain = zeros();
 
-  // Adds `count` vectors, an even number; at(i) gives the i-th with −∞ in lanes that do not exist, plainAt(i) with 0 there.
-  template <class At, class PlainAt>
-  CRE_INLINE void add(int count, At at, bool wantsPlain, PlainAt plainAt) {
-    Floats largest = peak, second = peak;
-    for (int i = 0; i < count; i += 2) {
-      largest = maximum(at(i), largest);
-      second = maximum(at(i + 1), second);
+  // Adds `count` pairs of vectors; pairAt(i, a, b) gives the i-th with `outside` in lanes that do not exist.
+  template <class PairAt>
+  CRE_INLINE void add(int count, bool wantsPlain, PairAt pairAt) {
+    constexpr float kOutside = -std::numeric_limits<float>::infinity();
+    Floats largest = broadcast(kLowest), sum, secondSum;
+    const auto addPowers = [&](bool wantsLargest) {
+      sum = secondSum = zeros();
+      for (int i = 0; i < count; i++) {
+        Floats a, b;
+        pairAt(i, a, b, kOutside);
+        if (wantsLargest) largest = maximum(a, maximum(b, largest));
+        sum = sum + powerOfTwo((a - reference) * broadcast(kLog2E));
+        secondSum = secondSum + powerOfTwo((b - reference) * broadcast(kLog2E));
+      }
+    };
+    addPowers(true);
+    if (largestOf(largest - reference) > kRoom) {
+      const Floats old = reference;
+      reference = maximum(largest, old);
+      total = total * exponential(old - reference);
+      addPowers(false);
     }
-    largest = maximum(largest, second);
-    Floats sum = zeros(), secondSum = zeros();
-    for (int i = 0; i < count; i += 2) {
-      sum = sum + exponential(at(i) - largest);
-      secondSum = secondSum + exponential(at(i + 1) - largest);
-    }
-    total = multiplyAdd(total, exponential(peak - largest), sum + secondSum);
-    peak = largest;
+    total = total + (sum + secondSum);
     if (!wantsPlain) return;
     Floats plainSum = zeros();
-    for (int i = 0; i < count; i++) plainSum = plainSum + plainAt(i);
+    for (int i = 0; i < count; i++) {
+      Floats a, b;
+      pairAt(i, a, b, 0.0f);
+      plainSum = plainSum + (a + b);
+    }
     plain = plain + plainSum;
   }
 
   double logSumExp() const {
-    const float top = largestOf(peak);
-    return top + std::log(static_cast<double>(sumOf(total * exponential(peak - broadcast(top)))));
+    const float top = largestOf(reference);
+    return top + std::log(static_cast<double>(sumOf(total * exponential(reference - broadcast(top)))));
   }
 };
 
 template <class T>
-CRE_INLINE void prefetchRow(const T* chunk) {
-  __builtin_prefetch(chunk);
-  if (sizeof(T) == 4) __builtin_prefetch(chunk + kLanes);
+CRE_INLINE void copyRow(const T* from, T* to) {
+  memcpy(to, from, kBlock * sizeof(T));
 }
 
-// `rows` points at the first of `count` rows in block column 0.
+// `rows` points at the first of `count` rows in block column 0; unless `kept` is null they are copied there, row after row.
 template <class T>
-void sumRows(const T* rows, int count, int columns, bool wantsPlain, SoftmaxSums* sums) {
+void sumRows(const T* rows, int count, int columns, bool wantsPlain, T* kept, SoftmaxSums* sums) {
+  const size_t padded = paddedTo32(columns);
   const int whole = columns / kBlock, rest = columns % kBlock;
   for (int b = 0; b < whole; b += kTileBlocks) {
-    const int vectors = 2 * std::min(kTileBlocks, whole - b);
+    const int tile = std::min(kTileBlocks, whole - b);
     for (int r = 0; r < count; r++) {
       const T* row = rows + static_cast<size_t>(b) * kBlockElements + r * kBlock;
-      // The rows of a block column lie 2 or 4 KB from those of the next: too far for the processor to fetch them ahead by itself.
-      for (int ahead = kTileBlocks; ahead < 2 * kTileBlocks; ahead++) prefetchRow(row + ahead * kBlockElements);
-      const auto at = [row](int i) { return load(row + (i >> 1) * kBlockElements + (i & 1) * kLanes); };
-      sums[r].add(vectors, at, wantsPlain, at);
+      for (int i = 0; i < tile; i++) {
+        prefetchRow(row + (kTileBlocks + i) * kBlockElements);
+        if (kept) copyRow(row + i * kBlockElements, kept + r * padded + (b + i) * kBlock);
+      }
+      sums[r].add(tile, wantsPlain, [row](int i, Floats& low, Floats& high, float) { loadUnordered(row + i * kBlockElements, low, high); });
     }
   }
   if (rest == 0) return;
   for (int r = 0; r < count; r++) {
     const T* row = rows + static_cast<size_t>(whole) * kBlockElements + r * kBlock;
-    const auto masked = [=](float outside) {
-      return [=](int i) { return keepLanes(load(row + i * kLanes), 0, rest - i * kLanes, broadcast(outside)); };
-    };
-    sums[r].add(2, masked(-std::numeric_limits<float>::infinity()), wantsPlain, masked(0.0f));
+    if (kept) copyRow(row, kept + r * padded + whole * kBlock);
+    sums[r].add(1, wantsPlain, [row, rest](int, Floats& low, Floats& high, float outside) {
+      low = keepLanes(load(row), 0, rest, broadcast(outside));
+      high = keepLanes(load(row + kLanes), 0, rest - kLanes, broadcast(outside));
+    });
   }
 }
 
-// What a row's gradient weight · (softmax − smoothing / V), without the target's part, is made from.
+// What a row's gradient weight · (softmax − smoothing / V), without the target's part, is made from; `shift` is logSumExp.
 struct GradientRow {
   int row;
   Floats shift, factor, minus;
 
-  template <class T>
-  CRE_INLINE Floats at(const T* logits) const {
-    return multiplyAdd(exponential(load(logits) - shift), factor, minus);
+  CRE_INLINE Floats of(const Floats& logits) const {
+    return multiplyAdd(powerOfTwo((logits - shift) * broadcast(kLog2E)), factor, minus);
   }
 };
 
+// `kept` holds the logits as sumRows left them.
 template <class L, class D>
-void writeGradients(const L* logits, int columns, const GradientRow* rows, int count, D* out) {
+void writeGradients(const L* kept, int columns, const GradientRow* rows, int count, bool far, D* out) {
   const int whole = columns / kBlock, rest = columns % kBlock;
+  const size_t padded = paddedTo32(columns);
   for (int b = 0; b < whole; b++) {
     for (int i = 0; i < count; i++) {
-      const size_t offset = static_cast<size_t>(b) * kBlockElements + rows[i].row * kBlock;
-      store(out + offset, rows[i].at(logits + offset), rows[i].at(logits + offset + kLanes));
+      const GradientRow& row = rows[i];
+      const L* from = kept + row.row * padded + b * kBlock;
+      D* to = out + static_cast<size_t>(b) * kBlockElements + row.row * kBlock;
+      if (sizeof(L) == sizeof(D)) {
+        Floats first, second;
+        loadUnordered(from, first, second);
+        storeUnordered(to, row.of(first), row.of(second), far);
+      } else {
+        store(to, row.of(load(from)), row.of(load(from + kLanes)), far);
+      }
     }
   }
   for (int i = 0; i < count && rest > 0; i++) {
-    const size_t offset = static_cast<size_t>(whole) * kBlockElements + rows[i].row * kBlock;
-    store(out + offset, keepLanes(rows[i].at(logits + offset), 0, rest, zeros()),
-          keepLanes(rows[i].at(logits + offset + kLanes), 0, rest - kLanes, zeros()));
+    const GradientRow& row = rows[i];
+    const L* from = kept + row.row * padded + whole * kBlock;
+    D* to = out + static_cast<size_t>(whole) * kBlockElements + row.row * kBlock;
+    store(to, keepLanes(row.of(load(from)), 0, rest, zeros()),
+          keepLanes(row.of(load(from + kLanes)), 0, rest - kLanes, zeros()), far);
   }
 }
 
 size_t columnOffset(int column) { return static_cast<size_t>(column / kBlock) * kBlockElements + column % kBlock; }
 
 template <class D>
-void zeroRow(D* row, int blocks) {
-  for (int b = 0; b < blocks; b++) store(row + static_cast<size_t>(b) * kBlockElements, zeros(), zeros());
+void zeroRow(D* row, int blocks, bool far) {
+  for (int b = 0; b < blocks; b++) store(row + static_cast<size_t>(b) * kBlockElements, zeros(), zeros(), far);
 }
 
 // Column of the largest lane, the first column on ties.
@@ -131,24 +167,28 @@ void zeroMatrix(Matrix& matrix) { memset(matrix.data, 0, matrix.bytes()); }
 void crossEntropy(Pool& pool, const Matrix& logits, const int32_t* targets, const float* weights, float labelSmoothing, Matrix& loss,
                   Matrix& dLogits) {
   const int rows = logits.rows, columns = logits.columns, blocks = logits.columnBlocks();
+  const int step = groupRows(logits);
+  const bool far = isFar(pool, dLogits);
+  const size_t keptBytes = step * (logits.bytes() / std::max(1, paddedTo32(rows)));
   std::vector<double> losses(rows, 0.0);
   withElements(logits, [&](auto* from) {
     withElements(dLogits, [&](auto* to) {
-      pool.parallelFor(paddedTo32(rows) / kGroupRows, [&](int item, int) {
-        const int first = item * kGroupRows, count = std::clamp(rows - first, 0, kGroupRows);
+      pool.parallelFor(paddedTo32(rows) / step, [&](int item, int thread) {
+        const int first = item * step, count = std::clamp(rows - first, 0, step);
         const auto isUsed = [&](int r) { return r < count && weights[first + r] != 0; };
         bool any = false;
         for (int r = 0; r < count; r++) any = any || isUsed(r);
         SoftmaxSums sums[kGroupRows];
-        if (any) sumRows(rowChunk(from, blocks, first, 0), count, columns, labelSmoothing != 0, sums);
+        auto* in = rowChunk(from, blocks, first, 0);
+        auto* kept = static_cast<decltype(in)>(pool.scratch(thread, 0, keptBytes));
+        if (any) sumRows(in, count, columns, labelSmoothing != 0, kept, sums);
         GradientRow used[kGroupRows];
         int usedCount = 0;
         double logSumExp[kGroupRows];
         auto* out = rowChunk(to, blocks, first, 0);
-        const auto* in = rowChunk(from, blocks, first, 0);
-        for (int r = 0; r < kGroupRows; r++) {
+        for (int r = 0; r < step; r++) {
           if (!isUsed(r)) {
-            zeroRow(out + r * kBlock, blocks);
+            zeroRow(out + r * kBlock, blocks, far);
             continue;
           }
           const float weight = weights[first + r];
@@ -156,7 +196,8 @@ void crossEntropy(Pool& pool, const Matrix& logits, const int32_t* targets, cons
           used[usedCount++] = {r, broadcast(static_cast<float>(logSumExp[r])), broadcast(weight),
                                broadcast(-weight * labelSmoothing / columns)};
         }
-        writeGradients(in, columns, used, usedCount, out);
+        writeGradients(kept, columns, used, usedCount, far, out);
+        finishFarStores();
         for (int i = 0; i < usedCount; i++) {
           const int r = used[i].row;
           const float weight = weights[first + r];
@@ -190,7 +231,7 @@ void logProbabilities(Pool& pool, const Matrix& logits, const int32_t* rows, con
     pool.parallelFor(static_cast<int>(groups.size()), [&](int item, int) {
       const int first = groups[item] * kGroupRows, present = std::min(kGroupRows, logits.rows - first);
       SoftmaxSums sums[kGroupRows];
-      sumRows(rowChunk(from, blocks, first, 0), present, logits.columns, false, sums);
+      sumRows(rowChunk(from, blocks, first, 0), present, logits.columns, false, static_cast<decltype(from)>(nullptr), sums);
       for (int r = 0; r < present; r++) logSumExp[first + r] = sums[r].logSumExp();
     });
     for (int n = 0; n < count; n++) {
@@ -217,6 +258,7 @@ void argmaxRows(Pool& pool, const Matrix& x, Matrix& out) {
       Ints column = laneNumbers();
       for (int c = 0; c < x.columns; c += kLanes) {
         for (int r = 0; r < count; r++) {
+          if (c % kBlock == 0) prefetchRow(rows + columnOffset(c) + r * kBlock + kTileBlocks * kBlockElements);
           Floats value = load(rows + columnOffset(c) + r * kBlock);
           if (c + kLanes > x.columns) value = keepLanes(value, 0, x.columns - c, lowest);
           where[r] = whereGreater(value, best[r], column, where[r]);

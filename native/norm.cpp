@@ -10,19 +10,20 @@ namespace {
 int rowsPerItem(const Pool& pool, int rows) { return blocksFor(rows) >= 4 * pool.threadCount() ? kBlock : kBlock / 4; }
 
 template <class Y>
-void zeroRow(Y* row, int columnBlocks) {
-  for (int b = 0; b < columnBlocks; b++) memset(row + static_cast<size_t>(b) * kBlockElements, 0, kBlock * sizeof(Y));
+void zeroRow(Y* row, int columnBlocks, bool far) {
+  for (int b = 0; b < columnBlocks; b++) store(row + static_cast<size_t>(b) * kBlockElements, zeros(), zeros(), far);
 }
 
 // `x` and `y` point at the first row of the item; `count` rows of it hold values.
 template <class X, class Y>
-void normRows(const X* x, const float* g, float epsilon, int columns, int count, Y* y) {
+void normRows(const X* x, const float* g, float epsilon, int columns, int count, bool far, Y* y) {
   const int blocks = blocksFor(columns);
   Floats factor[kBlock];
   for (int r = 0; r < count; r++) factor[r] = zeros();
   for (int b = 0; b < blocks; b++) {
     const X* block = x + static_cast<size_t>(b) * kBlockElements;
     for (int r = 0; r < count; r++) {
+      prefetchRow(block + kBlockElements + r * kBlock);
       const Floats low = load(block + r * kBlock), high = load(block + r * kBlock + kLanes);
       factor[r] = multiplyAdd(high, high, multiplyAdd(low, low, factor[r]));
     }
@@ -34,7 +35,7 @@ void normRows(const X* x, const float* g, float epsilon, int columns, int count,
     const Floats low = load(g + b * kBlock), high = load(g + b * kBlock + kLanes);
     for (int r = 0; r < count; r++) {
       const X* row = from + r * kBlock;
-      store(to + r * kBlock, load(row) * factor[r] * low, load(row + kLanes) * factor[r] * high);
+      store(to + r * kBlock, load(row) * factor[r] * low, load(row + kLanes) * factor[r] * high, far);
     }
   }
 }
@@ -49,13 +50,16 @@ void sumRows(const X* x, const float* g, const DY* dy, float epsilon, int column
   for (int r = 0; r < count; r++) sums.squares[r] = sums.products[r] = zeros();
   for (int b = 0; b < blocksFor(columns); b++) {
     const size_t offset = static_cast<size_t>(b) * kBlockElements;
-    for (int half = 0; half < kBlock; half += kLanes) {
-      const Floats weight = load(g + b * kBlock + half);
-      for (int r = 0; r < count; r++) {
-        const size_t at = offset + r * kBlock + half;
+    const Floats weights[2] = {load(g + b * kBlock), load(g + b * kBlock + kLanes)};
+    for (int r = 0; r < count; r++) {
+      const size_t row = offset + r * kBlock;
+      prefetchRow(x + row + kBlockElements);
+      prefetchRow(dy + row + kBlockElements);
+      for (int half = 0; half < 2; half++) {
+        const size_t at = row + half * kLanes;
         const Floats value = load(x + at);
         sums.squares[r] = multiplyAdd(value, value, sums.squares[r]);
-        sums.products[r] = multiplyAdd(value, load(dy + at) * weight, sums.products[r]);
+        sums.products[r] = multiplyAdd(value, load(dy + at) * weights[half], sums.products[r]);
       }
     }
   }
@@ -68,23 +72,31 @@ void sumRows(const X* x, const float* g, const DY* dy, float epsilon, int column
 
 // dx = factor · dy · g − x · factor³ · mean(x · dy · g) + residual; with gSums, dy · x · factor is added to them, row after row.
 template <class X, class DY, class R>
-void normRowsBackward(const X* x, const float* g, const DY* dy, const R* residual, const NormSums& sums, int blocks, int count, float* dx,
-                      float* gSums) {
+void normRowsBackward(const X* x, const float* g, const DY* dy, const R* residual, const NormSums& sums, int blocks, int count, bool far,
+                      float* dx, float* gSums) {
   for (int b = 0; b < blocks; b++) {
-    const size_t offset = static_cast<size_t>(b) * kBlockElements;
-    for (int half = 0; half < kBlock; half += kLanes) {
-      const int column = b * kBlock + half;
-      const Floats weight = load(g + column);
-      Floats gSum = gSums ? load(gSums + column) : zeros();
-      for (int r = 0; r < count; r++) {
-        const size_t at = offset + r * kBlock + half;
+    const Floats weights[2] = {load(g + b * kBlock), load(g + b * kBlock + kLanes)};
+    Floats gSum[2] = {zeros(), zeros()};
+    if (gSums) {
+      gSum[0] = load(gSums + b * kBlock);
+      gSum[1] = load(gSums + b * kBlock + kLanes);
+    }
+    for (int r = 0; r < count; r++) {
+      const size_t row = static_cast<size_t>(b) * kBlockElements + r * kBlock;
+      Floats out[2];
+      if (residual) prefetchRow(residual + row + kBlockElements);
+      for (int half = 0; half < 2; half++) {
+        const size_t at = row + half * kLanes;
         const Floats value = load(x + at), scaled = load(dy + at) * sums.squares[r];
-        Floats out = scaled * weight - value * sums.products[r];
-        if (residual) out = out + load(residual + at);
-        store(dx + at, out);
-        gSum = multiplyAdd(scaled, value, gSum);
+        out[half] = scaled * weights[half] - value * sums.products[r];
+        if (residual) out[half] = out[half] + load(residual + at);
+        gSum[half] = multiplyAdd(scaled, value, gSum[half]);
       }
-      if (gSums) store(gSums + column, gSum);
+      store(dx + row, out[0], out[1], far);
+    }
+    if (gSums) {
+      store(gSums + b * kBlock, gSum[0]);
+      store(gSums + b * kBlock + kLanes, gSum[1]);
     }
   }
 }
@@ -93,15 +105,17 @@ void normRowsBackward(const X* x, const float* g, const DY* dy, const R* residua
 
 void rmsNorm(Pool& pool, const Matrix& x, const float* g, float epsilon, Matrix& y) {
   const int step = rowsPerItem(pool, x.rows), blocks = x.columnBlocks();
+  const bool far = isFar(pool, y);
   pool.parallelFor(paddedTo32(x.rows) / step, [&](int item, int) {
     const int first = item * step, count = std::clamp(x.rows - first, 0, step);
     withElements(x, [&](auto* from) {
       withElements(y, [&](auto* to) {
         auto* out = rowChunk(to, blocks, first, 0);
-        normRows(rowChunk(from, blocks, first, 0), g, epsilon, x.columns, count, out);
-        for (int r = count; r < step; r++) zeroRow(out + r * kBlock, blocks);
+        normRows(rowChunk(from, blocks, first, 0), g, epsilon, x.columns, count, far, out);
+        for (int r = count; r < step; r++) zeroRow(out + r * kBlock, blocks, far);
       });
     });
+    finishFarStores();
   });
 }
 
@@ -109,6 +123,7 @@ void rmsNormBackward(Pool& pool, const Matrix& x, const float* g, const Matrix& 
                      float* gGradient) {
   constexpr int kMostChunks = 64;
   const int blocks = x.columnBlocks(), rowBlocks = x.rowBlocks();
+  const bool far = isFar(pool, dx);
   // A chunk's rows are summed in order, then the chunks: the shape alone decides how.
   const int step = gGradient ? kBlock : rowsPerItem(pool, x.rows);
   const int stepsPerChunk = gGradient ? (rowBlocks + kMostChunks - 1) / kMostChunks : 1;
@@ -130,12 +145,13 @@ void rmsNormBackward(Pool& pool, const Matrix& x, const float* g, const Matrix& 
           sumRows(xRows, g, dyRows, epsilon, x.columns, count, sums);
           withElements(residual ? *residual : dx, [&](auto* data) {
             const auto* added = residual ? rowChunk(data, blocks, first, 0) : nullptr;
-            normRowsBackward(xRows, g, dyRows, added, sums, blocks, count, out, gSums);
+            normRowsBackward(xRows, g, dyRows, added, sums, blocks, count, far, out, gSums);
           });
         });
       });
-      for (int r = count; r < step; r++) zeroRow(out + r * kBlock, blocks);
+      for (int r = count; r < step; r++) zeroRow(out + r * kBlock, blocks, far);
     }
+    finishFarStores();
   });
   if (!gGradient) return;
   pool.parallelFor(blocks, [&](int b, int) {

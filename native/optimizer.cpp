@@ -8,7 +8,7 @@
 namespace cre {
 namespace {
 
-constexpr size_t kChunk = 16384;  // elements: fixed, so that sums do not depend on the number of threads
+constexpr size_t kChunk = 4 * kBlockElements;  // fixed, so that sums do not depend on the number of threads
 
 template <class Body>
 void forChunks(Pool& pool, size_t elements, Body&& body) {
@@ -18,11 +18,24 @@ void forChunks(Pool& pool, size_t elements, Body&& body) {
   });
 }
 
-Floats squareRoot(const Floats& a) {
-  float lanes[kLanes];
-  memcpy(lanes, &a, sizeof a);
-  for (float& lane : lanes) lane = std::sqrt(lane);
-  return load(lanes);
+// Calls body(i) for the vectors i .. i + 15 of [begin, end), whole blocks of w's layout, but not for those that are padding only: adapters of
+// low rank are mostly padding.
+template <class Body>
+CRE_INLINE void forVectors(const WeightView& w, size_t begin, size_t end, Body&& body) {
+  if (w.isVector()) {
+    for (size_t i = begin; i < end; i += kLanes) body(i);
+    return;
+  }
+  const size_t columnBlocks = blocksFor(w.columns);
+  for (size_t block = begin / kBlockElements; block < end / kBlockElements; block++) {
+    const int rows = w.rows - static_cast<int>(block / columnBlocks) * kBlock;
+    const int columns = w.columns - static_cast<int>(block % columnBlocks) * kBlock;
+    const size_t first = block * kBlockElements, last = first + (rows < kBlock ? rows : kBlock) * kBlock;
+    for (size_t i = first; i < last; i += kBlock) {
+      body(i);
+      if (columns > kLanes) body(i + kLanes);
+    }
+  }
 }
 
 }  // namespace
@@ -38,7 +51,7 @@ void adamW(Pool& pool, WeightView& w, const AdamW& s) {
   const Floats gradientScale = broadcast(static_cast<float>(s.gradientScale));
   const Floats smallest = broadcast(1e-37f);
   forChunks(pool, w.masterElements(), [&](int, size_t begin, size_t end) {
-    for (size_t i = begin; i < end; i += kLanes) {
+    forVectors(w, begin, end, [&](size_t i) {
       const Floats g = load(w.gradient + i) * gradientScale;
       const Floats m = multiplyAdd(beta1, load(w.moment1 + i), rest1 * g);
       const Floats v = multiplyAdd(beta2, load(w.moment2 + i), rest2 * g * g);
@@ -48,7 +61,7 @@ void adamW(Pool& pool, WeightView& w, const AdamW& s) {
       // Without the maximum, padding (0 / 0) would become NaN when ε is 0.
       const Floats divisor = maximum(squareRoot(v) + epsilon, smallest);
       store(w.master + i, value - rate * m / divisor - decay * value);
-    }
+    });
   });
 }
 
@@ -60,10 +73,10 @@ double gradientSquares(Pool& pool, const WeightView& w) {
     // Float sums of 1,024 squares, joined in double.
     for (size_t i = begin; i < end; i += kBlockElements) {
       Floats squares = zeros();
-      for (size_t j = i; j < i + kBlockElements && j < end; j += kLanes) {
+      forVectors(w, i, i + kBlockElements < end ? i + kBlockElements : end, [&](size_t j) {
         const Floats g = load(w.gradient + j);
         squares = multiplyAdd(g, g, squares);
-      }
+      });
       sum += sumOf(squares);
     }
     sums[chunk] = sum;

@@ -129,6 +129,14 @@ void readForwardRow(const void* packed, int, int columns, bool bf16Precision, in
     if (bf16Precision) {
       // Columns 2p and 2p + 1 are the halves of one word.
       const auto* words = reinterpret_cast<const uint32_t*>(block) + row % kBlock / 16 * 256 + row % 16;
+#if defined(__AVX512F__)
+      const __m512i steps = _mm512_set_epi32(240, 224, 208, 192, 176, 160, 144, 128, 112, 96, 80, 64, 48, 32, 16, 0);
+      const __m512i pairs = _mm512_i32gather_epi32(steps, words, sizeof *words);
+      bf16 narrow[kBlock];
+      memcpy(narrow, &pairs, sizeof narrow);
+      store(values, load(narrow), load(narrow + kLanes));
+      continue;
+#endif
       for (int pair = 0; pair < kBlock / 2; pair++) {
         const uint32_t halves[2] = {words[pair * 16] << 16, words[pair * 16] & 0xffff0000u};
         memcpy(values + 2 * pair, halves, sizeof halves);
@@ -136,6 +144,17 @@ void readForwardRow(const void* packed, int, int columns, bool bf16Precision, in
       continue;
     }
     for (int c = 0; c < kBlock; c++) values[c] = reinterpret_cast<const float*>(block)[c * kBlock + row % kBlock];
+  }
+}
+
+// A row has one word in each line of a bf16 tile, and one number in every second line of a float block.
+void prefetchForwardRow(const void* packed, int columns, bool bf16Precision, int row) {
+  const int columnBlocks = blocksFor(columns);
+  const size_t first = static_cast<size_t>(row / kBlock) * columnBlocks;
+  const int half = row % kBlock / 16, lines = bf16Precision ? 16 : kBlock, step = bf16Precision ? 64 : 128;
+  for (int columnBlock = 0; columnBlock < columnBlocks; columnBlock++) {
+    const char* from = blockAt(packed, first + columnBlock, bf16Precision) + half * (bf16Precision ? 1024 : 64);
+    for (int line = 0; line < lines; line++) __builtin_prefetch(from + line * step);
   }
 }
 

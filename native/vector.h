@@ -93,6 +93,18 @@ CRE_INLINE Floats minimum(Floats a, const Floats& b) {
   CRE_PARTS a.part[i] = a.part[i] < b.part[i] ? a.part[i] : b.part[i];
   return a;
 }
+CRE_INLINE Floats squareRoot(Floats a) {
+#if defined(__AVX512F__)
+  a.part[0] = (FloatPart)_mm512_sqrt_ps((__m512)a.part[0]);
+#elif defined(__AVX2__)
+  CRE_PARTS a.part[i] = (FloatPart)_mm256_sqrt_ps((__m256)a.part[i]);
+#elif defined(__x86_64__)
+  CRE_PARTS a.part[i] = (FloatPart)_mm_sqrt_ps((__m128)a.part[i]);
+#else
+  CRE_PARTS for (int lane = 0; lane < kLanes / kParts; lane++) a.part[i][lane] = __builtin_sqrtf(a.part[i][lane]);
+#endif
+  return a;
+}
 // Lanes of yes where a > b, of no elsewhere.
 CRE_INLINE Floats whereGreater(const Floats& a, const Floats& b, Floats yes, const Floats& no) {
   CRE_PARTS yes.part[i] = a.part[i] > b.part[i] ? yes.part[i] : no.part[i];
@@ -203,6 +215,79 @@ CRE_INLINE Floats rounded(const Floats& a) {
 }
 #endif
 
+// Both halves of a row of a block, lanes in whatever order is cheapest.
+template <class T>
+CRE_INLINE void loadUnordered(const T* p, Floats& a, Floats& b) {
+  a = load(p);
+  b = load(p + kLanes);
+}
+#if defined(__AVX512BF16__)
+CRE_INLINE void loadUnordered(const bf16* p, Floats& a, Floats& b) {
+  const __m512i pairs = _mm512_loadu_si512(p);
+  a.part[0] = (FloatPart)_mm512_slli_epi32(pairs, 16);
+  b.part[0] = (FloatPart)_mm512_and_si512(pairs, _mm512_set1_epi32(static_cast<int>(0xffff0000)));
+}
+#endif
+
+// ---- rows of blocks on their way from and to memory
+// Asks for the 32 columns of a row that will be read soon: the runs of a block are too short for the processor to fetch ahead by itself.
+template <class T>
+CRE_INLINE void prefetchRow(const T* row) {
+  __builtin_prefetch(row);
+  if (sizeof(T) == 4) __builtin_prefetch(row + kLanes);
+}
+
+// Whether an output is written past the caches: a line written whole need not be read first (a core copies 30 GB/s instead of 15), but who
+// reads it next finds it in memory only. So only outputs that the second-level caches could not keep anyway.
+inline bool isFar(const Pool& pool, const Matrix& matrix) { return matrix.bytes() > static_cast<size_t>(pool.threadCount()) << 20; }
+
+// Both halves of a row of a block. After the last row that was far: finishFarStores, before another thread may read it.
+CRE_INLINE void storeFarPart(float* p, const FloatPart& a) {
+#if defined(__AVX512F__)
+  _mm512_stream_ps(p, (__m512)a);
+#elif defined(__AVX2__)
+  _mm256_stream_ps(p, (__m256)a);
+#elif defined(__x86_64__)
+  _mm_stream_ps(p, (__m128)a);
+#else
+  *reinterpret_cast<FloatPartInMemory*>(p) = a;
+#endif
+}
+CRE_INLINE void store(float* p, const Floats& low, const Floats& high, bool far) {
+  if (!far) return store(p, low, high);
+  CRE_PARTS storeFarPart(p + i * (kLanes / kParts), low.part[i]);
+  CRE_PARTS storeFarPart(p + kLanes + i * (kLanes / kParts), high.part[i]);
+}
+CRE_INLINE void store(bf16* p, const Floats& low, const Floats& high, bool far) {
+#if defined(__AVX512BF16__)
+  const auto row = (__m512i)_mm512_cvtne2ps_pbh((__m512)high.part[0], (__m512)low.part[0]);
+  if (far) _mm512_stream_si512(reinterpret_cast<__m512i*>(p), row);
+  else _mm512_storeu_si512(p, row);
+#else
+  (void)far;
+  store(p, low, high);
+#endif
+}
+// For halves as loadUnordered gives them.
+CRE_INLINE void storeUnordered(float* p, const Floats& a, const Floats& b, bool far) { store(p, a, b, far); }
+CRE_INLINE void storeUnordered(bf16* p, const Floats& a, const Floats& b, bool far) {
+#if defined(__AVX512BF16__)
+  const auto halves = (__m512i)_mm512_cvtne2ps_pbh((__m512)b.part[0], (__m512)a.part[0]);
+  const __m512i order = _mm512_set_epi32(0x001f000f, 0x001e000e, 0x001d000d, 0x001c000c, 0x001b000b, 0x001a000a, 0x00190009, 0x00180008,
+                                         0x00170007, 0x00160006, 0x00150005, 0x00140004, 0x00130003, 0x00120002, 0x00110001, 0x00100000);
+  const __m512i row = _mm512_permutexvar_epi16(order, halves);
+  if (far) _mm512_stream_si512(reinterpret_cast<__m512i*>(p), row);
+  else _mm512_storeu_si512(p, row);
+#else
+  store(p, a, b, far);
+#endif
+}
+CRE_INLINE void finishFarStores() {
+#if defined(__x86_64__)
+  _mm_sfence();
+#endif
+}
+
 // ---- reductions, always in the same order
 #if defined(__AVX512F__)
 CRE_INLINE float sumOf(const Floats& a) { return _mm512_reduce_add_ps((__m512)a.part[0]); }
@@ -265,6 +350,32 @@ CRE_INLINE Floats reciprocal(const Floats& x) {
   return guess * (broadcast(2.0f) - x * guess);  // a step of Newton: 14 bits become 28
 #else
   return broadcast(1.0f) / x;
+#endif
+}
+
+// 2^x for x below 127, relative error below 4e-7; exactly 1 of 0 and exactly 0 far below −126 (also of −∞). The whole part goes into the
+// exponent; of the rest, a polynomial that interpolates at the Chebyshev–Lobatto points of [0, 1].
+CRE_INLINE Floats powerOfRest(const Floats& f) {
+  Floats p = multiplyAdd(f, broadcast(0.00189510729f), broadcast(0.00895988811f));
+  p = multiplyAdd(p, f, broadcast(0.0558360204f));
+  p = multiplyAdd(p, f, broadcast(0.240157735f));
+  p = multiplyAdd(p, f, broadcast(0.693151249f));
+  return multiplyAdd(p, f, broadcast(1.0f));
+}
+CRE_INLINE Floats powerOfTwo(const Floats& x) {
+#if defined(__AVX512DQ__)
+  Floats rest;
+  rest.part[0] = (FloatPart)_mm512_reduce_ps((__m512)x.part[0], _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC);
+  Floats power = powerOfRest(rest);
+  power.part[0] = (FloatPart)_mm512_scalef_ps((__m512)power.part[0], (__m512)x.part[0]);  // itself rounds x down
+  return power;
+#else
+  const Floats bounded = minimum(maximum(x, broadcast(-126.0f)), broadcast(126.9f));
+  const Floats magic = broadcast(12582912.0f);  // as in exponential; the half makes it round down
+  const Floats shifted = (bounded - broadcast(0.5f)) + magic;
+  Floats power = powerOfRest(bounded - (shifted - magic));
+  CRE_PARTS power.part[i] = (FloatPart)((IntPart)power.part[i] + ((IntPart)shifted.part[i] << 23));
+  return whereGreater(x, broadcast(-126.0f), power, zeros());
 #endif
 }
 
