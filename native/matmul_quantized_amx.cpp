@@ -186,6 +186,7 @@ void multiplyFewRows(Pool& pool, const Product& product) {
 template <Storage kStorage>
 void multiplyQuantized(Pool& pool, const Product& product) {
   if (product.sourceBackward) return multiplyFrom<PanelSource<kStorage, true>>(pool, product);
+  if (product.y->rows == 1) return multiplyOneRow(pool, product);
   if (product.y->rows <= kBlock) return multiplyFewRows<kStorage>(pool, product);
   if (product.y->rows <= 2 * kBlock) return multiplyTwoRowBlocks(pool, product);
   multiplyFrom<PanelSource<kStorage, false>>(pool, product);
