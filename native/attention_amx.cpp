@@ -2,6 +2,7 @@
 #include <limits>
 
 #include "attention_tiles.h"
+#include "exponential.h"
 
 // Attention forward on AMX tiles, after Dao et al. 2022 (FlashAttention). A query block meets up to kChunkBlocks key blocks at a time; when
 // these are all, as in sequences of up to 256 rows, there is nothing to correct and the sums of the output stay in the first-level

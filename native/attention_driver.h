@@ -6,6 +6,7 @@
 #include <limits>
 
 #include "attention_plan.h"
+#include "exponential.h"
 
 namespace cre::attend {
 

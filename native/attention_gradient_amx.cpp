@@ -2,6 +2,7 @@
 #include <limits>
 
 #include "attention_tiles.h"
+#include "exponential.h"
 
 // Attention backward on AMX tiles. Up to kChunk key blocks meet up to kChunk query blocks at a time: first the probabilities and the
 // gradients of the scores of all their pairs, with keys as rows and queries as lanes, so that what belongs to a query stands in registers;
@@ -18,31 +19,6 @@ constexpr int kChunk = 4;
 // Blocks that wait for contributions.
 struct Progress {
   int all = 0, done = 0;
-};
-
-// The two products of a pair: scores = k · qᵀ, products = v · dOutputᵀ. They are spread over 16 steps between which vector work stands:
-// a store of sums that are not there yet would keep everything behind it waiting.
-struct PairProducts {
-  static constexpr int kProductSteps = 6;
-  const bf16 *keys, *values, *queriesAcross, *dOutputsAcross;
-  float *scores, *products;
-  int parts;
-
-  CRE_INLINE void step(int step) const {
-    if (step < kProductSteps) return multiply(keys, queriesAcross, step);
-    if (step == kProductSteps) return storeSums(scores);
-    if (step <= 2 * kProductSteps) return multiply(values, dOutputsAcross, step - kProductSteps - 1);
-    if (step == 2 * kProductSteps + 2) storeSums(products);
-  }
-
- private:
-  CRE_INLINE void multiply(const bf16* left, const bf16* right, int step) const {
-    if (step == 0) zeroSums();
-    const auto before = [this](int step) { return (step * parts + kProductSteps - 1) / kProductSteps; };
-    for (int part = before(step); part < before(step + 1); part++) {
-      multiplyBlocks(left + part * kBlockElements, right + part * kBlockElements);
-    }
-  }
 };
 
 class TileBackward {

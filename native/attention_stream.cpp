@@ -3,6 +3,7 @@
 #include <type_traits>
 
 #include "attention_plan.h"
+#include "exponential.h"
 
 // One query row over many keys, as in generation: keys and values are read once, where they are, and nothing is packed. The query heads of
 // a key/value head go together, so that each key is loaded and converted once for (up to) eight of them.

@@ -4,6 +4,7 @@
 #pragma once
 #include "attention_plan.h"
 #include "blocks.h"
+#include "exponential.h"
 
 #ifdef __AMX_BF16__
 
@@ -130,6 +131,31 @@ CRE_INLINE uint32_t laneMask(int first, int end) {
   const auto below = [](int lane) { return lane <= 0 ? 0u : lane >= 32 ? ~0u : (1u << lane) - 1; };
   return below(end) & ~below(first);
 }
+
+// The two products of a pair: scores = k · qᵀ, products = v · dOutputᵀ. They are spread over 16 steps between which vector work stands:
+// a store of sums that are not there yet would keep everything behind it waiting.
+struct PairProducts {
+  static constexpr int kProductSteps = 6;
+  const bf16 *keys, *values, *queriesAcross, *dOutputsAcross;
+  float *scores, *products;
+  int parts;
+
+  CRE_INLINE void step(int step) const {
+    if (step < kProductSteps) return multiply(keys, queriesAcross, step);
+    if (step == kProductSteps) return storeSums(scores);
+    if (step <= 2 * kProductSteps) return multiply(values, dOutputsAcross, step - kProductSteps - 1);
+    if (step == 2 * kProductSteps + 2) storeSums(products);
+  }
+
+ private:
+  CRE_INLINE void multiply(const bf16* left, const bf16* right, int step) const {
+    if (step == 0) zeroSums();
+    const auto before = [this](int step) { return (step * parts + kProductSteps - 1) / kProductSteps; };
+    for (int part = before(step); part < before(step + 1); part++) {
+      multiplyBlocks(left + part * kBlockElements, right + part * kBlockElements);
+    }
+  }
+};
 
 }  // namespace cre::attend
 

@@ -2,6 +2,7 @@
 #include <cmath>
 #include <vector>
 
+#include "exponential.h"
 #include "vector.h"
 
 // Padding needs no care in most of these: zeros give zeros.

@@ -3,6 +3,7 @@
 #include <limits>
 #include <vector>
 
+#include "exponential.h"
 #include "vector.h"
 
 namespace cre {

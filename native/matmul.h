@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <type_traits>
 
+#include "exponential.h"
 #include "kernels.h"
 #include "vector.h"
 
