@@ -93,9 +93,9 @@ void Arena::release(void* data, size_t bytes) {
 }
 
 // Free large blocks of sizes that no longer occur would otherwise stay for ever: before more is taken from the system, at most
-// kKeptFreeBytes, or an eighth of what is held, stay free; the largest go first.
+// kKeptFreeBytes, or a sixteenth of what is held, stay free; the largest go first.
 void Arena::trim() {
-  const size_t kept = kKeptFreeBytes > heldBytes_ / 8 ? kKeptFreeBytes : heldBytes_ / 8;
+  const size_t kept = kKeptFreeBytes > heldBytes_ / 16 ? kKeptFreeBytes : heldBytes_ / 16;
   for (auto entry = free_.rbegin(); entry != free_.rend() && freeLargeBytes_ > kept && entry->first >= kLargeBytes; ++entry) {
     while (!entry->second.empty() && freeLargeBytes_ > kept) {
       systemRelease(entry->second.back(), entry->first);

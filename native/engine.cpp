@@ -106,7 +106,7 @@ void Memory::quantizeRun(Pool& pool, Weight& weight, const RawRows& run, int fir
   whole.rows = view.rows;
   if (weight.rawRows == nullptr) {
     weight.rawBytes = whole.bytes();
-    weight.rawRows = arena_.allocate(weight.rawBytes);
+    weight.rawRows = systemAllocate(weight.rawBytes);  // not the arena's: it would keep what no tensor asks for again
   }
   whole.data = weight.rawRows;
   const size_t rowBytes = whole.bytes() / whole.rows;
@@ -123,7 +123,7 @@ void Memory::quantizeRun(Pool& pool, Weight& weight, const RawRows& run, int fir
 }
 
 void Memory::releaseRaw(Weight& weight) {
-  arena_.release(weight.rawRows, weight.rawBytes);
+  systemRelease(weight.rawRows, weight.rawBytes);
   weight.rawRows = nullptr;
 }
 
