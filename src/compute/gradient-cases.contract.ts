@@ -262,7 +262,10 @@ function project(tape: Tape, x: Value, { w, low }: Projection, residual: Value |
 }
 
 /** A decoder of two blocks over a shared prefix with a tied head; with LoRA only the low-rank pairs learn. */
-function decoderCase(name: string, options: { lora: boolean; alibi: boolean; storage?: WeightStorage }): GradientCase {
+function decoderCase(
+  name: string,
+  options: { lora: boolean; alibi: boolean; storage?: WeightStorage; embeddingSpread?: number },
+): GradientCase {
   return gradientCase(name, (make) => {
     const [vocabulary, width, headWidth, hidden] = [9, 16, 8, 20];
     const trainable = !options.lora;
