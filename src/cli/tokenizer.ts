@@ -51,7 +51,7 @@ async function trainTokenizer(given: readonly string[], options: TrainTokenizerO
   const symbols = ["\n", ...options.symbols.split(" ").filter(Boolean)];
   const bytes = await trainBpeModel(textsOf(sources), { pieces, coverage, longest, symbols });
   const file = join(options.output, "tokenizer.model");
-  // What was written is read back as any other tokenizer: a broken file is noticed now.
+  // What was written is read back like every other tokenizer: a broken file is noticed now.
   const tokenizer = parseSentencePiece(bytes, file, { expectedPieces: pieces });
   await writeFileAtomic(file, bytes);
   say(`${file}: ${pieces} pieces in ${duration((performance.now() - started) / 1000)}`);
