@@ -10,24 +10,41 @@
 namespace cre {
 namespace {
 
-constexpr int kTokenBlocksOfPass = 32;  // 1,024 tokens; each pass adds to the gradient in memory
-constexpr int kItemsPerThread = 4;
-constexpr int kFewestPanels = 4;
+constexpr int kTokenBlocksOfPass = 32;  // 1,024 tokens
 
+// How a gradient is cut: an item is some row blocks times some panels over all tokens. Its sums and its part of dy in a pass stay in the
+// second-level cache; where there are several passes, all sums wait there.
 struct GradientCut {
-  int tokenBlocks;  // of a pass
+  int tokenBlocks, passes;  // blocks of a pass
   int rowBlocks, panels, rowItems, panelItems;
 
   GradientCut(const Matrix& dy, const Matrix& x, int threads) {
-    const int passes = (dy.rowBlocks() + kTokenBlocksOfPass - 1) / kTokenBlocksOfPass;
+    // Time of rearranging a block of each factor, where the product of two blocks takes 1 (measured).
+    constexpr double kTransposing = 1.6, kInterleaving = 0.8;
+    constexpr int kMostRows = 48, kPanelItemsTried = 8;
+    passes = (dy.rowBlocks() + kTokenBlocksOfPass - 1) / kTokenBlocksOfPass;
     tokenBlocks = (dy.rowBlocks() + passes - 1) / passes;
+    passes = (dy.rowBlocks() + tokenBlocks - 1) / tokenBlocks;
     const int allRows = dy.columnBlocks(), allPanels = x.columnBlocks();
-    const int wanted = threads == 1 ? 1 : kItemsPerThread * threads;
-    rowItems = (allRows + kCachedBlocks / tokenBlocks - 1) / (kCachedBlocks / tokenBlocks);
-    rowBlocks = (allRows + rowItems - 1) / rowItems;
+    double least = 0;
+    rowBlocks = 0;
+    for (int rows = std::min(allRows, kMostRows); rows >= 1; rows--) {
+      const int itemsOfRows = (allRows + rows - 1) / rows;
+      if (rows > 1 && (allRows + rows - 2) / (rows - 1) == itemsOfRows) continue;  // fewer rows make as many items
+      const int cached = kCachedBlocks + kCachedBlocks / 2 - rows * tokenBlocks;
+      const int mostPanels = passes == 1 ? allPanels : std::min(allPanels, cached / (2 * rows));
+      if (cached <= 0 || mostPanels < 1) continue;
+      const int fewest = (allPanels + mostPanels - 1) / mostPanels;
+      for (int items = fewest; items < fewest + kPanelItemsTried && items <= allPanels; items++) {
+        const int each = (allPanels + items - 1) / items, most = (itemsOfRows * items + threads - 1) / threads;
+        const double time = most * (rows * each + rows * kTransposing + each * kInterleaving);
+        if (rowBlocks != 0 && time >= least) continue;
+        least = time;
+        rowBlocks = rows;
+        panels = each;
+      }
+    }
     rowItems = (allRows + rowBlocks - 1) / rowBlocks;
-    panelItems = std::max(1, std::min((wanted + rowItems - 1) / rowItems, allPanels / kFewestPanels));
-    panels = (allPanels + panelItems - 1) / panelItems;
     panelItems = (allPanels + panels - 1) / panels;
   }
 };
@@ -60,50 +77,67 @@ struct Blocks {
 };
 
 template <class Left, class Right>
-void gradientItem(const Blocks<Left>& dy, const Blocks<Right>& x, int firstToken, int tokens, const GradientCut& cut, int item,
-                  Pool& pool, int thread, const Finish<float, float>& finish) {
-  const int allRows = dy.columnBlocks, allPanels = x.columnBlocks;
-  Chunk chunk;
-  chunk.firstRowBlock = item / cut.panelItems * cut.rowBlocks;
-  chunk.rowBlocks = std::min(cut.rowBlocks, allRows - chunk.firstRowBlock);
-  const int firstPanel = item % cut.panelItems * cut.panels, endPanel = std::min(firstPanel + cut.panels, allPanels);
-  auto* left = static_cast<bf16*>(pool.scratch(thread, 1, static_cast<size_t>(cut.rowBlocks) * cut.tokenBlocks * kBlockElements * sizeof(bf16)));
-  auto* right = static_cast<bf16*>(pool.scratch(thread, 2, kDepthBlocks * kBlockElements * sizeof(bf16)));
-  chunk.sums = static_cast<float*>(pool.scratch(thread, 0, (cut.rowBlocks + 2) * kBlockElements * sizeof(float)));
-  chunk.complete = chunk.sums + static_cast<size_t>(cut.rowBlocks) * kBlockElements;
-  for (int token = 0; token < tokens; token++) {
-    for (int row = 0; row < chunk.rowBlocks; row++) {
-      const int column = chunk.firstRowBlock + row;
-      if (token + 1 < tokens) dy.prefetch(firstToken + token + 1, column);
-      dy.arrange(firstToken + token, column, left + (static_cast<size_t>(row) * tokens + token) * kBlockElements,
-                 [](const bf16* in, bf16* out) { transposeBlock(in, out); });
+struct Gradient {
+  Blocks<Left> dy;
+  Blocks<Right> x;
+  GradientCut cut;
+  int tokenBlocks;
+  Finish<float, float> finish;
+
+  void item(int item, Pool& pool, int thread) const {
+    const int allRows = dy.columnBlocks, allPanels = x.columnBlocks;
+    const int firstPanel = item % cut.panelItems * cut.panels, endPanel = std::min(firstPanel + cut.panels, allPanels);
+    const int sumPanels = cut.passes == 1 ? 1 : cut.panels;
+    Chunk chunk;
+    chunk.firstRowBlock = item / cut.panelItems * cut.rowBlocks;
+    chunk.rowBlocks = std::min(cut.rowBlocks, allRows - chunk.firstRowBlock);
+    const size_t leftElements = static_cast<size_t>(cut.rowBlocks) * cut.tokenBlocks * kBlockElements;
+    auto* left = static_cast<bf16*>(pool.scratch(thread, 1, leftElements * sizeof(bf16)));
+    auto* right = static_cast<bf16*>(pool.scratch(thread, 2, kDepthBlocks * kBlockElements * sizeof(bf16)));
+    const size_t sumElements = static_cast<size_t>(cut.rowBlocks) * sumPanels * kBlockElements;
+    auto* sums = static_cast<float*>(pool.scratch(thread, 0, (sumElements + 2 * kBlockElements) * sizeof(float)));
+    chunk.complete = sums + sumElements;
+    chunk.aDepthBlockStride = chunk.bDepthBlockStride = kBlockElements;
+    chunk.b = right;
+    for (int pass = 0; pass < tokenBlocks; pass += cut.tokenBlocks) {
+      const int passTokens = std::min(cut.tokenBlocks, tokenBlocks - pass), perChunk = chunkOf(passTokens);
+      transposeLeft(chunk, pass, passTokens, left);
+      chunk.aRowBlockStride = static_cast<size_t>(passTokens) * kBlockElements;
+      for (int panel = firstPanel; panel < endPanel; panel++) {
+        chunk.panel = panel;
+        chunk.sums = sums + (sumPanels == 1 ? 0 : static_cast<size_t>(panel - firstPanel) * cut.rowBlocks * kBlockElements);
+        for (int token = 0; token < passTokens; token += perChunk) {
+          chunk.depthBlocks = std::min(perChunk, passTokens - token);
+          for (int i = 0; i < chunk.depthBlocks; i++) {
+            x.arrange(pass + token + i, panel, right + i * kBlockElements, [](const bf16* in, bf16* out) { interleaveRows(in, out); });
+          }
+          chunk.a = left + static_cast<size_t>(token) * kBlockElements;
+          chunk.accumulate = pass + token > 0;
+          chunk.last = pass + token + chunk.depthBlocks == tokenBlocks;
+          const bool endOfPanel = token + chunk.depthBlocks == passTokens;
+          const int nextToken = endOfPanel ? 0 : token + chunk.depthBlocks, nextPanel = endOfPanel ? panel + 1 : panel;
+          Ahead ahead;
+          if (nextPanel < endPanel) {
+            ahead = Ahead(x.at(pass + nextToken, nextPanel), std::min(perChunk, passTokens - nextToken), kBlockElements * sizeof(Right),
+                          static_cast<size_t>(allPanels) * kBlockElements * sizeof(Right), chunk.rowBlocks * chunk.depthBlocks);
+          }
+          multiplyChunk(chunk, ahead, finish);
+        }
+      }
     }
   }
-  chunk.aRowBlockStride = static_cast<size_t>(tokens) * kBlockElements;
-  chunk.aDepthBlockStride = chunk.bDepthBlockStride = kBlockElements;
-  chunk.b = right;
-  const int perChunk = chunkOf(tokens);
-  for (int panel = firstPanel; panel < endPanel; panel++) {
-    chunk.panel = panel;
-    for (int token = 0; token < tokens; token += perChunk) {
-      chunk.depthBlocks = std::min(perChunk, tokens - token);
-      for (int i = 0; i < chunk.depthBlocks; i++) {
-        x.arrange(firstToken + token + i, panel, right + i * kBlockElements,
-                  [](const bf16* in, bf16* out) { interleaveRows(in, out); });
+
+  void transposeLeft(const Chunk& chunk, int pass, int passTokens, bf16* left) const {
+    for (int token = 0; token < passTokens; token++) {
+      for (int row = 0; row < chunk.rowBlocks; row++) {
+        const int column = chunk.firstRowBlock + row;
+        if (token + 1 < passTokens) dy.prefetch(pass + token + 1, column);
+        dy.arrange(pass + token, column, left + (static_cast<size_t>(row) * passTokens + token) * kBlockElements,
+                   [](const bf16* in, bf16* out) { transposeBlock(in, out); });
       }
-      chunk.a = left + static_cast<size_t>(token) * kBlockElements;
-      chunk.accumulate = token > 0;
-      chunk.last = token + chunk.depthBlocks == tokens;
-      const int nextToken = chunk.last ? 0 : token + chunk.depthBlocks, nextPanel = chunk.last ? panel + 1 : panel;
-      Ahead ahead;
-      if (nextPanel < endPanel) {
-        ahead = Ahead(x.at(firstToken + nextToken, nextPanel), std::min(perChunk, tokens - nextToken), kBlockElements * sizeof(Right),
-                      static_cast<size_t>(allPanels) * kBlockElements * sizeof(Right), chunk.rowBlocks * chunk.depthBlocks);
-      }
-      multiplyChunk(chunk, ahead, finish);
     }
   }
-}
+};
 
 template <class Left, class Right>
 void weightGradient(Pool& pool, const Matrix& dy, const Matrix& x, float scale, Matrix& gradient) {
@@ -111,14 +145,9 @@ void weightGradient(Pool& pool, const Matrix& dy, const Matrix& x, float scale, 
   product.epilogue.scale = scale;
   product.epilogue.residual = &gradient;
   product.y = &gradient;
-  const Finish<float, float> finish(product);
   const GradientCut cut(dy, x, pool.threadCount());
-  for (int first = 0; first < dy.rowBlocks(); first += cut.tokenBlocks) {
-    const int tokens = std::min(cut.tokenBlocks, dy.rowBlocks() - first);
-    pool.parallelFor(cut.rowItems * cut.panelItems, [&](int item, int thread) {
-      gradientItem(Blocks<Left>(dy), Blocks<Right>(x), first, tokens, cut, item, pool, thread, finish);
-    });
-  }
+  const Gradient<Left, Right> whole{Blocks<Left>(dy), Blocks<Right>(x), cut, dy.rowBlocks(), Finish<float, float>(product)};
+  pool.parallelFor(cut.rowItems * cut.panelItems, [&](int item, int thread) { whole.item(item, pool, thread); });
 }
 
 }  // namespace

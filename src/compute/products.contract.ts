@@ -139,7 +139,13 @@ export function productContract({ compare, open }: Contract): void {
     await c.close();
   });
 
-  it.each(shapes)("matmulBackwardWeight of [%i,%i] and %i columns", async (rows, inputs, outputs) => {
+  // More than 1,024 tokens are more than one pass; many columns are many items.
+  const long = [
+    [1030, 40, 33],
+    [2100, 33, 300],
+    [1100, 300, 70],
+  ] as const;
+  it.each([...shapes, ...long])("matmulBackwardWeight of [%i,%i] and %i columns", async (rows, inputs, outputs) => {
     const c = compare(inputs + outputs);
     const w = c.weight(outputs, inputs);
     for (const wide of [false, true]) {
