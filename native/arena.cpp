@@ -15,13 +15,15 @@ constexpr size_t kKeptFreeBytes = size_t{256} << 20;
 
 size_t roundUp(size_t bytes, size_t unit) { return (bytes + unit - 1) / unit * unit; }
 
-size_t mappedBytes(size_t bytes) { return roundUp(bytes, bytes >= kHugePage ? kHugePage : 4096); }
+size_t mappedBytes(size_t bytes, Tail tail) {
+  return roundUp(bytes, tail == Tail::huge && bytes >= kHugePage ? kHugePage : 4096);
+}
 
 }  // namespace
 
-void* systemAllocate(size_t bytes) {
-  const size_t wanted = mappedBytes(bytes);
-  const bool huge = wanted >= kHugePage;
+void* systemAllocate(size_t bytes, Tail tail) {
+  const size_t wanted = mappedBytes(bytes, tail), hugeBytes = wanted / kHugePage * kHugePage;
+  const bool huge = hugeBytes > 0;
   const size_t slack = huge ? kHugePage : 0;
   void* mapped = mmap(nullptr, wanted + slack, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (mapped == MAP_FAILED) throw std::bad_alloc();
@@ -29,16 +31,16 @@ void* systemAllocate(size_t bytes) {
   auto start = reinterpret_cast<uintptr_t>(mapped);
   const uintptr_t aligned = roundUp(start, kHugePage);
   if (aligned > start) munmap(mapped, aligned - start);
-  const size_t tail = start + slack - aligned;
-  if (tail > 0) munmap(reinterpret_cast<void*>(aligned + wanted), tail);
+  const size_t behind = start + slack - aligned;
+  if (behind > 0) munmap(reinterpret_cast<void*>(aligned + wanted), behind);
 #ifdef MADV_HUGEPAGE
-  madvise(reinterpret_cast<void*>(aligned), wanted, MADV_HUGEPAGE);
+  madvise(reinterpret_cast<void*>(aligned), hugeBytes, MADV_HUGEPAGE);
 #endif
   return reinterpret_cast<void*>(aligned);
 }
 
-void systemRelease(void* data, size_t bytes) {
-  if (data != nullptr) munmap(data, mappedBytes(bytes));
+void systemRelease(void* data, size_t bytes, Tail tail) {
+  if (data != nullptr) munmap(data, mappedBytes(bytes, tail));
 }
 
 Arena::~Arena() {
@@ -90,6 +92,22 @@ void Arena::release(void* data, size_t bytes) {
   const size_t size = classBytes(bytes);
   free_[size].push_back(data);
   if (size >= kLargeBytes) freeLargeBytes_ += size;
+}
+
+// On huge pages to the end, or in a class of its size, each of some hundred matrices of 8 MiB and a bit would take up to a fifth more.
+void* Arena::allocateLasting(size_t bytes) {
+  if (bytes < kLargeBytes) return allocate(bytes);
+  trim();
+  void* block = systemAllocate(bytes, Tail::small);
+  heldBytes_ += bytes;
+  return block;
+}
+
+void Arena::releaseLasting(void* data, size_t bytes) {
+  if (bytes < kLargeBytes) return release(data, bytes);
+  if (data == nullptr) return;
+  systemRelease(data, bytes, Tail::small);
+  heldBytes_ -= bytes;
 }
 
 // Free large blocks of sizes that no longer occur would otherwise stay for ever: before more is taken from the system, at most

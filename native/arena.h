@@ -6,9 +6,11 @@
 
 namespace cre {
 
-// Straight from the operating system: aligned to 64 bytes at least; throws std::bad_alloc.
-void* systemAllocate(size_t bytes);
-void systemRelease(void* data, size_t bytes);
+// What does not fill a last huge page stands on a huge page all the same, or on small ones.
+enum class Tail { huge, small };
+// Straight from the operating system: aligned to 64 bytes at least; throws std::bad_alloc. `tail` as allocated.
+void* systemAllocate(size_t bytes, Tail tail = Tail::huge);
+void systemRelease(void* data, size_t bytes, Tail tail = Tail::huge);
 
 // Blocks by size class (four classes per power of two). Only the executor thread uses an arena, so it has no locks.
 class Arena {
@@ -20,6 +22,9 @@ class Arena {
 
   void* allocate(size_t bytes);
   void release(void* data, size_t bytes);  // `bytes` as allocated
+  // The same for what stays as long as its model: takes no more than `bytes`, and goes back to the operating system at once.
+  void* allocateLasting(size_t bytes);
+  void releaseLasting(void* data, size_t bytes);
   size_t heldBytes() const { return heldBytes_; }
 
  private:

@@ -68,7 +68,18 @@ void Memory::reserve(Pool& pool, Weight& weight) {
     view.moment1 = part();
     view.moment2 = part();
   }
-  if (!view.isVector()) view.forward = arena_.allocate(packBytes(view));
+  if (!view.isVector()) view.forward = allocatePack(weight);
+}
+
+void* Memory::allocatePack(const Weight& weight) {
+  const size_t bytes = packBytes(weight.view);
+  return weight.trainable ? arena_.allocate(bytes) : arena_.allocateLasting(bytes);
+}
+
+void Memory::releasePack(const Weight& weight, void* packed) {
+  const size_t bytes = packBytes(weight.view);
+  if (weight.trainable) arena_.release(packed, bytes);
+  else arena_.releaseLasting(packed, bytes);
 }
 
 void Memory::fill(Pool& pool, Weight& weight, const float* values) {
@@ -136,7 +147,7 @@ void Memory::write(Pool& pool, Weight& weight, Part part, const float* values) {
   if (view.isQuantized()) return quantize(pool, values, view.rows, view.columns, view.storage, view.forward);
   packForward(pool, values, view.rows, view.columns, view.packedBf16, view.storage == Storage::bfloat16, view.forward);
   if (view.backward != nullptr) {
-    arena_.release(view.backward, packBytes(view));
+    releasePack(weight, view.backward);
     view.backward = nullptr;
     needBackward(pool, weight);
   }
@@ -175,7 +186,7 @@ void Memory::release(Weight& weight) {
     *part = nullptr;
   }
   for (void** copy : {&view.forward, &view.backward}) {
-    arena_.release(*copy, packBytes(view));
+    releasePack(weight, *copy);
     *copy = nullptr;
   }
   releaseRaw(weight);
@@ -183,14 +194,14 @@ void Memory::release(Weight& weight) {
 
 void Memory::needForward(Pool& pool, Weight& weight) {
   if (weight.view.forward != nullptr) return;
-  weight.view.forward = arena_.allocate(packBytes(weight.view));
+  weight.view.forward = allocatePack(weight);
   repack(pool, weight);
 }
 
 void Memory::needBackward(Pool& pool, Weight& weight) {
   WeightView& view = weight.view;
   if (view.backward != nullptr) return;
-  view.backward = arena_.allocate(packBytes(view));
+  view.backward = allocatePack(weight);
   if (view.isVector()) return repack(pool, weight);
   packBackward(pool, view.forward, view.rows, view.columns, view.packedBf16, view.backward);
 }

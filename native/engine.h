@@ -74,6 +74,8 @@ class Memory {
   float* partOf(const Weight& weight, Part part) const;
   void writePart(Pool& pool, const WeightView& view, float* destination, const float* values);
   void readPart(Pool& pool, const WeightView& view, const float* source, float* values);
+  void* allocatePack(const Weight& weight);
+  void releasePack(const Weight& weight, void* packed);
   size_t packBytes(const WeightView& view) const {
     if (view.isQuantized()) return quantizedBytes(view.rows, view.columns, view.storage);
     return packedBytes(view.rows, view.columns, view.packedBf16);

@@ -54,6 +54,21 @@ describe.skipIf(!status.available)("native without second copies", () => {
     }
   });
 
+  it("takes no more from the system than weights have bytes", async () => {
+    const backend = openNative({ threads: 1 });
+    try {
+      await backend.sync();
+      const before = process.memoryUsage.rss();
+      // Each a little more than one huge page of 2 MiB.
+      const spec = { name: "w", rows: 2048, columns: 2112, storage: "nf4", trainable: false } as const;
+      for (let i = 0; i < 64; i++) backend.weight(spec);
+      await backend.sync();
+      expect((process.memoryUsage.rss() - before) / backend.memory().bytes).toBeLessThan(1.1);
+    } finally {
+      await backend.close();
+    }
+  });
+
   it("says which values of CRE_BACKWARD_COPY there are", () => {
     process.env.CRE_BACKWARD_COPY = "perhaps";
     try {
