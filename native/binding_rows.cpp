@@ -61,7 +61,7 @@ Napi::Value Binding::rotary(const Napi::CallbackInfo& info) {
   require(info, positions.size() == static_cast<size_t>(x->matrix.rows), "one position for each row");
   require(info, static_cast<int64_t>(heads) * width == x->matrix.columns, "heads x head width columns");
   require(info, 2 * frequencies.size() <= static_cast<size_t>(width), "a rotated width within a head");
-  Tensor* y = make(x->matrix.rows, x->matrix.columns, isWide(x));
+  Tensor* y = make(x->matrix.rows, x->matrix.columns, false);
   produce({y}, [=, positions = std::move(positions), frequencies = std::move(frequencies)](Pool& pool) {
     const int pairs = static_cast<int>(frequencies.size());
     cre::rotary(pool, x->matrix, positions.data(), heads, width, frequencies.data(), pairs, interleaved, backward, y->matrix);

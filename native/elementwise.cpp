@@ -99,11 +99,11 @@ struct Turn {
   }
 };
 
-template <class T>
-void turnRow(const T* x, int columns, const Turn& turn, const float* table, float* row, bool far, T* y) {
+template <class In, class Out>
+void turnRow(const In* x, int columns, const Turn& turn, const float* table, float* row, bool far, Out* y) {
   const int blocks = blocksFor(columns);
   for (int b = 0; b < blocks; b++) {
-    const T* chunk = x + static_cast<size_t>(b) * kBlockElements;
+    const In* chunk = x + static_cast<size_t>(b) * kBlockElements;
     prefetchRow(chunk + kBlock);
     store(row + b * kBlock, load(chunk));
     store(row + b * kBlock + kLanes, load(chunk + kLanes));
@@ -126,16 +126,16 @@ void turnRow(const T* x, int columns, const Turn& turn, const float* table, floa
 
 // Heads and pairs that begin at multiples of 32 columns, in halves: block pair by block pair, `count` rows of one block row. A token's
 // table holds the cosines, then the sines.
-template <class T>
-void turnAlignedRows(const T* x, int columns, const Turn& turn, const float* tables, const int32_t* slots, int count, bool far, T* y) {
+template <class In, class Out>
+void turnAlignedRows(const In* x, int columns, const Turn& turn, const float* tables, const int32_t* slots, int count, bool far, Out* y) {
   const int pairBlocks = turn.pairs / kBlock, headBlocks = turn.headWidth / kBlock;
   for (int head = 0; head < columns / kBlock; head += headBlocks) {
     for (int i = 0; i < pairBlocks; i++) {
-      const T* from = x + static_cast<size_t>(head + i) * kBlockElements;
-      T* to = y + static_cast<size_t>(head + i) * kBlockElements;
+      const In* from = x + static_cast<size_t>(head + i) * kBlockElements;
+      Out* to = y + static_cast<size_t>(head + i) * kBlockElements;
       const size_t distance = static_cast<size_t>(pairBlocks) * kBlockElements;
       for (int r = 0; r < count; r++) {
-        const T* row = from + r * kBlock;
+        const In* row = from + r * kBlock;
         // What comes after this pair: further blocks of the halves, else the next head.
         const size_t next = pairBlocks == 1 ? 2 : 1;
         prefetchRow(row + next * kBlockElements);
@@ -190,18 +190,19 @@ void rotary(Pool& pool, const Matrix& x, const int32_t* positions, int heads, in
   pool.parallelFor(paddedTo32(x.rows) / kRowsPerItem, [&](int item, int thread) {
     const int first = item * kRowsPerItem, present = std::clamp(x.rows - first, 0, kRowsPerItem);
     withElements(y, [&](auto* to) {
-      auto* from = static_cast<decltype(to)>(x.data);
-      if (aligned) {
-        turnAlignedRows(rowChunk(from, blocks, first, 0), columns, turn, tables, distinct.slots.data() + first, present, far,
-                        rowChunk(to, blocks, first, 0));
-      } else {
+      withElements(x, [&](auto* from) {
+        if (aligned) {
+          turnAlignedRows(rowChunk(from, blocks, first, 0), columns, turn, tables, distinct.slots.data() + first, present, far,
+                          rowChunk(to, blocks, first, 0));
+          return;
+        }
         float* row = static_cast<float*>(pool.scratch(thread, 0, rowFloats * sizeof(float)));
         memset(row, 0, rowFloats * sizeof(float));
         for (int r = first; r < first + present; r++) {
           const float* table = tables + distinct.slots[r] * stride;
           turnRow(rowChunk(from, blocks, r, 0), columns, turn, table, row + margin, far, rowChunk(to, blocks, r, 0));
         }
-      }
+      });
       for (int r = first + present; r < first + kRowsPerItem; r++) {
         for (int b = 0; b < blocks; b++) store(rowChunk(to, blocks, r, b), zeros(), zeros(), far);
       }

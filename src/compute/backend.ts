@@ -199,7 +199,7 @@ export interface Backend {
   /** dx (+ residual), wide; g.gradient is added to when g is trainable. */
   rmsNormBackward(x: Tensor, g: Weight, dy: Tensor, epsilon: number, residual?: Tensor | null): Tensor;
 
-  /** x[T,H·D] with each head's pairs turned by position · frequency (or back, for the gradient); width of x. */
+  /** x[T,H·D] with each head's pairs turned by position · frequency (or back, for the gradient); narrow. */
   rotary(x: Tensor, positions: Int32Array, spec: RotarySpec, direction?: "forward" | "backward"): Tensor;
 
   /**

@@ -196,7 +196,7 @@ export class NativeBackend implements Backend {
     const interleaved = layout === "interleaved";
     const backward = direction === "backward";
     const handle = this.#engine.rotary(own, positions, heads, headWidth, frequencies, interleaved, backward);
-    return this.#made(handle, x.rows, x.columns, x.wide);
+    return this.#made(handle, x.rows, x.columns, false);
   }
 
   attention(

@@ -203,7 +203,7 @@ class ReferenceBackend implements Backend {
   rotary(x: Tensor, positions: Int32Array, spec: RotarySpec, direction: "forward" | "backward" = "forward"): Tensor {
     const own = this.#memory.use("rotary", x);
     check.checkRotary(x, positions, spec);
-    const y = this.#memory.make(x.rows, x.columns, x.wide);
+    const y = this.#memory.make(x.rows, x.columns, false);
     rowwise.rotary(own, positions, spec, direction === "forward" ? 1 : -1, y.values);
     return y;
   }
