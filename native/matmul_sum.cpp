@@ -26,22 +26,28 @@ void multiplyOneByOne(Pool& pool, const ProductTerm* terms, int count, bool back
 
 #ifdef __AMX_BF16__
 constexpr int kFirstSlot = 1, kMostCopies = 4;  // slots of shared scratch for left factors in bf16
+constexpr int kPartedColumns = 64;
 
 bool isPlainBf16(const WeightView& w, bool backward) {
   return w.packedBf16 && !w.isQuantized() && (backward ? w.backward : w.forward) != nullptr;
 }
 
-// The left factor in bf16: as it stands, or scaled and rounded to shared scratch.
-const bf16* leftFactor(Pool& pool, const ProductTerm& term, float scale, int slot) {
+// The left factor scaled, in bf16 in shared scratch; `parted`: what its rounding has cut off stands behind it.
+const bf16* leftFactor(Pool& pool, const ProductTerm& term, float scale, bool parted, int slot) {
   const Matrix& x = *term.x;
-  Matrix copy{pool.sharedScratch(slot, x.elements() * sizeof(bf16)), x.rows, x.columns, true};
+  const size_t elements = x.elements();
+  auto* copy = static_cast<bf16*>(pool.sharedScratch(slot, (parted ? 2 : 1) * elements * sizeof(bf16)));
   const Floats factor = broadcast(scale);
   withElements(x, [&](auto* from) {
-    forPieces(pool, x.elements(), [&](size_t begin, size_t end) {
-      for (size_t i = begin; i < end; i += kBlock) store(copy.b16() + i, load(from + i) * factor, load(from + i + kLanes) * factor);
+    forPieces(pool, elements, [&](size_t begin, size_t end) {
+      for (size_t i = begin; i < end; i += kBlock) {
+        const Floats low = load(from + i) * factor, high = load(from + i + kLanes) * factor;
+        store(copy + i, low, high);
+        if (parted) store(copy + elements + i, low - rounded(low), high - rounded(high));
+      }
     });
   });
-  return copy.b16();
+  return copy;
 }
 
 // All in one accumulation on the tiles; false when this is not possible.
@@ -56,19 +62,27 @@ bool multiplyTogether(Pool& pool, const ProductTerm* terms, int count, bool back
     copies += terms[i].scale != scale || !terms[i].x->isBf16;
   }
   if (copies > kMostCopies) return false;
-  std::vector<Product> products(count);
+  std::vector<Product> products;
   int slot = kFirstSlot;
   for (int i = 0; i < count; i++) {
     const ProductTerm& term = terms[i];
-    Product& product = products[i];
+    Product product;
     product.aRowBlockStride = product.bPanelStride = static_cast<size_t>(term.x->columnBlocks()) * kBlockElements;
     product.aDepthBlockStride = product.bDepthBlockStride = kBlockElements;
     product.depthBlocks = term.x->columnBlocks();
     const bool copied = term.scale != scale || !term.x->isBf16;
-    product.a = copied ? leftFactor(pool, term, term.scale / scale, slot++) : term.x->b16();
+    // What an adapter has between its two matrices has few columns: its second part costs little, and without it all that the adapter gives
+    // has the error of a rounding.
+    const bool parted = !backward && !term.x->isBf16 && term.x->columns <= kPartedColumns;
+    const bf16* a = copied ? leftFactor(pool, term, term.scale / scale, parted, slot++) : term.x->b16();
+    product.a = a;
     product.b = backward ? term.w->backward : term.w->forward;
-    product.next = i + 1 < count ? &products[i + 1] : nullptr;
+    products.push_back(product);
+    if (!parted) continue;
+    product.a = a + term.x->elements();
+    products.push_back(product);
   }
+  for (size_t i = 0; i + 1 < products.size(); i++) products[i].next = &products[i + 1];
   products[0].epilogue = epilogue;
   products[0].epilogue.scale = scale;
   products[0].y = &y;

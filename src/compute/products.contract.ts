@@ -125,6 +125,24 @@ export function productContract({ compare, open }: Contract): void {
     await c.close();
   });
 
+  it.each([5, 64])(
+    "a further product of %i float32 columns is not rounded to the backend's precision",
+    async (rank) => {
+      const c = compare(rank);
+      for (const rows of [3, 70]) {
+        const [x, h] = [await c.tensor(rows, 100, { spread: 0 }), await c.tensor(rows, 100)];
+        const [w, a, b] = [c.weight(90, 100), c.weight(rank, 100), c.weight(90, rank)];
+        const low = await c.same("float32", ({ backend, of }) => backend.matmul(of(h), of(a), { wide: true }));
+        await c.same(
+          "sum",
+          ({ backend, of }) => backend.matmul(of(x), of(w), { plus: [{ x: of(low), w: of(b), scale: 3 }], wide: true }),
+          1e-4,
+        );
+      }
+      await c.close();
+    },
+  );
+
   it("a sum of sixteen products; no row is another's", async () => {
     const c = compare(7);
     const x = await c.tensor(40, 64);
