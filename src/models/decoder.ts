@@ -86,6 +86,8 @@ export function forward(model: Decoder, tape: Tape, tokens: PackedTokens): Value
     slopes: spec.positions.kind === "alibi" ? alibiSlopes(spec.heads) : null,
   };
   const turned = createTurn(spec, tape, tokens.positions);
+  // Keys that several heads share have few columns, and their errors meet in every one of these heads: they are rounded once, when turned.
+  const wideKeys = spec.positions.kind === "rotary" && spec.keyValueHeads < spec.heads;
   const dropped = (x: Value, place: number): Value => {
     const dropout = tokens.dropout;
     if (!dropout || dropout.probability === 0) return x;
@@ -104,15 +106,12 @@ export function forward(model: Decoder, tape: Tape, tokens: PackedTokens): Value
     x = tape.block([x], ([input]) => {
       const h = tape.rmsNorm(input, layer.attentionNorm, spec.normEpsilon);
       const place = 2 * index + 1;
-      const [rawQ, rawK, rawV] = linears(
-        tape,
-        [layer.q, layer.k, layer.v],
-        h,
-        [1, 2, 3].map((slot) => seedOf(place, slot)),
-      );
-      const q = turned(rawQ, layer.queryNorm, spec.heads); // [T,H·D]
-      let k = turned(rawK, layer.keyNorm, spec.keyValueHeads); // [T,G·D]
-      let v = rawV;
+      const lowsOfInput = new Map<Weight, Value>();
+      const product = (of: Linear, slot: number, wide = false) =>
+        linear(tape, of, h, { wide, seed: seedOf(place, slot) }, lowsOfInput);
+      const q = turned(product(layer.q, 1), layer.queryNorm, spec.heads); // [T,H·D]
+      let k = turned(product(layer.k, 2, wideKeys), layer.keyNorm, spec.keyValueHeads); // [T,G·D]
+      let v = product(layer.v, 3);
       if (tokens.cache) {
         const cached = tokens.cache.store.layers[index];
         tape.backend.copyRows(k.tensor, cached.k, tokens.cache.rows);
@@ -133,12 +132,6 @@ export function forward(model: Decoder, tape: Tape, tokens: PackedTokens): Value
   return linear(tape, model.head, tape.rmsNorm(x, model.finalNorm, spec.normEpsilon), {
     seed: seedOf(2 * spec.layers + 1, 0),
   });
-}
-
-/** Several products of the same x. */
-function linears(tape: Tape, layers: readonly Linear[], x: Value, seeds: readonly number[]): Value[] {
-  const lows = new Map<Weight, Value>();
-  return layers.map((layer, i) => linear(tape, layer, x, { seed: seeds[i] }, lows));
 }
 
 /**
@@ -167,7 +160,7 @@ function linear(
 
 function lowOf(tape: Tape, { a, dropout }: LowRank, x: Value, seed: number): Value {
   const input = tape.recording && dropout > 0 ? tape.dropout(x, dropout, mixSeed(seed, 0x10a)) : x;
-  return tape.matmul(input, a);
+  return tape.matmul(input, a, { wide: true });
 }
 
 /** What happens to queries and keys before attention: their norm, where there is one, and rotary positions. */

@@ -134,12 +134,10 @@ describe.each(FAMILIES)("%s of its makers with an adapter of PEFT", (family) => 
     const scratch = mkdtempSync(join(tmpdir(), `cre-golden-${family}-`));
     afterAll(() => rmSync(scratch, { recursive: true }));
 
-    const expectNear = (got: ArrayLike<number>, wanted: ArrayLike<number>, bfloat16Limit = 2e-2) => {
+    const expectNear = (got: ArrayLike<number>, wanted: ArrayLike<number>) => {
       const found = compare(got, wanted);
-      expect(found).toSatisfy(({ difference, relative }) => (exact ? difference < 1e-4 : relative < bfloat16Limit));
+      expect(found).toSatisfy(({ difference, relative }) => (exact ? difference < 1e-4 : relative < 2e-2));
     };
-    // The aim is 2e-2 here too. ChatGLM2's adapter gradients are at 2.07e-2: bf16 rounding in other places moves them between 1.9 and 2.2e-2.
-    const gradientLimit = family === "chatglm2" ? 2.3e-2 : 2e-2;
 
     it("gives the logits, loss and gradients of the official implementation", async () => {
       const model = await loadFrom(backend, folder, true);
@@ -167,7 +165,7 @@ describe.each(FAMILIES)("%s of its makers with an adapter of PEFT", (family) => 
       const { got, wanted, count } = await gradients(model, numbers, "adapter.base_model.model.");
       // Both halves for one fused target or two of their own, in both layers.
       expect(count).toBe(family.startsWith("qwen") ? 8 : 4);
-      expectNear(got, wanted, gradientLimit);
+      expectNear(got, wanted);
     });
 
     it("gives the logits that PEFT gives with an adapter trained here", async () => {
