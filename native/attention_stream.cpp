@@ -24,12 +24,17 @@ struct HeadSums {
   float slope[kMostHeads];
 };
 
-// The same row of the next block of keys: the blocks of a head lie too far from each other to be fetched ahead by the processor.
+// A row of a block, or the same row of the next block of keys: the blocks of a head lie too far from each other to be fetched ahead by the
+// processor.
+template <class T>
+CRE_INLINE void prefetchRow(const HeadSums& sums, const T* row) {
+  for (int c = 0; c < sums.width; c += 64 / static_cast<int>(sizeof(T))) {
+    __builtin_prefetch(row + static_cast<size_t>(c / kBlock) * kBlockElements + c % kBlock);
+  }
+}
 template <class T>
 CRE_INLINE void prefetchNext(const HeadSums& sums, const T* row) {
-  for (int c = 0; c < sums.width; c += 64 / static_cast<int>(sizeof(T))) {
-    __builtin_prefetch(row + sums.blockStride + static_cast<size_t>(c / kBlock) * kBlockElements + c % kBlock);
-  }
+  prefetchRow(sums, row + sums.blockStride);
 }
 
 // scores[head][key] for keys first..end−1 of a block; `keys` is row 0 of the head's first block column.
@@ -100,8 +105,13 @@ void attendSpan(HeadSums& sums, const T* k, const T* v, int blocks, int column, 
   for (int key = span.start; key < span.start + span.length;) {
     const int first = key % kBlock, end = std::min(kBlock, first + span.start + span.length - key);
     const int keyZeroPosition = span.position + (key - first - span.start);
-    attendBlock<kHeads>(sums, rowChunk(k, blocks, key - first, column / kBlock), rowChunk(v, blocks, key - first, column / kBlock), first,
-                        end, static_cast<float>(position - keyZeroPosition));
+    const T *keys = rowChunk(k, blocks, key - first, column / kBlock), *values = rowChunk(v, blocks, key - first, column / kBlock);
+    if (key == span.start) {
+      for (const T* rows : {keys, values}) {
+        for (int row = first; row < end; row++) prefetchRow(sums, rows + row * kBlock);
+      }
+    }
+    attendBlock<kHeads>(sums, keys, values, first, end, static_cast<float>(position - keyZeroPosition));
     key += end - first;
   }
 }

@@ -63,7 +63,8 @@ std::vector<std::string> supportedLevels() {
   if (!avx512) return levels;
   levels.push_back("avx512");
   const bool tiles = (saved & 0x60000) == 0x60000 && bit(extended.d, 22) && bit(extended.d, 24) && bit(extended.d, 25);
-  if (tiles && bit(more.a, 5) && permitTiles()) levels.push_back("amx");  // AMX-BF16, -TILE, -INT8 and AVX512-BF16
+  // AMX-BF16, -TILE and -INT8, AVX512-BF16 and -VNNI
+  if (tiles && bit(more.a, 5) && bit(extended.c, 11) && permitTiles()) levels.push_back("amx");
 #endif
   return levels;
 }

@@ -47,7 +47,7 @@ const LEVEL_FLAGS: Record<string, Record<string, string[]>> = {
     portable: [],
     avx2: ["-mavx2", "-mfma", "-mf16c"],
     avx512: AVX512_FLAGS,
-    amx: [...AVX512_FLAGS, "-mavx512bf16", "-mamx-tile", "-mamx-bf16", "-mamx-int8"],
+    amx: [...AVX512_FLAGS, "-mavx512bf16", "-mavx512vnni", "-mamx-tile", "-mamx-bf16", "-mamx-int8"],
   },
 };
 

@@ -16,7 +16,7 @@ export async function measurePeak(backend: Backend, roundSeconds = 0.01, rounds 
   return best;
 }
 
-/** Bytes read from memory in a second, in 10⁹, or null when the backend is not native; takes 256 MB meanwhile. */
+/** Bytes read from memory in a second, in 10⁹, or null when the backend is not native; takes 1 GB meanwhile. */
 export async function measureReadSpeed(backend: Backend, seconds = 0.2): Promise<number | null> {
   return (await engines.get(backend)?.peak(seconds, true))?.[1] ?? null;
 }
