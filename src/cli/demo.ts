@@ -4,6 +4,7 @@ import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import type { Command } from "commander";
 import picocolors from "picocolors";
+import { nativeStatus } from "../compute/native.ts";
 import { mentionsOf } from "../data/example.ts";
 import { readJsonl } from "../data/jsonl.ts";
 import { openRun } from "../run.ts";
@@ -17,16 +18,21 @@ import { trainNewRun } from "./train.ts";
 /** The package's own folder, above dist/cli or src/cli. */
 const PACKAGE = join(dirname(fileURLToPath(import.meta.url)), "..", "..");
 
+const BASE = "Fine-tuning the embedded base model (models/base-zh) with LoRA";
+/** Without a compiler the base model would take many hours. */
+const SMALL = "Training a small model from nothing, for want of the native backend,";
+
 export function addDemoCommand(program: Command): void {
   program
     .command("demo")
-    .description("the whole way on the demonstration set: train, evaluate, extract")
+    .description("the whole way on the demonstration set: fine-tune, evaluate, extract")
     .option("--run <dir>", "run folder, replaced", "runs/demo")
     .action(async (options: { run: string }) => {
       const started = performance.now();
       const heading = (text: string) => say(`\n${picocolors.bold(picocolors.cyan(text))}`);
-      heading("1. Training a small model from nothing on the demonstration set (demo/, not a benchmark)");
-      const recipe = await readRecipe(join(PACKAGE, "recipes", "demo.yaml"));
+      const isNative = nativeStatus().available && process.env.CRE_BACKEND !== "reference";
+      heading(`1. ${isNative ? BASE : SMALL} on the demonstration set (demo/, not a benchmark)`);
+      const recipe = await readRecipe(join(PACKAGE, "recipes", isNative ? "demo.yaml" : "demo-small.yaml"));
       // Only what is a run is replaced: any other folder is refused below.
       if (existsSync(runFolder(options.run).recipe)) await rm(options.run, { recursive: true, force: true });
       await trainNewRun(options.run, recipe);
@@ -40,8 +46,9 @@ export function addDemoCommand(program: Command): void {
       );
       say("  npx cre data stats DIR");
       say("  npx cre train recipes/demo.yaml --data DIR --run runs/mine");
-      say("  npx cre evaluate runs/mine");
+      say("  npx cre evaluate runs/mine                                  metrics and runs/mine/report.html");
       say("  npx cre extract runs/mine rows.jsonl --output found.jsonl");
+      say("  npx cre export runs/mine --to peft|merged|gguf");
     });
 }
 

@@ -1,4 +1,5 @@
-import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
+import { beforeEach, describe, expect, it, vi } from "vitest";
+import { fakeTerminal } from "../../test/fake-terminal.ts";
 import { parseStorage, showLoading } from "./loading.ts";
 
 describe("--storage", () => {
@@ -15,29 +16,13 @@ describe("--storage", () => {
 });
 
 describe("loading", () => {
-  let said = "";
-  const wasTerminal = process.stderr.isTTY;
-  const setTerminal = (isTerminal: boolean) =>
-    Object.defineProperty(process.stderr, "isTTY", { value: isTerminal, configurable: true });
-  beforeEach(() => {
-    said = "";
-    setTerminal(true);
-    vi.useFakeTimers();
-    vi.spyOn(process.stderr, "write").mockImplementation((text) => {
-      said += text;
-      return true;
-    });
-  });
-  afterEach(() => {
-    vi.restoreAllMocks();
-    vi.useRealTimers();
-    setTerminal(wasTerminal);
-  });
+  const terminal = fakeTerminal();
+  beforeEach(() => terminal.setTerminal(true));
 
   it("shows nothing of a model that is there at once", () => {
     const onLoad = showLoading();
     for (let done = 1; done <= 20; done++) onLoad(done, 20);
-    expect(said).toBe("");
+    expect(terminal.said).toBe("");
   });
 
   it("shows a bar of one that takes time, and takes it away", () => {
@@ -46,8 +31,8 @@ describe("loading", () => {
     onLoad(1, 4);
     vi.advanceTimersByTime(1000);
     onLoad(2, 4);
-    expect(said).toContain("2/4  tensors  1 s left");
+    expect(terminal.said).toContain("2/4  tensors  1 s left");
     onLoad(4, 4);
-    expect(said.endsWith("\r\x1b[2K")).toBe(true);
+    expect(terminal.said.endsWith("\r\x1b[2K")).toBe(true);
   });
 });

@@ -1,27 +1,12 @@
-import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
+import { describe, expect, it, vi } from "vitest";
+import { fakeTerminal } from "../../test/fake-terminal.ts";
 import { duration, megabytes, percent, progress } from "./terminal.ts";
 
-let said = "";
-const wasTerminal = process.stderr.isTTY;
-const setTerminal = (isTerminal: boolean) =>
-  Object.defineProperty(process.stderr, "isTTY", { value: isTerminal, configurable: true });
-
-beforeEach(() => {
-  said = "";
-  vi.useFakeTimers();
-  vi.spyOn(process.stderr, "write").mockImplementation((text) => {
-    said += text;
-    return true;
-  });
-});
-afterEach(() => {
-  vi.restoreAllMocks();
-  vi.useRealTimers();
-  setTerminal(wasTerminal);
-});
+const terminal = fakeTerminal();
+const { setTerminal } = terminal;
 
 /** What a terminal shows in the end: each line as it was last written. */
-const shown = () => said.split("\n").map((line) => line.split("\r\x1b[2K").at(-1));
+const shown = () => terminal.said.split("\n").map((line) => line.split("\r\x1b[2K").at(-1));
 
 describe("progress", () => {
   it("draws a bar on a terminal, below the lines it is told", () => {
@@ -65,12 +50,12 @@ describe("progress", () => {
       bar.update(done, "x");
     }
     bar.stop();
-    expect(said).toBe("evaluate 50/100  x  20 s left\n");
-    said = "";
+    expect(terminal.said).toBe("evaluate 50/100  x  20 s left\n");
+    terminal.forget();
     const counter = progress("extract", null);
     vi.advanceTimersByTime(11_000);
     counter.update(7);
-    expect(said.trimEnd()).toBe("extract 7");
+    expect(terminal.said.trimEnd()).toBe("extract 7");
   });
 });
 

@@ -1,23 +1,5 @@
-import Table from "cli-table3";
+import { plainTable } from "../base/plain-table.ts";
 import type { DatasetStatistics, SplitStatistics } from "./statistics.ts";
-
-const NO_BORDERS = {
-  top: "",
-  "top-mid": "",
-  "top-left": "",
-  "top-right": "",
-  bottom: "",
-  "bottom-mid": "",
-  "bottom-left": "",
-  "bottom-right": "",
-  left: "",
-  "left-mid": "",
-  mid: "",
-  "mid-mid": "",
-  right: "",
-  "right-mid": "",
-  middle: "  ",
-};
 
 /** Statistics as plain text with aligned columns, for a terminal; East Asian characters count as two columns. */
 export function formatStatistics(statistics: DatasetStatistics): string {
@@ -54,29 +36,14 @@ export function formatStatistics(statistics: DatasetStatistics): string {
     share(leak.samePairAndLabel, leak.examples),
   ]);
   const parts = [
-    table(["counts", ...names], counts),
-    table(["sentence characters", ...names], lengths),
-    table([`examples with each of the ${statistics.labels} labels`, ...names], labels),
+    plainTable(["counts", ...names], counts),
+    plainTable(["sentence characters", ...names], lengths),
+    plainTable([`examples with each of the ${statistics.labels} labels`, ...names], labels),
   ];
   if (leakage.length > 0) {
-    parts.push(table(["in both", "same sentence", "same sentence and pair", "same pair and label"], leakage));
+    parts.push(plainTable(["in both", "same sentence", "same sentence and pair", "same pair and label"], leakage));
   }
   return `${parts.join("\n\n")}\n`;
-}
-
-function table(header: readonly string[], rows: readonly string[][]): string {
-  const aligned = new Table({
-    head: [...header],
-    chars: NO_BORDERS,
-    style: { "padding-left": 0, "padding-right": 0, head: [], border: [] },
-    colAligns: header.map((_, i) => (i === 0 ? "left" : "right")),
-  });
-  aligned.push(...rows);
-  return aligned
-    .toString()
-    .split("\n")
-    .map((line) => line.trimEnd())
-    .join("\n");
 }
 
 function whole(count: number): string {

@@ -66,11 +66,13 @@ describe("bootstrap over sentences", () => {
     expect(computeMetrics(perfect, labels).intervals?.micro).toEqual({ low: 1, high: 1 });
   });
 
-  it("1,000 draws of 3,359 rows take well under a second", () => {
+  it("1,000 draws of 3,359 rows take under a second", () => {
     const rows = randomRows(3359, 2);
-    const startMs = performance.now();
+    // Processor time: other processes of a busy machine do not count.
+    const start = process.cpuUsage();
     computeMetrics(rows, labels);
-    expect(performance.now() - startMs).toBeLessThan(1000);
+    const { user, system } = process.cpuUsage(start);
+    expect((user + system) / 1e6).toBeLessThan(1);
   });
 
   it("interpolates percentiles between ranks", () => {

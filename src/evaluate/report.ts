@@ -1,5 +1,5 @@
-import Table from "cli-table3";
 import picocolors from "picocolors";
+import { plainTable } from "../base/plain-table.ts";
 import { topConfusions } from "./confusion.ts";
 import type { Metrics } from "./metrics.ts";
 import type { Reference } from "./references.ts";
@@ -19,25 +19,6 @@ export interface ReportOptions {
   /** Lines of the list of confusions; default 10. */
   maxConfusions?: number;
 }
-
-/** Only a rule under the heading: numbers need no boxes. */
-const NO_CHARS = {
-  top: "",
-  "top-mid": "",
-  "top-left": "",
-  "top-right": "",
-  bottom: "",
-  "bottom-mid": "",
-  "bottom-left": "",
-  "bottom-right": "",
-  left: "",
-  "left-mid": "",
-  mid: "",
-  "mid-mid": "",
-  right: "",
-  "right-mid": "",
-  middle: "",
-};
 
 /** The metrics as text for a terminal, in percent, every number under the name of its convention; ends with a line break. */
 export function renderReport(metrics: Metrics, options: ReportOptions = {}): string {
@@ -112,20 +93,12 @@ function confusionTable(metrics: Metrics, limit: number, paint: Paint): string |
   return drawTable(["gold", "taken for", "rows", "% of gold"], lines, 2, paint);
 }
 
-/** `textColumns` columns stand left, the others are numbers and stand right. */
 function drawTable(heading: string[], lines: string[][], textColumns: number, paint: Paint): string {
-  const table = new Table({
-    head: heading.map((text) => paint.dim(text)),
-    chars: NO_CHARS,
-    colAligns: heading.map((_, column) => (column < textColumns ? "left" : "right")),
-    style: { head: [], border: [], "padding-left": 0, "padding-right": 2 },
-  });
-  table.push(...lines);
-  return table
-    .toString()
-    .split("\n")
-    .map((line) => line.trimEnd())
-    .join("\n");
+  return plainTable(
+    heading.map((text) => paint.dim(text)),
+    lines,
+    textColumns,
+  );
 }
 
 function rowName(name: Convention | "macro"): string {

@@ -76,7 +76,7 @@ export function modelCard(facts: CardFacts): string {
       .join("\n"),
     "## Limits",
     [
-      `- ${million(data.sources.reduce((sum, { train: part }) => sum + part.tokens.length, 0))} tokens of a few kinds of text: what they do not speak of, the model does not know..`,
+      `- ${million(data.sources.reduce((sum, { train: part }) => sum + part.tokens.length, 0))} tokens of a few kinds of text: what they do not speak of, the model does not know.`,
       "- It states falsehoods fluently, and repeats itself. Nothing it writes is a fact.",
       "- Statutes, stories about old times and an author who died in 1936 bring their time's views and words with them.",
       "- English and code were seen only inside of technical articles.",

@@ -7,9 +7,10 @@ import { createTape } from "../../src/compute/autograd.ts";
 import type { Backend, Weight } from "../../src/compute/backend.ts";
 import { openCheckpoint } from "../../src/formats/checkpoint.ts";
 import { openSafetensors, type SafetensorsFile } from "../../src/formats/safetensors.ts";
-import { type Decoder, decoderWeights, forward, type PackedTokens } from "../../src/models/decoder.ts";
+import { type Decoder, decoderWeights, forward } from "../../src/models/decoder.ts";
 import { loadDecoder, saveDecoder } from "../../src/models/load.ts";
 import { TESTED_BACKENDS, worstOf } from "./backends.ts";
+import { lossAndGradients, packed } from "./loss-and-gradients.ts";
 
 /** Folders made by test/golden/make/families.py; each golden.json says with which libraries, and whose modelling code. */
 const FAMILIES = ["qwen2", "qwen3", "chatglm2", "baichuan2-7b", "baichuan2-13b", "baichuan2-13b-six-heads"] as const;
@@ -20,28 +21,6 @@ interface Golden {
   promptTokens: number[];
   base: { lastLogits: number[][]; loss: number };
   adapted: { lastLogits: number[][]; loss: number };
-}
-
-/** Packs the sequences into one row of tokens, with the rows that are labelled: row t predicts the next token of its sequence. */
-function packed({ sequences, promptTokens }: Golden) {
-  const segments = [];
-  const rows: number[] = [];
-  const targets: number[] = [];
-  let start = 0;
-  for (const [i, ids] of sequences.entries()) {
-    segments.push({ start, length: ids.length, keyStart: start, position: 0, context: [] });
-    for (let t = promptTokens[i]; t < ids.length; t++) {
-      rows.push(start + t - 1);
-      targets.push(ids[t]);
-    }
-    start += ids.length;
-  }
-  const tokens: PackedTokens = {
-    ids: Int32Array.from(sequences.flat()),
-    positions: Int32Array.from(sequences.flatMap((sequence) => [...sequence.keys()])),
-    segments,
-  };
-  return { tokens, rows, targets, lastRows: segments.map((one) => one.start + one.length - 1) };
 }
 
 async function loadFrom(backend: Backend, directory: string, trainable = false): Promise<Decoder> {
@@ -58,24 +37,6 @@ async function logitsOf(model: Decoder, golden: Golden): Promise<ArrayLike<numbe
   const tape = createTape(model.backend, { record: false });
   try {
     return await model.backend.read(forward(model, tape, packed(golden).tokens).tensor);
-  } finally {
-    tape.dispose();
-  }
-}
-
-/** The mean loss over the labelled tokens, with its gradients added to the trainable weights. */
-async function lossAndGradients(model: Decoder, golden: Golden): Promise<number> {
-  const { tokens, rows, targets } = packed(golden);
-  const tape = createTape(model.backend, { record: true });
-  try {
-    const logits = forward(model, tape, { ...tokens, outputRows: Int32Array.from(rows) });
-    const weights = new Float32Array(rows.length).fill(1 / rows.length);
-    const loss = tape.crossEntropy(logits, Int32Array.from(targets), weights);
-    const kept = tape.keep(loss);
-    tape.backward(loss);
-    const [value] = await model.backend.read(kept);
-    model.backend.free(kept);
-    return value;
   } finally {
     tape.dispose();
   }
@@ -147,7 +108,7 @@ describe.each(FAMILIES)("%s of its makers with an adapter of PEFT", (family) => 
         Array.from(logits).slice(row * model.spec.vocabularySize, (row + 1) * model.spec.vocabularySize),
       );
       expectNear(last.flat(), golden.base.lastLogits.flat());
-      const loss = await lossAndGradients(model, golden);
+      const loss = await lossAndGradients(model, packed(golden));
       expectNear([loss], [golden.base.loss]);
       const { got, wanted, count } = await gradients(model, numbers, "base.");
       // Norms of both layers and the last one; biases and further norms come to these.
@@ -160,7 +121,7 @@ describe.each(FAMILIES)("%s of its makers with an adapter of PEFT", (family) => 
       const settings = await loadLora(model, adapter, { trainable: true });
       expect(settings).toMatchObject({ rank: 2, alpha: 8, dropout: 0 });
       expectNear(await logitsOf(model, golden), await numbers.read("adapted.logits"));
-      const loss = await lossAndGradients(model, golden);
+      const loss = await lossAndGradients(model, packed(golden));
       expectNear([loss], [golden.adapted.loss]);
       const { got, wanted, count } = await gradients(model, numbers, "adapter.base_model.model.");
       // Both halves for one fused target or two of their own, in both layers.

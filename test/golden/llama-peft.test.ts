@@ -7,9 +7,10 @@ import { createTape } from "../../src/compute/autograd.ts";
 import type { Backend } from "../../src/compute/backend.ts";
 import { openCheckpoint } from "../../src/formats/checkpoint.ts";
 import { openSafetensors, type SafetensorsFile } from "../../src/formats/safetensors.ts";
-import { type Decoder, decoderWeights, forward, type PackedTokens } from "../../src/models/decoder.ts";
+import { type Decoder, decoderWeights, forward } from "../../src/models/decoder.ts";
 import { loadDecoder, saveDecoder } from "../../src/models/load.ts";
 import { TESTED_BACKENDS, worstOf } from "./backends.ts";
+import { lossAndGradients, packed } from "./loss-and-gradients.ts";
 
 const FOLDER = new URL("llama-peft", import.meta.url).pathname;
 const ADAPTER = join(FOLDER, "adapter");
@@ -26,27 +27,6 @@ interface Golden {
 // Made by test/golden/make/llama_peft.py: transformers 5.23.0, peft 0.21.2, torch 2.15.0, float32.
 const golden = JSON.parse(readFileSync(join(FOLDER, "golden.json"), "utf8")) as Golden;
 
-/** Both sequences packed, and their labelled rows: row t predicts the next token of its sequence. */
-function packed(): { tokens: PackedTokens; rows: number[]; targets: number[]; lastRows: number[] } {
-  const segments = [];
-  const rows: number[] = [];
-  const targets: number[] = [];
-  const lastRows: number[] = [];
-  let start = 0;
-  for (const [i, ids] of golden.sequences.entries()) {
-    segments.push({ start, length: ids.length, keyStart: start, position: 0, context: [] });
-    for (let t = golden.promptTokens[i]; t < ids.length; t++) {
-      rows.push(start + t - 1);
-      targets.push(ids[t]);
-    }
-    start += ids.length;
-    lastRows.push(start - 1);
-  }
-  const ids = Int32Array.from(golden.sequences.flat());
-  const positions = Int32Array.from(golden.sequences.flatMap((sequence) => [...sequence.keys()]));
-  return { tokens: { ids, positions, segments }, rows, targets, lastRows };
-}
-
 async function loadBase(backend: Backend, trainable: boolean): Promise<Decoder> {
   const checkpoint = await openCheckpoint(FOLDER);
   try {
@@ -58,29 +38,11 @@ async function loadBase(backend: Backend, trainable: boolean): Promise<Decoder> 
 
 /** The logits of the last token of each sequence. */
 async function lastLogits(model: Decoder): Promise<number[]> {
-  const { tokens, lastRows } = packed();
+  const { tokens, lastRows } = packed(golden);
   const tape = createTape(model.backend, { record: false });
   try {
     const logits = forward(model, tape, { ...tokens, outputRows: Int32Array.from(lastRows) });
     return Array.from(await model.backend.read(logits.tensor));
-  } finally {
-    tape.dispose();
-  }
-}
-
-/** The mean loss over the labelled tokens, with its gradients added to the trainable weights. */
-async function lossAndGradients(model: Decoder, recompute = false): Promise<number> {
-  const { tokens, rows, targets } = packed();
-  const tape = createTape(model.backend, { record: true, recompute });
-  try {
-    const logits = forward(model, tape, { ...tokens, outputRows: Int32Array.from(rows) });
-    const weights = new Float32Array(rows.length).fill(1 / rows.length);
-    const loss = tape.crossEntropy(logits, Int32Array.from(targets), weights);
-    const kept = tape.keep(loss);
-    tape.backward(loss);
-    const [value] = await model.backend.read(kept);
-    model.backend.free(kept);
-    return value;
   } finally {
     tape.dispose();
   }
@@ -127,7 +89,9 @@ describe.each(TESTED_BACKENDS)("a Llama of transformers with an adapter of PEFT 
     for (const recompute of [false, true]) {
       const model = await loadBase(backend, true);
       expectNear(await lastLogits(model), golden.base.lastLogits.flat(), near);
-      expect(Math.abs((await lossAndGradients(model, recompute)) - golden.base.loss)).toBeLessThan(near);
+      expect(Math.abs((await lossAndGradients(model, packed(golden), recompute)) - golden.base.loss)).toBeLessThan(
+        near,
+      );
       const worst = await worstGradient(model, gradients, "base.");
       expect(worst).toSatisfy(({ share }) => share < nearShare);
       for (const weight of decoderWeights(model)) backend.freeWeight(weight);
@@ -152,7 +116,7 @@ describe.each(TESTED_BACKENDS)("a Llama of transformers with an adapter of PEFT 
     const got: number[] = [];
     for (const step of losses.keys()) {
       backend.zeroGradients(trained);
-      got.push(await lossAndGradients(model));
+      got.push(await lossAndGradients(model, packed(golden)));
       if (step === 0) {
         const worst = await worstGradient(model, gradients, "adapter.base_model.model.");
         expect(worst).toSatisfy(({ share }) => share < nearShare);
