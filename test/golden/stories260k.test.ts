@@ -14,8 +14,8 @@ import { TESTED_BACKENDS, worstOf } from "./backends.ts";
 
 const FOLDER = new URL("../../../shared/checkpoints/stories260k", import.meta.url).pathname;
 const TEXT = "Once upon a time, there was a little girl named Lily. She loved to play outside in the park";
-/** Logits are between −20 and 20; measured: 4e-6 off in float32, 0.12 in bfloat16. */
-const TOLERANCE = { exact: 1e-4, rounded: 0.3 };
+/** Logits are between −20 and 20; measured: 5e-6 off in float32, 0.054 in bfloat16. */
+const TOLERANCE = { exact: 1e-4, rounded: 0.15 };
 
 const golden = JSON.parse(readFileSync(new URL("stories260k.json", import.meta.url), "utf8")) as {
   ids: number[];
@@ -69,11 +69,24 @@ describe.skipIf(absent).each(TESTED_BACKENDS)("stories260K on $name", ({ open, e
     const [{ ids, ended }] = await generate(model, [[1]], { maxNewTokens: golden.ids.length - 1, eosId: 2 });
     const tokenizer = await openTokenizer(FOLDER);
     expect(tokenizer.vocabularySize).toBe(model.spec.vocabularySize);
-    const text = tokenizer.decode(ids);
-    expect(text.slice(0, TEXT.length)).toBe(TEXT);
     expect(ended).toBe(false);
-    // In bfloat16 two words of nearly the same likelihood may change places further on.
-    if (exact) expect([1, ...ids]).toEqual(golden.ids);
+    if (exact) {
+      expect(tokenizer.decode(ids).slice(0, TEXT.length)).toBe(TEXT);
+      expect([1, ...ids]).toEqual(golden.ids);
+      return;
+    }
+    // In bfloat16 two tokens of nearly the same likelihood may change places: each is the best one but for what both logits may be wrong by.
+    const [{ open: openReference }] = TESTED_BACKENDS;
+    const reference = openReference();
+    const logits = await sequenceLogits(await load(reference), [1, ...ids]);
+    const behind = ids.map((id, t) => {
+      const row = Array.from({ length: 512 }, (_, v) => logits[t * 512 + v]);
+      return Math.max(...row) - row[id];
+    });
+    await reference.close();
+    console.info(`${backend.description}: a chosen token is at most ${Math.max(...behind).toFixed(3)} behind the best`);
+    expect(Math.max(...behind)).toBeLessThan(2 * TOLERANCE.rounded);
+    expect(behind.filter((gap) => gap > 0).length).toBeLessThan(ids.length / 10);
   });
 
   it("leaves nothing behind", async () => {
