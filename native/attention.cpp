@@ -30,6 +30,7 @@ void addParts(const Backward& backward, const Group& group, int keyValueHead, co
 
 void attention(Pool& pool, const Matrix& q, const Matrix& k, const Matrix& v, const AttentionPlan& plan, Matrix& output,
                Matrix& logSumExp) {
+  for (const Matrix* matrix : {&k, &v}) clearPaddingRows(*matrix);
   constexpr int kBlocksPerPart = 8;  // a long run is shared out: packing its keys again costs little beside 8 blocks of queries
   const bool tiles = tilesFit(q, k, v, plan.headWidth);
   const bool wholeBlocks = plan.headWidth % kBlock == 0 && k.isBf16 == v.isBf16;
@@ -61,6 +62,7 @@ void attention(Pool& pool, const Matrix& q, const Matrix& k, const Matrix& v, co
 
 void attentionBackward(Pool& pool, const Matrix& q, const Matrix& k, const Matrix& v, const Matrix& output, const Matrix& logSumExp,
                        const Matrix& dOutput, const AttentionPlan& plan, Matrix& dq, Matrix& dk, Matrix& dv) {
+  for (const Matrix* matrix : {&q, &k, &v, &output, &logSumExp, &dOutput}) clearPaddingRows(*matrix);
   std::vector<Run> runs = findRuns(plan);
   std::vector<char> queriesCovered(q.rows, 0), keysCovered(k.rows, 0);
   for (Run& run : runs) {

@@ -205,7 +205,7 @@ void zeroUncovered(Pool& pool, Matrix& matrix, const std::vector<char>& covered)
   const int blocks = matrix.columnBlocks(), padding = paddedTo32(matrix.columns) - matrix.columns;
   pool.parallelFor(matrix.rowBlocks(), [&](int block, int) {
     withElements(matrix, [&](auto* data) {
-      for (int row = block * kBlock; row < (block + 1) * kBlock; row++) {
+      for (int row = block * kBlock; row < std::min((block + 1) * kBlock, writtenRows(matrix.rows)); row++) {
         if (row >= matrix.rows || !covered[row]) {
           for (int b = 0; b < blocks; b++) store(rowChunk(data, blocks, row, b), zeros(), zeros());
         } else if (padding > 0) {

@@ -187,7 +187,8 @@ void rotary(Pool& pool, const Matrix& x, const int32_t* positions, int heads, in
   const bool far = isFar(pool, y);
   const size_t margin = paddedTo32(turn.distance + 1);
   const size_t rowFloats = 2 * margin + static_cast<size_t>(blocks) * kBlock;
-  pool.parallelFor(paddedTo32(x.rows) / kRowsPerItem, [&](int item, int thread) {
+  const int written = writtenRows(x.rows);
+  pool.parallelFor((written + kRowsPerItem - 1) / kRowsPerItem, [&](int item, int thread) {
     const int first = item * kRowsPerItem, present = std::clamp(x.rows - first, 0, kRowsPerItem);
     withElements(y, [&](auto* to) {
       withElements(x, [&](auto* from) {
@@ -203,7 +204,7 @@ void rotary(Pool& pool, const Matrix& x, const int32_t* positions, int heads, in
           turnRow(rowChunk(from, blocks, r, 0), columns, turn, table, row + margin, far, rowChunk(to, blocks, r, 0));
         }
       });
-      for (int r = first + present; r < first + kRowsPerItem; r++) {
+      for (int r = first + present; r < std::min(first + kRowsPerItem, written); r++) {
         for (int b = 0; b < blocks; b++) store(rowChunk(to, blocks, r, b), zeros(), zeros(), far);
       }
     });
@@ -219,7 +220,7 @@ void swiglu(Pool& pool, const Matrix& gate, const Matrix& up, Matrix& h) {
   withElements(gate, [&](auto* g) {
     withElements(up, [&](auto* u) {
       withElements(h, [&](auto* out) {
-        forPieces(pool, h.elements(), [=](size_t begin, size_t end) {
+        forWrittenPieces(pool, h, [=](size_t begin, size_t end) {
           for (size_t i = begin; i < end; i += kBlock) {
             const Floats low = load(g + i), high = load(g + i + kLanes);
             store(out + i, low * logisticFor(out, low) * load(u + i), high * logisticFor(out, high) * load(u + i + kLanes));
@@ -236,7 +237,7 @@ void swigluBackward(Pool& pool, const Matrix& gate, const Matrix& up, const Matr
       withElements(dh, [&](auto* d) {
         withElements(dGate, [&](auto* gateOut) {
           auto* upOut = static_cast<decltype(gateOut)>(dUp.data);
-          forPieces(pool, dh.elements(), [=](size_t begin, size_t end) {
+          forWrittenPieces(pool, dh, [=](size_t begin, size_t end) {
             for (size_t i = begin; i < end; i += kBlock) {
               Floats gateGradient[2], upGradient[2];
               for (int half = 0; half < 2; half++) {
@@ -261,7 +262,7 @@ void add(Pool& pool, const Matrix& a, const Matrix& b, float scale, Matrix& y) {
   withElements(a, [&](auto* first) {
     withElements(b, [&](auto* second) {
       withElements(y, [&](auto* out) {
-        forPieces(pool, y.elements(), [=](size_t begin, size_t end) {
+        forWrittenPieces(pool, y, [=](size_t begin, size_t end) {
           for (size_t i = begin; i < end; i += kBlock) {
             prefetchRow(first + i + kBlockElements);
             prefetchRow(second + i + kBlockElements);

@@ -34,20 +34,20 @@ void copyRounded(const float* from, To* to) {
 }  // namespace
 
 void embed(Pool& pool, const WeightView& table, bool bf16Precision, const int32_t* ids, Matrix& y) {
-  const int blocks = y.columnBlocks(), padded = paddedTo32(y.rows);
+  const int blocks = y.columnBlocks(), written = writtenRows(y.rows);
   const bool rounded = table.storage == Storage::bfloat16 && !table.isVector();
   const bool far = isFar(pool, y);
   // Rows of a packed table share their cache lines with their neighbours: tokens are read in the order of their ids, and the next row's
   // lines, which are many, are asked for while the present one is put together. Without a packed table the order stays.
-  std::vector<int32_t> order(padded);
+  std::vector<int32_t> order(written);
   std::iota(order.begin(), order.end(), 0);
   if (!table.master) std::stable_sort(order.begin(), order.begin() + y.rows, [&](int a, int b) { return ids[a] < ids[b]; });
   constexpr int kRowsPerItem = 32;
-  pool.parallelFor(padded / kRowsPerItem, [&](int item, int thread) {
+  pool.parallelFor((written + kRowsPerItem - 1) / kRowsPerItem, [&](int item, int thread) {
     float* row = static_cast<float*>(pool.scratch(thread, 0, blocks * kBlock * sizeof(float)));
     int present = -1;  // what `row` holds
     withElements(y, [&](auto* to) {
-      for (int i = item * kRowsPerItem; i < (item + 1) * kRowsPerItem; i++) {
+      for (int i = item * kRowsPerItem; i < std::min(written, (item + 1) * kRowsPerItem); i++) {
         const int t = order[i];
         if (t < y.rows && !table.master && ids[t] != present) {
           present = ids[t];

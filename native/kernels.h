@@ -7,8 +7,9 @@
 //   blocks of 32 x 32 elements, block row by block row; inside a block row-major. Element (r, c) stands at
 //   ((r / 32) * columnBlocks + c / 32) * 1024 + (r % 32) * 32 + c % 32.
 //   Two halves of a bf16 block (rows 0..15, 16..31) are AMX A-tiles as they stand. Memory is 64-byte aligned.
-// Padding rows and columns (up to the next multiple of 32) are always ZERO in every matrix: products contract over them. A kernel writes
-// its whole output, padding included (outputs arrive uninitialised; tests poison them with NaN).
+// Padding rows and columns (up to the next multiple of 32) are ZERO: products contract over them. A kernel writes its whole output, padding
+// included (outputs arrive uninitialised; tests poison them with NaN). Only a matrix of ONE ROW may hold anything in its 31 padding rows:
+// generation makes hundreds of them for every token, and 32 rows would be written for each. Kernels that contract over rows clear them first.
 //
 // Letters: T tokens, S keys, H query heads, G key/value heads, D head width, C model width, F feed-forward, V vocabulary, O outputs, I inputs.
 #pragma once
@@ -23,6 +24,8 @@ constexpr int kBlock = 32;
 constexpr int kBlockElements = kBlock * kBlock;
 inline int blocksFor(int n) { return (n + kBlock - 1) / kBlock; }
 inline int paddedTo32(int n) { return blocksFor(n) * kBlock; }
+// Rows that a kernel writes of an output with this many.
+inline int writtenRows(int rows) { return rows == 1 ? 1 : paddedTo32(rows); }
 
 using bf16 = uint16_t;
 

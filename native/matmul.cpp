@@ -12,6 +12,13 @@ const bf16* bf16Blocks(Pool& pool, const Matrix& x, int slot) {
   if (x.isBf16) return x.b16();
   auto* out = static_cast<bf16*>(pool.sharedScratch(slot, x.elements() * sizeof(bf16)));
   const int columnBlocks = x.columnBlocks();
+  if (x.rows == 1) {
+    for (int block = 0; block < columnBlocks; block++) {
+      const float* row = x.f32() + static_cast<size_t>(block) * kBlockElements;
+      store(out + static_cast<size_t>(block) * kBlockElements, load(row), load(row + kLanes));
+    }
+    return out;
+  }
   pool.parallelFor(x.rowBlocks(), [&](int rowBlock, int) {
     for (int block = rowBlock * columnBlocks; block < (rowBlock + 1) * columnBlocks; block++) {
       narrowBlock(x.f32() + static_cast<size_t>(block) * kBlockElements, out + static_cast<size_t>(block) * kBlockElements);
@@ -65,6 +72,8 @@ void matmulBackwardInput(Pool& pool, const Matrix& dy, const WeightView& w, cons
 
 void matmulBackwardWeight(Pool& pool, const Matrix& dy, const Matrix& x, float scale, WeightView& w) {
   Matrix gradient{w.gradient, w.rows, w.columns, false};
+  clearPaddingRows(dy);
+  clearPaddingRows(x);
 #ifdef __AMX_BF16__
   if (w.packedBf16) return weightGradientBf16(pool, dy, x, scale, gradient);
 #endif
@@ -85,6 +94,7 @@ void matmulBackwardWeight(Pool& pool, const Matrix& dy, const Matrix& x, float s
 
 void biasBackward(Pool& pool, const Matrix& dy, WeightView& b) {
   const int columnBlocks = dy.columnBlocks(), rowBlocks = dy.rowBlocks();
+  clearPaddingRows(dy);
   pool.parallelFor(columnBlocks, [&](int column, int) {
     withElements(dy, [&](const auto* data) {
       Floats low = zeros(), high = zeros();

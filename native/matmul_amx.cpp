@@ -210,8 +210,9 @@ void multiplyFewRows(const Product& product, int panel, float* sums, const Finis
   storeTile<2>(quarter<0>(sums + kBlockElements));
   storeTile<3>(quarter<1>(sums + kBlockElements));
   memoryBarrier();
-  finish(sums, 0, panel, 0, kBlock);
-  if (two) finish(sums + kBlockElements, 0, panel + 1, 0, kBlock);
+  const int written = writtenRows(product.y->rows);
+  finish(sums, 0, panel, 0, written);
+  if (two) finish(sums + kBlockElements, 0, panel + 1, 0, written);
 }
 
 template <class FinishRows>

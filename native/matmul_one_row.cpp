@@ -113,7 +113,7 @@ void multiplyPanels(const Quantized<kStorage>& quantized, const WholeRow& x, int
   }
   for (int panel = first; panel < end; panel++) {
     for (int r = 0; r < kBlock; r++) result[r] = _mm512_reduce_add_ps(_mm512_load_ps(sums[panel - first] + r * 16));
-    finish(result, 0, panel, 0, kBlock);
+    finish(result, 0, panel, 0, 1);
   }
 }
 

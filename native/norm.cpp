@@ -104,9 +104,9 @@ void normRowsBackward(const X* x, const float* g, const DY* dy, const R* residua
 }  // namespace
 
 void rmsNorm(Pool& pool, const Matrix& x, const float* g, float epsilon, Matrix& y) {
-  const int step = rowsPerItem(pool, x.rows), blocks = x.columnBlocks();
+  const int step = std::min(rowsPerItem(pool, x.rows), writtenRows(x.rows)), blocks = x.columnBlocks();
   const bool far = isFar(pool, y);
-  pool.parallelFor(paddedTo32(x.rows) / step, [&](int item, int) {
+  pool.parallelFor(writtenRows(x.rows) / step, [&](int item, int) {
     const int first = item * step, count = std::clamp(x.rows - first, 0, step);
     withElements(x, [&](auto* from) {
       withElements(y, [&](auto* to) {

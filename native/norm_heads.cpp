@@ -53,7 +53,7 @@ void rmsNormHeads(Pool& pool, const Matrix& x, const float* g, int headWidth, fl
   const int blocks = x.columnBlocks();
   pool.parallelFor(x.rowBlocks(), [&](int rowBlock, int thread) {
     float* flat = static_cast<float*>(pool.scratch(thread, 0, static_cast<size_t>(blocks) * kBlock * sizeof(float)));
-    for (int row = rowBlock * kBlock; row < (rowBlock + 1) * kBlock; row++) {
+    for (int row = rowBlock * kBlock; row < std::min((rowBlock + 1) * kBlock, writtenRows(x.rows)); row++) {
       if (row < x.rows) {
         withElements(x, [&](auto* from) { flatten(rowChunk(from, blocks, row, 0), blocks, flat); });
         for (float* head = flat; head < flat + x.columns; head += headWidth) {

@@ -334,4 +334,18 @@ void forPieces(Pool& pool, size_t elements, Body&& body) {
   });
 }
 
+// The same for what is written of a matrix: all of it, or the only row, 32 elements at a time.
+template <class Body>
+void forWrittenPieces(Pool& pool, const Matrix& matrix, Body&& body) {
+  if (matrix.rows != 1) return forPieces(pool, matrix.elements(), body);
+  for (size_t begin = 0; begin < matrix.elements(); begin += kBlockElements) body(begin, begin + kBlock);
+}
+
+// Zeros below the only row of a matrix, before a kernel contracts over rows.
+inline void clearPaddingRows(const Matrix& matrix) {
+  if (matrix.rows != 1) return;
+  const size_t rowBytes = matrix.bytes() / matrix.columnBlocks() / kBlock;
+  for (int b = 0; b < matrix.columnBlocks(); b++) memset(static_cast<char*>(matrix.data) + (b * kBlock + 1) * rowBytes, 0, (kBlock - 1) * rowBytes);
+}
+
 }  // namespace cre

@@ -135,6 +135,18 @@ async function loadModel(
   }
 }
 
+/** What a recipe needs to turn rows into token ids, without its model's weights; a `givenType` stands for a model that is not there. */
+export async function openRenderer(
+  givenRecipe: Recipe,
+  labels: LabelSet,
+  givenType?: string,
+): Promise<Pick<Workbench, "recipe" | "tokenizer" | "renderer">> {
+  const modelType = givenType ?? (await modelTypeOf(givenRecipe));
+  const recipe = resolveNames(givenRecipe, modelType);
+  const tokenizer = await openTokenizer(tokenizerPath(recipe), { modelType });
+  return { recipe, tokenizer, renderer: rendererOf(recipe, tokenizer, labels) };
+}
+
 /**
  * Makes what a recipe needs for training: the model (loaded or from nothing), its adapter, renderer and extractor. The workbench's recipe is
  * the resolved one: it names the chat template, so that whoever opens the run later has the same.
@@ -144,10 +156,7 @@ export async function openForTraining(
   labels: LabelSet,
   options: OpenOptions = {},
 ): Promise<Workbench> {
-  const modelType = await modelTypeOf(givenRecipe);
-  const recipe = resolveNames(givenRecipe, modelType);
-  const tokenizer = await openTokenizer(tokenizerPath(recipe), { modelType });
-  const renderer = rendererOf(recipe, tokenizer, labels);
+  const { recipe, tokenizer, renderer } = await openRenderer(givenRecipe, labels);
   const backend = openBackend(recipe.precision, options.onNotice);
   try {
     const { init, path, storage } = recipe.model;

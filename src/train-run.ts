@@ -38,7 +38,7 @@ export type RunEvent =
 
 /** The training rows in ids; a row with several relations is one joined answer or one row each, as the recipe says. */
 export function encodeExamples(
-  bench: Workbench,
+  bench: Pick<Workbench, "recipe" | "renderer">,
   examples: readonly Example[],
 ): { encoded: EncodedExample[]; truncated: number } {
   const encoded: EncodedExample[] = [];

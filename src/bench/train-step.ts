@@ -68,16 +68,23 @@ export async function randomDecoder(
   });
 }
 
+/** The same with a fresh adapter: rank 8 on q_proj and v_proj. */
+export async function loraDecoder(
+  backend: Backend,
+  shape: ShapeName,
+  layers: number | undefined,
+  storage: WeightStorage,
+): Promise<{ model: Decoder; weights: Weight[] }> {
+  const model = await randomDecoder(backend, shape, layers, storage);
+  const targets = ["q_proj", "v_proj"];
+  return { model, weights: attachAdapter(model, { method: "lora", rank: 8, alpha: 32, dropout: 0, targets }, 1) };
+}
+
 /** Times whole LoRA steps (rank 8 on q_proj and v_proj: forward, backward, clipping, AdamW) on packed sequences of equal length. */
 export async function measureTrainStep(backend: Backend, options: TrainStepOptions): Promise<TrainStepResult> {
   const { sequences, tokensEach, answerTokens, rounds } = options;
   const started = performance.now();
-  const model = await randomDecoder(backend, options.shape, options.layers, options.storage);
-  const weights: Weight[] = attachAdapter(
-    model,
-    { method: "lora", rank: 8, alpha: 32, dropout: 0, targets: ["q_proj", "v_proj"] },
-    1,
-  );
+  const { model, weights } = await loraDecoder(backend, options.shape, options.layers, options.storage);
   await backend.sync();
   const loadSeconds = (performance.now() - started) / 1000;
   const random = createRandom(2);

@@ -9,6 +9,7 @@ import { measureMatmul } from "../compute/bench-matmul.ts";
 import { openBackend } from "../compute/open.ts";
 import { measurePeak, measureReadSpeed } from "../compute/peak.ts";
 import type { KindTime } from "../compute/profile.ts";
+import { addBatchesCommand } from "./bench-batches.ts";
 import { addLoadCommands } from "./bench-load.ts";
 import { addResultsCommand } from "./bench-results.ts";
 import { wholeNumber } from "./model.ts";
@@ -65,6 +66,7 @@ export function addBenchCommands(program: Command): void {
     .option("--tokens <n>", "new tokens", wholeNumber, 32)
     .option("--json", "print JSON")
     .action(decode);
+  addBatchesCommand(bench);
   addLoadCommands(bench);
   addResultsCommand(bench);
 }

@@ -264,7 +264,7 @@ function project(tape: Tape, x: Value, { w, low }: Projection, residual: Value |
 /** A decoder of two blocks over a shared prefix with a tied head; with LoRA only the low-rank pairs learn. */
 function decoderCase(
   name: string,
-  options: { lora: boolean; alibi: boolean; storage?: WeightStorage; embeddingSpread?: number },
+  options: { lora: boolean; alibi: boolean; storage?: WeightStorage; embeddingSpread?: number; oneToken?: boolean },
 ): GradientCase {
   return gradientCase(name, (make) => {
     const [vocabulary, width, headWidth, hidden] = [9, 16, 8, 20];
@@ -289,8 +289,10 @@ function decoderCase(
       down: projection(width, hidden),
     }));
     const lastNorm = gain();
-    const ids = Int32Array.of(1, 4, 2, 7, 7, 0, 3, 5, 5, 8, 6);
-    const positions = Int32Array.of(0, 1, 2, 3, 4, 5, 6, 5, 6, 7, 0);
+    const { oneToken = false } = options;
+    const ids = oneToken ? Int32Array.of(4) : Int32Array.of(1, 4, 2, 7, 7, 0, 3, 5, 5, 8, 6);
+    const positions = oneToken ? Int32Array.of(3) : Int32Array.of(0, 1, 2, 3, 4, 5, 6, 5, 6, 7, 0);
+    const segments = oneToken ? [segment(0, 1, { position: 3 })] : sharedPrefix;
     const attention = attentionOf(2, 1, headWidth, options.alibi);
     return (tape) => {
       let x = tape.dropout(tape.embed(embedding, ids), 0.1, 5);
@@ -299,14 +301,14 @@ function decoderCase(
           const h = tape.rmsNorm(input, block.norm1, 1e-5);
           const q = tape.rotary(project(tape, h, block.q), positions, rotaryOf(2, headWidth, 3, "halves"));
           const k = tape.rotary(project(tape, h, block.k), positions, rotaryOf(1, headWidth, 3, "halves"));
-          const mixed = tape.attention(q, k, project(tape, h, block.v), sharedPrefix, attention);
+          const mixed = tape.attention(q, k, project(tape, h, block.v), segments, attention);
           const middle = project(tape, mixed, block.o, input);
           const h2 = tape.rmsNorm(middle, block.norm2, 1e-5);
           const inner = tape.swiglu(project(tape, h2, block.gate), project(tape, h2, block.up));
           return project(tape, inner, block.down, middle);
         });
       }
-      const chosen = tape.gatherRows(x, Int32Array.of(2, 5, 6, 9));
+      const chosen = tape.gatherRows(x, oneToken ? Int32Array.of(0) : Int32Array.of(2, 5, 6, 9));
       return lossOf(
         tape,
         tape.matmul(tape.rmsNorm(chosen, lastNorm, 1e-5), embedding, { wide: true, scale: 0.4 }),
@@ -339,4 +341,6 @@ export const gradientCases: GradientCase[] = [
   decoderCase("decoder, LoRA over a frozen base, ALiBi", { lora: true, alibi: true }),
   decoderCase("decoder, LoRA over int8", { lora: true, alibi: false, storage: "int8", embeddingSpread: 0.3 }),
   decoderCase("decoder, LoRA over NF4", { lora: true, alibi: false, storage: "nf4", embeddingSpread: 0.3 }),
+  decoderCase("decoder of one token, everything trained", { lora: false, alibi: false, oneToken: true }),
+  decoderCase("decoder of one token, LoRA", { lora: true, alibi: true, oneToken: true }),
 ];

@@ -1,6 +1,6 @@
 import { createRandom, mixSeed } from "../base/random.ts";
-import type { AttentionSegment } from "../compute/backend.ts";
 import type { PackedTokens } from "../models/decoder.ts";
+import { packSequences } from "./shared-prefixes.ts";
 
 /** A training example in ids: the loss is on the answer (and, with a weight, on the prompt). */
 export interface EncodedExample {
@@ -15,6 +15,7 @@ export interface TrainingBatch {
   /** Next token and loss weight of each output row; weights of a whole step add up to 1. */
   targets: Int32Array;
   weights: Float32Array;
+  /** Rows of the forward pass: tokens, those of shared beginnings once. */
   tokenCount: number;
   answerTokens: number;
 }
@@ -68,45 +69,45 @@ export function lossWeight(examples: readonly EncodedExample[], promptLoss: numb
 
 /**
  * Packs examples into one forward pass. Each loss weight is divided by `totalWeight`, the sum over the whole step, so that accumulating
- * passes gives the same loss and gradient as one large batch.
+ * passes gives the same loss and gradient as one large batch. With `sharePrefixes` common beginnings are computed once; the loss and its
+ * gradient stay the same (dropout draws one mask for a shared token).
  */
 export function packExamples(
   examples: readonly EncodedExample[],
   promptLoss: number,
   totalWeight: number,
+  sharePrefixes = false,
 ): TrainingBatch {
-  const length = (example: EncodedExample) => example.promptIds.length + example.answerIds.length - 1;
-  const total = examples.reduce((sum, example) => sum + length(example), 0);
-  const ids = new Int32Array(total);
-  const positions = new Int32Array(total);
-  const segments: AttentionSegment[] = [];
+  // The last answer token is a target only.
+  const sequences = examples.map(({ promptIds, answerIds }) => {
+    const sequence = new Int32Array(promptIds.length + answerIds.length - 1);
+    for (let i = 0; i < sequence.length; i++) sequence[i] = idAt(promptIds, answerIds, i);
+    return sequence;
+  });
+  const { ids, positions, segments, rows } = packSequences(sequences, sharePrefixes);
   const outputRows: number[] = [];
   const targets: number[] = [];
   const weights: number[] = [];
   let answerTokens = 0;
-  let start = 0;
-  for (const example of examples) {
-    const { promptIds, answerIds } = example;
-    const size = length(example);
-    const idAt = (i: number) => (i < promptIds.length ? promptIds[i] : answerIds[i - promptIds.length]);
-    for (let i = 0; i < size; i++) {
-      ids[start + i] = idAt(i);
-      positions[start + i] = i;
+  for (const [index, { promptIds, answerIds }] of examples.entries()) {
+    for (let i = 0; i < sequences[index].length; i++) {
       const isAnswer = i + 1 >= promptIds.length;
       if (!isAnswer && promptLoss === 0) continue;
-      outputRows.push(start + i);
-      targets.push(idAt(i + 1));
+      outputRows.push(rows[index][i]);
+      targets.push(idAt(promptIds, answerIds, i + 1));
       weights.push((isAnswer ? 1 : promptLoss) / totalWeight);
     }
     answerTokens += answerIds.length;
-    segments.push({ start, length: size, keyStart: start, position: 0, context: [] });
-    start += size;
   }
   return {
     tokens: { ids, positions, segments, outputRows: Int32Array.from(outputRows) },
     targets: Int32Array.from(targets),
     weights: Float32Array.from(weights),
-    tokenCount: total,
+    tokenCount: ids.length,
     answerTokens,
   };
+}
+
+function idAt(promptIds: ArrayLike<number>, answerIds: ArrayLike<number>, i: number): number {
+  return i < promptIds.length ? promptIds[i] : answerIds[i - promptIds.length];
 }

@@ -89,6 +89,8 @@ const trainSchema = z.strictObject({
   checkpointSeconds: z.number().positive().default(120),
   /** Keep activations inside layers (false) or compute them again in the backward pass (true). */
   recompute: z.boolean().default(false),
+  /** Compute what several examples of a pass begin with once: the instruction, the sentence of several pairs. */
+  sharePrefixes: z.boolean().default(true),
 });
 
 const decodeSchema = z.strictObject({

@@ -37,6 +37,7 @@ const SETTINGS: TrainSettings = {
   keepBest: "micro",
   checkpointSeconds: 1e6,
   recompute: false,
+  sharePrefixes: false,
 };
 
 /** Examples of several lengths whose answer follows from the prompt's last token. */
