@@ -25,7 +25,7 @@ import {
 import { specFromInit } from "../run.ts";
 import { openTokenizer } from "../tokenizers/open-tokenizer.ts";
 import type { Tokenizer } from "../tokenizers/tokenizer.ts";
-import { expectFreeFolder, type RunFolder, runFolder } from "../train/run-folder.ts";
+import { expectFreeFolder, holdRun, type RunFolder, runFolder } from "../train/run-folder.ts";
 import { wholeNumber } from "./model.ts";
 import { Interrupted } from "./report.ts";
 import { duration, megabytes, type Progress, progress, say, warn } from "./terminal.ts";
@@ -165,8 +165,10 @@ async function pretrainShowing(folder: RunFolder, recipe: PretrainRecipe, option
   const backend = openBackend(recipe.precision, warn);
   process.once("SIGINT", onSignal);
   process.once("SIGTERM", onSignal);
+  let release: (() => Promise<void>) | null = null;
   try {
     if (!options.resume) await createPretrainFolder(folder.directory, recipe);
+    release = await holdRun(folder);
     const data = await openData(folder, recipe, tokenizer, options.tokens);
     const { storage } = recipe.model;
     const model = await initDecoder(backend, spec, recipe.seed, { storage, trainable: true });
@@ -203,6 +205,7 @@ async function pretrainShowing(folder: RunFolder, recipe: PretrainRecipe, option
     bar?.stop();
     process.off("SIGINT", onSignal);
     process.off("SIGTERM", onSignal);
+    await release?.();
     await backend.close();
   }
 }

@@ -9,7 +9,14 @@ import type { SplitName } from "../data/split.ts";
 import { decoderWeights } from "../models/decoder.ts";
 import { openForTraining, saveLabels, type Workbench } from "../run.ts";
 import { missingPaths, type Recipe, readRecipe } from "../train/recipe.ts";
-import { createRunFolder, expectFreeFolder, openRunFolder, type RunFolder, runFolder } from "../train/run-folder.ts";
+import {
+  createRunFolder,
+  expectFreeFolder,
+  holdRun,
+  openRunFolder,
+  type RunFolder,
+  runFolder,
+} from "../train/run-folder.ts";
 import type { TrainStep } from "../train/train.ts";
 import { type RunEvent, trainRun } from "../train-run.ts";
 import { showLoading } from "./loading.ts";
@@ -114,11 +121,14 @@ async function trainShowing(folder: RunFolder, recipe: Recipe, isNew: boolean): 
     stop.abort();
   };
   process.once("SIGINT", onSignal);
+  let release: (() => Promise<void>) | null = null;
   try {
+    if (!isNew) release = await holdRun(folder);
     const speed = { tokens: 0, seconds: 0 };
     for await (const event of trainRun(bench, folder, train, valid, { signal: stop.signal })) {
       if (event.kind === "start") {
         if (isNew) await createRunFolder(folder.directory, bench.recipe);
+        release ??= await holdRun(folder);
         await saveLabels(folder, labels);
         say(modelLine(folder, bench));
         say(startLine(event));
@@ -142,6 +152,7 @@ async function trainShowing(folder: RunFolder, recipe: Recipe, isNew: boolean): 
   } finally {
     bar?.stop();
     process.off("SIGINT", onSignal);
+    await release?.();
     await bench.close();
   }
 }

@@ -3,6 +3,7 @@ import { appendFile, readdir, rm } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { UserError } from "../base/errors.ts";
 import { readTextFile, writeFileAtomic } from "../base/files.ts";
+import { holdLock } from "../base/lock.ts";
 import { type Recipe, readRecipe, recipeText } from "./recipe.ts";
 
 const MAX_LOG_BYTES = 1_000_000_000;
@@ -55,6 +56,11 @@ export async function createRunFolder(directory: string, recipe: Recipe): Promis
   const folder = runFolder(directory);
   await writeFileAtomic(folder.recipe, recipeText(recipe));
   return folder;
+}
+
+/** Keeps other processes from training into a run's folder until the function that it returns is called. Throws a UserError when one does. */
+export function holdRun(folder: RunFolder): Promise<() => Promise<void>> {
+  return holdLock(join(folder.directory, "run.lock"), folder.directory);
 }
 
 /** Removes what a killed process had half written beside the files of a run. */

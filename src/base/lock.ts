@@ -1,0 +1,98 @@
+import { randomBytes } from "node:crypto";
+import { link, readFile, rm, writeFile } from "node:fs/promises";
+import { hostname } from "node:os";
+import { messageOf, UserError } from "./errors.ts";
+
+interface Holder {
+  host: string;
+  pid: number;
+  /** When the process began, in the system's own count, so that another process with the same number is not taken for it; null if unknown. */
+  began: string | null;
+  token: string;
+}
+
+/**
+ * Holds a file that says which process works here; returns what lets go of it. A file that a killed process of this machine left behind is
+ * taken over. Throws a UserError, "WHAT is in use …", when another process holds it.
+ */
+export async function holdLock(file: string, what: string): Promise<() => Promise<void>> {
+  const own: Holder = {
+    host: hostname(),
+    pid: process.pid,
+    began: await beginningOf(process.pid),
+    token: randomBytes(8).toString("hex"),
+  };
+  const beside = `${file}.${randomBytes(4).toString("hex")}.part`;
+  try {
+    await writeFile(beside, `${JSON.stringify(own)}\n`, { flag: "wx" });
+    for (let attempt = 0; !(await linked(beside, file)); attempt++) {
+      const holder = await holderOf(file);
+      if (holder && (attempt > 2 || !(await isGone(holder)))) throw inUse(file, what, holder);
+      await rm(file, { force: true });
+    }
+    const holder = await holderOf(file);
+    if (holder?.token !== own.token) throw inUse(file, what, holder);
+  } catch (error) {
+    if (error instanceof UserError) throw error;
+    throw new UserError(`${file}: cannot be written (${messageOf(error)}).`, { cause: error });
+  } finally {
+    await rm(beside, { force: true });
+  }
+  return async () => {
+    if ((await holderOf(file))?.token === own.token) await rm(file, { force: true });
+  };
+}
+
+function inUse(file: string, what: string, holder: Holder | null): UserError {
+  const by = holder ? `process ${holder.pid} on ${holder.host}` : "another process";
+  return new UserError(`${what} is in use by ${by}.`, {
+    hint: `Wait for it or stop it. If it cannot be running any more, remove ${file}.`,
+  });
+}
+
+/** False when the name is taken. */
+async function linked(from: string, to: string): Promise<boolean> {
+  try {
+    await link(from, to);
+    return true;
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === "EEXIST") return false;
+    throw error;
+  }
+}
+
+/** Null when there is no such file, or when it says nothing that could be understood: then nobody can be holding it. */
+async function holderOf(file: string): Promise<Holder | null> {
+  try {
+    const value: Partial<Holder> | null = JSON.parse(await readFile(file, "utf8"));
+    const { host, pid, began, token } = value ?? {};
+    if (typeof host !== "string" || typeof token !== "string" || !Number.isSafeInteger(pid)) return null;
+    return { host, pid: pid as number, began: typeof began === "string" ? began : null, token };
+  } catch {
+    return null;
+  }
+}
+
+/** Whether a holder has ended for certain: of another machine nothing is known. */
+async function isGone(holder: Holder): Promise<boolean> {
+  if (holder.host !== hostname() || holder.pid <= 0) return false;
+  try {
+    process.kill(holder.pid, 0);
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code === "ESRCH";
+  }
+  const began = await beginningOf(holder.pid);
+  return began !== null && holder.began !== null && began !== holder.began;
+}
+
+/** Boot and start time of a process, where the system tells (Linux). */
+async function beginningOf(pid: number): Promise<string | null> {
+  try {
+    const boot = (await readFile("/proc/sys/kernel/random/boot_id", "utf8")).trim();
+    const fields = await readFile(`/proc/${pid}/stat`, "utf8");
+    // The name, in parentheses, may hold blanks; the start time is the 22nd field.
+    return `${boot}/${fields.slice(fields.lastIndexOf(")") + 2).split(" ")[19]}`;
+  } catch {
+    return null;
+  }
+}
