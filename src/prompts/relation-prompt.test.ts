@@ -177,6 +177,25 @@ for (const style of Object.values(promptStyles)) {
   });
 }
 
+describe("styles asked and twice", () => {
+  const row = example("甲公司收购乙公司。", "甲公司", "乙公司");
+
+  it("put the question first, or give the sentence twice, and answer as marked does", () => {
+    const sentence = "[甲公司]收购{乙公司}。";
+    expect(marked.renderQuery(row)).toBe(`${sentence}\n[甲公司]{乙公司}`);
+    expect(promptStyle("asked").renderQuery(row)).toBe(`[甲公司]{乙公司}\n${sentence}\n[甲公司]{乙公司}`);
+    expect(promptStyle("twice").renderQuery(row)).toBe(`${sentence}\n${sentence}\n[甲公司]{乙公司}`);
+    for (const name of ["asked", "twice"]) {
+      const style = promptStyle(name);
+      expect(style.renderAnswer(row, ["拥有", "被拥有"])).toBe("拥有,被拥有");
+      expect(style.parseAnswer("拥有,不知", row, LABELS)).toMatchObject({
+        relations: ["拥有"],
+        unknownLabels: ["不知"],
+      });
+    }
+  });
+});
+
 describe("style between", () => {
   const between = promptStyle("between");
   const query = (sentence: string, head: string, tail: string, spans = {}) =>
@@ -209,9 +228,11 @@ describe("promptStyle and alpacaRow", () => {
   it("name what they cannot do", () => {
     expect(promptStyle("paper")).toBe(paper);
     expect(() => promptStyle("papper")).toThrow(
-      'prompt style: got "papper", expected paper, marked, between; did you mean "paper"?',
+      'prompt style: got "papper", expected paper, marked, asked, twice, between; did you mean "paper"?',
     );
-    expect(() => promptStyle("toString")).toThrow('prompt style: got "toString", expected paper, marked, between.');
+    expect(() => promptStyle("toString")).toThrow(
+      'prompt style: got "toString", expected paper, marked, asked, twice, between.',
+    );
     expect(() => alpacaRow(paper, { ...example("甲乙", "甲", "乙"), id: 7 })).toThrow(
       "the example 7 has no relations, expected at least one.",
     );

@@ -63,6 +63,25 @@ function markedStyle(): PromptStyle {
   return bareLabelStyle("marked", (example) => `${wrapMentions(example)}\n[${example.head}]{${example.tail}}`);
 }
 
+/** Like `marked`, with the question before the sentence too: whoever reads from left to right then knows what to look for. */
+function askedStyle(): PromptStyle {
+  return bareLabelStyle("asked", (example) => {
+    const question = `[${example.head}]{${example.tail}}`;
+    return `${question}\n${wrapMentions(example)}\n${question}`;
+  });
+}
+
+/**
+ * Like `marked`, with the sentence twice: a model that reads from left to right sees all of the sentence at every token of the second one
+ * ("Repetition Improves Language Model Embeddings", Springer et al. 2024, arXiv 2402.15449).
+ */
+function twiceStyle(): PromptStyle {
+  return bareLabelStyle("twice", (example) => {
+    const marked = wrapMentions(example);
+    return `${marked}\n${marked}\n[${example.head}]{${example.tail}}`;
+  });
+}
+
 /**
  * For models trained from nothing on few examples: only the words between the entities. Such a model learns names by heart when it sees
  * them, and reads best what stands right before the answer.
@@ -104,6 +123,8 @@ function sortedByLabelSet(
 export const promptStyles = {
   paper: paperStyle(),
   marked: markedStyle(),
+  asked: askedStyle(),
+  twice: twiceStyle(),
   between: betweenStyle(),
 } as const satisfies Record<string, PromptStyle>;
 
