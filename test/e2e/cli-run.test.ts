@@ -1,6 +1,7 @@
 import { existsSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { holdLock } from "../../src/base/lock.ts";
 import { createRandom } from "../../src/base/random.ts";
 import { buildCli, cre, jsonl, temporaryFolder, toyRecipe, toyRows, writeRecipe, writeToyData } from "./support.ts";
 
@@ -189,8 +190,14 @@ describe("training that is interrupted", () => {
     expect(stopped.stderr).toContain(`Go on with: cre train --resume --run ${directory}`);
     expect(stopped.stderr).not.toContain("    at ");
     expect(existsSync(join(directory, "checkpoints", "state.safetensors"))).toBe(true);
+    const release = await holdLock(join(directory, "run.lock"), directory);
+    const second = await cre(["train", "--resume", "--run", directory]);
+    expect(second.code, second.stderr).toBe(1);
+    expect(second.stderr).toContain(`${directory} is in use by process ${process.pid}`);
+    await release();
     const resumed = await cre(["train", "--resume", "--run", directory]);
     expect(resumed.code, resumed.stderr).toBe(0);
+    expect(existsSync(join(directory, "run.lock"))).toBe(false);
     expect(resumed.stderr).toMatch(/going on after step [1-9]/);
     expect(logOf(directory)).toEqual(logOf(whole));
     expect(weightsOf(directory).equals(weightsOf(whole))).toBe(true);
