@@ -7,26 +7,30 @@ import type { AttentionSegment, AttentionSpec, Backend, RotarySpec, Weight, Weig
 /** A loss as a function of weights. */
 export interface GradientCase {
   name: string;
-  build(backend: Backend): { trainable: Weight[]; loss(tape: Tape): Value };
+  /** `flat`: those of `trainable` that the loss does not depend on. */
+  build(backend: Backend): { trainable: Weight[]; flat: Set<Weight>; loss(tape: Tape): Value };
 }
 
 /** Makes random weights on a backend; the same seed gives the same numbers. */
 export function weightMaker(backend: Backend, seed: number) {
   const random = createRandom(seed);
   const made: Weight[] = [];
+  const flat = new Set<Weight>();
   return {
     made,
+    flat,
     trainable: () => made.filter((weight) => weight.trainable),
     weight(
       rows: number,
       columns: number,
-      options: { trainable?: boolean; offset?: number; spread?: number; storage?: WeightStorage } = {},
+      options: { trainable?: boolean; flat?: boolean; offset?: number; spread?: number; storage?: WeightStorage } = {},
     ): Weight {
       const { trainable = true, offset = 0, spread = 0.7, storage = "float32" } = options;
       const values = Float64Array.from({ length: rows * columns }, () => offset + spread * random.normal());
       const name = `w${made.length} [${rows},${columns}]`;
       const weight = backend.weight({ name, rows, columns, storage, trainable }, values);
       made.push(weight);
+      if (options.flat) flat.add(weight);
       return weight;
     },
   };
@@ -53,7 +57,7 @@ function gradientCase(name: string, body: (make: Maker) => (tape: Tape) => Value
     build(backend) {
       const make = weightMaker(backend, 1 + name.length);
       const loss = body(make);
-      return { trainable: make.trainable(), loss };
+      return { trainable: make.trainable(), flat: make.flat, loss };
     },
   };
 }
@@ -239,7 +243,7 @@ const operationCases: GradientCase[] = [
   }),
   gradientCase("a branch that the loss does not see", (make) => {
     const x = make.weight(4, 6);
-    const w = make.weight(3, 6);
+    const w = make.weight(3, 6, { flat: true });
     return (tape) => {
       const input = all(tape, x);
       tape.swiglu(tape.matmul(input, w), tape.matmul(input, w));
@@ -269,18 +273,20 @@ function decoderCase(
   return gradientCase(name, (make) => {
     const [vocabulary, width, headWidth, hidden] = [9, 16, 8, 20];
     const trainable = !options.lora;
-    const projection = (rows: number, columns: number): Projection => ({
-      w: make.weight(rows, columns, { trainable, spread: 0.3, storage: options.storage }),
+    const { oneToken = false } = options;
+    const projection = (rows: number, columns: number, flat = false): Projection => ({
+      w: make.weight(rows, columns, { trainable, flat, spread: 0.3, storage: options.storage }),
       low: options.lora
-        ? { a: make.weight(2, columns, { spread: 0.2 }), b: make.weight(rows, 2, { spread: 0.2 }) }
+        ? { a: make.weight(2, columns, { flat, spread: 0.2 }), b: make.weight(rows, 2, { flat, spread: 0.2 }) }
         : null,
     });
     const gain = () => make.weight(1, width, { trainable, offset: 1, spread: 0.2 });
     const embedding = make.weight(vocabulary, width, { trainable, spread: options.embeddingSpread ?? 1 });
     const blocks = [0, 1].map(() => ({
       norm1: gain(),
-      q: projection(width, width),
-      k: projection(headWidth, width),
+      // A token alone gives itself its whole attention, whatever the query and the key are.
+      q: projection(width, width, oneToken),
+      k: projection(headWidth, width, oneToken),
       v: projection(headWidth, width),
       o: projection(width, width),
       norm2: gain(),
@@ -289,7 +295,6 @@ function decoderCase(
       down: projection(width, hidden),
     }));
     const lastNorm = gain();
-    const { oneToken = false } = options;
     const ids = oneToken ? Int32Array.of(4) : Int32Array.of(1, 4, 2, 7, 7, 0, 3, 5, 5, 8, 6);
     const positions = oneToken ? Int32Array.of(3) : Int32Array.of(0, 1, 2, 3, 4, 5, 6, 5, 6, 7, 0);
     const segments = oneToken ? [segment(0, 1, { position: 3 })] : sharedPrefix;
