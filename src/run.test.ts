@@ -1,4 +1,4 @@
-import { mkdtemp, rm } from "node:fs/promises";
+import { appendFile, mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
@@ -101,5 +101,13 @@ describe("a run of ChatGLM2", () => {
     await opened.close();
     expect(opened.tokenizer.vocabularySize).toBe(opened.model.spec.tokenCount);
     expect(opened.model.layers[0].k.lowRank?.a).toBe(opened.model.layers[0].q.lowRank?.a);
+  });
+
+  it("does not put an adapter on another base model", async () => {
+    const other = join(folder, "glm", "model", "config.json");
+    await appendFile(other, " ");
+    await expect(openRun(join(folder, "glm-lora"))).rejects.toThrow(
+      /glm.model: is not the model that .*glm-lora started/,
+    );
   });
 });

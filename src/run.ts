@@ -20,7 +20,7 @@ import { createRenderer, type Renderer } from "./prompts/renderer.ts";
 import { copyTokenizer, openTokenizer } from "./tokenizers/open-tokenizer.ts";
 import type { Tokenizer } from "./tokenizers/tokenizer.ts";
 import type { DecodeSettings, InitSettings, Recipe } from "./train/recipe.ts";
-import { openRunFolder, type RunFolder } from "./train/run-folder.ts";
+import { expectSameBase, openRunFolder, type RunFolder } from "./train/run-folder.ts";
 
 /** Everything that a recipe puts together, ready to train or to extract. */
 export interface Workbench {
@@ -211,6 +211,7 @@ export async function openRun(
       hint: `Go on with: cre train --resume --run ${directory}`,
     });
   }
+  if (lora) await expectSameBase(folder, recipe);
   const labels = parseLabelsJson(
     await readTextFile(labelsFile(folder), "the run's labels", MAX_LABELS_BYTES),
     labelsFile(folder),

@@ -2,7 +2,9 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, describe, expect, it } from "vitest";
-import { type RunResult, readRunResult, resultFolder, resultsTable } from "./results.ts";
+import { readRecipe } from "../train/recipe.ts";
+import { createRunFolder } from "../train/run-folder.ts";
+import { expectSameRun, type RunResult, readRunResult, resultFolder, resultsTable } from "./results.ts";
 
 const directory = mkdtempSync(join(tmpdir(), "cre-results-"));
 afterAll(() => rmSync(directory, { recursive: true }));
@@ -47,6 +49,39 @@ describe("readRunResult", () => {
     await expect(readRunResult(run)).rejects.toThrow("metrics.json: split:");
     writeFileSync(join(run, "metrics.json"), "{");
     await expect(readRunResult(run)).rejects.toThrow("metrics.json: is not JSON");
+  });
+});
+
+describe("expectSameRun", () => {
+  const base = join(directory, "base");
+  const recipeFile = join(directory, "recipe.yaml");
+  const values = { model: { path: "base" }, prompt: { template: "auto" }, adapter: { method: "lora", rank: 4 } };
+  mkdirSync(base);
+  writeFileSync(join(base, "config.json"), "{}");
+  writeFileSync(join(base, "model.safetensors"), new Uint8Array(2_000_000));
+  writeFileSync(
+    recipeFile,
+    JSON.stringify({ ...values, data: {}, train: { epochs: 2, batchExamples: 4, learningRate: 1e-3 } }),
+  );
+
+  it("takes a run of the same values wherever its files lie, and names what differs", async () => {
+    const recipe = await readRecipe(recipeFile, ["prompt.template=plain", "data.path=elsewhere", "seed=3"]);
+    const run = join(directory, "same");
+    await createRunFolder(run, recipe);
+    await expectSameRun(run, await readRecipe(recipeFile, ["seed=3"]));
+    await expect(expectSameRun(run, await readRecipe(recipeFile, ["seed=4"]))).rejects.toThrow("seed was 3, is 4.");
+    await expect(
+      expectSameRun(run, await readRecipe(recipeFile, ["seed=3", "train.epochs=5", "adapter.rank=8"])),
+    ).rejects.toThrow("adapter.rank was 4, is 8; train.epochs was 2, is 5.");
+  });
+
+  it("refuses a run that started from another model", async () => {
+    const run = join(directory, "other-base");
+    await createRunFolder(run, await readRecipe(recipeFile));
+    const changed = new Uint8Array(2_000_000);
+    changed[1_999_999] = 1;
+    writeFileSync(join(base, "model.safetensors"), changed);
+    await expect(expectSameRun(run, await readRecipe(recipeFile))).rejects.toThrow("another base model");
   });
 });
 

@@ -4,7 +4,8 @@ import { z } from "zod";
 import { messageOf, UserError } from "../base/errors.ts";
 import { readTextFile } from "../base/files.ts";
 import { CONVENTIONS, type Convention } from "../evaluate/tally.ts";
-import { readLog, runFolder } from "../train/run-folder.ts";
+import { type Recipe, readRecipe } from "../train/recipe.ts";
+import { hasSameBase, readLog, runFolder } from "../train/run-folder.ts";
 
 const MAX_JSON_BYTES = 50_000_000;
 
@@ -63,6 +64,37 @@ async function readChecked<T extends z.ZodType>(file: string, schema: T): Promis
   throw new UserError(`${file}: ${issue.path.map(String).join(".")}: ${issue.message}.`, {
     hint: "Was it written by this version? cre evaluate RUN writes metrics.json again.",
   });
+}
+
+/** Values of a recipe that say where files lie or how often is saved; the base model is compared by its fingerprint. */
+const NOT_COMPARED = new Set(["model.path", "model.tokenizer", "data.path", "train.checkpointSeconds"]);
+
+/**
+ * Throws a UserError that names what differs when the run of a folder was begun with other values than the recipe's, or from another base
+ * model: its numbers would stand in the table under a name that is not theirs.
+ */
+export async function expectSameRun(directory: string, recipe: Recipe): Promise<void> {
+  const folder = runFolder(directory);
+  const own = await readRecipe(folder.recipe);
+  const differences = differingValues(own, recipe, "");
+  if ((await hasSameBase(folder, recipe)) === false) differences.push("another base model");
+  if (differences.length === 0) return;
+  throw new UserError(`${directory}: was made with other settings than the recipe's now: ${differences.join("; ")}.`, {
+    hint: "Move the folder away to train it again, or give another one with --runs DIR.",
+  });
+}
+
+/** Paths of values that differ, with both values; "auto" is equal to what a run made of it. */
+function differingValues(own: unknown, given: unknown, path: string): string[] {
+  if (NOT_COMPARED.has(path) || given === "auto") return [];
+  const isGroup = (value: unknown): value is Record<string, unknown> =>
+    typeof value === "object" && value !== null && !Array.isArray(value);
+  if (isGroup(own) && isGroup(given)) {
+    const keys = [...new Set([...Object.keys(own), ...Object.keys(given)])];
+    return keys.flatMap((key) => differingValues(own[key], given[key], path === "" ? key : `${path}.${key}`));
+  }
+  const [was, is] = [own, given].map((value) => JSON.stringify(value) ?? "nothing");
+  return was === is ? [] : [`${path} was ${was}, is ${is}`];
 }
 
 /** The runs of one recipe, one for each seed. */

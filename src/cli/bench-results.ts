@@ -3,7 +3,14 @@ import { existsSync } from "node:fs";
 import { basename, join } from "node:path";
 import { type Command, InvalidArgumentError, Option } from "commander";
 import { UserError } from "../base/errors.ts";
-import { type ResultGroup, type RunResult, readRunResult, resultFolder, resultsTable } from "../bench/results.ts";
+import {
+  expectSameRun,
+  type ResultGroup,
+  type RunResult,
+  readRunResult,
+  resultFolder,
+  resultsTable,
+} from "../bench/results.ts";
 import { readRecipe } from "../train/recipe.ts";
 import { runFolder } from "../train/run-folder.ts";
 import { Interrupted } from "./report.ts";
@@ -72,11 +79,12 @@ async function resultOf(
   data: string,
   split: string,
 ): Promise<RunResult> {
+  const folder = runFolder(directory);
+  const begun = existsSync(folder.recipe);
+  if (begun) await expectSameRun(directory, await readRecipe(recipe, [`seed=${seed}`]));
   const finished = await readRunResult(directory);
   if (finished?.split === split) return finished;
-  const folder = runFolder(directory);
   if (!existsSync(folder.done)) {
-    const begun = existsSync(folder.recipe);
     const start = [recipe, "--data", data, "--set", `seed=${seed}`, "--run", directory];
     await runCommand("train", begun ? ["--resume", "--run", directory] : start);
   }

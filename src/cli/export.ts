@@ -19,7 +19,7 @@ import type { DecoderSpec } from "../models/spec.ts";
 import { tokenizerPath } from "../run.ts";
 import { copyTokenizer } from "../tokenizers/open-tokenizer.ts";
 import type { Recipe } from "../train/recipe.ts";
-import { openRunFolder } from "../train/run-folder.ts";
+import { expectSameBase, openRunFolder } from "../train/run-folder.ts";
 import { readGgufVocabulary } from "./gguf-vocabulary.ts";
 import { progress, say } from "./terminal.ts";
 
@@ -77,6 +77,7 @@ async function exportRun(directory: string, options: ExportOptions): Promise<voi
       hint: `Go on with: cre train --resume --run ${directory}`,
     });
   }
+  if (isLora) await expectSameBase(folder, recipe);
   const checkpoint = await openCheckpoint(isLora ? (recipe.model.path as string) : folder.model);
   const adapter = isLora ? await openPeftFolder(directory) : null;
   const job = { recipe, checkpoint, adapter, tokenizer: isLora ? tokenizerPath(recipe) : folder.model, output };

@@ -12,6 +12,7 @@ import { missingPaths, type Recipe, readRecipe } from "../train/recipe.ts";
 import {
   createRunFolder,
   expectFreeFolder,
+  expectSameBase,
   holdRun,
   openRunFolder,
   type RunFolder,
@@ -61,6 +62,7 @@ async function resumeRun(recipeFile: string | undefined, options: TrainOptions):
   }
   const missing = missingPaths(recipe);
   if (missing.length > 0) throw new UserErrors(`${folder.recipe}: cannot go on:`, missing);
+  await expectSameBase(folder, recipe);
   await trainShowing(folder, recipe, false);
 }
 

@@ -4,6 +4,8 @@ import { dirname, join } from "node:path";
 import { UserError } from "../base/errors.ts";
 import { readTextFile, writeFileAtomic } from "../base/files.ts";
 import { holdLock } from "../base/lock.ts";
+import { modelFingerprint } from "../formats/fingerprint.ts";
+import { readJsonObject } from "../formats/hf-folder.ts";
 import { type Recipe, readRecipe, recipeText } from "./recipe.ts";
 
 const MAX_LOG_BYTES = 1_000_000_000;
@@ -14,6 +16,8 @@ const LEFTOVER = /\.[0-9a-f]{8}\.part$/;
 export interface RunFolder {
   directory: string;
   recipe: string;
+  /** Fingerprint of the model that the run starts from; missing for a model from nothing. */
+  base: string;
   /** Weights, moments and progress of the last checkpoint. */
   state: string;
   /** Values of the trainable weights at the best validation. */
@@ -32,6 +36,7 @@ export function runFolder(directory: string): RunFolder {
   return {
     directory,
     recipe: join(directory, "recipe.yaml"),
+    base: join(directory, "base.json"),
     state: join(directory, "checkpoints", "state.safetensors"),
     best: join(directory, "checkpoints", "best.safetensors"),
     log: join(directory, "log.jsonl"),
@@ -50,12 +55,39 @@ export async function expectFreeFolder(directory: string): Promise<void> {
   });
 }
 
-/** Makes the folder of a new run and writes its resolved recipe; refuses a folder that already holds something. */
+/**
+ * Makes the folder of a new run: its resolved recipe and the fingerprint of the model that it starts from. Refuses a folder that already
+ * holds something.
+ */
 export async function createRunFolder(directory: string, recipe: Recipe): Promise<RunFolder> {
   await expectFreeFolder(directory);
   const folder = runFolder(directory);
+  const { path } = recipe.model;
+  if (path) {
+    const base = { path, fingerprint: await modelFingerprint(path) };
+    await writeFileAtomic(folder.base, `${JSON.stringify(base)}\n`);
+  }
   await writeFileAtomic(folder.recipe, recipeText(recipe));
   return folder;
+}
+
+/**
+ * Whether the model at the place that the recipe names is the one the run started from; null where nobody knows (a model from nothing, a run
+ * of an older version, a model that is not there).
+ */
+export async function hasSameBase(folder: RunFolder, recipe: Recipe): Promise<boolean | null> {
+  const { path } = recipe.model;
+  if (!path || !existsSync(path) || !existsSync(folder.base)) return null;
+  const { fingerprint } = await readJsonObject(folder.base, "the fingerprint of a run's base model");
+  return fingerprint === (await modelFingerprint(path));
+}
+
+/** Throws a UserError when the model that a run started from is known to be another one now: what was trained does not belong to it. */
+export async function expectSameBase(folder: RunFolder, recipe: Recipe): Promise<void> {
+  if ((await hasSameBase(folder, recipe)) !== false) return;
+  throw new UserError(`${recipe.model.path}: is not the model that ${folder.directory} started from.`, {
+    hint: `Put that model back, or write where it is now as model.path into ${folder.recipe}.`,
+  });
 }
 
 /** Keeps other processes from training into a run's folder until the function that it returns is called. Throws a UserError when one does. */
