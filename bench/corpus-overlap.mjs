@@ -1,5 +1,6 @@
 // Counts validation and test sentences of the relation data sets that share 18 characters with the text of a pretraining recipe.
 // node bench/corpus-overlap.mjs FOLDER [RECIPE]      FOLDER is the recipe's data.folder (corpus/ and data/ in it); exit code 1 if there are any.
+import { resolve } from "node:path";
 import { openDataset } from "../dist/data/dataset.js";
 import { readDocuments } from "../dist/pretrain/documents.js";
 import { createOverlapIndex, OVERLAP_CHARACTERS } from "../dist/pretrain/overlap.js";
@@ -10,7 +11,7 @@ if (folder === undefined) {
   console.error("usage: node bench/corpus-overlap.mjs FOLDER [RECIPE]");
   process.exit(1);
 }
-const recipe = await readPretrainRecipe(recipeFile, [`data.folder=${JSON.stringify(folder)}`]);
+const recipe = await readPretrainRecipe(recipeFile, [`data.folder=${JSON.stringify(resolve(folder))}`]);
 const sources = Object.entries(recipe.data.sources);
 
 const evaluated = [];
