@@ -109,7 +109,7 @@ describe("resultsTable", () => {
     expect(first).toContain(
       "| finre-base | finre | 50.0 (48.0–52.0): 50.0, 50.0, 50.0 | 41.0 (38.0–44.0): 40.0, 41.0, 42.0 |",
     );
-    expect(first).toContain("| 120 s | 1.5 GB |");
+    expect(first).toContain("| 110 s | 1.5 GB |");
     expect(second).toBe("| finre-small | finre, valid | 50.0 | 40.0 | 45.0 | 12 min | – |");
   });
 });

@@ -6,6 +6,7 @@ import { readTextFile } from "../base/files.ts";
 import { CONVENTIONS, type Convention } from "../evaluate/tally.ts";
 import { type Recipe, readRecipe } from "../train/recipe.ts";
 import { hasSameBase, readLog, runFolder } from "../train/run-folder.ts";
+import { median } from "./train-step.ts";
 
 const MAX_JSON_BYTES = 50_000_000;
 
@@ -105,14 +106,14 @@ export interface ResultGroup {
 
 /**
  * A Markdown table, one line a recipe: F1 in percent as the mean over the seeds, in parentheses the 95 % bootstrap interval over sentences (mean
- * of the seeds' limits), then each seed's; time and memory of the longest and the largest run.
+ * of the seeds' limits), then each seed's; the median run's training time and the largest run's memory.
  */
 export function resultsTable(groups: readonly ResultGroup[]): string {
   const line = (cells: readonly string[]) => `| ${cells.join(" | ")} |`;
   const head = ["recipe", "data", ...CONVENTIONS.map((name) => `\`${name}\``), "training", "memory"];
   const lines = groups.map(({ recipe, runs }) => {
     const results = runs.map(({ result }) => result);
-    const seconds = Math.max(...results.map(({ trainingSeconds }) => trainingSeconds));
+    const seconds = median(results.map(({ trainingSeconds }) => trainingSeconds));
     const memory = results.map(({ peakResidentBytes }) => peakResidentBytes ?? 0);
     return line([
       basename(recipe).replace(/\.ya?ml$/, ""),
