@@ -117,6 +117,20 @@ describe("trainRun", () => {
     expect(weightsOf(limping).equals(weightsOf(whole))).toBe(true);
   });
 
+  it("does so where the mean of the weights is kept, which is what is validated and saved", async () => {
+    const averaging = await recipeWith("train.averageFrom=0", "train.schedule=constant");
+    const [once, limping] = [await newFolder(averaging), await newFolder(averaging)];
+    await trainIn(once);
+    for (let stopAfter = 1; stopAfter <= 8; stopAfter++) await trainIn(limping, { stopAfter });
+    expect(await logOf(limping)).toEqual(await logOf(once));
+    expect(weightsOf(limping).equals(weightsOf(once))).toBe(true);
+    const plain = await newFolder(await recipeWith("train.schedule=constant"));
+    await trainIn(plain);
+    const stepsOf = async (folder: RunFolder) => (await logOf(folder)).filter((line) => "loss" in (line as object));
+    expect(await stepsOf(once)).toEqual(await stepsOf(plain));
+    expect(weightsOf(once).equals(weightsOf(plain))).toBe(false);
+  });
+
   it.skipIf(!native.available)("does so on the native backend too", async () => {
     vi.stubEnv("CRE_BACKEND", "native");
     try {

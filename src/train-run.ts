@@ -18,6 +18,10 @@ import {
   type TrainingOrigin,
   type TrainingProgress,
 } from "./train/training-state.ts";
+import { createWeightAverage } from "./train/weight-average.ts";
+
+/** How often an epoch's weights are taken into their mean. */
+const AVERAGES_PER_EPOCH = 16;
 
 /** What the caller of a training run hears. */
 export type RunEvent =
@@ -107,7 +111,11 @@ export async function* trainRun(
   const stepsPerValidation = validateEvery > 0 ? Math.max(1, Math.round(validateEvery * plan.stepsPerEpoch)) : 0;
   const origin = originOf(recipe, encoded, validated);
   await removeLeftovers(folder);
-  const progress = (await loadTrainingState(backend, trainable, origin, folder.state)) ?? { step: 0, best: null };
+  const saved = await loadTrainingState(backend, trainable, origin, folder.state);
+  const progress = saved?.progress ?? { step: 0, best: null, averaged: 0 };
+  const average = createWeightAverage(backend, trainable, { count: progress.averaged, values: saved?.average ?? [] });
+  const stepsPerAverage = Math.max(1, Math.round(plan.stepsPerEpoch / AVERAGES_PER_EPOCH));
+  const averageFrom = recipe.train.averageFrom * plan.totalSteps;
   await truncateLog(folder, progress.step);
   const { stepsPerEpoch, totalSteps } = plan;
   yield { kind: "start", totalSteps, stepsPerEpoch, examples: encoded.length, resumedAt: progress.step, truncated };
@@ -118,18 +126,26 @@ export async function* trainRun(
     await appendLog(folder, { kind: "step", ...step });
     yield { kind: "step", ...step };
     const isLast = step.step === totalSteps;
+    if (recipe.train.averageFrom < 1 && step.step > averageFrom && (step.step % stepsPerAverage === 0 || isLast)) {
+      await average.add();
+      progress.averaged = average.count;
+    }
     const validates =
       validated.length > 0 && stepsPerValidation > 0 && (step.step % stepsPerValidation === 0 || isLast);
     if (validates) {
-      const validation = await validate(bench, validated, step.step, progress);
-      if (validation.isBest) await saveWeightValues(backend, trainable, folder.best);
+      const validateAndKeep = async () => {
+        const result = await validate(bench, validated, step.step, progress);
+        if (result.isBest) await saveWeightValues(backend, trainable, folder.best);
+        return result;
+      };
+      const validation = average.count > 0 ? await average.during(validateAndKeep) : await validateAndKeep();
       await appendLog(folder, validation);
       yield validation;
     }
     const stops = !isLast && (options.signal?.aborted ?? false);
     const isDue = performance.now() - lastSaved > recipe.train.checkpointSeconds * 1000;
     if (validates || isLast || stops || isDue) {
-      await saveTrainingState(backend, trainable, progress, origin, folder.state);
+      await saveTrainingState(backend, trainable, progress, origin, folder.state, average.values);
       lastSaved = performance.now();
       yield { kind: "checkpoint", step: step.step };
     }
@@ -138,8 +154,10 @@ export async function* trainRun(
       return;
     }
   }
-  if (progress.best && existsSync(folder.best)) await loadWeightValues(backend, trainable, folder.best);
-  await saveTrained(bench, folder);
+  const isBestKept = progress.best !== null && existsSync(folder.best);
+  if (isBestKept) await loadWeightValues(backend, trainable, folder.best);
+  if (average.count > 0 && !isBestKept) await average.during(() => saveTrained(bench, folder));
+  else await saveTrained(bench, folder);
   const seconds = (performance.now() - started) / 1000;
   const peakResidentBytes = process.resourceUsage().maxRSS * 1024;
   const done = { steps: progress.step, best: progress.best, peakResidentBytes };

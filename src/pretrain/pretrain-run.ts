@@ -150,7 +150,8 @@ export async function* pretrainRun(
   const { train } = recipe;
   const origin = originOf(recipe, data.sources);
   await removeLeftovers(folder);
-  const progress = (await loadTrainingState(backend, weights, origin, folder.state)) ?? { step: 0, best: null };
+  const saved = await loadTrainingState(backend, weights, origin, folder.state);
+  const progress = saved?.progress ?? { step: 0, best: null, averaged: 0 };
   await truncateLog(folder, progress.step);
   const decay = await decayOf(folder, progress.step, decayNow);
   const last = totalSteps(train, decay);

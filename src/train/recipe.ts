@@ -79,6 +79,11 @@ const trainSchema = z.strictObject({
   tokenNoise: z.number().min(0).lt(1).default(0),
   /** Several relations of one row: one answer that joins them (the paper), or one training row each. */
   severalRelations: z.enum(["joined", "separate"]).default("joined"),
+  /**
+   * From this share of all steps on, the mean of the weights is what is validated and kept; 1 keeps the weights themselves. Goes with the
+   * schedule "constant", or a finalLearningRate that lets the weights still move.
+   */
+  averageFrom: share.default(1),
   /** Validate every so many epochs; 0 never. */
   validateEvery: z.number().min(0).default(1),
   /** Validate on at most so many rows, chosen by the seed; 0 takes all. */

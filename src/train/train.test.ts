@@ -32,6 +32,7 @@ const SETTINGS: TrainSettings = {
   dropout: 0,
   tokenNoise: 0,
   severalRelations: "joined",
+  averageFrom: 1,
   validateEvery: 0,
   validationRows: 0,
   keepBest: "micro",

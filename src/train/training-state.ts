@@ -10,6 +10,8 @@ export interface TrainingProgress {
   step: number;
   /** The best validation so far: its metric (0..1) and after which step; null before the first. */
   best: { metric: number; step: number } | null;
+  /** How many points the mean of the weights has; 0 where there is none. */
+  averaged: number;
 }
 
 /** Digests of what decides a run's numbers beside its weights; training only goes on from a state with the same ones. */
@@ -20,18 +22,12 @@ export interface TrainingOrigin {
 
 const STATE_PARTS: readonly WeightPart[] = ["value", "moment1", "moment2"];
 
-function tensorName(weight: Weight, part: WeightPart): string {
+function tensorName(weight: Weight, part: WeightPart | "average"): string {
   return part === "value" ? weight.name : `${weight.name}#${part}`;
 }
 
-async function saveParts(
-  backend: Backend,
-  weights: readonly Weight[],
-  parts: readonly WeightPart[],
-  file: string,
-  metadata: Record<string, string>,
-): Promise<void> {
-  const tensors: TensorToWrite[] = weights.flatMap((weight) =>
+function partsToWrite(backend: Backend, weights: readonly Weight[], parts: readonly WeightPart[]): TensorToWrite[] {
+  return weights.flatMap((weight) =>
     parts.map((part) => ({
       name: tensorName(weight, part),
       dtype: "F32" as const,
@@ -39,7 +35,18 @@ async function saveParts(
       values: () => backend.readWeight(weight, part),
     })),
   );
-  await writeSafetensors(file, tensors, metadata);
+}
+
+async function readTensor(source: TensorSource, weight: Weight, part: WeightPart | "average", file: string) {
+  const name = tensorName(weight, part);
+  const shape = source.tensors.get(name)?.shape;
+  if (shape?.join() !== `${weight.rows},${weight.columns}`) {
+    throw new UserError(
+      `${file}: "${name}" is ${shape ? `[${shape}]` : "missing"}, expected [${weight.rows},${weight.columns}].`,
+      { hint: "Was the model changed since this run began? Start a new run." },
+    );
+  }
+  return await source.read(name);
 }
 
 async function readParts(
@@ -50,30 +57,27 @@ async function readParts(
   file: string,
 ): Promise<void> {
   for (const weight of weights) {
-    for (const part of parts) {
-      const name = tensorName(weight, part);
-      const shape = source.tensors.get(name)?.shape;
-      if (shape?.join() !== `${weight.rows},${weight.columns}`) {
-        throw new UserError(
-          `${file}: "${name}" is ${shape ? `[${shape}]` : "missing"}, expected [${weight.rows},${weight.columns}].`,
-          { hint: "Was the model changed since this run began? Start a new run." },
-        );
-      }
-      backend.writeWeight(weight, await source.read(name), part);
-    }
+    for (const part of parts) backend.writeWeight(weight, await readTensor(source, weight, part, file), part);
   }
 }
 
-/** Saves weights, moments and progress as one file, written beside and renamed: a crash leaves the old one or the new one. */
+/** Saves weights, moments, progress and the mean of the weights (`average`, if there is one) as one file, written beside and renamed: a crash leaves the old one or the new one. */
 export async function saveTrainingState(
   backend: Backend,
   weights: readonly Weight[],
   progress: TrainingProgress,
   origin: TrainingOrigin,
   file: string,
+  average: readonly Float32Array[] = [],
 ): Promise<void> {
   const metadata = { progress: JSON.stringify(progress), recipe: origin.recipe, rows: origin.rows };
-  await saveParts(backend, weights, STATE_PARTS, file, metadata);
+  const means = average.map((mean, i) => ({
+    name: tensorName(weights[i], "average"),
+    dtype: "F32" as const,
+    shape: [weights[i].rows, weights[i].columns],
+    values: async () => mean,
+  }));
+  await writeSafetensors(file, [...partsToWrite(backend, weights, STATE_PARTS), ...means], metadata);
 }
 
 /**
@@ -85,7 +89,7 @@ export async function loadTrainingState(
   weights: readonly Weight[],
   origin: TrainingOrigin,
   file: string,
-): Promise<TrainingProgress | null> {
+): Promise<{ progress: TrainingProgress; average: Float32Array[] } | null> {
   if (!existsSync(file)) return null;
   const source = await openSafetensors(file);
   try {
@@ -93,7 +97,11 @@ export async function loadTrainingState(
     if (source.metadata.recipe !== origin.recipe) throw otherOrigin(file, "settings in recipe.yaml");
     if (source.metadata.rows !== origin.rows) throw otherOrigin(file, "training or validation rows");
     await readParts(backend, weights, STATE_PARTS, source, file);
-    return progress;
+    const average: Float32Array[] = [];
+    if (progress.averaged > 0) {
+      for (const weight of weights) average.push(Float32Array.from(await readTensor(source, weight, "average", file)));
+    }
+    return { progress, average };
   } finally {
     await source.close();
   }
@@ -122,16 +130,17 @@ function readProgress(text: string | undefined, file: string): TrainingProgress 
   } catch {
     // Reported below together with a progress of the wrong form.
   }
-  const { step, best = null } = progress ?? {};
+  // States of older versions have no mean.
+  const { step, best = null, averaged = 0 } = progress ?? {};
   const isCount = (value: unknown): value is number => Number.isSafeInteger(value) && (value as number) >= 0;
-  if (isCount(step) && (best === null || (typeof best.metric === "number" && isCount(best.step))))
-    return { step, best };
+  if (isCount(step) && isCount(averaged) && (best === null || (typeof best.metric === "number" && isCount(best.step))))
+    return { step, best, averaged };
   throw new UserError(`${file}: does not say after which step it was saved, it is not the state of a training.`);
 }
 
 /** Saves the values of the trainable weights only. */
 export async function saveWeightValues(backend: Backend, weights: readonly Weight[], file: string): Promise<void> {
-  await saveParts(backend, weights, ["value"], file, { format: "pt" });
+  await writeSafetensors(file, partsToWrite(backend, weights, ["value"]), { format: "pt" });
 }
 
 /** Loads what {@link saveWeightValues} saved. */
