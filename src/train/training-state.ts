@@ -37,6 +37,7 @@ function partsToWrite(backend: Backend, weights: readonly Weight[], parts: reado
   );
 }
 
+/** One part of a weight, float; throws a UserError when the file has it in another shape or not at all. */
 async function readTensor(source: TensorSource, weight: Weight, part: WeightPart | "average", file: string) {
   const name = tensorName(weight, part);
   const shape = source.tensors.get(name)?.shape;
@@ -61,7 +62,10 @@ async function readParts(
   }
 }
 
-/** Saves weights, moments, progress and the mean of the weights (`average`, if there is one) as one file, written beside and renamed: a crash leaves the old one or the new one. */
+/**
+ * Saves weights, moments, progress and the mean of the weights (`average`, if there is one) as one file, written beside and renamed: a crash
+ * leaves the old one or the new one.
+ */
 export async function saveTrainingState(
   backend: Backend,
   weights: readonly Weight[],
