@@ -133,14 +133,15 @@ Napi::Value Binding::spent(const Napi::CallbackInfo& info) {
   return numbers;
 }
 
-// (seconds, whether memory is measured too): operations and bytes a second, in 10⁹
+// (seconds, whether memory is measured too): operations on zeros, bytes, operations on numbers a second, in 10⁹
 Napi::Value Binding::peak(const Napi::CallbackInfo& info) {
   const double seconds = number(info[0]);
   const bool reads = truth(info[1]);
-  Answer* answer = expectAnswer(info.Env(), 2);
+  Answer* answer = expectAnswer(info.Env(), 3);
   return promise(answer, [seconds, reads, data = answer->data](Pool& pool) {
-    data[0] = static_cast<float>(peakFlops(pool, seconds) / 1e9);
+    data[0] = static_cast<float>(peakFlops(pool, seconds, false) / 1e9);
     data[1] = reads ? static_cast<float>(readBandwidth(pool, seconds) / 1e9) : 0;
+    data[2] = static_cast<float>(peakFlops(pool, seconds, true) / 1e9);
   });
 }
 

@@ -110,8 +110,8 @@ struct ProductTerm {
 };
 void matmulSum(Pool&, const ProductTerm* terms, int count, bool backward, const MatmulEpilogue&, Matrix& y);
 
-// ---- peak.cpp: operations a second from registers alone, bytes a second read from memory
-double peakFlops(Pool&, double seconds);
+// ---- peak.cpp: operations a second from registers alone (on zeros) or on numbers from the first-level cache, bytes a second read from memory
+double peakFlops(Pool&, double seconds, bool withNumbers);
 double readBandwidth(Pool&, double seconds);
 
 // ---- optimizer.cpp

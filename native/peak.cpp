@@ -1,4 +1,5 @@
-// What this machine can do at best: multiplications from registers alone, and reading memory in streams.
+// What this machine can do at best: multiplications from registers alone, the same on numbers from the first-level cache, and reading memory
+// in streams.
 #include <chrono>
 #include <memory>
 #include <vector>
@@ -12,6 +13,9 @@ namespace {
 using Clock = std::chrono::steady_clock;
 double secondsSince(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
 
+// What multiplyNumbers multiplies: 32 KB of bf16.
+constexpr int kSteps = 8, kTile = 512, kNumbers = kSteps * 4 * kTile;
+
 // Floating-point operations of one call.
 #ifdef __AMX_BF16__
 double multiplyRegisters() {
@@ -23,6 +27,26 @@ double multiplyRegisters() {
         "tdpbf16ps %%tmm6, %%tmm5, %%tmm2\n\ttdpbf16ps %%tmm7, %%tmm5, %%tmm3" ::);
   }
   return kRounds * 4 * 2.0 * 16 * 16 * 32;
+}
+
+// 32 rows and columns over 256 of depth, again and again, with the loads that a product needs. What it multiplies matters: zeros let the core
+// run at a higher frequency.
+double multiplyNumbers(const bf16* numbers) {
+  constexpr int kRounds = 500;
+  constexpr long kStride = 64;
+  for (int round = 0; round < kRounds; round++) {
+    asm volatile("tilezero %%tmm0\n\ttilezero %%tmm1\n\ttilezero %%tmm2\n\ttilezero %%tmm3" ::);
+    for (int step = 0; step < kSteps; step++) {
+      const bf16* at = numbers + step * 4 * kTile;
+      asm volatile(
+          "tileloadd (%0,%4,1), %%tmm6\n\ttileloadd (%1,%4,1), %%tmm4\n\ttdpbf16ps %%tmm6, %%tmm4, %%tmm0\n\t"
+          "tileloadd (%2,%4,1), %%tmm7\n\ttdpbf16ps %%tmm7, %%tmm4, %%tmm1\n\t"
+          "tileloadd (%3,%4,1), %%tmm5\n\ttdpbf16ps %%tmm6, %%tmm5, %%tmm2\n\ttdpbf16ps %%tmm7, %%tmm5, %%tmm3" ::"r"(at),
+          "r"(at + kTile), "r"(at + 2 * kTile), "r"(at + 3 * kTile), "r"(kStride)
+          : "memory");
+    }
+  }
+  return kRounds * kSteps * 4 * 2.0 * 16 * 16 * 32;
 }
 #else
 double multiplyRegisters() {
@@ -38,6 +62,9 @@ double multiplyRegisters() {
   }
   return kRounds * kChains * 2.0 * kLanes;
 }
+
+// Numbers make no difference here.
+double multiplyNumbers(const bf16*) { return multiplyRegisters(); }
 #endif
 
 float sumStreams(const float* data, size_t elements) {
@@ -59,13 +86,19 @@ float sumStreams(const float* data, size_t elements) {
 
 }  // namespace
 
-double peakFlops(Pool& pool, double seconds) {
+double peakFlops(Pool& pool, double seconds, bool withNumbers) {
   const int threads = pool.threadCount();
   std::vector<double> flops(threads, 0.0);
+  alignas(64) bf16 numbers[kNumbers];
+  uint32_t state = 1;
+  for (bf16& value : numbers) {
+    state = state * 1664525 + 1013904223;
+    value = toBf16(static_cast<float>(static_cast<int32_t>(state)) / 2147483648.0f);  // in [-1, 1)
+  }
   const auto start = Clock::now();
   // One item a thread; a thread that comes late takes none, and the others' time counts all the same.
   pool.parallelFor(threads, [&](int item, int) {
-    while (secondsSince(start) < seconds) flops[item] += multiplyRegisters();
+    while (secondsSince(start) < seconds) flops[item] += withNumbers ? multiplyNumbers(numbers) : multiplyRegisters();
   });
   const double spent = secondsSince(start);
   double total = 0;

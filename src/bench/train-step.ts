@@ -1,7 +1,7 @@
 import { attachAdapter } from "../adapters/adapter.ts";
 import { createRandom } from "../base/random.ts";
 import type { Backend, Weight, WeightStorage } from "../compute/backend.ts";
-import { measurePeak } from "../compute/peak.ts";
+import { measurePeak, type Peak } from "../compute/peak.ts";
 import { type KindTime, profileOf } from "../compute/profile.ts";
 import type { Decoder } from "../models/decoder.ts";
 import { buildDecoder } from "../models/load.ts";
@@ -40,7 +40,8 @@ export interface TrainStepResult {
   /** Of a timer of 100 ms during the steps. */
   worstTimerDelayMs: number;
   /** GFLOP/s of multiplications from registers alone, before and after the steps, the better one; null on the reference backend. */
-  peakGigaflops: number | null;
+  /** The best of the measurements before and after the steps. */
+  peak: Peak | null;
   /** Times of the measured steps; empty when the backend is not profiled. */
   profile: KindTime[];
 }
@@ -116,7 +117,6 @@ export async function measureTrainStep(backend: Backend, options: TrainStepOptio
   await backend.sync();
   const profile = since(warmSteps, profileOf(backend));
   const after = await measurePeak(backend);
-  const peakGigaflops = before === null || after === null ? null : Math.max(before, after);
   return {
     tokens: sequences * tokensEach,
     seconds,
@@ -126,7 +126,13 @@ export async function measureTrainStep(backend: Backend, options: TrainStepOptio
     peakBytes: backend.memory().peakBytes,
     peakResidentBytes: process.resourceUsage().maxRSS * 1024,
     worstTimerDelayMs,
-    peakGigaflops,
+    peak:
+      before === null || after === null
+        ? null
+        : {
+            registers: Math.max(before.registers, after.registers),
+            numbers: Math.max(before.numbers, after.numbers),
+          },
     profile,
   };
 }

@@ -91,12 +91,17 @@ async function trainStep(options: TrainStepFlags): Promise<void> {
       );
       return;
     }
+    const gigaflops = result.flops / seconds / 1e9;
+    const share =
+      result.peak === null
+        ? ""
+        : `${percent(gigaflops / result.peak.registers)} of the measured peak (${Math.round(result.peak.registers)}; ` +
+          `${Math.round(result.peak.numbers)} on numbers other than zero), `;
     say(`${backend.description}; weights made in ${result.loadSeconds.toFixed(1)} s`);
     await print(
       `${options.shape}${options.layers ? ` with ${options.layers} layers` : ""}, ${options.storage}, ` +
         `${options.sequences} × ${options.tokens} tokens: median ${(seconds * 1000).toFixed(0)} ms a step, ` +
-        `${Math.round(result.tokens / seconds)} tokens/s, ${(result.flops / seconds / 1e9).toFixed(0)} GFLOP/s, ` +
-        `${result.peakGigaflops ? `${percent(result.flops / seconds / 1e9 / result.peakGigaflops)} of the measured peak (${Math.round(result.peakGigaflops)}), ` : ""}` +
+        `${Math.round(result.tokens / seconds)} tokens/s, ${gigaflops.toFixed(0)} GFLOP/s, ${share}` +
         `peak memory ${megabytes(result.peakResidentBytes)} resident; a timer of 100 ms fired at worst ${result.worstTimerDelayMs.toFixed(0)} ms late\n`,
     );
     if (result.profile.length > 0) await print(`${profileTable(result.profile, result.seconds.length)}\n`);
@@ -109,16 +114,26 @@ async function kernels(options: { products?: boolean }): Promise<void> {
   const backend = openBackend("auto", warn);
   try {
     say(backend.description);
-    const products = newTable(["rows", "inputs", "outputs", "forward", "backward", "gradient", "peak", "best share"]);
+    const products = newTable([
+      "rows",
+      "inputs",
+      "outputs",
+      "forward",
+      "backward",
+      "gradient",
+      "peak",
+      "on numbers",
+      "best share",
+    ]);
     for await (const { rows, inputs, outputs, forward, backwardInput, backwardWeight } of measureMatmul(backend)) {
       const peak = await measurePeak(backend);
       const speeds = [forward, backwardInput, backwardWeight];
-      const share = peak === null ? "" : percent(Math.max(...speeds) / peak);
+      const share = peak === null ? "" : percent(Math.max(...speeds) / peak.registers);
       products.push([
         rows,
         inputs,
         outputs,
-        ...[...speeds, peak ?? Number.NaN].map((speed) => speed.toFixed(0)),
+        ...[...speeds, peak?.registers ?? Number.NaN, peak?.numbers ?? Number.NaN].map((speed) => speed.toFixed(0)),
         share,
       ]);
     }

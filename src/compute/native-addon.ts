@@ -32,7 +32,10 @@ export interface Engine {
   close(): Promise<void>;
   /** What is issued from now on is timed and counts as this kind; 0 is not timed. */
   label(kind: number): void;
-  /** Operations a second from registers alone and, when asked for, bytes a second read from memory (256 MB of it), in 10⁹. */
+  /**
+   * In 10⁹ a second: operations from registers alone (on zeros), bytes read from memory when asked for (1 GB of it), and operations on
+   * numbers from the first-level cache.
+   */
   peak(seconds: number, reads: boolean): Promise<Float32Array>;
   /** Calls, seconds and processor seconds of each kind. */
   spent(): Float64Array;

@@ -172,7 +172,7 @@ export async function* pretrainRun(
   for await (const step of pretrain(model, weights, plan, train, decay, progress.step)) {
     progress.step = step.step;
     const tokensPerSecond = step.tokens / step.seconds;
-    const shareOfPeak = peak === null ? null : (tokensPerSecond * flops) / (peak * 1e9);
+    const shareOfPeak = peak === null ? null : (tokensPerSecond * flops) / (peak.registers * 1e9);
     const event = { kind: "step" as const, ...step, tokensPerSecond, shareOfPeak };
     await appendLog(folder, event);
     yield event;
