@@ -9,13 +9,15 @@ import { errorExamples } from "../evaluate/error-examples.ts";
 import { evaluate } from "../evaluate/evaluate.ts";
 import { readGold } from "../evaluate/gold.ts";
 import { renderHtmlReport } from "../evaluate/html-report.ts";
+import type { LogPoint } from "../evaluate/loss-curve.ts";
 import { readPredictions } from "../evaluate/predictions.ts";
 import { trivialReferences } from "../evaluate/references.ts";
 import { renderReport, toJson } from "../evaluate/report.ts";
 import { scorePredictions } from "../evaluate/score-predictions.ts";
+import type { ValidationPoint } from "../evaluate/validation-curve.ts";
 import { openRun } from "../run.ts";
 import { recipeText } from "../train/recipe.ts";
-import { readLog } from "../train/run-folder.ts";
+import { type LogLine, readLog } from "../train/run-folder.ts";
 import { showLoading, storageOption } from "./loading.ts";
 import { duration, print, progress, say, warn } from "./terminal.ts";
 import { readSplit } from "./train.ts";
@@ -82,12 +84,14 @@ export async function evaluateRun(directory: string, options: EvaluateOptions): 
       rows,
       extractions.map(({ predictions }) => predictions[0]?.probability ?? null),
     );
-    const log = (await readLog(run.folder)).filter((line) => line.kind === "step");
+    const log: unknown[] = await readLog(run.folder);
+    const ofKind = <T>(kind: LogLine["kind"]) => log.filter((line) => (line as LogLine).kind === kind) as T[];
     const html = renderHtmlReport({
       title,
       metrics,
       recipe: recipeText(run.recipe),
-      log: log as unknown as { step: number; loss: number; learningRate: number }[],
+      log: ofKind<LogPoint>("step"),
+      validations: ofKind<ValidationPoint>("validation"),
       examples: wrong,
       references,
     });

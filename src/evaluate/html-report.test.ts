@@ -1,9 +1,11 @@
 import { describe, expect, it } from "vitest";
 import { renderHtmlReport } from "./html-report.ts";
-import { lossCurve, niceTicks } from "./loss-curve.ts";
+import { lossCurve } from "./loss-curve.ts";
 import { escapeHtml, html, markupText } from "./markup.ts";
 import { computeMetrics } from "./metrics.ts";
+import { niceTicks } from "./plot.ts";
 import { trivialReferences } from "./references.ts";
+import { validationCurve } from "./validation-curve.ts";
 
 const attack = `<script>alert("1")</script><img src=x onerror='y'>`;
 const labels = { labels: ["unknown", "拥有", attack], noRelation: "unknown" };
@@ -84,6 +86,23 @@ describe("HTML report", () => {
     expect(renderHtmlReport({ title: "t", metrics, examples: [example] })).toContain(
       '<mark class="tail">他的助手</mark>和<mark class="head">他</mark>',
     );
+  });
+});
+
+describe("validation curve", () => {
+  const validations = [100, 200, 300].map((step, i) => ({ step, paperF1: 0.4 + i / 10, microF1: 0.3 + i / 10 }));
+
+  it("draws both conventions in percent", () => {
+    const text = markupText(validationCurve(validations) ?? html``);
+    expect(text).toContain("from step 100 to step 300, at the end paper 60.0, micro 50.0");
+    expect(text).toContain("<title>paper F1 50.0 at step 200</title>");
+    expect(text.match(/<circle/g)?.length).toBe(6);
+  });
+
+  it("leaves out what is not finite and draws nothing for one point", () => {
+    const broken = [...validations, { step: 400, paperF1: Number.NaN, microF1: 0.5 }];
+    expect(markupText(validationCurve(broken) ?? html``)).not.toContain("NaN");
+    expect(validationCurve(validations.slice(0, 1))).toBeNull();
   });
 });
 

@@ -7,6 +7,7 @@ import type { Metrics, RelationScore } from "./metrics.ts";
 import type { Reference } from "./references.ts";
 import type { Matching } from "./score-predictions.ts";
 import { CONVENTIONS } from "./tally.ts";
+import { type ValidationPoint, validationCurve } from "./validation-curve.ts";
 import { grouped, MEANINGS, percent, remarks } from "./wording.ts";
 
 export interface HtmlReport {
@@ -17,6 +18,7 @@ export interface HtmlReport {
   /** The resolved recipe as text. */
   recipe?: string;
   log?: readonly LogPoint[];
+  validations?: readonly ValidationPoint[];
   references?: readonly Reference[];
   matching?: Matching;
   /** Wrong predictions, in the order to be shown. */
@@ -29,9 +31,20 @@ const SHOWN = [...CONVENTIONS, "macro"] as const;
 
 /** One self-contained HTML page: no script, nothing loaded from anywhere, every text of the data escaped. */
 export function renderHtmlReport(report: HtmlReport): string {
-  const { title, subtitle, metrics, recipe, log, references = [], matching, examples, maxExamples = 100 } = report;
+  const {
+    title,
+    subtitle,
+    metrics,
+    recipe,
+    log = [],
+    validations = [],
+    references = [],
+    matching,
+    examples,
+    maxExamples = 100,
+  } = report;
   const { counts } = metrics;
-  const curve = log === undefined ? null : lossCurve(log);
+  const curves = [lossCurve(log), validationCurve(validations)].filter((curve) => curve !== null);
   const warnings = remarks(metrics, matching ?? null);
   const page = html`<!doctype html>
 <html lang="zh-Hans">
@@ -50,7 +63,7 @@ ${subtitle === undefined ? null : html`<p>${subtitle}</p>`}
 <div class="cards">${SHOWN.map((name) => card(metrics, name))}</div>
 ${scoreSection(metrics, references)}
 ${warnings.length === 0 ? null : html`<section><h2>Notes on the input</h2><ul class="warnings">${warnings.map((text) => html`<li>${text}</li>`)}</ul></section>`}
-${curve === null ? null : html`<section><h2>Training</h2>${curve}</section>`}
+${curves.length === 0 ? null : html`<section><h2>Training</h2>${curves}</section>`}
 ${relationSection(metrics.relations)}
 ${confusionSection(metrics.confusion)}
 ${examples === undefined || examples.length === 0 ? null : errorSection(examples, maxExamples)}

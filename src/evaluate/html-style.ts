@@ -34,6 +34,8 @@ td.bar{width:30%;min-width:120px}.muted td{color:var(--soft)}
 .curve .grid{stroke:var(--line)}.curve text{fill:var(--soft);font-size:12px}
 .curve path{fill:none;stroke-linejoin:round}.curve .raw{stroke:rgb(var(--accent)/.35);stroke-width:1}
 .curve .mean{stroke:rgb(var(--accent));stroke-width:2.25}.curve .rate{stroke:var(--soft);stroke-width:1.5}
+.curve path.paper{stroke:rgb(var(--accent));stroke-width:2.25}.curve path.micro{stroke:var(--soft);stroke-width:2.25}
+.curve circle.paper,.curve tspan.paper{fill:rgb(var(--accent))}.curve circle.micro,.curve tspan.micro{fill:var(--soft)}.curve tspan{font-weight:600}
 .heat{width:auto;font-size:11px}.heat th,.heat td{padding:0;border:0}
 .heat thead th{writing-mode:vertical-rl;text-align:right;padding:0 0 6px;font-size:12px;line-height:26px;max-height:150px;overflow:hidden}
 .heat tbody th{padding-right:8px;font-size:12px;text-align:right}

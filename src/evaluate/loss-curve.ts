@@ -1,4 +1,5 @@
 import { html, type Markup } from "./markup.ts";
+import { gridLine, linear, niceTicks, PLOT_LEFT, PLOT_RIGHT, PLOT_WIDTH, path, stepTicks } from "./plot.ts";
 
 /** One line of the training log. */
 export interface LogPoint {
@@ -7,17 +8,12 @@ export interface LogPoint {
   learningRate: number;
 }
 
-const WIDTH = 960;
-const LEFT = 56;
-const RIGHT = 16;
 const LOSS_TOP = 12;
 const LOSS_BOTTOM = 252;
 const RATE_TOP = 292;
 const RATE_BOTTOM = 352;
 const HEIGHT = 392;
 const MAX_DRAWN_POINTS = 600;
-
-type Scale = (value: number) => number;
 
 /** The loss of each step (thin), its running mean (thick) and the learning rate below, as one inline SVG. Null for fewer than two points. */
 export function lossCurve(log: readonly LogPoint[]): Markup | null {
@@ -27,7 +23,7 @@ export function lossCurve(log: readonly LogPoint[]): Markup | null {
   const drawn = thin(points.map((point, i) => ({ ...point, smooth: smooth[i] })));
   const first = points[0].step;
   const last = points[points.length - 1].step;
-  const x = linear(first, last, LEFT, WIDTH - RIGHT);
+  const x = linear(first, last, PLOT_LEFT, PLOT_RIGHT);
   const lossTicks = niceTicks(0, largest(points.map(({ loss }) => loss)), 5);
   const loss = linear(0, lossTicks[lossTicks.length - 1], LOSS_BOTTOM, LOSS_TOP);
   const rateTop = largest(points.map(({ learningRate }) => learningRate));
@@ -35,17 +31,13 @@ export function lossCurve(log: readonly LogPoint[]): Markup | null {
   const end = drawn[drawn.length - 1];
   const skipped = log.length - points.length;
   const label = `Training loss from step ${first} to step ${last}, running mean at the end ${end.smooth.toFixed(3)}`;
-  return html`<svg viewBox="0 0 ${WIDTH} ${HEIGHT}" role="img" aria-label="${label}" class="curve">
+  return html`<svg viewBox="0 0 ${PLOT_WIDTH} ${HEIGHT}" role="img" aria-label="${label}" class="curve">
 ${lossTicks.map((tick) => gridLine(loss(tick), String(tick)))}
 ${gridLine(RATE_BOTTOM, "0")}${rateTop > 0 ? gridLine(RATE_TOP, rateTop.toExponential(1)) : null}
-${niceTicks(first, last, 8).map((step) =>
-  step < first || step > last
-    ? html``
-    : html`<text class="tick" x="${place(x(step))}" y="${RATE_BOTTOM + 18}" text-anchor="middle">${step.toLocaleString("en-US")}</text>`,
-)}
-<text class="axis" x="${WIDTH - RIGHT}" y="${RATE_BOTTOM + 34}" text-anchor="end">step</text>
-<text class="axis" x="${WIDTH - RIGHT}" y="${LOSS_TOP + 12}" text-anchor="end">loss: each step, running mean</text>
-<text class="axis" x="${WIDTH - RIGHT}" y="${RATE_TOP - 8}" text-anchor="end">learning rate</text>
+${stepTicks(first, last, x, RATE_BOTTOM + 18)}
+<text class="axis" x="${PLOT_RIGHT}" y="${RATE_BOTTOM + 34}" text-anchor="end">step</text>
+<text class="axis" x="${PLOT_RIGHT}" y="${LOSS_TOP + 12}" text-anchor="end">loss: each step, running mean</text>
+<text class="axis" x="${PLOT_RIGHT}" y="${RATE_TOP - 8}" text-anchor="end">learning rate</text>
 <path class="raw" d="${path(
     drawn,
     (point) => x(point.step),
@@ -91,32 +83,4 @@ function thin<T extends LogPoint & { smooth: number }>(points: readonly T[]): (L
 
 function largest(values: readonly number[]): number {
   return values.reduce((most, value) => Math.max(most, value), 0);
-}
-
-function linear(from: number, to: number, low: number, high: number): Scale {
-  const span = to === from ? 1 : to - from;
-  return (value) => low + ((value - from) / span) * (high - low);
-}
-
-/** Round numbers from at or below `from` to at or above `to`, about `count` of them. */
-export function niceTicks(from: number, to: number, count: number): number[] {
-  const top = to > from ? to : from + 1;
-  const span = top - from;
-  const power = 10 ** Math.floor(Math.log10(span / count));
-  const step = power * ([1, 2, 5, 10].find((factor) => factor * power * count >= span) ?? 10);
-  const firstTick = Math.floor(from / step);
-  const lastTick = Math.max(firstTick + 1, Math.ceil(top / step));
-  return Array.from({ length: lastTick - firstTick + 1 }, (_, i) => Number(((firstTick + i) * step).toPrecision(12)));
-}
-
-function gridLine(y: number, label: string): Markup {
-  return html`<line class="grid" x1="${LEFT}" x2="${WIDTH - RIGHT}" y1="${place(y)}" y2="${place(y)}"/><text class="tick" x="${LEFT - 8}" y="${place(y + 4)}" text-anchor="end">${label}</text>`;
-}
-
-function path<T>(points: readonly T[], x: (point: T) => number, y: (point: T) => number): string {
-  return points.map((point, i) => `${i === 0 ? "M" : "L"}${place(x(point))} ${place(y(point))}`).join("");
-}
-
-function place(value: number): string {
-  return value.toFixed(1);
 }
