@@ -51,11 +51,12 @@ void attention(Pool& pool, const Matrix& q, const Matrix& k, const Matrix& v, co
   }
   zeroUncovered(pool, output, covered);
   zeroUncovered(pool, logSumExp, covered);
-  const Forward forward{q, k, v, plan, output, logSumExp};
-  pool.parallelFor(static_cast<int>(parts.size()), [&](int item, int thread) {
+  const Forward forward{q, k, v, plan, output, logSumExp, isFar(pool, output)};
+  const int count = static_cast<int>(parts.size());
+  pool.parallelFor(count, [&](int item, int thread) {
     const RunPart& part = parts[item];
     if (streams(*part.run)) forwardSingleRow(pool, thread, forward, *part.run, part.keyValueHead);
-    else if (tiles) forwardTiles(pool, thread, forward, part);
+    else if (tiles) forwardTiles(pool, thread, forward, part, item + 1 < count ? &parts[item + 1] : nullptr);
     else forwardFloat(pool, thread, forward, part);
   });
 }
@@ -76,7 +77,7 @@ void attentionBackward(Pool& pool, const Matrix& q, const Matrix& k, const Matri
   zeroUncovered(pool, dq, queriesCovered);
   zeroUncovered(pool, dk, keysCovered);
   zeroUncovered(pool, dv, keysCovered);
-  const Backward backward{q, k, v, output, logSumExp, dOutput, plan, dq, dk, dv};
+  const Backward backward{q, k, v, output, logSumExp, dOutput, plan, dq, dk, dv, isFar(pool, dq)};
   const bool tiles = gradientTilesFit(backward);
 
   // Where groups and key/value heads alone are too few to share out, the query heads of a key/value head are divided too. The plan decides,
@@ -103,8 +104,9 @@ void attentionBackward(Pool& pool, const Matrix& q, const Matrix& k, const Matri
       sums += 2 * item.group->keyRows.size() * headStride(plan.headWidth);
     }
   }
-  pool.parallelFor(static_cast<int>(items.size()), [&](int item, int thread) {
-    if (tiles) backwardTiles(pool, thread, backward, runs, groups.slotOfRow, items[item]);
+  const int count = static_cast<int>(items.size());
+  pool.parallelFor(count, [&](int item, int thread) {
+    if (tiles) backwardTiles(pool, thread, backward, runs, groups.slotOfRow, items[item], item + 1 < count ? &items[item + 1] : nullptr);
     else backwardFloat(pool, thread, backward, runs, groups.slotOfRow, items[item]);
   });
   if (parts == 1) return;

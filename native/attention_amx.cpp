@@ -22,8 +22,14 @@ struct Rows {
 
 class TileForward {
  public:
-  TileForward(const Forward& forward, const RunPart& part)
-      : forward_(forward), run_(*part.run), part_(part), parts_(forward.plan.headWidth / kBlock) {}
+  TileForward(const Forward& forward, const RunPart& part, const RunPart* next)
+      : forward_(forward), run_(*part.run), part_(part), parts_(forward.plan.headWidth / kBlock) {
+    if (next == nullptr) return;
+    const int column = next->keyValueHead * forward.plan.headWidth, headsPerKey = forward.plan.heads / forward.plan.keyValueHeads;
+    ahead_.add(forward.k, next->run->keyRow, column, parts_);
+    ahead_.add(forward.v, next->run->keyRow, column, parts_);
+    ahead_.add(forward.q, next->run->queryRow, column * headsPerKey, parts_ * headsPerKey);
+  }
 
   size_t carve(Carver carver) {
     const size_t head = static_cast<size_t>(parts_) * kBlockElements;
@@ -146,6 +152,7 @@ class TileForward {
     alignas(64) float shift[16];
     _mm512_store_ps(shift, _mm512_mul_ps(peak, factor));
     for (int r = 0; r < 16; r++) {
+      ahead_.step();
       const __m512 minus = _mm512_set1_ps(shift[r]);
       __m512 sum = _mm512_setzero_ps();
       for (int j = 0; j < count; j++) {
@@ -192,7 +199,7 @@ class TileForward {
       for (int part = 0; part < parts_; part++, to += kBlockElements) {
         const float* sums = sums_ + part * kBlockElements + r * kBlock;
         const __m512 low = _mm512_mul_ps(_mm512_load_ps(sums), share), high = _mm512_mul_ps(_mm512_load_ps(sums + 16), share);
-        _mm512_store_si512(to, (__m512i)_mm512_cvtne2ps_pbh(high, low));
+        storeRow(to, (__m512i)_mm512_cvtne2ps_pbh(high, low), forward_.far);
       }
       storeLogSumExp(forward_.logSumExp, queryRows[r], head, rows.peak[r]);
     }
@@ -206,6 +213,7 @@ class TileForward {
   bf16 *queries_, *probabilities_;
   float *scores_, *sums_;
   __m512 rowSums_[16];
+  RowsAhead ahead_;
 };
 
 }  // namespace
@@ -214,17 +222,18 @@ bool tilesFit(const Matrix& q, const Matrix& k, const Matrix& v, int headWidth) 
   return q.isBf16 && k.isBf16 && v.isBf16 && headWidth % kBlock == 0;
 }
 
-void forwardTiles(Pool& pool, int thread, const Forward& forward, const RunPart& part) {
-  TileForward engine(forward, part);
+void forwardTiles(Pool& pool, int thread, const Forward& forward, const RunPart& part, const RunPart* next) {
+  TileForward engine(forward, part, next);
   const size_t bytes = engine.carve(Carver());
   engine.carve(Carver(pool.scratch(thread, 0, bytes)));
   engine.run();
+  if (forward.far) finishFarStores();
 }
 
 #else
 
 bool tilesFit(const Matrix&, const Matrix&, const Matrix&, int) { return false; }
-void forwardTiles(Pool&, int, const Forward&, const RunPart&) {}
+void forwardTiles(Pool&, int, const Forward&, const RunPart&, const RunPart*) {}
 
 #endif
 

@@ -24,14 +24,15 @@ struct Progress {
 class TileBackward {
  public:
   // `sums`: of dk and dv, [2][keyRows][headStride] in the order of slotOfRow; null when this run is all there is for its keys.
-  TileBackward(const Backward& backward, const Run& run, const GroupPart& part, const int32_t* slotOfRow, float* sums)
+  TileBackward(const Backward& backward, const Run& run, const GroupPart& part, const int32_t* slotOfRow, float* sums, const RowsAhead& ahead)
       : backward_(backward),
         run_(run),
         part_(part),
         slotOfRow_(slotOfRow),
         groupSums_(sums),
         width_(backward.plan.headWidth),
-        parts_(width_ / kBlock) {}
+        parts_(width_ / kBlock),
+        ahead_(ahead) {}
 
   size_t carve(Carver carver) {
     const size_t head = static_cast<size_t>(parts_) * kBlockElements, keys = run_.keyBlocks() * head, queries = run_.ownBlocks * head;
@@ -194,6 +195,7 @@ class TileBackward {
     const float* there = run_.keyPosition.data() + key * kBlock;
     for (int row = 0; row < kBlock; row += 2) {
       if (ahead != nullptr) ahead->step(row / 2);
+      ahead_.step();
       __m512i words[2];
 #pragma GCC unroll 2
       for (int odd = 0; odd < 2; odd++) {
@@ -271,7 +273,8 @@ class TileBackward {
       if (rows[r] < 0) continue;
       const __m512 low = _mm512_mul_ps(_mm512_load_ps(sums), factor), high = _mm512_mul_ps(_mm512_load_ps(sums + 16), factor);
       if (groupSums_ == nullptr) {
-        _mm512_store_si512(rowChunk(matrix.b16(), matrix.columnBlocks(), rows[r], block), (__m512i)_mm512_cvtne2ps_pbh(high, low));
+        bf16* to = rowChunk(matrix.b16(), matrix.columnBlocks(), rows[r], block);
+        storeRow(to, (__m512i)_mm512_cvtne2ps_pbh(high, low), backward_.far);
         continue;
       }
       const size_t slot = slotOfRow_[rows[r]] + (isValue ? part_.group->keyRows.size() : 0);
@@ -318,7 +321,7 @@ class TileBackward {
       for (int column = 0; column < 16; column++) {
         const int row = rows[column / 4 * 8 + half * 4 + column % 4];
         if (row < 0) continue;
-        _mm512_store_si512(rowChunk(backward_.dq.b16(), blocks, row, block), _mm512_load_si512(words + column * 16));
+        storeRow(rowChunk(backward_.dq.b16(), blocks, row, block), _mm512_load_si512(words + column * 16), backward_.far);
       }
     }
   }
@@ -346,6 +349,7 @@ class TileBackward {
     Part kind;
   } pending_;
   int turn_ = 0, head_ = 0;
+  RowsAhead ahead_;
 };
 
 }  // namespace
@@ -355,19 +359,34 @@ bool gradientTilesFit(const Backward& backward) {
 }
 
 void backwardTiles(Pool& pool, int thread, const Backward& backward, const std::vector<Run>& runs, const std::vector<int32_t>& slotOfRow,
-                   const GroupPart& part) {
+                   const GroupPart& part, const GroupPart* next) {
   const Group& group = *part.group;
   const int width = backward.plan.headWidth;
   const size_t sumFloats = group.keyRows.size() * width;
+  const auto fetched = [&](const Run& run, const GroupPart& of) {
+    const int parts = width / kBlock, queryParts = parts * (of.endHead - of.firstHead);
+    RowsAhead ahead;
+    for (const Matrix* matrix : {&backward.k, &backward.v}) ahead.add(*matrix, run.keyRow, of.keyValueHead * width, parts);
+    for (const Matrix* matrix : {&backward.q, &backward.dOutput, &backward.output}) {
+      ahead.add(*matrix, run.queryRow, of.firstHead * width, queryParts);
+    }
+    return ahead;
+  };
   float* sums = part.sums;
   if (sums == nullptr && !group.isPlain) sums = static_cast<float*>(pool.scratch(thread, 1, 2 * sumFloats * sizeof(float)));
   if (sums != nullptr) memset(sums, 0, 2 * sumFloats * sizeof(float));
-  for (int index : group.runs) {
-    TileBackward engine(backward, runs[index], part, slotOfRow.data(), sums);
+  for (size_t i = 0; i < group.runs.size(); i++) {
+    const Run& run = runs[group.runs[i]];
+    const bool more = i + 1 < group.runs.size();
+    const RowsAhead ahead = more              ? fetched(runs[group.runs[i + 1]], part)
+                            : next != nullptr ? fetched(runs[next->group->runs[0]], *next)
+                                              : RowsAhead();
+    TileBackward engine(backward, run, part, slotOfRow.data(), sums, ahead);
     const size_t bytes = engine.carve(Carver());
     engine.carve(Carver(pool.scratch(thread, 0, bytes)));
     engine.run();
   }
+  if (backward.far) finishFarStores();
   if (sums == nullptr || part.sums != nullptr) return;
   for (size_t slot = 0; slot < group.keyRows.size(); slot++) {
     scatterHead(backward.dk, group.keyRows[slot], part.keyValueHead * width, width, sums + slot * width);
@@ -378,7 +397,7 @@ void backwardTiles(Pool& pool, int thread, const Backward& backward, const std::
 #else
 
 bool gradientTilesFit(const Backward&) { return false; }
-void backwardTiles(Pool&, int, const Backward&, const std::vector<Run>&, const std::vector<int32_t>&, const GroupPart&) {}
+void backwardTiles(Pool&, int, const Backward&, const std::vector<Run>&, const std::vector<int32_t>&, const GroupPart&, const GroupPart*) {}
 
 #endif
 

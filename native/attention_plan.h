@@ -107,11 +107,13 @@ struct Forward {
   const Matrix &q, &k, &v;
   const AttentionPlan& plan;
   Matrix &output, &logSumExp;
+  bool far;  // see isFar; the paths on tiles only
 };
 struct Backward {
   const Matrix &q, &k, &v, &output, &logSumExp, &dOutput;
   const AttentionPlan& plan;
   Matrix &dq, &dk, &dv;
+  bool far;
 };
 
 // Query blocks [firstBlock, endBlock) of a run, for all query heads of one key/value head.
@@ -136,9 +138,10 @@ void backwardFloat(Pool& pool, int thread, const Backward& backward, const std::
 // attention_amx.cpp, attention_gradient_amx.cpp; only for bfloat16 matrices whose heads are whole blocks of 32 columns
 bool tilesFit(const Matrix& q, const Matrix& k, const Matrix& v, int headWidth);
 bool gradientTilesFit(const Backward& backward);  // output and its gradient too
-void forwardTiles(Pool& pool, int thread, const Forward& forward, const RunPart& part);
+// `next`: what the thread will probably do next, or null.
+void forwardTiles(Pool& pool, int thread, const Forward& forward, const RunPart& part, const RunPart* next);
 void backwardTiles(Pool& pool, int thread, const Backward& backward, const std::vector<Run>& runs,
-                   const std::vector<int32_t>& slotOfRow, const GroupPart& part);
+                   const std::vector<int32_t>& slotOfRow, const GroupPart& part, const GroupPart* next);
 // attention_stream.cpp; a run of a single row whose heads are whole blocks of 32 columns
 void forwardSingleRow(Pool& pool, int thread, const Forward& forward, const Run& run, int keyValueHead);
 

@@ -2,6 +2,8 @@
 // 0..15, 16..31), as blocks of activations stand in memory; a right factor has pairs of rows interleaved (columns 0..15, 16..31). Sums are
 // 32 x 32 floats, row-major. Empty on the other levels.
 #pragma once
+#include <algorithm>
+
 #include "attention_plan.h"
 #include "blocks.h"
 #include "exponential.h"
@@ -131,6 +133,42 @@ CRE_INLINE uint32_t laneMask(int first, int end) {
   const auto below = [](int lane) { return lane <= 0 ? 0u : lane >= 32 ? ~0u : (1u << lane) - 1; };
   return below(end) & ~below(first);
 }
+
+// A row of 32 columns. Past the caches when it is far: see isFar.
+CRE_INLINE void storeRow(bf16* to, __m512i row, bool far) {
+  if (far) _mm512_stream_si512(reinterpret_cast<__m512i*>(to), row);
+  else _mm512_store_si512(to, row);
+}
+
+// What the next item reads of one head, fetched into the second-level cache a row at a time while this item is computed: a head's blocks are
+// too short for the processor to foresee the next one.
+class RowsAhead {
+ public:
+  // Columns [column, column + 32 · parts) of the rows.
+  void add(const Matrix& matrix, const std::vector<int32_t>& rows, int column, int parts) {
+    sources_[count_++] = {matrix.b16(), rows.data(), static_cast<int>(rows.size()), matrix.columnBlocks(), column / kBlock, parts};
+    rows_ = std::max(rows_, static_cast<int>(rows.size()));
+  }
+  CRE_INLINE void step() {
+    if (next_ == rows_) return;
+    for (int i = 0; i < count_; i++) {
+      const Source& source = sources_[i];
+      if (next_ >= source.rowCount || source.rows[next_] < 0) continue;
+      const bf16* line = rowChunk(source.data, source.columnBlocks, source.rows[next_], source.block);
+      for (int part = 0; part < source.parts; part++) __builtin_prefetch(line + part * kBlockElements, 0, 2);
+    }
+    next_++;
+  }
+
+ private:
+  struct Source {
+    const bf16* data;
+    const int32_t* rows;
+    int rowCount, columnBlocks, block, parts;
+  };
+  Source sources_[5];
+  int count_ = 0, next_ = 0, rows_ = 0;
+};
 
 // The two products of a pair: scores = k · qᵀ, products = v · dOutputᵀ. They are spread over 16 steps between which vector work stands:
 // a store of sums that are not there yet would keep everything behind it waiting.
