@@ -25,10 +25,10 @@ class TileForward {
   TileForward(const Forward& forward, const RunPart& part, const RunPart* next)
       : forward_(forward), run_(*part.run), part_(part), parts_(forward.plan.headWidth / kBlock) {
     if (next == nullptr) return;
-    const int column = next->keyValueHead * forward.plan.headWidth, headsPerKey = forward.plan.heads / forward.plan.keyValueHeads;
-    ahead_.add(forward.k, next->run->keyRow, column, parts_);
-    ahead_.add(forward.v, next->run->keyRow, column, parts_);
-    ahead_.add(forward.q, next->run->queryRow, column * headsPerKey, parts_ * headsPerKey);
+    const int width = forward.plan.headWidth, headsPerKey = forward.plan.heads / forward.plan.keyValueHeads;
+    const int column = next->keyValueHead * width;
+    for (const Matrix* x : {&forward.k, &forward.v}) ahead_.add(*x, next->run->keyRow, column, width);
+    ahead_.add(forward.q, next->run->queryRow, column * headsPerKey, width * headsPerKey);
   }
 
   size_t carve(Carver carver) {

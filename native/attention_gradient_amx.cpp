@@ -2,7 +2,6 @@
 #include <limits>
 
 #include "attention_tiles.h"
-#include "exponential.h"
 
 // Attention backward on AMX tiles. Up to kChunk key blocks meet up to kChunk query blocks at a time: first the probabilities and the
 // gradients of the scores of all their pairs, with keys as rows and queries as lanes, so that what belongs to a query stands in registers;
@@ -364,12 +363,10 @@ void backwardTiles(Pool& pool, int thread, const Backward& backward, const std::
   const int width = backward.plan.headWidth;
   const size_t sumFloats = group.keyRows.size() * width;
   const auto fetched = [&](const Run& run, const GroupPart& of) {
-    const int parts = width / kBlock, queryParts = parts * (of.endHead - of.firstHead);
     RowsAhead ahead;
-    for (const Matrix* matrix : {&backward.k, &backward.v}) ahead.add(*matrix, run.keyRow, of.keyValueHead * width, parts);
-    for (const Matrix* matrix : {&backward.q, &backward.dOutput, &backward.output}) {
-      ahead.add(*matrix, run.queryRow, of.firstHead * width, queryParts);
-    }
+    for (const Matrix* x : {&backward.k, &backward.v}) ahead.add(*x, run.keyRow, of.keyValueHead * width, width);
+    const int column = of.firstHead * width, columns = (of.endHead - of.firstHead) * width;
+    for (const Matrix* x : {&backward.q, &backward.dOutput, &backward.output}) ahead.add(*x, run.queryRow, column, columns);
     return ahead;
   };
   float* sums = part.sums;
@@ -377,10 +374,9 @@ void backwardTiles(Pool& pool, int thread, const Backward& backward, const std::
   if (sums != nullptr) memset(sums, 0, 2 * sumFloats * sizeof(float));
   for (size_t i = 0; i < group.runs.size(); i++) {
     const Run& run = runs[group.runs[i]];
-    const bool more = i + 1 < group.runs.size();
-    const RowsAhead ahead = more              ? fetched(runs[group.runs[i + 1]], part)
-                            : next != nullptr ? fetched(runs[next->group->runs[0]], *next)
-                                              : RowsAhead();
+    RowsAhead ahead;
+    if (i + 1 < group.runs.size()) ahead = fetched(runs[group.runs[i + 1]], part);
+    else if (next != nullptr) ahead = fetched(runs[next->group->runs[0]], *next);
     TileBackward engine(backward, run, part, slotOfRow.data(), sums, ahead);
     const size_t bytes = engine.carve(Carver());
     engine.carve(Carver(pool.scratch(thread, 0, bytes)));

@@ -144,10 +144,11 @@ CRE_INLINE void storeRow(bf16* to, __m512i row, bool far) {
 // too short for the processor to foresee the next one.
 class RowsAhead {
  public:
-  // Columns [column, column + 32 · parts) of the rows.
-  void add(const Matrix& matrix, const std::vector<int32_t>& rows, int column, int parts) {
-    sources_[count_++] = {matrix.b16(), rows.data(), static_cast<int>(rows.size()), matrix.columnBlocks(), column / kBlock, parts};
-    rows_ = std::max(rows_, static_cast<int>(rows.size()));
+  // Columns [column, column + columns) of the rows.
+  void add(const Matrix& matrix, const std::vector<int32_t>& rows, int column, int columns) {
+    const int rowCount = static_cast<int>(rows.size());
+    sources_[count_++] = {matrix.b16(), rows.data(), rowCount, matrix.columnBlocks(), column / kBlock, columns / kBlock};
+    rows_ = std::max(rows_, rowCount);
   }
   CRE_INLINE void step() {
     if (next_ == rows_) return;

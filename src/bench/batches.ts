@@ -10,7 +10,7 @@ import { loraDecoder } from "./train-step.ts";
 export const BATCH_WAYS = [
   "padded to the longest, head on every token",
   "packed: no padding",
-  "head on the answers' tokens only",
+  "answers' tokens only behind the last attention",
   "common beginnings once",
 ] as const;
 

@@ -22,7 +22,7 @@ describe("bench", () => {
   it.skipIf(!status.available)("times steps, operations and decoding", async () => {
     const backend = openNative({ profile: true });
     const small = { shape: "110m", layers: 1, storage: "bfloat16" } as const;
-    const step = { sequences: 2, tokensEach: 16, answerTokens: 4, rounds: 2, recompute: false };
+    const step = { sequences: 2, tokensEach: 16, answerTokens: 16, rounds: 2, recompute: false };
     const result = await measureTrainStep(backend, { ...small, ...step });
     expect(result.tokens).toBe(32);
     expect(result.seconds).toHaveLength(2);

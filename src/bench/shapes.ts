@@ -70,7 +70,8 @@ export function linearElements(spec: DecoderSpec): number {
 
 /**
  * Floating-point operations of one LoRA step as the prototype's report counts them: 4 · tokens · linear elements (forward, and backward to
- * the input), 4 · head rows · V · C, and attention forward with 2.5 times its work backward over the causal half.
+ * the input), 4 · head rows · V · C, and attention forward with 2.5 times its work backward over the causal half. Where not all rows have a
+ * loss, the rows that `forward` leaves out of the last layer are counted all the same.
  */
 export function loraStepFlops(spec: DecoderSpec, sequences: number, tokensEach: number, headRows: number): number {
   const tokens = sequences * tokensEach;

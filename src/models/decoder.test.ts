@@ -97,6 +97,26 @@ describe("forward", () => {
     );
   });
 
+  it.each([false, true])("gives the gradients of the wanted rows only (recomputing: %s)", async (recompute) => {
+    const model = await tinyDecoder(backend, { seed: 1, trainable: true });
+    attachLora(model, { rank: 2, alpha: 8, dropout: 0, targets: "all" }, 3);
+    const tokens = pack(sequences);
+    const rows = [11, 0, 7, 7, 3];
+    const gradients = async (outputRows: number[], weightOf: (row: number) => number) => {
+      backend.zeroGradients(decoderWeights(model));
+      const tape = createTape(backend, { record: true, recompute });
+      const logits = forward(model, tape, { ...tokens, outputRows: Int32Array.from(outputRows) });
+      const targets = Int32Array.from(outputRows, (row) => row + 5);
+      tape.backward(tape.crossEntropy(logits, targets, Float32Array.from(outputRows, weightOf)));
+      tape.dispose();
+      return Promise.all(
+        decoderWeights(model).map(async (weight) => [...(await backend.readWeight(weight, "gradient"))]),
+      );
+    };
+    const counted = (row: number) => rows.filter((wanted) => wanted === row).length;
+    expectClose(await gradients(rows, () => 1), await gradients([...tokens.ids.keys()], counted));
+  });
+
   it("gives the same with keys and values from a cache, in any pieces", async () => {
     const model = await tinyDecoder(backend, { seed: 1, spec: { tiedHead: true } });
     const [ids] = sequences;

@@ -101,6 +101,7 @@ export function forward(model: Decoder, tape: Tape, tokens: PackedTokens): Value
   };
   const seedOf = (place: number, slot: number) => mixSeed(tokens.seed ?? 0, place, slot);
 
+  const output = outputOf(model, tape, tokens);
   let x = dropped(tape.embed(model.embedding, tokens.ids), 0); // [T,C]
   for (const [index, layer] of model.layers.entries()) {
     x = tape.block([x], ([input]) => {
@@ -119,8 +120,13 @@ export function forward(model: Decoder, tape: Tape, tokens: PackedTokens): Value
         k = tape.constant(cached.k);
         v = tape.constant(cached.v);
       }
-      const mixed = tape.attention(q, k, v, tokens.segments, attention);
-      const afterAttention = added(input, layer.output, mixed, place);
+      let mixed = tape.attention(q, k, v, tokens.segments, attention);
+      let before = input;
+      if (output.early && index === model.layers.length - 1) {
+        mixed = tape.gatherRows(mixed, output.early);
+        before = tape.gatherRows(input, output.early);
+      }
+      const afterAttention = added(before, layer.output, mixed, place);
       const h2 = tape.rmsNorm(afterAttention, layer.feedForwardNorm, spec.normEpsilon);
       const lows = new Map<Weight, Value>();
       const gate = linear(tape, layer.gate, h2, { seed: seedOf(place + 1, 4) }, lows); // [T,F]
@@ -128,10 +134,26 @@ export function forward(model: Decoder, tape: Tape, tokens: PackedTokens): Value
       return added(afterAttention, layer.down, gated, place + 1);
     });
   }
-  if (tokens.outputRows) x = tape.gatherRows(x, tokens.outputRows);
+  if (output.late) x = tape.gatherRows(x, output.late);
   return linear(tape, model.head, tape.rmsNorm(x, model.finalNorm, spec.normEpsilon), {
     seed: seedOf(2 * spec.layers + 1, 0),
   });
+}
+
+/**
+ * Rows wanted of the last layer, and rows of these wanted of the whole; null: all. Behind the last attention rows do not meet any more, so
+ * only those whose scores are wanted go on. With dropout there all rows do: it numbers the elements of what it is applied to.
+ */
+function outputOf(model: Decoder, tape: Tape, tokens: PackedTokens) {
+  const { outputRows } = tokens;
+  const { output, gate, up, down } = model.layers[model.layers.length - 1];
+  const drops = [output, gate, up, down].some(({ lowRank }) => tape.recording && lowRank && lowRank.dropout > 0);
+  if (!outputRows || tokens.dropout || drops) return { early: null, late: outputRows ?? null };
+  const distinct = [...new Set(outputRows)];
+  if (distinct.length === tokens.ids.length) return { early: null, late: outputRows };
+  if (distinct.length === outputRows.length) return { early: outputRows, late: null };
+  const placeOf = new Map(distinct.map((row, place) => [row, place]));
+  return { early: Int32Array.from(distinct), late: outputRows.map((row) => placeOf.get(row) as number) };
 }
 
 /**
