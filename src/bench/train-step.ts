@@ -39,8 +39,7 @@ export interface TrainStepResult {
   peakResidentBytes: number;
   /** Of a timer of 100 ms during the steps. */
   worstTimerDelayMs: number;
-  /** GFLOP/s of multiplications from registers alone, before and after the steps, the better one; null on the reference backend. */
-  /** The best of the measurements before and after the steps. */
+  /** The better of the measurements before and after the steps; null on the reference backend. */
   peak: Peak | null;
   /** Times of the measured steps; empty when the backend is not profiled. */
   profile: KindTime[];

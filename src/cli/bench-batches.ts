@@ -26,7 +26,9 @@ interface BatchesFlags {
 export function addBatchesCommand(bench: Command): void {
   bench
     .command("batches")
-    .description("what packing, a head on answers only and shared prompt beginnings save on a recipe's batches")
+    .description(
+      "what packing, leaving out rows without answers and shared prompt beginnings save on a recipe's batches",
+    )
     .argument("<recipe>", "recipe whose data, prompts and batch size are used")
     .option("--data <dir>", "folder of the data, instead of the recipe's data.path")
     .option("--tokenizer <path>", "a tokenizer of the llama family, instead of the model's: needs no model")
