@@ -39,10 +39,11 @@ Napi::Value Binding::rmsNormBackward(const Napi::CallbackInfo& info) {
   require(info, g->view.isVector() && x->matrix.columns % g->view.columns == 0, "g of one number for each column of x or of a head of it");
   require(info, sameShape(x, dy) && (residual == nullptr || sameShape(x, residual)), "dy and residual of the shape of x");
   Tensor* dx = make(x->matrix.rows, x->matrix.columns, true);
-  produce({dx}, [x, g, dy, epsilon, residual, dx](Pool& pool) {
+  produce({dx}, [this, x, g, dy, epsilon, residual, dx](Pool& pool) {
     const int width = g->view.columns;
     const Matrix* added = residual == nullptr ? nullptr : &residual->matrix;
     if (width == x->matrix.columns) {
+      memory_.allocateNarrowCopy(dx->matrix);  // the gradient of a product's result, mostly
       cre::rmsNormBackward(pool, x->matrix, g->view.master, dy->matrix, epsilon, added, dx->matrix, g->view.gradient);
     } else {
       cre::rmsNormHeadsBackward(pool, x->matrix, g->view.master, width, dy->matrix, epsilon, added, dx->matrix, g->view.gradient);

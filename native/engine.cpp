@@ -24,9 +24,17 @@ void Memory::allocate(Matrix& matrix) {
   if (poison_) std::memset(matrix.data, 0xff, matrix.bytes());
 }
 
+void Memory::allocateNarrowCopy(Matrix& matrix) {
+  if (!bf16_ || matrix.isBf16) return;
+  matrix.narrowCopy = static_cast<bf16*>(arena_.allocate(narrowBytes(matrix)));
+  if (poison_) std::memset(matrix.narrowCopy, 0xff, narrowBytes(matrix));
+}
+
 void Memory::release(Matrix& matrix) {
   arena_.release(matrix.data, matrix.bytes());
   matrix.data = nullptr;
+  if (matrix.narrowCopy != nullptr) arena_.release(matrix.narrowCopy, narrowBytes(matrix));
+  matrix.narrowCopy = nullptr;
 }
 
 void Memory::zero(Pool& pool, Matrix& matrix) { fillBytes(pool, matrix.data, 0, matrix.bytes()); }

@@ -35,6 +35,8 @@ class Memory {
 
   // Output memory, uninitialised (or NaN in poison mode).
   void allocate(Matrix& matrix);
+  // Room for the narrow copy of a float matrix, where products take bf16.
+  void allocateNarrowCopy(Matrix& matrix);
   void release(Matrix& matrix);
   void zero(Pool& pool, Matrix& matrix);
 
@@ -74,6 +76,7 @@ class Memory {
   float* partOf(const Weight& weight, Part part) const;
   void writePart(Pool& pool, const WeightView& view, float* destination, const float* values);
   void readPart(Pool& pool, const WeightView& view, const float* source, float* values);
+  static size_t narrowBytes(const Matrix& matrix) { return matrix.elements() * sizeof(bf16); }
   void* allocatePack(const Weight& weight);
   void releasePack(const Weight& weight, void* packed);
   size_t packBytes(const WeightView& view) const {

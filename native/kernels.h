@@ -34,6 +34,7 @@ struct Matrix {
   int rows = 0;
   int columns = 0;
   bool isBf16 = false;  // narrow in bfloat16 precision; float otherwise
+  bf16* narrowCopy = nullptr;  // of a float matrix: the same numbers rounded, for products, where a kernel has made them on the way
 
   int rowBlocks() const { return blocksFor(rows); }
   int columnBlocks() const { return blocksFor(columns); }
@@ -132,7 +133,7 @@ void copyRows(Pool&, const Matrix& source, const int32_t* rows, Matrix& destinat
 // ---- norm.cpp
 void rmsNorm(Pool&, const Matrix& x, const float* g, float epsilon, Matrix& y);
 void rmsNormBackward(Pool&, const Matrix& x, const float* g, const Matrix& dy, float epsilon, const Matrix* residual, Matrix& dx,
-                     float* gGradient /* [C] or null, added to; fixed chunks added in order */);
+                     float* gGradient /* [C] or null, added to; fixed chunks added in order */);  // and dx's narrow copy, if there is room
 
 // ---- norm_heads.cpp: the same over each head of a row, with g[D] for all of them
 void rmsNormHeads(Pool&, const Matrix& x, const float* g, int headWidth, float epsilon, Matrix& y);

@@ -10,6 +10,7 @@ namespace {
 // The blocks of a matrix as bf16: its own, or converted to shared scratch.
 const bf16* bf16Blocks(Pool& pool, const Matrix& x, int slot) {
   if (x.isBf16) return x.b16();
+  if (x.narrowCopy != nullptr) return x.narrowCopy;
   auto* out = static_cast<bf16*>(pool.sharedScratch(slot, x.elements() * sizeof(bf16)));
   const int columnBlocks = x.columnBlocks();
   if (x.rows == 1) {
@@ -26,6 +27,11 @@ const bf16* bf16Blocks(Pool& pool, const Matrix& x, int slot) {
   });
   return out;
 }
+#endif
+
+#ifdef __AMX_BF16__
+// The matrix, or its narrow copy.
+Matrix narrowest(const Matrix& x) { return x.narrowCopy == nullptr ? x : Matrix{x.narrowCopy, x.rows, x.columns, true}; }
 #endif
 
 // `packed` null: panels are made from w.forward.
@@ -75,7 +81,7 @@ void matmulBackwardWeight(Pool& pool, const Matrix& dy, const Matrix& x, float s
   clearPaddingRows(dy);
   clearPaddingRows(x);
 #ifdef __AMX_BF16__
-  if (w.packedBf16) return weightGradientBf16(pool, dy, x, scale, gradient);
+  if (w.packedBf16) return weightGradientBf16(pool, narrowest(dy), narrowest(x), scale, gradient);
 #endif
   // Float needs no rearranging: a block of dy read down its columns is a block of dyᵀ, and blocks of x below each other are a panel.
   Product product;

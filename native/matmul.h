@@ -23,6 +23,7 @@ struct Product {
   int depthBlocks = 0;
   MatmulEpilogue epilogue;
   Matrix* y = nullptr;
+  bool far = false;  // y is written past the caches: see isFar
   const Product* next = nullptr;  // a further product, added before the epilogue (bf16 only); its own epilogue and y do not count
 
   int allDepthBlocks() const { return depthBlocks + (next == nullptr ? 0 : next->allDepthBlocks()); }
@@ -45,6 +46,7 @@ struct Finish {
   const float* bias;
   float scale;
   int rows, columnBlocks;
+  bool far;  // see isFar
 
   explicit Finish(const Product& product)
       : y(static_cast<Out*>(product.y->data)),
@@ -52,7 +54,8 @@ struct Finish {
         bias(product.epilogue.bias),
         scale(product.epilogue.scale),
         rows(product.y->rows),
-        columnBlocks(product.y->columnBlocks()) {
+        columnBlocks(product.y->columnBlocks()),
+        far(product.far) {
     if constexpr (!std::is_void_v<Residual>) residual = static_cast<const Residual*>(product.epilogue.residual->data);
   }
 
@@ -64,34 +67,40 @@ struct Finish {
     float scale;
     int filled;  // rows of the matrix; the others stay zero
 
-    CRE_INLINE void operator()(const float* sums, int begin, int end) const {
-      const Floats factor = broadcast(scale), biasLow = load(bias), biasHigh = load(bias + kLanes);
-      const int computed = std::min(end, filled);
-      for (int r = begin; r < computed; r++) {
-        Floats low = multiplyAdd(load(sums + r * kBlock), factor, biasLow);
-        Floats high = multiplyAdd(load(sums + r * kBlock + kLanes), factor, biasHigh);
-        if constexpr (!std::is_void_v<Residual>) {
-          low = low + load(residual + r * kBlock);
-          high = high + load(residual + r * kBlock + kLanes);
-        }
-        store(y + r * kBlock, low, high);
+    bool far;
+
+    CRE_INLINE void row(const float* sums, int r) const {
+      const Floats factor = broadcast(scale);
+      Floats low = multiplyAdd(load(sums + r * kBlock), factor, load(bias));
+      Floats high = multiplyAdd(load(sums + r * kBlock + kLanes), factor, load(bias + kLanes));
+      if constexpr (!std::is_void_v<Residual>) {
+        low = low + load(residual + r * kBlock);
+        high = high + load(residual + r * kBlock + kLanes);
       }
+      store(y + r * kBlock, low, high, far);
+    }
+    CRE_INLINE void operator()(const float* sums, int begin, int end) const {
+      const int computed = std::min(end, filled);
+      for (int r = begin; r < computed; r++) row(sums, r);
       for (int r = std::max(begin, filled); r < end; r++) store(y + r * kBlock, zeros(), zeros());
     }
-
-    // What rows [begin, end) will read.
-    CRE_INLINE void prefetch(int begin, int end) const {
+    // kRowsTogether rows.
+    CRE_INLINE void some(const float* sums, int begin) const {
+      if (begin + kRowsTogether > filled) return (*this)(sums, begin, begin + kRowsTogether);
+#pragma GCC unroll 2
+      for (int i = 0; i < kRowsTogether; i++) row(sums, begin + i);
+    }
+    // What they will read.
+    CRE_INLINE void prefetchSome(int begin) const {
       if constexpr (!std::is_void_v<Residual>) {
-        const char* line = reinterpret_cast<const char*>(residual + begin * kBlock);
-        const char* last = reinterpret_cast<const char*>(residual + end * kBlock);
-        for (; line < last; line += 64) __builtin_prefetch(line, 0, 3);
+        for (int i = 0; i < kRowsTogether; i++) prefetchRow(residual + (begin + i) * kBlock);
       }
     }
   };
 
   CRE_INLINE Block at(int rowBlock, int panel) const {
     const size_t start = (static_cast<size_t>(rowBlock) * columnBlocks + panel) * kBlockElements;
-    Block block{y + start, nullptr, bias == nullptr ? kNoBias : bias + panel * kBlock, scale, rows - rowBlock * kBlock};
+    Block block{y + start, nullptr, bias == nullptr ? kNoBias : bias + panel * kBlock, scale, rows - rowBlock * kBlock, far};
     if constexpr (!std::is_void_v<Residual>) block.residual = residual + start;
     return block;
   }
@@ -109,9 +118,10 @@ struct GatedFinish {
   const MatmulEpilogue& epilogue;
   bf16* y;
   int rows, columnBlocks;
+  bool far;
 
   explicit GatedFinish(const Product& product)
-      : epilogue(product.epilogue), y(product.y->b16()), rows(product.y->rows), columnBlocks(product.y->columnBlocks()) {}
+      : epilogue(product.epilogue), y(product.y->b16()), rows(product.y->rows), columnBlocks(product.y->columnBlocks()), far(product.far) {}
 
   struct Block {
     const bf16 *gate, *up;
@@ -119,6 +129,7 @@ struct GatedFinish {
     const float* bias;
     float scale;
     int filled;
+    bool far;
 
     CRE_INLINE Floats part(const float* sums, int at, int half, Floats& other) const {
       const int i = at + half * kLanes;
@@ -129,24 +140,24 @@ struct GatedFinish {
       if constexpr (kBackward) return product * load(up + i) * siluSlope(sigma, silu);
       return product;
     }
+    CRE_INLINE void row(const float* sums, int r) const {
+      Floats otherLow, otherHigh;
+      const Floats low = part(sums, r * kBlock, 0, otherLow), high = part(sums, r * kBlock, 1, otherHigh);
+      store(first + r * kBlock, low, high, far);
+      store(second + r * kBlock, otherLow, otherHigh, far);
+    }
     CRE_INLINE void operator()(const float* sums, int begin, int end) const {
       const int computed = std::min(end, filled);
-      for (int r = begin; r < computed; r++) {
-        Floats otherLow, otherHigh;
-        const Floats low = part(sums, r * kBlock, 0, otherLow), high = part(sums, r * kBlock, 1, otherHigh);
-        store(first + r * kBlock, low, high);
-        store(second + r * kBlock, otherLow, otherHigh);
-      }
+      for (int r = begin; r < computed; r++) row(sums, r);
       for (int r = std::max(begin, filled); r < end; r++) {
         store(first + r * kBlock, zeros(), zeros());
         store(second + r * kBlock, zeros(), zeros());
       }
     }
-    CRE_INLINE void prefetch(int begin, int end) const {
-      for (int r = begin; r < end; r++) {
-        __builtin_prefetch(gate + r * kBlock, 0, 3);
-        if constexpr (kBackward) __builtin_prefetch(up + r * kBlock, 0, 3);
-      }
+    CRE_INLINE void some(const float* sums, int begin) const { (*this)(sums, begin, begin + kRowsTogether); }
+    CRE_INLINE void prefetchSome(int begin) const {
+      prefetchRow(gate + begin * kBlock);
+      if constexpr (kBackward) prefetchRow(up + begin * kBlock);
     }
   };
 
@@ -155,7 +166,7 @@ struct GatedFinish {
     bf16* second = (kBackward ? epilogue.dUp : epilogue.gated)->b16() + start;
     const bf16* up = kBackward ? epilogue.up->b16() + start : nullptr;
     const float* bias = epilogue.bias == nullptr ? kNoBias : epilogue.bias + panel * kBlock;
-    return {epilogue.gate->b16() + start, up, y + start, second, bias, epilogue.scale, rows - rowBlock * kBlock};
+    return {epilogue.gate->b16() + start, up, y + start, second, bias, epilogue.scale, rows - rowBlock * kBlock, far};
   }
   CRE_INLINE void operator()(const float* sums, int rowBlock, int panel, int begin, int end) const { at(rowBlock, panel)(sums, begin, end); }
 };

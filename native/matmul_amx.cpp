@@ -8,9 +8,9 @@
 namespace cre {
 namespace {
 
-// A pass over the left factor: 16 row blocks x 512 of depth are 512 KB, the sums of 12 panels 768 KB.
-constexpr int kPassRows = 16, kPassPanels = 12;
-
+// Depth of a chunk. Where the left factor does not fit in the cache: of a pass over it, and the row blocks and panels whose sums (512 KB) wait
+// there for the next pass.
+constexpr int kChunkBlocks = 48, kPassBlocks = 24, kPassRows = 8, kPassPanels = 16;
 
 // How a product is cut. A group is some row blocks whose left factor, or a pass over it, stays in the second-level cache; an item is a
 // group and some panels over the whole depth, so threads never wait for each other's sums. Threads take the items of one group before those
@@ -26,7 +26,7 @@ struct TileCut {
     const int fitting = kCachedBlocks / allDepth;
     const bool resident = fitting >= std::min(allRows, kFewestRows);
     rowBlocks = resident ? std::min(allRows, fitting) : std::min(allRows, kPassRows);
-    passBlocks = resident ? allDepth : kDepthBlocks;
+    passBlocks = resident ? allDepth : chunkOf(allDepth, kPassBlocks);
     groups = (allRows + rowBlocks - 1) / rowBlocks;
     // As many groups for each thread, where that leaves enough rows for every block of the right factor.
     const int even = (groups + threads - 1) / threads * threads;
@@ -61,7 +61,7 @@ struct Chunks {
     const int all = product.allDepthBlocks();
     Run at{&product, 0, 0};
     for (int pass = 0; pass < all; pass += passBlocks) {
-      const int passEnd = std::min(pass + passBlocks, all), perChunk = chunkOf(passEnd - pass);
+      const int passEnd = std::min(pass + passBlocks, all), perChunk = chunkOf(passEnd - pass, kChunkBlocks);
       for (int depth = pass; depth < passEnd;) {
         Place place;
         place.first = depth == 0;
@@ -100,26 +100,21 @@ struct BothAhead {
   }
 };
 
-// The part of the next left factor that is fetched during slice `slice` of `slices`.
+// The part of a left factor that is fetched during slice `slice` of `slices`: some of its depth.
 Ahead leftAhead(const Run& run, int firstRowBlock, int rowBlocks, int slice, int slices, int steps) {
-  const int begin = rowBlocks * slice / slices, end = rowBlocks * (slice + 1) / slices;
+  const int begin = run.depthBlocks * slice / slices, end = run.depthBlocks * (slice + 1) / slices;
+  if (begin == end) return {};
   const Product& product = *run.product;
-  return Ahead(segmentOf(run, firstRowBlock + begin, 0).a, end - begin, run.depthBlocks * product.aDepthBlockStride * sizeof(bf16),
-               product.aRowBlockStride * sizeof(bf16), steps);
+  return Ahead::inFours(segmentOf(run, firstRowBlock, 0).a + begin * product.aDepthBlockStride, rowBlocks,
+                        (end - begin) * product.aDepthBlockStride * sizeof(bf16), product.aRowBlockStride * sizeof(bf16), steps);
 }
 
-// What a thread keeps from item to item.
-struct alignas(64) Progress {
-  Waiting waiting;
-  bool odd = false;  // which half of the sums comes next, where a pass is the whole depth
-};
-
 template <class FinishRows>
-void multiplyItem(const Product& product, const TileCut& cut, const Chunks& chunks, int group, int item, float* sums, Progress& progress,
+void multiplyItem(const Product& product, const TileCut& cut, const Chunks& chunks, int group, int nextGroup, int item, float* sums,
                   const FinishRows& finish) {
   const int allRows = product.y->rowBlocks(), allPanels = product.y->columnBlocks();
   Chunk chunk;
-  chunk.complete = sums + static_cast<size_t>(std::max(2, cut.panels)) * cut.rowBlocks * kBlockElements;
+  chunk.complete = sums;
   chunk.firstRowBlock = group * cut.rowBlocks;
   chunk.rowBlocks = std::min(cut.rowBlocks, allRows - chunk.firstRowBlock);
   const int firstPanel = item * cut.panels, endPanel = std::min(firstPanel + cut.panels, allPanels);
@@ -128,10 +123,8 @@ void multiplyItem(const Product& product, const TileCut& cut, const Chunks& chun
   for (const int passEnd : chunks.passEnds) {
     for (int panel = firstPanel; panel < endPanel; panel++) {
       chunk.panel = panel;
-      const int slot = chunks.passEnds.size() == 1 ? progress.odd : panel - firstPanel;
-      chunk.sums = sums + static_cast<size_t>(slot) * cut.rowBlocks * kBlockElements;
-      progress.odd = !progress.odd;
-      if (progress.waiting.rowBlocks > chunk.rowBlocks) finishWaiting(progress.waiting, finish);
+      const int slot = chunks.passEnds.size() == 1 ? 0 : panel - firstPanel;
+      chunk.sums = sums + (2 + static_cast<size_t>(slot) * cut.rowBlocks) * kBlockElements;
       for (int index = passStart; index < passEnd; index++) {
         const Chunks::Place& place = chunks.places[index];
         Segment segments[Chunks::kMostSegments];
@@ -146,10 +139,7 @@ void multiplyItem(const Product& product, const TileCut& cut, const Chunks& chun
         chunk.moreCount = place.runCount - 1;
         chunk.depthBlocks = place.depthBlocks;
         chunk.accumulate = !place.first;
-        chunk.last = placeCount == 1;
-        chunk.waiting = progress.waiting;
-        chunk.share = index - passStart;
-        chunk.shares = passEnd - passStart;
+        chunk.last = index + 1 == placeCount;
         const int steps = chunk.rowBlocks * chunk.depthBlocks;
         // Next comes the rest of this panel, then the next panel, then the next pass.
         BothAhead ahead;
@@ -162,11 +152,13 @@ void multiplyItem(const Product& product, const TileCut& cut, const Chunks& chun
         if (passEnd < placeCount) {
           const Run& run = chunks.places[std::min(passEnd + index - passStart, placeCount - 1)].runs[0];
           ahead.left = leftAhead(run, chunk.firstRowBlock, chunk.rowBlocks, panel - firstPanel, endPanel - firstPanel, steps);
+        } else if (nextGroup >= 0 && index == passStart && 2 * panel >= allPanels) {
+          // The second half of the panels fetch what the next group begins with.
+          const int nextRow = nextGroup * cut.rowBlocks, half = (allPanels + 1) / 2;
+          ahead.left = leftAhead(chunks.places[0].runs[0], nextRow, std::min(cut.rowBlocks, allRows - nextRow), panel - half, allPanels - half, steps);
         }
         multiplyChunk(chunk, ahead, finish);
       }
-      progress.waiting = {};
-      if (passEnd == placeCount && placeCount > 1) progress.waiting = {chunk.sums, chunk.firstRowBlock, chunk.rowBlocks, panel};
     }
     passStart = passEnd;
   }
@@ -226,20 +218,24 @@ void multiplyFinishing(Pool& pool, const Product& product, const FinishRows& fin
   }
   const TileCut cut(product, pool.threadCount());
   const Chunks chunks(product, cut.passBlocks);
-  const size_t sumBytes = (static_cast<size_t>(std::max(2, cut.panels)) * cut.rowBlocks + 2) * kBlockElements * sizeof(float);
-  std::vector<Progress> progress(pool.threadCount());
+  const int sumPanels = chunks.passEnds.size() == 1 ? 1 : cut.panels;
+  const size_t sumBytes = (2 + static_cast<size_t>(sumPanels) * cut.rowBlocks) * kBlockElements * sizeof(float);
   pool.parallelForGroups(
-      cut.groups, cut.items,
-      [&](int group, int item, int thread) {
+      cut.groups, cut.items, pool.isAgain(product.a),
+      [&](int group, int nextGroup, int item, int thread) {
         auto* sums = static_cast<float*>(pool.scratch(thread, 0, sumBytes));
-        multiplyItem(product, cut, chunks, group, item, sums, progress[thread], finish);
+        multiplyItem(product, cut, chunks, group, nextGroup, item, sums, finish);
       },
-      [&](int thread) { finishWaiting(progress[thread].waiting, finish); });
+      [&](int) {
+        if (product.far) finishFarStores();
+      });
 }
 
 }  // namespace
 
-void multiplyBf16(Pool& pool, const Product& product) {
+void multiplyBf16(Pool& pool, const Product& asked) {
+  Product product = asked;
+  product.far = isFar(pool, *product.y);
   if (product.epilogue.gated != nullptr) return multiplyFinishing(pool, product, GatedFinish<false>(product));
   if (product.epilogue.gate != nullptr) return multiplyFinishing(pool, product, GatedFinish<true>(product));
   withFinish(product, [&](const auto& finish) { multiplyFinishing(pool, product, finish); });

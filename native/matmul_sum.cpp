@@ -32,6 +32,9 @@ bool isPlainBf16(const WeightView& w, bool backward) {
   return w.packedBf16 && !w.isQuantized() && (backward ? w.backward : w.forward) != nullptr;
 }
 
+// The numbers in bf16, where they stand.
+const bf16* narrow(const Matrix& x) { return x.isBf16 ? x.b16() : x.narrowCopy; }
+
 // The left factor scaled, in bf16 in shared scratch; `parted`: what its rounding has cut off stands behind it.
 const bf16* leftFactor(Pool& pool, const ProductTerm& term, float scale, bool parted, int slot) {
   const Matrix& x = *term.x;
@@ -52,14 +55,14 @@ const bf16* leftFactor(Pool& pool, const ProductTerm& term, float scale, bool pa
 
 // All in one accumulation on the tiles; false when this is not possible.
 bool multiplyTogether(Pool& pool, const ProductTerm* terms, int count, bool backward, const MatmulEpilogue& epilogue, Matrix& y) {
-  for (const Matrix* narrow : {epilogue.gate, epilogue.up}) {
-    if (narrow != nullptr && !(narrow->isBf16 && y.isBf16)) return false;
+  for (const Matrix* factor : {epilogue.gate, epilogue.up}) {
+    if (factor != nullptr && !(factor->isBf16 && y.isBf16)) return false;
   }
   const float scale = terms[0].scale;  // of the whole sum; terms of another scale are copied
   int copies = 0;
   for (int i = 0; i < count; i++) {
     if (!isPlainBf16(*terms[i].w, backward) || (terms[i].scale != scale && scale != 1)) return false;
-    copies += terms[i].scale != scale || !terms[i].x->isBf16;
+    copies += terms[i].scale != scale || narrow(*terms[i].x) == nullptr;
   }
   if (copies > kMostCopies) return false;
   std::vector<Product> products;
@@ -70,11 +73,11 @@ bool multiplyTogether(Pool& pool, const ProductTerm* terms, int count, bool back
     product.aRowBlockStride = product.bPanelStride = static_cast<size_t>(term.x->columnBlocks()) * kBlockElements;
     product.aDepthBlockStride = product.bDepthBlockStride = kBlockElements;
     product.depthBlocks = term.x->columnBlocks();
-    const bool copied = term.scale != scale || !term.x->isBf16;
+    const bool copied = term.scale != scale || narrow(*term.x) == nullptr;
     // What an adapter has between its two matrices has few columns: its second part costs little, and without it all that the adapter gives
     // has the error of a rounding.
-    const bool parted = !backward && !term.x->isBf16 && term.x->columns <= kPartedColumns;
-    const bf16* a = copied ? leftFactor(pool, term, term.scale / scale, parted, slot++) : term.x->b16();
+    const bool parted = !backward && copied && !term.x->isBf16 && term.x->columns <= kPartedColumns;
+    const bf16* a = copied ? leftFactor(pool, term, term.scale / scale, parted, slot++) : narrow(*term.x);
     product.a = a;
     product.b = backward ? term.w->backward : term.w->forward;
     products.push_back(product);

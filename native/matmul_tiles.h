@@ -1,8 +1,9 @@
 // AMX tiles: the instructions, and the product of some row blocks with one chunk of a panel.
 //
-// What makes it fast (measured by bench-matmul.ts): the right factor's chunk of 32 columns x at most 512 of depth stays in the first-level
-// cache, the left factor streams past it from the second-level cache without displacing it; the tile stores of one block and the rows of
-// its epilogue are spread over the steps of the next block; the next chunk of the right factor is prefetched meanwhile.
+// What makes it fast (measured by `cre bench kernels`): sums stay in tiles over as much depth as possible, since sums on their way to the
+// second-level cache and back cost more than both factors; the left factor and all but the beginning of the right one stream from the
+// second-level cache with the hint not to keep them in the first (without it a third slower); the tile stores of one block and the rows of
+// its epilogue are spread over the steps of the next block; the next chunk of the right factor is fetched meanwhile.
 #pragma once
 #include "matmul.h"
 
@@ -10,8 +11,9 @@
 
 namespace cre {
 
-constexpr int kDepthBlocks = 16;    // 512 of depth: 32 KB of the right factor
-constexpr int kCachedBlocks = 550;  // 1.1 MB of the left factor
+constexpr int kResidentBlocks = 18;  // of depth: 36 KB of the right factor stay in the first-level cache
+constexpr int kDepthBlocks = 16;     // of right factors that are made on the way
+constexpr int kCachedBlocks = 550;   // 1.1 MB of the left factor
 constexpr int kTileElements = 512;  // of bf16: half a block
 constexpr long kTileStride = 64;    // bytes from row to row in a bf16 tile
 constexpr long kSumStride = 128;    // in a 32 x 32 block of float sums
@@ -29,6 +31,11 @@ CRE_INLINE void loadTile(const void* from, long stride) {
 template <int kTile>
 CRE_INLINE void streamTile(const void* from) {
   asm volatile("tileloaddt1 (%0,%1,1), %%tmm%c2" ::"r"(from), "r"(kTileStride), "i"(kTile));
+}
+template <bool kResident, int kTile>
+CRE_INLINE void loadRight(const void* from) {
+  if constexpr (kResident) loadTile<kTile>(from, kTileStride);
+  else streamTile<kTile>(from);
 }
 template <int kTile>
 CRE_INLINE void storeTile(void* to) {
@@ -51,28 +58,42 @@ CRE_INLINE void startSum(float* sums, bool accumulate) {
   else zeroTile<kTile>();
 }
 
-// Lines that a later chunk needs, fetched into the second-level cache a few at every step. May run past the end: a prefetch never faults.
+// Lines that a later chunk needs, fetched into the second-level cache a few at every step, from four places of a run in turn: 8 KB apart (two
+// pages), they come in up to a quarter faster beside a product than one after the other. May run past the end: a prefetch never faults.
 struct Ahead {
+  static constexpr int kStreams = 4, kFraction = 12;
   const char* line = nullptr;
-  int perStep = 0;
-  int untilSkip = 0;   // lines to the end of the run
-  int runLines = 0;
-  long skip = 0;       // bytes from the end of a run to the next one
+  long apart = 0;      // bytes from one of the four to the next
+  int perStep = 0;     // of four lines, times 2^kFraction
+  int due = 0;
+  int untilSkip = 0;   // fours to the end of the run
+  int runFours = 0;
+  long skip = 0;       // bytes from the end of a run's first quarter to the next run
 
   Ahead() = default;
-  // `runs` pieces of runBytes, strideBytes apart, in `steps` steps.
+  // `runs` pieces of runBytes (a multiple of 256), strideBytes apart, in `steps` steps.
   Ahead(const void* first, int runs, size_t runBytes, size_t strideBytes, int steps)
       : line(static_cast<const char*>(first)),
-        perStep((static_cast<int>(runs * (runBytes / 64)) + steps - 1) / std::max(1, steps)),
-        untilSkip(static_cast<int>(runBytes / 64)),
-        runLines(untilSkip),
-        skip(static_cast<long>(strideBytes - runBytes)) {}
+        apart(static_cast<long>(runBytes / kStreams)),
+        perStep(static_cast<int>(((static_cast<long>(runs) * static_cast<long>(runBytes / (64 * kStreams)) << kFraction) + steps - 1) / std::max(1, steps))),
+        untilSkip(static_cast<int>(runBytes / (64 * kStreams))),
+        runFours(untilSkip),
+        skip(static_cast<long>(strideBytes - runBytes / kStreams)) {}
+
+  // The same runs, four of them at a time; what is beyond the last one is asked for in vain.
+  static Ahead inFours(const void* first, int runs, size_t runBytes, size_t strideBytes, int steps) {
+    Ahead ahead(first, (runs + kStreams - 1) / kStreams, kStreams * runBytes, kStreams * strideBytes, steps);
+    ahead.apart = static_cast<long>(strideBytes);
+    ahead.skip = static_cast<long>(kStreams * strideBytes - runBytes);
+    return ahead;
+  }
 
   CRE_INLINE void step() {
-    for (int i = 0; i < perStep; i++, line += 64) {
-      __builtin_prefetch(line, 0, 2);
+    for (due += perStep; due >= 1 << kFraction; due -= 1 << kFraction) {
+      for (int stream = 0; stream < kStreams; stream++) __builtin_prefetch(line + stream * apart, 0, 2);
+      line += 64;
       if (--untilSkip == 0) {
-        untilSkip = runLines;
+        untilSkip = runFours;
         line += skip;
       }
     }
@@ -88,12 +109,6 @@ struct Segment {
   int depthBlocks;
 };
 
-// A panel whose sums are complete: they are finished while the next panel is multiplied, because the tiles leave the vector units idle.
-struct Waiting {
-  const float* sums = nullptr;
-  int firstRowBlock = 0, rowBlocks = 0, panel = 0;
-};
-
 // Row blocks of the left factor times one chunk of a panel.
 struct Chunk {
   const bf16* a;
@@ -106,20 +121,18 @@ struct Chunk {
   float* complete;  // two blocks, where sums wait to be finished
   bool accumulate;  // on the sums of the chunks before
   bool last;        // sums are complete, and each block is finished during the next one
-  Waiting waiting;  // otherwise: a part of its rows, share / shares of each block, is finished meanwhile
-  int share = 0, shares = 1;
   const Segment* more = nullptr;  // moreCount of them, after the first `ownBlocks` depth blocks
   int moreCount = 0;
   int ownBlocks = 0;
 };
 
 // One block of depth: `between` runs while the tiles are busy.
-template <class Between>
+template <bool kResident, class Between>
 CRE_INLINE void multiplyStep(const bf16* a, const bf16* b, Between&& between) {
-  loadTile<6>(b, kTileStride);
+  loadRight<kResident, 6>(b);
   streamTile<4>(a);
   multiplyTiles<0, 4, 6>();
-  loadTile<7>(b + kTileElements, kTileStride);
+  loadRight<kResident, 7>(b + kTileElements);
   multiplyTiles<1, 4, 7>();
   streamTile<5>(a + kTileElements);
   multiplyTiles<2, 5, 6>();
@@ -129,11 +142,15 @@ CRE_INLINE void multiplyStep(const bf16* a, const bf16* b, Between&& between) {
 
 template <bool kAccumulate, bool kLast, class NextChunk, class FinishRows>
 CRE_INLINE void multiplyChunkAs(const Chunk& chunk, NextChunk& ahead, const FinishRows& finish) {
+  constexpr int kDelay = 3;  // steps until the sums of the block before are surely in the cache
   memoryBarrier();
   // Sums that nobody adds to later need only two places, which stay in the first-level cache.
   float* const places = kLast ? chunk.complete : chunk.sums;
-  const int steps = chunk.depthBlocks - 1;
   const int ownBlocks = chunk.moreCount > 0 ? chunk.ownBlocks : chunk.depthBlocks;
+  const int resident = std::min(ownBlocks, kResidentBlocks);
+  // Rows a step, evenly: the vector units can do about 60 instructions of 512 bits at every step, more would hold the tiles up.
+  constexpr int kFraction = 16;
+  const int perStep = (kBlock << kFraction) / std::max(1, chunk.depthBlocks - kDelay) + 1;
   for (int block = 0; block <= chunk.rowBlocks; block++) {
     const bool live = block < chunk.rowBlocks, before = block > 0;
     float* sums = chunk.sums + static_cast<size_t>(block) * kBlockElements;
@@ -170,48 +187,40 @@ CRE_INLINE void multiplyChunkAs(const Chunk& chunk, NextChunk& ahead, const Fini
     startSum<3>(sums, kAccumulate);
     multiplyTiles<3, 5, 7>();
     ahead.step();
-    // Rows [finished, end) of the block that `target` and `from` are of.
-    const bool waits = !kLast && block < chunk.waiting.rowBlocks;
-    const Waiting& waiting = chunk.waiting;
-    const auto target = kLast ? finish.at(before ? row - 1 : row, chunk.panel) : finish.at(waiting.firstRowBlock + (waits ? block : 0), waiting.panel);
-    const auto next = kLast ? finish.at(row, chunk.panel)
-                            : finish.at(waiting.firstRowBlock + (block + 1 < waiting.rowBlocks ? block + 1 : 0), waiting.panel);
-    const float* from = kLast ? done : waiting.sums + static_cast<size_t>(waits ? block : 0) * kBlockElements;
-    const int firstRow = kLast ? 0 : kBlock * chunk.share / chunk.shares, end = kLast ? kBlock : kBlock * (chunk.share + 1) / chunk.shares;
-    int finished = (kLast ? before : waits) ? firstRow : end, fetched = kLast || waits ? firstRow : end;
-    // Evenly: the vector units can do about 60 instructions of 512 bits at every step, more would hold the tiles up.
-    constexpr int kFraction = 16;
-    const int perStep = steps > 0 ? (((end - firstRow) << kFraction) + steps - 1) / steps : 0;
-    int pace = 0;
+    const auto target = finish.at(before ? row - 1 : row, chunk.panel), next = finish.at(row, chunk.panel);
+    int finished = kLast ? 0 : kBlock, pace = -(kDelay - 1) * perStep;
     const auto between = [&] {
       ahead.step();
-      pace += perStep;
-      const int to = firstRow + (pace >> kFraction & -FinishRows::kRowsTogether);
-      if (finished < end && finished < to) {
-        target(from, finished, std::min(to, end));
-        finished = to;
-      }
-      if (fetched < end && fetched < to) {
-        next.prefetch(fetched, std::min(to, end));
-        fetched = to;
+      if constexpr (kLast) {
+        pace += perStep;
+        for (; finished + FinishRows::kRowsTogether <= pace >> kFraction && finished < kBlock; finished += FinishRows::kRowsTogether) {
+          if (before) target.some(done, finished);
+          next.prefetchSome(finished);
+        }
       }
     };
-    for (int step = 1; step < ownBlocks; step++) {
+    int step = 1;
+    for (; step < resident; step++) {
       a += chunk.aDepthBlockStride;
       b += chunk.bDepthBlockStride;
-      multiplyStep(a, b, between);
+      multiplyStep<true>(a, b, between);
+    }
+    for (; step < ownBlocks; step++) {
+      a += chunk.aDepthBlockStride;
+      b += chunk.bDepthBlockStride;
+      multiplyStep<false>(a, b, between);
     }
     for (int i = 0; i < chunk.moreCount; i++) {
       const Segment& segment = chunk.more[i];
       a = segment.a + block * segment.aRowBlockStride;
       b = segment.b;
-      for (int step = 0; step < segment.depthBlocks; step++) {
-        multiplyStep(a, b, between);
+      for (int at = 0; at < segment.depthBlocks; at++) {
+        multiplyStep<false>(a, b, between);
         a += segment.aDepthBlockStride;
         b += segment.bDepthBlockStride;
       }
     }
-    if (finished < end) target(from, finished, end);
+    if (before && finished < kBlock) target(done, finished, kBlock);
   }
   memoryBarrier();
 }
@@ -228,17 +237,9 @@ CRE_INLINE void multiplyChunk(const Chunk& chunk, NextChunk& ahead, const Finish
   }
 }
 
-template <class FinishRows>
-void finishWaiting(Waiting& waiting, const FinishRows& finish) {
-  for (int block = 0; block < waiting.rowBlocks; block++) {
-    finish.at(waiting.firstRowBlock + block, waiting.panel)(waiting.sums + static_cast<size_t>(block) * kBlockElements, 0, kBlock);
-  }
-  waiting = {};
-}
-
-// Chunks of equal size, at most kDepthBlocks each.
-inline int chunkOf(int depthBlocks) {
-  const int chunks = (depthBlocks + kDepthBlocks - 1) / kDepthBlocks;
+// Chunks of equal size, at most `most` each.
+inline int chunkOf(int depthBlocks, int most = kDepthBlocks) {
+  const int chunks = (depthBlocks + most - 1) / most;
   return (depthBlocks + chunks - 1) / chunks;
 }
 

@@ -40,6 +40,18 @@ void normRows(const X* x, const float* g, float epsilon, int columns, int count,
   }
 }
 
+// A row of a narrow copy; only the level that multiplies in bf16 asks for one.
+CRE_INLINE void storeNarrow(bf16* row, const Floats& low, const Floats& high, bool far) {
+#if defined(__AVX512BF16__)
+  store(row, low, high, far);
+#else
+  (void)row;
+  (void)low;
+  (void)high;
+  (void)far;
+#endif
+}
+
 struct NormSums {
   Floats squares[kBlock];   // Σ x², then 1 / √(mean + epsilon)
   Floats products[kBlock];  // Σ x · dy · g, then what x is multiplied by in dx
@@ -73,7 +85,7 @@ void sumRows(const X* x, const float* g, const DY* dy, float epsilon, int column
 // dx = factor · dy · g − x · factor³ · mean(x · dy · g) + residual; with gSums, dy · x · factor is added to them, row after row.
 template <class X, class DY, class R>
 void normRowsBackward(const X* x, const float* g, const DY* dy, const R* residual, const NormSums& sums, int blocks, int count, bool far,
-                      float* dx, float* gSums) {
+                      float* dx, bf16* narrow, float* gSums) {
   for (int b = 0; b < blocks; b++) {
     const Floats weights[2] = {load(g + b * kBlock), load(g + b * kBlock + kLanes)};
     Floats gSum[2] = {zeros(), zeros()};
@@ -93,6 +105,7 @@ void normRowsBackward(const X* x, const float* g, const DY* dy, const R* residua
         gSum[half] = multiplyAdd(scaled, value, gSum[half]);
       }
       store(dx + row, out[0], out[1], far);
+      if (narrow) storeNarrow(narrow + row, out[0], out[1], far);
     }
     if (gSums) {
       store(gSums + b * kBlock, gSum[0]);
@@ -138,6 +151,7 @@ void rmsNormBackward(Pool& pool, const Matrix& x, const float* g, const Matrix& 
     for (int item = chunk * stepsPerChunk; item < std::min(steps, (chunk + 1) * stepsPerChunk); item++) {
       const int first = item * step, count = std::clamp(x.rows - first, 0, step);
       float* out = rowChunk(dx.f32(), blocks, first, 0);
+      bf16* narrow = dx.narrowCopy ? rowChunk(dx.narrowCopy, blocks, first, 0) : nullptr;
       withElements(x, [&](auto* xData) {
         withElements(dy, [&](auto* dyData) {
           const auto* xRows = rowChunk(xData, blocks, first, 0);
@@ -145,11 +159,14 @@ void rmsNormBackward(Pool& pool, const Matrix& x, const float* g, const Matrix& 
           sumRows(xRows, g, dyRows, epsilon, x.columns, count, sums);
           withElements(residual ? *residual : dx, [&](auto* data) {
             const auto* added = residual ? rowChunk(data, blocks, first, 0) : nullptr;
-            normRowsBackward(xRows, g, dyRows, added, sums, blocks, count, far, out, gSums);
+            normRowsBackward(xRows, g, dyRows, added, sums, blocks, count, far, out, narrow, gSums);
           });
         });
       });
-      for (int r = count; r < step; r++) zeroRow(out + r * kBlock, blocks, far);
+      for (int r = count; r < step; r++) {
+        zeroRow(out + r * kBlock, blocks, far);
+        for (int b = 0; narrow && b < blocks; b++) memset(narrow + static_cast<size_t>(b) * kBlockElements + r * kBlock, 0, kBlock * sizeof(bf16));
+      }
     }
     finishFarStores();
   });

@@ -27,21 +27,31 @@ class Pool {
         const_cast<void*>(static_cast<const void*>(&body)));
   }
 
-  // Calls body(group, item, thread) for `items` items of each of `groups` groups. A thread takes items of one group while there are any, then
-  // those of the next, and threads start at different groups: what a group's items share stays in the cache of few threads. A thread that
-  // finds no more items calls after(thread).
+  // Calls body(group, nextGroup, item, thread) for `items` items of each of `groups` groups. A thread takes items of one group while there are
+  // any, then those of the next (nextGroup; -1: none of its own), and threads start at different groups: what a group's items share stays in
+  // the cache of few threads. `backwards`: a thread takes its own groups from the last to the first. A thread that finds no more items calls
+  // after(thread).
   template <class Body, class After>
-  void parallelForGroups(int groups, int items, Body&& body, After&& after) {
+  void parallelForGroups(int groups, int items, bool backwards, Body&& body, After&& after) {
     std::vector<std::atomic<int>> next(groups);
     parallelFor(threadCount_, [&](int start, int thread) {
-      for (int i = 0, group = start * groups / threadCount_; i < groups; i++, group = (group + 1) % groups) {
+      const int first = start * groups / threadCount_, own = (start + 1) * groups / threadCount_ - first;
+      const auto groupAt = [&](int i) { return i < own ? first + (backwards ? own - 1 - i : i) : (first + i) % groups; };
+      for (int i = 0; i < groups; i++) {
+        const int group = groupAt(i), nextGroup = i + 1 < own ? groupAt(i + 1) : -1;
         for (int item = next[group].fetch_add(1, std::memory_order_relaxed); item < items;
              item = next[group].fetch_add(1, std::memory_order_relaxed)) {
-          body(group, item, thread);
+          body(group, nextGroup, item, thread);
         }
       }
       after(thread);
     });
+  }
+  // Whether every second call in a row names the same data: then it is read backwards, and what was read last is still in the caches.
+  bool isAgain(const void* data) {
+    again_ = data == last_ && !again_;
+    last_ = data;
+    return again_;
   }
 
   // Scratch memory of one thread (64-byte aligned, at least `bytes`, content undefined), kept between calls. `slot` 0..7 tells
@@ -54,6 +64,8 @@ class Pool {
   using Call = void (*)(void* context, int item, int thread);
   void run(int items, Call call, void* context);
   int threadCount_;
+  const void* last_ = nullptr;
+  bool again_ = false;
   struct State;
   State* state_;
 };

@@ -29,6 +29,7 @@ const SHAPES: [number, number, number][] = [
   [130, 257, 301],
   [31, 1100, 65],
   [700, 1300, 37],
+  [400, 2900, 70],
 ];
 
 function worstError(got: Values, want: ArrayLike<number>): { index: number; error: number; got: number; want: number } {
