@@ -59,6 +59,17 @@ struct Maker {
   }
 };
 
+// The next chunk of the right factor, and lines of the left one that the next pass needs.
+template <class Source>
+struct MakerAhead {
+  Maker<Source> right;
+  Ahead left;
+  CRE_INLINE void step() {
+    right.step();
+    left.step();
+  }
+};
+
 struct alignas(64) ItemScratch {
   bf16 chunks[2][kDepthBlocks * kBlockElements];
   PartScratch part;
@@ -96,9 +107,20 @@ void multiplyItem(const Product& product, const Source& source, const SourceCut&
       chunk.last = depth + chunk.depthBlocks == product.depthBlocks;
       // After the last panel of the last chunk nothing is left to make: its depth begins at the end.
       const bool samePass = panel + 1 < endPanel;
-      Maker<Source> next = makerOf(samePass ? panel + 1 : firstPanel, samePass ? depth : depth + cut.depthBlocks, place ^ 1);
+      const int nextDepth = depth + cut.depthBlocks;
+      MakerAhead<Source> next{makerOf(samePass ? panel + 1 : firstPanel, samePass ? depth : nextDepth, place ^ 1), {}};
+      if (nextDepth < product.depthBlocks) {
+        // Every panel fetches some of the depth of all rows.
+        const int ahead = std::min(cut.depthBlocks, product.depthBlocks - nextDepth), panels = endPanel - firstPanel;
+        const int begin = ahead * (panel - firstPanel) / panels, end = ahead * (panel - firstPanel + 1) / panels;
+        if (begin < end) {
+          next.left = Ahead::inFours(a + (nextDepth + begin) * product.aDepthBlockStride, chunk.rowBlocks,
+                                     (end - begin) * product.aDepthBlockStride * sizeof(bf16), product.aRowBlockStride * sizeof(bf16),
+                                     chunk.rowBlocks * chunk.depthBlocks);
+        }
+      }
       multiplyChunk(chunk, next, finish);
-      next.rest();
+      next.right.rest();
     }
   }
 }
