@@ -8,9 +8,14 @@
 namespace cre {
 namespace {
 
-// Depth of a chunk. Where the left factor does not fit in the cache: of a pass over it, and the row blocks and panels whose sums (512 KB) wait
-// there for the next pass.
-constexpr int kChunkBlocks = 48, kPassBlocks = 24, kPassRows = 8, kPassPanels = 16;
+constexpr int kChunkBlocks = 48;  // depth of a chunk
+// Where the left factor does not fit in the cache: depth of a pass over it, and the row blocks and panels whose sums wait there for the next
+// pass. Few rows leave room for all of that; but a right factor that does not stay in the third-level cache either should come seldom.
+struct PassShape {
+  int depthBlocks, rowBlocks, panels;
+};
+constexpr PassShape kPass{24, 8, 16}, kDeepPass{16, 16, 12};
+constexpr int kDeepBlocks = 512;
 
 // How a product is cut. A group is some row blocks whose left factor, or a pass over it, stays in the second-level cache; an item is a
 // group and some panels over the whole depth, so threads never wait for each other's sums. Threads take the items of one group before those
@@ -24,16 +29,17 @@ struct TileCut {
     constexpr int kFewestRows = 10, kItemsPerThread = 16, kMostPanels = 16;
     const int allRows = product.y->rowBlocks(), allPanels = product.y->columnBlocks(), allDepth = product.allDepthBlocks();
     const int fitting = kCachedBlocks / allDepth;
+    const PassShape& pass = allDepth > kDeepBlocks ? kDeepPass : kPass;
     const bool resident = fitting >= std::min(allRows, kFewestRows);
-    rowBlocks = resident ? std::min(allRows, fitting) : std::min(allRows, kPassRows);
-    passBlocks = resident ? allDepth : chunkOf(allDepth, kPassBlocks);
+    rowBlocks = resident ? std::min(allRows, fitting) : std::min(allRows, pass.rowBlocks);
+    passBlocks = resident ? allDepth : chunkOf(allDepth, pass.depthBlocks);
     groups = (allRows + rowBlocks - 1) / rowBlocks;
     // As many groups for each thread, where that leaves enough rows for every block of the right factor.
     const int even = (groups + threads - 1) / threads * threads;
     if (allRows / even >= kFewestRows) groups = even;
     rowBlocks = (allRows + groups - 1) / groups;
     groups = (allRows + rowBlocks - 1) / rowBlocks;
-    panels = std::max(1, std::min(resident ? kMostPanels : kPassPanels, allPanels * groups / (resident ? kItemsPerThread * threads : threads)));
+    panels = std::max(1, std::min(resident ? kMostPanels : pass.panels, allPanels * groups / (resident ? kItemsPerThread * threads : threads)));
     items = (allPanels + panels - 1) / panels;
     panels = (allPanels + items - 1) / items;
     items = (allPanels + panels - 1) / panels;
