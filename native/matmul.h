@@ -66,7 +66,6 @@ struct Finish {
     const float* bias;
     float scale;
     int filled;  // rows of the matrix; the others stay zero
-
     bool far;
 
     CRE_INLINE void row(const float* sums, int r) const {

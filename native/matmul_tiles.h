@@ -1,8 +1,8 @@
 // AMX tiles: the instructions, and the product of some row blocks with one chunk of a panel.
 //
-// What makes it fast (measured by `cre bench kernels`): sums stay in tiles over as much depth as possible, since sums on their way to the
+// What makes it fast: sums stay in tiles over as much depth as possible, since sums on their way to the
 // second-level cache and back cost more than both factors; the left factor and all but the beginning of the right one stream from the
-// second-level cache with the hint not to keep them in the first (without it a third slower); the tile stores of one block and the rows of
+// second-level cache with the hint not to keep them in the first; the tile stores of one block and the rows of
 // its epilogue are spread over the steps of the next block; the next chunk of the right factor is fetched meanwhile.
 #pragma once
 #include "matmul.h"
@@ -59,7 +59,7 @@ CRE_INLINE void startSum(float* sums, bool accumulate) {
 }
 
 // Lines that a later chunk needs, fetched into the second-level cache a few at every step, from four places of a run in turn: 8 KB apart (two
-// pages), they come in up to a quarter faster beside a product than one after the other. May run past the end: a prefetch never faults.
+// pages), they come in faster beside a product than one after the other. May run past the end: a prefetch never faults.
 struct Ahead {
   static constexpr int kStreams = 4, kFraction = 12;
   const char* line = nullptr;
