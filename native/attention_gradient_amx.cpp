@@ -31,6 +31,7 @@ class TileBackward {
         groupSums_(sums),
         width_(backward.plan.headWidth),
         parts_(width_ / kBlock),
+        pairParts_(backward.turns.pairs / kBlock),
         ahead_(ahead) {}
 
   size_t carve(Carver carver) {
@@ -95,7 +96,7 @@ class TileBackward {
     for (int b = 0; b < run_.keyBlocks(); b++) {
       const int32_t* rows = run_.keyRow.data() + b * kBlock;
       const int start = run_.blockStart(rows, backward_.k.rows);
-      keyBlocks_[b] = headBlocks(backward_.k, start, rows, column, parts_, at(keys_, b));
+      keyBlocks_[b] = turnedBlocks(backward_.k, start, rows, run_.keyTurn, b * kBlock, column, parts_, backward_.turns, at(keys_, b));
       valueBlocks_[b] = headBlocks(backward_.v, start, rows, column, parts_, at(values_, b));
       for (int part = 0; part < parts_; part++) transposeBlock(keyBlocks_[b] + part * kBlockElements, at(keysAcross_, b, part));
       keyProgress_[b] = {};
@@ -107,7 +108,7 @@ class TileBackward {
     const int first = block * kBlock, column = head * width_;
     const int32_t* rows = run_.queryRow.data() + first;
     const int start = run_.blockStart(rows, backward_.q.rows);
-    const bf16* q = headBlocks(backward_.q, start, rows, column, parts_, gathered_);
+    const bf16* q = turnedBlocks(backward_.q, start, rows, run_.queryTurn, first, column, parts_, backward_.turns, gathered_);
     for (int part = 0; part < parts_; part++) {
       interleaveRows(q + part * kBlockElements, at(queries_, block, part));
       packAcross(q + part * kBlockElements, at(queriesAcross_, block, part));
@@ -239,14 +240,15 @@ class TileBackward {
     for (const bool isValue : {true, false}) {
       const bf16 *left = isValue ? probabilities_ : gradients_, *right = isValue ? dOutputs_ : queries_;
       for (int part = 0; part < parts_; part++) {
-        float* sums = fresh && complete ? otherFinished() : at(isValue ? dValues_ : dKeys_, key, part);
+        const bool alone = isValue || !turns(part);
+        float* sums = fresh && complete && alone ? otherFinished() : at(isValue ? dValues_ : dKeys_, key, part);
         startSums(sums, fresh);
         for (int query = firstQuery; query < endQuery; query++) {
           if (sees(query, key)) multiplyBlocks(pairAt(left, key - firstKey, query - firstQuery), at(right, query, part));
         }
         finishPending();
         storeSums(sums);
-        if (complete) pending_ = {sums, key, part, isValue ? Part::value : Part::key};
+        if (complete && (alone || part >= pairParts_)) pending_ = {sums, key, part, isValue ? Part::value : Part::key};
       }
     }
   }
@@ -263,24 +265,42 @@ class TileBackward {
     return finished_ + turn_ * kBlockElements;
   }
 
+  // Parts of queries and keys that turn: the first half of them is finished together with the second.
+  bool turns(int part) const { return part < 2 * pairParts_; }
+  // Back to where it stood before its position turned it: half a row of two parts that turn together.
+  CRE_INLINE void turnBack(int slot, int part, int half, Floats& first, Floats& second) const {
+    const float* cosines = backward_.turns.cosines(slot) + (part - pairParts_) * kBlock + half * kLanes;
+    turnPairs(second, first, load(cosines), load(cosines + backward_.turns.pairs));
+  }
+
   void finishKeys(int key, int part, bool isValue, const float* sums) const {
-    const __m512 factor = _mm512_set1_ps(isValue ? 1 : backward_.plan.scale);
-    const Matrix& matrix = isValue ? backward_.dv : backward_.dk;
+    const Floats factor = broadcast(isValue ? 1 : backward_.plan.scale);
     const int32_t* rows = run_.keyRow.data() + key * kBlock;
-    const int block = part_.keyValueHead * parts_ + part;
+    const bool turned = !isValue && turns(part);
+    const float* others = turned ? at(dKeys_, key, part - pairParts_) : nullptr;
     for (int r = 0; r < kBlock; r++, sums += kBlock) {
       if (rows[r] < 0) continue;
-      const __m512 low = _mm512_mul_ps(_mm512_load_ps(sums), factor), high = _mm512_mul_ps(_mm512_load_ps(sums + 16), factor);
-      if (groupSums_ == nullptr) {
-        bf16* to = rowChunk(matrix.b16(), matrix.columnBlocks(), rows[r], block);
-        storeRow(to, (__m512i)_mm512_cvtne2ps_pbh(high, low), backward_.far);
-        continue;
+      Floats low = load(sums) * factor, high = load(sums + kLanes) * factor;
+      if (turned) {
+        Floats otherLow = load(others + r * kBlock) * factor, otherHigh = load(others + r * kBlock + kLanes) * factor;
+        const int slot = run_.keyTurn[key * kBlock + r];
+        turnBack(slot, part, 0, otherLow, low);
+        turnBack(slot, part, 1, otherHigh, high);
+        giveKeyRow(rows[r], part - pairParts_, false, otherLow, otherHigh);
       }
-      const size_t slot = slotOfRow_[rows[r]] + (isValue ? part_.group->keyRows.size() : 0);
-      float* sum = groupSums_ + slot * width_ + part * kBlock;
-      _mm512_storeu_ps(sum, _mm512_add_ps(_mm512_loadu_ps(sum), low));
-      _mm512_storeu_ps(sum + 16, _mm512_add_ps(_mm512_loadu_ps(sum + 16), high));
+      giveKeyRow(rows[r], part, isValue, low, high);
     }
+  }
+
+  CRE_INLINE void giveKeyRow(int row, int part, bool isValue, const Floats& low, const Floats& high) const {
+    if (groupSums_ == nullptr) {
+      const Matrix& matrix = isValue ? backward_.dv : backward_.dk;
+      return store(rowChunk(matrix.b16(), matrix.columnBlocks(), row, part_.keyValueHead * parts_ + part), low, high, backward_.far);
+    }
+    const size_t slot = slotOfRow_[row] + (isValue ? part_.group->keyRows.size() : 0);
+    float* sum = groupSums_ + slot * width_ + part * kBlock;
+    store(sum, load(sum) + low);
+    store(sum + kLanes, load(sum + kLanes) + high);
   }
 
   // dqᵀ += kᵀ · g over the key blocks of a chunk.
@@ -292,23 +312,44 @@ class TileBackward {
     const bool fresh = before == 0;
     const bool complete = progress.done == progress.all;
     for (int part = 0; part < parts_; part++) {
-      float* sums = fresh && complete ? otherFinished() : at(dQueries_, query, part);
+      float* sums = fresh && complete && !turns(part) ? otherFinished() : at(dQueries_, query, part);
       startSums(sums, fresh);
       for (int key = firstKey; key < endKey; key++) {
         if (sees(query, key)) multiplyBlocks(at(keysAcross_, key, part), pairAt(gradientsRight_, key - firstKey, query - firstQuery));
       }
       finishPending();
       storeSums(sums);
-      if (complete) pending_ = {sums, query, part, Part::query};
+      if (complete && (!turns(part) || part >= pairParts_)) pending_ = {sums, query, part, Part::query};
     }
   }
 
   void finishQueries(int query, int head, int part, const float* sums) const {
+    const int32_t* rows = run_.queryRow.data() + query * kBlock;
+    const int blocks = backward_.dq.columnBlocks(), block = head * parts_ + part;
+    alignas(64) bf16 gradient[kBlockElements], other[kBlockElements];
+    rowsOfQueries(sums, gradient);
+    if (turns(part)) rowsOfQueries(at(dQueries_, query, part - pairParts_), other);
+    for (int r = 0; r < kBlock; r++) {
+      if (rows[r] < 0) continue;
+      bf16* to = rowChunk(backward_.dq.b16(), blocks, rows[r], block);
+      const bf16 *from = gradient + r * kBlock, *otherFrom = other + r * kBlock;
+      if (!turns(part)) {
+        storeRow(to, _mm512_load_si512(from), backward_.far);
+        continue;
+      }
+      Floats second[2] = {load(from), load(from + kLanes)}, first[2] = {load(otherFrom), load(otherFrom + kLanes)};
+      const int slot = run_.queryTurn[query * kBlock + r];
+      for (int half = 0; half < 2; half++) turnBack(slot, part, half, first[half], second[half]);
+      store(to, second[0], second[1], backward_.far);
+      store(to - pairParts_ * kBlockElements, first[0], first[1], backward_.far);
+    }
+  }
+
+  // A block of dqᵀ as rows of dq.
+  void rowsOfQueries(const float* sums, bf16* out) const {
     const __m512 factor = _mm512_set1_ps(backward_.plan.scale);
     const __m512i pairs = _mm512_set_epi16(31, 15, 30, 14, 29, 13, 28, 12, 27, 11, 26, 10, 25, 9, 24, 8, 23, 7, 22, 6, 21, 5, 20, 4, 19, 3,
                                            18, 2, 17, 1, 16, 0);
-    const int32_t* rows = run_.queryRow.data() + query * kBlock;
-    const int blocks = backward_.dq.columnBlocks(), block = head * parts_ + part;
     alignas(64) uint32_t across[256], words[256];  // pairs of columns by queries, queries by pairs of columns
     for (int half = 0; half < 2; half++) {
       for (int pair = 0; pair < 16; pair++) {
@@ -318,9 +359,7 @@ class TileBackward {
       }
       transposeWords(across, 16, words, 16);
       for (int column = 0; column < 16; column++) {
-        const int row = rows[column / 4 * 8 + half * 4 + column % 4];
-        if (row < 0) continue;
-        storeRow(rowChunk(backward_.dq.b16(), blocks, row, block), _mm512_load_si512(words + column * 16), backward_.far);
+        _mm512_store_si512(out + (column / 4 * 8 + half * 4 + column % 4) * kBlock, _mm512_load_si512(words + column * 16));
       }
     }
   }
@@ -331,6 +370,7 @@ class TileBackward {
   const int32_t* slotOfRow_;
   float* groupSums_;
   int width_, parts_;
+  int pairParts_;  // of a head that turn with as many others
   bf16 *keys_, *values_, *keysAcross_;     // gathered where they do not stand in blocks; left factor kᵀ
   const bf16 **keyBlocks_, **valueBlocks_;  // left factors k, v
   bf16 *queries_, *dOutputs_;              // right factors q, dOutput
@@ -354,7 +394,7 @@ class TileBackward {
 }  // namespace
 
 bool gradientTilesFit(const Backward& backward) {
-  return tilesFit(backward.q, backward.k, backward.v, backward.plan.headWidth) && backward.output.isBf16 && backward.dOutput.isBf16;
+  return tilesFit(backward.q, backward.k, backward.v, backward.plan) && backward.output.isBf16 && backward.dOutput.isBf16;
 }
 
 void backwardTiles(Pool& pool, int thread, const Backward& backward, const std::vector<Run>& runs, const std::vector<int32_t>& slotOfRow,

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <numeric>
 
+#include "rotary.h"
+
 namespace cre::attend {
 namespace {
 
@@ -104,6 +106,30 @@ void layOut(const AttentionPlan& plan, Run& run) {
       run.endRow[row] = begin + segment.length;
     }
   }
+}
+
+Turns layOutTurns(Pool& pool, const RotaryTurn& rotary, std::vector<Run>& runs) {
+  std::vector<int32_t> positions;
+  const auto add = [&](const std::vector<float>& more) {
+    for (const float position : more) positions.push_back(static_cast<int32_t>(position));
+  };
+  for (const Run& run : runs) {
+    add(run.keyPosition);
+    add(run.queryPosition);
+  }
+  const DistinctPositions distinct(positions.data(), static_cast<int>(positions.size()));
+  auto slot = distinct.slots.begin();
+  const auto take = [&](std::vector<int32_t>& slots, size_t count) {
+    slots.assign(slot, slot + count);
+    slot += count;
+  };
+  for (Run& run : runs) {
+    take(run.keyTurn, run.keyPosition.size());
+    take(run.queryTurn, run.queryPosition.size());
+  }
+  auto* tables = static_cast<float*>(pool.sharedScratch(1, (distinct.values.size() * 2 * rotary.pairs + 1) * sizeof(float)));
+  fillRotaryTables(pool, distinct, rotary.frequencies, rotary.pairs, false, tables);
+  return {rotary.pairs, tables};
 }
 
 Groups findGroups(const std::vector<Run>& runs, int keyRows) {

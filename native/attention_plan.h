@@ -23,6 +23,9 @@ struct Run {
   std::vector<int32_t> firstKey;     // [ownBlocks · 32] first own key that the row sees; ascending
   std::vector<int32_t> endRow;       // [ownBlocks · 32] own key i is seen by the rows i .. endRow[i] − 1
 
+  std::vector<int32_t> keyTurn;      // [keyBlocks · 32] slot of the position's table where keys and queries turn: see Turns
+  std::vector<int32_t> queryTurn;    // [ownBlocks · 32]
+
   int keyBlocks() const { return contextBlocks + ownBlocks; }
   // One query row alone: its keys are read where they are.
   bool isSingleRow() const { return rows == 1; }
@@ -64,6 +67,15 @@ inline LaneRange rowsSeeing(const Run& run, int block, int key, int queryBlock) 
 std::vector<Run> findRuns(const AttentionPlan& plan);
 // Fills the arrays of a run.
 void layOut(const AttentionPlan& plan, Run& run);
+
+// Turns of queries and keys by their positions: for each slot the cosines of its position's angles, then the sines.
+struct Turns {
+  int pairs = 0;  // of a head; 0: nothing turns
+  const float* tables = nullptr;
+  const float* cosines(int slot) const { return tables + static_cast<size_t>(slot) * 2 * pairs; }
+};
+// Fills the tables, and the slots of runs that are laid out. The tables stand in slot 1 of shared scratch.
+Turns layOutTurns(Pool& pool, const RotaryTurn& rotary, std::vector<Run>& runs);
 
 // Runs whose key rows meet, directly or through others: one thread treats them one after the other.
 struct Group {
@@ -108,12 +120,14 @@ struct Forward {
   const AttentionPlan& plan;
   Matrix &output, &logSumExp;
   bool far;  // see isFar; the paths on tiles only
+  Turns turns;  // the paths on tiles only
 };
 struct Backward {
   const Matrix &q, &k, &v, &output, &logSumExp, &dOutput;
   const AttentionPlan& plan;
   Matrix &dq, &dk, &dv;
   bool far;
+  Turns turns;
 };
 
 // Query blocks [firstBlock, endBlock) of a run, for all query heads of one key/value head.
@@ -135,8 +149,9 @@ inline int headStride(int headWidth) { return (headWidth + kLanes - 1) / kLanes 
 void forwardFloat(Pool& pool, int thread, const Forward& forward, const RunPart& part);
 void backwardFloat(Pool& pool, int thread, const Backward& backward, const std::vector<Run>& runs,
                    const std::vector<int32_t>& slotOfRow, const GroupPart& part);
-// attention_amx.cpp, attention_gradient_amx.cpp; only for bfloat16 matrices whose heads are whole blocks of 32 columns
-bool tilesFit(const Matrix& q, const Matrix& k, const Matrix& v, int headWidth);
+// attention_amx.cpp, attention_gradient_amx.cpp; only for bfloat16 matrices whose heads, and what turns of them, are whole blocks of 32
+// columns; keys that turn may be float
+bool tilesFit(const Matrix& q, const Matrix& k, const Matrix& v, const AttentionPlan& plan);
 bool gradientTilesFit(const Backward& backward);  // output and its gradient too
 // `next`: what the thread will probably do next, or null.
 void forwardTiles(Pool& pool, int thread, const Forward& forward, const RunPart& part, const RunPart* next);

@@ -76,19 +76,27 @@ namespace {
 struct AttentionJob {
   std::vector<AttentionSegment> segments;
   std::vector<KeySpan> spans;
-  std::vector<float> slopes;
+  std::vector<float> slopes, frequencies;
   int heads, keyValueHeads, headWidth;
   float scale;
+  bool interleaved;
 
   AttentionPlan plan() const {
-    return {static_cast<int>(segments.size()), segments.data(), spans.data(), heads, keyValueHeads, headWidth, scale,
-            slopes.empty() ? nullptr : slopes.data()};
+    return {static_cast<int>(segments.size()),
+            segments.data(),
+            spans.data(),
+            heads,
+            keyValueHeads,
+            headWidth,
+            scale,
+            slopes.empty() ? nullptr : slopes.data(),
+            {frequencies.data(), static_cast<int>(frequencies.size()), interleaved}};
   }
 };
 
 bool isRun(int start, int length, int rows) { return start >= 0 && length >= 0 && start <= rows && length <= rows - start; }
 
-// (…, heads, key/value heads, head width, scale, slopes or null, segments, spans) from `first` on. A segment is six numbers: start, length,
+// (…, heads, key/value heads, head width, scale, slopes or null, segments, spans, rotary frequencies or null, interleaved) from `first` on. A segment is six numbers: start, length,
 // keyStart, position, first span, number of spans; a span is three: start, length, position.
 AttentionJob attentionJob(const Napi::CallbackInfo& info, int first, const Matrix& q, const Matrix& k) {
   AttentionJob job;
@@ -101,6 +109,9 @@ AttentionJob attentionJob(const Napi::CallbackInfo& info, int first, const Matri
   require(info, static_cast<int64_t>(job.heads) * job.headWidth == q.columns, "q with heads x head width columns");
   require(info, static_cast<int64_t>(job.keyValueHeads) * job.headWidth == k.columns, "k with key/value heads x head width columns");
   require(info, job.slopes.empty() || job.slopes.size() == static_cast<size_t>(job.heads), "one slope for each head");
+  if (!info[first + 7].IsNull()) job.frequencies = floats(info[first + 7]);
+  job.interleaved = truth(info[first + 8]);
+  require(info, 2 * job.frequencies.size() <= static_cast<size_t>(job.headWidth), "a rotated width within a head");
   const std::vector<int32_t> segments = integers(info[first + 5]), spans = integers(info[first + 6]);
   require(info, segments.size() % 6 == 0 && spans.size() % 3 == 0, "segments of six numbers and spans of three");
   for (size_t i = 0; i < spans.size(); i += 3) {

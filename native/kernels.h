@@ -140,9 +140,11 @@ void rmsNormHeads(Pool&, const Matrix& x, const float* g, int headWidth, float e
 void rmsNormHeadsBackward(Pool&, const Matrix& x, const float* g, int headWidth, const Matrix& dy, float epsilon, const Matrix* residual,
                           Matrix& dx, float* gGradient);
 
-// ---- elementwise.cpp
+// ---- rotary.cpp
 void rotary(Pool&, const Matrix& x, const int32_t* positions, int heads, int headWidth, const float* frequencies, int pairs,
             bool interleaved, bool backward, Matrix& y);
+
+// ---- elementwise.cpp
 void swiglu(Pool&, const Matrix& gate, const Matrix& up, Matrix& h);
 void swigluBackward(Pool&, const Matrix& gate, const Matrix& up, const Matrix& dh, Matrix& dGate, Matrix& dUp);
 void add(Pool&, const Matrix& a, const Matrix& b, float scale, Matrix& y);                               // widths may differ
@@ -158,6 +160,12 @@ struct AttentionSegment {
   int start, length, keyStart, position;
   int firstSpan, spanCount;  // context spans in AttentionPlan::spans
 };
+// Queries and keys turn by their positions first (0 pairs: they do not), as in `rotary`.
+struct RotaryTurn {
+  const float* frequencies = nullptr;  // [pairs]
+  int pairs = 0;
+  bool interleaved = false;
+};
 struct AttentionPlan {
   int segmentCount;
   const AttentionSegment* segments;
@@ -165,6 +173,7 @@ struct AttentionPlan {
   int heads, keyValueHeads, headWidth;
   float scale;
   const float* slopes;  // [H] or null
+  RotaryTurn rotary;    // k may be wide with it: it is rounded once, when turned
 };
 void attention(Pool&, const Matrix& q, const Matrix& k, const Matrix& v, const AttentionPlan&, Matrix& output, Matrix& logSumExp);
 // dk and dv receive every contribution; key rows may be context of several segments, whose contributions are added in segment order.

@@ -129,7 +129,6 @@ async function logProbabilitiesOf(model: Decoder, prompts: readonly number[][]):
     });
     const logits = forward(model, tape, {
       ids: Int32Array.from(prompts.flat()),
-      positions: Int32Array.from(prompts.flatMap((prompt) => [...prompt.keys()])),
       segments,
       outputRows: Int32Array.from(segments, (segment) => segment.start + segment.length - 1),
     });

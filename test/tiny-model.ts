@@ -63,7 +63,6 @@ export async function sequenceLogits(model: Decoder, ids: readonly number[]): Pr
   try {
     const logits = forward(model, tape, {
       ids: Int32Array.from(ids),
-      positions: Int32Array.from(ids.keys()),
       segments: [{ start: 0, length: ids.length, keyStart: 0, position: 0, context: [] }],
     });
     return await model.backend.read(logits.tensor);

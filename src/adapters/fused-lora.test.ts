@@ -68,7 +68,6 @@ async function lossOf(model: Decoder, record: boolean): Promise<number> {
     const length = IDS.length - 1;
     const logits = forward(model, tape, {
       ids: Int32Array.from(IDS.slice(0, -1)),
-      positions: Int32Array.from({ length }, (_, i) => i),
       segments: [{ start: 0, length, keyStart: 0, position: 0, context: [] }],
     });
     const weights = new Float32Array(length).fill(1 / length);

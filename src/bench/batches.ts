@@ -106,7 +106,6 @@ function padded(packed: TrainingBatch): TrainingBatch {
   const longest = Math.max(...tokens.segments.map(({ length }) => length));
   const size = tokens.segments.length * longest;
   const ids = new Int32Array(size);
-  const positions = Int32Array.from(ids, (_, i) => i % longest);
   const paddedTargets = new Int32Array(size);
   const paddedWeights = new Float32Array(size);
   for (const [i, { start, length }] of tokens.segments.entries()) {
@@ -124,7 +123,7 @@ function padded(packed: TrainingBatch): TrainingBatch {
   const outputRows = Int32Array.from(ids, (_, row) => row);
   return {
     ...packed,
-    tokens: { ids, positions, segments, outputRows },
+    tokens: { ids, segments, outputRows },
     targets: paddedTargets,
     weights: paddedWeights,
   };

@@ -1,6 +1,6 @@
 import { expect, it } from "vitest";
 import type { Contract } from "./backend.contract.ts";
-import type { AttentionSegment, AttentionSpec } from "./backend.ts";
+import type { AttentionSegment, AttentionSpec, RotaryTurn } from "./backend.ts";
 
 const specOf = (heads: number, keyValueHeads: number, headWidth: number, alibi = false): AttentionSpec => ({
   heads,
@@ -8,6 +8,12 @@ const specOf = (heads: number, keyValueHeads: number, headWidth: number, alibi =
   headWidth,
   scale: 1 / Math.sqrt(headWidth),
   slopes: alibi ? Float32Array.from({ length: heads }, (_, h) => 2 ** -((8 * (h + 1)) / heads)) : null,
+});
+
+/** The spec with `pairs` pairs of each head that turn. */
+const turning = (spec: AttentionSpec, pairs: number, layout: RotaryTurn["layout"] = "halves"): AttentionSpec => ({
+  ...spec,
+  rotary: { frequencies: Float32Array.from({ length: pairs }, (_, i) => 100 ** (-i / pairs)), layout },
 });
 
 const run = (start: number, length: number, more: Partial<AttentionSegment> = {}): AttentionSegment => ({
@@ -50,7 +56,7 @@ const layouts: Record<string, Layout> = {
       run(0, 34),
       run(34, 3, { position: 34, context: [prefix] }),
       run(37, 33, { position: 34, context: [prefix] }),
-      run(70, 1, { position: 36, context: [prefix, { start: 35, length: 2, position: 34 }] }),
+      run(70, 1, { position: 37, context: [prefix, { start: 35, length: 2, position: 35 }] }),
     ],
   },
   "cache, one new row each": {
@@ -80,6 +86,12 @@ const specs = [
   specOf(4, 1, 64),
   specOf(6, 3, 20, true),
   specOf(2, 1, 128),
+  turning(specOf(2, 1, 8), 3),
+  turning(specOf(2, 2, 64), 32),
+  turning(specOf(6, 2, 64), 32),
+  turning(specOf(2, 1, 128), 64),
+  turning(specOf(2, 2, 128, true), 32),
+  turning(specOf(2, 1, 64), 16, "interleaved"),
 ];
 
 export function attentionContract({ compare, open, tolerance }: Contract): void {
@@ -88,10 +100,11 @@ export function attentionContract({ compare, open, tolerance }: Contract): void 
       const c = compare(queries + keys);
       for (const spec of specs) {
         const { heads, keyValueHeads, headWidth } = spec;
-        const what = `${heads}/${keyValueHeads} heads of ${headWidth}`;
+        const turns = spec.rotary ? `, ${spec.rotary.frequencies.length} pairs turn` : "";
+        const what = `${heads}/${keyValueHeads} heads of ${headWidth}${turns}`;
         for (const wide of headWidth === 8 ? [false, true] : [false]) {
           const q = await c.tensor(queries, heads * headWidth, { wide });
-          const k = await c.tensor(keys, keyValueHeads * headWidth, { wide });
+          const k = await c.tensor(keys, keyValueHeads * headWidth, { wide: wide || heads / keyValueHeads === 3 });
           const v = await c.tensor(keys, keyValueHeads * headWidth, { wide });
           const dOutput = await c.tensor(queries, heads * headWidth, { wide });
           const { output, logSumExp } = await c.sameAll(what, ({ backend, of }) =>

@@ -63,7 +63,7 @@ export interface RawMatrix {
 /** What a trainable weight consists of. */
 export type WeightPart = "value" | "gradient" | "moment1" | "moment2";
 
-/** A run of rows of a key tensor. `position` is the sequence position of its first row (only ALiBi looks at it). */
+/** A run of rows of a key tensor. `position` is the sequence position of its first row (ALiBi and rotary look at it). */
 export interface KeySpan {
   start: number;
   length: number;
@@ -93,15 +93,24 @@ export interface AttentionSpec {
   scale: number;
   /** ALiBi slopes, one a head: −slope · (query position − key position) is added to the scaled score; null without ALiBi. */
   slopes: Float32Array | null;
+  /**
+   * Queries and keys turn by the positions of their segments and spans first; the gradients are those of what was given. A key row that
+   * several segments see has one position. Keys may be wide: they are rounded once, when turned. Absent or null: nothing turns.
+   */
+  rotary?: RotaryTurn | null;
 }
 
-export interface RotarySpec {
-  heads: number;
-  headWidth: number; // D
+/** How pairs of a head's columns turn by a token's position (Su et al. 2021). */
+export interface RotaryTurn {
   /** Angle per position of each rotated pair; 2 × length is the rotated width, the rest of a head passes through. */
   frequencies: Float32Array;
   /** interleaved: pairs (2i, 2i+1), as llama2.c and ChatGLM; halves: pairs (i, i + width/2), as Hugging Face. */
   layout: "interleaved" | "halves";
+}
+
+export interface RotarySpec extends RotaryTurn {
+  heads: number;
+  headWidth: number; // D
 }
 
 /** A further product of a sum: scale · x · wᵀ (or scale · x · w backward, where x is the gradient of that product's result). */

@@ -6,6 +6,7 @@ import type {
   MatmulOptions,
   ProductTerm,
   RotarySpec,
+  RotaryTurn,
   Weight,
   WeightPart,
   WeightSpec,
@@ -204,8 +205,12 @@ export function checkRotary(x: Shaped, positions: Int32Array, spec: RotarySpec):
   if (!(positions instanceof Int32Array) || positions.length !== x.rows) {
     throw new Error(`rotary: ${positions.length} positions for x ${shapeOf(x)}, expected an Int32Array of ${x.rows}.`);
   }
-  const width = 2 * spec.frequencies.length;
-  expectNumber("rotary", "the rotated width", width, width <= spec.headWidth, `at most ${spec.headWidth}`);
+  checkRotatedWidth("rotary", spec, spec.headWidth);
+}
+
+function checkRotatedWidth(operation: string, { frequencies }: RotaryTurn, headWidth: number): void {
+  const width = 2 * frequencies.length;
+  expectNumber(operation, "the rotated width", width, width <= headWidth, `at most ${headWidth}`);
 }
 
 function checkAttentionShapes(operation: string, q: Shaped, k: Shaped, v: Shaped, spec: AttentionSpec): void {
@@ -232,7 +237,7 @@ function checkRun(operation: string, name: string, start: number, length: number
   }
 }
 
-/** Segments lie inside q and k, have at least one row each, and no two of them share a query row. */
+/** Segments lie inside q and k, have at least one row each, and no two of them share a query row. Where keys turn, each has one position. */
 export function checkAttention(
   q: Shaped,
   k: Shaped,
@@ -242,6 +247,7 @@ export function checkAttention(
   operation = "attention",
 ): void {
   checkAttentionShapes(operation, q, k, v, spec);
+  if (spec.rotary) checkRotatedWidth(operation, spec.rotary, spec.headWidth);
   const taken = new Uint8Array(q.rows);
   segments.forEach((segment, s) => {
     checkRun(operation, `segment ${s}`, segment.start, segment.length, 1, q.rows);
@@ -256,6 +262,22 @@ export function checkAttention(
       taken[row] = 1;
     }
   });
+  if (spec.rotary) checkKeyPositions(operation, k, segments);
+}
+
+function checkKeyPositions(operation: string, k: Shaped, segments: readonly AttentionSegment[]): void {
+  const positions = new Float64Array(k.rows).fill(Number.NaN);
+  for (const { length, keyStart, position, context } of segments) {
+    for (const span of [...context, { start: keyStart, length, position }]) {
+      for (let i = 0; i < span.length; i++) {
+        const [before, here] = [positions[span.start + i], span.position + i];
+        if (before !== here && !Number.isNaN(before)) {
+          throw new Error(`${operation}: key row ${span.start + i} has positions ${before} and ${here}, expected one.`);
+        }
+        positions[span.start + i] = here;
+      }
+    }
+  }
 }
 const wholeNumber = "a whole number";
 const isPosition = (position: number) => Number.isInteger(position) && Math.abs(position) <= 2 ** 30;

@@ -119,6 +119,24 @@ export const misuses: Misuse[] = [
     "keyValueHeads is 2, expected a divisor of 3",
     attend([], { heads: 3, keyValueHeads: 2 }),
   ),
+  misuse(
+    "attention that turns more than a head",
+    "the rotated width is 6, expected at most 4",
+    attend([segment], { rotary: { frequencies: new Float32Array(3), layout: "halves" } }),
+  ),
+  misuse(
+    "attention with two positions of a key",
+    "key row 1 has positions 1 and 2, expected one",
+    attend(
+      [
+        { ...segment, length: 2 },
+        { ...segment, start: 2, length: 1, context: [{ start: 1, length: 1, position: 2 }], keyStart: 4 },
+      ],
+      {
+        rotary: { frequencies: new Float32Array(2), layout: "halves" },
+      },
+    ),
+  ),
   misuse("attention of other widths", "q is [3,8], expected 12 columns", attend([segment], { heads: 3 })),
   misuse(
     "slopes missing",

@@ -123,6 +123,8 @@ export type AttentionPlan = [
   slopes: Float32Array | null,
   segments: Int32Array,
   spans: Int32Array,
+  rotaryFrequencies: Float32Array | null,
+  interleaved: boolean,
 ];
 
 export function attentionPlan(segments: readonly AttentionSegment[], spec: AttentionSpec): AttentionPlan {
@@ -132,9 +134,10 @@ export function attentionPlan(segments: readonly AttentionSegment[], spec: Atten
     segmentNumbers.push(start, length, keyStart, position, spanNumbers.length / 3, context.length);
     for (const span of context) spanNumbers.push(span.start, span.length, span.position);
   }
-  const { heads, keyValueHeads, headWidth, scale, slopes } = spec;
+  const { heads, keyValueHeads, headWidth, scale, slopes, rotary } = spec;
   const numbers = [Int32Array.from(segmentNumbers), Int32Array.from(spanNumbers)] as const;
-  return [heads, keyValueHeads, headWidth, scale, slopes, ...numbers];
+  const turn = [rotary?.frequencies ?? null, rotary?.layout === "interleaved"] as const;
+  return [heads, keyValueHeads, headWidth, scale, slopes, ...numbers, ...turn];
 }
 
 interface Addon {

@@ -1,5 +1,6 @@
 import type { AttentionSegment, AttentionSpec, Values } from "./backend.ts";
 import type { Matrix } from "./reference-products.ts";
+import { rotary } from "./reference-rows.ts";
 
 // Attention of the reference backend: every score of every row is written out, so that the rules of a segment can be read off.
 
@@ -19,6 +20,34 @@ function visibleKeys(segment: AttentionSegment): { rows: number[]; positions: nu
     positions.push(segment.position + j);
   }
   return { rows, positions, contextLength };
+}
+
+/** q and k turned by their positions, where the spec says so, and what turns their gradients back. */
+function turnedBy(q: Matrix, k: Matrix, segments: readonly AttentionSegment[], spec: AttentionSpec) {
+  const turn = spec.rotary;
+  if (!turn) return { q, k, back: (dq: Values, dk: Values) => ({ dq, dk }) };
+  const queryPositions = new Int32Array(q.rows);
+  const keyPositions = new Int32Array(k.rows);
+  for (const segment of segments) {
+    for (let i = 0; i < segment.length; i++) queryPositions[segment.start + i] = segment.position + i;
+    const { rows, positions } = visibleKeys(segment);
+    rows.forEach((row, j) => {
+      keyPositions[row] = positions[j];
+    });
+  }
+  const turned = (x: Matrix, positions: Int32Array, heads: number, direction: number) => {
+    const values = new Float64Array(x.values.length);
+    rotary(x, positions, { ...turn, heads, headWidth: spec.headWidth }, direction, values);
+    return values;
+  };
+  return {
+    q: { ...q, values: turned(q, queryPositions, spec.heads, 1) },
+    k: { ...k, values: turned(k, keyPositions, spec.keyValueHeads, 1) },
+    back: (dq: Values, dk: Values) => ({
+      dq: turned({ ...q, values: dq }, queryPositions, spec.heads, -1),
+      dk: turned({ ...k, values: dk }, keyPositions, spec.keyValueHeads, -1),
+    }),
+  };
 }
 
 /** One query row and head: where its vectors start, the key rows it sees and its softmax over them. */
@@ -77,14 +106,15 @@ function attendAll(
 
 /** output[T,H·D] and logSumExp[T,H], both zero where no segment has the row. */
 export function attention(
-  q: Matrix,
-  k: Matrix,
+  queries: Matrix,
+  keys: Matrix,
   v: Matrix,
   segments: readonly AttentionSegment[],
   spec: AttentionSpec,
   output: Values,
   logSumExp: Values,
 ): void {
+  const { q, k } = turnedBy(queries, keys, segments, spec);
   attendAll(q, k, segments, spec, (attended) => {
     const { query, keyColumn, keyRows, probabilities, count } = attended;
     for (let d = 0; d < spec.headWidth; d++) {
@@ -104,7 +134,8 @@ export function attentionBackward(
   spec: AttentionSpec,
   gradients: { dq: Values; dk: Values; dv: Values },
 ): void {
-  const { q, k, v } = forward;
+  const { v } = forward;
+  const { q, k, back } = turnedBy(forward.q, forward.k, segments, spec);
   const { headWidth, scale } = spec;
   const dq = new Float64Array(q.values.length);
   const dk = new Float64Array(k.values.length);
@@ -127,7 +158,8 @@ export function attentionBackward(
       }
     }
   });
-  gradients.dq.set(dq);
-  gradients.dk.set(dk);
+  const given = back(dq, dk);
+  gradients.dq.set(given.dq);
+  gradients.dk.set(given.dk);
   gradients.dv.set(dv);
 }

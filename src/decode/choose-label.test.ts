@@ -15,7 +15,6 @@ async function plainLogProbabilities(model: Decoder, ids: number[]): Promise<(ro
   const tape = createTape(backend, { record: false });
   const logits = forward(model, tape, {
     ids: Int32Array.from(ids),
-    positions: Int32Array.from(ids.keys()),
     segments: [{ start: 0, length: ids.length, keyStart: 0, position: 0, context: [] }],
   });
   const values = await backend.read(logits.tensor);

@@ -48,7 +48,6 @@ async function edgeScores(model: Decoder, questions: readonly LabelQuestion[]): 
 function packQuestions(questions: readonly LabelQuestion[]) {
   const total = questions.reduce((sum, question) => sum + questionTokens(question), 0);
   const ids = new Int32Array(total);
-  const positions = new Int32Array(total);
   const segments: AttentionSegment[] = [];
   const outputRows: number[] = [];
   const edgeRows: number[] = [];
@@ -58,7 +57,6 @@ function packQuestions(questions: readonly LabelQuestion[]) {
     const { promptIds, trie } = question;
     for (let i = 0; i < promptIds.length; i++) {
       ids[start + i] = promptIds[i];
-      positions[start + i] = i;
     }
     const prompt: KeySpan = { start, length: promptIds.length, position: 0 };
     segments.push({ ...prompt, keyStart: start, context: [] });
@@ -69,14 +67,19 @@ function packQuestions(questions: readonly LabelQuestion[]) {
     for (const node of trie.inner) {
       const { token, parent, depth } = trie.nodes[node];
       ids[row] = token;
-      positions[row] = promptIds.length + depth - 1;
       const run = runOf.get(parent);
       if (run && trie.nodes[parent].children.length === 1) {
         run.segment.length++;
         runOf.set(node, run);
       } else {
         const above = run ? [...run.above, spanOf(run.segment)] : [prompt];
-        const segment = { start: row, length: 1, keyStart: row, position: positions[row], context: above };
+        const segment = {
+          start: row,
+          length: 1,
+          keyStart: row,
+          position: promptIds.length + depth - 1,
+          context: above,
+        };
         segments.push(segment);
         runOf.set(node, { segment, above });
       }
@@ -98,7 +101,6 @@ function packQuestions(questions: readonly LabelQuestion[]) {
   }
   return {
     ids,
-    positions,
     segments,
     outputRows: Int32Array.from(outputRows),
     edgeRows: Int32Array.from(edgeRows),

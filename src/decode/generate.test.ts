@@ -14,7 +14,6 @@ async function argmaxAfter(model: Decoder, ids: readonly number[]): Promise<numb
   const tape = createTape(backend, { record: false });
   const logits = forward(model, tape, {
     ids: Int32Array.from(ids),
-    positions: Int32Array.from(ids.keys()),
     segments: [{ start: 0, length: ids.length, keyStart: 0, position: 0, context: [] }],
     outputRows: Int32Array.of(ids.length - 1),
   });

@@ -87,7 +87,6 @@ async function nextTokens(
 ): Promise<number[]> {
   const total = fed.reduce((sum, ids) => sum + ids.length, 0);
   const ids = new Int32Array(total);
-  const positions = new Int32Array(total);
   const cacheRows = new Int32Array(total);
   const outputRows = new Int32Array(live.length);
   const segments: AttentionSegment[] = [];
@@ -98,7 +97,6 @@ async function nextTokens(
     const keyStart = bases[index] + past;
     for (let j = 0; j < count; j++) {
       ids[start + j] = fed[i][j];
-      positions[start + j] = past + j;
       cacheRows[start + j] = keyStart + j;
     }
     const context = past > 0 ? [{ start: bases[index], length: past, position: 0 }] : [];
@@ -112,7 +110,6 @@ async function nextTokens(
   try {
     const logits = forward(model, tape, {
       ids,
-      positions,
       segments,
       outputRows,
       cache: { store: cache, rows: cacheRows },

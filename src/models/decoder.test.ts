@@ -33,7 +33,6 @@ function pack(sequences: readonly (readonly number[])[]): PackedTokens {
   }
   return {
     ids: Int32Array.from(sequences.flat()),
-    positions: Int32Array.from(sequences.flatMap((ids) => [...ids.keys()])),
     segments,
   };
 }
@@ -81,8 +80,11 @@ describe("forward", () => {
     const model = await tinyDecoder(backend, { seed: 1 });
     const tokens = pack([sequences[0]]);
     const wanted = await logitsOf(model, tokens);
-    expectClose(await logitsOf(model, { ...tokens, positions: tokens.positions.map((p) => p + 100) }), wanted);
-    const spread = await logitsOf(model, { ...tokens, positions: tokens.positions.map((p) => 2 * p) });
+    const [segment] = tokens.segments;
+    expectClose(await logitsOf(model, { ...tokens, segments: [{ ...segment, position: 100 }] }), wanted);
+    const rows = Array.from(tokens.ids, (_, i) => ({ start: i, length: 1, position: 2 * i }));
+    const segments = rows.map((row, i) => ({ ...row, keyStart: i, context: rows.slice(0, i) }));
+    const spread = await logitsOf(model, { ...tokens, segments });
     expect(Math.abs(spread[6][0] - wanted[6][0])).toBeGreaterThan(1e-3);
   });
 
@@ -131,7 +133,6 @@ describe("forward", () => {
         got.push(
           ...(await logitsOf(model, {
             ids: Int32Array.from(ids.slice(past, past + length)),
-            positions: Int32Array.from({ length }, (_, i) => past + i),
             segments: [{ start: 0, length, keyStart: 5 + past, position: past, context }],
             cache: { store, rows: Int32Array.from({ length }, (_, i) => 5 + past + i) },
           })),
@@ -151,7 +152,6 @@ describe("forward", () => {
     const other = [rest[1], rest[0], 9];
     const tokens: PackedTokens = {
       ids: Int32Array.from([...prefix, ...rest, ...other]),
-      positions: Int32Array.from([0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 7, 8, 9]),
       segments: [
         { start: 0, length: 7, keyStart: 0, position: 0, context: [] },
         { start: 7, length: 4, keyStart: 7, position: 7, context: [{ start: 0, length: 7, position: 0 }] },

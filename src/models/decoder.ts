@@ -1,6 +1,6 @@
 import { mixSeed } from "../base/random.ts";
 import type { Tape, Value } from "../compute/autograd.ts";
-import type { AttentionSegment, AttentionSpec, Backend, Tensor, Weight } from "../compute/backend.ts";
+import type { AttentionSegment, AttentionSpec, Backend, RotaryTurn, Tensor, Weight } from "../compute/backend.ts";
 import type { DecoderSpec, RotaryPositions } from "./spec.ts";
 
 /**
@@ -58,10 +58,9 @@ export interface ForwardDropout {
   seed: number;
 }
 
-/** Packed tokens: T rows of any number of sequences, told apart by segments. */
+/** Packed tokens: T rows of any number of sequences, told apart by segments, which know their positions. */
 export interface PackedTokens {
   ids: Int32Array; // [T]
-  positions: Int32Array; // [T]
   segments: readonly AttentionSegment[];
   /** Rows whose next-token scores are wanted; all rows when absent. */
   outputRows?: Int32Array;
@@ -85,9 +84,20 @@ export function forward(model: Decoder, tape: Tape, tokens: PackedTokens): Value
     scale: 1 / Math.sqrt(spec.headWidth),
     slopes: spec.positions.kind === "alibi" ? alibiSlopes(spec.heads) : null,
   };
-  const turned = createTurn(spec, tape, tokens.positions);
+  const turn: RotaryTurn | null =
+    spec.positions.kind === "rotary"
+      ? { frequencies: rotaryFrequencies(spec.positions), layout: spec.positions.layout }
+      : null;
+  // Attention turns queries and keys itself, but a cache keeps keys that are turned already.
+  if (!tokens.cache) attention.rotary = turn;
+  const positions = rowPositions(tokens);
+  const turned = (x: Value, heads: number): Value => {
+    if (!turn || !tokens.cache) return x;
+    return tape.rotary(x, positions, { heads, headWidth: spec.headWidth, ...turn });
+  };
+  const normed = (x: Value, norm: Weight | null) => (norm ? tape.rmsNorm(x, norm, spec.normEpsilon) : x);
   // Keys that several heads share have few columns, and their errors meet in every one of these heads: they are rounded once, when turned.
-  const wideKeys = spec.positions.kind === "rotary" && spec.keyValueHeads < spec.heads;
+  const wideKeys = turn !== null && spec.keyValueHeads < spec.heads;
   const dropped = (x: Value, place: number): Value => {
     const dropout = tokens.dropout;
     if (!dropout || dropout.probability === 0) return x;
@@ -110,8 +120,8 @@ export function forward(model: Decoder, tape: Tape, tokens: PackedTokens): Value
       const lowsOfInput = new Map<Weight, Value>();
       const product = (of: Linear, slot: number, wide = false) =>
         linear(tape, of, h, { wide, seed: seedOf(place, slot) }, lowsOfInput);
-      const q = turned(product(layer.q, 1), layer.queryNorm, spec.heads); // [T,H·D]
-      let k = turned(product(layer.k, 2, wideKeys), layer.keyNorm, spec.keyValueHeads); // [T,G·D]
+      const q = turned(normed(product(layer.q, 1), layer.queryNorm), spec.heads); // [T,H·D]
+      let k = turned(normed(product(layer.k, 2, wideKeys), layer.keyNorm), spec.keyValueHeads); // [T,G·D]
       let v = product(layer.v, 3);
       if (tokens.cache) {
         const cached = tokens.cache.store.layers[index];
@@ -185,15 +195,13 @@ function lowOf(tape: Tape, { a, dropout }: LowRank, x: Value, seed: number): Val
   return tape.matmul(input, a, { wide: true });
 }
 
-/** What happens to queries and keys before attention: their norm, where there is one, and rotary positions. */
-function createTurn(spec: DecoderSpec, tape: Tape, positions: Int32Array) {
-  const rotary = spec.positions.kind === "rotary" ? spec.positions : null;
-  const frequencies = rotary && rotaryFrequencies(rotary);
-  return (x: Value, norm: Weight | null, heads: number): Value => {
-    const normed = norm ? tape.rmsNorm(x, norm, spec.normEpsilon) : x;
-    if (!rotary || !frequencies) return normed;
-    return tape.rotary(normed, positions, { heads, headWidth: spec.headWidth, frequencies, layout: rotary.layout });
-  };
+/** The sequence position of each row [T]; 0 where no segment has it. */
+export function rowPositions({ ids, segments }: Pick<PackedTokens, "ids" | "segments">): Int32Array {
+  const positions = new Int32Array(ids.length);
+  for (const { start, length, position } of segments) {
+    for (let i = 0; i < length; i++) positions[start + i] = position + i;
+  }
+  return positions;
 }
 
 /** Angle per position of each rotated pair. */

@@ -1,4 +1,5 @@
 import { describe, expect, it } from "vitest";
+import { rowPositions } from "../models/decoder.ts";
 import { lossWeight, packExamples, planSteps } from "./batches.ts";
 
 describe("planSteps", () => {
@@ -36,7 +37,7 @@ describe("packExamples", () => {
   it("predicts answer tokens only, each from the token before it", () => {
     const batch = packExamples(examples, 0, lossWeight(examples, 0));
     expect([...batch.tokens.ids]).toEqual([1, 10, 11, 20, 1, 12, 21, 22]);
-    expect([...batch.tokens.positions]).toEqual([0, 1, 2, 3, 0, 1, 2, 3]);
+    expect([...rowPositions(batch.tokens)]).toEqual([0, 1, 2, 3, 0, 1, 2, 3]);
     expect([...(batch.tokens.outputRows as Int32Array)]).toEqual([2, 3, 5, 6, 7]);
     expect([...batch.targets]).toEqual([20, 2, 21, 22, 2]);
     expect([...batch.weights]).toEqual(new Array(5).fill(Math.fround(1 / 5)));

@@ -84,7 +84,7 @@ export function packExamples(
     for (let i = 0; i < sequence.length; i++) sequence[i] = idAt(promptIds, answerIds, i);
     return sequence;
   });
-  const { ids, positions, segments, rows } = packSequences(sequences, sharePrefixes);
+  const { ids, segments, rows } = packSequences(sequences, sharePrefixes);
   const outputRows: number[] = [];
   const targets: number[] = [];
   const weights: number[] = [];
@@ -100,7 +100,7 @@ export function packExamples(
     answerTokens += answerIds.length;
   }
   return {
-    tokens: { ids, positions, segments, outputRows: Int32Array.from(outputRows) },
+    tokens: { ids, segments, outputRows: Int32Array.from(outputRows) },
     targets: Int32Array.from(targets),
     weights: Float32Array.from(weights),
     tokenCount: ids.length,

@@ -3,7 +3,6 @@ import type { AttentionSegment } from "../compute/backend.ts";
 /** Sequences of token ids as rows of one forward pass; beginnings that several have in common stand there once. */
 export interface PackedSequences {
   ids: Int32Array; // [T]
-  positions: Int32Array; // [T]
   segments: AttentionSegment[];
   /** rows[s][i] is the row of token i of sequence s. */
   rows: Int32Array[];
@@ -21,7 +20,6 @@ type Context = AttentionSegment["context"];
  */
 export function packSequences(sequences: readonly ArrayLike<number>[], share: boolean): PackedSequences {
   const ids: number[] = [];
-  const positions: number[] = [];
   const segments: AttentionSegment[] = [];
   const rows = sequences.map((sequence) => new Int32Array(sequence.length));
 
@@ -33,7 +31,6 @@ export function packSequences(sequences: readonly ArrayLike<number>[], share: bo
     for (let i = from; i < end; i++) {
       for (const member of group) rows[member][i] = ids.length;
       ids.push(sequence[i]);
-      positions.push(i);
     }
     segments.push({ start, length: end - from, keyStart: start, position: from, context });
     return [...context, { start, length: end - from, position: from }];
@@ -77,5 +74,5 @@ export function packSequences(sequences: readonly ArrayLike<number>[], share: bo
   };
 
   place([...sequences.keys()], 0, 0, []);
-  return { ids: Int32Array.from(ids), positions: Int32Array.from(positions), segments, rows };
+  return { ids: Int32Array.from(ids), segments, rows };
 }

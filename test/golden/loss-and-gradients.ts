@@ -23,7 +23,6 @@ export function packed({ sequences, promptTokens }: GoldenBatch) {
   }
   const tokens: PackedTokens = {
     ids: Int32Array.from(sequences.flat()),
-    positions: Int32Array.from(sequences.flatMap((sequence) => [...sequence.keys()])),
     segments,
   };
   return { tokens, rows, targets, lastRows: segments.map((one) => one.start + one.length - 1) };
