@@ -26,42 +26,24 @@ void addParts(const Backward& backward, const Group& group, int keyValueHead, co
   }
 }
 
-// Queries and keys that the paths behind this cannot turn are turned before, into shared scratch.
-struct TurnedBefore {
-  AttentionPlan plan;
-  std::vector<int32_t> queryPositions, keyPositions;
-  Matrix q, k;
-
-  TurnedBefore(Pool& pool, const Matrix& queries, const Matrix& keys, bool isBf16, const AttentionPlan& asked)
-      : plan(asked), queryPositions(queries.rows, 0), keyPositions(keys.rows, 0) {
-    for (int s = 0; s < plan.segmentCount; s++) {
-      const AttentionSegment& segment = plan.segments[s];
-      for (int i = 0; i < segment.length; i++) {
-        queryPositions[segment.start + i] = keyPositions[segment.keyStart + i] = segment.position + i;
-      }
-      for (int i = segment.firstSpan; i < segment.firstSpan + segment.spanCount; i++) {
-        const KeySpan& span = plan.spans[i];
-        for (int j = 0; j < span.length; j++) keyPositions[span.start + j] = span.position + j;
-      }
+// Turns the gradients of queries and keys back, in place.
+void turnBack(Pool& pool, const AttentionPlan& plan, Matrix& dq, Matrix& dk) {
+  const RotaryTurn& by = plan.rotary;
+  std::vector<int32_t> queryPositions(dq.rows, 0), keyPositions(dk.rows, 0);
+  for (int s = 0; s < plan.segmentCount; s++) {
+    const AttentionSegment& segment = plan.segments[s];
+    for (int i = 0; i < segment.length; i++) {
+      queryPositions[segment.start + i] = keyPositions[segment.keyStart + i] = segment.position + i;
     }
-    plan.rotary = {};
-    q = room(pool, 5, queries, isBf16);
-    k = room(pool, 6, keys, isBf16);
-    turn(pool, asked, queries, queryPositions, plan.heads, false, q);
-    turn(pool, asked, keys, keyPositions, plan.keyValueHeads, false, k);
+    for (int i = segment.firstSpan; i < segment.firstSpan + segment.spanCount; i++) {
+      const KeySpan& span = plan.spans[i];
+      for (int j = 0; j < span.length; j++) keyPositions[span.start + j] = span.position + j;
+    }
   }
-
-  static Matrix room(Pool& pool, int slot, const Matrix& like, bool isBf16) {
-    Matrix made{nullptr, like.rows, like.columns, isBf16};
-    made.data = pool.sharedScratch(slot, made.bytes());
-    return made;
-  }
-  static void turn(Pool& pool, const AttentionPlan& asked, const Matrix& x, const std::vector<int32_t>& positions, int heads, bool backward,
-                   Matrix& y) {
-    const RotaryTurn& by = asked.rotary;
-    rotary(pool, x, positions.data(), heads, asked.headWidth, by.frequencies, by.pairs, by.interleaved, backward, y);
-  }
-};
+  const Rotary queries{queryPositions.data(), plan.heads, plan.headWidth, by}, keys{keyPositions.data(), plan.keyValueHeads, plan.headWidth, by};
+  rotary(pool, dq, queries, true, dq);
+  rotary(pool, dk, keys, true, dk);
+}
 
 }  // namespace
 
@@ -69,14 +51,10 @@ void attention(Pool& pool, const Matrix& q, const Matrix& k, const Matrix& v, co
                Matrix& logSumExp) {
   for (const Matrix* matrix : {&k, &v}) clearPaddingRows(*matrix);
   constexpr int kBlocksPerPart = 8;  // a long run is shared out: packing its keys again costs little beside 8 blocks of queries
-  const bool tiles = tilesFit(q, k, v, plan), turns = plan.rotary.pairs > 0;
+  const bool tiles = tilesFit(q, k, v, plan.headWidth);
   const bool wholeBlocks = plan.headWidth % kBlock == 0 && k.isBf16 == v.isBf16;
   const auto streams = [&](const Run& run) { return wholeBlocks && run.isSingleRow(); };
   std::vector<Run> runs = findRuns(plan);
-  if (turns && !(tiles && std::none_of(runs.begin(), runs.end(), streams))) {
-    const TurnedBefore turned(pool, q, k, output.isBf16, plan);
-    return attention(pool, turned.q, turned.k, v, turned.plan, output, logSumExp);
-  }
   std::vector<char> covered(q.rows, 0);
   std::vector<RunPart> parts;
   for (Run& run : runs) {
@@ -92,8 +70,7 @@ void attention(Pool& pool, const Matrix& q, const Matrix& k, const Matrix& v, co
   }
   zeroUncovered(pool, output, covered);
   zeroUncovered(pool, logSumExp, covered);
-  const Turns tables = turns ? layOutTurns(pool, plan.rotary, runs) : Turns();
-  const Forward forward{q, k, v, plan, output, logSumExp, isFar(pool, output), tables};
+  const Forward forward{q, k, v, plan, output, logSumExp, isFar(pool, output)};
   const int count = static_cast<int>(parts.size());
   pool.parallelFor(count, [&](int item, int thread) {
     const RunPart& part = parts[item];
@@ -106,17 +83,6 @@ void attention(Pool& pool, const Matrix& q, const Matrix& k, const Matrix& v, co
 void attentionBackward(Pool& pool, const Matrix& q, const Matrix& k, const Matrix& v, const Matrix& output, const Matrix& logSumExp,
                        const Matrix& dOutput, const AttentionPlan& plan, Matrix& dq, Matrix& dk, Matrix& dv) {
   for (const Matrix* matrix : {&q, &k, &v, &output, &logSumExp, &dOutput}) clearPaddingRows(*matrix);
-  const bool turns = plan.rotary.pairs > 0;
-  Backward backward{q, k, v, output, logSumExp, dOutput, plan, dq, dk, dv, isFar(pool, dq), {}};
-  const bool tiles = gradientTilesFit(backward);
-  if (turns && !tiles) {
-    const TurnedBefore turned(pool, q, k, dq.isBf16, plan);
-    Matrix turnedQueries = TurnedBefore::room(pool, 7, dq, dq.isBf16), turnedKeys = TurnedBefore::room(pool, 4, dk, dk.isBf16);
-    attentionBackward(pool, turned.q, turned.k, v, output, logSumExp, dOutput, turned.plan, turnedQueries, turnedKeys, dv);
-    TurnedBefore::turn(pool, plan, turnedQueries, turned.queryPositions, plan.heads, true, dq);
-    TurnedBefore::turn(pool, plan, turnedKeys, turned.keyPositions, plan.keyValueHeads, true, dk);
-    return;
-  }
   std::vector<Run> runs = findRuns(plan);
   std::vector<char> queriesCovered(q.rows, 0), keysCovered(k.rows, 0);
   for (Run& run : runs) {
@@ -130,7 +96,10 @@ void attentionBackward(Pool& pool, const Matrix& q, const Matrix& k, const Matri
   zeroUncovered(pool, dq, queriesCovered);
   zeroUncovered(pool, dk, keysCovered);
   zeroUncovered(pool, dv, keysCovered);
-  if (turns) backward.turns = layOutTurns(pool, plan.rotary, runs);
+  Backward backward{q, k, v, output, logSumExp, dOutput, plan, dq, dk, dv, isFar(pool, dq), {}};
+  const bool tiles = gradientTilesFit(backward);
+  const bool turnsOnTheWay = tiles && plan.rotary.isAligned(plan.headWidth);
+  if (turnsOnTheWay) backward.turns = layOutTurns(pool, plan.rotary, runs);
 
   // Where groups and key/value heads alone are too few to share out, the query heads of a key/value head are divided too. The plan decides,
   // not the number of threads, which must not change the order of sums.
@@ -161,11 +130,13 @@ void attentionBackward(Pool& pool, const Matrix& q, const Matrix& k, const Matri
     if (tiles) backwardTiles(pool, thread, backward, runs, groups.slotOfRow, items[item], item + 1 < count ? &items[item + 1] : nullptr);
     else backwardFloat(pool, thread, backward, runs, groups.slotOfRow, items[item]);
   });
-  if (parts == 1) return;
-  pool.parallelFor(pairs, [&](int pair, int) {
-    const GroupPart& first = items[pair * parts];
-    addParts(backward, *first.group, first.keyValueHead, first.sums, parts);
-  });
+  if (parts > 1) {
+    pool.parallelFor(pairs, [&](int pair, int) {
+      const GroupPart& first = items[pair * parts];
+      addParts(backward, *first.group, first.keyValueHead, first.sums, parts);
+    });
+  }
+  if (plan.rotary.pairs > 0 && !turnsOnTheWay) turnBack(pool, plan, dq, dk);
 }
 
 }  // namespace cre

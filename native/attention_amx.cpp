@@ -67,7 +67,7 @@ class TileForward {
       if (b == run_.contextBlocks) b = firstOwnBlock();
       const int32_t* rows = run_.keyRow.data() + b * kBlock;
       const int start = run_.blockStart(rows, forward_.k.rows);
-      const bf16* k = turnedBlocks(forward_.k, start, rows, run_.keyTurn, b * kBlock, column, parts_, forward_.turns, queries_);
+      const bf16* k = headBlocks(forward_.k, start, rows, column, parts_, queries_);
       for (int part = 0; part < parts_; part++) packAcross(k + part * kBlockElements, at(keys_, b, part));
       const bf16* v = headBlocks(forward_.v, start, rows, column, parts_, queries_);
       for (int part = 0; part < parts_; part++) interleaveRows(v + part * kBlockElements, at(values_, b, part));
@@ -79,7 +79,7 @@ class TileForward {
     const int first = queryBlock * kBlock, rowCount = std::min(kBlock, run_.rows - first);
     const int32_t* queryRows = run_.queryRow.data() + first;
     const int start = run_.blockStart(queryRows, forward_.q.rows), column = head * plan.headWidth;
-    const bf16* q = turnedBlocks(forward_.q, start, queryRows, run_.queryTurn, first, column, parts_, forward_.turns, queries_);
+    const bf16* q = headBlocks(forward_.q, start, queryRows, column, parts_, queries_);
     const float slope = plan.slopes ? plan.slopes[head] : 0;
     // Scores are multiplied in the exponent; those that need more are prepared.
     const bool prepared = slope != 0 || !(plan.scale > 0);
@@ -218,10 +218,8 @@ class TileForward {
 
 }  // namespace
 
-bool tilesFit(const Matrix& q, const Matrix& k, const Matrix& v, const AttentionPlan& plan) {
-  const RotaryTurn& rotary = plan.rotary;
-  const bool wholeBlocks = plan.headWidth % kBlock == 0 && rotary.pairs % kBlock == 0 && !(rotary.pairs > 0 && rotary.interleaved);
-  return wholeBlocks && q.isBf16 && (k.isBf16 || rotary.pairs > 0) && v.isBf16;
+bool tilesFit(const Matrix& q, const Matrix& k, const Matrix& v, int headWidth) {
+  return q.isBf16 && k.isBf16 && v.isBf16 && headWidth % kBlock == 0;
 }
 
 void forwardTiles(Pool& pool, int thread, const Forward& forward, const RunPart& part, const RunPart* next) {
@@ -234,7 +232,7 @@ void forwardTiles(Pool& pool, int thread, const Forward& forward, const RunPart&
 
 #else
 
-bool tilesFit(const Matrix&, const Matrix&, const Matrix&, const AttentionPlan&) { return false; }
+bool tilesFit(const Matrix&, const Matrix&, const Matrix&, int) { return false; }
 void forwardTiles(Pool&, int, const Forward&, const RunPart&, const RunPart*) {}
 
 #endif

@@ -96,7 +96,7 @@ class TileBackward {
     for (int b = 0; b < run_.keyBlocks(); b++) {
       const int32_t* rows = run_.keyRow.data() + b * kBlock;
       const int start = run_.blockStart(rows, backward_.k.rows);
-      keyBlocks_[b] = turnedBlocks(backward_.k, start, rows, run_.keyTurn, b * kBlock, column, parts_, backward_.turns, at(keys_, b));
+      keyBlocks_[b] = headBlocks(backward_.k, start, rows, column, parts_, at(keys_, b));
       valueBlocks_[b] = headBlocks(backward_.v, start, rows, column, parts_, at(values_, b));
       for (int part = 0; part < parts_; part++) transposeBlock(keyBlocks_[b] + part * kBlockElements, at(keysAcross_, b, part));
       keyProgress_[b] = {};
@@ -108,7 +108,7 @@ class TileBackward {
     const int first = block * kBlock, column = head * width_;
     const int32_t* rows = run_.queryRow.data() + first;
     const int start = run_.blockStart(rows, backward_.q.rows);
-    const bf16* q = turnedBlocks(backward_.q, start, rows, run_.queryTurn, first, column, parts_, backward_.turns, gathered_);
+    const bf16* q = headBlocks(backward_.q, start, rows, column, parts_, gathered_);
     for (int part = 0; part < parts_; part++) {
       interleaveRows(q + part * kBlockElements, at(queries_, block, part));
       packAcross(q + part * kBlockElements, at(queriesAcross_, block, part));
@@ -394,7 +394,7 @@ class TileBackward {
 }  // namespace
 
 bool gradientTilesFit(const Backward& backward) {
-  return tilesFit(backward.q, backward.k, backward.v, backward.plan) && backward.output.isBf16 && backward.dOutput.isBf16;
+  return tilesFit(backward.q, backward.k, backward.v, backward.plan.headWidth) && backward.output.isBf16 && backward.dOutput.isBf16;
 }
 
 void backwardTiles(Pool& pool, int thread, const Backward& backward, const std::vector<Run>& runs, const std::vector<int32_t>& slotOfRow,

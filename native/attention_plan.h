@@ -68,7 +68,7 @@ std::vector<Run> findRuns(const AttentionPlan& plan);
 // Fills the arrays of a run.
 void layOut(const AttentionPlan& plan, Run& run);
 
-// Turns of queries and keys by their positions: for each slot the cosines of its position's angles, then the sines.
+// What turned queries and keys before: for each slot the cosines of its position's angles, then the sines.
 struct Turns {
   int pairs = 0;  // of a head; 0: nothing turns
   const float* tables = nullptr;
@@ -120,14 +120,13 @@ struct Forward {
   const AttentionPlan& plan;
   Matrix &output, &logSumExp;
   bool far;  // see isFar; the paths on tiles only
-  Turns turns;  // the paths on tiles only
 };
 struct Backward {
   const Matrix &q, &k, &v, &output, &logSumExp, &dOutput;
   const AttentionPlan& plan;
   Matrix &dq, &dk, &dv;
   bool far;
-  Turns turns;
+  Turns turns;  // the path on tiles only
 };
 
 // Query blocks [firstBlock, endBlock) of a run, for all query heads of one key/value head.
@@ -149,9 +148,8 @@ inline int headStride(int headWidth) { return (headWidth + kLanes - 1) / kLanes 
 void forwardFloat(Pool& pool, int thread, const Forward& forward, const RunPart& part);
 void backwardFloat(Pool& pool, int thread, const Backward& backward, const std::vector<Run>& runs,
                    const std::vector<int32_t>& slotOfRow, const GroupPart& part);
-// attention_amx.cpp, attention_gradient_amx.cpp; only for bfloat16 matrices whose heads, and what turns of them, are whole blocks of 32
-// columns; keys that turn may be float
-bool tilesFit(const Matrix& q, const Matrix& k, const Matrix& v, const AttentionPlan& plan);
+// attention_amx.cpp, attention_gradient_amx.cpp; only for bfloat16 matrices whose heads are whole blocks of 32 columns
+bool tilesFit(const Matrix& q, const Matrix& k, const Matrix& v, int headWidth);
 bool gradientTilesFit(const Backward& backward);  // output and its gradient too
 // `next`: what the thread will probably do next, or null.
 void forwardTiles(Pool& pool, int thread, const Forward& forward, const RunPart& part, const RunPart* next);

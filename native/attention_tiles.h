@@ -90,49 +90,6 @@ CRE_INLINE const bf16* headBlocks(const Matrix& matrix, int firstRow, const int3
   return space;
 }
 
-// A head's columns in 32 rows, turned by the positions of the rows.
-template <class T>
-CRE_INLINE void turnHead(const T* data, int columnBlocks, const int32_t* rows, const int32_t* slots, int column, int parts,
-                         const Turns& turns, bf16* out) {
-  const int pairBlocks = turns.pairs / kBlock;
-  const size_t distance = static_cast<size_t>(pairBlocks) * kBlockElements;
-  for (int r = 0; r < kBlock; r++, out += kBlock) {
-    if (rows[r] < 0) {
-      for (int part = 0; part < parts; part++) store(out + part * kBlockElements, zeros(), zeros());
-      continue;
-    }
-    const T* from = rowChunk(data, columnBlocks, rows[r], column / kBlock);
-    const float *cosines = turns.cosines(slots[r]), *sines = cosines + turns.pairs;
-    for (int i = 0; i < pairBlocks; i++) {
-      const T* row = from + i * kBlockElements;
-      Floats first[2], second[2];
-      for (int half = 0; half < 2; half++) {
-        const int lane = half * kLanes;
-        first[half] = load(row + lane);
-        second[half] = load(row + distance + lane);
-        turnPairs(first[half], second[half], load(cosines + i * kBlock + lane), load(sines + i * kBlock + lane));
-      }
-      store(out + i * kBlockElements, first[0], first[1]);
-      store(out + i * kBlockElements + distance, second[0], second[1]);
-    }
-    for (int part = 2 * pairBlocks; part < parts; part++) {
-      const T* row = from + part * kBlockElements;
-      store(out + part * kBlockElements, load(row), load(row + kLanes));
-    }
-  }
-}
-
-// Like headBlocks, for queries and keys, which may have to turn: then they go to `space`. `slots`: see Run::keyTurn.
-CRE_INLINE const bf16* turnedBlocks(const Matrix& matrix, int firstRow, const int32_t* rows, const std::vector<int32_t>& slots, int first,
-                                    int column, int parts, const Turns& turns, bf16* space) {
-  if (turns.pairs == 0) return headBlocks(matrix, firstRow, rows, column, parts, space);
-  const int blocks = matrix.columnBlocks();
-  const int32_t* slot = slots.data() + first;
-  if (matrix.isBf16) turnHead(matrix.b16(), blocks, rows, slot, column, parts, turns, space);
-  else turnHead(matrix.f32(), blocks, rows, slot, column, parts, turns, space);
-  return space;
-}
-
 // 2^x, exactly 0 for −∞ and far below −126. The relative error of 4e-6 (a polynomial through the Chebyshev nodes of [0, 1)) is a
 // thousandth of what the rounding to bf16 behind it loses.
 CRE_INLINE __m512 powerOfTwo(__m512 x) {
@@ -188,9 +145,8 @@ CRE_INLINE void storeRow(bf16* to, __m512i row, bool far) {
 // too short for the processor to foresee the next one.
 class RowsAhead {
  public:
-  // Columns [column, column + columns) of the rows; of float matrices, which are small here, nothing.
+  // Columns [column, column + columns) of the rows.
   void add(const Matrix& matrix, const std::vector<int32_t>& rows, int column, int columns) {
-    if (!matrix.isBf16) return;
     const int rowCount = static_cast<int>(rows.size());
     sources_[count_++] = {matrix.b16(), rows.data(), rowCount, matrix.columnBlocks(), column / kBlock, columns / kBlock};
     rows_ = std::max(rows_, rowCount);

@@ -84,6 +84,18 @@ class Binding : public Napi::ObjectWrap<Binding> {
   // binding_products.cpp, binding_rows.cpp, binding_training.cpp: operations
   Napi::Value embed(const Napi::CallbackInfo& info);
   void embedBackward(const Napi::CallbackInfo& info);
+  // How a result turns by its rows' positions; no positions: it does not.
+  struct Turning {
+    std::vector<int32_t> positions;
+    int heads = 1, headWidth = 1;
+    std::vector<float> frequencies;
+    bool interleaved = false;
+    bool any() const { return !positions.empty(); }
+    Rotary rotary() const {
+      return {positions.data(), heads, headWidth, {frequencies.data(), static_cast<int>(frequencies.size()), interleaved}};
+    }
+  };
+  Turning turningOf(const Napi::CallbackInfo& info, int first, int rows, int columns) const;
   Napi::Value matmul(const Napi::CallbackInfo& info);
   // A sum of products of one shape [rows, columns].
   struct Sum {

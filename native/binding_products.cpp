@@ -42,7 +42,22 @@ void Binding::embedBackward(const Napi::CallbackInfo& info) {
   });
 }
 
-// (x, w, bias or null, residual or null, scale, wide)
+// What turns a result: (positions, heads, head width, frequencies, interleaved) from `first` on; positions null: nothing.
+Binding::Turning Binding::turningOf(const Napi::CallbackInfo& info, int first, int rows, int columns) const {
+  Turning turning;
+  if (info[first].IsNull() || info[first].IsUndefined()) return turning;
+  turning.positions = integers(info[first]);
+  turning.heads = wholeNumber(info[first + 1], 1, 1 << 20);
+  turning.headWidth = wholeNumber(info[first + 2], 1, 1 << 20);
+  turning.frequencies = floats(info[first + 3]);
+  turning.interleaved = truth(info[first + 4]);
+  require(info, turning.positions.size() == static_cast<size_t>(rows), "one position for each row");
+  require(info, static_cast<int64_t>(turning.heads) * turning.headWidth == columns, "heads x head width columns");
+  require(info, 2 * turning.frequencies.size() <= static_cast<size_t>(turning.headWidth), "a rotated width within a head");
+  return turning;
+}
+
+// (x, w, bias or null, residual or null, scale, wide, then as turningOf)
 Napi::Value Binding::matmul(const Napi::CallbackInfo& info) {
   const Tensor* x = tensor(info[0]);
   Weight* w = weight(info[1]);
@@ -52,10 +67,14 @@ Napi::Value Binding::matmul(const Napi::CallbackInfo& info) {
   require(info, x->matrix.columns == w->view.columns, "x with as many columns as w");
   require(info, bias == nullptr || (bias->view.isVector() && bias->view.columns == w->view.rows), "a bias of one number for each output");
   require(info, residual == nullptr || isShape(residual, x->matrix.rows, w->view.rows), "a residual of the result's shape");
+  Turning turning = turningOf(info, 6, x->matrix.rows, w->view.rows);
+  require(info, !turning.any() || residual == nullptr, "no residual where the result turns");
   Tensor* y = make(x->matrix.rows, w->view.rows, truth(info[5]));
-  produce({y}, [this, x, w, bias, residual, scale, y](Pool& pool) {
+  produce({y}, [this, x, w, bias, residual, scale, turning = std::move(turning), y](Pool& pool) {
     memory_.needForward(pool, *w);
-    const MatmulEpilogue epilogue{scale, bias == nullptr ? nullptr : bias->view.master, residual == nullptr ? nullptr : &residual->matrix};
+    MatmulEpilogue epilogue{scale, bias == nullptr ? nullptr : bias->view.master, residual == nullptr ? nullptr : &residual->matrix};
+    const Rotary rotary = turning.rotary();
+    if (turning.any()) epilogue.rotary = &rotary;
     matmulForward(pool, x->matrix, w->view, epilogue, y->matrix);
   });
   return handleOf(y);
@@ -117,15 +136,19 @@ void Binding::multiply(Pool& pool, const Sum& sum, MatmulEpilogue epilogue, Matr
   cre::matmulSum(pool, terms.data(), static_cast<int>(terms.size()), sum.backward, epilogue, y);
 }
 
-// (xs, ws, scales, second copies or null, bias or null, residual or null, wide): the sum of scale · x · wᵀ; of scale · x · w when it is
+// (xs, ws, scales, second copies or null, bias or null, residual or null, wide, then as turningOf): the sum of scale · x · wᵀ; of scale · x · w when it is
 // told for each weight whether a second packed copy is made when it does not stand
 Napi::Value Binding::matmulSum(const Napi::CallbackInfo& info) {
   Sum sum = sumOf(info);
   const Tensor* residual = tensorOrNull(info[5]);
   require(info, residual == nullptr || isShape(residual, sum.rows, sum.columns), "a residual of the result's shape");
+  Turning turning = turningOf(info, 7, sum.rows, sum.columns);
+  require(info, !turning.any() || (!sum.backward && residual == nullptr), "a forward sum without residual where it turns");
   Tensor* y = make(sum.rows, sum.columns, truth(info[6]));
-  produce({y}, [this, sum = std::move(sum), residual, y](Pool& pool) {
+  produce({y}, [this, sum = std::move(sum), residual, turning = std::move(turning), y](Pool& pool) {
     MatmulEpilogue epilogue;
+    const Rotary rotary = turning.rotary();
+    if (turning.any()) epilogue.rotary = &rotary;
     epilogue.residual = residual == nullptr ? nullptr : &residual->matrix;
     multiply(pool, sum, epilogue, y->matrix);
   });

@@ -52,21 +52,14 @@ Napi::Value Binding::rmsNormBackward(const Napi::CallbackInfo& info) {
   return handleOf(dx);
 }
 
-// (x, positions, heads, head width, frequencies, interleaved, backward)
+// (x, backward, then as turningOf)
 Napi::Value Binding::rotary(const Napi::CallbackInfo& info) {
   const Tensor* x = tensor(info[0]);
-  std::vector<int32_t> positions = integers(info[1]);
-  const int heads = wholeNumber(info[2], 1, 1 << 20), width = wholeNumber(info[3], 1, 1 << 20);
-  std::vector<float> frequencies = floats(info[4]);
-  const bool interleaved = truth(info[5]), backward = truth(info[6]);
-  require(info, positions.size() == static_cast<size_t>(x->matrix.rows), "one position for each row");
-  require(info, static_cast<int64_t>(heads) * width == x->matrix.columns, "heads x head width columns");
-  require(info, 2 * frequencies.size() <= static_cast<size_t>(width), "a rotated width within a head");
+  const bool backward = truth(info[1]);
+  Turning turning = turningOf(info, 2, x->matrix.rows, x->matrix.columns);
+  require(info, turning.any(), "positions");
   Tensor* y = make(x->matrix.rows, x->matrix.columns, false);
-  produce({y}, [=, positions = std::move(positions), frequencies = std::move(frequencies)](Pool& pool) {
-    const int pairs = static_cast<int>(frequencies.size());
-    cre::rotary(pool, x->matrix, positions.data(), heads, width, frequencies.data(), pairs, interleaved, backward, y->matrix);
-  });
+  produce({y}, [=, turning = std::move(turning)](Pool& pool) { cre::rotary(pool, x->matrix, turning.rotary(), backward, y->matrix); });
   return handleOf(y);
 }
 

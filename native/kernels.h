@@ -66,6 +66,21 @@ struct WeightView {
   }
 };
 
+// Rotary positions (Su et al. 2021): the pairs (i, i + pairs) of each head's columns, or (2i, 2i + 1), turn by position · frequencies[i]. Columns
+// from 2 · pairs on pass through; 0 pairs: nothing turns.
+struct RotaryTurn {
+  const float* frequencies = nullptr;  // [pairs]
+  int pairs = 0;
+  bool interleaved = false;
+  // Whether heads and pairs begin at multiples of 32 columns, in halves.
+  bool isAligned(int headWidth) const { return pairs > 0 && !interleaved && pairs % kBlock == 0 && headWidth % kBlock == 0; }
+};
+struct Rotary {
+  const int32_t* positions;  // [T]
+  int heads, headWidth;
+  RotaryTurn turn;
+};
+
 // ---- matmul.cpp: the level this file was compiled for
 const char* levelName();
 bool supportsBf16();
@@ -75,6 +90,7 @@ struct MatmulEpilogue {
   float scale = 1;
   const float* bias = nullptr;        // [O] padded, or null
   const Matrix* residual = nullptr;   // shape of y, either width, or null; may be y itself
+  const Rotary* rotary = nullptr;     // y turns before it is rounded; without residual and gate, forward only
   // With a gate (matmulSum only): forward, `gated` becomes silu(gate) · y; backward, the product is the gradient of silu(gate) · up, y becomes
   // the gradient of the gate and dUp that of up.
   const Matrix* gate = nullptr;
@@ -141,8 +157,7 @@ void rmsNormHeadsBackward(Pool&, const Matrix& x, const float* g, int headWidth,
                           Matrix& dx, float* gGradient);
 
 // ---- rotary.cpp
-void rotary(Pool&, const Matrix& x, const int32_t* positions, int heads, int headWidth, const float* frequencies, int pairs,
-            bool interleaved, bool backward, Matrix& y);
+void rotary(Pool&, const Matrix& x, const Rotary&, bool backward, Matrix& y);  // y may be x
 
 // ---- elementwise.cpp
 void swiglu(Pool&, const Matrix& gate, const Matrix& up, Matrix& h);
@@ -160,12 +175,6 @@ struct AttentionSegment {
   int start, length, keyStart, position;
   int firstSpan, spanCount;  // context spans in AttentionPlan::spans
 };
-// Queries and keys turn by their positions first (0 pairs: they do not), as in `rotary`.
-struct RotaryTurn {
-  const float* frequencies = nullptr;  // [pairs]
-  int pairs = 0;
-  bool interleaved = false;
-};
 struct AttentionPlan {
   int segmentCount;
   const AttentionSegment* segments;
@@ -173,7 +182,7 @@ struct AttentionPlan {
   int heads, keyValueHeads, headWidth;
   float scale;
   const float* slopes;  // [H] or null
-  RotaryTurn rotary;    // k may be wide with it: it is rounded once, when turned
+  RotaryTurn rotary;    // how queries and keys were turned before; the gradients are turned back, to those of what was turned
 };
 void attention(Pool&, const Matrix& q, const Matrix& k, const Matrix& v, const AttentionPlan&, Matrix& output, Matrix& logSumExp);
 // dk and dv receive every contribution; key rows may be context of several segments, whose contributions are added in segment order.

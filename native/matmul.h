@@ -5,6 +5,7 @@
 
 #include "exponential.h"
 #include "kernels.h"
+#include "rotary.h"
 #include "vector.h"
 
 namespace cre {
@@ -32,6 +33,7 @@ struct Product {
 void multiplyFloat(Pool&, const Product&);
 // amx level only: matmul_amx.cpp, matmul_quantized_amx.cpp, matmul_gradient_amx.cpp
 void multiplyBf16(Pool&, const Product&);
+bool turnsInProduct(const Matrix& y, const Rotary&);  // whether multiplyBf16 knows this kind of turn
 void multiplyBf16FromSource(Pool&, const Product&);
 void weightGradientBf16(Pool&, const Matrix& dy, const Matrix& x, float scale, Matrix& gradient);
 
@@ -41,6 +43,7 @@ constexpr float kNoBias[kBlock] = {};
 template <class Out, class Residual>
 struct Finish {
   static constexpr int kRowsTogether = 2;
+  static constexpr bool kTurns = false;
   Out* y;
   const Residual* residual;
   const float* bias;
@@ -114,6 +117,7 @@ CRE_INLINE Floats siluSlope(const Floats& sigma, const Floats& silu) { return mu
 template <bool kBackward>
 struct GatedFinish {
   static constexpr int kRowsTogether = 1;
+  static constexpr bool kTurns = false;
   const MatmulEpilogue& epilogue;
   bf16* y;
   int rows, columnBlocks;
@@ -169,6 +173,91 @@ struct GatedFinish {
   }
   CRE_INLINE void operator()(const float* sums, int rowBlock, int panel, int begin, int end) const { at(rowBlock, panel)(sums, begin, end); }
 };
+
+// Like Finish, for bf16 results whose heads turn (RotaryTurn::isAligned). Panels of the first half of what turns leave their sums to those of
+// the second, which finish both.
+struct TurnFinish {
+  static constexpr int kRowsTogether = 1;
+  static constexpr bool kTurns = true;
+  bf16* y;
+  const float* bias;
+  float scale;
+  int rows, columnBlocks;
+  bool far;
+  int headPanels, pairPanels;
+  const float* tables;   // cosines, then sines of each slot
+  const int32_t* slots;  // of the rows
+  const float* others = nullptr;  // sums of the first half, from `firstRowBlock` on
+  int firstRowBlock = 0;
+
+  TurnFinish(const Product& product, const float* tables, const int32_t* slots)
+      : y(product.y->b16()),
+        bias(product.epilogue.bias),
+        scale(product.epilogue.scale),
+        rows(product.y->rows),
+        columnBlocks(product.y->columnBlocks()),
+        far(product.far),
+        headPanels(product.epilogue.rotary->headWidth / kBlock),
+        pairPanels(product.epilogue.rotary->turn.pairs / kBlock),
+        tables(tables),
+        slots(slots) {}
+
+  bool isFirst(int panel) const { return panel % headPanels < pairPanels; }
+  bool isSecond(int panel) const { return !isFirst(panel) && panel % headPanels < 2 * pairPanels; }
+
+  struct Block {
+    bf16 *y, *otherY;
+    const float *others, *bias, *otherBias;  // others null: nothing turns
+    const float* cosines;                    // of slot 0
+    const int32_t* slots;                    // of the rows
+    size_t pairs;
+    float scale;
+    int filled;
+    bool far;
+
+    CRE_INLINE Floats part(const float* sums, const float* added) const {
+      return multiplyAdd(load(sums), broadcast(scale), load(added));
+    }
+    CRE_INLINE void row(const float* sums, int r) const {
+      const size_t at = r * kBlock;
+      Floats low = part(sums + at, bias), high = part(sums + at + kLanes, bias + kLanes);
+      if (others != nullptr) {
+        Floats otherLow = part(others + at, otherBias), otherHigh = part(others + at + kLanes, otherBias + kLanes);
+        const float *c = cosines + slots[r] * 2 * pairs, *s = c + pairs;
+        turnPairs(otherLow, low, load(c), load(s));
+        turnPairs(otherHigh, high, load(c + kLanes), load(s + kLanes));
+        store(otherY + at, otherLow, otherHigh, far);
+      }
+      store(y + at, low, high, far);
+    }
+    CRE_INLINE void operator()(const float* sums, int begin, int end) const {
+      const int computed = std::min(end, filled);
+      for (int r = begin; r < computed; r++) row(sums, r);
+      for (int r = std::max(begin, filled); r < end; r++) {
+        store(y + r * kBlock, zeros(), zeros());
+        if (others != nullptr) store(otherY + r * kBlock, zeros(), zeros());
+      }
+    }
+    CRE_INLINE void some(const float* sums, int begin) const { (*this)(sums, begin, begin + kRowsTogether); }
+    CRE_INLINE void prefetchSome(int) const {}
+  };
+
+  CRE_INLINE Block at(int rowBlock, int panel) const {
+    const bool turned = isSecond(panel);
+    const size_t start = (static_cast<size_t>(rowBlock) * columnBlocks + panel) * kBlockElements;
+    const float* added = bias == nullptr ? kNoBias : bias + panel * kBlock;
+    Block block{y + start, nullptr, nullptr, added, nullptr, nullptr, nullptr, 0, scale, rows - rowBlock * kBlock, far};
+    if (!turned) return block;
+    block.otherY = block.y - static_cast<size_t>(pairPanels) * kBlockElements;
+    block.others = others + static_cast<size_t>(rowBlock - firstRowBlock) * kBlockElements;
+    block.otherBias = bias == nullptr ? kNoBias : added - pairPanels * kBlock;
+    block.pairs = static_cast<size_t>(pairPanels) * kBlock;
+    block.cosines = tables + (panel % headPanels - pairPanels) * kBlock;
+    block.slots = slots + rowBlock * kBlock;
+    return block;
+  }
+  CRE_INLINE void operator()(const float* sums, int rowBlock, int panel, int begin, int end) const { at(rowBlock, panel)(sums, begin, end); }
+};
 #endif
 
 // Calls body(finish) with the Finish of y's and the residual's width.
@@ -185,6 +274,18 @@ void withFinish(const Product& product, Body&& body) {
 #endif
   if (residual == nullptr) return body(Finish<float, void>(product));
   body(Finish<float, float>(product));
+}
+
+// The product in float, then turned.
+template <class Multiply>
+void turnAfter(Pool& pool, const MatmulEpilogue& epilogue, Matrix& y, Multiply&& multiply) {
+  MatmulEpilogue plain = epilogue;
+  plain.rotary = nullptr;
+  Matrix sums = y;
+  sums.isBf16 = false;
+  if (y.isBf16) sums.data = pool.sharedScratch(6, sums.bytes());
+  multiply(plain, sums);
+  rotary(pool, sums, *epilogue.rotary, false, y);
 }
 
 // Where A does not fit in the cache: at most that much at a time. The more rows and panels share a pass, the fewer blocks come from beyond.

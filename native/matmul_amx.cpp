@@ -9,6 +9,7 @@ namespace cre {
 namespace {
 
 constexpr int kChunkBlocks = 48;  // depth of a chunk
+constexpr int kFewRows = 16;
 // Where the left factor does not fit in the cache: depth of a pass over it, and the row blocks and panels whose sums wait there for the next
 // pass. Few rows leave room for all of that; but a right factor that does not stay in the third-level cache either should come seldom.
 struct PassShape {
@@ -25,7 +26,8 @@ struct TileCut {
   int panels, items;  // of one item; items of a group
   int passBlocks;     // of depth
 
-  TileCut(const Product& product, int threads) {
+  // `together`: panels that an item must not part.
+  TileCut(const Product& product, int threads, int together) {
     constexpr int kFewestRows = 10, kItemsPerThread = 16, kMostPanels = 16;
     const int allRows = product.y->rowBlocks(), allPanels = product.y->columnBlocks(), allDepth = product.allDepthBlocks();
     const int fitting = kCachedBlocks / allDepth;
@@ -41,7 +43,7 @@ struct TileCut {
     groups = (allRows + rowBlocks - 1) / rowBlocks;
     panels = std::max(1, std::min(resident ? kMostPanels : pass.panels, allPanels * groups / (resident ? kItemsPerThread * threads : threads)));
     items = (allPanels + panels - 1) / panels;
-    panels = (allPanels + items - 1) / items;
+    panels = ((allPanels + items - 1) / items + together - 1) / together * together;
     items = (allPanels + panels - 1) / panels;
   }
 };
@@ -117,20 +119,29 @@ Ahead leftAhead(const Run& run, int firstRowBlock, int rowBlocks, int slice, int
 
 template <class FinishRows>
 void multiplyItem(const Product& product, const TileCut& cut, const Chunks& chunks, int group, int nextGroup, int item, float* sums,
-                  const FinishRows& finish) {
+                  FinishRows finish) {
   const int allRows = product.y->rowBlocks(), allPanels = product.y->columnBlocks();
   Chunk chunk;
   chunk.complete = sums;
   chunk.firstRowBlock = group * cut.rowBlocks;
   chunk.rowBlocks = std::min(cut.rowBlocks, allRows - chunk.firstRowBlock);
+  if constexpr (FinishRows::kTurns) finish.firstRowBlock = chunk.firstRowBlock;
   const int firstPanel = item * cut.panels, endPanel = std::min(firstPanel + cut.panels, allPanels);
   const int placeCount = static_cast<int>(chunks.places.size());
   int passStart = 0;
   for (const int passEnd : chunks.passEnds) {
     for (int panel = firstPanel; panel < endPanel; panel++) {
       chunk.panel = panel;
-      const int slot = chunks.passEnds.size() == 1 ? 0 : panel - firstPanel;
-      chunk.sums = sums + (2 + static_cast<size_t>(slot) * cut.rowBlocks) * kBlockElements;
+      const bool onePass = chunks.passEnds.size() == 1;
+      const auto sumsOf = [&](int slot) { return sums + (2 + static_cast<size_t>(slot) * cut.rowBlocks) * kBlockElements; };
+      chunk.sums = sumsOf(onePass ? 0 : panel - firstPanel);
+      bool isHalf = false;  // of what turns: its sums wait for the other half
+      if constexpr (FinishRows::kTurns) {
+        isHalf = finish.isFirst(panel);
+        const auto slotOf = [&](int of) { return onePass ? 1 + of % finish.headPanels : of - firstPanel; };
+        if (isHalf) chunk.sums = sumsOf(slotOf(panel));
+        else if (finish.isSecond(panel)) finish.others = sumsOf(slotOf(panel - finish.pairPanels));
+      }
       for (int index = passStart; index < passEnd; index++) {
         const Chunks::Place& place = chunks.places[index];
         Segment segments[Chunks::kMostSegments];
@@ -145,7 +156,7 @@ void multiplyItem(const Product& product, const TileCut& cut, const Chunks& chun
         chunk.moreCount = place.runCount - 1;
         chunk.depthBlocks = place.depthBlocks;
         chunk.accumulate = !place.first;
-        chunk.last = index + 1 == placeCount;
+        chunk.last = index + 1 == placeCount && !isHalf;
         const int steps = chunk.rowBlocks * chunk.depthBlocks;
         // Next comes the rest of this panel, then the next panel, then the next pass.
         BothAhead ahead;
@@ -170,7 +181,7 @@ void multiplyItem(const Product& product, const TileCut& cut, const Chunks& chun
   }
 }
 
-// At most 16 rows: half of every left block is padding, and the right factor comes from memory once. Two panels at a time are two streams.
+// At most kFewRows rows: half of every left block is padding, and the right factor comes from memory once. Two panels at a time are two streams.
 template <class FinishRows>
 void multiplyFewRows(const Product& product, int panel, float* sums, const FinishRows& finish) {
   constexpr int kAheadBlocks = 4;
@@ -215,16 +226,21 @@ void multiplyFewRows(const Product& product, int panel, float* sums, const Finis
 
 template <class FinishRows>
 void multiplyFinishing(Pool& pool, const Product& product, const FinishRows& finish) {
-  if (product.y->rows <= kBlock / 2) {
+  if (product.y->rows <= kFewRows) {
     pool.parallelFor((product.y->columnBlocks() + 1) / 2, [&](int item, int thread) {
       auto* sums = static_cast<float*>(pool.scratch(thread, 0, 2 * kBlockElements * sizeof(float)));
       multiplyFewRows(product, 2 * item, sums, finish);
     });
     return;
   }
-  const TileCut cut(product, pool.threadCount());
+  int together = 1, halves = 0;
+  if constexpr (FinishRows::kTurns) {
+    together = finish.headPanels;
+    halves = finish.pairPanels;
+  }
+  const TileCut cut(product, pool.threadCount(), together);
   const Chunks chunks(product, cut.passBlocks);
-  const int sumPanels = chunks.passEnds.size() == 1 ? 1 : cut.panels;
+  const int sumPanels = chunks.passEnds.size() == 1 ? 1 + halves : cut.panels;
   const size_t sumBytes = (2 + static_cast<size_t>(sumPanels) * cut.rowBlocks) * kBlockElements * sizeof(float);
   pool.parallelForGroups(
       cut.groups, cut.items, pool.isAgain(product.a),
@@ -237,11 +253,25 @@ void multiplyFinishing(Pool& pool, const Product& product, const FinishRows& fin
       });
 }
 
+void multiplyTurning(Pool& pool, const Product& product) {
+  const Rotary& rotary = *product.epilogue.rotary;
+  const int pairs = rotary.turn.pairs;
+  const DistinctPositions distinct(rotary.positions, product.y->rows);
+  auto* tables = static_cast<float*>(pool.sharedScratch(7, distinct.values.size() * 2 * pairs * sizeof(float)));
+  fillRotaryTables(pool, distinct, rotary.turn.frequencies, pairs, false, tables);
+  multiplyFinishing(pool, product, TurnFinish(product, tables, distinct.slots.data()));
+}
+
 }  // namespace
+
+bool turnsInProduct(const Matrix& y, const Rotary& rotary) {
+  return y.isBf16 && y.rows > kFewRows && rotary.turn.isAligned(rotary.headWidth);
+}
 
 void multiplyBf16(Pool& pool, const Product& asked) {
   Product product = asked;
   product.far = isFar(pool, *product.y);
+  if (product.epilogue.rotary != nullptr) return multiplyTurning(pool, product);
   if (product.epilogue.gated != nullptr) return multiplyFinishing(pool, product, GatedFinish<false>(product));
   if (product.epilogue.gate != nullptr) return multiplyFinishing(pool, product, GatedFinish<true>(product));
   withFinish(product, [&](const auto& finish) { multiplyFinishing(pool, product, finish); });

@@ -168,12 +168,14 @@ void turnAlignedRows(const In* x, int columns, const Turn& turn, const float* ta
 
 }  // namespace
 
-void rotary(Pool& pool, const Matrix& x, const int32_t* positions, int heads, int headWidth, const float* frequencies, int pairs,
-            bool interleaved, bool backward, Matrix& y) {
-  const bool aligned = !interleaved && pairs % kBlock == 0 && headWidth % kBlock == 0;
+void rotary(Pool& pool, const Matrix& x, const Rotary& by, bool backward, Matrix& y) {
+  const float* frequencies = by.turn.frequencies;
+  const int headWidth = by.headWidth, pairs = by.turn.pairs;
+  const bool interleaved = by.turn.interleaved;
+  const bool aligned = by.turn.isAligned(headWidth);
   const Turn turn{headWidth, pairs, interleaved ? 1 : pairs, interleaved, backward};
   const size_t stride = aligned ? 2 * static_cast<size_t>(pairs) : turn.stride();
-  const DistinctPositions distinct(positions, x.rows);
+  const DistinctPositions distinct(by.positions, x.rows);
   const int count = static_cast<int>(distinct.values.size());
   float* tables = static_cast<float*>(pool.sharedScratch(0, (count * stride + 1) * sizeof(float)));
   if (aligned) {
@@ -187,7 +189,7 @@ void rotary(Pool& pool, const Matrix& x, const int32_t* positions, int heads, in
     });
   }
 
-  const int columns = heads * headWidth, blocks = x.columnBlocks();
+  const int columns = by.heads * headWidth, blocks = x.columnBlocks();
   constexpr int kRowsPerItem = 16;
   const bool far = isFar(pool, y);
   const size_t margin = paddedTo32(turn.distance + 1);

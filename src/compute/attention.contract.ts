@@ -10,7 +10,7 @@ const specOf = (heads: number, keyValueHeads: number, headWidth: number, alibi =
   slopes: alibi ? Float32Array.from({ length: heads }, (_, h) => 2 ** -((8 * (h + 1)) / heads)) : null,
 });
 
-/** The spec with `pairs` pairs of each head that turn. */
+/** The spec with `pairs` pairs of each head that were turned. */
 const turning = (spec: AttentionSpec, pairs: number, layout: RotaryTurn["layout"] = "halves"): AttentionSpec => ({
   ...spec,
   rotary: { frequencies: Float32Array.from({ length: pairs }, (_, i) => 100 ** (-i / pairs)), layout },
@@ -104,7 +104,7 @@ export function attentionContract({ compare, open, tolerance }: Contract): void 
         const what = `${heads}/${keyValueHeads} heads of ${headWidth}${turns}`;
         for (const wide of headWidth === 8 ? [false, true] : [false]) {
           const q = await c.tensor(queries, heads * headWidth, { wide });
-          const k = await c.tensor(keys, keyValueHeads * headWidth, { wide: wide || heads / keyValueHeads === 3 });
+          const k = await c.tensor(keys, keyValueHeads * headWidth, { wide });
           const v = await c.tensor(keys, keyValueHeads * headWidth, { wide });
           const dOutput = await c.tensor(queries, heads * headWidth, { wide });
           const { output, logSumExp } = await c.sameAll(what, ({ backend, of }) =>

@@ -4,6 +4,7 @@ import type {
   Backend,
   GatedOptions,
   RotarySpec,
+  RowPositions,
   SwigluGradients,
   Tensor,
   Weight,
@@ -23,6 +24,8 @@ export interface TapeMatmulOptions {
   wide?: boolean;
   /** Further products of the same shape, added before anything is rounded. */
   plus?: readonly { x: Value; w: Weight; scale?: number }[];
+  /** The result is turned, as by `rotary`, before it is rounded. */
+  rotary?: (RotarySpec & RowPositions) | null;
 }
 
 /** Options of a product with a gate. */
@@ -52,6 +55,7 @@ export interface Tape {
   embed(table: Weight, ids: Int32Array): Value;
   matmul(x: Value, w: Weight, options?: TapeMatmulOptions): Value;
   rmsNorm(x: Value, g: Weight, epsilon: number): Value;
+  /** Turned queries or keys. Only attention with the same `rotary` takes them, which gives the gradients of what was turned. */
   rotary(x: Value, positions: Int32Array, spec: RotarySpec): Value;
   attention(q: Value, k: Value, v: Value, segments: readonly AttentionSegment[], spec: AttentionSpec): Value;
   swiglu(gate: Value, up: Value): Value;
@@ -119,8 +123,9 @@ class BackendTape implements Tape {
       ...productOptions(terms, options),
       residual: residual?.tensor,
       wide: options.wide,
+      rotary: options.rotary,
     });
-    return this.#product(y, terms, options.bias ?? null, residual);
+    return this.#product(y, terms, options.bias ?? null, residual, Boolean(options.rotary));
   }
 
   matmulSwiglu(gate: Value, x: Value, w: Weight, options: TapeGatedOptions = {}): Value {
@@ -134,10 +139,11 @@ class BackendTape implements Tape {
     return [{ x, w, scale }, ...plus].map((term) => ({ scale: 1, ...term, input: this.#graph.use(term.x) }));
   }
 
-  /** The value of a sum of products (+ bias + residual). */
-  #product(y: Tensor, terms: readonly Term[], bias: Weight | null, residual: Node | null): Node {
+  /** The value of a sum of products (+ bias + residual), maybe turned. */
+  #product(y: Tensor, terms: readonly Term[], bias: Weight | null, residual: Node | null, turned = false): Node {
     const inputs = terms.map((term) => term.input);
     return this.#graph.result(y, {
+      turned,
       inputs: residual ? [...inputs, residual] : inputs,
       weights: [bias, ...terms.map((term) => term.w)],
       saved: terms.filter((term) => term.w.trainable).map((term) => term.input),
@@ -170,12 +176,17 @@ class BackendTape implements Tape {
     const input = this.#graph.use(x);
     return this.#graph.result(this.backend.rotary(x.tensor, positions, spec), {
       inputs: [input],
-      backward: (dy) => this.#graph.give(input, this.backend.rotary(dy.tensor, positions, spec, "backward")),
+      turned: true,
+      backward: (dy) => this.#graph.share(input, dy),
     });
   }
 
   attention(q: Value, k: Value, v: Value, segments: readonly AttentionSegment[], spec: AttentionSpec): Value {
-    const inputs = [this.#graph.use(q), this.#graph.use(k), this.#graph.use(v)];
+    const turned = Boolean(spec.rotary);
+    const inputs = [this.#graph.use(q, turned), this.#graph.use(k, turned), this.#graph.use(v)];
+    if (turned && inputs.slice(0, 2).some((node) => node.needsGradient && !node.turned)) {
+      throw new Error("attention: rotary is given for queries and keys that were not turned, expected turned ones.");
+    }
     const made = this.backend.attention(q.tensor, k.tensor, v.tensor, segments, spec);
     return this.#graph.result(made.output, {
       inputs,

@@ -94,8 +94,8 @@ export interface AttentionSpec {
   /** ALiBi slopes, one a head: −slope · (query position − key position) is added to the scaled score; null without ALiBi. */
   slopes: Float32Array | null;
   /**
-   * Queries and keys turn by the positions of their segments and spans first; the gradients are those of what was given. A key row that
-   * several segments see has one position. Keys may be wide: they are rounded once, when turned. Absent or null: nothing turns.
+   * How queries and keys were turned before, by the positions of their segments and spans: `attentionBackward` turns their gradients back, to
+   * those of what was turned. A key row that several segments see has one position. Absent or null: gradients are of queries and keys.
    */
   rotary?: RotaryTurn | null;
 }
@@ -111,6 +111,11 @@ export interface RotaryTurn {
 export interface RotarySpec extends RotaryTurn {
   heads: number;
   headWidth: number; // D
+}
+
+export interface RowPositions {
+  /** The position of each row. */
+  positions: Int32Array;
 }
 
 /** A further product of a sum: scale · x · wᵀ (or scale · x · w backward, where x is the gradient of that product's result). */
@@ -131,6 +136,8 @@ export interface MatmulOptions {
   wide?: boolean;
   /** Products of the same shape that are added before anything is rounded; at most 15. */
   plus?: readonly ProductTerm[];
+  /** The result turns, as by `rotary`, before it is rounded (forward, without residual). */
+  rotary?: (RotarySpec & RowPositions) | null;
 }
 
 /** Options of a product with a gate, as of {@link MatmulOptions}. */

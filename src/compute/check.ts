@@ -138,6 +138,10 @@ export function checkMatmul(x: Shaped, w: Weight, options: MatmulOptions = {}): 
   if (options.residual) {
     expectShape("matmul", "residual", options.residual, x.rows, w.rows, `x ${shapeOf(x)}, w ${shapeOf(w)}`);
   }
+  if (options.rotary) {
+    if (options.residual) throw new Error("matmul: a residual is given beside rotary, expected one of them.");
+    checkRotary({ rows: x.rows, columns: w.rows }, options.rotary.positions, options.rotary, "matmul");
+  }
 }
 
 export function checkMatmulBackwardInput(dy: Shaped, w: Weight, options: MatmulOptions = {}): void {
@@ -146,6 +150,7 @@ export function checkMatmulBackwardInput(dy: Shaped, w: Weight, options: MatmulO
   checkScale(operation, options.scale);
   checkPlus(operation, dy.rows, w.columns, options.plus, "columns", "rows");
   if (options.bias) throw new Error(`${operation}: a bias is given, expected none (it has no part in dx).`);
+  if (options.rotary) throw new Error(`${operation}: rotary is given, expected none (dx does not turn).`);
   if (options.residual) {
     expectShape(operation, "residual", options.residual, dy.rows, w.columns, `dy ${shapeOf(dy)}, w ${shapeOf(w)}`);
   }
@@ -200,12 +205,15 @@ export function checkRmsNormBackward(
   if (residual) expectShape("rmsNormBackward", "residual", residual, x.rows, x.columns, "as x");
 }
 
-export function checkRotary(x: Shaped, positions: Int32Array, spec: RotarySpec): void {
-  expectColumns("rotary", "x", x, spec.heads * spec.headWidth, `${spec.heads} heads of width ${spec.headWidth}`);
+export function checkRotary(x: Shaped, positions: Int32Array, spec: RotarySpec, operation = "rotary"): void {
+  const what = operation === "rotary" ? "x" : "the result";
+  expectColumns(operation, what, x, spec.heads * spec.headWidth, `${spec.heads} heads of width ${spec.headWidth}`);
   if (!(positions instanceof Int32Array) || positions.length !== x.rows) {
-    throw new Error(`rotary: ${positions.length} positions for x ${shapeOf(x)}, expected an Int32Array of ${x.rows}.`);
+    throw new Error(
+      `${operation}: ${positions.length} positions for ${what} ${shapeOf(x)}, expected an Int32Array of ${x.rows}.`,
+    );
   }
-  checkRotatedWidth("rotary", spec, spec.headWidth);
+  checkRotatedWidth(operation, spec, spec.headWidth);
 }
 
 function checkRotatedWidth(operation: string, { frequencies }: RotaryTurn, headWidth: number): void {
@@ -237,7 +245,7 @@ function checkRun(operation: string, name: string, start: number, length: number
   }
 }
 
-/** Segments lie inside q and k, have at least one row each, and no two of them share a query row. Where keys turn, each has one position. */
+/** Segments lie inside q and k, have at least one row each, and no two of them share a query row. */
 export function checkAttention(
   q: Shaped,
   k: Shaped,
@@ -262,7 +270,6 @@ export function checkAttention(
       taken[row] = 1;
     }
   });
-  if (spec.rotary) checkKeyPositions(operation, k, segments);
 }
 
 function checkKeyPositions(operation: string, k: Shaped, segments: readonly AttentionSegment[]): void {
@@ -291,6 +298,7 @@ export function checkAttentionBackward(
   const operation = "attentionBackward";
   const { q, k, v, output, logSumExp } = forward;
   checkAttention(q, k, v, segments, spec, operation);
+  if (spec.rotary) checkKeyPositions(operation, k, segments);
   expectShape(operation, "output", output, q.rows, q.columns, "as q");
   expectShape(operation, "dOutput", dOutput, q.rows, q.columns, "as q");
   expectShape(operation, "logSumExp", logSumExp, q.rows, spec.heads, `q ${shapeOf(q)}, ${spec.heads} heads`);

@@ -94,10 +94,11 @@ const sharedPrefix: AttentionSegment[] = [
     position: 5,
     context: [
       { start: 0, length: 3, position: 0 },
-      { start: 4, length: 2, position: 3 },
+      { start: 4, length: 2, position: 4 },
     ],
   }),
 ];
+const sharedPositions = Int32Array.of(0, 1, 2, 3, 4, 5, 6, 5, 6, 7, 0);
 
 const operationCases: GradientCase[] = [
   gradientCase("embed with repeated ids", (make) => {
@@ -162,13 +163,34 @@ const operationCases: GradientCase[] = [
     return (tape) => lossOf(tape, tape.rmsNorm(all(tape, x), g, 1e-5));
   }),
   gradientCase("rotary, interleaved pairs", (make) => {
-    const x = make.weight(4, 12);
-    return (tape) =>
-      lossOf(tape, tape.rotary(all(tape, x), Int32Array.of(0, 5, 2, 9), rotaryOf(2, 6, 3, "interleaved")));
+    const [x, w, key] = [make.weight(4, 6), make.weight(12, 6), make.weight(6, 6)];
+    const spec = rotaryOf(2, 6, 3, "interleaved");
+    return (tape) => {
+      const input = all(tape, x);
+      const q = tape.matmul(input, w, { rotary: { ...spec, positions: Int32Array.of(3, 4, 5, 6) } });
+      const k = tape.matmul(input, key, { rotary: { ...spec, heads: 1, positions: Int32Array.of(3, 4, 5, 6) } });
+      const attention = { ...attentionOf(2, 1, 6), rotary: spec };
+      return lossOf(tape, tape.attention(q, k, tape.matmul(input, key), [segment(0, 4, { position: 3 })], attention));
+    };
   }),
-  gradientCase("rotary, halves, part of the head", (make) => {
-    const x = make.weight(3, 16);
-    return (tape) => lossOf(tape, tape.rotary(all(tape, x), Int32Array.of(7, 0, 3), rotaryOf(2, 8, 2, "halves")));
+  gradientCase("rotary, halves, part of the head, shared prefix", (make) => {
+    const [x, w, low, lowUp, bias] = [
+      make.weight(11, 8),
+      make.weight(16, 8),
+      make.weight(2, 8),
+      make.weight(16, 2),
+      make.weight(1, 16),
+    ];
+    const spec = rotaryOf(2, 8, 2, "halves");
+    const positions = sharedPositions;
+    return (tape) => {
+      const input = all(tape, x);
+      const plus = [{ x: tape.matmul(input, low), w: lowUp, scale: 1.5 }];
+      const q = tape.matmul(input, w, { bias, plus, rotary: { ...spec, positions } });
+      const k = tape.rotary(tape.matmul(input, w), positions, spec);
+      const attention = { ...attentionOf(2, 2, 8), rotary: spec };
+      return lossOf(tape, tape.attention(q, k, tape.matmul(input, w), sharedPrefix, attention));
+    };
   }),
   gradientCase("attention, one segment", (make) => {
     const [q, k, v] = [make.weight(5, 8), make.weight(5, 8), make.weight(5, 8)];
@@ -247,7 +269,7 @@ const operationCases: GradientCase[] = [
     return (tape) => {
       const input = all(tape, x);
       tape.swiglu(tape.matmul(input, w), tape.matmul(input, w));
-      return lossOf(tape, tape.rotary(input, Int32Array.of(1, 2, 3, 4), rotaryOf(1, 6, 3, "halves")));
+      return lossOf(tape, tape.dropout(input, 0.1, 5));
     };
   }),
 ];
@@ -296,16 +318,17 @@ function decoderCase(
     }));
     const lastNorm = gain();
     const ids = oneToken ? Int32Array.of(4) : Int32Array.of(1, 4, 2, 7, 7, 0, 3, 5, 5, 8, 6);
-    const positions = oneToken ? Int32Array.of(3) : Int32Array.of(0, 1, 2, 3, 4, 5, 6, 5, 6, 7, 0);
+    const positions = oneToken ? Int32Array.of(3) : sharedPositions;
     const segments = oneToken ? [segment(0, 1, { position: 3 })] : sharedPrefix;
-    const attention = attentionOf(2, 1, headWidth, options.alibi);
+    const rotary = rotaryOf(2, headWidth, 3, "halves");
+    const attention = { ...attentionOf(2, 1, headWidth, options.alibi), rotary };
     return (tape) => {
       let x = tape.dropout(tape.embed(embedding, ids), 0.1, 5);
       for (const block of blocks) {
         x = tape.block([x], ([input]) => {
           const h = tape.rmsNorm(input, block.norm1, 1e-5);
-          const q = tape.rotary(project(tape, h, block.q), positions, rotaryOf(2, headWidth, 3, "halves"));
-          const k = tape.rotary(project(tape, h, block.k), positions, rotaryOf(1, headWidth, 3, "halves"));
+          const q = tape.rotary(project(tape, h, block.q), positions, rotary);
+          const k = tape.rotary(project(tape, h, block.k), positions, { ...rotary, heads: 1 });
           const mixed = tape.attention(q, k, project(tape, h, block.v), segments, attention);
           const middle = project(tape, mixed, block.o, input);
           const h2 = tape.rmsNorm(middle, block.norm2, 1e-5);

@@ -19,6 +19,8 @@ interface PendingProduct {
 export interface Node extends Value {
   /** The gradient of a loss is a plain number, so that a sum of losses needs no tensors. */
   readonly isLoss: boolean;
+  /** Turned queries or keys: the gradient is that of what was turned. */
+  readonly turned: boolean;
   /** Comes from outside and may be used in every block. */
   readonly isConstant: boolean;
   /** Whether the graph frees the tensor. */
@@ -56,6 +58,7 @@ export interface Recorded {
   saved?: readonly Node[];
   savesOutput?: boolean;
   extras?: readonly Gradient[];
+  turned?: boolean;
   backward?: (dy: Gradient) => void;
   /** Stands in for `backward` where the gradient is nothing but this sum of products backward to the input, and computes it on the way. */
   backwardOfProducts?: (first: ProductTerm, plus: readonly ProductTerm[]) => void;
@@ -94,8 +97,8 @@ export class GradientGraph {
     return this.#node(tensor, { needsGradient: false, isConstant: true });
   }
 
-  /** The node behind a value; throws when it is of another tape, was freed or is out of reach of this block. */
-  use(value: Value): Node {
+  /** The node behind a value; throws when it is of another tape, was freed, is out of reach of this block or is turned without leave. */
+  use(value: Value, mayBeTurned = false): Node {
     const name = `the value [${value.tensor.rows},${value.tensor.columns}]`;
     if (!this.#known.has(value)) throw new Error(`tape: ${name} is not of this tape, expected a value it made.`);
     const node = value as Node;
@@ -105,6 +108,8 @@ export class GradientGraph {
     if (node.block !== this.#block && !node.isConstant && !this.#block.inputs.has(node)) {
       throw new Error(`tape: ${name} comes from outside this block, expected it among the inputs of the block.`);
     }
+    if (node.turned && !mayBeTurned)
+      throw new Error(`tape: ${name} was turned, expected attention with rotary to use it.`);
     return node;
   }
 
@@ -116,14 +121,14 @@ export class GradientGraph {
   /** The value of an operation, which is remembered when anything it depends on is trained. */
   result(tensor: Tensor, recorded: Recorded): Node {
     this.#live.add(tensor);
-    const { inputs, weights = [], extras = [], backward, lossBackward } = recorded;
+    const { inputs, weights = [], extras = [], turned, backward, lossBackward } = recorded;
     const learns = inputs.some((node) => node.needsGradient) || weights.some((weight) => weight?.trainable);
     const needsGradient = this.#recording && learns;
     const isLoss = lossBackward !== undefined;
     if (!isLoss && inputs.some((node) => node.isLoss && node.needsGradient)) {
       throw new Error("tape: a loss is used as an operand, expected nothing but adding it to another loss.");
     }
-    const node = this.#node(tensor, { needsGradient, isLoss, owned: true });
+    const node = this.#node(tensor, { needsGradient, isLoss, owned: true, turned });
     if (needsGradient && !this.#runsAgain) {
       this.#record(node, recorded, () => {
         if (lossBackward) lossBackward(node.lossGradient);
@@ -165,10 +170,10 @@ export class GradientGraph {
     this.#root.nodes.clear();
   }
 
-  #node(tensor: Tensor, is: { needsGradient: boolean; isLoss?: boolean; isConstant?: boolean; owned?: boolean }): Node {
-    const { needsGradient, isLoss = false, isConstant = false, owned = false } = is;
+  #node(tensor: Tensor, is: Partial<Node> & Pick<Node, "needsGradient">): Node {
+    const { needsGradient, isLoss = false, isConstant = false, owned = false, turned = false } = is;
     const counts = { consumers: 0, savers: 0, gradient: null, products: [], lossGradient: 0 };
-    const node: Node = { tensor, needsGradient, isLoss, isConstant, owned, block: this.#block, ...counts };
+    const node: Node = { tensor, needsGradient, isLoss, turned, isConstant, owned, block: this.#block, ...counts };
     this.#known.add(node);
     this.#block.nodes.add(node);
     return node;

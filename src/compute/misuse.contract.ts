@@ -20,6 +20,7 @@ const misuse = (name: string, message: string | RegExp, run: Misuse["run"]): Mis
 const attention: AttentionSpec = { heads: 2, keyValueHeads: 1, headWidth: 4, scale: 0.5, slopes: null };
 const segment: AttentionSegment = { start: 0, length: 3, keyStart: 0, position: 0, context: [] };
 const rotary = { heads: 1, headWidth: 5, frequencies: Float32Array.of(1, 1), layout: "halves" } as const;
+const turning = { ...rotary, heads: 1, headWidth: 4, positions: new Int32Array(3) };
 const spec: WeightSpec = { name: "w", rows: 4, columns: 5, storage: "float32", trainable: true };
 const adamW = { learningRate: 1, beta1: 0.9, beta2: 0.9, epsilon: 1, weightDecay: 0, step: 1, gradientScale: 1 };
 
@@ -119,24 +120,26 @@ export const misuses: Misuse[] = [
     "keyValueHeads is 2, expected a divisor of 3",
     attend([], { heads: 3, keyValueHeads: 2 }),
   ),
+  misuse("a product that turns beside a residual", "a residual is given beside rotary", (b, m) =>
+    b.matmul(m.x(3, 5), m.w(4, 5), { residual: m.x(3, 4), rotary: turning }),
+  ),
+  misuse("a product that turns with a position missing", "2 positions for the result [3,4]", (b, m) =>
+    b.matmul(m.x(3, 5), m.w(4, 5), { rotary: { ...turning, positions: new Int32Array(2) } }),
+  ),
+  misuse("a product backward that turns", "rotary is given, expected none", (b, m) =>
+    b.matmulBackwardInput(m.x(3, 4), m.w(4, 5), { rotary: turning }),
+  ),
   misuse(
-    "attention that turns more than a head",
+    "attention that turned more than a head",
     "the rotated width is 6, expected at most 4",
     attend([segment], { rotary: { frequencies: new Float32Array(3), layout: "halves" } }),
   ),
-  misuse(
-    "attention with two positions of a key",
-    "key row 1 has positions 1 and 2, expected one",
-    attend(
-      [
-        { ...segment, length: 2 },
-        { ...segment, start: 2, length: 1, context: [{ start: 1, length: 1, position: 2 }], keyStart: 4 },
-      ],
-      {
-        rotary: { frequencies: new Float32Array(2), layout: "halves" },
-      },
-    ),
-  ),
+  misuse("attention backward with two positions of a key", "key row 1 has positions 1 and 2, expected one", (b, m) => {
+    const more = { ...segment, start: 2, length: 1, keyStart: 4, context: [{ start: 1, length: 1, position: 2 }] };
+    const [q, k] = [m.x(3, 8), m.x(6, 4)];
+    const forward = { q, k, v: k, output: q, logSumExp: m.x(3, 2) };
+    return b.attentionBackward(forward, q, [{ ...segment, length: 2 }, more], { ...attention, rotary: turning });
+  }),
   misuse("attention of other widths", "q is [3,8], expected 12 columns", attend([segment], { heads: 3 })),
   misuse(
     "slopes missing",

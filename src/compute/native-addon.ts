@@ -3,7 +3,7 @@ import { createRequire } from "node:module";
 import { availableParallelism } from "node:os";
 import { join } from "node:path";
 import { messageOf, UserError } from "../base/errors.ts";
-import type { AttentionSegment, AttentionSpec } from "./backend.ts";
+import type { AttentionSegment, AttentionSpec, RotarySpec, RowPositions } from "./backend.ts";
 import { nativeFolder } from "./build-native.ts";
 
 /** Instruction levels, weakest first. */
@@ -42,7 +42,15 @@ export interface Engine {
 
   embed(table: number, ids: Int32Array): number;
   embedBackward(table: number, ids: Int32Array, dy: number): void;
-  matmul(x: number, w: number, bias: number | null, residual: number | null, scale: number, wide: boolean): number;
+  matmul(
+    x: number,
+    w: number,
+    bias: number | null,
+    residual: number | null,
+    scale: number,
+    wide: boolean,
+    ...turning: Turning | []
+  ): number;
   matmulSum(
     xs: Int32Array,
     ws: Int32Array,
@@ -52,6 +60,7 @@ export interface Engine {
     bias: number | null,
     residual: number | null,
     wide: boolean,
+    ...turning: Turning | []
   ): number;
   /** Forward: the sum and silu(gate) · it. Backward, with up: the gradients of gate and up. */
   matmulSwiglu(
@@ -78,15 +87,7 @@ export interface Engine {
   copyRows(source: number, destination: number, rows: Int32Array): void;
   rmsNorm(x: number, g: number, epsilon: number): number;
   rmsNormBackward(x: number, g: number, dy: number, epsilon: number, residual: number | null): number;
-  rotary(
-    x: number,
-    positions: Int32Array,
-    heads: number,
-    headWidth: number,
-    frequencies: Float32Array,
-    interleaved: boolean,
-    backward: boolean,
-  ): number;
+  rotary(x: number, backward: boolean, ...turning: Turning): number;
   attention(q: number, k: number, v: number, ...plan: AttentionPlan): [output: number, logSumExp: number];
   attentionBackward(
     q: number,
@@ -112,6 +113,19 @@ export interface Engine {
   zeroGradients(weights: Int32Array): void;
   gradientNorm(weights: Int32Array): number;
   adamW(weights: Int32Array, settings: Float64Array): void;
+}
+
+/** How a result turns (native/binding_products.cpp). */
+export type Turning = [
+  positions: Int32Array,
+  heads: number,
+  headWidth: number,
+  frequencies: Float32Array,
+  interleaved: boolean,
+];
+
+export function turningOf({ positions, heads, headWidth, frequencies, layout }: RotarySpec & RowPositions): Turning {
+  return [positions, heads, headWidth, frequencies, layout === "interleaved"];
 }
 
 /** Segments are six numbers each, spans three (native/binding_rows.cpp). */

@@ -16,7 +16,7 @@ import type {
   WeightSpec,
 } from "./backend.ts";
 import * as check from "./check.ts";
-import { attentionPlan, type Engine } from "./native-addon.ts";
+import { attentionPlan, type Engine, turningOf } from "./native-addon.ts";
 import { asFloats, type NativeMemory, NativeTensor, NativeWeight, PARTS, STORAGES } from "./native-memory.ts";
 import { gatedBackward, gatedForward, sumOfProducts } from "./native-products.ts";
 import { nativeWeightFromRuns } from "./raw-matrix.ts";
@@ -119,12 +119,13 @@ export class NativeBackend implements Backend {
     const bias = options.bias ? this.#memory.useWeight("matmul", options.bias).handle : null;
     const residual = options.residual ? this.#tensor("matmul", options.residual) : null;
     check.checkMatmul(x, w, options);
-    const { scale = 1, wide = false, plus = [] } = options;
+    const { scale = 1, wide = false, plus = [], rotary = null } = options;
     const packed = this.#memory.pack(own, "forward").handle;
+    const sum = { backward: false, bias, residual, wide, rotary };
     const handle =
       plus.length > 0
-        ? sumOfProducts(this.#engine, this.#memory, { x, w, scale }, plus, { backward: false, bias, residual, wide })
-        : this.#engine.matmul(xHandle, packed, bias, residual, scale, wide);
+        ? sumOfProducts(this.#engine, this.#memory, { x, w, scale }, plus, sum)
+        : this.#engine.matmul(xHandle, packed, bias, residual, scale, wide, ...(rotary ? turningOf(rotary) : []));
     return this.#made(handle, x.rows, w.rows, wide);
   }
 
@@ -135,7 +136,7 @@ export class NativeBackend implements Backend {
     check.checkMatmulBackwardInput(dy, w, options);
     const { scale = 1, wide = false, plus = [] } = options;
     if (plus.length > 0) {
-      const sum = { backward: true, bias: null, residual, wide };
+      const sum = { backward: true, bias: null, residual, wide, rotary: null };
       const handle = sumOfProducts(this.#engine, this.#memory, { x: dy, w, scale }, plus, sum);
       return this.#made(handle, dy.rows, w.columns, wide);
     }
@@ -192,10 +193,7 @@ export class NativeBackend implements Backend {
   rotary(x: Tensor, positions: Int32Array, spec: RotarySpec, direction: "forward" | "backward" = "forward"): Tensor {
     const own = this.#tensor("rotary", x);
     check.checkRotary(x, positions, spec);
-    const { heads, headWidth, frequencies, layout } = spec;
-    const interleaved = layout === "interleaved";
-    const backward = direction === "backward";
-    const handle = this.#engine.rotary(own, positions, heads, headWidth, frequencies, interleaved, backward);
+    const handle = this.#engine.rotary(own, direction === "backward", ...turningOf({ ...spec, positions }));
     return this.#made(handle, x.rows, x.columns, false);
   }
 

@@ -1,6 +1,6 @@
-import type { GatedOptions, ProductTerm, Tensor, Weight } from "./backend.ts";
+import type { GatedOptions, MatmulOptions, ProductTerm, Tensor, Weight } from "./backend.ts";
 import * as check from "./check.ts";
-import type { Engine } from "./native-addon.ts";
+import { type Engine, type Turning, turningOf } from "./native-addon.ts";
 import type { NativeMemory } from "./native-memory.ts";
 
 // Sums of products as the addon takes them.
@@ -10,6 +10,7 @@ interface Sum {
   bias: number | null;
   residual: number | null;
   wide: boolean;
+  rotary: MatmulOptions["rotary"];
 }
 
 /** Handles, scales and, backward, whether each weight has a second packed copy; packed copies are counted. */
@@ -24,15 +25,16 @@ function termsOf(memory: NativeMemory, first: ProductTerm, plus: readonly Produc
   return [xs, ws, Float32Array.from(terms, ({ scale }) => scale ?? 1), copies] as const;
 }
 
-/** The handle of Σ scale · x · wᵀ (backward: scale · x · w) + bias + residual. */
+/** The handle of Σ scale · x · wᵀ (backward: scale · x · w) + bias + residual, turned where `rotary` says so. */
 export function sumOfProducts(
   engine: Engine,
   memory: NativeMemory,
   first: ProductTerm,
   plus: readonly ProductTerm[],
-  { backward, bias, residual, wide }: Sum,
+  { backward, bias, residual, wide, rotary }: Sum,
 ): number {
-  return engine.matmulSum(...termsOf(memory, first, plus, backward), bias, residual, wide);
+  const turning: Turning | [] = rotary ? turningOf(rotary) : [];
+  return engine.matmulSum(...termsOf(memory, first, plus, backward), bias, residual, wide, ...turning);
 }
 
 interface GatedProduct extends GatedOptions {

@@ -143,6 +143,47 @@ export function productContract({ compare, open }: Contract): void {
     },
   );
 
+  // [T, I, heads, D, pairs]: heads of one, two, four and five blocks of columns, and of less; turned in whole, in half and hardly; one pass
+  // over the depth, and several.
+  it.each([
+    [1, 40, 2, 64, 32],
+    [16, 40, 2, 64, 32],
+    [17, 1600, 3, 64, 32],
+    [70, 100, 2, 128, 64],
+    [130, 65, 3, 128, 32],
+    [45, 33, 2, 160, 32],
+    [70, 50, 3, 32, 16],
+    [33, 50, 5, 20, 7],
+    [400, 2900, 2, 128, 64],
+  ] as const)(
+    "matmul [%i,%i] to %i heads of %i columns, %i pairs turn",
+    async (rows, inputs, heads, headWidth, pairs) => {
+      const c = compare(rows + inputs + headWidth);
+      const columns = heads * headWidth;
+      const positions = Int32Array.from({ length: rows }, (_, t) => (t * 31) % 97);
+      const frequencies = Float32Array.from({ length: pairs }, (_, i) => 100 ** (-i / pairs));
+      for (const layout of ["halves", "interleaved"] as const) {
+        const rotary = { heads, headWidth, frequencies, layout, positions };
+        for (const storage of ["bfloat16", "int8"] as const) {
+          const w = c.weight(columns, inputs, { storage, trainable: false });
+          const [low, bias] = [c.weight(columns, 5), c.weight(1, columns)];
+          const [x, extra] = [await c.tensor(rows, inputs), await c.tensor(rows, 5, { wide: true })];
+          await c.same("plain", ({ backend, of }) => backend.matmul(of(x), of(w), { rotary }));
+          await c.same("with all", ({ backend, of }) =>
+            backend.matmul(of(x), of(w), {
+              rotary,
+              bias: of(bias),
+              scale: 0.5,
+              wide: layout === "halves" && storage === "int8",
+              plus: [{ x: of(extra), w: of(low), scale: 2 }],
+            }),
+          );
+        }
+      }
+      await c.close();
+    },
+  );
+
   it("a sum of sixteen products; no row is another's", async () => {
     const c = compare(7);
     const x = await c.tensor(40, 64);

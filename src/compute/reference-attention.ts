@@ -1,4 +1,4 @@
-import type { AttentionSegment, AttentionSpec, Values } from "./backend.ts";
+import type { AttentionSegment, AttentionSpec, RotaryTurn, Values } from "./backend.ts";
 import type { Matrix } from "./reference-products.ts";
 import { rotary } from "./reference-rows.ts";
 
@@ -22,10 +22,13 @@ function visibleKeys(segment: AttentionSegment): { rows: number[]; positions: nu
   return { rows, positions, contextLength };
 }
 
-/** q and k turned by their positions, where the spec says so, and what turns their gradients back. */
-function turnedBy(q: Matrix, k: Matrix, segments: readonly AttentionSegment[], spec: AttentionSpec) {
-  const turn = spec.rotary;
-  if (!turn) return { q, k, back: (dq: Values, dk: Values) => ({ dq, dk }) };
+/** Gradients of queries and keys that were turned by their positions, turned back. */
+function turnBack(
+  { q, k }: { q: Matrix; k: Matrix },
+  segments: readonly AttentionSegment[],
+  spec: AttentionSpec,
+  turn: RotaryTurn,
+): void {
   const queryPositions = new Int32Array(q.rows);
   const keyPositions = new Int32Array(k.rows);
   for (const segment of segments) {
@@ -35,19 +38,12 @@ function turnedBy(q: Matrix, k: Matrix, segments: readonly AttentionSegment[], s
       keyPositions[row] = positions[j];
     });
   }
-  const turned = (x: Matrix, positions: Int32Array, heads: number, direction: number) => {
-    const values = new Float64Array(x.values.length);
-    rotary(x, positions, { ...turn, heads, headWidth: spec.headWidth }, direction, values);
-    return values;
+  const back = (x: Matrix, positions: Int32Array, heads: number) => {
+    const before = { ...x, values: x.values.slice() };
+    rotary(before, positions, { ...turn, heads, headWidth: spec.headWidth }, -1, x.values);
   };
-  return {
-    q: { ...q, values: turned(q, queryPositions, spec.heads, 1) },
-    k: { ...k, values: turned(k, keyPositions, spec.keyValueHeads, 1) },
-    back: (dq: Values, dk: Values) => ({
-      dq: turned({ ...q, values: dq }, queryPositions, spec.heads, -1),
-      dk: turned({ ...k, values: dk }, keyPositions, spec.keyValueHeads, -1),
-    }),
-  };
+  back(q, queryPositions, spec.heads);
+  back(k, keyPositions, spec.keyValueHeads);
 }
 
 /** One query row and head: where its vectors start, the key rows it sees and its softmax over them. */
@@ -106,15 +102,14 @@ function attendAll(
 
 /** output[T,H·D] and logSumExp[T,H], both zero where no segment has the row. */
 export function attention(
-  queries: Matrix,
-  keys: Matrix,
+  q: Matrix,
+  k: Matrix,
   v: Matrix,
   segments: readonly AttentionSegment[],
   spec: AttentionSpec,
   output: Values,
   logSumExp: Values,
 ): void {
-  const { q, k } = turnedBy(queries, keys, segments, spec);
   attendAll(q, k, segments, spec, (attended) => {
     const { query, keyColumn, keyRows, probabilities, count } = attended;
     for (let d = 0; d < spec.headWidth; d++) {
@@ -134,8 +129,7 @@ export function attentionBackward(
   spec: AttentionSpec,
   gradients: { dq: Values; dk: Values; dv: Values },
 ): void {
-  const { v } = forward;
-  const { q, k, back } = turnedBy(forward.q, forward.k, segments, spec);
+  const { q, k, v } = forward;
   const { headWidth, scale } = spec;
   const dq = new Float64Array(q.values.length);
   const dk = new Float64Array(k.values.length);
@@ -158,8 +152,8 @@ export function attentionBackward(
       }
     }
   });
-  const given = back(dq, dk);
-  gradients.dq.set(given.dq);
-  gradients.dk.set(given.dk);
+  if (spec.rotary) turnBack({ q: { ...q, values: dq }, k: { ...k, values: dk } }, segments, spec, spec.rotary);
+  gradients.dq.set(dq);
+  gradients.dk.set(dk);
   gradients.dv.set(dv);
 }

@@ -115,6 +115,10 @@ class ReferenceBackend implements Backend {
     const y = this.#memory.make(x.rows, w.rows, options.wide ?? false);
     const added = this.#sumOf("matmul", options.plus ?? [], residual, y);
     products.matmul(xOwn, wOwn.product, { scale: options.scale ?? 1, bias, residual: added }, y);
+    if (options.rotary) {
+      const before = { ...y, values: y.values.slice() };
+      rowwise.rotary(before, options.rotary.positions, options.rotary, 1, y.values);
+    }
     return y;
   }
 

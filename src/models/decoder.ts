@@ -1,6 +1,15 @@
 import { mixSeed } from "../base/random.ts";
 import type { Tape, Value } from "../compute/autograd.ts";
-import type { AttentionSegment, AttentionSpec, Backend, RotaryTurn, Tensor, Weight } from "../compute/backend.ts";
+import type {
+  AttentionSegment,
+  AttentionSpec,
+  Backend,
+  RotarySpec,
+  RotaryTurn,
+  RowPositions,
+  Tensor,
+  Weight,
+} from "../compute/backend.ts";
 import type { DecoderSpec, RotaryPositions } from "./spec.ts";
 
 /**
@@ -71,6 +80,9 @@ export interface PackedTokens {
   seed?: number;
 }
 
+/** How queries or keys turn. */
+type Rotary = RotarySpec & RowPositions;
+
 /**
  * The one forward pass: training, evaluation, extraction and serving all run this.
  * Returns logits [outputRows or T, V].
@@ -88,16 +100,16 @@ export function forward(model: Decoder, tape: Tape, tokens: PackedTokens): Value
     spec.positions.kind === "rotary"
       ? { frequencies: rotaryFrequencies(spec.positions), layout: spec.positions.layout }
       : null;
-  // Attention turns queries and keys itself, but a cache keeps keys that are turned already.
-  if (!tokens.cache) attention.rotary = turn;
+  if (turn) attention.rotary = turn;
   const positions = rowPositions(tokens);
-  const turned = (x: Value, heads: number): Value => {
-    if (!turn || !tokens.cache) return x;
-    return tape.rotary(x, positions, { heads, headWidth: spec.headWidth, ...turn });
+  const rotaryOf = (heads: number): Rotary | null => turn && { ...turn, positions, heads, headWidth: spec.headWidth };
+  // Turned on the way out of the product, or behind the norm where there is one.
+  const turned = (product: (rotary: Rotary | null) => Value, norm: Weight | null, heads: number): Value => {
+    const rotary = rotaryOf(heads);
+    if (!norm) return product(rotary);
+    const normed = tape.rmsNorm(product(null), norm, spec.normEpsilon);
+    return rotary ? tape.rotary(normed, positions, rotary) : normed;
   };
-  const normed = (x: Value, norm: Weight | null) => (norm ? tape.rmsNorm(x, norm, spec.normEpsilon) : x);
-  // Keys that several heads share have few columns, and their errors meet in every one of these heads: they are rounded once, when turned.
-  const wideKeys = turn !== null && spec.keyValueHeads < spec.heads;
   const dropped = (x: Value, place: number): Value => {
     const dropout = tokens.dropout;
     if (!dropout || dropout.probability === 0) return x;
@@ -118,10 +130,10 @@ export function forward(model: Decoder, tape: Tape, tokens: PackedTokens): Value
       const h = tape.rmsNorm(input, layer.attentionNorm, spec.normEpsilon);
       const place = 2 * index + 1;
       const lowsOfInput = new Map<Weight, Value>();
-      const product = (of: Linear, slot: number, wide = false) =>
-        linear(tape, of, h, { wide, seed: seedOf(place, slot) }, lowsOfInput);
-      const q = turned(normed(product(layer.q, 1), layer.queryNorm), spec.heads); // [T,H·D]
-      let k = turned(normed(product(layer.k, 2, wideKeys), layer.keyNorm), spec.keyValueHeads); // [T,G·D]
+      const product = (of: Linear, slot: number, rotary: Rotary | null = null) =>
+        linear(tape, of, h, { rotary, seed: seedOf(place, slot) }, lowsOfInput);
+      const q = turned((rotary) => product(layer.q, 1, rotary), layer.queryNorm, spec.heads); // [T,H·D]
+      let k = turned((rotary) => product(layer.k, 2, rotary), layer.keyNorm, spec.keyValueHeads); // [T,G·D]
       let v = product(layer.v, 3);
       if (tokens.cache) {
         const cached = tokens.cache.store.layers[index];
@@ -174,10 +186,10 @@ function linear(
   tape: Tape,
   layer: Linear,
   x: Value,
-  options: { residual?: Value; gate?: Value; wide?: boolean; seed: number },
+  options: { residual?: Value; gate?: Value; wide?: boolean; rotary?: Rotary | null; seed: number },
   lows = new Map<Weight, Value>(),
 ): Value {
-  const { residual, gate, wide, seed } = options;
+  const { residual, gate, wide, rotary, seed } = options;
   const { weight, bias, lowRank } = layer;
   const plus: { x: Value; w: Weight; scale: number }[] = [];
   if (lowRank) {
@@ -187,7 +199,7 @@ function linear(
   }
   return gate
     ? tape.matmulSwiglu(gate, x, weight, { bias, plus })
-    : tape.matmul(x, weight, { bias, residual, wide, plus });
+    : tape.matmul(x, weight, { bias, residual, wide, plus, rotary });
 }
 
 function lowOf(tape: Tape, { a, dropout }: LowRank, x: Value, seed: number): Value {
