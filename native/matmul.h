@@ -43,7 +43,6 @@ constexpr float kNoBias[kBlock] = {};
 template <class Out, class Residual>
 struct Finish {
   static constexpr int kRowsTogether = 2;
-  static constexpr bool kTurns = false;
   Out* y;
   const Residual* residual;
   const float* bias;
@@ -117,7 +116,6 @@ CRE_INLINE Floats siluSlope(const Floats& sigma, const Floats& silu) { return mu
 template <bool kBackward>
 struct GatedFinish {
   static constexpr int kRowsTogether = 1;
-  static constexpr bool kTurns = false;
   const MatmulEpilogue& epilogue;
   bf16* y;
   int rows, columnBlocks;
@@ -174,11 +172,8 @@ struct GatedFinish {
   CRE_INLINE void operator()(const float* sums, int rowBlock, int panel, int begin, int end) const { at(rowBlock, panel)(sums, begin, end); }
 };
 
-// Like Finish, for bf16 results whose heads turn (RotaryTurn::isAligned). Panels of the first half of what turns leave their sums to those of
-// the second, which finish both.
+// Turns the finished sums of whole heads (RotaryTurn::isAligned) into blocks of a bf16 result.
 struct TurnFinish {
-  static constexpr int kRowsTogether = 1;
-  static constexpr bool kTurns = true;
   bf16* y;
   const float* bias;
   float scale;
@@ -187,8 +182,6 @@ struct TurnFinish {
   int headPanels, pairPanels;
   const float* tables;   // cosines, then sines of each slot
   const int32_t* slots;  // of the rows
-  const float* others = nullptr;  // sums of the first half, from `firstRowBlock` on
-  int firstRowBlock = 0;
 
   TurnFinish(const Product& product, const float* tables, const int32_t* slots)
       : y(product.y->b16()),
@@ -202,61 +195,47 @@ struct TurnFinish {
         tables(tables),
         slots(slots) {}
 
-  bool isFirst(int panel) const { return panel % headPanels < pairPanels; }
-  bool isSecond(int panel) const { return !isFirst(panel) && panel % headPanels < 2 * pairPanels; }
-
-  struct Block {
-    bf16 *y, *otherY;
-    const float *others, *bias, *otherBias;  // others null: nothing turns
-    const float* cosines;                    // of slot 0
-    const int32_t* slots;                    // of the rows
-    size_t pairs;
-    float scale;
-    int filled;
-    bool far;
-
-    CRE_INLINE Floats part(const float* sums, const float* added) const {
-      return multiplyAdd(load(sums), broadcast(scale), load(added));
+  // One row block of the head that begins at `panel`; the sums of its panels stand `stride` elements apart.
+  void operator()(const float* sums, size_t stride, int rowBlock, int panel) const {
+    for (int i = 0; i < pairPanels; i++) {
+      const float *first = sums + i * stride, *second = first + pairPanels * stride;
+      bf16* const to = blockOf(rowBlock, panel + i);
+      bf16* const otherTo = blockOf(rowBlock, panel + i + pairPanels);
+      const float *added = biasOf(panel + i), *otherAdded = biasOf(panel + i + pairPanels);
+      forRows(rowBlock, [&](int r, bool isRow) {
+        Floats a[2] = {zeros(), zeros()}, b[2] = {zeros(), zeros()};
+        if (isRow) {
+          const float* cosines = tables + static_cast<size_t>(slots[rowBlock * kBlock + r]) * 2 * pairPanels * kBlock + i * kBlock;
+          for (int half = 0; half < 2; half++) {
+            const int lane = half * kLanes;
+            a[half] = sumOf(first + r * kBlock + lane, added + lane);
+            b[half] = sumOf(second + r * kBlock + lane, otherAdded + lane);
+            turnPairs(a[half], b[half], load(cosines + lane), load(cosines + pairPanels * kBlock + lane));
+          }
+        }
+        store(to + r * kBlock, a[0], a[1], far);
+        store(otherTo + r * kBlock, b[0], b[1], far);
+      });
     }
-    CRE_INLINE void row(const float* sums, int r) const {
-      const size_t at = r * kBlock;
-      Floats low = part(sums + at, bias), high = part(sums + at + kLanes, bias + kLanes);
-      if (others != nullptr) {
-        Floats otherLow = part(others + at, otherBias), otherHigh = part(others + at + kLanes, otherBias + kLanes);
-        const float *c = cosines + slots[r] * 2 * pairs, *s = c + pairs;
-        turnPairs(otherLow, low, load(c), load(s));
-        turnPairs(otherHigh, high, load(c + kLanes), load(s + kLanes));
-        store(otherY + at, otherLow, otherHigh, far);
-      }
-      store(y + at, low, high, far);
+    for (int i = 2 * pairPanels; i < headPanels; i++) {
+      const float *from = sums + i * stride, *added = biasOf(panel + i);
+      bf16* const to = blockOf(rowBlock, panel + i);
+      forRows(rowBlock, [&](int r, bool isRow) {
+        if (isRow) store(to + r * kBlock, sumOf(from + r * kBlock, added), sumOf(from + r * kBlock + kLanes, added + kLanes), far);
+        else store(to + r * kBlock, zeros(), zeros(), far);
+      });
     }
-    CRE_INLINE void operator()(const float* sums, int begin, int end) const {
-      const int computed = std::min(end, filled);
-      for (int r = begin; r < computed; r++) row(sums, r);
-      for (int r = std::max(begin, filled); r < end; r++) {
-        store(y + r * kBlock, zeros(), zeros());
-        if (others != nullptr) store(otherY + r * kBlock, zeros(), zeros());
-      }
-    }
-    CRE_INLINE void some(const float* sums, int begin) const { (*this)(sums, begin, begin + kRowsTogether); }
-    CRE_INLINE void prefetchSome(int) const {}
-  };
-
-  CRE_INLINE Block at(int rowBlock, int panel) const {
-    const bool turned = isSecond(panel);
-    const size_t start = (static_cast<size_t>(rowBlock) * columnBlocks + panel) * kBlockElements;
-    const float* added = bias == nullptr ? kNoBias : bias + panel * kBlock;
-    Block block{y + start, nullptr, nullptr, added, nullptr, nullptr, nullptr, 0, scale, rows - rowBlock * kBlock, far};
-    if (!turned) return block;
-    block.otherY = block.y - static_cast<size_t>(pairPanels) * kBlockElements;
-    block.others = others + static_cast<size_t>(rowBlock - firstRowBlock) * kBlockElements;
-    block.otherBias = bias == nullptr ? kNoBias : added - pairPanels * kBlock;
-    block.pairs = static_cast<size_t>(pairPanels) * kBlock;
-    block.cosines = tables + (panel % headPanels - pairPanels) * kBlock;
-    block.slots = slots + rowBlock * kBlock;
-    return block;
   }
-  CRE_INLINE void operator()(const float* sums, int rowBlock, int panel, int begin, int end) const { at(rowBlock, panel)(sums, begin, end); }
+
+ private:
+  template <class Body>
+  CRE_INLINE void forRows(int rowBlock, Body&& body) const {
+    const int filled = std::min(kBlock, rows - rowBlock * kBlock);
+    for (int r = 0; r < kBlock; r++) body(r, r < filled);
+  }
+  bf16* blockOf(int rowBlock, int panel) const { return y + (static_cast<size_t>(rowBlock) * columnBlocks + panel) * kBlockElements; }
+  const float* biasOf(int panel) const { return bias == nullptr ? kNoBias : bias + panel * kBlock; }
+  CRE_INLINE Floats sumOf(const float* sums, const float* added) const { return multiplyAdd(load(sums), broadcast(scale), load(added)); }
 };
 #endif
 

@@ -119,29 +119,21 @@ Ahead leftAhead(const Run& run, int firstRowBlock, int rowBlocks, int slice, int
 
 template <class FinishRows>
 void multiplyItem(const Product& product, const TileCut& cut, const Chunks& chunks, int group, int nextGroup, int item, float* sums,
-                  FinishRows finish) {
+                  const FinishRows& finish, const TurnFinish* turned) {
   const int allRows = product.y->rowBlocks(), allPanels = product.y->columnBlocks();
   Chunk chunk;
   chunk.complete = sums;
   chunk.firstRowBlock = group * cut.rowBlocks;
   chunk.rowBlocks = std::min(cut.rowBlocks, allRows - chunk.firstRowBlock);
-  if constexpr (FinishRows::kTurns) finish.firstRowBlock = chunk.firstRowBlock;
   const int firstPanel = item * cut.panels, endPanel = std::min(firstPanel + cut.panels, allPanels);
   const int placeCount = static_cast<int>(chunks.places.size());
+  const bool onePass = chunks.passEnds.size() == 1;
   int passStart = 0;
   for (const int passEnd : chunks.passEnds) {
     for (int panel = firstPanel; panel < endPanel; panel++) {
       chunk.panel = panel;
-      const bool onePass = chunks.passEnds.size() == 1;
-      const auto sumsOf = [&](int slot) { return sums + (2 + static_cast<size_t>(slot) * cut.rowBlocks) * kBlockElements; };
-      chunk.sums = sumsOf(onePass ? 0 : panel - firstPanel);
-      bool isHalf = false;  // of what turns: its sums wait for the other half
-      if constexpr (FinishRows::kTurns) {
-        isHalf = finish.isFirst(panel);
-        const auto slotOf = [&](int of) { return onePass ? 1 + of % finish.headPanels : of - firstPanel; };
-        if (isHalf) chunk.sums = sumsOf(slotOf(panel));
-        else if (finish.isSecond(panel)) finish.others = sumsOf(slotOf(panel - finish.pairPanels));
-      }
+      const int slot = turned != nullptr && onePass ? panel % turned->headPanels : onePass ? 0 : panel - firstPanel;
+      chunk.sums = sums + (2 + static_cast<size_t>(slot) * cut.rowBlocks) * kBlockElements;
       for (int index = passStart; index < passEnd; index++) {
         const Chunks::Place& place = chunks.places[index];
         Segment segments[Chunks::kMostSegments];
@@ -156,7 +148,7 @@ void multiplyItem(const Product& product, const TileCut& cut, const Chunks& chun
         chunk.moreCount = place.runCount - 1;
         chunk.depthBlocks = place.depthBlocks;
         chunk.accumulate = !place.first;
-        chunk.last = index + 1 == placeCount && !isHalf;
+        chunk.last = index + 1 == placeCount && turned == nullptr;
         const int steps = chunk.rowBlocks * chunk.depthBlocks;
         // Next comes the rest of this panel, then the next panel, then the next pass.
         BothAhead ahead;
@@ -175,6 +167,12 @@ void multiplyItem(const Product& product, const TileCut& cut, const Chunks& chun
           ahead.left = leftAhead(chunks.places[0].runs[0], nextRow, std::min(cut.rowBlocks, allRows - nextRow), panel - half, allPanels - half, steps);
         }
         multiplyChunk(chunk, ahead, finish);
+      }
+      if (turned == nullptr || passEnd < placeCount || (panel + 1) % turned->headPanels != 0) continue;
+      const size_t stride = static_cast<size_t>(cut.rowBlocks) * kBlockElements;
+      const float* head = chunk.sums - (turned->headPanels - 1) * stride;
+      for (int block = 0; block < chunk.rowBlocks; block++) {
+        (*turned)(head + block * kBlockElements, stride, chunk.firstRowBlock + block, panel + 1 - turned->headPanels);
       }
     }
     passStart = passEnd;
@@ -224,8 +222,9 @@ void multiplyFewRows(const Product& product, int panel, float* sums, const Finis
   if (two) finish(sums + kBlockElements, 0, panel + 1, 0, written);
 }
 
+// `turned`: instead of `finish`, for results that turn.
 template <class FinishRows>
-void multiplyFinishing(Pool& pool, const Product& product, const FinishRows& finish) {
+void multiplyFinishing(Pool& pool, const Product& product, const FinishRows& finish, const TurnFinish* turned = nullptr) {
   if (product.y->rows <= kFewRows) {
     pool.parallelFor((product.y->columnBlocks() + 1) / 2, [&](int item, int thread) {
       auto* sums = static_cast<float*>(pool.scratch(thread, 0, 2 * kBlockElements * sizeof(float)));
@@ -233,20 +232,16 @@ void multiplyFinishing(Pool& pool, const Product& product, const FinishRows& fin
     });
     return;
   }
-  int together = 1, halves = 0;
-  if constexpr (FinishRows::kTurns) {
-    together = finish.headPanels;
-    halves = finish.pairPanels;
-  }
+  const int together = turned == nullptr ? 1 : turned->headPanels;
   const TileCut cut(product, pool.threadCount(), together);
   const Chunks chunks(product, cut.passBlocks);
-  const int sumPanels = chunks.passEnds.size() == 1 ? 1 + halves : cut.panels;
+  const int sumPanels = chunks.passEnds.size() == 1 ? together : cut.panels;
   const size_t sumBytes = (2 + static_cast<size_t>(sumPanels) * cut.rowBlocks) * kBlockElements * sizeof(float);
   pool.parallelForGroups(
       cut.groups, cut.items, pool.isAgain(product.a),
       [&](int group, int nextGroup, int item, int thread) {
         auto* sums = static_cast<float*>(pool.scratch(thread, 0, sumBytes));
-        multiplyItem(product, cut, chunks, group, nextGroup, item, sums, finish);
+        multiplyItem(product, cut, chunks, group, nextGroup, item, sums, finish, turned);
       },
       [&](int) {
         if (product.far) finishFarStores();
@@ -259,7 +254,8 @@ void multiplyTurning(Pool& pool, const Product& product) {
   const DistinctPositions distinct(rotary.positions, product.y->rows);
   auto* tables = static_cast<float*>(pool.sharedScratch(7, distinct.values.size() * 2 * pairs * sizeof(float)));
   fillRotaryTables(pool, distinct, rotary.turn.frequencies, pairs, false, tables);
-  multiplyFinishing(pool, product, TurnFinish(product, tables, distinct.slots.data()));
+  const TurnFinish turned(product, tables, distinct.slots.data());
+  multiplyFinishing(pool, product, Finish<bf16, void>(product), &turned);
 }
 
 }  // namespace

@@ -210,12 +210,7 @@ describe("gradient width", () => {
       seen.push({ wide: options?.wide ?? false, terms: 1 + (options?.plus?.length ?? 0) });
       return plain(dy, weight, options);
     };
-    const narrow = tape.rotary(tape.matmul(tape.embed(x, ids), w), ids, {
-      heads: 1,
-      headWidth: 4,
-      frequencies: Float32Array.of(1),
-      layout: "halves",
-    });
+    const narrow = tape.dropout(tape.matmul(tape.embed(x, ids), w), 0.5, 1);
     const y = tape.add(tape.matmul(narrow, w), tape.matmul(narrow, w));
     tape.backward(tape.crossEntropy(y, targets, ones));
     expect(seen).toEqual([
@@ -232,6 +227,14 @@ describe("misuse", () => {
     const loss = tape.crossEntropy(input, targets, ones);
     const other = createTape(backend, { record: true }).embed(x, ids);
     expect(() => tape.rmsNorm(other, w, 1e-5)).toThrow("the value [3,4] is not of this tape");
+    const spec = { heads: 1, headWidth: 4, frequencies: Float32Array.of(1), layout: "halves" } as const;
+    const turned = tape.rotary(input, ids, spec);
+    expect(() => tape.matmul(turned, w)).toThrow(
+      "the value [3,4] was turned, expected attention with rotary to use it",
+    );
+    const attention = { ...spec, keyValueHeads: 1, scale: 1, slopes: null, rotary: spec };
+    expect(() => tape.attention(turned, input, input, [], attention)).toThrow("that were not turned");
+    expect(() => tape.attention(turned, turned, input, [], { ...attention, rotary: null })).toThrow("was turned");
     expect(() => tape.backward(input)).toThrow("the value [3,4] is no loss, expected a result of crossEntropy");
     expect(() => tape.matmul(loss, make.weight(1, 1))).toThrow("a loss is used as an operand");
     expect(() => tape.block([], () => tape.matmul(input, w))).toThrow("expected it among the inputs of the block");
