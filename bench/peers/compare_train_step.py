@@ -1,26 +1,32 @@
-"""Compares one LoRA training step of `cre bench train-step` with PyTorch's (torch_step.py): interleaved rounds, fresh processes.
+"""Compares one LoRA training step of `cre bench train-step` with PyTorch's (torch_step.py), in rounds or in turns.
 
-Each round runs, in this order: ours; then every PyTorch mode as installed; then every mode with tcmalloc preloaded. A process's figure is
-the median of its timed steps; the table has the median, smallest and largest figure over the rounds, and ratios taken within rounds
-against the mode with the best median. Nothing is dropped: a process that fails is listed, and CPU time used by other processes is shown.
+Each round runs fresh processes, in this order: ours; then every PyTorch mode as installed; then every mode with tcmalloc preloaded. A
+process's figure is the median of its timed steps; the table has the median, smallest and largest figure over the rounds, and ratios taken
+within rounds against the mode with the best median. Nothing is dropped: a process that fails is listed, and CPU time used by other
+processes is shown.
+
+With --turns N, one process of each variant lives through all turns and makes one step in each, in the opposite order every second turn.
+Ratios are taken within turns against every PyTorch variant, and of the best steps. All processes of a shape are in memory together: a
+PyTorch process takes about 2.4 GB (110m), 4.1 GB (0.4b) or 7.4 GB (qwen2-0.5b). With 24 GiB name --modes for all shapes but 110m: at most
+two for 0.4b, one for qwen2-0.5b. A process is not started, and that is reported, when less than twice the largest peak so far is left.
 """
 
 import argparse
 import ctypes.util
-import datetime
 import importlib.util
 import json
 import math
 import os
 import platform
-import re
 import resource
-import shutil
 import statistics
 import subprocess
 import sys
 import time
 from pathlib import Path
+
+import turns
+from machine import busy_seconds, machine
 
 ROOT = Path(__file__).resolve().parents[2]
 CLI = ROOT / "dist" / "cli.js"
@@ -32,31 +38,6 @@ MALLOC_NAMES = {"default": "as installed", "tcmalloc": "tcmalloc"}
 ALLOCATORS = list(MALLOC_NAMES)
 # Share of the processors that others may use; beside other programs PyTorch slows down far more than ours, so more would flatter us.
 QUIET_SHARE = 0.04
-
-
-def machine():
-    """The processor and operating system in words."""
-    found = {}
-    if shutil.which("lscpu"):
-        text = subprocess.run(["lscpu"], capture_output=True, text=True, env={**os.environ, "LC_ALL": "C"}).stdout
-        found = dict(re.findall(r"^([^:\n]+):\s*(.*)$", text, re.MULTILINE))
-    flags = found.get("Flags", "").split()
-    return {
-        "processor": found.get("Model name", platform.processor() or "unknown"),
-        "model": found.get("Model", "unknown"),
-        "processors": os.cpu_count(),
-        "threadsPerCore": found.get("Thread(s) per core", "unknown"),
-        "extensions": [name for name in ("avx2", "avx512f", "avx512_bf16", "amx_bf16") if name in flags],
-        "system": platform.platform(),
-        "date": datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
-    }
-
-
-def busy_seconds():
-    """Processor seconds used by all processes since boot, with those that the host took (steal)."""
-    with open("/proc/stat", encoding="utf8") as stat:
-        user, nice, system, _idle, _wait, irq, soft, steal = map(int, stat.readline().split()[1:9])
-    return (user + nice + system + irq + soft + steal) / os.sysconf("SC_CLK_TCK")
 
 
 def run(command, environment):
@@ -79,15 +60,17 @@ def run(command, environment):
 def our_command(options, shape):
     command = ["node", str(CLI), "bench", "train-step", "--json", "--shape", shape, "--storage", "bfloat16"]
     command += ["--sequences", str(options.sequences), "--tokens", str(options.tokens)]
-    # One more step is never timed there.
-    command += ["--rounds", str(options.steps), *answer_and_layers(options)]
+    # Two more steps are never timed there.
+    command += ["--on-request"] if options.turns else ["--rounds", str(options.steps)]
+    command += answer_and_layers(options)
     return command, {"CRE_THREADS": str(options.threads)}
 
 
 def torch_command(options, shape, mode, allocator, tcmalloc):
     command = [sys.executable, str(TORCH_STEP), "--shape", shape, "--mode", mode, "--loss", options.loss]
     command += ["--sequences", str(options.sequences), "--tokens", str(options.tokens), "--threads", str(options.threads)]
-    command += ["--warmup", str(options.warmup), "--steps", str(options.steps), *answer_and_layers(options)]
+    command += ["--on-request"] if options.turns else ["--steps", str(options.steps)]
+    command += ["--warmup", str(options.warmup), *answer_and_layers(options)]
     return command, {"LD_PRELOAD": tcmalloc} if allocator == "tcmalloc" else {}
 
 
@@ -105,31 +88,66 @@ def find_tcmalloc():
     return ctypes.util.find_library("tcmalloc_minimal") or ctypes.util.find_library("tcmalloc")
 
 
+def wrong_allocator(result, allocator):
+    """A preload that did not take hold is a failure, not a slower run."""
+    if allocator and result["allocator"] not in (allocator, "unknown"):
+        return f"malloc is {result['allocator']}, expected {allocator}"
+    return None
+
+
 def check(result, allocator):
-    """Adds tokens/s; a preload that did not take hold is a failure, not a slower run."""
+    """Adds tokens/s."""
     if "failed" in result:
         return result
-    if allocator and result["allocator"] not in (allocator, "unknown"):
-        return {**result, "failed": f"malloc is {result['allocator']}, expected {allocator}"}
+    if problem := wrong_allocator(result, allocator):
+        return {**result, "failed": problem}
     return {**result, "tokensPerSecond": result["tokens"] / statistics.median(result["seconds"])}
 
 
-def compare_shape(options, shape, tcmalloc):
-    """{variant: [result of each round]}, with variants "cre" and (mode, allocator)."""
-    allocators = ALLOCATORS if tcmalloc else ALLOCATORS[:1]
-    variants = [OURS, *((mode, allocator) for allocator in allocators for mode in options.modes)]
+def variants_of(options, tcmalloc):
+    """ "cre" and the pairs (mode, allocator) that are asked for and possible."""
+    allocators = [name for name in options.allocators if tcmalloc or name != "tcmalloc"]
+    return [OURS, *((mode, allocator) for allocator in allocators for mode in options.modes)]
+
+
+def command_of(options, shape, variant, tcmalloc):
+    """Command and environment."""
+    return our_command(options, shape) if variant == OURS else torch_command(options, shape, *variant, tcmalloc)
+
+
+def allocator_of(variant):
+    return None if variant == OURS else variant[1]
+
+
+def compare_in_rounds(options, shape, tcmalloc):
+    """Rows and ratios of the table, what makes them doubtful, and {label of the variant: [result of each round]}."""
+    variants = variants_of(options, tcmalloc)
     results = {variant: [] for variant in variants}
     for number in range(options.rounds):
         for variant in variants:
-            if variant == OURS:
-                result = check(run(*our_command(options, shape)), None)
-            else:
-                result = check(run(*torch_command(options, shape, *variant, tcmalloc)), variant[1])
+            result = check(run(*command_of(options, shape, variant, tcmalloc)), allocator_of(variant))
             results[variant].append(result)
             speed = result.get("failed") or f"{result['tokensPerSecond']:.0f} tokens/s"
             progress = f"{shape}, round {number + 1} of {options.rounds}, {label(variant)}: {speed}"
             print(f"{progress}; others used {result['others']:.0%} of the processors", file=sys.stderr, flush=True)
-    return results
+    named = {label(variant): rounds for variant, rounds in results.items()}
+    each = [(f"{shape}, round {n}, {name}", r) for name, rounds in named.items() for n, r in enumerate(rounds, 1)]
+    return *summary(shape, results), doubts(each), named
+
+
+def compare_in_turns(options, shape, tcmalloc):
+    """The same of one living process of each variant."""
+    variants = {label(variant): variant for variant in variants_of(options, tcmalloc)}
+    commands = {name: command_of(options, shape, variant, tcmalloc) for name, variant in variants.items()}
+    results = turns.measure_turns(
+        commands,
+        options.turns,
+        ROOT,
+        lambda name, ready: wrong_allocator(ready, allocator_of(variants[name])),
+        lambda text: print(f"{shape}, {text}", file=sys.stderr, flush=True),
+    )
+    each = [(f"{shape}, {name}", result) for name, result in results.items()]
+    return *turns.summary(shape, results, OURS), doubts(each), {name: [result] for name, result in results.items()}
 
 
 def label(variant):
@@ -141,7 +159,7 @@ def speeds(results):
 
 
 def summary(shape, results):
-    """Rows of the table, the best PyTorch mode of each allocator with our ratio to it, and everything that makes them doubtful."""
+    """Rows of the table, and the best PyTorch mode of each allocator with our ratio to it."""
     rows = []
     for variant, rounds in results.items():
         measured = speeds(rounds)
@@ -166,31 +184,31 @@ def summary(shape, results):
         if each:
             ratio = {"shape": shape, "against": label(best), "median": statistics.median(each), "rounds": len(each)}
             ratios.append({**ratio, "least": min(each), "most": max(each)})
-    return rows, ratios, doubts(shape, results)
+    return rows, ratios
 
 
-def doubts(shape, results):
+def doubts(results):
+    """Everything that makes the results of [(where, result)] doubtful."""
     found = []
-    for variant, rounds in results.items():
-        for number, result in enumerate(rounds, 1):
-            where = f"{shape}, round {number}, {label(variant)}"
-            if "failed" in result:
-                found.append(f"{where} failed: {result['failed']}")
-            if result["others"] > QUIET_SHARE:
-                found.append(f"{where}: other processes used {result['others']:.0%} of the processors")
-    good = [(label(v), r) for v, rounds in results.items() for r in rounds if "failed" not in r]
+    for where, result in results:
+        if "failed" in result:
+            found.append(f"{where} failed: {result['failed']}")
+        if result["others"] > QUIET_SHARE:
+            found.append(f"{where}: other processes used {result['others']:.0%} of the processors")
+    good = [(where, result) for where, result in results if "failed" not in result]
     # Logits of random weights have a small variance s², which adds about s²/2 to ln V; both sides draw theirs alike.
-    expected = good[0][1] if good else None
-    for name, result in good:
+    reference, expected = good[0] if good else (None, None)
+    for where, result in good:
         if abs(result["flops"] / expected["flops"] - 1) > 1e-9:
-            found.append(f"{shape}, {name}: {result['flops']} FLOPs a step, expected {expected['flops']} as in {good[0][0]}")
+            found.append(f"{where}: {result['flops']} FLOPs a step, expected {expected['flops']} as in {reference}")
         if not math.isclose(result["losses"][0], expected["losses"][0], abs_tol=0.1):
             first = f"{result['losses'][0]:.3f}"
-            found.append(f"{shape}, {name}: first loss {first}, expected {expected['losses'][0]:.3f} ± 0.1 as in {good[0][0]}")
+            found.append(f"{where}: first loss {first}, expected {expected['losses'][0]:.3f} ± 0.1 as in {reference}")
     return found
 
 
-def table(rows, ratios):
+def cells(rows, ratios):
+    """Of the table, its head first."""
     lines = [["shape", "variant", "tokens/s", "least–most", "GFLOP/s", "peak MB", "first loss", "others", "rounds", "failed"]]
     for row in rows:
         figures = ["–"] * 5
@@ -204,6 +222,10 @@ def table(rows, ratios):
         spread = f"{ratio['least']:.2f}–{ratio['most']:.2f}×"
         name = f"cre ÷ {ratio['against']}"
         lines.append([ratio["shape"], name, f"{ratio['median']:.2f}×", spread, *[""] * 4, str(ratio["rounds"]), ""])
+    return lines
+
+
+def table(lines):
     widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
     lines.insert(1, ["-" * width for width in widths])
     return "\n".join("| " + " | ".join(map(str.ljust, line, widths)) + " |" for line in lines)
@@ -231,9 +253,11 @@ def read_options():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--shapes", type=names_of(SHAPES), default=SHAPES[:3], help="with commas (default: all but llama2-7b)")
     parser.add_argument("--modes", type=names_of(MODES), default=MODES, help="PyTorch modes, with commas (default: all)")
-    parser.add_argument("--rounds", type=whole_number, default=5)
-    parser.add_argument("--steps", type=whole_number, default=3, help="timed steps of a process")
-    parser.add_argument("--warmup", type=whole_number, default=2, help="PyTorch's steps before them; ours is one")
+    parser.add_argument("--allocators", type=names_of(ALLOCATORS), default=ALLOCATORS, help="of PyTorch, with commas (default: both)")
+    parser.add_argument("--rounds", type=whole_number, help="of fresh processes (default: 5)")
+    parser.add_argument("--steps", type=whole_number, help="timed steps of a process in a round (default: 3)")
+    parser.add_argument("--turns", type=whole_number, help="in place of rounds: so many turns, one step of each living process a turn")
+    parser.add_argument("--warmup", type=whole_number, default=2, help="PyTorch's untimed steps before them; ours are two")
     parser.add_argument("--answer", type=whole_number, help="tokens of a sequence that carry loss (default: all)")
     parser.add_argument("--layers", type=whole_number, help="other number of layers")
     parser.add_argument("--sequences", type=whole_number, default=16)
@@ -244,6 +268,10 @@ def read_options():
     options = parser.parse_args()
     if options.answer and options.answer > options.tokens:
         parser.error(f"--answer {options.answer}: a sequence has {options.tokens} tokens")
+    if options.turns and (options.rounds or options.steps):
+        parser.error("--turns: a process makes one step a turn, so there are no --rounds and --steps")
+    if not options.turns:
+        options.rounds, options.steps = options.rounds or 5, options.steps or 3
     return options
 
 
@@ -254,13 +282,14 @@ def main():
     if not CLI.exists():
         sys.exit(f"{CLI} is missing: npm run build makes it.")
     tcmalloc = find_tcmalloc()
-    problems = [] if tcmalloc else ["tcmalloc was not found (Debian: libtcmalloc-minimal4): PyTorch ran as installed only"]
+    problems = []
+    if not tcmalloc and "tcmalloc" in options.allocators:
+        problems.append("tcmalloc was not found (Debian: libtcmalloc-minimal4): PyTorch ran without it only")
     rows, ratios, everything = [], [], {}
+    compare = compare_in_turns if options.turns else compare_in_rounds
     for shape in options.shapes:
-        results = compare_shape(options, shape, tcmalloc)
-        more_rows, more_ratios, more_problems = summary(shape, results)
+        more_rows, more_ratios, more_problems, everything[shape] = compare(options, shape, tcmalloc)
         rows, ratios, problems = rows + more_rows, ratios + more_ratios, problems + more_problems
-        everything[shape] = {label(variant): rounds for variant, rounds in results.items()}
     versions = {r["torch"] for shape in everything.values() for rounds in shape.values() for r in rounds if "torch" in r}
     about = {"machine": machine(), "torch": sorted(versions), "python": platform.python_version(), "options": vars(options)}
     report = json.dumps({**about, "rows": rows, "ratios": ratios, "doubts": problems, "results": everything}, indent=1)
@@ -271,8 +300,9 @@ def main():
         print(f"{box['processor']} (model {box['model']}), {box['processors']} processors, {' '.join(box['extensions'])}")
         print(f"{box['system']}; torch {', '.join(sorted(versions)) or 'none ran'}; {box['date']}")
         part = f"loss on {options.answer or options.tokens} of {options.tokens} tokens"
-        print(f"{options.sequences} sequences, {part}, {options.threads} threads, {options.rounds} rounds\n")
-        print(table(rows, ratios))
+        count = f"{options.turns} turns of living processes" if options.turns else f"{options.rounds} rounds"
+        print(f"{options.sequences} sequences, {part}, {options.threads} threads, {count}\n")
+        print(table(turns.cells(rows, ratios, OURS) if options.turns else cells(rows, ratios)))
         if options.json:
             Path(options.json).write_text(report + "\n", encoding="utf8")
     if problems:

@@ -1,13 +1,14 @@
 """One LoRA training step in PyTorch on random weights: the same mathematics as `cre bench train-step`.
 
 A Llama decoder, LoRA (rank 8, alpha 32) on q_proj and v_proj, sequences of equal length, loss on each sequence's last tokens, gradient
-clipping, AdamW on the adapter. Prints one JSON line. Shape letters: B sequences, T tokens of a sequence, H query heads, G key/value
-heads, D head width, C model width, F feed-forward, V vocabulary, R rank.
+clipping, AdamW on the adapter. Prints one JSON line; with --on-request also one when ready and one a step. Shape letters: B sequences,
+T tokens of a sequence, H query heads, G key/value heads, D head width, C model width, F feed-forward, V vocabulary, R rank.
 """
 
 import argparse
 import json
 import math
+import os
 import resource
 import sys
 import time
@@ -176,7 +177,8 @@ def allocator():
         return "unknown"
 
 
-def measure(options):
+def prepare(options):
+    """What is known of the process without a step, and a function that makes one and returns its seconds and loss."""
     torch.set_num_threads(options.threads)
     torch.manual_seed(1)
     shape = SHAPES[options.shape]
@@ -191,18 +193,18 @@ def measure(options):
     inputs = ids[:, :-1].contiguous()
     targets = ids[:, T + 1 - answer :].reshape(-1)
     rows = torch.arange(B * T).view(B, T)[:, T - answer :].reshape(-1)
-    seconds, losses = [], []
-    for number in range(options.warmup + options.steps):
+
+    def step():
         started = time.perf_counter()
         loss = model.loss(inputs, rows, targets)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(adapter, 1.0)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
-        losses.append(loss.item())
-        if number >= options.warmup:
-            seconds.append(time.perf_counter() - started)
-    return {
+        value = loss.item()
+        return time.perf_counter() - started, value
+
+    facts = {
         "torch": torch.__version__,
         "mode": options.mode,
         "loss": options.loss,
@@ -213,10 +215,50 @@ def measure(options):
         "tokens": B * T,
         "headRows": rows.numel(),
         "flops": step_flops(shape, B, T, rows.numel()),
-        "seconds": seconds,
-        "losses": losses,
-        "peakResidentBytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
     }
+    return facts, step
+
+
+def peak_resident():
+    return {"peakResidentBytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024}
+
+
+def measure(options):
+    """Makes the untimed and the timed steps; with --on-request a timed one for every line of standard input."""
+    facts, step = prepare(options)
+    losses = [step()[1] for _ in range(options.warmup)]
+    if options.on_request:
+        tell({"ready": True, **facts, "losses": losses, **peak_resident()})
+        steps = [answer(number, step) for number in requests()]
+    else:
+        steps = [step() for _ in range(options.steps)]
+    losses += [loss for _, loss in steps]
+    tell({**facts, "seconds": [seconds for seconds, _ in steps], "losses": losses, **peak_resident()})
+
+
+def requests():
+    """The numbers, from 1, of the lines of standard input; ends the process with a message at a line other than "step"."""
+    lines = iter(lambda: sys.stdin.buffer.readline(100), b"")
+    for number, line in enumerate(lines, 1):
+        if line.rstrip(b"\r\n") != b"step":
+            sys.exit(f'standard input, line {number}: is {line[:40].decode(errors="replace")!r}; expected "step".')
+        yield number
+
+
+def answer(number, step):
+    seconds, loss = step()
+    tell({"step": number, "seconds": seconds, "loss": loss})
+    return seconds, loss
+
+
+def tell(line):
+    """Prints JSON; ends the process with a message when nobody reads it."""
+    try:
+        print(json.dumps(line), flush=True)
+    except BrokenPipeError:
+        # What is left in the buffer must not fail again at exit (docs.python.org/3/library/signal.html, note on SIGPIPE).
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit("standard output was closed: nobody reads the steps.")
 
 
 def whole_number(text):
@@ -238,7 +280,9 @@ def read_options():
     parser.add_argument("--answer", type=whole_number, help="tokens of a sequence that carry loss (default: all)")
     parser.add_argument("--threads", type=whole_number, default=2)
     parser.add_argument("--warmup", type=whole_number, default=2, help="steps that are not timed")
-    parser.add_argument("--steps", type=whole_number, default=5, help="steps that are timed")
+    timed = parser.add_mutually_exclusive_group()
+    timed.add_argument("--steps", type=whole_number, default=5, help="steps that are timed")
+    timed.add_argument("--on-request", action="store_true", help='time a step for every line "step" of standard input')
     options = parser.parse_args()
     if options.answer and options.answer > options.tokens:
         parser.error(f"--answer {options.answer}: a sequence has {options.tokens} tokens")
@@ -246,4 +290,4 @@ def read_options():
 
 
 if __name__ == "__main__":
-    print(json.dumps(measure(read_options())))
+    measure(read_options())

@@ -9,7 +9,7 @@ import { familyNamed } from "../models/registry.ts";
 import type { EncodedExample } from "../train/batches.ts";
 import { planSteps } from "../train/batches.ts";
 import { recipeSchema, type TrainSettings } from "../train/recipe.ts";
-import { train } from "../train/train.ts";
+import { type TrainStep, train } from "../train/train.ts";
 import { loraStepFlops, type ShapeName, shapeSpec } from "./shapes.ts";
 import { watchTimer } from "./timer.ts";
 
@@ -24,7 +24,6 @@ export interface TrainStepOptions {
   tokensEach: number;
   /** Tokens of each sequence that carry loss; all of them when equal to tokensEach. */
   answerTokens: number;
-  rounds: number;
   recompute: boolean;
 }
 
@@ -33,11 +32,12 @@ export interface TrainStepResult {
   /** Seconds of each measured step, in order. */
   seconds: number[];
   flops: number;
+  /** Of all steps, untimed ones first. */
   losses: number[];
   loadSeconds: number;
   peakBytes: number;
   peakResidentBytes: number;
-  /** Of a timer of 100 ms during the steps. */
+  /** Of a timer of 100 ms during the steps, untimed ones included. */
   worstTimerDelayMs: number;
   /** The better of the measurements before and after the steps; null on the reference backend. */
   peak: Peak | null;
@@ -80,59 +80,101 @@ export async function loraDecoder(
   return { model, weights: attachAdapter(model, { method: "lora", rank: 8, alpha: 32, dropout: 0, targets }, 1) };
 }
 
-/** Times whole LoRA steps (rank 8 on q_proj and v_proj: forward, backward, clipping, AdamW) on packed sequences of equal length. */
-export async function measureTrainStep(backend: Backend, options: TrainStepOptions): Promise<TrainStepResult> {
-  const { sequences, tokensEach, answerTokens, rounds } = options;
+/** Makes LoRA steps (rank 8 on q_proj and v_proj: forward, backward, clipping, AdamW), all on one batch of packed sequences of equal length. */
+export interface TrainStepBench {
+  /** What is known after the untimed steps, before the first measured one. */
+  ready: Pick<TrainStepResult, "tokens" | "flops" | "losses" | "loadSeconds" | "peakResidentBytes">;
+  /** Makes one measured step; its seconds end when nothing of it is left to compute. */
+  step(): Promise<{ seconds: number; loss: number }>;
+  /** All that the steps so far have shown. */
+  result(): Promise<TrainStepResult>;
+}
+
+/** A bench on random weights whose untimed steps are made. */
+export async function openTrainStep(backend: Backend, options: TrainStepOptions): Promise<TrainStepBench> {
+  const { sequences, tokensEach, answerTokens } = options;
   const started = performance.now();
   const { model, weights } = await loraDecoder(backend, options.shape, options.layers, options.storage);
   await backend.sync();
   const loadSeconds = (performance.now() - started) / 1000;
-  const random = createRandom(2);
-  const ids = (count: number) => Int32Array.from({ length: count }, () => random.below(model.spec.vocabularySize));
-  const examples: EncodedExample[] = Array.from({ length: sequences }, () => ({
-    // The last answer token is a target only, so a sequence of T tokens has T + 1 ids.
-    promptIds: ids(tokensEach + 1 - answerTokens),
-    answerIds: ids(answerTokens),
-  }));
+  const examples = randomExamples(options, model.spec.vocabularySize);
   const settings: TrainSettings = recipeSchema.shape.train.parse({
-    epochs: rounds + WARM_STEPS,
+    // As many steps as are asked for, each with the same learning rate.
+    epochs: Number.MAX_SAFE_INTEGER,
+    schedule: "constant",
+    warmup: 0,
     batchExamples: sequences,
     learningRate: 1e-4,
     recompute: options.recompute,
   });
-  const plan = planSteps(sequences, settings, 1);
   const before = await measurePeak(backend);
-  const timer = watchTimer();
-  let warmSteps: KindTime[] = [];
-  const seconds: number[] = [];
-  const losses: number[] = [];
-  for await (const step of train(model, weights, examples, plan, settings, 1)) {
-    if (step.step > WARM_STEPS) seconds.push(step.seconds);
-    else warmSteps = profileOf(backend);
-    losses.push(step.loss);
-  }
-  const worstTimerDelayMs = timer.worstDelayMs();
-  timer.stop();
-  await backend.sync();
-  const profile = since(warmSteps, profileOf(backend));
-  const after = await measurePeak(backend);
-  return {
+  const steps = train(model, weights, examples, planSteps(sequences, settings, 1), settings, 1);
+  const measured = { seconds: [] as number[], losses: [] as number[], worstTimerDelayMs: 0 };
+  const makeStep = async () => {
+    const timer = watchTimer();
+    const started = performance.now();
+    try {
+      const { value } = await steps.next();
+      await backend.sync();
+      const seconds = (performance.now() - started) / 1000;
+      const { loss } = value as TrainStep;
+      measured.worstTimerDelayMs = Math.max(measured.worstTimerDelayMs, timer.worstDelayMs());
+      measured.losses.push(loss);
+      return { seconds, loss };
+    } finally {
+      timer.stop();
+    }
+  };
+  for (let step = 0; step < WARM_STEPS; step++) await makeStep();
+  const warmSteps = profileOf(backend);
+  const facts = {
     tokens: sequences * tokensEach,
-    seconds,
     flops: loraStepFlops(model.spec, sequences, tokensEach, sequences * answerTokens),
-    losses,
     loadSeconds,
-    peakBytes: backend.memory().peakBytes,
-    peakResidentBytes: process.resourceUsage().maxRSS * 1024,
-    worstTimerDelayMs,
-    peak:
-      before === null || after === null
-        ? null
-        : {
-            registers: Math.max(before.registers, after.registers),
-            numbers: Math.max(before.numbers, after.numbers),
-          },
-    profile,
+  };
+  return {
+    ready: { ...facts, losses: [...measured.losses], peakResidentBytes: peakResidentBytes() },
+    async step() {
+      const step = await makeStep();
+      measured.seconds.push(step.seconds);
+      return step;
+    },
+    async result() {
+      const profile = since(warmSteps, profileOf(backend));
+      const peak = better(before, await measurePeak(backend));
+      const { peakBytes } = backend.memory();
+      return { ...facts, ...measured, peakBytes, peakResidentBytes: peakResidentBytes(), peak, profile };
+    },
+  };
+}
+
+/** Times `rounds` whole LoRA steps. */
+export async function measureTrainStep(
+  backend: Backend,
+  options: TrainStepOptions & { rounds: number },
+): Promise<TrainStepResult> {
+  const bench = await openTrainStep(backend, options);
+  for (let round = 0; round < options.rounds; round++) await bench.step();
+  return bench.result();
+}
+
+function randomExamples({ sequences, tokensEach, answerTokens }: TrainStepOptions, vocabulary: number) {
+  const random = createRandom(2);
+  const ids = (count: number) => Int32Array.from({ length: count }, () => random.below(vocabulary));
+  return Array.from(
+    { length: sequences },
+    // The last answer token is a target only, so a sequence of T tokens has T + 1 ids.
+    (): EncodedExample => ({ promptIds: ids(tokensEach + 1 - answerTokens), answerIds: ids(answerTokens) }),
+  );
+}
+
+const peakResidentBytes = () => process.resourceUsage().maxRSS * 1024;
+
+function better(before: Peak | null, after: Peak | null): Peak | null {
+  if (before === null || after === null) return null;
+  return {
+    registers: Math.max(before.registers, after.registers),
+    numbers: Math.max(before.numbers, after.numbers),
   };
 }
 

@@ -2,7 +2,7 @@ import Table from "cli-table3";
 import { type Command, Option } from "commander";
 import { measureDecode } from "../bench/decode.ts";
 import { SHAPES, type ShapeName } from "../bench/shapes.ts";
-import { measureTrainStep, median } from "../bench/train-step.ts";
+import { measureTrainStep, median, openTrainStep } from "../bench/train-step.ts";
 import type { WeightStorage } from "../compute/backend.ts";
 import { measureKernels } from "../compute/bench-kernels.ts";
 import { measureMatmul } from "../compute/bench-matmul.ts";
@@ -12,6 +12,7 @@ import type { KindTime } from "../compute/profile.ts";
 import { addBatchesCommand } from "./bench-batches.ts";
 import { addLoadCommands } from "./bench-load.ts";
 import { addResultsCommand } from "./bench-results.ts";
+import { answerStepRequests } from "./bench-steps.ts";
 import { wholeNumber } from "./model.ts";
 import { megabytes, print, say, warn } from "./terminal.ts";
 
@@ -26,6 +27,7 @@ interface TrainStepFlags {
   recompute?: boolean;
   profile?: boolean;
   json?: boolean;
+  onRequest?: boolean;
 }
 
 export function addBenchCommands(program: Command): void {
@@ -47,6 +49,12 @@ export function addBenchCommands(program: Command): void {
     .option("--recompute", "compute layers again in the backward pass")
     .option("--profile", "print the time of every kind of operation")
     .option("--json", "print JSON")
+    .addOption(
+      new Option(
+        "--on-request",
+        'measure one step for every line "step" of standard input: a JSON line when ready, one a step, one at the end',
+      ).conflicts("rounds"),
+    )
     .action(trainStep);
   bench
     .command("kernels")
@@ -74,16 +82,13 @@ export function addBenchCommands(program: Command): void {
 async function trainStep(options: TrainStepFlags): Promise<void> {
   const backend = openBackend("auto", warn, { profile: options.profile });
   try {
-    const result = await measureTrainStep(backend, {
-      shape: options.shape,
-      layers: options.layers,
-      storage: options.storage,
-      sequences: options.sequences,
-      tokensEach: options.tokens,
-      answerTokens: options.answer ?? options.tokens,
-      rounds: options.rounds,
-      recompute: options.recompute ?? false,
-    });
+    const { shape, layers, storage, sequences, tokens: tokensEach, answer, rounds, recompute = false } = options;
+    const step = { shape, layers, storage, sequences, tokensEach, answerTokens: answer ?? tokensEach, recompute };
+    if (options.onRequest) {
+      await answerStepRequests(await openTrainStep(backend, step), { ...options, backend: backend.description });
+      return;
+    }
+    const result = await measureTrainStep(backend, { ...step, rounds });
     const seconds = median(result.seconds);
     if (options.json) {
       await print(
