@@ -113,6 +113,7 @@ class Binding : public Napi::ObjectWrap<Binding> {
   Napi::Value matmulSwiglu(const Napi::CallbackInfo& info);
   Napi::Value matmulBackwardInput(const Napi::CallbackInfo& info);
   void matmulBackwardWeight(const Napi::CallbackInfo& info);
+  Napi::Value matmulBackward(const Napi::CallbackInfo& info);
   void biasBackward(const Napi::CallbackInfo& info);
   Napi::Value rmsNorm(const Napi::CallbackInfo& info);
   Napi::Value rmsNormBackward(const Napi::CallbackInfo& info);

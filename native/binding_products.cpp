@@ -10,6 +10,7 @@ void Binding::addProducts(Methods& methods) {
   methods.push_back(InstanceMethod("matmulSwiglu", &Binding::matmulSwiglu));
   methods.push_back(InstanceMethod("matmulBackwardInput", &Binding::matmulBackwardInput));
   methods.push_back(InstanceMethod("matmulBackwardWeight", &Binding::matmulBackwardWeight));
+  methods.push_back(InstanceMethod("matmulBackward", &Binding::matmulBackward));
   methods.push_back(InstanceMethod("biasBackward", &Binding::biasBackward));
   methods.push_back(InstanceMethod("gatherRows", &Binding::gatherRows));
   methods.push_back(InstanceMethod("gatherRowsBackward", &Binding::gatherRowsBackward));
@@ -188,6 +189,24 @@ void Binding::matmulBackwardWeight(const Napi::CallbackInfo& info) {
       cre::matmulBackwardWeight(pool, dy->matrix, x->matrix, scale, view);
     });
   });
+}
+
+// (dy, x, w, scale): matmulBackwardWeight, and the wide scale · dy · w
+Napi::Value Binding::matmulBackward(const Napi::CallbackInfo& info) {
+  const Tensor* dy = tensor(info[0]);
+  const Tensor* x = tensor(info[1]);
+  Weight* w = trainable(info[2]);
+  const float scale = number(info[3]);
+  require(info, dy->matrix.rows == x->matrix.rows, "dy and x with as many rows");
+  require(info, dy->matrix.columns == w->view.rows && x->matrix.columns == w->view.columns, "dy and x that fit w");
+  Tensor* dx = make(x->matrix.rows, x->matrix.columns, true);
+  produce({dx}, [this, dy, x, w, scale, dx](Pool& pool) {
+    memory_.needBackward(pool, *w);
+    memory_.withMatrixGradient(pool, *w, [&](WeightView& view) {
+      cre::matmulBackward(pool, dy->matrix, x->matrix, scale, view, dx->matrix);
+    });
+  });
+  return handleOf(dx);
 }
 
 // (dy, b)

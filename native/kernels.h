@@ -116,6 +116,7 @@ void readQuantizedRow(const WeightView& w, int row, float* out);  // out[paddedT
 void matmulForward(Pool&, const Matrix& x, const WeightView& w, const MatmulEpilogue&, Matrix& y);        // y[T,O]
 void matmulBackwardInput(Pool&, const Matrix& dy, const WeightView& w, const MatmulEpilogue&, Matrix& dx);  // dx[T,I]
 void matmulBackwardWeight(Pool&, const Matrix& dy, const Matrix& x, float scale, WeightView& w);          // gradient[O,I] +=
+void matmulBackward(Pool&, const Matrix& dy, const Matrix& x, float scale, WeightView& w, Matrix& dx);    // both of them: dx = scale · dy · w
 void biasBackward(Pool&, const Matrix& dy, WeightView& b);
 
 // ---- matmul_sum.cpp: y = the sum of scale · x · wᵀ (backward: scale · x · w) + bias + residual; the epilogue's own scale does not count.

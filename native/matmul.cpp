@@ -106,6 +106,17 @@ void matmulBackwardWeight(Pool& pool, const Matrix& dy, const Matrix& x, float s
   multiplyFloat(pool, product);
 }
 
+void matmulBackward(Pool& pool, const Matrix& dy, const Matrix& x, float scale, WeightView& w, Matrix& dx) {
+#ifdef __AMX_BF16__
+  const Matrix narrow = narrowest(dy);
+  if (canBackTogether(narrow, x, w, dx)) return thinBackwardBf16(pool, narrow, x, scale, w, dx);
+#endif
+  matmulBackwardWeight(pool, dy, x, scale, w);
+  MatmulEpilogue epilogue;
+  epilogue.scale = scale;
+  matmulBackwardInput(pool, dy, w, epilogue, dx);
+}
+
 void biasBackward(Pool& pool, const Matrix& dy, WeightView& b) {
   const int columnBlocks = dy.columnBlocks(), rowBlocks = dy.rowBlocks();
   clearPaddingRows(dy);

@@ -36,6 +36,12 @@ void multiplyBf16(Pool&, const Product&);
 bool turnsInProduct(const Matrix& y, const Rotary&);  // whether multiplyBf16 knows this kind of turn
 void multiplyBf16FromSource(Pool&, const Product&);
 void weightGradientBf16(Pool&, const Matrix& dy, const Matrix& x, float scale, Matrix& gradient);
+// matmul_thin_amx.cpp: gradients of weights with up to 16 columns
+bool isThinGradient(const Matrix& dy, const Matrix& x);
+void thinGradientBf16(Pool&, const Matrix& dy, const Matrix& x, float scale, Matrix& gradient);
+// w's gradient += scale · dyᵀ · x and dx = scale · dy · w in one pass over dy
+bool canBackTogether(const Matrix& dy, const Matrix& x, const WeightView& w, const Matrix& dx);
+void thinBackwardBf16(Pool&, const Matrix& dy, const Matrix& x, float scale, WeightView& w, Matrix& dx);
 
 constexpr float kNoBias[kBlock] = {};
 

@@ -153,6 +153,7 @@ void weightGradient(Pool& pool, const Matrix& dy, const Matrix& x, float scale, 
 }  // namespace
 
 void weightGradientBf16(Pool& pool, const Matrix& dy, const Matrix& x, float scale, Matrix& gradient) {
+  if (isThinGradient(dy, x)) return thinGradientBf16(pool, dy, x, scale, gradient);
   if (dy.isBf16 && x.isBf16) return weightGradient<bf16, bf16>(pool, dy, x, scale, gradient);
   if (dy.isBf16) return weightGradient<bf16, float>(pool, dy, x, scale, gradient);
   if (x.isBf16) return weightGradient<float, bf16>(pool, dy, x, scale, gradient);

@@ -39,6 +39,9 @@ interface Term {
   input: Node;
 }
 
+/** As of an adapter of low rank: both gradients of a product with such a weight are made in one pass. */
+const FEW_COLUMNS = 16;
+
 function productOptions([first, ...plus]: readonly Term[], { bias }: TapeMatmulOptions): GatedOptions {
   return { bias, scale: first.scale, plus: plus.map(({ x, w, scale }) => ({ x: x.tensor, w, scale })) };
 }
@@ -150,6 +153,10 @@ class BackendTape implements Tape {
       backward: (dy) => {
         if (bias?.trainable) this.backend.biasBackward(dy.tensor, bias);
         for (const { input, w, scale } of terms) {
+          if (w.trainable && w.columns <= FEW_COLUMNS && this.#graph.needsOnly(input)) {
+            this.#graph.give(input, this.backend.matmulBackward(dy.tensor, input.tensor, w, scale));
+            continue;
+          }
           if (w.trainable) this.backend.matmulBackwardWeight(dy.tensor, input.tensor, w, scale);
           this.#graph.giveProduct(input, { dy, w, scale });
         }

@@ -207,6 +207,8 @@ export interface Backend {
   matmulBackwardInput(dy: Tensor, w: Weight, options?: MatmulOptions): Tensor;
   /** w.gradient[O,I] += scale · dyᵀ · x. */
   matmulBackwardWeight(dy: Tensor, x: Tensor, w: Weight, scale?: number): void;
+  /** matmulBackwardWeight, and the wide result of matmulBackwardInput: where w has few columns, in one pass over dy. */
+  matmulBackward(dy: Tensor, x: Tensor, w: Weight, scale?: number): Tensor;
   /** b.gradient[1,O] += column sums of dy[T,O]. */
   biasBackward(dy: Tensor, b: Weight): void;
 

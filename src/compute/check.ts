@@ -174,8 +174,13 @@ export function checkMatmulBackwardSwiglu(
   expectShape(operation, "up", up, dy.rows, w.columns, `dy ${shapeOf(dy)}, w ${shapeOf(w)}`);
 }
 
-export function checkMatmulBackwardWeight(dy: Shaped, x: Shaped, w: Weight, scale?: number): void {
-  const operation = "matmulBackwardWeight";
+export function checkMatmulBackwardWeight(
+  dy: Shaped,
+  x: Shaped,
+  w: Weight,
+  scale?: number,
+  operation = "matmulBackwardWeight",
+): void {
   checkTrainable(operation, w);
   checkScale(operation, scale);
   expectColumns(operation, "x", x, w.columns, `w "${w.name}" is ${shapeOf(w)}`);

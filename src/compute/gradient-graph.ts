@@ -245,6 +245,12 @@ export class GradientGraph {
     this.#receive(node, gradient);
   }
 
+  /** Whether the operation that is being undone is all that adds to the gradient of a wide value. */
+  needsOnly(node: Node): boolean {
+    const isFirst = node.gradient === null && node.products.length === 0;
+    return node.needsGradient && node.tensor.wide && node.consumers === 1 && isFirst;
+  }
+
   /** Adds scale · dy · w to a gradient, when it is needed. */
   giveProduct(node: Node, product: PendingProduct): void {
     if (!node.needsGradient) return;

@@ -81,6 +81,7 @@ export interface Engine {
     secondCopy: boolean,
   ): number;
   matmulBackwardWeight(dy: number, x: number, w: number, scale: number): void;
+  matmulBackward(dy: number, x: number, w: number, scale: number): number;
   biasBackward(dy: number, b: number): void;
   gatherRows(x: number, rows: Int32Array): number;
   gatherRowsBackward(dy: number, rows: Int32Array, totalRows: number): number;

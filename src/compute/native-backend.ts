@@ -166,6 +166,15 @@ export class NativeBackend implements Backend {
     this.#engine.matmulBackwardWeight(dyHandle, xHandle, own.handle, scale);
   }
 
+  matmulBackward(dy: Tensor, x: Tensor, w: Weight, scale = 1): Tensor {
+    const dyHandle = this.#tensor("matmulBackward", dy);
+    const xHandle = this.#tensor("matmulBackward", x);
+    const own = this.#memory.useWeight("matmulBackward", w);
+    check.checkMatmulBackwardWeight(dy, x, w, scale, "matmulBackward");
+    this.#memory.packBackward(own);
+    return this.#made(this.#engine.matmulBackward(dyHandle, xHandle, own.handle, scale), x.rows, x.columns, true);
+  }
+
   biasBackward(dy: Tensor, b: Weight): void {
     const dyHandle = this.#tensor("biasBackward", dy);
     const own = this.#memory.useWeight("biasBackward", b);

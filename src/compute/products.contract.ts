@@ -220,6 +220,21 @@ export function productContract({ compare, open }: Contract): void {
     await c.close();
   });
 
+  it.each([...shapes, [100, 8, 70], [1100, 16, 96], [45, 17, 130]] as const)(
+    "matmulBackward of [%i,%i] and %i columns",
+    async (rows, inputs, outputs) => {
+      const c = compare(rows + outputs);
+      const w = c.weight(outputs, inputs);
+      for (const wide of [true, false]) {
+        const x = await c.tensor(rows, inputs, { wide });
+        const dy = await c.tensor(rows, outputs, { wide: !wide });
+        await c.same("dx", ({ backend, of }) => backend.matmulBackward(of(dy), of(x), of(w), 1.5));
+        await c.sameWeight("gradient", w, "gradient");
+      }
+      await c.close();
+    },
+  );
+
   it("biasBackward", async () => {
     const c = compare(11);
     for (const [rows, columns] of [

@@ -175,6 +175,11 @@ class ReferenceBackend implements Backend {
     products.matmulBackwardWeight(dyOwn, xOwn, scale, trainingOf("matmulBackwardWeight", wOwn).gradient);
   }
 
+  matmulBackward(dy: Tensor, x: Tensor, w: Weight, scale = 1): Tensor {
+    this.matmulBackwardWeight(dy, x, w, scale);
+    return this.matmulBackwardInput(dy, w, { scale, wide: true });
+  }
+
   biasBackward(dy: Tensor, b: Weight): void {
     const dyOwn = this.#memory.use("biasBackward", dy);
     const bOwn = this.#memory.useWeight("biasBackward", b);
