@@ -3,15 +3,20 @@
 //
 //   node bench/compare-builds.mjs CHECKOUT CHECKOUT… [--turns N] [-- options of `cre bench train-step`]
 //
-// Each turn runs `cre bench train-step` once in every checkout, in a fresh process, in the opposite order every second turn. The table has the
-// least, the lower quartile and the median of all measured steps, and each checkout's median relative to the first one's.
-import { spawnSync } from "node:child_process";
+// One process of each checkout stays alive (`cre bench train-step --on-request`); in every turn each makes one step, in the opposite order
+// every second turn. The table has the least, the lower quartile and the median of the steps, and for each checkout the median and the
+// quartiles of its time relative to the first one's in the same turn.
+import { spawn } from "node:child_process";
 import { existsSync } from "node:fs";
 import { join } from "node:path";
+import { createInterface } from "node:readline";
+import { setTimeout as sleep } from "node:timers/promises";
 import { parseArgs } from "node:util";
 
 const usage =
   "usage: node bench/compare-builds.mjs CHECKOUT CHECKOUT… [--turns N] [-- options of cre bench train-step]";
+/** For the pool's threads of the one before to fall asleep. */
+const PAUSE_MS = 50;
 
 function fail(message) {
   console.error(message);
@@ -26,7 +31,7 @@ try {
   parsed = parseArgs({
     args: given.slice(0, split),
     allowPositionals: true,
-    options: { turns: { type: "string", default: "4" } },
+    options: { turns: { type: "string", default: "20" } },
   });
 } catch (error) {
   fail(`${error.message}\n${usage}`);
@@ -40,28 +45,52 @@ for (const checkout of checkouts) {
     fail(`${checkout}: no dist/cli.js, expected a built checkout (npm ci).`);
 }
 
-const seconds = new Map(checkouts.map((checkout) => [checkout, []]));
-for (let turn = 0; turn < turns; turn++) {
-  for (const checkout of turn % 2 === 0 ? checkouts : [...checkouts].reverse()) {
-    const run = spawnSync("node", [join(checkout, "dist/cli.js"), "bench", "train-step", ...options, "--json"], {
-      encoding: "utf8",
-    });
-    if (run.status !== 0) fail(`${checkout}: cre bench train-step ended with ${run.status}.\n${run.stderr}`);
-    const result = JSON.parse(run.stdout);
-    seconds.get(checkout).push(...result.seconds);
-    console.error(`turn ${turn + 1} of ${turns}, ${checkout}: ${result.seconds.map((s) => s.toFixed(3)).join(" ")} s`);
-  }
+/** A living `cre bench train-step`; each call of `next` asks for a step and gives its line. */
+async function open(checkout) {
+  const args = [join(checkout, "dist/cli.js"), "bench", "train-step", ...options, "--on-request"];
+  const child = spawn("node", args, { stdio: ["pipe", "pipe", "inherit"] });
+  child.stdin.on("error", () => {}); // the end of its output says it
+  const lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]();
+  const read = async () => {
+    const { value, done } = await lines.next();
+    if (done) fail(`${checkout}: cre bench train-step ended (a checkout before --on-request cannot be compared).`);
+    return JSON.parse(value);
+  };
+  await read();
+  return {
+    checkout,
+    next() {
+      child.stdin.write("step\n");
+      return read();
+    },
+    close: () => child.stdin.end(),
+  };
 }
 
-const at = (sorted, share) => sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * share))];
-const first = at(
-  [...seconds.get(checkouts[0])].sort((a, b) => a - b),
-  0.5,
-);
-console.log("| checkout | steps | least | lower quartile | median | of the first |");
+const processes = [];
+for (const checkout of checkouts) processes.push(await open(checkout));
+const seconds = new Map(checkouts.map((checkout) => [checkout, []]));
+for (let turn = 0; turn < turns; turn++) {
+  for (const bench of turn % 2 === 0 ? processes : [...processes].reverse()) {
+    seconds.get(bench.checkout).push((await bench.next()).seconds);
+    await sleep(PAUSE_MS);
+  }
+  const shown = checkouts.map((checkout) => seconds.get(checkout)[turn].toFixed(3));
+  console.error(`turn ${turn + 1} of ${turns}: ${shown.join(" ")} s`);
+}
+for (const bench of processes) bench.close();
+
+const at = (values, share) => {
+  const sorted = [...values].sort((a, b) => a - b);
+  return sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * share))];
+};
+console.log("| checkout | least | lower quartile | median | of the first, median | quartiles |");
 console.log("|---|---|---|---|---|---|");
-for (const [checkout, all] of seconds) {
-  const sorted = all.sort((a, b) => a - b);
-  const cells = [sorted[0], at(sorted, 0.25), at(sorted, 0.5)].map((s) => `${(1000 * s).toFixed(0)} ms`);
-  console.log(`| ${checkout} | ${sorted.length} | ${cells.join(" | ")} | ${(at(sorted, 0.5) / first).toFixed(3)} |`);
+const first = seconds.get(checkouts[0]);
+for (const checkout of checkouts) {
+  const steps = seconds.get(checkout);
+  const ratios = steps.map((value, turn) => value / first[turn]);
+  const milliseconds = [Math.min(...steps), at(steps, 0.25), at(steps, 0.5)].map((s) => `${(s * 1000).toFixed(0)} ms`);
+  const relative = [0.5, 0.25, 0.75].map((share) => at(ratios, share).toFixed(3));
+  console.log(`| ${[checkout, ...milliseconds, relative[0], `${relative[1]} – ${relative[2]}`].join(" | ")} |`);
 }
