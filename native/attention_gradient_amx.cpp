@@ -1,7 +1,7 @@
 #include <algorithm>
 #include <limits>
 
-#include "attention_tiles.h"
+#include "attention_gradient_rows.h"
 
 // Attention backward on AMX tiles. Up to kChunk key blocks meet up to kChunk query blocks at a time: first the probabilities and the
 // gradients of the scores of all their pairs, with keys as rows and queries as lanes, so that what belongs to a query stands in registers;
@@ -27,11 +27,9 @@ class TileBackward {
       : backward_(backward),
         run_(run),
         part_(part),
-        slotOfRow_(slotOfRow),
-        groupSums_(sums),
         width_(backward.plan.headWidth),
         parts_(width_ / kBlock),
-        pairParts_(backward.turns.pairs / kBlock),
+        rows_(backward, run, part, slotOfRow, sums),
         ahead_(ahead) {}
 
   size_t carve(Carver carver) {
@@ -240,7 +238,7 @@ class TileBackward {
     for (const bool isValue : {true, false}) {
       const bf16 *left = isValue ? probabilities_ : gradients_, *right = isValue ? dOutputs_ : queries_;
       for (int part = 0; part < parts_; part++) {
-        const bool alone = isValue || !turns(part);
+        const bool alone = isValue || !rows_.turns(part);
         float* sums = fresh && complete && alone ? otherFinished() : at(isValue ? dValues_ : dKeys_, key, part);
         startSums(sums, fresh);
         for (int query = firstQuery; query < endQuery; query++) {
@@ -248,7 +246,7 @@ class TileBackward {
         }
         finishPending();
         storeSums(sums);
-        if (complete && (alone || part >= pairParts_)) pending_ = {sums, key, part, isValue ? Part::value : Part::key};
+        if (complete && (alone || part >= rows_.pairParts())) pending_ = {sums, key, part, isValue ? Part::value : Part::key};
       }
     }
   }
@@ -256,51 +254,15 @@ class TileBackward {
   // A block is finished while the tiles are busy with the next one.
   void finishPending() {
     if (pending_.sums == nullptr) return;
-    if (pending_.kind == Part::query) finishQueries(pending_.block, head_, pending_.part, pending_.sums);
-    else finishKeys(pending_.block, pending_.part, pending_.kind == Part::value, pending_.sums);
+    const int block = pending_.block, part = pending_.part, first = part - rows_.pairParts();
+    const bool turns = pending_.kind != Part::value && rows_.turns(part);
+    if (pending_.kind == Part::query) rows_.finishQueries(block, head_, part, pending_.sums, turns ? at(dQueries_, block, first) : nullptr);
+    else rows_.finishKeys(block, part, pending_.kind == Part::value, pending_.sums, turns ? at(dKeys_, block, first) : nullptr);
     pending_.sums = nullptr;
   }
   float* otherFinished() {
     turn_ ^= 1;
     return finished_ + turn_ * kBlockElements;
-  }
-
-  // Parts of queries and keys that turn: the first half of them is finished together with the second.
-  bool turns(int part) const { return part < 2 * pairParts_; }
-  // Back to where it stood before its position turned it: half a row of two parts that turn together.
-  CRE_INLINE void turnBack(int slot, int part, int half, Floats& first, Floats& second) const {
-    const float* cosines = backward_.turns.cosines(slot) + (part - pairParts_) * kBlock + half * kLanes;
-    turnPairs(second, first, load(cosines), load(cosines + backward_.turns.pairs));
-  }
-
-  void finishKeys(int key, int part, bool isValue, const float* sums) const {
-    const Floats factor = broadcast(isValue ? 1 : backward_.plan.scale);
-    const int32_t* rows = run_.keyRow.data() + key * kBlock;
-    const bool turned = !isValue && turns(part);
-    const float* others = turned ? at(dKeys_, key, part - pairParts_) : nullptr;
-    for (int r = 0; r < kBlock; r++, sums += kBlock) {
-      if (rows[r] < 0) continue;
-      Floats low = load(sums) * factor, high = load(sums + kLanes) * factor;
-      if (turned) {
-        Floats otherLow = load(others + r * kBlock) * factor, otherHigh = load(others + r * kBlock + kLanes) * factor;
-        const int slot = run_.keyTurn[key * kBlock + r];
-        turnBack(slot, part, 0, otherLow, low);
-        turnBack(slot, part, 1, otherHigh, high);
-        giveKeyRow(rows[r], part - pairParts_, false, otherLow, otherHigh);
-      }
-      giveKeyRow(rows[r], part, isValue, low, high);
-    }
-  }
-
-  CRE_INLINE void giveKeyRow(int row, int part, bool isValue, const Floats& low, const Floats& high) const {
-    if (groupSums_ == nullptr) {
-      const Matrix& matrix = isValue ? backward_.dv : backward_.dk;
-      return store(rowChunk(matrix.b16(), matrix.columnBlocks(), row, part_.keyValueHead * parts_ + part), low, high, backward_.far);
-    }
-    const size_t slot = slotOfRow_[row] + (isValue ? part_.group->keyRows.size() : 0);
-    float* sum = groupSums_ + slot * width_ + part * kBlock;
-    store(sum, load(sum) + low);
-    store(sum + kLanes, load(sum + kLanes) + high);
   }
 
   // dqᵀ += kᵀ · g over the key blocks of a chunk.
@@ -312,65 +274,22 @@ class TileBackward {
     const bool fresh = before == 0;
     const bool complete = progress.done == progress.all;
     for (int part = 0; part < parts_; part++) {
-      float* sums = fresh && complete && !turns(part) ? otherFinished() : at(dQueries_, query, part);
+      float* sums = fresh && complete && !rows_.turns(part) ? otherFinished() : at(dQueries_, query, part);
       startSums(sums, fresh);
       for (int key = firstKey; key < endKey; key++) {
         if (sees(query, key)) multiplyBlocks(at(keysAcross_, key, part), pairAt(gradientsRight_, key - firstKey, query - firstQuery));
       }
       finishPending();
       storeSums(sums);
-      if (complete && (!turns(part) || part >= pairParts_)) pending_ = {sums, query, part, Part::query};
-    }
-  }
-
-  void finishQueries(int query, int head, int part, const float* sums) const {
-    const int32_t* rows = run_.queryRow.data() + query * kBlock;
-    const int blocks = backward_.dq.columnBlocks(), block = head * parts_ + part;
-    alignas(64) bf16 gradient[kBlockElements], other[kBlockElements];
-    rowsOfQueries(sums, gradient);
-    if (turns(part)) rowsOfQueries(at(dQueries_, query, part - pairParts_), other);
-    for (int r = 0; r < kBlock; r++) {
-      if (rows[r] < 0) continue;
-      bf16* to = rowChunk(backward_.dq.b16(), blocks, rows[r], block);
-      const bf16 *from = gradient + r * kBlock, *otherFrom = other + r * kBlock;
-      if (!turns(part)) {
-        storeRow(to, _mm512_load_si512(from), backward_.far);
-        continue;
-      }
-      Floats second[2] = {load(from), load(from + kLanes)}, first[2] = {load(otherFrom), load(otherFrom + kLanes)};
-      const int slot = run_.queryTurn[query * kBlock + r];
-      for (int half = 0; half < 2; half++) turnBack(slot, part, half, first[half], second[half]);
-      store(to, second[0], second[1], backward_.far);
-      store(to - pairParts_ * kBlockElements, first[0], first[1], backward_.far);
-    }
-  }
-
-  // A block of dqᵀ as rows of dq.
-  void rowsOfQueries(const float* sums, bf16* out) const {
-    const __m512 factor = _mm512_set1_ps(backward_.plan.scale);
-    const __m512i pairs = _mm512_set_epi16(31, 15, 30, 14, 29, 13, 28, 12, 27, 11, 26, 10, 25, 9, 24, 8, 23, 7, 22, 6, 21, 5, 20, 4, 19, 3,
-                                           18, 2, 17, 1, 16, 0);
-    alignas(64) uint32_t across[256], words[256];  // pairs of columns by queries, queries by pairs of columns
-    for (int half = 0; half < 2; half++) {
-      for (int pair = 0; pair < 16; pair++) {
-        const float* even = sums + 2 * pair * kBlock + half * 16;
-        const __m512 first = _mm512_mul_ps(_mm512_load_ps(even), factor), second = _mm512_mul_ps(_mm512_load_ps(even + kBlock), factor);
-        _mm512_store_si512(across + pair * 16, _mm512_permutexvar_epi16(pairs, (__m512i)_mm512_cvtne2ps_pbh(second, first)));
-      }
-      transposeWords(across, 16, words, 16);
-      for (int column = 0; column < 16; column++) {
-        _mm512_store_si512(out + (column / 4 * 8 + half * 4 + column % 4) * kBlock, _mm512_load_si512(words + column * 16));
-      }
+      if (complete && (!rows_.turns(part) || part >= rows_.pairParts())) pending_ = {sums, query, part, Part::query};
     }
   }
 
   const Backward& backward_;
   const Run& run_;
   const GroupPart& part_;
-  const int32_t* slotOfRow_;
-  float* groupSums_;
   int width_, parts_;
-  int pairParts_;  // of a head that turn with as many others
+  GradientRows rows_;
   bf16 *keys_, *values_, *keysAcross_;     // gathered where they do not stand in blocks; left factor kᵀ
   const bf16 **keyBlocks_, **valueBlocks_;  // left factors k, v
   bf16 *queries_, *dOutputs_;              // right factors q, dOutput
