@@ -112,6 +112,12 @@ class Binding : public Napi::ObjectWrap<Binding> {
   Napi::Value matmulSum(const Napi::CallbackInfo& info);
   Napi::Value matmulSwiglu(const Napi::CallbackInfo& info);
   Napi::Value matmulBackwardInput(const Napi::CallbackInfo& info);
+  struct Factors {
+    const Tensor *dy, *x;
+    Weight* w;
+    float scale;
+  };
+  Factors factorsOf(const Napi::CallbackInfo& info) const;
   void matmulBackwardWeight(const Napi::CallbackInfo& info);
   Napi::Value matmulBackward(const Napi::CallbackInfo& info);
   void biasBackward(const Napi::CallbackInfo& info);

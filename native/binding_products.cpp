@@ -176,31 +176,30 @@ Napi::Value Binding::matmulSwiglu(const Napi::CallbackInfo& info) {
   return handlesOf({first, second});
 }
 
-// (dy, x, w, scale)
+// (dy, x, w, scale) of a product with a trainable weight.
+Binding::Factors Binding::factorsOf(const Napi::CallbackInfo& info) const {
+  const Factors factors{tensor(info[0]), tensor(info[1]), trainable(info[2]), static_cast<float>(number(info[3]))};
+  const WeightView& w = factors.w->view;
+  require(info, factors.dy->matrix.rows == factors.x->matrix.rows, "dy and x with as many rows");
+  require(info, factors.dy->matrix.columns == w.rows && factors.x->matrix.columns == w.columns, "dy and x that fit w");
+  return factors;
+}
+
+// As factorsOf.
 void Binding::matmulBackwardWeight(const Napi::CallbackInfo& info) {
-  const Tensor* dy = tensor(info[0]);
-  const Tensor* x = tensor(info[1]);
-  Weight* w = trainable(info[2]);
-  const float scale = number(info[3]);
-  require(info, dy->matrix.rows == x->matrix.rows, "dy and x with as many rows");
-  require(info, dy->matrix.columns == w->view.rows && x->matrix.columns == w->view.columns, "dy and x that fit w");
-  issue([this, dy, x, w, scale](Pool& pool) {
+  const auto [dy, x, w, scale] = factorsOf(info);
+  issue([this, dy = dy, x = x, w = w, scale = scale](Pool& pool) {
     memory_.withMatrixGradient(pool, *w, [&](WeightView& view) {
       cre::matmulBackwardWeight(pool, dy->matrix, x->matrix, scale, view);
     });
   });
 }
 
-// (dy, x, w, scale): matmulBackwardWeight, and the wide scale · dy · w
+// As factorsOf: matmulBackwardWeight, and the wide scale · dy · w.
 Napi::Value Binding::matmulBackward(const Napi::CallbackInfo& info) {
-  const Tensor* dy = tensor(info[0]);
-  const Tensor* x = tensor(info[1]);
-  Weight* w = trainable(info[2]);
-  const float scale = number(info[3]);
-  require(info, dy->matrix.rows == x->matrix.rows, "dy and x with as many rows");
-  require(info, dy->matrix.columns == w->view.rows && x->matrix.columns == w->view.columns, "dy and x that fit w");
+  const auto [dy, x, w, scale] = factorsOf(info);
   Tensor* dx = make(x->matrix.rows, x->matrix.columns, true);
-  produce({dx}, [this, dy, x, w, scale, dx](Pool& pool) {
+  produce({dx}, [this, dy = dy, x = x, w = w, scale = scale, dx](Pool& pool) {
     memory_.needBackward(pool, *w);
     memory_.withMatrixGradient(pool, *w, [&](WeightView& view) {
       cre::matmulBackward(pool, dy->matrix, x->matrix, scale, view, dx->matrix);
