@@ -1,6 +1,7 @@
 // Finished sums of attention's gradients on AMX tiles become rows of dq, dk and dv.
 #pragma once
 #include "attention_tiles.h"
+#include "rotary.h"
 
 #ifdef __AMX_BF16__
 

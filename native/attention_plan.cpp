@@ -82,15 +82,19 @@ void layOut(const AttentionPlan& plan, Run& run) {
   run.keyPosition.assign(run.keyBlocks() * kBlock, 0);
   run.queryRow.assign(run.ownBlocks * kBlock, -1);
   run.queryPosition.assign(run.ownBlocks * kBlock, 0);
+  run.keyTurn.assign(run.keyBlocks() * kBlock, 0);
+  run.queryTurn.assign(run.ownBlocks * kBlock, 0);
   run.firstKey.assign(run.ownBlocks * kBlock, 0);
   run.endRow.assign(run.ownBlocks * kBlock, 0);
   const AttentionSegment& first = plan.segments[run.firstSegment];
+  const auto relative = [&first](int64_t position) { return static_cast<float>(position - first.position); };
   int key = 0;
   for (int i = 0; i < first.spanCount; i++) {
     const KeySpan& span = plan.spans[first.firstSpan + i];
     for (int j = 0; j < span.length; j++, key++) {
       run.keyRow[key] = span.start + j;
-      run.keyPosition[key] = static_cast<float>(span.position + j);
+      run.keyTurn[key] = span.position + j;
+      run.keyPosition[key] = relative(span.position + j);
     }
   }
   const int own = run.contextBlocks * kBlock;
@@ -100,7 +104,8 @@ void layOut(const AttentionPlan& plan, Run& run) {
     const int begin = row;
     for (int j = 0; j < segment.length; j++, row++) {
       run.keyRow[own + row] = segment.keyStart + j;
-      run.keyPosition[own + row] = run.queryPosition[row] = static_cast<float>(segment.position + j);
+      run.keyTurn[own + row] = run.queryTurn[row] = segment.position + j;
+      run.keyPosition[own + row] = run.queryPosition[row] = relative(segment.position + j);
       run.queryRow[row] = segment.start + j;
       run.firstKey[row] = begin;
       run.endRow[row] = begin + segment.length;
@@ -110,22 +115,19 @@ void layOut(const AttentionPlan& plan, Run& run) {
 
 Turns layOutTurns(Pool& pool, const RotaryTurn& rotary, std::vector<Run>& runs) {
   std::vector<int32_t> positions;
-  const auto add = [&](const std::vector<float>& more) {
-    for (const float position : more) positions.push_back(static_cast<int32_t>(position));
-  };
+  const auto add = [&](const std::vector<int32_t>& more) { positions.insert(positions.end(), more.begin(), more.end()); };
   for (const Run& run : runs) {
-    add(run.keyPosition);
-    add(run.queryPosition);
+    add(run.keyTurn);
+    add(run.queryTurn);
   }
   const DistinctPositions distinct(positions.data(), static_cast<int>(positions.size()));
   auto slot = distinct.slots.begin();
-  const auto take = [&](std::vector<int32_t>& slots, size_t count) {
-    slots.assign(slot, slot + count);
-    slot += count;
+  const auto take = [&](std::vector<int32_t>& turns) {
+    for (int32_t& turn : turns) turn = *slot++;
   };
   for (Run& run : runs) {
-    take(run.keyTurn, run.keyPosition.size());
-    take(run.queryTurn, run.queryPosition.size());
+    take(run.keyTurn);
+    take(run.queryTurn);
   }
   auto* tables = static_cast<float*>(pool.sharedScratch(1, (distinct.values.size() * 2 * rotary.pairs + 1) * sizeof(float)));
   fillRotaryTables(pool, distinct, rotary.frequencies, rotary.pairs, false, tables);

@@ -17,14 +17,14 @@ struct Run {
   int rows = 0, contextKeys = 0;
   int contextBlocks = 0, ownBlocks = 0;
   std::vector<int32_t> keyRow;       // [keyBlocks · 32] row of the key matrices, −1 where there is no key
-  std::vector<float> keyPosition;    // [keyBlocks · 32]
+  std::vector<float> keyPosition;    // [keyBlocks · 32] from the position of the run's first own row on
   std::vector<int32_t> queryRow;     // [ownBlocks · 32] row of the query matrices, −1 where there is none
-  std::vector<float> queryPosition;  // [ownBlocks · 32]
+  std::vector<float> queryPosition;  // [ownBlocks · 32] likewise
   std::vector<int32_t> firstKey;     // [ownBlocks · 32] first own key that the row sees; ascending
   std::vector<int32_t> endRow;       // [ownBlocks · 32] own key i is seen by the rows i .. endRow[i] − 1
-
-  std::vector<int32_t> keyTurn;      // [keyBlocks · 32] slot of the position's table where keys and queries turn: see Turns
-  std::vector<int32_t> queryTurn;    // [ownBlocks · 32]
+  // Whole positions, which floats do not tell apart beyond 2^24; after layOutTurns the slots of their tables.
+  std::vector<int32_t> keyTurn;    // [keyBlocks · 32]
+  std::vector<int32_t> queryTurn;  // [ownBlocks · 32]
 
   int keyBlocks() const { return contextBlocks + ownBlocks; }
   // One query row alone: its keys are read where they are.
@@ -74,7 +74,7 @@ struct Turns {
   const float* tables = nullptr;
   const float* cosines(int slot) const { return tables + static_cast<size_t>(slot) * 2 * pairs; }
 };
-// Fills the tables, and the slots of runs that are laid out. The tables stand in slot 1 of shared scratch.
+// Fills the tables, and puts slots in the place of the positions of runs that are laid out. The tables stand in slot 1 of shared scratch.
 Turns layOutTurns(Pool& pool, const RotaryTurn& rotary, std::vector<Run>& runs);
 
 // Runs whose key rows meet, directly or through others: one thread treats them one after the other.

@@ -7,7 +7,6 @@
 #include "attention_plan.h"
 #include "blocks.h"
 #include "exponential.h"
-#include "rotary.h"
 
 #ifdef __AMX_BF16__
 

@@ -3,6 +3,7 @@ import { createRandom } from "../base/random.ts";
 import type { Backend, Weight, WeightStorage } from "../compute/backend.ts";
 import { measurePeak, type Peak } from "../compute/peak.ts";
 import { type KindTime, profileOf } from "../compute/profile.ts";
+import type { TensorRows } from "../formats/tensor-source.ts";
 import type { Decoder } from "../models/decoder.ts";
 import { buildDecoder } from "../models/load.ts";
 import { familyNamed } from "../models/registry.ts";
@@ -45,7 +46,7 @@ export interface TrainStepResult {
   profile: KindTime[];
 }
 
-/** A decoder of a shape with random weights, made quickly: one block of normal numbers is repeated with a shifting start. */
+/** A decoder of a shape with random weights, made quickly: runs of rows are pieces of one block of normal numbers. */
 export async function randomDecoder(
   backend: Backend,
   shape: ShapeName,
@@ -55,17 +56,24 @@ export async function randomDecoder(
   const spec = shapeSpec(shape, layers);
   const random = createRandom(1);
   const block = Float32Array.from({ length: 1_048_573 }, () => random.normal() * 0.02);
-  let start = 0;
-  return buildDecoder(backend, spec, familyNamed("llama", "bench"), { storage, trainable: false }, async (_, dims) => {
-    if (dims.length === 1) return new Float32Array(dims[0]).fill(1);
-    const values = new Float32Array(dims[0] * dims[1]);
-    for (let at = 0; at < values.length; at += block.length) {
-      values.set(block.subarray(0, Math.min(block.length, values.length - at)), at);
-    }
-    start = (start + 7919) % block.length;
-    values[start % values.length] = 0.01;
-    return values;
+  let runCount = 0;
+  // No array as large as a matrix: the system takes long to take it back, in the middle of a step, while the event loop waits.
+  const rowsOf = (columns: number): TensorRows => ({
+    dtype: "F32",
+    async *runs(start, end) {
+      const runRows = 32 * Math.max(1, Math.floor(block.length / (64 * columns)));
+      for (let row = start; row < end; row += runRows) {
+        const count = Math.min(runRows, end - row) * columns;
+        const at = (runCount++ * 7919) % (block.length - count + 1);
+        yield new Uint8Array(block.buffer, at * block.BYTES_PER_ELEMENT, count * block.BYTES_PER_ELEMENT);
+      }
+    },
   });
+  const values = async (_: string, [count]: number[]) => new Float32Array(count).fill(1);
+  const options = { storage, trainable: false };
+  return buildDecoder(backend, spec, familyNamed("llama", "bench"), options, values, async (_, [, columns]) =>
+    rowsOf(columns),
+  );
 }
 
 /** The same with a fresh adapter: rank 8 on q_proj and v_proj. */

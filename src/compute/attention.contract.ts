@@ -68,6 +68,14 @@ const layouts: Record<string, Layout> = {
       run(1, 1, { keyStart: 149, position: 33, context: [{ start: 116, length: 33, position: 0 }] }),
     ],
   },
+  "positions that floats do not tell apart": {
+    queries: 40,
+    keys: 40,
+    segments: [
+      run(0, 5, { position: 2 ** 24 + 1 }),
+      run(5, 35, { position: 2 ** 24 + 6, context: [{ start: 0, length: 5, position: 2 ** 24 + 1 }] }),
+    ],
+  },
   "rows outside, an empty context": {
     queries: 45,
     keys: 50,

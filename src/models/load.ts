@@ -47,15 +47,18 @@ interface Tensors {
   rows(name: string, shape: number[]): Promise<TensorRows>;
 }
 
-/** Builds a decoder by asking for the values of one tensor after the other; frees what was placed when that fails. */
+/**
+ * Builds a decoder by asking for the values of one tensor after the other, for matrices from `rows` where that is given; frees what was placed
+ * when that fails.
+ */
 export async function buildDecoder(
   backend: Backend,
   spec: DecoderSpec,
   family: Family,
   options: PlaceOptions,
   values: Tensors["values"],
+  rows: Tensors["rows"] = async (name, shape) => rowsOfValues(await values(name, shape), shape[1]),
 ): Promise<Decoder> {
-  const rows: Tensors["rows"] = async (name, shape) => rowsOfValues(await values(name, shape), shape[1]);
   return placeTensors(backend, spec, family, options, { values, rows });
 }
 
