@@ -5,6 +5,7 @@ import os
 import statistics
 import subprocess
 import tempfile
+import threading
 import time
 
 from machine import available_bytes, busy_seconds, processor_seconds
@@ -13,6 +14,8 @@ from machine import available_bytes, busy_seconds, processor_seconds
 PAUSE_SECONDS = 0.3
 # For a process whose input has ended and that has said its last line.
 END_SECONDS = 60
+# For an answer: until it is ready, a step, or its last line.
+ANSWER_SECONDS = 1200
 
 
 class Failure(Exception):
@@ -79,9 +82,15 @@ class Stepper:
                 self.process.stdin.flush()
         except BrokenPipeError:
             pass  # It has ended; so does its output, below.
-        line = self.process.stdout.readline()
+        hung = threading.Event()
+        watchdog = threading.Timer(ANSWER_SECONDS, lambda: (hung.set(), self.process.kill()))
+        watchdog.start()
+        try:
+            line = self.process.stdout.readline()
+        finally:
+            watchdog.cancel()
         if not line:
-            raise Failure(self.ending(self.exit_code()))
+            raise Failure(f"gave no answer in {ANSWER_SECONDS} s" if hung.is_set() else self.ending(self.exit_code()))
         try:
             return json.loads(line)
         except json.JSONDecodeError:
