@@ -20,11 +20,12 @@ constexpr int kDeepBlocks = 512;
 
 // How a product is cut. A group is some row blocks whose left factor, or a pass over it, stays in the second-level cache; an item is a
 // group and some panels over the whole depth, so threads never wait for each other's sums. Threads take the items of one group before those
-// of another: the left factor comes from beyond the cache once.
+// of another: the left factor comes from beyond the cache once. Items consist of pieces, since the last ones are smaller.
 struct TileCut {
   int rowBlocks, groups;
-  int panels, items;  // of one item; items of a group
-  int passBlocks;     // of depth
+  int panels, pieces;  // of one piece; pieces of a group
+  Pool::Runs items;
+  int passBlocks;      // of depth
 
   // `together`: panels that an item must not part.
   TileCut(const Product& product, int threads, int together) {
@@ -37,14 +38,18 @@ struct TileCut {
     passBlocks = resident ? allDepth : chunkOf(allDepth, pass.depthBlocks);
     groups = (allRows + rowBlocks - 1) / rowBlocks;
     // As many groups for each thread, where that leaves enough rows for every block of the right factor.
-    const int even = (groups + threads - 1) / threads * threads;
-    if (allRows / even >= kFewestRows) groups = even;
+    const int evenGroups = (groups + threads - 1) / threads * threads;
+    if (allRows / evenGroups >= kFewestRows) groups = evenGroups;
     rowBlocks = (allRows + groups - 1) / groups;
     groups = (allRows + rowBlocks - 1) / rowBlocks;
-    panels = std::max(1, std::min(resident ? kMostPanels : pass.panels, allPanels * groups / (resident ? kItemsPerThread * threads : threads)));
-    items = (allPanels + panels - 1) / panels;
-    panels = ((allPanels + items - 1) / items + together - 1) / together * together;
-    items = (allPanels + panels - 1) / panels;
+    const int ofItem = std::max(1, std::min(resident ? kMostPanels : pass.panels, allPanels * groups / (resident ? kItemsPerThread * threads : threads)));
+    const int perGroup = (allPanels + ofItem - 1) / ofItem, even = (allPanels + perGroup - 1) / perGroup;
+    // Passes read their left factor again for each item: items with few panels cost, so only the very last ones are halved.
+    panels = resident ? together : ((even + 1) / 2 + together - 1) / together * together;
+    items.most = (even + panels - 1) / panels;
+    items.least = resident ? std::max(1, items.most / 4) : 1;
+    items.perThread = resident ? 2 : 1;
+    pieces = (allPanels + panels - 1) / panels;
   }
 };
 
@@ -118,14 +123,13 @@ Ahead leftAhead(const Run& run, int firstRowBlock, int rowBlocks, int slice, int
 }
 
 template <class FinishRows>
-void multiplyItem(const Product& product, const TileCut& cut, const Chunks& chunks, int group, int nextGroup, int item, float* sums,
-                  const FinishRows& finish, const TurnFinish* turned) {
+void multiplyItem(const Product& product, const TileCut& cut, const Chunks& chunks, int group, int nextGroup, int firstPanel, int endPanel,
+                  float* sums, const FinishRows& finish, const TurnFinish* turned) {
   const int allRows = product.y->rowBlocks(), allPanels = product.y->columnBlocks();
   Chunk chunk;
   chunk.complete = sums;
   chunk.firstRowBlock = group * cut.rowBlocks;
   chunk.rowBlocks = std::min(cut.rowBlocks, allRows - chunk.firstRowBlock);
-  const int firstPanel = item * cut.panels, endPanel = std::min(firstPanel + cut.panels, allPanels);
   const int placeCount = static_cast<int>(chunks.places.size());
   const bool onePass = chunks.passEnds.size() == 1;
   int passStart = 0;
@@ -235,13 +239,14 @@ void multiplyFinishing(Pool& pool, const Product& product, const FinishRows& fin
   const int together = turned == nullptr ? 1 : turned->headPanels;
   const TileCut cut(product, pool.threadCount(), together);
   const Chunks chunks(product, cut.passBlocks);
-  const int sumPanels = chunks.passEnds.size() == 1 ? together : cut.panels;
+  const int sumPanels = chunks.passEnds.size() == 1 ? together : cut.items.most * cut.panels;
   const size_t sumBytes = (2 + static_cast<size_t>(sumPanels) * cut.rowBlocks) * kBlockElements * sizeof(float);
   pool.parallelForGroups(
-      cut.groups, cut.items, pool.isAgain(product.a),
-      [&](int group, int nextGroup, int item, int thread) {
+      cut.groups, cut.pieces, cut.items, pool.isAgain(product.a),
+      [&](int group, int nextGroup, int first, int end, int thread) {
         auto* sums = static_cast<float*>(pool.scratch(thread, 0, sumBytes));
-        multiplyItem(product, cut, chunks, group, nextGroup, item, sums, finish, turned);
+        multiplyItem(product, cut, chunks, group, nextGroup, first * cut.panels, std::min(end * cut.panels, product.y->columnBlocks()), sums,
+                     finish, turned);
       },
       [&](int) {
         if (product.far) finishFarStores();

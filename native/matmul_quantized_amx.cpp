@@ -130,7 +130,7 @@ void multiplyFrom(Pool& pool, const Product& product) {
   const Source source(*product.source);
   const SourceCut cut(product, pool.threadCount());
   withFinish(product, [&](const auto& finish) {
-    pool.parallelForGroups(cut.rowItems, cut.panelItems, false, [&](int group, int, int item, int thread) {
+    pool.parallelForGroups(cut.rowItems, cut.panelItems, {}, false, [&](int group, int, int item, int, int thread) {
       auto* sums = static_cast<float*>(pool.scratch(thread, 0, cut.sumBlocks() * kBlockElements * sizeof(float)));
       auto* scratch = static_cast<ItemScratch*>(pool.scratch(thread, 1, sizeof(ItemScratch)));
       multiplyItem(product, source, cut, group, item, sums, *scratch, finish);

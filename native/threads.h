@@ -1,5 +1,6 @@
 // The addon's own threads: the caller (the executor thread of binding.cpp) and threadCount − 1 workers.
 #pragma once
+#include <algorithm>
 #include <atomic>
 #include <cstddef>
 #include <type_traits>
@@ -27,21 +28,32 @@ class Pool {
         const_cast<void*>(static_cast<const void*>(&body)));
   }
 
-  // Calls body(group, nextGroup, item, thread) for `items` items of each of `groups` groups. A thread takes items of one group while there are
-  // any, then those of the next (nextGroup; -1: none of its own), and threads start at different groups: what a group's items share stays in
-  // the cache of few threads. `backwards`: a thread takes its own groups from the last to the first. A thread that finds no more items calls
-  // after(thread).
+  // How many pieces are handed out at a time: `most`, and towards the end fewer, down to `least`, so that each thread's part of what is left
+  // makes `perThread` runs and threads end together though their cores be of different speed.
+  struct Runs {
+    int most = 1, least = 1, perThread = 2;
+  };
+  // Calls body(group, nextGroup, first, end, thread) for runs of the `pieces` pieces of each of `groups` groups. A thread takes pieces of one
+  // group while there are any, then those of the next (nextGroup; -1: none of its own), and threads start at different groups: what a group's
+  // pieces share stays in the cache of few threads. `backwards`: a thread takes its own groups from the last to the first. A thread that finds
+  // no more pieces calls after(thread).
   template <class Body, class After>
-  void parallelForGroups(int groups, int items, bool backwards, Body&& body, After&& after) {
+  void parallelForGroups(int groups, int pieces, const Runs& runs, bool backwards, Body&& body, After&& after) {
     std::vector<std::atomic<int>> next(groups);
+    std::atomic<int> left(groups * pieces);
     parallelFor(threadCount_, [&](int start, int thread) {
       const int first = start * groups / threadCount_, own = (start + 1) * groups / threadCount_ - first;
       const auto groupAt = [&](int i) { return i < own ? first + (backwards ? own - 1 - i : i) : (first + i) % groups; };
       for (int i = 0; i < groups; i++) {
         const int group = groupAt(i), nextGroup = i + 1 < own ? groupAt(i + 1) : -1;
-        for (int item = next[group].fetch_add(1, std::memory_order_relaxed); item < items;
-             item = next[group].fetch_add(1, std::memory_order_relaxed)) {
-          body(group, nextGroup, item, thread);
+        for (;;) {
+          const int share = threadCount_ == 1 ? runs.most : left.load(std::memory_order_relaxed) / (runs.perThread * threadCount_);
+          const int count = std::clamp(share, runs.least, runs.most);
+          const int begin = next[group].fetch_add(count, std::memory_order_relaxed);
+          if (begin >= pieces) break;
+          const int end = std::min(begin + count, pieces);
+          left.fetch_sub(end - begin, std::memory_order_relaxed);
+          body(group, nextGroup, begin, end, thread);
         }
       }
       after(thread);
