@@ -11,9 +11,9 @@ fi
 objects=$(mktemp -d)
 trap 'rm -rf "$objects"' EXIT
 flags=(-std=c++17 -O3 -fPIC -fno-math-errno -ffp-contract=fast -pthread -Wall -Wextra -Werror -DNAPI_VERSION=8 -DNAPI_CPP_EXCEPTIONS
-  -DNODE_ADDON_API_DISABLE_DEPRECATED '-DCRE_LEVEL="portable"' -isystemnode_modules/node-addon-api -isystemnode_modules/node-api-headers/include)
+  -DNODE_ADDON_API_DISABLE_DEPRECATED '-DCRE_LEVEL="portable"' -Inative -isystemnode_modules/node-addon-api -isystemnode_modules/node-api-headers/include)
 count=0
-for source in native/*.cpp; do
+for source in native/*/*.cpp; do
   "$compiler" "${flags[@]}" -c "$source" -o "$objects/$(basename "$source" .cpp).o"
   count=$((count + 1))
 done

@@ -5,21 +5,34 @@ import { describe, expect, it } from "vitest";
 
 // The import table of the design: what a folder of src may import besides itself and base. Whatever is not in it (cli, bench and the
 // files directly in src) may import anything, and no folder of the table may import it.
+const BELOW_RUNS: readonly string[] = [
+  ...["compute", "formats", "tokenizers", "data", "linear", "documents", "prompts", "models", "adapters", "decode"],
+  ...["recipe", "train", "pretrain", "extract", "evaluate", "graph"],
+];
+
 const TABLE: Record<string, readonly string[]> = {
   base: [],
   compute: [],
   formats: [],
   tokenizers: [],
   data: [],
+  linear: ["data"],
+  documents: ["data"],
   prompts: ["data", "tokenizers"],
   models: ["compute", "formats"],
   adapters: ["compute", "formats", "models"],
   decode: ["compute", "tokenizers", "models"],
-  train: ["compute", "formats", "tokenizers", "data", "prompts", "models", "adapters"],
-  pretrain: ["compute", "formats", "tokenizers", "data", "models", "decode", "train"],
-  extract: ["tokenizers", "data", "prompts", "models", "adapters", "decode"],
+  recipe: ["data", "prompts", "models", "adapters"],
+  train: ["compute", "tokenizers", "data", "prompts", "models", "adapters", "recipe"],
+  pretrain: ["compute", "tokenizers", "data", "models", "train", "recipe"],
+  extract: ["tokenizers", "data", "documents", "linear", "prompts", "models", "adapters", "decode"],
   evaluate: ["data", "extract"],
-  serve: ["extract"],
+  graph: ["data", "documents", "extract"],
+  runs: BELOW_RUNS,
+  export: [...BELOW_RUNS, "runs"],
+  engines: [...BELOW_RUNS, "runs"],
+  queue: [...BELOW_RUNS, "runs"],
+  serve: [...BELOW_RUNS, "runs"],
 };
 
 const MAXIMUM_LINES = 400;

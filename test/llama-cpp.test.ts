@@ -10,7 +10,7 @@ import { createRandom } from "../src/base/random.ts";
 import { addExportCommand } from "../src/cli/export.ts";
 import { createTape } from "../src/compute/autograd.ts";
 import type { Backend } from "../src/compute/backend.ts";
-import { openReference } from "../src/compute/reference.ts";
+import { openReference } from "../src/compute/reference/backend.ts";
 import { generate } from "../src/decode/generate.ts";
 import { openCheckpoint } from "../src/formats/checkpoint.ts";
 import { type Decoder, forward } from "../src/models/decoder.ts";

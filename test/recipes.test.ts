@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 import { parse } from "yaml";
 import { readPretrainRecipe } from "../src/pretrain/recipe.ts";
-import { readRecipe } from "../src/train/recipe.ts";
+import { readRecipe } from "../src/recipe/read.ts";
 
 const folder = join(import.meta.dirname, "..", "recipes");
 

@@ -12,7 +12,7 @@ case $kind in
 esac
 export CRE_SANITIZE=$kind CRE_NATIVE=require
 npx tsc -p tsconfig.build.json
-node dist/compute/build-native.js
+node dist/compute/native/build.js
 # Node itself is not built with the sanitizer, so its run-time library has to come first in the process.
 preload=$("${CXX:-g++}" -print-file-name="$library")
-LD_PRELOAD=$preload node node_modules/vitest/vitest.mjs run --pool=forks --no-file-parallelism "${@:-src/compute/native.test.ts}"
+LD_PRELOAD=$preload node node_modules/vitest/vitest.mjs run --pool=forks --no-file-parallelism "${@:-src/compute/native/native.test.ts}"

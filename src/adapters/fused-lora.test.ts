@@ -7,7 +7,7 @@ import { randomIds, sequenceLogits, tinyDecoder } from "../../test/tiny-model.ts
 import { createRandom } from "../base/random.ts";
 import { createTape } from "../compute/autograd.ts";
 import type { Backend, Weight } from "../compute/backend.ts";
-import { openReference } from "../compute/reference.ts";
+import { openReference } from "../compute/reference/backend.ts";
 import { openCheckpoint } from "../formats/checkpoint.ts";
 import { saveHuggingFaceFolder } from "../formats/hf-folder.ts";
 import { mergeLoraInto, tensorsToWrite } from "../formats/merge-lora.ts";

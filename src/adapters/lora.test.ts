@@ -6,7 +6,7 @@ import { randomIds, sequenceLogits, TINY_SPEC, tinyDecoder } from "../../test/ti
 import { UserErrors } from "../base/errors.ts";
 import { createRandom } from "../base/random.ts";
 import type { Backend } from "../compute/backend.ts";
-import { openReference } from "../compute/reference.ts";
+import { openReference } from "../compute/reference/backend.ts";
 import { openSafetensors, writeSafetensors } from "../formats/safetensors.ts";
 import { type Decoder, decoderWeights } from "../models/decoder.ts";
 import { initDecoder } from "../models/load.ts";

@@ -5,8 +5,8 @@ import { addLowRank } from "../formats/merge-lora.ts";
 import { openPeftFolder, savePeftFolder } from "../formats/peft-folder.ts";
 import type { TensorInfo, TensorToWrite } from "../formats/tensor-source.ts";
 import type { Decoder, Linear } from "../models/decoder.ts";
+import { familyNamed } from "../models/families/registry.ts";
 import { hashName, joinRows } from "../models/load.ts";
-import { familyNamed } from "../models/registry.ts";
 import { isLinearSlot, layerTensors } from "../models/spec.ts";
 
 /** What a recipe writes to have the targets chosen by the model's family. */

@@ -1,7 +1,7 @@
 import { UserError } from "../base/errors.ts";
 import type { Backend } from "../compute/backend.ts";
+import type { TrainSettings } from "../recipe/schema.ts";
 import { type EncodedExample, lossWeight, packExamples, planSteps, type TrainingBatch } from "../train/batches.ts";
-import type { TrainSettings } from "../train/recipe.ts";
 import { addGradients } from "../train/train.ts";
 import type { ShapeName } from "./shapes.ts";
 import { loraDecoder } from "./train-step.ts";

@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
-import { nativeStatus, openNative } from "../compute/native.ts";
-import { recipeSchema } from "../train/recipe.ts";
+import { nativeStatus, openNative } from "../compute/native/open.ts";
+import { recipeSchema } from "../recipe/schema.ts";
 import { measureBatches } from "./batches.ts";
 import { measureDecode } from "./decode.ts";
 import { watchTimer } from "./timer.ts";

@@ -2,7 +2,7 @@ import { mkdtempSync, readdirSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, describe, expect, it } from "vitest";
-import { openReference } from "../compute/reference.ts";
+import { openReference } from "../compute/reference/backend.ts";
 import { openCheckpoint } from "../formats/checkpoint.ts";
 import { TINY_MODELS } from "../models/tiny.ts";
 import { measureLoad } from "./load-model.ts";

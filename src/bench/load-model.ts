@@ -6,8 +6,8 @@ import { generate } from "../decode/generate.ts";
 import { openCheckpoint } from "../formats/checkpoint.ts";
 import { DTYPE_BYTES, elementCount, type TensorDtype } from "../formats/tensor-source.ts";
 import { loadDecoder } from "../models/load.ts";
+import { recipeSchema } from "../recipe/schema.ts";
 import { planSteps } from "../train/batches.ts";
-import { recipeSchema } from "../train/recipe.ts";
 import { train } from "../train/train.ts";
 
 export interface LoadOptions {

@@ -1,7 +1,7 @@
 import { createRandom } from "../base/random.ts";
 import { saveHuggingFaceFolder } from "../formats/hf-folder.ts";
 import { elementCount, type TensorToWrite } from "../formats/tensor-source.ts";
-import { familyNamed } from "../models/registry.ts";
+import { familyNamed } from "../models/families/registry.ts";
 import { type ModelSizes, specFromSizes } from "../models/sizes.ts";
 import { type DecoderSpec, type Family, layerTensors, tensorShapes } from "../models/spec.ts";
 import { copyTokenizer, openTokenizer } from "../tokenizers/open-tokenizer.ts";

@@ -2,8 +2,8 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, describe, expect, it } from "vitest";
-import { readRecipe } from "../train/recipe.ts";
-import { createRunFolder } from "../train/run-folder.ts";
+import { readRecipe } from "../recipe/read.ts";
+import { createRunFolder } from "../runs/run-folder.ts";
 import { expectSameRun, type RunResult, readRunResult, resultFolder, resultsTable } from "./results.ts";
 
 const directory = mkdtempSync(join(tmpdir(), "cre-results-"));

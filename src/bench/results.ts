@@ -4,8 +4,9 @@ import { z } from "zod";
 import { messageOf, UserError } from "../base/errors.ts";
 import { readTextFile } from "../base/files.ts";
 import { CONVENTIONS, type Convention } from "../evaluate/tally.ts";
-import { type Recipe, readRecipe } from "../train/recipe.ts";
-import { hasSameBase, readLog, runFolder } from "../train/run-folder.ts";
+import { readRecipe } from "../recipe/read.ts";
+import type { Recipe } from "../recipe/schema.ts";
+import { hasSameBase, readLog, runFolder } from "../runs/run-folder.ts";
 import { median } from "./train-step.ts";
 
 const MAX_JSON_BYTES = 50_000_000;

@@ -1,15 +1,15 @@
 import { attachAdapter } from "../adapters/adapter.ts";
 import { createRandom } from "../base/random.ts";
 import type { Backend, Weight, WeightStorage } from "../compute/backend.ts";
+import { type KindTime, profileOf } from "../compute/native/profile.ts";
 import { measurePeak, type Peak } from "../compute/peak.ts";
-import { type KindTime, profileOf } from "../compute/profile.ts";
 import type { TensorRows } from "../formats/tensor-source.ts";
 import type { Decoder } from "../models/decoder.ts";
+import { familyNamed } from "../models/families/registry.ts";
 import { buildDecoder } from "../models/load.ts";
-import { familyNamed } from "../models/registry.ts";
+import { recipeSchema, type TrainSettings } from "../recipe/schema.ts";
 import type { EncodedExample } from "../train/batches.ts";
 import { planSteps } from "../train/batches.ts";
-import { recipeSchema, type TrainSettings } from "../train/recipe.ts";
 import { type TrainStep, train } from "../train/train.ts";
 import { loraStepFlops, type ShapeName, shapeSpec } from "./shapes.ts";
 import { watchTimer } from "./timer.ts";

@@ -11,8 +11,8 @@ import {
   resultFolder,
   resultsTable,
 } from "../bench/results.ts";
-import { readRecipe } from "../train/recipe.ts";
-import { runFolder } from "../train/run-folder.ts";
+import { readRecipe } from "../recipe/read.ts";
+import { runFolder } from "../runs/run-folder.ts";
 import { Interrupted } from "./report.ts";
 import { print, say } from "./terminal.ts";
 

@@ -1,14 +1,14 @@
 import Table from "cli-table3";
 import { type Command, Option } from "commander";
 import { measureDecode } from "../bench/decode.ts";
+import { measureKernels } from "../bench/kernels.ts";
+import { measureMatmul } from "../bench/matmul.ts";
 import { SHAPES, type ShapeName } from "../bench/shapes.ts";
 import { measureTrainStep, median, openTrainStep } from "../bench/train-step.ts";
 import type { WeightStorage } from "../compute/backend.ts";
-import { measureKernels } from "../compute/bench-kernels.ts";
-import { measureMatmul } from "../compute/bench-matmul.ts";
+import type { KindTime } from "../compute/native/profile.ts";
 import { openBackend } from "../compute/open.ts";
 import { measurePeak, measureReadSpeed } from "../compute/peak.ts";
-import type { KindTime } from "../compute/profile.ts";
 import { addBatchesCommand } from "./bench-batches.ts";
 import { addLoadCommands } from "./bench-load.ts";
 import { addResultsCommand } from "./bench-results.ts";

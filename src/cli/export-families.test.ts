@@ -8,7 +8,7 @@ import { TOKENIZER, toyRecipe } from "../../test/e2e/support.ts";
 import { tinyFamily } from "../../test/tiny-families.ts";
 import { sequenceLogits } from "../../test/tiny-model.ts";
 import type { Backend } from "../compute/backend.ts";
-import { openReference } from "../compute/reference.ts";
+import { openReference } from "../compute/reference/backend.ts";
 import { openCheckpoint } from "../formats/checkpoint.ts";
 import { type GgufFile, openGguf } from "../formats/gguf.ts";
 import { loadDecoder, saveDecoder } from "../models/load.ts";

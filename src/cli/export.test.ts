@@ -9,7 +9,7 @@ import { randomIds, sequenceLogits, tinyDecoder } from "../../test/tiny-model.ts
 import { attachLora, type LoraSettings, loadLora, loraWeights, mergeLora, saveLora } from "../adapters/lora.ts";
 import { createRandom } from "../base/random.ts";
 import type { Backend } from "../compute/backend.ts";
-import { openReference } from "../compute/reference.ts";
+import { openReference } from "../compute/reference/backend.ts";
 import { openCheckpoint } from "../formats/checkpoint.ts";
 import { openGguf } from "../formats/gguf.ts";
 import { openPeftFolder } from "../formats/peft-folder.ts";

@@ -12,7 +12,7 @@ import {
   extractLines,
   noRows,
 } from "../extract/corpus.ts";
-import { openRun } from "../run.ts";
+import { openRun } from "../runs/open.ts";
 import { showLoading, storageOption } from "./loading.ts";
 import { duration, noProgress, print, progress, say, warn } from "./terminal.ts";
 

@@ -6,8 +6,8 @@ import { initDecoder, saveDecoder } from "../models/load.ts";
 import { type ModelSizes, specFromSizes } from "../models/sizes.ts";
 import { parameterCount } from "../models/spec.ts";
 import { TINY_MODELS, type TinyModelName } from "../models/tiny.ts";
+import { readRecipe } from "../recipe/read.ts";
 import { copyTokenizer, openTokenizer } from "../tokenizers/open-tokenizer.ts";
-import { readRecipe } from "../train/recipe.ts";
 import { positiveNumber, wholeNumber } from "./model.ts";
 import { say, warn } from "./terminal.ts";
 

@@ -5,9 +5,16 @@ import picocolors from "picocolors";
 import { UserError, UserErrors } from "../base/errors.ts";
 import { writeFileAtomic } from "../base/files.ts";
 import { openBackend } from "../compute/open.ts";
+import { exportBase } from "../export/base.ts";
 import { initDecoder } from "../models/load.ts";
 import { type DecoderSpec, parameterCount } from "../models/spec.ts";
-import { exportBase } from "../pretrain/export.ts";
+import {
+  missingPretrainPaths,
+  type PretrainRecipe,
+  pretrainRecipeText,
+  readPretrainRecipe,
+} from "../pretrain/recipe.ts";
+import { specFromInit } from "../runs/open.ts";
 import {
   createPretrainFolder,
   openPretrainData,
@@ -15,17 +22,10 @@ import {
   type PretrainData,
   type PretrainEvent,
   pretrainRun,
-} from "../pretrain/pretrain-run.ts";
-import {
-  missingPretrainPaths,
-  type PretrainRecipe,
-  pretrainRecipeText,
-  readPretrainRecipe,
-} from "../pretrain/recipe.ts";
-import { specFromInit } from "../run.ts";
+} from "../runs/pretrain-run.ts";
+import { expectFreeFolder, holdRun, type RunFolder, runFolder } from "../runs/run-folder.ts";
 import { openTokenizer } from "../tokenizers/open-tokenizer.ts";
 import type { Tokenizer } from "../tokenizers/tokenizer.ts";
-import { expectFreeFolder, holdRun, type RunFolder, runFolder } from "../train/run-folder.ts";
 import { wholeNumber } from "./model.ts";
 import { Interrupted } from "./report.ts";
 import { duration, megabytes, type Progress, progress, say, warn } from "./terminal.ts";

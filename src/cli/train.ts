@@ -7,8 +7,9 @@ import { type Dataset, openDataset } from "../data/dataset.ts";
 import type { Example, LabelSet } from "../data/example.ts";
 import type { SplitName } from "../data/split.ts";
 import { decoderWeights } from "../models/decoder.ts";
-import { openForTraining, saveLabels, type Workbench } from "../run.ts";
-import { missingPaths, type Recipe, readRecipe } from "../train/recipe.ts";
+import { missingPaths, readRecipe } from "../recipe/read.ts";
+import type { Recipe } from "../recipe/schema.ts";
+import { openForTraining, saveLabels, type Workbench } from "../runs/open.ts";
 import {
   createRunFolder,
   expectFreeFolder,
@@ -17,9 +18,9 @@ import {
   openRunFolder,
   type RunFolder,
   runFolder,
-} from "../train/run-folder.ts";
+} from "../runs/run-folder.ts";
+import { type RunEvent, trainRun } from "../runs/train-run.ts";
 import type { TrainStep } from "../train/train.ts";
-import { type RunEvent, trainRun } from "../train-run.ts";
 import { showLoading } from "./loading.ts";
 import { Interrupted } from "./report.ts";
 import { duration, megabytes, type Progress, percent, progress, say, warn } from "./terminal.ts";

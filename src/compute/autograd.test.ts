@@ -1,8 +1,8 @@
 import { describe, expect, it } from "vitest";
 import { createTape, type Tape, type TapeOptions, type Value } from "./autograd.ts";
 import type { Backend, Values, Weight } from "./backend.ts";
-import { gradientCases, weightMaker } from "./gradient-cases.contract.ts";
-import { openReference } from "./reference.ts";
+import { gradientCases, weightMaker } from "./contract/gradient-cases.contract.ts";
+import { openReference } from "./reference/backend.ts";
 
 const lossAlone = async (backend: Backend, loss: (tape: Tape) => Value) => {
   const tape = createTape(backend, { record: true });

@@ -4,7 +4,7 @@
  * Shape letters: B batch, T tokens, S cached, H query heads, G key/value heads, D head width, C model width, F feed-forward, V vocabulary,
  * R rank; for weights O outputs and I inputs.
  *
- * Rules that every backend keeps (src/compute/backend.contract.ts tests them):
+ * Rules that every backend keeps (src/compute/contract/backend.contract.ts tests them):
  * 1. A tensor is an opaque matrix [rows, columns]; its memory layout belongs to its backend. Tokens of a batch are packed as rows, without padding.
  * 2. Operations are issued in order and take effect in order; they return at once. Only `read*`, `sync` and `weightFromRuns` are awaited.
  * 3. Tensors never change after they were made, except by the operations that say so (`copyRows`). Whoever makes a tensor frees it;

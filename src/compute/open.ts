@@ -1,7 +1,7 @@
 import { UserError } from "../base/errors.ts";
 import type { Backend } from "./backend.ts";
-import { nativeStatus, openNative } from "./native.ts";
-import { openReference } from "./reference.ts";
+import { nativeStatus, openNative } from "./native/open.ts";
+import { openReference } from "./reference/backend.ts";
 
 /**
  * Opens the best backend of this machine: the native one, or the slow reference one with a line that says why. CRE_BACKEND=reference|native

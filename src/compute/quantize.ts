@@ -1,6 +1,6 @@
 import { roundToBfloat16 } from "./backend.ts";
 
-// Quantised storages in plain code: the judge of native/quantize.cpp, which must choose the same codes. Groups are 64 inputs of one output.
+// Quantised storages in plain code: the judge of native/matmul/quantize.cpp, which must choose the same codes. Groups are 64 inputs of one output.
 
 const GROUP = 64;
 const STEP_OUTPUTS = 32;

@@ -1,11 +1,11 @@
 import type { RawMatrix, RawType, Weight, WeightSpec } from "./backend.ts";
 import { checkWeightSpec } from "./check.ts";
-import type { Engine } from "./native-addon.ts";
-import { type NativeMemory, NativeWeight, STORAGES } from "./native-memory.ts";
+import type { Engine } from "./native/addon.ts";
+import { type NativeMemory, NativeWeight, STORAGES } from "./native/memory.ts";
 
 // Weights that come from files in runs of rows: the checks that all backends share, and what the two of them do with the rows.
 
-/** In the order of native/raw_rows.h. */
+/** In the order of native/rows/raw_rows.h. */
 const TYPES: readonly RawType[] = ["F32", "F16", "BF16"];
 /** Runs start at blocks of the native layout. */
 const RUN_ROWS = 32;

@@ -2,7 +2,7 @@ import { afterAll, describe, expect, it } from "vitest";
 import { randomIds, TINY_SPEC, tinyDecoder } from "../../test/tiny-model.ts";
 import { createRandom, type Random } from "../base/random.ts";
 import { createTape } from "../compute/autograd.ts";
-import { openReference } from "../compute/reference.ts";
+import { openReference } from "../compute/reference/backend.ts";
 import { type Decoder, forward } from "../models/decoder.ts";
 import { type LabelQuestion, labelProbabilities, questionTokens } from "./choose-label.ts";
 import { buildLabelTrie } from "./label-trie.ts";

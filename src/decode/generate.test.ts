@@ -2,7 +2,7 @@ import { afterAll, describe, expect, it } from "vitest";
 import { randomIds, sequenceLogits, tinyDecoder } from "../../test/tiny-model.ts";
 import { createRandom } from "../base/random.ts";
 import { createTape } from "../compute/autograd.ts";
-import { openReference } from "../compute/reference.ts";
+import { openReference } from "../compute/reference/backend.ts";
 import { type Decoder, forward } from "../models/decoder.ts";
 import { generate, pickToken } from "./generate.ts";
 

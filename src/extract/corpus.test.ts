@@ -5,7 +5,7 @@ import { Readable } from "node:stream";
 import { afterAll, beforeEach, describe, expect, it } from "vitest";
 import { TINY_LABELS, tinyExtractor } from "../../test/tiny-extractor.ts";
 import { createRandom } from "../base/random.ts";
-import { openReference } from "../compute/reference.ts";
+import { openReference } from "../compute/reference/backend.ts";
 import type { Example } from "../data/example.ts";
 import { type CorpusOptions, emptyCounts, extractFile, extractLines } from "./corpus.ts";
 import type { Extraction, Extractor, Unextracted } from "./extractor.ts";

@@ -2,7 +2,7 @@ import fc from "fast-check";
 import { afterAll, describe, expect, it } from "vitest";
 import { TINY_LABELS, tinyExtractor } from "../../test/tiny-extractor.ts";
 import { UserError } from "../base/errors.ts";
-import { openReference } from "../compute/reference.ts";
+import { openReference } from "../compute/reference/backend.ts";
 import type { Example } from "../data/example.ts";
 import { createLabelSet } from "../data/label-set.ts";
 import { batchesByTokens, type Extraction, mirrored } from "./extractor.ts";

@@ -7,7 +7,7 @@ import { randomIds, sequenceLogits } from "../../test/tiny-model.ts";
 import { UserErrors } from "../base/errors.ts";
 import { createRandom } from "../base/random.ts";
 import type { Backend } from "../compute/backend.ts";
-import { openReference } from "../compute/reference.ts";
+import { openReference } from "../compute/reference/backend.ts";
 import { loadDecoder, saveDecoder } from "../models/load.ts";
 import { openCheckpoint } from "./checkpoint.ts";
 import { openGguf } from "./gguf.ts";

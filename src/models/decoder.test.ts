@@ -4,7 +4,7 @@ import { attachLora, loraWeights } from "../adapters/lora.ts";
 import { createRandom } from "../base/random.ts";
 import { createTape } from "../compute/autograd.ts";
 import type { Backend } from "../compute/backend.ts";
-import { openReference } from "../compute/reference.ts";
+import { openReference } from "../compute/reference/backend.ts";
 import {
   createCache,
   type Decoder,

@@ -6,12 +6,12 @@ import { TINY_SPEC, tinyDecoder } from "../../test/tiny-model.ts";
 import { attachLora, detachLora } from "../adapters/lora.ts";
 import { UserError, UserErrors } from "../base/errors.ts";
 import type { Backend } from "../compute/backend.ts";
-import { openReference } from "../compute/reference.ts";
+import { openReference } from "../compute/reference/backend.ts";
 import { openCheckpoint } from "../formats/checkpoint.ts";
 import type { Checkpoint } from "../formats/hf-folder.ts";
 import type { TensorInfo } from "../formats/tensor-source.ts";
 import { type Decoder, decoderWeights, freeDecoder } from "./decoder.ts";
-import { llama } from "./llama.ts";
+import { llama } from "./families/llama.ts";
 import { hashName, initDecoder, loadDecoder, normalValues, saveDecoder } from "./load.ts";
 import { type DecoderSpec, tensorShapes } from "./spec.ts";
 

@@ -12,7 +12,7 @@ import {
   type TensorToWrite,
 } from "../formats/tensor-source.ts";
 import type { Decoder, DecoderLayer, Linear } from "./decoder.ts";
-import { familyNamed, familyOf } from "./registry.ts";
+import { familyNamed, familyOf } from "./families/registry.ts";
 import {
   type DecoderSpec,
   type Family,

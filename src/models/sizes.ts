@@ -1,5 +1,5 @@
 import { UserError, UserErrors } from "../base/errors.ts";
-import { familyNamed } from "./registry.ts";
+import { familyNamed } from "./families/registry.ts";
 import type { DecoderSpec } from "./spec.ts";
 
 /** What is chosen for a model that is made from nothing; everything else follows from its family. */

@@ -3,7 +3,8 @@ import { dirname, isAbsolute, resolve } from "node:path";
 import { stringify as stringifyYaml } from "yaml";
 import { z } from "zod";
 import { checkSchema } from "../base/schema.ts";
-import { initSchema, readRecipeValues } from "../train/recipe.ts";
+import { readRecipeValues } from "../recipe/read.ts";
+import { initSchema } from "../recipe/schema.ts";
 
 const count = z.int().min(1);
 const share = z.number().min(0).max(1);

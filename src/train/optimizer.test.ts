@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
+import type { TrainSettings } from "../recipe/schema.ts";
 import { learningRateAt } from "./optimizer.ts";
-import type { TrainSettings } from "./recipe.ts";
 
 const settings = { learningRate: 1, schedule: "cosine", warmup: 0.1, finalLearningRate: 0 } as TrainSettings;
 

@@ -1,6 +1,6 @@
 import { UserError } from "../base/errors.ts";
 import type { Backend, Weight } from "../compute/backend.ts";
-import type { TrainSettings } from "./recipe.ts";
+import type { TrainSettings } from "../recipe/schema.ts";
 
 /** The learning rate of one step (0-based) of `totalSteps`: linear warm-up, then cosine, linear or constant. */
 export function learningRateAt(settings: TrainSettings, step: number, totalSteps: number): number {

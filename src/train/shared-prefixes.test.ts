@@ -2,7 +2,7 @@ import fc from "fast-check";
 import { afterAll, describe, expect, it } from "vitest";
 import { randomIds, tinyDecoder } from "../../test/tiny-model.ts";
 import { createRandom } from "../base/random.ts";
-import { openReference } from "../compute/reference.ts";
+import { openReference } from "../compute/reference/backend.ts";
 import { decoderWeights, freeDecoder, rowPositions } from "../models/decoder.ts";
 import { type EncodedExample, lossWeight, packExamples } from "./batches.ts";
 import { packSequences } from "./shared-prefixes.ts";

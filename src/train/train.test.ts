@@ -4,11 +4,11 @@ import { attachAdapter } from "../adapters/adapter.ts";
 import { UserError } from "../base/errors.ts";
 import { createRandom } from "../base/random.ts";
 import type { Backend, Weight } from "../compute/backend.ts";
-import { openReference } from "../compute/reference.ts";
+import { openReference } from "../compute/reference/backend.ts";
 import { decoderWeights, freeDecoder } from "../models/decoder.ts";
+import type { TrainSettings } from "../recipe/schema.ts";
 import { type EncodedExample, planSteps } from "./batches.ts";
 import { updateWeights } from "./optimizer.ts";
-import type { TrainSettings } from "./recipe.ts";
 import { type TrainStep, train } from "./train.ts";
 
 const backend = openReference({ precision: "float64" });

@@ -2,9 +2,9 @@ import { mixSeed } from "../base/random.ts";
 import { createTape } from "../compute/autograd.ts";
 import type { Weight } from "../compute/backend.ts";
 import { type Decoder, forward } from "../models/decoder.ts";
+import type { TrainSettings } from "../recipe/schema.ts";
 import { type EncodedExample, lossWeight, packExamples, type StepPlan, type TrainingBatch } from "./batches.ts";
 import { divergence, learningRateAt, updateWeights } from "./optimizer.ts";
-import type { TrainSettings } from "./recipe.ts";
 import { createTokenNoise } from "./token-noise.ts";
 
 /** What one update did. */

@@ -1,5 +1,5 @@
 import { afterAll, describe, expect, it } from "vitest";
-import { openReference } from "../compute/reference.ts";
+import { openReference } from "../compute/reference/backend.ts";
 import { createWeightAverage } from "./weight-average.ts";
 
 const backend = openReference({ precision: "float32" });

@@ -2,11 +2,11 @@ import { describe, expect, it } from "vitest";
 import { attachAdapter } from "../../src/adapters/adapter.ts";
 import { createRandom } from "../../src/base/random.ts";
 import type { Backend } from "../../src/compute/backend.ts";
-import { nativeStatus, openNative } from "../../src/compute/native.ts";
-import { openReference } from "../../src/compute/reference.ts";
+import { nativeStatus, openNative } from "../../src/compute/native/open.ts";
+import { openReference } from "../../src/compute/reference/backend.ts";
 import { initDecoder } from "../../src/models/load.ts";
+import { recipeSchema, type TrainSettings } from "../../src/recipe/schema.ts";
 import { type EncodedExample, planSteps } from "../../src/train/batches.ts";
-import { recipeSchema, type TrainSettings } from "../../src/train/recipe.ts";
 import { train } from "../../src/train/train.ts";
 import { randomIds, TINY_SPEC } from "../tiny-model.ts";
 

@@ -1,6 +1,6 @@
 import type { Backend } from "../../src/compute/backend.ts";
-import { nativeStatus, openNative } from "../../src/compute/native.ts";
-import { openReference } from "../../src/compute/reference.ts";
+import { nativeStatus, openNative } from "../../src/compute/native/open.ts";
+import { openReference } from "../../src/compute/reference/backend.ts";
 
 export interface TestedBackend {
   name: string;

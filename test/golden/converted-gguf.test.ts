@@ -1,7 +1,7 @@
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 import { openCheckpoint } from "../../src/formats/checkpoint.ts";
-import { familyOf, readSpec } from "../../src/models/registry.ts";
+import { familyOf, readSpec } from "../../src/models/families/registry.ts";
 
 // converted.gguf was made of each folder by llama.cpp's converter (test/golden/make/convert_gguf.py), without a vocabulary.
 describe.each(["llama-peft", "qwen2", "qwen3", "chatglm2"])("%s as llama.cpp's converter writes it", (name) => {

@@ -1,0 +1,119 @@
+// Products of 33 to 64 rows with quantised weights on AMX tiles. Blocks of dequantised rows, [outputs][inputs], are left factors as they
+// stand, and x, turned once, is the right factor. They come in chunks: the first 32 rows meet the blocks as they are made, the others find
+// them in the first-level cache. Empty on the other levels.
+#include "matmul/matmul_few_rows.h"
+
+#include "matmul/matmul_tiles.h"
+#include "matmul/quantized.h"
+
+#ifdef __AMX_BF16__
+
+namespace cre {
+namespace {
+
+constexpr int kChunkBlocks = 8;  // of depth: 16 KB in bf16
+
+CRE_INLINE void startSums(float* sums, bool accumulate) {
+  startSum<0>(sums, accumulate);
+  startSum<1>(sums, accumulate);
+  startSum<2>(sums, accumulate);
+  startSum<3>(sums, accumulate);
+}
+CRE_INLINE void storeSums(float* sums) {
+  storeTile<0>(quarter<0>(sums));
+  storeTile<1>(quarter<1>(sums));
+  storeTile<2>(quarter<2>(sums));
+  storeTile<3>(quarter<3>(sums));
+}
+
+// sums[outputs][rows of x] += one block; kTiles tiles of 16 rows of x.
+template <int kTiles>
+CRE_INLINE void addBlock(const bf16* weights, const bf16* x) {
+  loadTile<6>(x, kTileStride);
+  loadTile<4>(weights, kTileStride);
+  multiplyTiles<0, 4, 6>();
+  loadTile<5>(weights + kTileElements, kTileStride);
+  multiplyTiles<2, 5, 6>();
+  if constexpr (kTiles == 1) return;
+  loadTile<7>(x + kTileElements, kTileStride);
+  multiplyTiles<1, 4, 7>();
+  multiplyTiles<3, 5, 7>();
+}
+
+// `blocks` blocks of a group of 32 outputs as bf16.
+template <Storage kStorage>
+CRE_INLINE void makeGroup(const Quantized<kStorage>& quantized, int panel, int block, int blocks, bf16* out) {
+  constexpr int kAheadBytes = 4096, kLinesOfFour = kStorage == Storage::int8 ? 4 : 2;  // lines of four rows of a group
+  alignas(64) float scales[kBlock];
+  const char* codes = quantized.codes(panel, block);
+  quantized.scales(panel, block, scales);
+  for (int r = 0; r < kBlock; r += 4) {
+    for (int line = 0; line < kLinesOfFour; line++) __builtin_prefetch(codes + kAheadBytes + (r / 4 * kLinesOfFour + line) * 64, 0, 3);
+    if (blocks == kGroupBlocks) quantized.template fourRows<kGroupBlocks>(codes, scales, r, out);
+    else quantized.fourRows(codes, scales, r, out);
+  }
+  memoryBarrier();
+}
+
+// One panel; `turned` holds x by row blocks, `made` the blocks of a chunk, `sums` three blocks. kTiles tiles in the second row block.
+template <int kTiles, Storage kStorage, class FinishRows>
+void multiplyPanel(const Product& product, const Quantized<kStorage>& quantized, const bf16* turned, int panel, bf16* made, float* sums,
+                   const FinishRows& finish) {
+  const int all = product.depthBlocks;
+  memoryBarrier();
+  for (int chunk = 0; chunk < all; chunk += kChunkBlocks) {
+    const int count = std::min(kChunkBlocks, all - chunk);
+    const bf16* x = turned + static_cast<size_t>(chunk) * kBlockElements;
+    startSums(sums, chunk > 0);
+    for (int i = 0; i < count; i++) {
+      bf16* block = made + i * kBlockElements;
+      if (i % kGroupBlocks == 0) makeGroup(quantized, panel, chunk + i, std::min(kGroupBlocks, count - i), block);
+      addBlock<2>(block, x + i * kBlockElements);
+    }
+    storeSums(sums);
+    x += static_cast<size_t>(all) * kBlockElements;
+    startSums(sums + kBlockElements, chunk > 0);
+    for (int i = 0; i < count; i++) addBlock<kTiles>(made + i * kBlockElements, x + i * kBlockElements);
+    storeSums(sums + kBlockElements);
+  }
+  memoryBarrier();
+  for (int row = 0; row < 2; row++) {
+    transposeBlock(sums + row * kBlockElements, sums + 2 * kBlockElements);
+    finish(sums + 2 * kBlockElements, row, panel, 0, kBlock);
+  }
+}
+
+template <Storage kStorage>
+void multiply(Pool& pool, const Product& product) {
+  const Quantized<kStorage> quantized(*product.source);
+  const bool full = product.y->rows > kBlock + kBlock / 2;
+  auto* turned = static_cast<bf16*>(pool.sharedScratch(1, 2 * static_cast<size_t>(product.depthBlocks) * kBlockElements * sizeof(bf16)));
+  for (int row = 0; row < 2; row++) {
+    for (int block = 0; block < product.depthBlocks; block++) {
+      const bf16* from = static_cast<const bf16*>(product.a) + row * product.aRowBlockStride + block * product.aDepthBlockStride;
+      bf16* to = turned + (static_cast<size_t>(row) * product.depthBlocks + block) * kBlockElements;
+      for (int half = 0; half < 2; half++) {
+        transposeWords(reinterpret_cast<const uint32_t*>(from) + half * 256, 16, reinterpret_cast<uint32_t*>(to) + half * 256, 16);
+      }
+    }
+  }
+  withFinish(product, [&](const auto& finish) {
+    pool.parallelFor(product.y->columnBlocks(), [&](int panel, int thread) {
+      auto* made = static_cast<bf16*>(pool.scratch(thread, 1, kChunkBlocks * kBlockElements * sizeof(bf16)));
+      auto* sums = static_cast<float*>(pool.scratch(thread, 0, 3 * kBlockElements * sizeof(float)));
+      if (full) multiplyPanel<2>(product, quantized, turned, panel, made, sums, finish);
+      else multiplyPanel<1>(product, quantized, turned, panel, made, sums, finish);
+    });
+  });
+}
+
+}  // namespace
+
+void multiplyTwoRowBlocks(Pool& pool, const Product& product) {
+  if (product.source->storage == Storage::int8) multiply<Storage::int8>(pool, product);
+  else multiply<Storage::nf4>(pool, product);
+}
+
+}  // namespace cre
+
+#endif

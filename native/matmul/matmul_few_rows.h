@@ -1,0 +1,11 @@
+// Products of a few rows with quantised weights: too few to make whole panels of the right factor for them.
+#pragma once
+#include "matmul/matmul.h"
+
+namespace cre {
+
+// y = x · wᵀ with w from product.source; amx level only
+void multiplyOneRow(Pool&, const Product&);
+void multiplyTwoRowBlocks(Pool&, const Product&);  // 33 to 64 rows
+
+}  // namespace cre

@@ -1,0 +1,27 @@
+// What rotary positions share between their own kernel and attention, which turns queries and keys on their way to the tiles.
+#pragma once
+#include <vector>
+
+#include "runtime/vector.h"
+
+namespace cre {
+
+// Index of each token's position among the distinct ones.
+struct DistinctPositions {
+  std::vector<int32_t> values;
+  std::vector<int32_t> slots;
+
+  DistinctPositions(const int32_t* positions, int count);
+};
+
+// For each distinct position the cosines, then the sines: [positions][2][pairs].
+void fillRotaryTables(Pool& pool, const DistinctPositions& distinct, const float* frequencies, int pairs, bool backward, float* tables);
+
+// Both elements of pairs turned by angles with these cosines and sines, in place.
+CRE_INLINE void turnPairs(Floats& first, Floats& second, const Floats& cosines, const Floats& sines) {
+  const Floats before = first;
+  first = first * cosines - second * sines;
+  second = before * sines + second * cosines;
+}
+
+}  // namespace cre

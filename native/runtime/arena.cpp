@@ -1,0 +1,127 @@
+#include "runtime/arena.h"
+
+#include <sys/mman.h>
+
+#include <cstdint>
+#include <new>
+
+namespace cre {
+namespace {
+
+constexpr size_t kHugePage = size_t{2} << 20;
+constexpr size_t kChunkBytes = size_t{4} << 20;  // small blocks are carved out of chunks
+constexpr size_t kLargeBytes = size_t{1} << 20;  // from here on a block is a mapping of its own
+constexpr size_t kKeptFreeBytes = size_t{256} << 20;
+
+size_t roundUp(size_t bytes, size_t unit) { return (bytes + unit - 1) / unit * unit; }
+
+size_t mappedBytes(size_t bytes, Tail tail) {
+  return roundUp(bytes, tail == Tail::huge && bytes >= kHugePage ? kHugePage : 4096);
+}
+
+}  // namespace
+
+void* systemAllocate(size_t bytes, Tail tail) {
+  const size_t wanted = mappedBytes(bytes, tail), hugeBytes = wanted / kHugePage * kHugePage;
+  const bool huge = hugeBytes > 0;
+  const size_t slack = huge ? kHugePage : 0;
+  void* mapped = mmap(nullptr, wanted + slack, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (mapped == MAP_FAILED) throw std::bad_alloc();
+  if (!huge) return mapped;
+  auto start = reinterpret_cast<uintptr_t>(mapped);
+  const uintptr_t aligned = roundUp(start, kHugePage);
+  if (aligned > start) munmap(mapped, aligned - start);
+  const size_t behind = start + slack - aligned;
+  if (behind > 0) munmap(reinterpret_cast<void*>(aligned + wanted), behind);
+#ifdef MADV_HUGEPAGE
+  madvise(reinterpret_cast<void*>(aligned), hugeBytes, MADV_HUGEPAGE);
+#endif
+  return reinterpret_cast<void*>(aligned);
+}
+
+void systemRelease(void* data, size_t bytes, Tail tail) {
+  if (data != nullptr) munmap(data, mappedBytes(bytes, tail));
+}
+
+Arena::~Arena() {
+  for (void* chunk : chunks_) systemRelease(chunk, kChunkBytes);
+  for (auto& [bytes, blocks] : free_) {
+    if (bytes < kLargeBytes) continue;
+    for (void* block : blocks) systemRelease(block, bytes);
+  }
+}
+
+size_t Arena::classBytes(size_t bytes) {
+  size_t power = 256;
+  while (power * 2 <= bytes) power *= 2;
+  const size_t step = power / 4;
+  return bytes <= 256 ? 256 : roundUp(bytes, step);
+}
+
+void* Arena::allocate(size_t bytes) {
+  const size_t size = classBytes(bytes);
+  auto& blocks = free_[size];
+  if (!blocks.empty()) {
+    void* block = blocks.back();
+    blocks.pop_back();
+    if (size >= kLargeBytes) freeLargeBytes_ -= size;
+    return block;
+  }
+  if (size < kLargeBytes) return carve(size);
+  trim();
+  void* block = systemAllocate(size);
+  heldBytes_ += size;
+  return block;
+}
+
+void* Arena::carve(size_t bytes) {
+  if (chunkLeft_ < bytes) {
+    chunk_ = static_cast<char*>(systemAllocate(kChunkBytes));
+    chunks_.push_back(chunk_);
+    chunkLeft_ = kChunkBytes;
+    heldBytes_ += kChunkBytes;
+  }
+  char* block = chunk_;
+  chunk_ += bytes;
+  chunkLeft_ -= bytes;
+  return block;
+}
+
+void Arena::release(void* data, size_t bytes) {
+  if (data == nullptr) return;
+  const size_t size = classBytes(bytes);
+  free_[size].push_back(data);
+  if (size >= kLargeBytes) freeLargeBytes_ += size;
+}
+
+// On huge pages to the end, or in a class of its size, each of some hundred matrices of 8 MiB and a bit would take up to a fifth more.
+void* Arena::allocateLasting(size_t bytes) {
+  if (bytes < kLargeBytes) return allocate(bytes);
+  trim();
+  void* block = systemAllocate(bytes, Tail::small);
+  heldBytes_ += bytes;
+  return block;
+}
+
+void Arena::releaseLasting(void* data, size_t bytes) {
+  if (bytes < kLargeBytes) return release(data, bytes);
+  if (data == nullptr) return;
+  systemRelease(data, bytes, Tail::small);
+  heldBytes_ -= bytes;
+}
+
+// Free large blocks of sizes that no longer occur would otherwise stay for ever: before more is taken from the system, at most
+// kKeptFreeBytes, or a sixteenth of what is held, stay free; the largest go first.
+void Arena::trim() {
+  const size_t kept = kKeptFreeBytes > heldBytes_ / 16 ? kKeptFreeBytes : heldBytes_ / 16;
+  for (auto entry = free_.rbegin(); entry != free_.rend() && freeLargeBytes_ > kept && entry->first >= kLargeBytes; ++entry) {
+    while (!entry->second.empty() && freeLargeBytes_ > kept) {
+      systemRelease(entry->second.back(), entry->first);
+      entry->second.pop_back();
+      freeLargeBytes_ -= entry->first;
+      heldBytes_ -= entry->first;
+    }
+  }
+}
+
+}  // namespace cre

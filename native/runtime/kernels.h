@@ -1,0 +1,199 @@
+// All kernels of the native backend: signatures, shapes and the memory layout they share.
+//
+// Every source file that includes this one is compiled once per instruction level (portable, avx2, avx512, amx) into an addon of its own,
+// so a level is chosen at run time by loading its addon, and no inline function compiled for one level can end up in another.
+//
+// Layout of a matrix [rows, columns], wide (float) or narrow (the backend's precision: float, or bf16 on the amx level):
+//   blocks of 32 x 32 elements, block row by block row; inside a block row-major. Element (r, c) stands at
+//   ((r / 32) * columnBlocks + c / 32) * 1024 + (r % 32) * 32 + c % 32.
+//   Two halves of a bf16 block (rows 0..15, 16..31) are AMX A-tiles as they stand. Memory is 64-byte aligned.
+// Padding rows and columns (up to the next multiple of 32) are ZERO: products contract over them. A kernel writes its whole output, padding
+// included (outputs arrive uninitialised; tests poison them with NaN). Only a matrix of ONE ROW may hold anything in its 31 padding rows:
+// generation makes hundreds of them for every token, and 32 rows would be written for each. Kernels that contract over rows clear them first.
+//
+// Letters: T tokens, S keys, H query heads, G key/value heads, D head width, C model width, F feed-forward, V vocabulary, O outputs, I inputs.
+#pragma once
+#include <cstddef>
+#include <cstdint>
+
+#include "runtime/threads.h"
+
+namespace cre {
+
+constexpr int kBlock = 32;
+constexpr int kBlockElements = kBlock * kBlock;
+inline int blocksFor(int n) { return (n + kBlock - 1) / kBlock; }
+inline int paddedTo32(int n) { return blocksFor(n) * kBlock; }
+// Rows that a kernel writes of an output with this many.
+inline int writtenRows(int rows) { return rows == 1 ? 1 : paddedTo32(rows); }
+
+using bf16 = uint16_t;
+
+struct Matrix {
+  void* data = nullptr;
+  int rows = 0;
+  int columns = 0;
+  bool isBf16 = false;  // narrow in bfloat16 precision; float otherwise
+  bf16* narrowCopy = nullptr;  // of a float matrix: the same numbers rounded, for products, where a kernel has made them on the way
+
+  int rowBlocks() const { return blocksFor(rows); }
+  int columnBlocks() const { return blocksFor(columns); }
+  size_t elements() const { return static_cast<size_t>(rowBlocks()) * columnBlocks() * kBlockElements; }
+  size_t bytes() const { return elements() * (isBf16 ? 2 : 4); }
+  float* f32() const { return static_cast<float*>(data); }
+  bf16* b16() const { return static_cast<bf16*>(data); }
+};
+
+// A weight w[O,I] as products read it. `forward` serves x·wᵀ, `backward` serves dy·w (a second packed copy; where it does not stand, dy·w
+// reads `forward` too); their formats belong to matmul_*.cpp, and to quantized.h for int8 and nf4, which have `forward` only. `master` is set
+// for trainable weights and for vectors: float in matrix layout ([1,C] vectors: plain floats padded with zeros to a multiple of 32).
+enum class Storage : int { float32 = 0, bfloat16 = 1, int8 = 2, nf4 = 3 };
+struct WeightView {
+  int rows = 0;     // O
+  int columns = 0;  // I
+  Storage storage = Storage::float32;
+  bool packedBf16 = false;  // precision of the packed copies: bf16 on the amx level in bfloat16 precision, float otherwise
+  void* forward = nullptr;
+  void* backward = nullptr;
+  float* master = nullptr;
+  float* gradient = nullptr;  // layout of master
+  float* moment1 = nullptr;
+  float* moment2 = nullptr;
+  bool isVector() const { return rows == 1; }
+  bool isQuantized() const { return !isVector() && (storage == Storage::int8 || storage == Storage::nf4); }
+  size_t masterElements() const {
+    return isVector() ? paddedTo32(columns) : static_cast<size_t>(blocksFor(rows)) * blocksFor(columns) * kBlockElements;
+  }
+};
+
+// Rotary positions (Su et al. 2021): the pairs (i, i + pairs) of each head's columns, or (2i, 2i + 1), turn by position · frequencies[i]. Columns
+// from 2 · pairs on pass through; 0 pairs: nothing turns.
+struct RotaryTurn {
+  const float* frequencies = nullptr;  // [pairs]
+  int pairs = 0;
+  bool interleaved = false;
+  // Whether heads and pairs begin at multiples of 32 columns, in halves.
+  bool isAligned(int headWidth) const { return pairs > 0 && !interleaved && pairs % kBlock == 0 && headWidth % kBlock == 0; }
+};
+struct Rotary {
+  const int32_t* positions;  // [T]
+  int heads, headWidth;
+  RotaryTurn turn;
+};
+
+// ---- matmul.cpp: the level this file was compiled for
+const char* levelName();
+bool supportsBf16();
+
+// ---- pack.cpp, matmul.cpp, matmul_float.cpp (all levels), matmul_amx.cpp (amx level, bf16): y = scale · product + bias + residual
+struct MatmulEpilogue {
+  float scale = 1;
+  const float* bias = nullptr;        // [O] padded, or null
+  const Matrix* residual = nullptr;   // shape of y, either width, or null; may be y itself
+  const Rotary* rotary = nullptr;     // y turns before it is rounded; without residual and gate, forward only
+  // With a gate (matmulSum only): forward, `gated` becomes silu(gate) · y; backward, the product is the gradient of silu(gate) · up, y becomes
+  // the gradient of the gate and dUp that of up.
+  const Matrix* gate = nullptr;
+  Matrix* gated = nullptr;
+  const Matrix* up = nullptr;
+  Matrix* dUp = nullptr;
+};
+size_t packedBytes(int rows, int columns, bool bf16Precision);  // of one packed copy, forward or backward
+// `rounded`: every number is rounded to bf16 first (a weight kept as bfloat16 in float32 precision).
+void packForward(Pool&, const float* rowMajor, int rows, int columns, bool bf16Precision, bool rounded, void* packed);
+void packBackward(Pool&, const void* forward, int rows, int columns, bool bf16Precision, void* backward);
+void packFromMaster(Pool&, const float* master, int rows, int columns, bool bf16Precision, bool rounded, void* forward /* or null */,
+                    void* backward /* or null */);
+void unpackForward(Pool&, const void* packed, int rows, int columns, bool bf16Precision, float* rowMajor);
+void readForwardRow(const void* packed, int rows, int columns, bool bf16Precision, int row, float* out);  // out[paddedTo32(I)]
+void prefetchForwardRow(const void* packed, int columns, bool bf16Precision, int row);
+// ---- quantize.cpp
+size_t quantizedBytes(int rows, int columns, Storage);
+void quantize(Pool&, const float* rowMajor, int rows, int columns, Storage, void* quantized);
+void unpackQuantized(Pool&, const WeightView& w, float* rowMajor);
+void readQuantizedRow(const WeightView& w, int row, float* out);  // out[paddedTo32(I)]
+// ---- matmul.cpp
+void matmulForward(Pool&, const Matrix& x, const WeightView& w, const MatmulEpilogue&, Matrix& y);        // y[T,O]
+void matmulBackwardInput(Pool&, const Matrix& dy, const WeightView& w, const MatmulEpilogue&, Matrix& dx);  // dx[T,I]
+void matmulBackwardWeight(Pool&, const Matrix& dy, const Matrix& x, float scale, WeightView& w);          // gradient[O,I] +=
+void matmulBackward(Pool&, const Matrix& dy, const Matrix& x, float scale, WeightView& w, Matrix& dx);    // both of them: dx = scale · dy · w
+void biasBackward(Pool&, const Matrix& dy, WeightView& b);
+
+// ---- matmul_sum.cpp: y = the sum of scale · x · wᵀ (backward: scale · x · w) + bias + residual; the epilogue's own scale does not count.
+// The residual is not y.
+struct ProductTerm {
+  const Matrix* x;
+  const WeightView* w;
+  float scale;
+};
+void matmulSum(Pool&, const ProductTerm* terms, int count, bool backward, const MatmulEpilogue&, Matrix& y);
+
+// ---- peak.cpp: operations a second from registers alone (on zeros) or on numbers from the first-level cache, bytes a second read from memory
+double peakFlops(Pool&, double seconds, bool withNumbers);
+double readBandwidth(Pool&, double seconds);
+
+// ---- optimizer.cpp
+struct AdamW {
+  double learningRate, beta1, beta2, epsilon, weightDecay, gradientScale;
+  int step;
+};
+void adamW(Pool&, WeightView& w, const AdamW&);  // master and moments only; the caller packs again
+double gradientSquares(Pool&, const WeightView& w);  // same result for any number of threads: fixed chunks, added in order
+
+// ---- embedding.cpp
+void embed(Pool&, const WeightView& table, bool bf16Precision, const int32_t* ids, Matrix& y);           // y[T,C] wide
+void embedBackward(Pool&, WeightView& table, const int32_t* ids, const Matrix& dy);
+void gatherRows(Pool&, const Matrix& x, const int32_t* rows, Matrix& y);
+void gatherRowsBackward(Pool&, const Matrix& dy, const int32_t* rows, Matrix& dx);                       // repeated rows add up in order
+void copyRows(Pool&, const Matrix& source, const int32_t* rows, Matrix& destination);                    // widths may differ
+
+// ---- norm.cpp
+void rmsNorm(Pool&, const Matrix& x, const float* g, float epsilon, Matrix& y);
+void rmsNormBackward(Pool&, const Matrix& x, const float* g, const Matrix& dy, float epsilon, const Matrix* residual, Matrix& dx,
+                     float* gGradient /* [C] or null, added to; fixed chunks added in order */);  // and dx's narrow copy, if there is room
+
+// ---- norm_heads.cpp: the same over each head of a row, with g[D] for all of them
+void rmsNormHeads(Pool&, const Matrix& x, const float* g, int headWidth, float epsilon, Matrix& y);
+void rmsNormHeadsBackward(Pool&, const Matrix& x, const float* g, int headWidth, const Matrix& dy, float epsilon, const Matrix* residual,
+                          Matrix& dx, float* gGradient);
+
+// ---- rotary.cpp
+void rotary(Pool&, const Matrix& x, const Rotary&, bool backward, Matrix& y);  // y may be x
+
+// ---- elementwise.cpp
+void swiglu(Pool&, const Matrix& gate, const Matrix& up, Matrix& h);
+void swigluBackward(Pool&, const Matrix& gate, const Matrix& up, const Matrix& dh, Matrix& dGate, Matrix& dUp);
+void add(Pool&, const Matrix& a, const Matrix& b, float scale, Matrix& y);                               // widths may differ
+void dropout(Pool&, const Matrix& x, double probability, uint32_t seed, Matrix& y);                       // exactly dropoutKeeps of backend.ts
+void fromRowMajor(Pool&, const float* values, Matrix& y);
+void toRowMajor(Pool&, const Matrix& x, float* values);
+
+// ---- attention.cpp
+struct KeySpan {
+  int start, length, position;
+};
+struct AttentionSegment {
+  int start, length, keyStart, position;
+  int firstSpan, spanCount;  // context spans in AttentionPlan::spans
+};
+struct AttentionPlan {
+  int segmentCount;
+  const AttentionSegment* segments;
+  const KeySpan* spans;
+  int heads, keyValueHeads, headWidth;
+  float scale;
+  const float* slopes;  // [H] or null
+  RotaryTurn rotary;    // how queries and keys were turned before; the gradients are turned back, to those of what was turned
+};
+void attention(Pool&, const Matrix& q, const Matrix& k, const Matrix& v, const AttentionPlan&, Matrix& output, Matrix& logSumExp);
+// dk and dv receive every contribution; key rows may be context of several segments, whose contributions are added in segment order.
+void attentionBackward(Pool&, const Matrix& q, const Matrix& k, const Matrix& v, const Matrix& output, const Matrix& logSumExp,
+                       const Matrix& dOutput, const AttentionPlan&, Matrix& dq, Matrix& dk, Matrix& dv);
+
+// ---- loss.cpp
+void crossEntropy(Pool&, const Matrix& logits, const int32_t* targets, const float* weights, float labelSmoothing, Matrix& loss,
+                  Matrix& dLogits);
+void logProbabilities(Pool&, const Matrix& logits, const int32_t* rows, const int32_t* tokens, int count, Matrix& out);  // out[1,N]
+void argmaxRows(Pool&, const Matrix& x, Matrix& out);                                                    // out[T,1]
+
+}  // namespace cre

@@ -1,0 +1,37 @@
+import { describe } from "vitest";
+import type { Backend } from "../backend.ts";
+import { attentionContract } from "./attention.contract.ts";
+import { type Comparison, compare } from "./comparison.contract.ts";
+import { productContract } from "./products.contract.ts";
+import { rowContract } from "./rows.contract.ts";
+import { ruleContract } from "./rules.contract.ts";
+import { runContract } from "./runs.contract.ts";
+import { storageContract } from "./storages.contract.ts";
+import { trainingContract } from "./training.contract.ts";
+
+export interface ContractOptions {
+  /** Largest error of a row relative to its largest value: about 1e-5 in float32, 2e-2 in bfloat16. */
+  tolerance: number;
+  /** Largest relative error of a loss after 20 training steps. */
+  lossTolerance: number;
+  /** The same backend with another number of threads, where that is a choice. */
+  openWithThreads?: (threads: number) => Backend;
+}
+
+/** What the parts of the suite get: every test opens its own backend. */
+export interface Contract extends ContractOptions {
+  open: () => Backend;
+  compare: (seed: number) => Comparison;
+}
+
+/** The tests every backend has to pass: values against the float64 reference, and the rules of src/compute/backend.ts. */
+export function backendContract(open: () => Backend, options: ContractOptions): void {
+  const contract: Contract = { ...options, open, compare: (seed) => compare(open(), options.tolerance, seed) };
+  describe("products", () => productContract(contract));
+  describe("storages", () => storageContract(contract));
+  describe("weights from runs of rows", () => runContract(contract));
+  describe("rows and elements", () => rowContract(contract));
+  describe("attention", () => attentionContract(contract));
+  describe("losses and training", () => trainingContract(contract));
+  describe("rules", () => ruleContract(contract));
+}

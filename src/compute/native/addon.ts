@@ -1,0 +1,257 @@
+import { existsSync, readdirSync, readFileSync } from "node:fs";
+import { createRequire } from "node:module";
+import { availableParallelism } from "node:os";
+import { join } from "node:path";
+import { messageOf, UserError } from "../../base/errors.ts";
+import type { AttentionSegment, AttentionSpec, RotarySpec, RowPositions } from "../backend.ts";
+import { nativeFolder } from "./build.ts";
+
+/** Instruction levels, weakest first. */
+export const LEVELS = ["portable", "avx2", "avx512", "amx"] as const;
+export type Level = (typeof LEVELS)[number];
+
+/** Handles are positive whole numbers; what each call takes stands above its definition in native/binding_*.cpp. */
+export interface Engine {
+  tensor(values: Float32Array | null, rows: number, columns: number, wide: boolean): number;
+  read(tensor: number): Promise<Float32Array>;
+  free(tensor: number): void;
+  /** Null for zeros, undefined for a weight whose rows come by `writeRows`. */
+  weight(
+    values: Float32Array | null | undefined,
+    rows: number,
+    columns: number,
+    storage: number,
+    trainable: boolean,
+  ): number;
+  /** The next rows, raw; resolves when `bytes` was taken. */
+  writeRows(weight: number, bytes: Uint8Array, type: number, normalized: boolean): Promise<void>;
+  writeWeight(weight: number, values: Float32Array, part: number): void;
+  readWeight(weight: number, part: number): Promise<Float32Array>;
+  freeWeight(weight: number): void;
+  sync(): Promise<void>;
+  close(): Promise<void>;
+  /** What is issued from now on is timed and counts as this kind; 0 is not timed. */
+  label(kind: number): void;
+  /**
+   * In 10⁹ a second: operations from registers alone (on zeros), bytes read from memory when asked for (1 GB of it), and operations on
+   * numbers from the first-level cache.
+   */
+  peak(seconds: number, reads: boolean): Promise<Float32Array>;
+  /** Calls, seconds and processor seconds of each kind. */
+  spent(): Float64Array;
+
+  embed(table: number, ids: Int32Array): number;
+  embedBackward(table: number, ids: Int32Array, dy: number): void;
+  matmul(
+    x: number,
+    w: number,
+    bias: number | null,
+    residual: number | null,
+    scale: number,
+    wide: boolean,
+    ...turning: Turning | []
+  ): number;
+  matmulSum(
+    xs: Int32Array,
+    ws: Int32Array,
+    scales: Float32Array,
+    /** Null forward; backward whether each weight has a second copy. */
+    secondCopies: Int32Array | null,
+    bias: number | null,
+    residual: number | null,
+    wide: boolean,
+    ...turning: Turning | []
+  ): number;
+  /** Forward: the sum and silu(gate) · it. Backward, with up: the gradients of gate and up. */
+  matmulSwiglu(
+    xs: Int32Array,
+    ws: Int32Array,
+    scales: Float32Array,
+    secondCopies: Int32Array | null,
+    bias: number | null,
+    gate: number,
+    up: number | null,
+  ): [first: number, second: number];
+  matmulBackwardInput(
+    dy: number,
+    w: number,
+    residual: number | null,
+    scale: number,
+    wide: boolean,
+    secondCopy: boolean,
+  ): number;
+  matmulBackwardWeight(dy: number, x: number, w: number, scale: number): void;
+  matmulBackward(dy: number, x: number, w: number, scale: number): number;
+  biasBackward(dy: number, b: number): void;
+  gatherRows(x: number, rows: Int32Array): number;
+  gatherRowsBackward(dy: number, rows: Int32Array, totalRows: number): number;
+  copyRows(source: number, destination: number, rows: Int32Array): void;
+  rmsNorm(x: number, g: number, epsilon: number): number;
+  rmsNormBackward(x: number, g: number, dy: number, epsilon: number, residual: number | null): number;
+  rotary(x: number, backward: boolean, ...turning: Turning): number;
+  attention(q: number, k: number, v: number, ...plan: AttentionPlan): [output: number, logSumExp: number];
+  attentionBackward(
+    q: number,
+    k: number,
+    v: number,
+    output: number,
+    logSumExp: number,
+    dOutput: number,
+    ...plan: AttentionPlan
+  ): [dq: number, dk: number, dv: number];
+  swiglu(gate: number, up: number): number;
+  swigluBackward(gate: number, up: number, dh: number): [dGate: number, dUp: number];
+  add(a: number, b: number, scale: number, wide: boolean): number;
+  dropout(x: number, probability: number, seed: number): number;
+  crossEntropy(
+    logits: number,
+    targets: Int32Array,
+    weights: Float32Array,
+    labelSmoothing: number,
+  ): [loss: number, dLogits: number];
+  logProbabilities(logits: number, rows: Int32Array, tokens: Int32Array): number;
+  argmax(x: number): number;
+  zeroGradients(weights: Int32Array): void;
+  gradientNorm(weights: Int32Array): number;
+  adamW(weights: Int32Array, settings: Float64Array): void;
+}
+
+/** How a result turns (native/binding/binding_products.cpp). */
+export type Turning = [
+  positions: Int32Array,
+  heads: number,
+  headWidth: number,
+  frequencies: Float32Array,
+  interleaved: boolean,
+];
+
+export function turningOf({ positions, heads, headWidth, frequencies, layout }: RotarySpec & RowPositions): Turning {
+  return [positions, heads, headWidth, frequencies, layout === "interleaved"];
+}
+
+/** Segments are six numbers each, spans three (native/binding/binding_rows.cpp). */
+export type AttentionPlan = [
+  heads: number,
+  keyValueHeads: number,
+  headWidth: number,
+  scale: number,
+  slopes: Float32Array | null,
+  segments: Int32Array,
+  spans: Int32Array,
+  rotaryFrequencies: Float32Array | null,
+  interleaved: boolean,
+];
+
+export function attentionPlan(segments: readonly AttentionSegment[], spec: AttentionSpec): AttentionPlan {
+  const segmentNumbers: number[] = [];
+  const spanNumbers: number[] = [];
+  for (const { start, length, keyStart, position, context } of segments) {
+    segmentNumbers.push(start, length, keyStart, position, spanNumbers.length / 3, context.length);
+    for (const span of context) spanNumbers.push(span.start, span.length, span.position);
+  }
+  const { heads, keyValueHeads, headWidth, scale, slopes, rotary } = spec;
+  const numbers = [Int32Array.from(segmentNumbers), Int32Array.from(spanNumbers)] as const;
+  const turn = [rotary?.frequencies ?? null, rotary?.layout === "interleaved"] as const;
+  return [heads, keyValueHeads, headWidth, scale, slopes, ...numbers, ...turn];
+}
+
+interface Addon {
+  Engine: new (threads: number, bfloat16: boolean, poison: boolean) => Engine;
+  supportedLevels(): string[];
+  level: string;
+}
+
+export interface NativeStatus {
+  available: boolean;
+  /** Why it is not available, for people; null when it is. */
+  reason: string | null;
+  /** Levels that are built and that this processor runs, weakest first. */
+  levels: Level[];
+  best: Level | null;
+}
+
+const addonFile = (level: Level) => join(nativeFolder, `cre-${level}.node`);
+const requireAddon = createRequire(import.meta.url);
+
+function load(level: Level): Addon {
+  return requireAddon(addonFile(level)) as Addon;
+}
+
+/** Whether the native backend can be opened here, and at which instruction levels. */
+export function nativeStatus(): NativeStatus {
+  const none = (reason: string): NativeStatus => ({ available: false, reason, levels: [], best: null });
+  if (!existsSync(addonFile("portable"))) {
+    return none("the native backend is not built (`npm run build` builds it where a C++17 compiler is installed)");
+  }
+  try {
+    const supported = load("portable").supportedLevels();
+    const levels = LEVELS.filter((level) => supported.includes(level) && existsSync(addonFile(level)));
+    return { available: true, reason: null, levels, best: levels[levels.length - 1] };
+  } catch (error) {
+    return none(`the native backend cannot be loaded: ${messageOf(error)}`);
+  }
+}
+
+/** Loads the addon of a level (by default CRE_CPU, else the best one); throws a UserError when this machine cannot run it. */
+export function loadAddon(wanted: string | undefined): { addon: Addon; level: Level } {
+  const status = nativeStatus();
+  if (status.best === null) throw new UserError(status.reason ?? "the native backend is not available");
+  const asked = wanted ?? process.env.CRE_CPU;
+  if (asked === undefined || asked === "") return { addon: load(status.best), level: status.best };
+  const level = status.levels.find((name) => name === asked);
+  if (level === undefined) {
+    const source = wanted === undefined ? "CRE_CPU" : "level";
+    throw new UserError(`${source} is "${asked}", but this machine runs only: ${status.levels.join(", ")}.`, {
+      hint: "Leave it out to get the best level.",
+    });
+  }
+  return { addon: load(level), level };
+}
+
+/** Threads to use: the option, else CRE_THREADS, else the physical cores this process may use. */
+export function chooseThreads(wanted: number | undefined): number {
+  const text = process.env.CRE_THREADS;
+  const asked = wanted ?? (text === undefined || text === "" ? undefined : Number(text));
+  if (asked === undefined) return defaultThreads();
+  if (!Number.isInteger(asked) || asked < 1 || asked > 256) {
+    const source = wanted === undefined ? "CRE_THREADS" : "threads";
+    throw new UserError(`${source} is ${wanted ?? text}, expected a whole number from 1 to 256.`);
+  }
+  return asked;
+}
+
+function defaultThreads(): number {
+  const allowed = Math.min(availableParallelism(), cgroupProcessors());
+  return Math.max(1, Math.min(256, Math.floor(allowed / threadsPerCore())));
+}
+
+/** Processors that a control group (version 2) grants, rounded up. */
+function cgroupProcessors(): number {
+  const text = readIfThere("/sys/fs/cgroup/cpu.max");
+  const [quota, period] = (text ?? "").trim().split(/\s+/).map(Number);
+  return quota > 0 && period > 0 ? Math.ceil(quota / period) : Number.POSITIVE_INFINITY;
+}
+
+/** Logical processors sharing one core: two of them on one core are no faster for matrix products. */
+function threadsPerCore(): number {
+  const folder = "/sys/devices/system/cpu";
+  if (!existsSync(folder)) return 1;
+  const processors = readdirSync(folder).filter((name) => /^cpu\d+$/.test(name));
+  const cores = new Set<string>();
+  let known = 0;
+  for (const name of processors) {
+    const siblings = readIfThere(join(folder, name, "topology/thread_siblings_list"));
+    if (siblings === null) continue;
+    known++;
+    cores.add(siblings.trim());
+  }
+  return cores.size === 0 ? 1 : known / cores.size;
+}
+
+function readIfThere(file: string): string | null {
+  try {
+    return readFileSync(file, "utf8");
+  } catch {
+    return null;
+  }
+}

@@ -1,0 +1,42 @@
+import { describe, expect, it } from "vitest";
+import { measurePeak, measureReadSpeed } from "../peak.ts";
+import { openReference } from "../reference/backend.ts";
+import { nativeStatus, openNative } from "./open.ts";
+import { profileOf } from "./profile.ts";
+
+const status = nativeStatus();
+if (!status.available) console.warn(`profile.test.ts: skipped, ${status.reason}`);
+
+describe("profile and peak", () => {
+  it.skipIf(!status.available)("times every kind of operation and counts the work of products", async () => {
+    const backend = openNative({ profile: true, threads: 2 });
+    const w = backend.weight({ name: "w", rows: 64, columns: 32, storage: "bfloat16", trainable: false });
+    const x = backend.zeros(40, 32);
+    backend.free(backend.matmul(x, w));
+    backend.free(backend.matmul(x, w));
+    await backend.sync();
+    const times = profileOf(backend);
+    const product = times.find((time) => time.kind === "matmul 40×32→64");
+    expect(product).toMatchObject({ calls: 2, flops: 2 * 2 * 40 * 32 * 64 });
+    expect(product?.seconds).toBeGreaterThan(0);
+    expect(times.find((time) => time.kind === "free")?.calls).toBe(2);
+    expect(await backend.read(x)).toEqual(new Float32Array(40 * 32));
+    await backend.close();
+  });
+
+  it.skipIf(!status.available)("measures the peak of every level, and nothing on the reference backend", async () => {
+    for (const level of status.levels) {
+      const backend = openNative({ level, threads: 1 });
+      const peak = await measurePeak(backend, 0.002);
+      expect(peak?.registers).toBeGreaterThan(0.1);
+      expect(peak?.numbers).toBeGreaterThan(0.1);
+      await backend.close();
+    }
+    const native = openNative({ threads: 2 });
+    expect(await measureReadSpeed(native, 0.01)).toBeGreaterThan(0.1);
+    await native.close();
+    const reference = openReference({ precision: "float32" });
+    expect(await measurePeak(reference)).toBeNull();
+    expect(profileOf(reference)).toEqual([]);
+  });
+});

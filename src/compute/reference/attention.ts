@@ -1,0 +1,159 @@
+import type { AttentionSegment, AttentionSpec, RotaryTurn, Values } from "../backend.ts";
+import type { Matrix } from "./products.ts";
+import { rotary } from "./rows.ts";
+
+// Attention of the reference backend: every score of every row is written out, so that the rules of a segment can be read off.
+
+/** The keys a segment can see, context first, with their sequence positions. Row i of the segment sees the first contextLength + i + 1. */
+function visibleKeys(segment: AttentionSegment): { rows: number[]; positions: number[]; contextLength: number } {
+  const rows: number[] = [];
+  const positions: number[] = [];
+  for (const span of segment.context) {
+    for (let j = 0; j < span.length; j++) {
+      rows.push(span.start + j);
+      positions.push(span.position + j);
+    }
+  }
+  const contextLength = rows.length;
+  for (let j = 0; j < segment.length; j++) {
+    rows.push(segment.keyStart + j);
+    positions.push(segment.position + j);
+  }
+  return { rows, positions, contextLength };
+}
+
+/** Gradients of queries and keys that were turned by their positions, turned back. */
+function turnBack(
+  { q, k }: { q: Matrix; k: Matrix },
+  segments: readonly AttentionSegment[],
+  spec: AttentionSpec,
+  turn: RotaryTurn,
+): void {
+  const queryPositions = new Int32Array(q.rows);
+  const keyPositions = new Int32Array(k.rows);
+  for (const segment of segments) {
+    for (let i = 0; i < segment.length; i++) queryPositions[segment.start + i] = segment.position + i;
+    const { rows, positions } = visibleKeys(segment);
+    rows.forEach((row, j) => {
+      keyPositions[row] = positions[j];
+    });
+  }
+  const back = (x: Matrix, positions: Int32Array, heads: number) => {
+    const before = { ...x, values: x.values.slice() };
+    rotary(before, positions, { ...turn, heads, headWidth: spec.headWidth }, -1, x.values);
+  };
+  back(q, queryPositions, spec.heads);
+  back(k, keyPositions, spec.keyValueHeads);
+}
+
+/** One query row and head: where its vectors start, the key rows it sees and its softmax over them. */
+interface Attended {
+  query: number; // start of the head's D numbers in q
+  row: number;
+  head: number;
+  keyColumn: number; // column in k and v where the key/value head starts
+  keyRows: readonly number[];
+  probabilities: Float64Array; // first `count` are in use
+  count: number;
+  logSumExp: number;
+}
+
+/** Visits every query row and head of every segment. The visited object is reused. */
+function attendAll(
+  q: Matrix,
+  k: Matrix,
+  segments: readonly AttentionSegment[],
+  spec: AttentionSpec,
+  visit: (attended: Attended) => void,
+): void {
+  const { heads, headWidth, scale, slopes } = spec;
+  const headsPerKey = heads / spec.keyValueHeads;
+  for (const segment of segments) {
+    const { rows, positions, contextLength } = visibleKeys(segment);
+    const probabilities = new Float64Array(rows.length);
+    for (let i = 0; i < segment.length; i++) {
+      const count = contextLength + i + 1;
+      for (let h = 0; h < heads; h++) {
+        const row = segment.start + i;
+        const query = row * q.columns + h * headWidth;
+        const keyColumn = Math.floor(h / headsPerKey) * headWidth;
+        let largest = Number.NEGATIVE_INFINITY;
+        for (let j = 0; j < count; j++) {
+          const key = rows[j] * k.columns + keyColumn;
+          let score = 0;
+          for (let d = 0; d < headWidth; d++) score += q.values[query + d] * k.values[key + d];
+          score *= scale;
+          if (slopes) score -= slopes[h] * (segment.position + i - positions[j]);
+          probabilities[j] = score;
+          largest = Math.max(largest, score);
+        }
+        let total = 0;
+        for (let j = 0; j < count; j++) {
+          probabilities[j] = Math.exp(probabilities[j] - largest);
+          total += probabilities[j];
+        }
+        for (let j = 0; j < count; j++) probabilities[j] /= total;
+        const logSumExp = largest + Math.log(total);
+        visit({ query, row, head: h, keyColumn, keyRows: rows, probabilities, count, logSumExp });
+      }
+    }
+  }
+}
+
+/** output[T,H·D] and logSumExp[T,H], both zero where no segment has the row. */
+export function attention(
+  q: Matrix,
+  k: Matrix,
+  v: Matrix,
+  segments: readonly AttentionSegment[],
+  spec: AttentionSpec,
+  output: Values,
+  logSumExp: Values,
+): void {
+  attendAll(q, k, segments, spec, (attended) => {
+    const { query, keyColumn, keyRows, probabilities, count } = attended;
+    for (let d = 0; d < spec.headWidth; d++) {
+      let sum = 0;
+      for (let j = 0; j < count; j++) sum += probabilities[j] * v.values[keyRows[j] * v.columns + keyColumn + d];
+      output[query + d] = sum;
+    }
+    logSumExp[attended.row * spec.heads + attended.head] = attended.logSumExp;
+  });
+}
+
+/** With probabilities p and dp = dOutput · v: dv += p · dOutput, dScore = p · (dp − Σ p · dp), dq += dScore · scale · k and so on. */
+export function attentionBackward(
+  forward: { q: Matrix; k: Matrix; v: Matrix },
+  dOutput: Matrix,
+  segments: readonly AttentionSegment[],
+  spec: AttentionSpec,
+  gradients: { dq: Values; dk: Values; dv: Values },
+): void {
+  const { q, k, v } = forward;
+  const { headWidth, scale } = spec;
+  const dq = new Float64Array(q.values.length);
+  const dk = new Float64Array(k.values.length);
+  const dv = new Float64Array(v.values.length);
+  attendAll(q, k, segments, spec, ({ query, keyColumn, keyRows, probabilities, count }) => {
+    const dProbabilities = new Float64Array(count);
+    let mean = 0;
+    for (let j = 0; j < count; j++) {
+      const key = keyRows[j] * v.columns + keyColumn;
+      for (let d = 0; d < headWidth; d++) dProbabilities[j] += dOutput.values[query + d] * v.values[key + d];
+      mean += probabilities[j] * dProbabilities[j];
+    }
+    for (let j = 0; j < count; j++) {
+      const key = keyRows[j] * k.columns + keyColumn;
+      const dScore = probabilities[j] * (dProbabilities[j] - mean) * scale;
+      for (let d = 0; d < headWidth; d++) {
+        dv[key + d] += probabilities[j] * dOutput.values[query + d];
+        dq[query + d] += dScore * k.values[key + d];
+        dk[key + d] += dScore * q.values[query + d];
+      }
+    }
+  });
+  if (spec.rotary) turnBack({ q: { ...q, values: dq }, k: { ...k, values: dk } }, segments, spec, spec.rotary);
+  gradients.dq.set(dq);
+  gradients.dk.set(dk);
+  gradients.dv.set(dv);
+}

@@ -1,0 +1,95 @@
+import { existsSync } from "node:fs";
+import { basename, join, resolve } from "node:path";
+import { UserError } from "../base/errors.ts";
+import { writeFileAtomic } from "../base/files.ts";
+import { createRandom } from "../base/random.ts";
+import { generate } from "../decode/generate.ts";
+import { type Decoder, decoderWeights } from "../models/decoder.ts";
+import { saveDecoder } from "../models/load.ts";
+import type { PretrainRecipe } from "../pretrain/recipe.ts";
+import { type PretrainData, readDecay } from "../runs/pretrain-run.ts";
+import { type RunFolder, readLog } from "../runs/run-folder.ts";
+import { loadWeightValues, readTrainingProgress } from "../runs/training-state.ts";
+import { copyTokenizer } from "../tokenizers/open-tokenizer.ts";
+import type { Tokenizer } from "../tokenizers/tokenizer.ts";
+import { TOKENIZER_CONFIG_FILE } from "../tokenizers/tokenizer-config.ts";
+import { type CardText, modelCard } from "./card.ts";
+
+/** How the ten texts of a card begin. */
+const STARTS = [
+  "",
+  "",
+  "",
+  "昨日，公司",
+  "春天的早晨，",
+  "第一条 为了",
+  "在 Linux 系统中，",
+  "他站在门口，",
+  "上海市",
+  "母亲说：",
+];
+const CONTINUATION = { tokens: 80, temperature: 0.8, topP: 0.9 };
+
+/**
+ * Writes the last checkpoint of a run as a Hugging Face folder in bfloat16, with its tokenizer and a model card made from recipe, text and
+ * log. Throws a UserError for a run without a checkpoint. `model` has the run's sizes; its weights are replaced.
+ */
+export async function exportBase(
+  model: Decoder,
+  tokenizer: Tokenizer,
+  recipe: PretrainRecipe,
+  data: PretrainData,
+  folder: RunFolder,
+  directory: string,
+): Promise<{ step: number }> {
+  if (!existsSync(folder.state)) {
+    throw new UserError(`${folder.directory}: has no checkpoint yet.`, {
+      hint: "Ctrl-C saves one, and so does every checkpointSeconds of the recipe.",
+    });
+  }
+  const { step } = await readTrainingProgress(folder.state);
+  await loadWeightValues(model.backend, decoderWeights(model), folder.state);
+  const log = (await readLog(folder)).filter((line) => line.step <= step);
+  const texts = await continueStarts(model, tokenizer, data.marks.start);
+  await copyTokenizer(recipe.model.tokenizer, directory);
+  await writeFileAtomic(join(directory, TOKENIZER_CONFIG_FILE), tokenizerConfig(tokenizer, recipe));
+  await saveDecoder(model, directory, { dtype: "BF16" });
+  const { tokens, temperature, topP } = CONTINUATION;
+  const sampling = `Temperature ${temperature}, top-p ${topP}, at most ${tokens} tokens, seeds 1 to ${STARTS.length}.`;
+  const decay = await readDecay(folder);
+  const name = basename(resolve(directory));
+  const card = modelCard({ name, recipe, spec: model.spec, data, log, step, decay, texts, sampling });
+  await writeFileAtomic(join(directory, "README.md"), card);
+  return { step };
+}
+
+async function continueStarts(model: Decoder, tokenizer: Tokenizer, startId: number): Promise<CardText[]> {
+  const texts: CardText[] = [];
+  for (const [i, start] of STARTS.entries()) {
+    const prompt = [startId, ...tokenizer.encode(start)];
+    const { temperature, topP, tokens: maxNewTokens } = CONTINUATION;
+    const sampling = { temperature, topP, topK: 0, random: createRandom(i + 1) };
+    const [{ ids }] = await generate(model, [prompt], { maxNewTokens, eosId: tokenizer.eosId, sampling });
+    texts.push({ start, continuation: tokenizer.decode([...prompt, ...ids]).slice(start.length) });
+  }
+  return texts;
+}
+
+/** What transformers needs to know beside the SentencePiece file. */
+function tokenizerConfig(tokenizer: Tokenizer, recipe: PretrainRecipe): string {
+  const piece = (id: number | null) => (id === null ? null : tokenizer.pieceOf(id));
+  const config = {
+    tokenizer_class: "LlamaTokenizer",
+    bos_token: piece(tokenizer.bosId),
+    eos_token: piece(tokenizer.eosId),
+    unk_token: piece(tokenizer.unkId),
+    pad_token: piece(tokenizer.padId),
+    add_bos_token: tokenizer.bosId !== null,
+    add_eos_token: false,
+    add_prefix_space: false,
+    legacy: false,
+    clean_up_tokenization_spaces: false,
+    model_max_length: recipe.model.init.maxTokens,
+  };
+  return `${JSON.stringify(config, null, 2)}\n`;
+}

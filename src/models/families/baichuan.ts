@@ -1,0 +1,52 @@
+import { checkSpec, type Family } from "../spec.ts";
+import { type Config, createConfigReader } from "./config-reader.ts";
+import { ATTENTION_NORM, LLAMA_LIKE, MODULES_AFTER_ATTENTION, readLlamaLike, writeLlamaLike } from "./llama-like.ts";
+
+/** Vocabulary of the first Baichuan models, whose output layer is not normalised. */
+const FIRST_VOCABULARY = 64_000;
+
+/**
+ * Whether a model has ALiBi. The authors give their two sizes one model_type and one class name with different code: in the published
+ * config.json only the 7B one, which has rotary positions, names max_position_embeddings (beside model_max_length); the 13B one (width 5120,
+ * 40 heads) does not. Some tools add the entry, so the sizes of the 13B model go first.
+ */
+function hasAlibi(config: Config): boolean {
+  if (config.hidden_size === 5120 && config.num_attention_heads === 40) return true;
+  if (config.hidden_size === 4096 && config.num_attention_heads === 32) return false;
+  return (config.max_position_embeddings ?? null) === null;
+}
+
+/** Baichuan2-7B (rotary) and -13B (ALiBi) as the authors' own code stores them: Llama with W_pack and a normalised output layer. */
+export const baichuan: Family = {
+  ...LLAMA_LIKE,
+  modelType: "baichuan",
+  modules: [ATTENTION_NORM, { name: "self_attn.W_pack", slots: ["q", "k", "v"] }, ...MODULES_AFTER_ATTENTION],
+  loraTargets: ["W_pack"],
+  readConfig(config, where) {
+    const read = createConfigReader(config, where);
+    const vocabulary = "the vocabulary of a Baichuan2 model (the first Baichuan models have another output layer)";
+    if (config.vocab_size === FIRST_VOCABULARY) read.refuse("vocab_size", vocabulary);
+    const heads = config.num_attention_heads as number;
+    read.only("num_key_value_heads", heads);
+    read.only("head_dim", (config.hidden_size as number) / heads);
+    read.only("rope_theta", 10_000);
+    read.only("tie_word_embeddings", false);
+    const alibi = hasAlibi(config);
+    const spec = readLlamaLike(config, read, "baichuan", { maxTokens: 4096 });
+    const maxTokens = alibi ? read.number("model_max_length", 4096) : spec.maxTokens;
+    read.finish();
+    const positions = alibi ? ({ kind: "alibi" } as const) : spec.positions;
+    return checkSpec({ ...spec, positions, maxTokens, normalizedHead: true }, where);
+  },
+  writeConfig(spec) {
+    const { max_position_embeddings, num_key_value_heads: _groups, head_dim: _width, ...config } = writeLlamaLike(spec);
+    return {
+      architectures: ["BaichuanForCausalLM"],
+      ...config,
+      ...(spec.positions.kind === "rotary" ? { max_position_embeddings } : {}),
+      model_max_length: spec.maxTokens,
+      pad_token_id: 0,
+      z_loss_weight: 0,
+    };
+  },
+};

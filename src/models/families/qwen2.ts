@@ -1,0 +1,32 @@
+import { checkSpec, type Family } from "../spec.ts";
+import { type Config, type ConfigReader, createConfigReader } from "./config-reader.ts";
+import { LLAMA_LIKE, readLlamaLike, writeLlamaLike } from "./llama-like.ts";
+
+/** Attention over a sliding window is not computed here; most Qwen models name one that they do not use. */
+export function refuseSlidingWindow(config: Config, read: ConfigReader): void {
+  const { use_sliding_window: use, sliding_window: window, max_window_layers: from, layer_types: types } = config;
+  const layers = config.num_hidden_layers as number;
+  // transformers 4 slides from layer max_window_layers on (28 unless told); transformers 5 lists the layers' kinds.
+  const slides = use === true && (window ?? null) !== null && ((from as number | undefined) ?? 28) < layers;
+  if (slides) read.refuse("use_sliding_window", "false");
+  const isList = Array.isArray(types) && types.every((type) => type === "full_attention");
+  if ((types ?? null) !== null && !isList) read.refuse("layer_types", '"full_attention" for every layer');
+}
+
+/** Qwen2 and Qwen2.5 as Hugging Face transformers stores them (Qwen2ForCausalLM): Llama with biases on queries, keys and values. */
+export const qwen2: Family = {
+  ...LLAMA_LIKE,
+  modelType: "qwen2",
+  readConfig(config, where) {
+    const read = createConfigReader(config, where);
+    refuseSlidingWindow(config, read);
+    const spec = readLlamaLike(config, read, "qwen2", { maxTokens: 32_768 });
+    read.finish();
+    return checkSpec({ ...spec, queryKeyValueBias: true }, where);
+  },
+  writeConfig: (spec) => ({
+    architectures: ["Qwen2ForCausalLM"],
+    ...writeLlamaLike(spec),
+    use_sliding_window: false,
+  }),
+};

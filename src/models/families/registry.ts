@@ -1,0 +1,27 @@
+import { showValue, UserError } from "../../base/errors.ts";
+import type { DecoderSpec, Family } from "../spec.ts";
+import { baichuan } from "./baichuan.ts";
+import { chatglm } from "./chatglm.ts";
+import { llama } from "./llama.ts";
+import { qwen2 } from "./qwen2.ts";
+import { qwen3 } from "./qwen3.ts";
+
+const FAMILIES: readonly Family[] = [llama, chatglm, baichuan, qwen2, qwen3];
+
+/** The family of a config.json; throws a UserError that names the supported ones. */
+export function familyOf(config: Readonly<Record<string, unknown>>, where: string): Family {
+  return familyNamed(config.model_type, where);
+}
+
+/** The family with a `model_type`; throws a UserError that names the supported ones. */
+export function familyNamed(modelType: unknown, where: string): Family {
+  const family = FAMILIES.find((candidate) => candidate.modelType === modelType);
+  if (family) return family;
+  const supported = FAMILIES.map((candidate) => candidate.modelType).join(", ");
+  throw new UserError(`${where}: model_type is ${showValue(modelType)}, supported: ${supported}.`);
+}
+
+/** The specification of a config.json. */
+export function readSpec(config: Readonly<Record<string, unknown>>, where: string): DecoderSpec {
+  return familyOf(config, where).readConfig(config, where);
+}

@@ -1,0 +1,102 @@
+import { mkdtempSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { describe, expect, it } from "vitest";
+import { parse } from "yaml";
+import { UserErrors } from "../base/errors.ts";
+import { applyOverride, missingPaths, readRecipe, recipeText } from "./read.ts";
+
+const directory = mkdtempSync(join(tmpdir(), "cre-recipe-"));
+const GOOD = `
+model: { path: base }
+data: { path: ../data }
+prompt: {}
+adapter: { method: lora }
+train: { epochs: 5, batchExamples: 4, accumulation: 4, learningRate: 5e-5 }
+`;
+
+function recipeFile(text: string): string {
+  const file = join(directory, `${Math.random().toString(36).slice(2)}.yaml`);
+  writeFileSync(file, text);
+  return file;
+}
+
+describe("readRecipe", () => {
+  it("fills in the paper's defaults and makes paths absolute", async () => {
+    const recipe = await readRecipe(recipeFile(GOOD));
+    expect(recipe.adapter).toEqual({ method: "lora", rank: 8, alpha: 32, dropout: 0.1, targets: "auto" });
+    expect(recipe.prompt).toEqual({ style: "paper", template: "default", maxPromptTokens: 1024, maxAnswerTokens: 512 });
+    expect(recipe.model.path).toBe(join(directory, "base"));
+    expect(recipe.data.path).toBe(join(directory, "..", "data"));
+    const again = await readRecipe(recipeFile(recipeText(recipe)));
+    expect(again).toEqual(recipe);
+  });
+
+  it("applies overrides", async () => {
+    const recipe = await readRecipe(recipeFile(GOOD), [
+      "train.epochs=2",
+      "adapter.targets=all",
+      "decode.method=generate",
+    ]);
+    expect(recipe.train.epochs).toBe(2);
+    expect(recipe.adapter).toMatchObject({ targets: "all" });
+    expect(recipe.decode.method).toBe("generate");
+  });
+
+  it("lists three mistakes together, unknown keys with the nearest name", async () => {
+    const text = GOOD.replace("epochs: 5", "epochs: -5")
+      .replace("learningRate", "learningRat")
+      .replace("path: base", "pth: base");
+    const error = await readRecipe(recipeFile(text)).catch((thrown) => thrown);
+    expect(error).toBeInstanceOf(UserErrors);
+    expect(error.message).toContain('train.learningRat — unknown key, did you mean "learningRate"?');
+    expect(error.message).toContain('model.pth — unknown key, did you mean "path"?');
+    expect(error.message).toContain("train.epochs is -5");
+    expect(error.message).toContain("train.learningRate is missing");
+  });
+
+  it("says which parts do not go together", async () => {
+    const init = "model: { init: { width: 8, layers: 1, heads: 1, keyValueHeads: 1, feedForward: 8 } }";
+    const error = await readRecipe(recipeFile(GOOD.replace("model: { path: base }", init))).catch((thrown) => thrown);
+    expect(error.message).toContain("model.init needs a tokenizer");
+    expect(error.message).toContain("a model from nothing is trained whole");
+  });
+
+  it("takes quantised layers under an adapter only", async () => {
+    for (const storage of ["int8", "nf4"] as const) {
+      const text = GOOD.replace("path: base", `path: base, storage: ${storage}`);
+      expect((await readRecipe(recipeFile(text))).model.storage).toBe(storage);
+      await expect(readRecipe(recipeFile(text.replace("method: lora", "method: full")))).rejects.toThrow(
+        `${storage} cannot be trained: expected "float32" or "bfloat16" with adapter.method "full"`,
+      );
+    }
+  });
+
+  it("refuses what is not a recipe", async () => {
+    await expect(readRecipe(recipeFile("- 1\n- 2"))).rejects.toThrow("is not a recipe");
+    await expect(readRecipe(recipeFile("a: [1"))).rejects.toThrow("is not YAML");
+    await expect(readRecipe(recipeFile("a: &x [1]\nb: [*x, *x]"))).rejects.toThrow("Alias");
+    await expect(readRecipe(join(directory, "none.yaml"))).rejects.toThrow("none.yaml: cannot be read");
+  });
+});
+
+describe("applyOverride", () => {
+  it("reads values as YAML and refuses odd keys", () => {
+    const recipe = parse(GOOD);
+    applyOverride(recipe, "adapter.targets=[q_proj, k_proj]");
+    expect(recipe.adapter.targets).toEqual(["q_proj", "k_proj"]);
+    expect(() => applyOverride(recipe, "train")).toThrow("expected KEY=VALUE");
+    expect(() => applyOverride(recipe, "__proto__.x=1")).toThrow("cannot be a key");
+    expect(() => applyOverride(recipe, "train.epochs.x=1")).toThrow("is not a group of values");
+  });
+});
+
+describe("missingPaths", () => {
+  it("lists everything that is not there", async () => {
+    const recipe = await readRecipe(recipeFile(GOOD.replace("path: ../data", "")));
+    expect(missingPaths(recipe)).toEqual([
+      `model.path: ${join(directory, "base")} does not exist`,
+      "data.path is missing: give it in the recipe or with --data DIR",
+    ]);
+  });
+});

@@ -1,0 +1,113 @@
+import { appendFile, mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { TINY_LABELS, TOKENIZER } from "../../test/tiny-extractor.ts";
+import { recipeSchema } from "../recipe/schema.ts";
+import { openForTraining, openRun, saveLabels, saveTrained } from "./open.ts";
+import { createRunFolder } from "./run-folder.ts";
+
+const INIT = { width: 16, layers: 1, heads: 2, keyValueHeads: 1, feedForward: 16 };
+
+let folder = "";
+beforeAll(async () => {
+  folder = await mkdtemp(join(tmpdir(), "cre-run-"));
+});
+afterAll(() => rm(folder, { recursive: true, force: true }));
+
+/** Trains nothing: writes the run of a recipe with template "auto" as training does, and returns the template its recipe names. */
+async function runWithAuto(name: string, model: object): Promise<string> {
+  const given = recipeSchema.parse({
+    model,
+    data: {},
+    prompt: { template: "auto" },
+    adapter: { method: "full" },
+    train: { epochs: 1, batchExamples: 1, learningRate: 0.001 },
+    precision: "float32",
+  });
+  const bench = await openForTraining(given, TINY_LABELS);
+  try {
+    expect(bench.renderer.template.name).toBe(bench.recipe.prompt.template);
+    expect(given.prompt.template).toBe("auto");
+    const run = await createRunFolder(join(folder, name), bench.recipe);
+    await saveLabels(run, TINY_LABELS);
+    await saveTrained(bench, run);
+  } finally {
+    await bench.close();
+  }
+  const opened = await openRun(join(folder, name));
+  await opened.close();
+  expect(opened.renderer.template.name).toBe(opened.recipe.prompt.template);
+  return opened.recipe.prompt.template;
+}
+
+describe("the template auto", () => {
+  it("is plain for a model from nothing and the family's for a folder; the run remembers which", async () => {
+    expect(await runWithAuto("first", { init: INIT, tokenizer: TOKENIZER })).toBe("plain");
+    expect(await runWithAuto("second", { path: join(folder, "first", "model") })).toBe("llama2");
+  });
+});
+
+describe("a run that is opened with another storage", () => {
+  it("keeps its layers so, and says so", async () => {
+    await runWithAuto("stored", { init: INIT, tokenizer: TOKENIZER });
+    const told: number[] = [];
+    const run = await openRun(join(folder, "stored"), {
+      storage: "nf4",
+      onLoad: (done, total) => told.push(done / total),
+    });
+    expect(run.model.layers.map(({ down }) => down.weight.storage)).toEqual(run.model.layers.map(() => "nf4"));
+    expect(run.model.embedding.storage).toBe("bfloat16");
+    expect(run.recipe.model.storage).toBe("nf4");
+    expect(told.at(-1)).toBe(1);
+    await run.close();
+  });
+});
+
+describe("a run of ChatGLM2", () => {
+  it("names template and targets, begins its prompts with [gMASK] sop, and opens again with a tokenizer file", async () => {
+    const sizes = { ...INIT, family: "chatglm", tiedHead: false, vocabularyMultiple: 64 };
+    expect(await runWithAuto("glm", { init: sizes, tokenizer: TOKENIZER })).toBe("plain");
+    const given = recipeSchema.parse({
+      model: { path: join(folder, "glm", "model"), tokenizer: TOKENIZER },
+      data: {},
+      prompt: { template: "auto" },
+      adapter: { method: "lora", rank: 2 },
+      train: { epochs: 1, batchExamples: 1, learningRate: 0.001 },
+      precision: "float32",
+    });
+    const bench = await openForTraining(given, TINY_LABELS);
+    try {
+      expect(bench.recipe).toMatchObject({
+        prompt: { template: "chatglm2" },
+        adapter: { targets: ["query_key_value"] },
+      });
+      const { tokenizer, model, renderer } = bench;
+      const { vocabularySize } = tokenizer;
+      expect(model.spec).toMatchObject({
+        tokenCount: vocabularySize,
+        vocabularySize: Math.ceil(vocabularySize / 64) * 64,
+      });
+      const { ids } = renderer.renderPrompt({ sentence: "远山收购近水", head: "远山", tail: "近水" });
+      expect(ids.slice(0, 2)).toEqual([vocabularySize - 4, vocabularySize - 2]);
+      expect([tokenizer.pieceOf(ids[0]), tokenizer.pieceOf(ids[1])]).toEqual(["[gMASK]", "sop"]);
+      const run = await createRunFolder(join(folder, "glm-lora"), bench.recipe);
+      await saveLabels(run, TINY_LABELS);
+      await saveTrained(bench, run);
+    } finally {
+      await bench.close();
+    }
+    const opened = await openRun(join(folder, "glm-lora"));
+    await opened.close();
+    expect(opened.tokenizer.vocabularySize).toBe(opened.model.spec.tokenCount);
+    expect(opened.model.layers[0].k.lowRank?.a).toBe(opened.model.layers[0].q.lowRank?.a);
+  });
+
+  it("does not put an adapter on another base model", async () => {
+    const other = join(folder, "glm", "model", "config.json");
+    await appendFile(other, " ");
+    await expect(openRun(join(folder, "glm-lora"))).rejects.toThrow(
+      /glm.model: is not the model that .*glm-lora started/,
+    );
+  });
+});
