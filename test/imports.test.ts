@@ -1,7 +1,6 @@
-import { readdirSync, readFileSync } from "node:fs";
 import { builtinModules } from "node:module";
-import { posix, relative, resolve } from "node:path";
 import { describe, expect, it } from "vitest";
+import { filesUnder, folderOf, importsOf, isTest, readSource, type Source, shippedImports } from "./source-tree.ts";
 
 // The import table of the design: what a folder of src may import besides itself and base. Whatever is not in it (cli, bench and the
 // files directly in src) may import anything, and no folder of the table may import it.
@@ -38,30 +37,14 @@ const TABLE: Record<string, readonly string[]> = {
 const MAXIMUM_LINES = 400;
 const BANNED_NAMES = /(?:^|[-_./])(samples?|instances?|utils?|helpers?|managers?|args?)(?=[-_./]|$)/i;
 
-interface Source {
-  /** Path from the root of the project, with forward slashes. */
-  file: string;
-  text: string;
-}
-
-const isTest = (file: string) => /\.(test|contract)\.ts$/.test(file);
-const folderOf = (file: string) => /^src\/([^/]+)\//.exec(file)?.[1] ?? "";
-
-/** The modules that a file imports or re-exports, types and dynamic imports too. */
-function importsOf(text: string): string[] {
-  const statement = /^\s*(?:import|export)\s+(?:[^"';]*?\s+from\s+)?["']([^"']+)["']|\bimport\(\s*["']([^"']+)["']/gm;
-  return Array.from(text.matchAll(statement), (match) => match[1] ?? match[2]);
-}
-
 /** The imports that leave a folder of src for another one, from files that are shipped. */
 function crossings(sources: readonly Source[]): { file: string; from: string; to: string; target: string }[] {
-  const shipped = sources.filter(({ file }) => file.startsWith("src/") && !isTest(file));
-  return shipped.flatMap(({ file, text }) =>
-    importsOf(text)
-      .filter((name) => name.startsWith("."))
-      .map((name) => posix.join(posix.dirname(file), name))
-      .map((target) => ({ file, from: folderOf(file), to: folderOf(target), target })),
-  );
+  return shippedImports(sources).map(({ file, target }) => ({
+    file,
+    from: folderOf(file),
+    to: folderOf(target),
+    target,
+  }));
 }
 
 function tableProblems(sources: readonly Source[]): string[] {
@@ -129,17 +112,9 @@ function nameProblems(files: readonly string[]): string[] {
   });
 }
 
-const root = resolve(import.meta.dirname, "..");
-const filesUnder = (folder: string) =>
-  readdirSync(resolve(root, folder), { recursive: true, withFileTypes: true })
-    .filter((entry) => entry.isFile())
-    .map((entry) => relative(root, resolve(entry.parentPath, entry.name)).replaceAll("\\", "/"))
-    .filter((file) => !file.includes("/node_modules/"));
-
 const files = ["src", "test", "native"].flatMap(filesUnder);
-const read = (file: string): Source => ({ file, text: readFileSync(resolve(root, file), "utf8") });
-const typescript = files.filter((file) => file.endsWith(".ts")).map(read);
-const declared: { dependencies: object; devDependencies: object } = JSON.parse(read("package.json").text);
+const typescript = files.filter((file) => file.endsWith(".ts")).map(readSource);
+const declared: { dependencies: object; devDependencies: object } = JSON.parse(readSource("package.json").text);
 
 describe("the source tree", () => {
   it("imports along the table", () => {
@@ -162,7 +137,7 @@ describe("the source tree", () => {
   });
 
   it("has no long files", () => {
-    const native = files.filter((file) => /^native\/.*\.(cpp|h)$/.test(file)).map(read);
+    const native = files.filter((file) => /^native\/.*\.(cpp|h)$/.test(file)).map(readSource);
     expect(sizeProblems([...typescript, ...native])).toEqual([]);
   });
 
