@@ -256,7 +256,7 @@ def read_options():
     parser.add_argument("--allocators", type=names_of(ALLOCATORS), default=ALLOCATORS, help="of PyTorch, with commas (default: both)")
     parser.add_argument("--rounds", type=whole_number, help="of fresh processes (default: 5)")
     parser.add_argument("--steps", type=whole_number, help="timed steps of a process in a round (default: 3)")
-    parser.add_argument("--turns", type=whole_number, help="in place of rounds: so many turns, one step of each living process a turn")
+    parser.add_argument("--turns", type=whole_number, help="in place of rounds: N turns, one step of each living process a turn")
     parser.add_argument("--warmup", type=whole_number, default=2, help="PyTorch's untimed steps before them; ours are two")
     parser.add_argument("--answer", type=whole_number, help="tokens of a sequence that carry loss (default: all)")
     parser.add_argument("--layers", type=whole_number, help="other number of layers")
