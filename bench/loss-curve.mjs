@@ -1,4 +1,4 @@
-// How far the loss curves of two instruction sets are apart along one run, from the same weights:
+// The difference between the losses of two instruction sets, from the same weights, at many places of one run:
 //   node bench/loss-curve.mjs RECIPE DATA [amx] [avx2] [STEPS BETWEEN] [STEPS OF A WINDOW]
 // Two whole runs drift apart whatever the rounding (so does a learning rate changed by 0.01 %: docs/measurements.md). This script stops the first
 // level's run every few hundred steps, lets a copy of it continue at the second level, and compares the losses of the same steps.
