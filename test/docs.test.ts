@@ -1,3 +1,4 @@
+import { execFileSync } from "node:child_process";
 import { existsSync } from "node:fs";
 import { resolve } from "node:path";
 import { beforeAll, describe, expect, it } from "vitest";
@@ -25,37 +26,39 @@ const GENERATED = ["models/base-zh/README.md"];
 const all = documents();
 const exists = (path: string) => existsSync(resolve(ROOT, path));
 const readText = (path: string) => readSource(path).text;
-const numberedCommands = all.flatMap(({ file, text }) => [
+const placedCommands = all.flatMap(({ file, text }) => [
   ...blocksOf(text)
     .filter(isShell)
     .flatMap((block) => commandsOf(block.text).map((words) => ({ where: `${file}:${block.line}`, words }))),
   ...inlineCommands(text).map((words) => ({ where: file, words })),
 ]);
 
-/** Names of the subcommands and options of every command, by asking the program once for each. */
-const helps = new Map<string, Promise<{ commands: string[]; options: string[] }>>();
-function helpOf(path: readonly string[]): Promise<{ commands: string[]; options: string[] }> {
-  const key = path.join(" ");
-  const known = helps.get(key) ?? askHelp(path);
-  helps.set(key, known);
-  return known;
+/** The names that a command's help lists: its subcommands and options. */
+interface Names {
+  commands: string[];
+  options: string[];
 }
 
-async function askHelp(path: readonly string[]): Promise<{ commands: string[]; options: string[] }> {
-  const { code, stdout, stderr } = await cre([...path, "--help"]);
-  if (code !== 0) throw new Error(`cre ${path.join(" ")} --help: exit code ${code}: ${stderr}`);
-  const listed = /^Commands:\n([\s\S]*)/m.exec(stdout)?.[1] ?? "";
-  return {
-    commands: Array.from(listed.matchAll(/^ {2}(\S+)/gm), (match) => match[1]).filter((name) => name !== "help"),
-    options: Array.from(stdout.matchAll(/^ {2}(?:-\w, )?(--[\w-]+)/gm), (match) => match[1]),
-  };
+/** Of every command of the built program, by its path: "data stats". */
+let names: ReadonlyMap<string, Names> = new Map();
+
+function readNames(): ReadonlyMap<string, Names> {
+  const output = execFileSync(process.execPath, [resolve(ROOT, "test/all-help.mjs")], { encoding: "utf8" });
+  const namesIn = (help: string): Names => ({
+    commands: Array.from(help.matchAll(/(?<=^Commands:\n[\s\S]*)^ {2}(\S+)/gm), (match) => match[1]),
+    options: Array.from(help.matchAll(/^ {2}(?:-\w, )?(--[\w-]+)/gm), (match) => match[1]),
+  });
+  const helps: Record<string, string> = JSON.parse(output);
+  return new Map(Object.entries(helps).map(([path, help]) => [path, namesIn(help)]));
 }
+
+const namesOf = (path: readonly string[]): Names => names.get(path.join(" ")) ?? { commands: [], options: [] };
 
 /** What is wrong with the form of a `cre` command: an unknown command, option, recipe or folder; alternatives are written `stats|convert`. */
-async function formProblems(words: readonly string[]): Promise<string[]> {
+function formProblems(words: readonly string[]): string[] {
   const path: string[] = [];
   let rest = [...words];
-  for (let { commands } = await helpOf([]); commands.length > 0; { commands } = await helpOf(path)) {
+  for (let { commands } = namesOf([]); commands.length > 0; { commands } = namesOf(path)) {
     const [name = "", ...more] = rest;
     if (name.startsWith("-") || name === "") break;
     const [unknown] = name.split("|").filter((one) => !commands.includes(one));
@@ -63,7 +66,7 @@ async function formProblems(words: readonly string[]): Promise<string[]> {
     path.push(name.split("|")[0]);
     rest = more;
   }
-  const { options } = await helpOf(path);
+  const { options } = namesOf(path);
   const end = rest.indexOf("--");
   return (end === -1 ? rest : rest.slice(0, end)).flatMap((word) => {
     const option = /^\[?(--[\w-]+)/.exec(word)?.[1];
@@ -81,19 +84,20 @@ function otherProblems([program, name = "", script = ""]: readonly string[]): st
   return name === "run" && script in scripts ? [] : [`npm ${name} ${script}: no such script`];
 }
 
-beforeAll(buildCli, 120_000);
+beforeAll(async () => {
+  await buildCli();
+  names = readNames();
+}, 120_000);
 
 describe("the documents", () => {
-  it("name commands, options, scripts and files that exist", async () => {
-    expect(numberedCommands.length).toBeGreaterThan(30);
-    const problems: string[] = [];
-    for (const { where, words } of numberedCommands) {
+  it("name commands, options, scripts and files that exist", () => {
+    expect(placedCommands.length).toBeGreaterThan(30);
+    const problems = placedCommands.flatMap(({ where, words }) => {
       const given = creWords(words);
-      const wrong = given ? await formProblems(given) : otherProblems(words);
-      problems.push(...wrong.map((problem) => `${where}: ${problem}`));
-    }
+      return (given ? formProblems(given) : otherProblems(words)).map((problem) => `${where}: ${problem}`);
+    });
     expect(problems).toEqual([]);
-  }, 240_000);
+  });
 
   it("have a mark above every block with commands that cannot be run here", () => {
     const isRunnable = (words: readonly string[]) =>
@@ -199,14 +203,14 @@ describe("the checks themselves", () => {
     expect(creWords(["node", "bench/a.mjs"])).toBeNull();
   });
 
-  it("find commands, options, files, scripts and links that do not exist", async () => {
-    expect(await formProblems(["trian"])).toEqual(["cre trian: no such command"]);
-    expect(await formProblems(["data", "stats|wrong"])).toEqual(["cre data wrong: no such command"]);
-    expect(await formProblems(["train", "recipes/no.yaml", "--dta", "D"])).toEqual([
+  it("find commands, options, files, scripts and links that do not exist", () => {
+    expect(formProblems(["trian"])).toEqual(["cre trian: no such command"]);
+    expect(formProblems(["data", "stats|wrong"])).toEqual(["cre data wrong: no such command"]);
+    expect(formProblems(["train", "recipes/no.yaml", "--dta", "D"])).toEqual([
       "recipes/no.yaml does not exist",
       "cre train: no option --dta",
     ]);
-    expect(await formProblems(["data", "stats", "demo", "--json"])).toEqual([]);
+    expect(formProblems(["data", "stats", "demo", "--json"])).toEqual([]);
     expect([otherProblems(["npm", "run", "no"]), otherProblems(["node", "no.mjs"])].flat()).toEqual([
       "npm run no: no such script",
       "node no.mjs: no such file",

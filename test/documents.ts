@@ -95,6 +95,9 @@ export function brokenLinks(
 
 /** A quoted message as a pattern: `…` is anything up to 200 characters. */
 export function messagePattern(quoted: string): RegExp {
-  const pieces = quoted.trim().split(/\s*…\s*/);
+  const pieces = quoted
+    .trim()
+    .split(/\s*…\s*/)
+    .filter(Boolean);
   return new RegExp(pieces.map((piece) => piece.replaceAll(/[.*+?^${}()|[\]\\]/g, "\\$&")).join("[\\s\\S]{0,200}?"));
 }
