@@ -2,10 +2,11 @@ import { existsSync } from "node:fs";
 import { readFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { UserError } from "../base/errors.ts";
-import type { GgufVocabulary } from "../formats/gguf-fields.ts";
+import type { GgufVocabulary } from "../models/gguf/fields.ts";
 import type { DecoderSpec } from "../models/spec.ts";
+import { openModelTokenizer } from "../runs/tokenizer.ts";
 import { isJsonObject, type JsonObject, readJsonObject } from "../tokenizers/bounded-json.ts";
-import { findTokenizerFile, openTokenizer } from "../tokenizers/open-tokenizer.ts";
+import { findTokenizerFile } from "../tokenizers/open-tokenizer.ts";
 import { CONTROL, NORMAL, readModel, UNUSED, USER_DEFINED } from "../tokenizers/sentencepiece-model.ts";
 import type { Tokenizer } from "../tokenizers/tokenizer.ts";
 import { TOKENIZER_CONFIG_FILE } from "../tokenizers/tokenizer-config.ts";
@@ -17,7 +18,7 @@ const MAX_CONFIG_BYTES = 8 * 2 ** 20;
 /** Reads a model's tokenizer as a GGUF file has it. Throws a UserError for a kind of tokenizer that has no place there. */
 export async function readGgufVocabulary(path: string, spec: DecoderSpec): Promise<GgufVocabulary> {
   const file = await findTokenizerFile(path);
-  const tokenizer = await openTokenizer(path, { modelType: spec.family });
+  const tokenizer = await openModelTokenizer(path, { modelType: spec.family });
   const marks = {
     bosId: tokenizer.bosId ?? spec.bosId,
     eosId: tokenizer.eosId ?? spec.eosId,

@@ -10,7 +10,7 @@ import {
   readGgufHeader,
 } from "./gguf-header.ts";
 import { readBytes } from "./read-bytes.ts";
-import { decodedRowsInFile, rowsInFile } from "./row-runs.ts";
+import { decodedRowsInFile, rowsInFile } from "./row-chunks.ts";
 import { elementCount, type TensorDtype, type TensorInfo, type TensorSource } from "./tensor-source.ts";
 
 const FIRST_BYTES = 1 << 20;

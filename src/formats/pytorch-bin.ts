@@ -3,7 +3,7 @@ import { showValue, UserError, UserErrors } from "../base/errors.ts";
 import { openToRead } from "../base/files.ts";
 import { describePickle, type PickleValue, readPickle } from "./pickle.ts";
 import { readBytes } from "./read-bytes.ts";
-import { rowsInFile } from "./row-runs.ts";
+import { rowsInFile } from "./row-chunks.ts";
 import {
   DTYPE_BYTES,
   decodeElements,

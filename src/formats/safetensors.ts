@@ -2,7 +2,7 @@ import { messageOf, showValue, UserError } from "../base/errors.ts";
 import { openToRead, writeAtomic, writeFully } from "../base/files.ts";
 import { findDuplicateKey } from "./json-keys.ts";
 import { readBytes } from "./read-bytes.ts";
-import { rowsInFile } from "./row-runs.ts";
+import { rowsInFile } from "./row-chunks.ts";
 import {
   DTYPE_BYTES,
   decodeElements,

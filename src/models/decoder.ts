@@ -10,6 +10,14 @@ import type {
   Tensor,
   Weight,
 } from "../compute/backend.ts";
+import {
+  isLinearSlot,
+  LAYER_SLOTS,
+  type LayerSlot,
+  type LinearSlot,
+  type NormSlot,
+  type OptionalSlot,
+} from "./layer.ts";
 import type { DecoderSpec, RotaryPositions } from "./spec.ts";
 
 /**
@@ -30,20 +38,10 @@ export interface Linear {
   lowRank: LowRank | null;
 }
 
-export interface DecoderLayer {
-  attentionNorm: Weight;
-  q: Linear;
-  k: Linear;
-  v: Linear;
-  /** [1,D], over each head of the queries. */
-  queryNorm: Weight | null;
-  keyNorm: Weight | null;
-  output: Linear;
-  feedForwardNorm: Weight;
-  gate: Linear;
-  up: Linear;
-  down: Linear;
-}
+/** A layer's weights, one entry for each slot of the table in layer.ts; null for a norm that the model does not have. */
+export type DecoderLayer = { [S in LinearSlot]: Linear } & {
+  [S in NormSlot]: S extends OptionalSlot ? Weight | null : Weight; // [1,C], or [1,D] over each head
+};
 
 /** A decoder's weights on a backend. With a tied head, `head.weight` is `embedding`. */
 export interface Decoder {
@@ -249,19 +247,32 @@ export function freeCache(model: Decoder, cache: KeyValueCache): void {
   }
 }
 
+/** A layer of these weights, without adapters. */
+export function makeLayer(
+  weights: ReadonlyMap<LayerSlot, Weight>,
+  biases: ReadonlyMap<LayerSlot, Weight>,
+): DecoderLayer {
+  const entries = LAYER_SLOTS.map((slot) => {
+    const weight = weights.get(slot) ?? null;
+    return [slot, isLinearSlot(slot) ? { weight, bias: biases.get(slot) ?? null, lowRank: null } : weight];
+  });
+  return Object.fromEntries(entries) as DecoderLayer;
+}
+
+/** The weight or the bias of a slot; null where the layer has none. */
+export function slotWeight(layer: DecoderLayer, slot: LayerSlot, kind: "weight" | "bias"): Weight | null {
+  if (isLinearSlot(slot)) return layer[slot][kind];
+  return kind === "weight" ? layer[slot] : null;
+}
+
 /** Every weight of the decoder once, in a fixed order, low-rank ones included. */
 export function decoderWeights(model: Decoder): Weight[] {
   const weights = new Set<Weight>([model.embedding]);
   for (const layer of model.layers) {
-    for (const part of Object.values(layer) as (Weight | Linear | null)[]) {
-      if (part === null) continue;
-      if (!("weight" in part)) {
-        weights.add(part);
-        continue;
-      }
-      weights.add(part.weight);
-      if (part.bias) weights.add(part.bias);
-      if (part.lowRank) weights.add(part.lowRank.a).add(part.lowRank.b);
+    for (const slot of LAYER_SLOTS) {
+      const lowRank = isLinearSlot(slot) ? layer[slot].lowRank : null;
+      const own = [slotWeight(layer, slot, "weight"), slotWeight(layer, slot, "bias"), lowRank?.a, lowRank?.b];
+      for (const weight of own) if (weight) weights.add(weight);
     }
   }
   weights.add(model.finalNorm).add(model.head.weight);

@@ -7,13 +7,16 @@ import { attachLora, detachLora } from "../adapters/lora.ts";
 import { UserError, UserErrors } from "../base/errors.ts";
 import type { Backend } from "../compute/backend.ts";
 import { openReference } from "../compute/reference/backend.ts";
-import { openCheckpoint } from "../formats/checkpoint.ts";
 import type { Checkpoint } from "../formats/hf-folder.ts";
 import type { TensorInfo } from "../formats/tensor-source.ts";
+import { openCheckpoint } from "./checkpoint.ts";
 import { type Decoder, decoderWeights, freeDecoder } from "./decoder.ts";
 import { llama } from "./families/llama.ts";
-import { hashName, initDecoder, loadDecoder, normalValues, saveDecoder } from "./load.ts";
-import { type DecoderSpec, tensorShapes } from "./spec.ts";
+import { hashName, initDecoder, normalValues } from "./init.ts";
+import { loadDecoder } from "./load.ts";
+import { saveDecoder } from "./save.ts";
+import type { DecoderSpec } from "./spec.ts";
+import { modelTensors } from "./tensors.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "cre-load-"));
 afterAll(() => rmSync(folder, { recursive: true }));
@@ -28,7 +31,7 @@ const FROZEN = { storage: "float32", trainable: false } as const;
 
 /** A checkpoint in memory whose tensors are all 1 but for the changes; a change to null takes a tensor away. */
 function checkpointOf(spec: DecoderSpec, changes: Record<string, number[] | null> = {}): Checkpoint {
-  const shapes = new Map<string, readonly number[]>(tensorShapes(spec, llama));
+  const shapes = new Map<string, readonly number[]>(modelTensors(spec, llama).map(({ name, shape }) => [name, shape]));
   for (const [name, shape] of Object.entries(changes)) {
     if (shape) shapes.set(name, shape);
     else shapes.delete(name);
