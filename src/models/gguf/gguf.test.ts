@@ -237,6 +237,11 @@ describe("a GGUF model that is not computed here", () => {
       "chatglm2",
     ],
     [
+      "rotaryBase is 50000, but chatglm models have 10000 here",
+      [{ key: "chatglm.rope.freq_base", type: "float32", value: 50_000 }],
+      "chatglm2",
+    ],
+    [
       '"baichuan.block_count" is 2, expected 32 (rotary positions) or 40 (ALiBi)',
       [{ key: "baichuan.block_count", type: "uint32", value: 2 }],
       "baichuan2-7b",
