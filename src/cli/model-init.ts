@@ -46,7 +46,7 @@ interface Choice {
   where: string;
 }
 
-/** What is to be made; exactly one of recipe and family says so. */
+/** The model to make, from the recipe or the name of a tiny model; exactly one of them must be given. */
 async function chosen(recipeFile: string | undefined, flags: InitFlags): Promise<Choice> {
   if ((recipeFile === undefined) === (flags.family === undefined)) {
     throw new UserError("cre model init: expected a recipe file or --family, one of the two.");
@@ -58,7 +58,8 @@ async function chosen(recipeFile: string | undefined, flags: InitFlags): Promise
   }
   const recipe = await readRecipe(recipeFile as string);
   const { init: sizes, tokenizer } = recipe.model;
-  if (!sizes || !tokenizer) throw new UserError(`${recipeFile}: has no model.init, there is nothing to make.`);
+  if (!sizes || !tokenizer)
+    throw new UserError(`${recipeFile}: has no model.init, expected the sizes of a model to make.`);
   return { sizes, tokenizer: flags.tokenizer ?? tokenizer, seed: recipe.seed, where: "model.init" };
 }
 

@@ -41,11 +41,11 @@ export function addModelCommands(program: Command): void {
     .option("--max-new-tokens <n>", "longest continuation", wholeNumber, 128)
     .option(
       "--temperature <t>",
-      "sample at this temperature; without it the most likely token is taken",
+      "sample at this temperature; without it the most likely token is chosen",
       positiveNumber,
     )
     .option("--top-p <p>", "sample among the likeliest tokens of this much probability", positiveNumber, 1)
-    .option("--top-k <k>", "sample among at most so many tokens; 0 for all", wholeNumber, 0)
+    .option("--top-k <k>", "sample among at most this number of tokens; 0 for all", wholeNumber, 0)
     .option("--seed <n>", "seed of sampling", wholeNumber, 1)
     .addOption(
       new Option("--precision <name>", "numbers of the products (auto: as stored)")
@@ -132,10 +132,10 @@ interface GenerateFlags {
 }
 
 async function generateText(path: string, options: GenerateFlags): Promise<void> {
-  // A llama2.c or GGUF model is one file, with its tokenizer beside it.
+  // A llama2.c or GGUF model is one file, with its tokenizer next to it.
   const tokenizer = await openModelTokenizer(/\.(bin|gguf)$/.test(path) ? dirname(path) : path);
   const checkpoint = await openCheckpoint(path);
-  // A checkpoint that is stored in float32 is computed in float32, unless told.
+  // A checkpoint stored in float32 is computed in float32 by default.
   const isFloat32 = [...checkpoint.source.tensors.values()].every(({ dtype }) => dtype === "F32");
   const precision = options.precision === "auto" && isFloat32 ? "float32" : options.precision;
   const backend = openBackend(precision, warn);
@@ -152,7 +152,7 @@ async function generateText(path: string, options: GenerateFlags): Promise<void>
     const ids: number[] = [];
     let shown = "";
     const show = (isLast: boolean) => {
-      // A character may come in several byte tokens: what is not whole yet waits.
+      // Several byte tokens may make one character: an incomplete one is not shown yet.
       const text = tokenizer.decode([...prompt, ...ids]);
       const whole = isLast ? text : text.replace(/\uFFFD+$/, "");
       if (whole.startsWith(shown)) process.stdout.write(whole.slice(shown.length));

@@ -15,7 +15,7 @@ import { readTokenizerFile } from "../tokenizers/tokenizer-json-file.ts";
 
 const MAX_CONFIG_BYTES = 8 * 2 ** 20;
 
-/** Reads a model's tokenizer as a GGUF file has it. Throws a UserError for a kind of tokenizer that has no place there. */
+/** Reads a model's tokenizer in the form of a GGUF file. Throws a UserError for a kind of tokenizer that GGUF cannot hold. */
 export async function readGgufVocabulary(path: string, spec: DecoderSpec): Promise<GgufVocabulary> {
   const file = await findTokenizerFile(path);
   const tokenizer = await openModelTokenizer(path, { modelType: spec.family });
@@ -55,7 +55,7 @@ async function readChatTemplate(file: string): Promise<string | null> {
 
 type VocabularyPieces = Pick<GgufVocabulary, "texts" | "types" | "cutBy">;
 
-/** The pieces of a SentencePiece file, and behind them those that the family's own code adds: no text gives these (ChatGLM2). */
+/** The pieces of a SentencePiece file, then the command pieces that the family's own code adds (ChatGLM2). */
 async function readSentencePiece(file: string, tokenizer: Tokenizer): Promise<VocabularyPieces> {
   const { pieces, normalizer } = readModel(await readFile(file), file);
   const added = Array.from({ length: tokenizer.vocabularySize - pieces.texts.length }, (_, i) =>

@@ -95,7 +95,7 @@ describe("rows of a file", () => {
     await source.close();
   });
 
-  it("come from a PyTorch file where they stand in order", async () => {
+  it("come from a PyTorch file where they are in order", async () => {
     const source = await openPytorchBin(join(GOLDEN, "protocol-2.bin"));
     for (const name of ["rows", "half", "brain", "columns_dense"]) {
       const rows = source.rows?.(name) as TensorRows;

@@ -7,7 +7,7 @@ export interface LayerModule {
   /** Its name after the layer's own, for example "self_attn.q_proj". */
   name: string;
   slots: readonly LinearSlot[] | readonly [NormSlot];
-  /** Its name in GGUF files; as many names as slots where a file splits the matrix that checkpoints join. */
+  /** Its name in GGUF files; one name a slot where a file splits the matrix that checkpoints join. */
   gguf: readonly string[];
 }
 

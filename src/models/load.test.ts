@@ -29,7 +29,7 @@ afterEach(() => backend.close());
 
 const FROZEN = { storage: "float32", trainable: false } as const;
 
-/** A checkpoint in memory whose tensors are all 1 but for the changes; a change to null takes a tensor away. */
+/** A checkpoint in memory whose tensors are all 1 but for the changes; a change to null removes a tensor. */
 function checkpointOf(spec: DecoderSpec, changes: Record<string, number[] | null> = {}): Checkpoint {
   const shapes = new Map<string, readonly number[]>(modelTensors(spec, llama).map(({ name, shape }) => [name, shape]));
   for (const [name, shape] of Object.entries(changes)) {
@@ -128,8 +128,8 @@ describe("loadDecoder", () => {
     expect(backend.memory()).toMatchObject({ weights: 0, bytes: 0 });
   });
 
-  it("reads matrices in runs of rows where the source has them, and frees what it placed when one is cut short", async () => {
-    const saved = join(folder, "runs");
+  it("reads matrices in chunks of rows where the source has them, and frees what it placed when one is cut short", async () => {
+    const saved = join(folder, "chunks");
     const original = await tinyDecoder(backend, { seed: 8 });
     await saveDecoder(original, saved, { dtype: "F32" });
     const { directory, config, source } = await openCheckpoint(saved);
@@ -235,11 +235,11 @@ describe("saveDecoder", () => {
     }
   });
 
-  it("turns interleaved rotary pairs into halves, head by head", async () => {
+  it("reorders interleaved rotary pairs into halves, head by head", async () => {
     const positions = { kind: "rotary", base: 10_000, layout: "interleaved", rotatedWidth: 4 } as const;
     const model = await tinyDecoder(backend, { seed: 6, spec: { positions } });
-    await saveDecoder(model, join(folder, "turned"), { dtype: "F32" });
-    const loaded = await load(join(folder, "turned"));
+    await saveDecoder(model, join(folder, "reordered"), { dtype: "F32" });
+    const loaded = await load(join(folder, "reordered"));
     expect(loaded.spec.positions).toMatchObject({ layout: "halves" });
     const [before, after] = [await valuesOf(model), await valuesOf(loaded)];
     const rowsOf = (values: number[]) =>

@@ -40,7 +40,7 @@ describe("the tokenizer of a ChatGLM2 folder", () => {
     expect((await openTokenizer(copy)).vocabularySize).toBe(size + 5);
   });
 
-  it("Baichuan2's configuration takes the begin mark away; a broken one is an error", async () => {
+  it("Baichuan2's configuration removes the begin mark; a broken one is an error", async () => {
     const other = join(folder, "other");
     await copyTokenizer(MODEL, other);
     expect((await openTokenizer(other)).bosId).toBe(1);

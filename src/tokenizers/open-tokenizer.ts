@@ -75,8 +75,8 @@ export async function copyTokenizer(path: string, directory: string): Promise<vo
   const isJson = file.endsWith(".json");
   await copyFile(file, join(directory, isJson ? TOKENIZERS_FILE : SENTENCEPIECE_FILE));
   for (const name of [TOKENIZER_CONFIG_FILE, ...(isJson ? [GENERATION_CONFIG_FILE] : [])]) {
-    const beside = join(dirname(file), name);
-    if (await exists(beside)) await copyFile(beside, join(directory, name));
+    const source = join(dirname(file), name);
+    if (await exists(source)) await copyFile(source, join(directory, name));
   }
 }
 

@@ -129,7 +129,7 @@ describe.each(NAMES)("%s", (name) => {
 });
 
 describe("tensors of a layer", () => {
-  it("stand in one matrix where the authors have one, queries first", async () => {
+  it("are in one matrix where the authors have one, queries first", async () => {
     const model = await smallModel("chatglm2");
     const directory = join(root, "fused");
     await saveDecoder(model, directory, { dtype: "F32" });
@@ -188,7 +188,7 @@ describe("ALiBi slopes", () => {
     for (const [h, slope] of alibiSlopes(heads).entries()) expect(slope).toBeCloseTo(wanted[h], 6);
   });
 
-  it("of 40 heads go on from 32 with every second one of 64", () => {
+  it("of 40 heads continue after 32 with every second one of 64", () => {
     const slopes = alibiSlopes(40);
     expect(slopes[0]).toBeCloseTo(2 ** -0.25, 7);
     expect(slopes[31]).toBe(2 ** -8);

@@ -87,7 +87,7 @@ describe("the configuration of a Llama model", () => {
     });
   });
 
-  it("takes the first of several end tokens", () => {
+  it("uses the first of several end tokens", () => {
     expect(readSpec({ ...LLAMA2_7B, eos_token_id: [7, 8] }, "x").eosId).toBe(7);
   });
 

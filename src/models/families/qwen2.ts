@@ -8,7 +8,7 @@ import { TINY_SIZES } from "./tiny-sizes.ts";
 export function refuseSlidingWindow(config: Config, read: ConfigReader): void {
   const { use_sliding_window: use, sliding_window: window, max_window_layers: from, layer_types: types } = config;
   const layers = config.num_hidden_layers as number;
-  // transformers 4 slides from layer max_window_layers on (28 unless told); transformers 5 lists the layers' kinds.
+  // transformers 4 slides from layer max_window_layers on (28 by default); transformers 5 lists the layers' kinds.
   const slides = use === true && (window ?? null) !== null && ((from as number | undefined) ?? 28) < layers;
   if (slides) read.refuse("use_sliding_window", "false");
   const isList = Array.isArray(types) && types.every((type) => type === "full_attention");

@@ -7,13 +7,13 @@ import { llama } from "./llama.ts";
 import { qwen2 } from "./qwen2.ts";
 import { qwen3 } from "./qwen3.ts";
 
-/** Every family. A new one needs its file and a place here, and a golden test. */
+/** Every family. A new family needs its file, a place in this list and a golden test. */
 export const FAMILIES: readonly Family[] = [llama, chatglm, baichuan, qwen2, qwen3];
 
 /** The `model_type` of every family. */
 export const FAMILY_NAMES: readonly string[] = FAMILIES.map(({ modelType }) => modelType);
 
-/** What the families' own code changes in their tokenizers, for the opening of tokenizers to match. */
+/** The changes that the families' own code makes to their tokenizers, as `openTokenizer` expects them. */
 export const TOKENIZER_RULES = FAMILIES.flatMap(({ modelType, tokenizer }) =>
   tokenizer ? [{ modelType, ...tokenizer }] : [],
 );

@@ -1,4 +1,4 @@
-/** What the tiny models of the families share. */
+/** The sizes that the families' tiny models share. */
 export const TINY_SIZES = {
   width: 64,
   layers: 2,

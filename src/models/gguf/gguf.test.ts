@@ -125,7 +125,7 @@ describe("what a GGUF file states", () => {
     expect(metadata.has("tokenizer.ggml.scores")).toBe(false);
   });
 
-  it("is how much of a head is turned, and the layout that llama.cpp's converter notes", async () => {
+  it("is the rotated width of a head, and the layout that llama.cpp's converter notes", async () => {
     const chatglm = await metadataOf(ggufFields("tiny", specOf("chatglm2"), PIECES, "F32"));
     expect(chatglm.get("chatglm.rope.dimension_count")).toBe(4);
     const alibi = await metadataOf(ggufFields("tiny", specOf("baichuan2-13b"), PIECES, "F32"));
