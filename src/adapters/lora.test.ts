@@ -9,7 +9,7 @@ import type { Backend } from "../compute/backend.ts";
 import { openReference } from "../compute/reference/backend.ts";
 import { openSafetensors, writeSafetensors } from "../formats/safetensors.ts";
 import { type Decoder, decoderWeights } from "../models/decoder.ts";
-import { initDecoder } from "../models/load.ts";
+import { initDecoder } from "../models/init.ts";
 import { attachAdapter } from "./adapter.ts";
 import { attachLora, detachLora, type LoraSettings, loadLora, loraWeights, mergeLora, saveLora } from "./lora.ts";
 

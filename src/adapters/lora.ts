@@ -6,8 +6,9 @@ import { openPeftFolder, savePeftFolder } from "../formats/peft-folder.ts";
 import type { TensorInfo, TensorToWrite } from "../formats/tensor-source.ts";
 import type { Decoder, Linear } from "../models/decoder.ts";
 import { familyNamed } from "../models/families/registry.ts";
-import { hashName, joinRows } from "../models/load.ts";
-import { isLinearSlot, layerTensors } from "../models/spec.ts";
+import { hashName } from "../models/init.ts";
+import { linearModules } from "../models/tensors.ts";
+import { joinRows } from "../models/weight-rows.ts";
 
 /** What a recipe writes to have the targets chosen by the model's family. */
 export const AUTO_TARGETS = "auto";
@@ -40,10 +41,10 @@ function modulesOf(model: Decoder): Module[] {
   const { spec } = model;
   const family = familyNamed(spec.family, "LoRA");
   return model.layers.flatMap((layer, index) =>
-    layerTensors(spec, family, index).flatMap(({ module, kind, slots, shape }) => {
-      const parts = slots.filter(isLinearSlot).map((slot) => ({ slot, linear: layer[slot] }));
-      return kind === "weight" && parts.length > 0 ? [{ name: module, parts, rows: shape[0], columns: shape[1] }] : [];
-    }),
+    linearModules(spec, family, index).map(({ slots, ...module }) => ({
+      ...module,
+      parts: slots.map((slot) => ({ slot, linear: layer[slot] })),
+    })),
   );
 }
 

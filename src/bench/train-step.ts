@@ -6,7 +6,7 @@ import { measurePeak, type Peak } from "../compute/peak.ts";
 import type { TensorRows } from "../formats/tensor-source.ts";
 import type { Decoder } from "../models/decoder.ts";
 import { familyNamed } from "../models/families/registry.ts";
-import { buildDecoder } from "../models/load.ts";
+import { placeDecoder } from "../models/place.ts";
 import { recipeSchema, type TrainSettings } from "../recipe/schema.ts";
 import type { EncodedExample } from "../train/batches.ts";
 import { planSteps } from "../train/batches.ts";
@@ -56,24 +56,24 @@ export async function randomDecoder(
   const spec = shapeSpec(shape, layers);
   const random = createRandom(1);
   const block = Float32Array.from({ length: 1_048_573 }, () => random.normal() * 0.02);
-  let runCount = 0;
+  let chunkCount = 0;
   // No array as large as a matrix: the system takes long to take it back, in the middle of a step, while the event loop waits.
   const rowsOf = (columns: number): TensorRows => ({
     dtype: "F32",
-    async *runs(start, end) {
-      const runRows = 32 * Math.max(1, Math.floor(block.length / (64 * columns)));
-      for (let row = start; row < end; row += runRows) {
-        const count = Math.min(runRows, end - row) * columns;
-        const at = (runCount++ * 7919) % (block.length - count + 1);
+    async *chunks(start, end) {
+      const chunkRows = 32 * Math.max(1, Math.floor(block.length / (64 * columns)));
+      for (let row = start; row < end; row += chunkRows) {
+        const count = Math.min(chunkRows, end - row) * columns;
+        const at = (chunkCount++ * 7919) % (block.length - count + 1);
         yield new Uint8Array(block.buffer, at * block.BYTES_PER_ELEMENT, count * block.BYTES_PER_ELEMENT);
       }
     },
   });
-  const values = async (_: string, [count]: number[]) => new Float32Array(count).fill(1);
   const options = { storage, trainable: false };
-  return buildDecoder(backend, spec, familyNamed("llama", "bench"), options, values, async (_, [, columns]) =>
-    rowsOf(columns),
-  );
+  return placeDecoder(backend, spec, familyNamed(spec.family, "bench"), options, {
+    vector: async ({ shape: [count] }) => new Float32Array(count).fill(1),
+    matrix: async ({ shape: [, columns] }) => rowsOf(columns),
+  });
 }
 
 /** The same with a fresh adapter: rank 8 on q_proj and v_proj. */

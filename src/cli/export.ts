@@ -4,19 +4,18 @@ import { basename, join, resolve } from "node:path";
 import { type Command, Option } from "commander";
 import { UserError } from "../base/errors.ts";
 import { readGgufVocabulary } from "../export/gguf-vocabulary.ts";
-import { openCheckpoint } from "../formats/checkpoint.ts";
 import type { GgufWriteType } from "../formats/gguf-blocks.ts";
-import { type GgufSizes, ggufFields } from "../formats/gguf-fields.ts";
-import { ggufLora, ggufTensors } from "../formats/gguf-model.ts";
-import { GGUF_ARCHITECTURES, type GgufArchitecture } from "../formats/gguf-names.ts";
 import { writeGguf } from "../formats/gguf-write.ts";
 import { type Checkpoint, readJsonObject, saveHuggingFaceFolder } from "../formats/hf-folder.ts";
 import { mergeLoraInto, tensorsToWrite } from "../formats/merge-lora.ts";
 import { openPeftFolder, type PeftFolder, savePeftFolder } from "../formats/peft-folder.ts";
-import { turnRotaryRows } from "../formats/rotary-rows.ts";
 import type { TensorDtype, TensorToWrite } from "../formats/tensor-source.ts";
+import { openCheckpoint } from "../models/checkpoint.ts";
 import { familyOf } from "../models/families/registry.ts";
+import { ggufFields } from "../models/gguf/fields.ts";
+import { ggufLora, ggufTensors } from "../models/gguf/write.ts";
 import type { DecoderSpec } from "../models/spec.ts";
+import { reorderRotaryRows } from "../models/weight-rows.ts";
 import type { Recipe } from "../recipe/schema.ts";
 import { tokenizerPath } from "../runs/open.ts";
 import { expectSameBase, openRunFolder } from "../runs/run-folder.ts";
@@ -178,7 +177,7 @@ function inHalves(tensors: readonly TensorToWrite[], spec: DecoderSpec): TensorT
         ? spec.keyValueHeads
         : 0;
     if (heads === 0) return tensor;
-    return { ...tensor, values: async () => turnRotaryRows(await tensor.values(), heads, spec.headWidth, "halves") };
+    return { ...tensor, values: async () => reorderRotaryRows(await tensor.values(), heads, spec.headWidth, "halves") };
   });
 }
 
@@ -187,11 +186,10 @@ async function exportGguf(job: ExportJob, name: string, to: Target, type: GgufWr
   const { config, directory } = checkpoint;
   const family = familyOf(config, directory);
   const spec = family.readConfig(config, directory);
-  const sizes = sizesOf(spec, directory);
   if (to === "gguf-lora" && adapter) {
     const { tensors } = adapter;
     const file = join(output, `${name}-lora.gguf`);
-    const { fields, tensors: parts } = ggufLora(adapter.config, tensorsToWrite(tensors, "F32"), sizes, file);
+    const { fields, tensors: parts } = ggufLora(adapter.config, tensorsToWrite(tensors, "F32"), spec, file);
     await writeGguf(file, fields, parts);
     say(`${resolve(file)}: an adapter for llama.cpp.`);
     return;
@@ -205,16 +203,6 @@ async function exportGguf(job: ExportJob, name: string, to: Target, type: GgufWr
   const isLeftOut = (tensor: string) =>
     (spec.tiedHead && tensor === family.names.head) || family.ignored.some((pattern) => pattern.test(tensor));
   const tensors = trainedTensors(job, undefined, isLeftOut);
-  await writeGguf(file, ggufFields(name, sizes, vocabulary, chosen), ggufTensors(tensors, sizes, chosen, file));
+  await writeGguf(file, ggufFields(name, spec, vocabulary, chosen), ggufTensors(tensors, spec, chosen, file));
   say(`${resolve(file)}: a whole model for llama.cpp.`);
-}
-
-function sizesOf(spec: DecoderSpec, directory: string): GgufSizes {
-  const architecture = GGUF_ARCHITECTURES.find((one) => one === spec.family) as GgufArchitecture;
-  if (!architecture) {
-    throw new UserError(`${directory}: a ${spec.family} model cannot be written as GGUF.`, {
-      hint: `These can: ${GGUF_ARCHITECTURES.join(", ")}.`,
-    });
-  }
-  return { ...spec, architecture, rotary: spec.positions.kind === "rotary" ? spec.positions : null };
 }

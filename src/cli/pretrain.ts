@@ -6,8 +6,9 @@ import { UserError, UserErrors } from "../base/errors.ts";
 import { writeFileAtomic } from "../base/files.ts";
 import { openBackend } from "../compute/open.ts";
 import { exportBase } from "../export/base.ts";
-import { initDecoder } from "../models/load.ts";
-import { type DecoderSpec, parameterCount } from "../models/spec.ts";
+import { initDecoder } from "../models/init.ts";
+import { parameterCount } from "../models/layer.ts";
+import type { DecoderSpec } from "../models/spec.ts";
 import {
   missingPretrainPaths,
   type PretrainRecipe,
@@ -24,9 +25,9 @@ import {
   pretrainRun,
 } from "../runs/pretrain-run.ts";
 import { expectFreeFolder, holdRun, type RunFolder, runFolder } from "../runs/run-folder.ts";
-import { openTokenizer } from "../tokenizers/open-tokenizer.ts";
+import { openModelTokenizer } from "../runs/tokenizer.ts";
 import type { Tokenizer } from "../tokenizers/tokenizer.ts";
-import { wholeNumber } from "./model.ts";
+import { collect, wholeNumber } from "./options.ts";
 import { Interrupted } from "./report.ts";
 import { duration, megabytes, type Progress, progress, say, warn } from "./terminal.ts";
 
@@ -41,7 +42,6 @@ interface PretrainOptions {
 }
 
 export function addPretrainCommand(model: Command): void {
-  const collect = (value: string, previous: string[]) => [...previous, value];
   model
     .command("pretrain")
     .description("train a model from nothing on text; Ctrl-C stops, --resume goes on")
@@ -94,7 +94,7 @@ export function addExportBaseCommand(model: Command): void {
 
 /** The tokenizer of a recipe and the sizes of its model. */
 async function openSizes(recipe: PretrainRecipe): Promise<{ tokenizer: Tokenizer; spec: DecoderSpec }> {
-  const tokenizer = await openTokenizer(recipe.model.tokenizer, { modelType: recipe.model.init.family });
+  const tokenizer = await openModelTokenizer(recipe.model.tokenizer, { modelType: recipe.model.init.family });
   return { tokenizer, spec: specFromInit(recipe.model.init, tokenizer) };
 }
 

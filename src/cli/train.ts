@@ -22,6 +22,7 @@ import {
 import { type RunEvent, trainRun } from "../runs/train-run.ts";
 import type { TrainStep } from "../train/train.ts";
 import { showLoading } from "./loading.ts";
+import { collect } from "./options.ts";
 import { Interrupted } from "./report.ts";
 import { duration, megabytes, type Progress, percent, progress, say, warn } from "./terminal.ts";
 
@@ -34,7 +35,6 @@ interface TrainOptions {
 }
 
 export function addTrainCommand(program: Command): void {
-  const collect = (value: string, previous: string[]) => [...previous, value];
   program
     .command("train")
     .description("fine-tune a model by a recipe; Ctrl-C stops, --resume goes on")

@@ -1,7 +1,12 @@
-import type { Value } from "./autograd.ts";
 import type { Backend, ProductTerm, Tensor, Weight } from "./backend.ts";
 
 // What a tape keeps beside its operations: who owns which tensor, which values need a gradient, and what undoes each operation.
+
+/** A tensor on a tape. */
+export interface Value {
+  readonly tensor: Tensor;
+  readonly needsGradient: boolean;
+}
 
 /** A tensor of the backward pass. Several values can own one (a residual's gradient is dy itself); the last owner frees it. */
 export interface Gradient {

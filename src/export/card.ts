@@ -1,5 +1,5 @@
+import { parameterCount } from "../models/layer.ts";
 import type { DecoderSpec } from "../models/spec.ts";
-import { parameterCount } from "../models/spec.ts";
 import type { PretrainRecipe } from "../pretrain/recipe.ts";
 import { type Decay, totalSteps } from "../pretrain/schedule.ts";
 import { rowEnds } from "../pretrain/sequences.ts";

@@ -1,5 +1,10 @@
 import type { LabelSet } from "../data/example.ts";
-import type { Prediction } from "./extractor.ts";
+
+export interface Prediction {
+  relation: string;
+  /** Share of the probability among all labels, 0..1. */
+  probability: number;
+}
 
 /** How relations are chosen from label probabilities. */
 export interface RelationChoice {

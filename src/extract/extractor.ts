@@ -6,7 +6,9 @@ import { buildLabelTrie, type LabelTrie } from "../decode/label-trie.ts";
 import type { Decoder } from "../models/decoder.ts";
 import type { Renderer } from "../prompts/renderer.ts";
 import type { Tokenizer } from "../tokenizers/tokenizer.ts";
-import { chooseRelations, combineDirections, type RelationChoice } from "./combine.ts";
+import { chooseRelations, combineDirections, type Prediction, type RelationChoice } from "./combine.ts";
+
+export type { Prediction } from "./combine.ts";
 
 export interface ExtractorSettings extends RelationChoice {
   /** labels: choose among the schema's labels; generate: greedy text, parsed. */
@@ -16,12 +18,6 @@ export interface ExtractorSettings extends RelationChoice {
   /** Most tokens of one forward pass. */
   maxBatchTokens: number;
   maxAnswerTokens: number;
-}
-
-export interface Prediction {
-  relation: string;
-  /** Share of the probability among all labels, 0..1. */
-  probability: number;
 }
 
 /** What was found for one example. */

@@ -144,6 +144,6 @@ describe("a folder of PyTorch files", () => {
       /the shards do not fit pytorch_model\.bin\.index\.json:\n.*"absent" is not in shard-1\.bin/,
     );
     put({ rows: "../shard-1.bin" });
-    await expect(openHuggingFaceFolder(folder)).rejects.toThrow(/expected a bin file beside the index/);
+    await expect(openHuggingFaceFolder(folder)).rejects.toThrow(/expected a bin file next to the index/);
   });
 });

@@ -21,7 +21,7 @@ const toWrite = (
   dtype: TensorDtype = "F32",
 ): TensorToWrite => ({ name, dtype, shape, values: async () => values });
 
-/** A file with the header as given and so many bytes after it. */
+/** A file with the given header and a number of bytes after it. */
 function putFile(header: unknown, dataBytes: number, claimedBytes?: bigint): string {
   const json = Buffer.from(typeof header === "string" ? header : JSON.stringify(header));
   const length = Buffer.alloc(8);

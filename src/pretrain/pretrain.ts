@@ -1,6 +1,7 @@
 import type { Weight } from "../compute/backend.ts";
 import type { Decoder } from "../models/decoder.ts";
-import { type DecoderSpec, parameterCount } from "../models/spec.ts";
+import { parameterCount } from "../models/layer.ts";
+import type { DecoderSpec } from "../models/spec.ts";
 import { packExamples } from "../train/batches.ts";
 import { divergence, updateWeights } from "../train/optimizer.ts";
 import { addGradients } from "../train/train.ts";

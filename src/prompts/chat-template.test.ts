@@ -2,9 +2,9 @@ import { existsSync, readFileSync } from "node:fs";
 import { beforeAll, describe, expect, it } from "vitest";
 import type { Example } from "../data/example.ts";
 import { createLabelSet } from "../data/label-set.ts";
-import { openTokenizer } from "../tokenizers/open-tokenizer.ts";
+import { openModelTokenizer as openTokenizer } from "../runs/tokenizer.ts";
 import type { Tokenizer } from "../tokenizers/tokenizer.ts";
-import { type ChatTemplateName, chatTemplate, chatTemplates, templateOfFamily, templateText } from "./chat-template.ts";
+import { type ChatTemplateName, chatTemplate, chatTemplates, templateText } from "./chat-template.ts";
 import { promptStyles } from "./relation-prompt.ts";
 import { createRenderer } from "./renderer.ts";
 
@@ -64,14 +64,6 @@ describe("choosing a template", () => {
       'chat template: got "defualt", expected default, plain, llama2, chatglm2, baichuan2, qwen, alpaca; did you mean "default"?',
     );
     expect(() => chatTemplate("toString")).toThrow('got "toString"');
-  });
-
-  it("goes by the family for auto", () => {
-    const types = ["llama", "chatglm", "baichuan", "qwen2", "qwen3"];
-    expect(types.map(templateOfFamily)).toEqual(["llama2", "chatglm2", "baichuan2", "qwen", "qwen"]);
-    expect(() => templateOfFamily("gpt2")).toThrow(
-      'prompt.template: "auto" knows no template for model_type "gpt2", only for llama, chatglm, baichuan, qwen2, qwen3.',
-    );
   });
 });
 

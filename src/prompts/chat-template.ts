@@ -116,24 +116,6 @@ export type ChatTemplateName = keyof typeof chatTemplates;
 /** What a recipe writes to have the template chosen by the model's family. */
 export const AUTO_TEMPLATE = "auto";
 
-/** The template of a family's chat models, by the `model_type` of its config.json. */
-const FAMILY_TEMPLATES: Readonly<Record<string, ChatTemplateName>> = {
-  llama: "llama2",
-  chatglm: "chatglm2",
-  baichuan: "baichuan2",
-  qwen2: "qwen",
-  qwen3: "qwen",
-};
-
-/** The template that `auto` means for a family; throws a UserError for a family it is not known for. */
-export function templateOfFamily(modelType: string): ChatTemplateName {
-  if (Object.hasOwn(FAMILY_TEMPLATES, modelType)) return FAMILY_TEMPLATES[modelType];
-  throw new UserError(
-    `prompt.template: "${AUTO_TEMPLATE}" knows no template for model_type "${modelType}", only for ${Object.keys(FAMILY_TEMPLATES).join(", ")}.`,
-    { hint: `Name one: ${Object.keys(chatTemplates).join(", ")}.` },
-  );
-}
-
 /** The template of a name; throws a UserError that lists the names. */
 export function chatTemplate(name: string): ChatTemplate {
   if (Object.hasOwn(chatTemplates, name)) return chatTemplates[name as ChatTemplateName];

@@ -1,11 +1,12 @@
 import { z } from "zod";
+import { FAMILY_NAMES } from "../models/families/registry.ts";
 
 const count = z.int().min(1);
 const share = z.number().min(0).max(1);
 
 /** Sizes of a model made from nothing. */
 export const initSchema = z.strictObject({
-  family: z.enum(["llama", "chatglm", "baichuan", "qwen2", "qwen3"]).default("llama"),
+  family: z.enum(FAMILY_NAMES).default("llama"),
   width: count, // C
   layers: count,
   heads: count, // H

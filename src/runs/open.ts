@@ -9,18 +9,22 @@ import { openBackend } from "../compute/open.ts";
 import type { LabelSet } from "../data/example.ts";
 import { labelSetToJson, parseLabelsJson } from "../data/label-set.ts";
 import { createExtractor, type Extractor } from "../extract/extractor.ts";
-import { openCheckpoint } from "../formats/checkpoint.ts";
+import { openCheckpoint } from "../models/checkpoint.ts";
 import type { Decoder } from "../models/decoder.ts";
-import { initDecoder, loadDecoder, saveDecoder } from "../models/load.ts";
+import { familyNamed } from "../models/families/registry.ts";
+import { initDecoder } from "../models/init.ts";
+import { loadDecoder } from "../models/load.ts";
+import { saveDecoder } from "../models/save.ts";
 import { specFromSizes } from "../models/sizes.ts";
 import type { DecoderSpec } from "../models/spec.ts";
-import { AUTO_TEMPLATE, chatTemplate, templateOfFamily } from "../prompts/chat-template.ts";
+import { AUTO_TEMPLATE, chatTemplate } from "../prompts/chat-template.ts";
 import { promptStyle } from "../prompts/relation-prompt.ts";
 import { createRenderer, type Renderer } from "../prompts/renderer.ts";
 import type { DecodeSettings, InitSettings, Recipe } from "../recipe/schema.ts";
-import { copyTokenizer, openTokenizer } from "../tokenizers/open-tokenizer.ts";
+import { copyTokenizer } from "../tokenizers/open-tokenizer.ts";
 import type { Tokenizer } from "../tokenizers/tokenizer.ts";
 import { expectSameBase, openRunFolder, type RunFolder } from "./run-folder.ts";
+import { openModelTokenizer } from "./tokenizer.ts";
 
 /** Everything that a recipe puts together, ready to train or to extract. */
 export interface Workbench {
@@ -58,7 +62,7 @@ export function tokenizerPath(recipe: Recipe): string {
 function resolveNames(recipe: Recipe, modelType: string): Recipe {
   const { model, prompt, adapter } = recipe;
   const hasAutoTargets = adapter.method === "lora" && adapter.targets === AUTO_TARGETS;
-  const auto = () => (model.init ? chatTemplate("plain").name : templateOfFamily(modelType));
+  const auto = () => (model.init ? chatTemplate("plain").name : familyNamed(modelType, "prompt.template").chatTemplate);
   const template = prompt.template === AUTO_TEMPLATE ? auto() : prompt.template;
   const named = hasAutoTargets ? { ...adapter, targets: defaultTargets(modelType) } : adapter;
   return { ...recipe, prompt: { ...prompt, template }, adapter: named };
@@ -143,7 +147,7 @@ export async function openRenderer(
 ): Promise<Pick<Workbench, "recipe" | "tokenizer" | "renderer">> {
   const modelType = givenType ?? (await modelTypeOf(givenRecipe));
   const recipe = resolveNames(givenRecipe, modelType);
-  const tokenizer = await openTokenizer(tokenizerPath(recipe), { modelType });
+  const tokenizer = await openModelTokenizer(tokenizerPath(recipe), { modelType });
   return { recipe, tokenizer, renderer: rendererOf(recipe, tokenizer, labels) };
 }
 
@@ -217,8 +221,8 @@ export async function openRun(
     labelsFile(folder),
   );
   const tokenizer = lora
-    ? await openTokenizer(tokenizerPath(recipe), { modelType: await modelTypeOf(recipe) })
-    : await openTokenizer(folder.model);
+    ? await openModelTokenizer(tokenizerPath(recipe), { modelType: await modelTypeOf(recipe) })
+    : await openModelTokenizer(folder.model);
   const renderer = rendererOf(recipe, tokenizer, labels);
   const backend = openBackend(recipe.precision, options.onNotice);
   try {

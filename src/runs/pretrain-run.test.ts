@@ -6,7 +6,7 @@ import { stringify } from "yaml";
 import { UserError } from "../base/errors.ts";
 import { openReference } from "../compute/reference/backend.ts";
 import { decoderWeights, freeDecoder } from "../models/decoder.ts";
-import { initDecoder } from "../models/load.ts";
+import { initDecoder } from "../models/init.ts";
 import { missingPretrainPaths, type PretrainRecipe, readPretrainRecipe } from "../pretrain/recipe.ts";
 import type { Tokenizer } from "../tokenizers/tokenizer.ts";
 import { specFromInit } from "./open.ts";

@@ -4,7 +4,7 @@ import { createRandom } from "../../src/base/random.ts";
 import type { Backend } from "../../src/compute/backend.ts";
 import { nativeStatus, openNative } from "../../src/compute/native/open.ts";
 import { openReference } from "../../src/compute/reference/backend.ts";
-import { initDecoder } from "../../src/models/load.ts";
+import { initDecoder } from "../../src/models/init.ts";
 import { recipeSchema, type TrainSettings } from "../../src/recipe/schema.ts";
 import { type EncodedExample, planSteps } from "../../src/train/batches.ts";
 import { train } from "../../src/train/train.ts";

@@ -2,7 +2,8 @@ import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { copyTokenizer, openTokenizer } from "./open-tokenizer.ts";
+import { openModelTokenizer as openTokenizer } from "../runs/tokenizer.ts";
+import { copyTokenizer } from "./open-tokenizer.ts";
 
 const MODEL = new URL("../../test/golden/tokenizers/bytes.model", import.meta.url).pathname;
 let folder = "";
@@ -12,7 +13,7 @@ beforeAll(async () => {
 afterAll(() => rm(folder, { recursive: true, force: true }));
 
 describe("the tokenizer of a ChatGLM2 folder", () => {
-  it("has five command pieces behind the SentencePiece ones and no begin mark", async () => {
+  it("has five command pieces after the SentencePiece ones and no begin mark", async () => {
     const plain = await openTokenizer(MODEL);
     const count = plain.vocabularySize;
     const tokenizer = await openTokenizer(MODEL, { modelType: "chatglm" });
@@ -39,7 +40,7 @@ describe("the tokenizer of a ChatGLM2 folder", () => {
     expect((await openTokenizer(copy)).vocabularySize).toBe(size + 5);
   });
 
-  it("Baichuan2's configuration takes the begin mark away; a broken one is an error", async () => {
+  it("Baichuan2's configuration removes the begin mark; a broken one is an error", async () => {
     const other = join(folder, "other");
     await copyTokenizer(MODEL, other);
     expect((await openTokenizer(other)).bosId).toBe(1);

@@ -6,7 +6,7 @@ import { createRandom } from "../base/random.ts";
 import { openGguf } from "./gguf.ts";
 import { openHuggingFaceFolder, saveHuggingFaceFolder } from "./hf-folder.ts";
 import { openPytorchBin } from "./pytorch-bin.ts";
-import { createRunBuffers, rowsOfValues } from "./row-runs.ts";
+import { createChunkBuffers, rowsOfValues } from "./row-chunks.ts";
 import { openSafetensors, writeSafetensors } from "./safetensors.ts";
 import { decodeElements, encodeElements, type TensorDtype, type TensorRows } from "./tensor-source.ts";
 
@@ -19,13 +19,13 @@ function randomValues(count: number): Float32Array {
   return Float32Array.from({ length: count }, () => random.uniform() - 0.5);
 }
 
-/** All bytes of the runs, with the rows that each of them has. */
+/** All bytes of the chunks, and the rows of each chunk. */
 async function gather(rows: TensorRows | null | undefined, start: number, end: number, rowBytes: number) {
   const parts: Buffer[] = [];
   const memory = new Set<ArrayBufferLike>();
-  for await (const run of (rows as TensorRows).runs(start, end, createRunBuffers())) {
-    parts.push(Buffer.from(run));
-    memory.add(run.buffer);
+  for await (const chunk of (rows as TensorRows).chunks(start, end, createChunkBuffers())) {
+    parts.push(Buffer.from(chunk));
+    memory.add(chunk.buffer);
   }
   return { bytes: Buffer.concat(parts), rows: parts.map(({ length }) => length / rowBytes), buffers: memory.size };
 }
@@ -35,7 +35,7 @@ describe("rows of a file", () => {
     ["BF16", 4096],
     ["F16", 4096],
     ["F32", 2048],
-  ] as const)("%s come in runs that fit together, in two buffers", async (dtype, runRows) => {
+  ] as const)("%s come in chunks that fit together, in two buffers", async (dtype, chunkRows) => {
     const [count, columns] = [9000, 512];
     const values = randomValues(count * columns);
     const file = join(folder, `${dtype}.safetensors`);
@@ -48,7 +48,7 @@ describe("rows of a file", () => {
     expect(source.rows?.("w")?.dtype).toBe(dtype);
     expect(whole.bytes.equals(bytes)).toBe(true);
     expect(whole.buffers).toBe(2);
-    expect(whole.rows.slice(0, 2)).toEqual([runRows, runRows]);
+    expect(whole.rows.slice(0, 2)).toEqual([chunkRows, chunkRows]);
     const part = await gather(source.rows?.("w"), 37, 8000, rowBytes);
     expect(part.bytes.equals(bytes.subarray(37 * rowBytes, 8000 * rowBytes))).toBe(true);
     expect(part.rows.slice(0, -1).every((rows) => rows % 32 === 0)).toBe(true);
@@ -59,7 +59,7 @@ describe("rows of a file", () => {
     await source.close();
   });
 
-  it("a row wider than a run comes with 31 others", async () => {
+  it("a row wider than a chunk comes with 31 others", async () => {
     const columns = 100_000;
     const rows = rowsOfValues(new Float32Array(70 * columns).fill(1), columns);
     expect((await gather(rows, 0, 70, 4 * columns)).rows).toEqual([32, 32, 6]);
@@ -95,7 +95,7 @@ describe("rows of a file", () => {
     await source.close();
   });
 
-  it("come from a PyTorch file where they stand in order", async () => {
+  it("come from a PyTorch file where they are in order", async () => {
     const source = await openPytorchBin(join(GOLDEN, "protocol-2.bin"));
     for (const name of ["rows", "half", "brain", "columns_dense"]) {
       const rows = source.rows?.(name) as TensorRows;

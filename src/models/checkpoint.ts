@@ -2,11 +2,11 @@ import { existsSync } from "node:fs";
 import { readdir, stat } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { messageOf, UserError } from "../base/errors.ts";
-import { openGgufModel } from "./gguf-model.ts";
-import { type Checkpoint, openHuggingFaceFolder } from "./hf-folder.ts";
-import { findLlama2c, openLlama2c } from "./llama2c.ts";
+import { type Checkpoint, openHuggingFaceFolder } from "../formats/hf-folder.ts";
+import { findLlama2c, openLlama2c } from "../formats/llama2c.ts";
+import { openGgufModel } from "./gguf/read.ts";
 
-/** Opens whatever model a path holds: a Hugging Face folder, a GGUF file, a llama2.c checkpoint, or a folder with one of these files. */
+/** Opens the model at a path: a Hugging Face folder, a GGUF file, a llama2.c checkpoint, or a folder with one of these files. */
 export async function openCheckpoint(path: string): Promise<Checkpoint> {
   const info = await stat(path).catch((error: unknown) => {
     throw new UserError(`${path}: cannot be read (${messageOf(error)}), expected a model folder.`);

@@ -2,24 +2,26 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, afterEach, beforeEach, describe, expect, it } from "vitest";
-import { TINY_FAMILIES, tinyFamily } from "../../test/tiny-families.ts";
-import { randomIds, sequenceLogits } from "../../test/tiny-model.ts";
-import { UserErrors } from "../base/errors.ts";
-import { createRandom } from "../base/random.ts";
-import type { Backend } from "../compute/backend.ts";
-import { openReference } from "../compute/reference/backend.ts";
-import { loadDecoder, saveDecoder } from "../models/load.ts";
-import { openCheckpoint } from "./checkpoint.ts";
-import { openGguf } from "./gguf.ts";
-import { type GgufSizes, type GgufVocabulary, ggufFields } from "./gguf-fields.ts";
-import { ggufLora, ggufTensors } from "./gguf-model.ts";
-import { GGUF_ARCHITECTURES, type GgufArchitecture, ggufModules, placeOf } from "./gguf-names.ts";
-import { type GgufField, writeGguf } from "./gguf-write.ts";
-import type { Checkpoint } from "./hf-folder.ts";
-import { tensorsToWrite } from "./merge-lora.ts";
-import { turnRotaryRows } from "./rotary-rows.ts";
-import { createRunBuffers } from "./row-runs.ts";
-import { decodeElements } from "./tensor-source.ts";
+import { TINY_FAMILIES, tinyFamily } from "../../../test/tiny-families.ts";
+import { randomIds, sequenceLogits } from "../../../test/tiny-model.ts";
+import { UserErrors } from "../../base/errors.ts";
+import { createRandom } from "../../base/random.ts";
+import type { Backend } from "../../compute/backend.ts";
+import { openReference } from "../../compute/reference/backend.ts";
+import { openGguf } from "../../formats/gguf.ts";
+import { type GgufField, writeGguf } from "../../formats/gguf-write.ts";
+import type { Checkpoint } from "../../formats/hf-folder.ts";
+import { tensorsToWrite } from "../../formats/merge-lora.ts";
+import { createChunkBuffers } from "../../formats/row-chunks.ts";
+import { decodeElements } from "../../formats/tensor-source.ts";
+import { openCheckpoint } from "../checkpoint.ts";
+import { FAMILIES, familyNamed } from "../families/registry.ts";
+import { loadDecoder } from "../load.ts";
+import { saveDecoder } from "../save.ts";
+import type { DecoderSpec } from "../spec.ts";
+import { type GgufVocabulary, ggufFields } from "./fields.ts";
+import { ggufParts, placeOf } from "./names.ts";
+import { ggufLora, ggufTensors } from "./write.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "cre-gguf-model-"));
 afterAll(() => rmSync(folder, { recursive: true }));
@@ -29,13 +31,8 @@ beforeEach(() => {
 });
 afterEach(() => backend.close());
 
-function sizesOf(name: string): GgufSizes {
-  const { positions, ...spec } = TINY_FAMILIES[name];
-  const architecture = spec.family as GgufArchitecture;
-  return { ...spec, architecture, rotary: positions.kind === "rotary" ? positions : null };
-}
-
-const SIZES = sizesOf("llama");
+const specOf = (name: string): DecoderSpec => TINY_FAMILIES[name];
+const SPEC = specOf("llama");
 const PIECES: GgufVocabulary = {
   texts: ["<unk>", "<s>", "</s>", "中"],
   types: Uint8Array.of(2, 3, 3, 1),
@@ -47,16 +44,16 @@ const PIECES: GgufVocabulary = {
   addsBos: true,
   chatTemplate: null,
 };
-const TURNED = new Set(["llama", "baichuan"]);
+const REORDERED = new Set(["llama", "baichuan"]);
 const FROZEN = { storage: "float32", trainable: false } as const;
 
 async function writeModel(name: string, directory: string, file: string): Promise<Checkpoint> {
   const saved = await openCheckpoint(directory);
-  const sizes = { ...sizesOf(name), vocabularySize: 40 };
+  const spec = { ...specOf(name), vocabularySize: 40 };
   await writeGguf(
     file,
-    ggufFields(name, sizes, PIECES, "F32"),
-    ggufTensors(tensorsToWrite(saved.source), sizes, "F32", file),
+    ggufFields(name, spec, PIECES, "F32"),
+    ggufTensors(tensorsToWrite(saved.source), spec, "F32", file),
   );
   return saved;
 }
@@ -80,12 +77,12 @@ describe.each(Object.keys(TINY_FAMILIES))("a %s model in GGUF", (name) => {
       const rows = opened.source.rows?.(tensor);
       // Row by row where the file has the rows in this order, which llama.cpp's queries and keys are not.
       expect(rows === null).toBe(
-        shape.length < 2 || (TURNED.has(model.spec.family) && /[qk]_proj|W_pack/.test(tensor)),
+        shape.length < 2 || (REORDERED.has(model.spec.family) && /[qk]_proj|W_pack/.test(tensor)),
       );
       if (!rows) continue;
-      const runs: Uint8Array[] = [];
-      for await (const run of rows.runs(0, shape[0], createRunBuffers())) runs.push(Buffer.from(run));
-      expect(decodeElements(Buffer.concat(runs), rows.dtype)).toEqual(await saved.source.read(tensor));
+      const chunks: Uint8Array[] = [];
+      for await (const chunk of rows.chunks(0, shape[0], createChunkBuffers())) chunks.push(Buffer.from(chunk));
+      expect(decodeElements(Buffer.concat(chunks), rows.dtype)).toEqual(await saved.source.read(tensor));
     }
     const loaded = await loadDecoder(backend, opened, FROZEN);
     await saved.source.close();
@@ -107,7 +104,7 @@ describe("what a GGUF file states", () => {
   };
 
   it("is a SentencePiece vocabulary, filled up to the model's size", async () => {
-    const metadata = await metadataOf(ggufFields("tiny", { ...SIZES, vocabularySize: 6 }, PIECES, "Q8_0"));
+    const metadata = await metadataOf(ggufFields("tiny", { ...SPEC, vocabularySize: 6 }, PIECES, "Q8_0"));
     expect(metadata.get("tokenizer.ggml.model")).toBe("llama");
     expect(metadata.get("tokenizer.ggml.tokens")).toEqual(["<unk>", "<s>", "</s>", "中", "[PAD4]", "[PAD5]"]);
     expect(metadata.get("tokenizer.ggml.scores")).toEqual([0, 0, 0, -1, -10_000, -10_000]);
@@ -120,7 +117,7 @@ describe("what a GGUF file states", () => {
   it("is a byte-level vocabulary with its merges", async () => {
     const cutBy = { merges: ["a b"], words: "qwen2" };
     const vocabulary = { ...PIECES, texts: ["a", "b", "ab"], types: Uint8Array.of(1, 1, 1), cutBy };
-    const metadata = await metadataOf(ggufFields("tiny", { ...SIZES, vocabularySize: 4 }, vocabulary, "F32"));
+    const metadata = await metadataOf(ggufFields("tiny", { ...SPEC, vocabularySize: 4 }, vocabulary, "F32"));
     expect(metadata.get("tokenizer.ggml.model")).toBe("gpt2");
     expect(metadata.get("tokenizer.ggml.pre")).toBe("qwen2");
     expect(metadata.get("tokenizer.ggml.merges")).toEqual(["a b"]);
@@ -128,10 +125,10 @@ describe("what a GGUF file states", () => {
     expect(metadata.has("tokenizer.ggml.scores")).toBe(false);
   });
 
-  it("is how much of a head is turned, and the layout that llama.cpp's converter notes", async () => {
-    const chatglm = await metadataOf(ggufFields("tiny", sizesOf("chatglm2"), PIECES, "F32"));
+  it("is the rotated width of a head, and the layout that llama.cpp's converter notes", async () => {
+    const chatglm = await metadataOf(ggufFields("tiny", specOf("chatglm2"), PIECES, "F32"));
     expect(chatglm.get("chatglm.rope.dimension_count")).toBe(4);
-    const alibi = await metadataOf(ggufFields("tiny", sizesOf("baichuan2-13b"), PIECES, "F32"));
+    const alibi = await metadataOf(ggufFields("tiny", specOf("baichuan2-13b"), PIECES, "F32"));
     expect(alibi.has("baichuan.rope.freq_base")).toBe(false);
     expect(alibi.get("baichuan.tensor_data_layout")).toBe("Meta AI original pth");
   });
@@ -146,19 +143,19 @@ describe("tensors of a GGUF file", () => {
       of("lm_head.weight", 3, 64),
       of("model.layers.0.mlp.up_proj.weight", 4, 40),
     ];
-    expect(ggufTensors(given, SIZES, "Q8_0", "x").map(({ name, type }) => [name, type])).toEqual([
+    expect(ggufTensors(given, SPEC, "Q8_0", "x").map(({ name, type }) => [name, type])).toEqual([
       ["output_norm.weight", "F32"],
       ["output.weight", "Q8_0"],
       ["blk.0.ffn_up.weight", "F16"],
     ]);
-    expect(() => ggufTensors([of("model.layers.0.self_attn.q_norm.weight", 4)], SIZES, "F16", "x")).toThrow(
+    expect(() => ggufTensors([of("model.layers.0.self_attn.q_norm.weight", 4)], SPEC, "F16", "x")).toThrow(
       'tensor "model.layers.0.self_attn.q_norm.weight" has no place in a GGUF file of a llama model',
     );
   });
 
   it("have the rows of Baichuan2's head divided by their lengths", async () => {
     const head = { ...of("lm_head.weight", 2, 2), values: async () => [3, 4, 0, 0] };
-    const [written] = ggufTensors([head], sizesOf("baichuan2-7b"), "F32", "x");
+    const [written] = ggufTensors([head], specOf("baichuan2-7b"), "F32", "x");
     expect(Array.from(await written.values())).toEqual([Math.fround(0.6), Math.fround(0.8), 0, 0]);
   });
 
@@ -169,51 +166,49 @@ describe("tensors of a GGUF file", () => {
       return Float32Array.from({ length: 96 }, (_, i) => i);
     };
     const pack = { ...of("model.layers.0.self_attn.W_pack.weight", 96, 1), values };
-    const parts = ggufTensors([pack], sizesOf("baichuan2-7b"), "F32", "x");
+    const parts = ggufTensors([pack], specOf("baichuan2-7b"), "F32", "x");
     expect(parts.map(({ name, shape }) => [name, shape])).toEqual(
       ["q", "k", "v"].map((part) => [`blk.0.attn_${part}.weight`, [32, 1]]),
     );
     for (const [i, part] of parts.entries()) {
       const [first, second] = Array.from(await part.values());
-      // Rows i and i + 4 of a head stand side by side in queries and keys.
+      // Rows i and i + 4 of a head are neighbours in queries and keys.
       expect([first, second]).toEqual(i === 2 ? [64, 65] : [32 * i, 32 * i + 4]);
     }
     expect(reads).toBe(1);
   });
 
   it("are refused where llama.cpp would leave out the positions", () => {
-    expect(() => ggufTensors([], { ...sizesOf("baichuan2-7b"), layers: 2 }, "F32", "x")).toThrow(
-      "a Baichuan model with rotary positions has 2 layers, llama.cpp computes it only with 32",
+    expect(() => ggufTensors([], { ...specOf("baichuan2-7b"), layers: 2 }, "F32", "x")).toThrow(
+      "a baichuan model with rotary positions has 2 layers, llama.cpp computes it only with 32",
     );
-    expect(() => ggufTensors([], { ...sizesOf("baichuan2-13b"), layers: 32 }, "F32", "x")).toThrow(/only with 40/);
+    expect(() => ggufTensors([], { ...specOf("baichuan2-13b"), layers: 32 }, "F32", "x")).toThrow(/only with 40/);
   });
 
   it("have names both ways", () => {
-    expect(ggufModules("llama", "model.layers.12.self_attn.o_proj")).toEqual(["blk.12.attn_output"]);
-    expect(ggufModules("llama", "model.rotary")).toBeNull();
-    expect(ggufModules("chatglm", "model.layers.0.mlp.up_proj")).toBeNull();
-    expect(placeOf("llama", "rope_freqs.weight")).toBeNull();
-    for (const architecture of GGUF_ARCHITECTURES) {
-      for (const name of [
-        "token_embd.weight",
-        "blk.3.ffn_down.weight",
-        "blk.3.attn_norm.weight",
-        "output_norm.weight",
-      ]) {
-        const place = placeOf(architecture, name);
-        expect(place?.parts).toEqual([name]);
-        expect(ggufModules(architecture, place?.huggingFace.replace(/\.weight$/, "") ?? "")).toEqual([
-          name.replace(/\.weight$/, ""),
-        ]);
+    const family = (name: string) => familyNamed(name, "x");
+    const partsOf = (name: string, module: string) => ggufParts(family(name), module)?.map((part) => part.name) ?? null;
+    expect(partsOf("llama", "model.layers.12.self_attn.o_proj")).toEqual(["blk.12.attn_output"]);
+    expect(partsOf("llama", "model.rotary")).toBeNull();
+    expect(partsOf("chatglm", "model.layers.0.mlp.up_proj")).toBeNull();
+    expect(placeOf(family("llama"), "rope_freqs.weight")).toBeNull();
+    expect(placeOf(family("llama"), "blk.0.attn_q_norm.weight")).toBeNull();
+    for (const one of FAMILIES) {
+      for (const name of ["token_embd", "blk.3.ffn_down", "blk.3.attn_norm", "output_norm"]) {
+        const place = placeOf(one, `${name}.weight`);
+        expect(place?.parts.map((part) => part.name)).toEqual([name]);
+        expect(partsOf(one.modelType, place?.tensor.replace(/\.weight$/, "") ?? "")).toEqual([name]);
       }
     }
-    expect(placeOf("qwen2", "blk.0.attn_q.bias")).toEqual({
-      huggingFace: "model.layers.0.self_attn.q_proj.bias",
-      parts: ["blk.0.attn_q.bias"],
+    expect(placeOf(family("qwen2"), "blk.0.attn_q.bias")).toEqual({
+      tensor: "model.layers.0.self_attn.q_proj.bias",
+      kind: "bias",
+      parts: [{ name: "blk.0.attn_q", slots: ["q"] }],
     });
-    expect(placeOf("baichuan", "blk.1.attn_k.weight")).toEqual({
-      huggingFace: "model.layers.1.self_attn.W_pack.weight",
-      parts: ["blk.1.attn_q.weight", "blk.1.attn_k.weight", "blk.1.attn_v.weight"],
+    expect(placeOf(family("baichuan"), "blk.1.attn_k.weight")).toEqual({
+      tensor: "model.layers.1.self_attn.W_pack.weight",
+      kind: "weight",
+      parts: ["q", "k", "v"].map((slot) => ({ name: `blk.1.attn_${slot}`, slots: [slot] })),
     });
   });
 });
@@ -221,7 +216,7 @@ describe("tensors of a GGUF file", () => {
 describe("a GGUF model that is not computed here", () => {
   it.each<[string, GgufField[], string?]>([
     [
-      '"general.architecture" is "gemma", expected one of llama, qwen2, qwen3, chatglm, baichuan',
+      '"general.architecture" is "gemma", expected one of llama, chatglm, baichuan, qwen2, qwen3',
       [{ key: "general.architecture", type: "string", value: "gemma" }],
     ],
     ['"general.type" is "adapter", expected "model"', [{ key: "general.type", type: "string", value: "adapter" }]],
@@ -242,6 +237,11 @@ describe("a GGUF model that is not computed here", () => {
       "chatglm2",
     ],
     [
+      "rotaryBase is 50000, but chatglm models have 10000 here",
+      [{ key: "chatglm.rope.freq_base", type: "float32", value: 50_000 }],
+      "chatglm2",
+    ],
+    [
       '"baichuan.block_count" is 2, expected 32 (rotary positions) or 40 (ALiBi)',
       [{ key: "baichuan.block_count", type: "uint32", value: 2 }],
       "baichuan2-7b",
@@ -249,7 +249,7 @@ describe("a GGUF model that is not computed here", () => {
   ])("is refused: %s", async (message, changes, name = "llama") => {
     const file = join(folder, "refused.gguf");
     const changed = new Set(changes.map(({ key }) => key));
-    const fields = ggufFields("tiny", sizesOf(name), PIECES, "F32").filter(({ key }) => !changed.has(key));
+    const fields = ggufFields("tiny", specOf(name), PIECES, "F32").filter(({ key }) => !changed.has(key));
     await writeGguf(file, [...fields, ...changes], []);
     const error = await openCheckpoint(file).catch((thrown: unknown) => thrown);
     expect(error).toBeInstanceOf(UserErrors);
@@ -259,7 +259,7 @@ describe("a GGUF model that is not computed here", () => {
   it("is reported where queries have no whole number of rows", async () => {
     const file = join(folder, "rows.gguf");
     const values = async () => new Float32Array(33);
-    const fields = ggufFields("tiny", SIZES, PIECES, "F32");
+    const fields = ggufFields("tiny", SPEC, PIECES, "F32");
     await writeGguf(file, fields, [{ name: "blk.0.attn_q.weight", type: "F32", shape: [33, 1], values }]);
     const { source } = await openCheckpoint(file);
     await expect(source.read("model.layers.0.self_attn.q_proj.weight")).rejects.toThrow(
@@ -280,7 +280,7 @@ describe("a LoRA adapter in GGUF", () => {
     }));
 
   it("has llama.cpp's names, and rows of b as those of its base", async () => {
-    const { fields, tensors } = ggufLora(config, pair("model.layers.1.self_attn.q_proj", 4, 32), SIZES, "x");
+    const { fields, tensors } = ggufLora(config, pair("model.layers.1.self_attn.q_proj", 4, 32), SPEC, "x");
     expect(fields.map(({ key, value }) => [key, value])).toEqual([
       ["general.architecture", "llama"],
       ["general.type", "adapter"],
@@ -290,12 +290,12 @@ describe("a LoRA adapter in GGUF", () => {
     expect(tensors.map(({ name }) => name)).toEqual(["blk.1.attn_q.weight.lora_a", "blk.1.attn_q.weight.lora_b"]);
     expect(Array.from(await tensors[0].values())).toEqual([0, 1, 2, 3]);
     expect(Array.from(await tensors[1].values()).slice(0, 8)).toEqual([0, 4, 1, 5, 2, 6, 3, 7]);
-    expect(() => ggufLora(config, pair("x", 1, 1), SIZES, "x")).toThrow("has no place in an adapter of a llama model");
+    expect(() => ggufLora(config, pair("x", 1, 1), SPEC, "x")).toThrow("has no place in an adapter of a llama model");
   });
 
   it("gives a to every part of W_pack and splits b", async () => {
     const given = pair("model.layers.0.self_attn.W_pack", 4, 96);
-    const { tensors } = ggufLora(config, given, sizesOf("baichuan2-7b"), "x");
+    const { tensors } = ggufLora(config, given, specOf("baichuan2-7b"), "x");
     expect(tensors.map(({ name, shape }) => [name.slice(6), shape])).toEqual([
       ...["q", "k", "v"].map((part) => [`attn_${part}.weight.lora_a`, [1, 4]]),
       ...["q", "k", "v"].map((part) => [`attn_${part}.weight.lora_b`, [32, 1]]),
@@ -312,17 +312,7 @@ describe("a LoRA adapter in GGUF", () => {
 
   it("keeps ChatGLM2's fused matrices", () => {
     const given = pair("transformer.encoder.layers.0.self_attention.query_key_value", 32, 64);
-    const { tensors } = ggufLora(config, given, sizesOf("chatglm2"), "x");
+    const { tensors } = ggufLora(config, given, specOf("chatglm2"), "x");
     expect(tensors.map(({ name }) => name)).toEqual(["blk.0.attn_qkv.weight.lora_a", "blk.0.attn_qkv.weight.lora_b"]);
-  });
-});
-
-describe("turnRotaryRows", () => {
-  it("moves rows i and i + half beside each other, and back", () => {
-    // One head of 6 rows with 2 columns: reshape(heads, 2, half, …).swapaxes(1, 2) in llama.cpp's converter.
-    const rows = Float32Array.of(0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5);
-    const beside = turnRotaryRows(rows, 1, 6, "interleaved");
-    expect(Array.from(beside)).toEqual([0, 0, 3, 3, 1, 1, 4, 4, 2, 2, 5, 5]);
-    expect(turnRotaryRows(beside, 1, 6, "halves")).toEqual(rows);
   });
 });
