@@ -82,7 +82,7 @@ describe("openPytorchBin", () => {
 
   it("says what other files are", async () => {
     await expect(openPytorchBin(join(GOLDEN, "legacy.bin"))).rejects.toMatchObject({
-      message: expect.stringContaining("is in PyTorch's format of before version 1.6"),
+      message: expect.stringContaining("is in PyTorch's format from before version 1.6"),
       hint: expect.stringContaining("torch.save(torch.load("),
     });
     expect(await attempt(Buffer.from("version https://git-lfs.github.com/spec/v1\n"))).toMatchObject({
