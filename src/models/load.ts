@@ -32,8 +32,11 @@ const TORCH_DTYPES: Readonly<Record<TensorDtype, string>> = { F32: "float32", F1
 export interface PlaceOptions {
   /** Of the layers' matrices. Norms stay float32; embedding and head stay bfloat16 where the layers are int8 or nf4, as in QLoRA. */
   storage: WeightStorage;
-  /** Whether the decoder's own weights can be trained (full fine-tuning, pretraining); an output layer with normalised rows never is. */
-  trainable: boolean;
+  /**
+   * Which of the decoder's own weights are trained: all, none, or by the name of a tensor (a slot's part of it: "name:slot"). An output
+   * layer with normalised rows never is.
+   */
+  trainable: boolean | ((weight: string) => boolean);
   /** How many ids the model's tokenizer has, where that is known; by default all rows of the embedding are taken for tokens. */
   tokenCount?: number;
   onProgress?: (done: number, total: number) => void;
@@ -88,13 +91,15 @@ async function placeDecoder(
 ): Promise<Decoder> {
   const total = tensorShapes(spec, family).length;
   let done = 0;
+  const isTrained = (name: string) =>
+    typeof options.trainable === "function" ? options.trainable(name) : options.trainable;
   const buffers = createRunBuffers();
   const keep = (weight: Weight): Weight => {
     placed.push(weight);
     return weight;
   };
   const placeVector = (name: string, values: Float32Array): Weight => {
-    const vector = { name, rows: 1, columns: values.length, storage: "float32", trainable: options.trainable } as const;
+    const vector = { name, rows: 1, columns: values.length, storage: "float32", trainable: isTrained(name) } as const;
     return keep(backend.weight(vector, values));
   };
   /** Rows of a matrix as a weight of their own. */
@@ -105,7 +110,7 @@ async function placeDecoder(
     normalized = false,
   ): Promise<Weight> => {
     // A copy with normalised rows is what the authors compute with once training is over, but not what could be trained.
-    const trainable = options.trainable && !normalized;
+    const trainable = isTrained(name) && !normalized;
     const matrix = { type: dtype, runs: runs(start, end, buffers), normalized };
     return keep(await backend.weightFromRuns({ name, rows, columns, storage, trainable }, matrix));
   };
