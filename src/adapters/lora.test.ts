@@ -59,7 +59,7 @@ describe("attachLora", () => {
     expect(backend.memory()).toMatchObject({ tensors: 0, weights: before.weights, bytes: before.bytes });
   });
 
-  it("puts trainable pairs of the right shape beside the targets only", async () => {
+  it("adds trainable pairs of the right shape to the targets only", async () => {
     const model = await tinyDecoder(backend, { seed: 1 });
     attachLora(model, SETTINGS, 7);
     expect(loraWeights(model).map(({ name, rows, columns, trainable }) => [name, rows, columns, trainable])).toEqual(

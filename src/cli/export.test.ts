@@ -138,7 +138,7 @@ describe("cre export", () => {
     expect(worst(await sequenceLogits(model, IDS), adapted)).toBeLessThan(1e-4);
   });
 
-  it("--to peft turns the rows of an adapter on a base whose rotary pairs stand side by side", async () => {
+  it("--to peft reorders the rows of an adapter on a base with interleaved rotary pairs", async () => {
     const beside = join(root, "beside");
     cpSync(base, join(beside, "base"), { recursive: true });
     cpSync(run, beside, { recursive: true });

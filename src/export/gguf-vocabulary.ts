@@ -14,7 +14,7 @@ import { readTokenizerFile } from "../tokenizers/tokenizer-json-file.ts";
 
 const MAX_CONFIG_BYTES = 8 * 2 ** 20;
 
-/** Reads a model's tokenizer as a GGUF file has it. Throws a UserError for a kind of tokenizer that has no place there. */
+/** Reads a model's tokenizer in the form of a GGUF file. Throws a UserError for a kind of tokenizer that GGUF cannot hold. */
 export async function readGgufVocabulary(path: string, spec: DecoderSpec): Promise<GgufVocabulary> {
   const file = await findTokenizerFile(path);
   const tokenizer = await openTokenizer(path, { modelType: spec.family });
@@ -81,7 +81,7 @@ async function readByteLevel(file: string): Promise<VocabularyPieces> {
   }
   for (const { id, text, special } of added) {
     texts[id] = text;
-    // llama.cpp's converter goes by the looks too: Qwen marks <|fim_prefix|> and its like as ordinary.
+    // llama.cpp's converter decides by the text too: Qwen marks <|fim_prefix|> and similar tokens as ordinary.
     types[id] = special || /^<\|.*\|>$/.test(text) ? CONTROL : USER_DEFINED;
   }
   for (let id = 0; id < texts.length; id++) {

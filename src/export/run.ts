@@ -1,11 +1,10 @@
 import { join } from "node:path";
-import { isUnable } from "../adapters/method.ts";
+import { isUnable, type SavedAdapter, type SavedModel } from "../adapters/method.ts";
 import { methodOf } from "../adapters/methods.ts";
 import { UserError } from "../base/errors.ts";
 import { openCheckpoint } from "../formats/checkpoint.ts";
 import type { GgufWriteType } from "../formats/gguf-blocks.ts";
 import type { TensorDtype } from "../formats/tensor-source.ts";
-import type { Recipe } from "../recipe/schema.ts";
 import { openRunFolder } from "../runs/run-folder.ts";
 import { findTrained, type TrainedResult } from "../runs/trained.ts";
 import { exportGguf, exportGgufAdapter } from "./gguf.ts";
@@ -28,7 +27,12 @@ export interface ExportOptions {
 export async function exportRun(directory: string, options: ExportOptions): Promise<string> {
   const { folder, recipe } = await openRunFolder(directory);
   const { to, type, output = join(directory, "export", to), onTensor = () => {} } = options;
-  expectKind(directory, recipe, to);
+  const missing = missingExport(methodOf(recipe.adapter), to);
+  if (missing) {
+    const { reason, hint } = missing;
+    const method = `adapter.method "${recipe.adapter.method}"`;
+    throw new UserError(`${directory}: cannot be exported to ${to}: ${method} ${reason}.`, { hint });
+  }
   if (type && to !== "gguf" && (to !== "merged" || type === "Q8_0")) {
     throw new UserError(`--type ${type} does not go with --to ${to}.`, {
       hint: "A whole model can be F32, F16 or BF16, in GGUF also Q8_0; adapters stay float32.",
@@ -56,17 +60,15 @@ function exportAdapter(
   return exportGgufAdapter(job, ggufAdapter);
 }
 
-/** Throws a UserError when the run's tuning method does not give this kind. */
-function expectKind(directory: string, { adapter }: Recipe, to: ExportKind): void {
-  const { name, saved } = methodOf(adapter);
-  const refuse = (reason: string, hint: string) => {
-    throw new UserError(`${directory}: cannot be exported to ${to}: adapter.method "${name}" ${reason}.`, { hint });
-  };
+/** Why a method has no export of this kind, as the end of a sentence, with what to do instead; null when it has one. */
+export function missingExport(
+  { saved }: { saved: SavedModel | Pick<SavedAdapter<never>, "kind" | "merge" | "ggufAdapter"> },
+  to: ExportKind,
+): { reason: string; hint: string } | null {
   if (saved.kind === "model") {
-    if (to === "peft" || to === "gguf-lora")
-      refuse("saves a whole model, there is no adapter", "Give --to merged or --to gguf.");
-    return;
+    if (to === "merged" || to === "gguf") return null;
+    return { reason: "saves a whole model, there is no adapter", hint: "Give --to merged or --to gguf." };
   }
   const ability = { peft: {}, merged: saved.merge, gguf: saved.merge, "gguf-lora": saved.ggufAdapter }[to];
-  if (isUnable(ability)) refuse(ability.because, "Give --to peft.");
+  return isUnable(ability) ? { reason: ability.because, hint: "Give --to peft." } : null;
 }

@@ -8,7 +8,7 @@ import { type PromptStyle, promptStyle } from "../prompts/relation-prompt.ts";
 import { createRenderer, type RendererOptions } from "../prompts/renderer.ts";
 import type { RecipeParts } from "./parts.ts";
 
-/** What a recipe is checked against; null for what could not be opened, which is reported elsewhere. */
+/** The surroundings a recipe is checked against; null for a part that could not be opened, which is reported elsewhere. */
 export interface RecipeSurroundings {
   spec: DecoderSpec | null;
   tokenizer: RendererOptions["tokenizer"] | null;

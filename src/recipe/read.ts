@@ -49,7 +49,7 @@ export async function readRecipeParts(file: string, overrides: readonly string[]
 /** Problems of combinations, which the schema does not come to when it has problems of its own. */
 function combinedProblems({ model }: Record<string, unknown>, parts: RecipeParts): string[] {
   if (typeof model !== "object" || model === null) return [];
-  // A wrong path or size has been reported: what counts here is that there is one.
+  // A wrong path or size has been reported already: here its presence counts.
   const { path, init, tokenizer } = model as Record<string, unknown>;
   const found = combinationProblems({ ...parts, model: { path, init, tokenizer, storage: parts.model.storage } });
   return found.map(({ path, message }) => `${path.join(".")}: ${message}`);

@@ -49,7 +49,7 @@ export interface OpenOptions {
 
 const MAX_LABELS_BYTES = 4_000_000;
 
-/** What a recipe needs to turn rows into token ids, without its model's weights; a `givenType` stands for a model that is not there. */
+/** Opens the parts of a recipe that turn rows into token ids, without the model's weights; `givenType` is the `model_type` where there is no model. */
 export async function openRenderer(
   givenRecipe: Recipe,
   labels: LabelSet,
