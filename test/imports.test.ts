@@ -1,7 +1,7 @@
 import { builtinModules } from "node:module";
 import { describe, expect, it } from "vitest";
-import { filesUnder, folderOf, importsOf, isTest, readSource, type Source, shippedImports } from "./source-tree.ts";
 import { FAMILY_NAMES } from "../src/models/families/registry.ts";
+import { filesUnder, folderOf, importsOf, isTest, readSource, type Source, shippedImports } from "./source-tree.ts";
 
 // The import table of the design: what a folder of src may import besides itself and base. Whatever is not in it (cli, bench and the
 // files directly in src) may import anything, and no folder of the table may import it.

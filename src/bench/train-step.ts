@@ -1,6 +1,7 @@
-import { attachAdapter } from "../adapters/adapter.ts";
+import type { WeightGroup } from "../adapters/method.ts";
+import { attachAdapter } from "../adapters/methods.ts";
 import { createRandom } from "../base/random.ts";
-import type { Backend, Weight, WeightStorage } from "../compute/backend.ts";
+import type { Backend, WeightStorage } from "../compute/backend.ts";
 import { type KindTime, profileOf } from "../compute/native/profile.ts";
 import { measurePeak, type Peak } from "../compute/peak.ts";
 import type { TensorRows } from "../formats/tensor-source.ts";
@@ -82,10 +83,11 @@ export async function loraDecoder(
   shape: ShapeName,
   layers: number | undefined,
   storage: WeightStorage,
-): Promise<{ model: Decoder; weights: Weight[] }> {
+): Promise<{ model: Decoder; groups: WeightGroup[] }> {
   const model = await randomDecoder(backend, shape, layers, storage);
   const targets = ["q_proj", "v_proj"];
-  return { model, weights: attachAdapter(model, { method: "lora", rank: 8, alpha: 32, dropout: 0, targets }, 1) };
+  const groups = await attachAdapter(model, { method: "lora", rank: 8, alpha: 32, dropout: 0, targets }, 1);
+  return { model, groups };
 }
 
 /** Makes LoRA steps (rank 8 on q_proj and v_proj: forward, backward, clipping, AdamW), all on one batch of packed sequences of equal length. */
@@ -102,7 +104,7 @@ export interface TrainStepBench {
 export async function openTrainStep(backend: Backend, options: TrainStepOptions): Promise<TrainStepBench> {
   const { sequences, tokensEach, answerTokens } = options;
   const started = performance.now();
-  const { model, weights } = await loraDecoder(backend, options.shape, options.layers, options.storage);
+  const { model, groups } = await loraDecoder(backend, options.shape, options.layers, options.storage);
   await backend.sync();
   const loadSeconds = (performance.now() - started) / 1000;
   const examples = randomExamples(options, model.spec.vocabularySize);
@@ -116,7 +118,7 @@ export async function openTrainStep(backend: Backend, options: TrainStepOptions)
     recompute: options.recompute,
   });
   const before = await measurePeak(backend);
-  const steps = train(model, weights, examples, planSteps(sequences, settings, 1), settings, 1);
+  const steps = train(model, groups, examples, planSteps(sequences, settings, 1), settings, 1);
   const measured = { seconds: [] as number[], losses: [] as number[], worstTimerDelayMs: 0 };
   const makeStep = async () => {
     const timer = watchTimer();

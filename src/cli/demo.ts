@@ -7,8 +7,8 @@ import picocolors from "picocolors";
 import { nativeStatus } from "../compute/native/open.ts";
 import { mentionsOf } from "../data/example.ts";
 import { readJsonl } from "../data/jsonl.ts";
-import { readRecipe } from "../recipe/read.ts";
 import { openRun } from "../runs/open.ts";
+import { prepareTraining } from "../runs/prepare.ts";
 import { runFolder } from "../runs/run-folder.ts";
 import { evaluateRun } from "./evaluate.ts";
 import { showLoading } from "./loading.ts";
@@ -32,10 +32,10 @@ export function addDemoCommand(program: Command): void {
       const heading = (text: string) => say(`\n${picocolors.bold(picocolors.cyan(text))}`);
       const isNative = nativeStatus().available && process.env.CRE_BACKEND !== "reference";
       heading(`1. ${isNative ? BASE : SMALL} on the demonstration set (demo/, not a benchmark)`);
-      const recipe = await readRecipe(join(PACKAGE, "recipes", isNative ? "demo.yaml" : "demo-small.yaml"));
+      const prepared = await prepareTraining(join(PACKAGE, "recipes", isNative ? "demo.yaml" : "demo-small.yaml"));
       // Only what is a run is replaced: any other folder is refused below.
       if (existsSync(runFolder(options.run).recipe)) await rm(options.run, { recursive: true, force: true });
-      await trainNewRun(options.run, recipe);
+      await trainNewRun(options.run, prepared);
       heading("2. Evaluating it on sentences and entity pairs it has not seen");
       await evaluateRun(options.run, { split: "test" });
       heading("3. Extracting relations from fresh sentences");

@@ -1,15 +1,14 @@
 import { existsSync } from "node:fs";
-import { basename, join, resolve } from "node:path";
+import { basename, join } from "node:path";
 import type { Command } from "commander";
 import picocolors from "picocolors";
-import { UserError, UserErrors } from "../base/errors.ts";
-import { type Dataset, openDataset } from "../data/dataset.ts";
+import { UserError } from "../base/errors.ts";
+import type { Dataset } from "../data/dataset.ts";
 import type { Example, LabelSet } from "../data/example.ts";
 import type { SplitName } from "../data/split.ts";
 import { decoderWeights } from "../models/decoder.ts";
-import { missingPaths, readRecipe } from "../recipe/read.ts";
-import type { Recipe } from "../recipe/schema.ts";
-import { openForTraining, saveLabels, type Workbench } from "../runs/open.ts";
+import { type OpenedRecipe, openPrepared, saveLabels } from "../runs/open.ts";
+import { type PreparedTraining, prepareTraining } from "../runs/prepare.ts";
 import {
   createRunFolder,
   expectFreeFolder,
@@ -61,30 +60,33 @@ async function resumeRun(recipeFile: string | undefined, options: TrainOptions):
     say(`${directory}: training is finished already.`);
     return;
   }
-  const missing = missingPaths(recipe);
-  if (missing.length > 0) throw new UserErrors(`${folder.recipe}: cannot go on:`, missing);
   await expectSameBase(folder, recipe);
-  await trainShowing(folder, recipe, false);
+  const prepared = await prepareTraining(folder.recipe);
+  await trainShowing(folder, prepared, false).finally(prepared.close);
 }
 
 async function beginRun(recipeFile: string | undefined, options: TrainOptions): Promise<void> {
   if (!recipeFile)
     throw new UserError("A recipe is missing.", { hint: "For example: cre train recipes/finre-small.yaml" });
-  const recipe = await readRecipe(recipeFile, options.set);
-  if (options.data) recipe.data.path = resolve(options.data);
-  if (options.skipBad) recipe.data.badRows = "skip";
-  const missing = missingPaths(recipe);
-  if (missing.length > 0) throw new UserErrors(`${recipeFile}: cannot start:`, missing);
-  await trainNewRun(options.run ?? defaultRun(recipeFile), recipe);
+  const changes = {
+    overrides: options.set,
+    dataPath: options.data,
+    badRows: options.skipBad ? "skip" : undefined,
+  } as const;
+  await trainNewRun(options.run ?? defaultRun(recipeFile), await prepareTraining(recipeFile, changes));
 }
 
 /**
  * Trains a new run, showing progress; used by `cre train` and `cre demo`. Its folder is made just before the first step, so that a mistake
  * in recipe, data or model leaves nothing behind.
  */
-export async function trainNewRun(directory: string, recipe: Recipe): Promise<void> {
-  await expectFreeFolder(directory);
-  await trainShowing(runFolder(directory), recipe, true);
+export async function trainNewRun(directory: string, prepared: PreparedTraining): Promise<void> {
+  try {
+    await expectFreeFolder(directory);
+    await trainShowing(runFolder(directory), prepared, true);
+  } finally {
+    await prepared.close();
+  }
 }
 
 function defaultRun(recipeFile: string): string {
@@ -101,8 +103,10 @@ export async function readSplit(dataset: Dataset, name: SplitName, onBadRow: "st
   return split.examples;
 }
 
-async function readTrainingData(recipe: Recipe): Promise<{ labels: LabelSet; train: Example[]; valid: Example[] }> {
-  const dataset = await openDataset(recipe.data.path as string, { format: recipe.data.format });
+async function readTrainingData({
+  recipe,
+  dataset,
+}: PreparedTraining): Promise<{ labels: LabelSet; train: Example[]; valid: Example[] }> {
   const train = await readSplit(dataset, "train", recipe.data.badRows);
   const hasValid = dataset.splitNames.includes("valid");
   if (!hasValid) warn("the data has no validation split: the last weights are kept, not the best.");
@@ -113,9 +117,9 @@ async function readTrainingData(recipe: Recipe): Promise<{ labels: LabelSet; tra
   };
 }
 
-async function trainShowing(folder: RunFolder, recipe: Recipe, isNew: boolean): Promise<void> {
-  const { labels, train, valid } = await readTrainingData(recipe);
-  const bench = await openForTraining(recipe, labels, { onNotice: warn, onLoad: showLoading() });
+async function trainShowing(folder: RunFolder, prepared: PreparedTraining, isNew: boolean): Promise<void> {
+  const { labels, train, valid } = await readTrainingData(prepared);
+  const bench = await openPrepared(prepared, { onNotice: warn, onLoad: showLoading() });
   const stop = new AbortController();
   let bar: Progress | null = null;
   // Once: a second Ctrl-C ends the process at once, as without us.
@@ -160,7 +164,7 @@ async function trainShowing(folder: RunFolder, recipe: Recipe, isNew: boolean): 
   }
 }
 
-function modelLine(folder: RunFolder, bench: Workbench): string {
+function modelLine(folder: RunFolder, bench: OpenedRecipe): string {
   const millions = (weights: readonly { rows: number; columns: number }[]) =>
     (weights.reduce((sum, weight) => sum + weight.rows * weight.columns, 0) / 1e6).toFixed(2);
   return (

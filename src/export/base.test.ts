@@ -58,7 +58,7 @@ const RECIPE = {
 };
 
 describe("exportBase", () => {
-  it("writes the last checkpoint as a folder that any loader takes, and a card with the run's numbers", async () => {
+  it("writes the last checkpoint as a folder that any loader reads, and a card with the run's numbers", async () => {
     writeFileSync(join(directory, "recipe.yaml"), stringify(RECIPE));
     const recipe = await readPretrainRecipe(join(directory, "recipe.yaml"));
     const folder = await createPretrainFolder(join(directory, "run"), recipe);

@@ -75,7 +75,7 @@ async function continueStarts(model: Decoder, tokenizer: Tokenizer, startId: num
   return texts;
 }
 
-/** What transformers needs to know beside the SentencePiece file. */
+/** The configuration that transformers needs in addition to the SentencePiece file. */
 function tokenizerConfig(tokenizer: Tokenizer, recipe: PretrainRecipe): string {
   const piece = (id: number | null) => (id === null ? null : tokenizer.pieceOf(id));
   const config = {

@@ -82,7 +82,7 @@ async function readByteLevel(file: string): Promise<VocabularyPieces> {
   }
   for (const { id, text, special } of added) {
     texts[id] = text;
-    // llama.cpp's converter goes by the looks too: Qwen marks <|fim_prefix|> and its like as ordinary.
+    // llama.cpp's converter decides by the text too: Qwen marks <|fim_prefix|> and similar tokens as ordinary.
     types[id] = special || /^<\|.*\|>$/.test(text) ? CONTROL : USER_DEFINED;
   }
   for (let id = 0; id < texts.length; id++) {

@@ -10,8 +10,8 @@ import { layerTensors, type ModelTensor, modelTensors, outerTensors, partsOf } f
 export interface PlaceOptions {
   /** Of the layers' matrices. Norms stay float32; embedding and head stay bfloat16 where the layers are int8 or nf4, as in QLoRA. */
   storage: WeightStorage;
-  /** Whether the decoder's own weights can be trained (full fine-tuning, pretraining); an output layer with normalised rows never is. */
-  trainable: boolean;
+  /** Which of the decoder's own weights are trained, by name, or all or none of them; an output layer with normalised rows never is. */
+  trainable: boolean | ((name: string) => boolean);
   /** Number of ids of the model's tokenizer, if known; by default every row of the embedding counts as a token. */
   tokenCount?: number;
   onProgress?: (done: number, total: number) => void;
@@ -51,13 +51,15 @@ async function placeTensors(
 ): Promise<Decoder> {
   const total = modelTensors(spec, family).length;
   let done = 0;
+  const isTrained = (name: string) =>
+    typeof options.trainable === "function" ? options.trainable(name) : options.trainable;
   const buffers = createChunkBuffers();
   const keep = (weight: Weight): Weight => {
     placed.push(weight);
     return weight;
   };
   const placeVector = (name: string, values: Float32Array): Weight => {
-    const vector = { name, rows: 1, columns: values.length, storage: "float32", trainable: options.trainable } as const;
+    const vector = { name, rows: 1, columns: values.length, storage: "float32", trainable: isTrained(name) } as const;
     return keep(backend.weight(vector, values));
   };
   /** Rows of a matrix as a weight of their own. */
@@ -68,7 +70,7 @@ async function placeTensors(
     normalized = false,
   ): Promise<Weight> => {
     // The authors normalise a copy of the rows once training is over; the normalised copy is not what can be trained.
-    const trainable = options.trainable && !normalized;
+    const trainable = isTrained(name) && !normalized;
     const matrix = { type: dtype, runs: chunks(start, end, buffers), normalized };
     return keep(await backend.weightFromRuns({ name, rows, columns, storage, trainable }, matrix));
   };

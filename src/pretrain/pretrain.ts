@@ -35,6 +35,7 @@ export async function* pretrain(
 ): AsyncGenerator<PretrainStep, void, void> {
   const { backend } = model;
   const { passSequences, accumulation, recompute } = settings;
+  const groups = [{ weights, learningRateFactor: 1 }];
   backend.zeroGradients(weights);
   const last = totalSteps(settings, decay);
   for (let step = startStep; step < last; step++) {
@@ -53,7 +54,7 @@ export async function* pretrain(
     }
     if (!Number.isFinite(loss)) throw divergence("loss", loss, step + 1);
     const learningRate = pretrainingRateAt(settings, decay, step);
-    const gradientNorm = await updateWeights(backend, weights, settings, learningRate, step);
+    const gradientNorm = await updateWeights(backend, groups, settings, learningRate, step);
     const seconds = (performance.now() - started) / 1000;
     yield { step: step + 1, loss, learningRate, gradientNorm, tokens, seconds };
   }

@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 import { parse } from "yaml";
 import { UserErrors } from "../base/errors.ts";
-import { applyOverride, missingPaths, readRecipe, recipeText } from "./read.ts";
+import { applyOverride, missingPaths, readRecipe, readRecipeParts, recipeText } from "./read.ts";
 
 const directory = mkdtempSync(join(tmpdir(), "cre-recipe-"));
 const GOOD = `
@@ -62,7 +62,7 @@ describe("readRecipe", () => {
     expect(error.message).toContain("a model from nothing is trained whole");
   });
 
-  it("takes quantised layers under an adapter only", async () => {
+  it("accepts quantised layers only with an adapter", async () => {
     for (const storage of ["int8", "nf4"] as const) {
       const text = GOOD.replace("path: base", `path: base, storage: ${storage}`);
       expect((await readRecipe(recipeFile(text))).model.storage).toBe(storage);
@@ -77,6 +77,48 @@ describe("readRecipe", () => {
     await expect(readRecipe(recipeFile("a: [1"))).rejects.toThrow("is not YAML");
     await expect(readRecipe(recipeFile("a: &x [1]\nb: [*x, *x]"))).rejects.toThrow("Alias");
     await expect(readRecipe(join(directory, "none.yaml"))).rejects.toThrow("none.yaml: cannot be read");
+  });
+});
+
+describe("readRecipeParts", () => {
+  it("returns what is right of a recipe that has problems, with its defaults and absolute paths", async () => {
+    const text = GOOD.replace("prompt: {}", "prompt: { style: 3, template: plain, extra: 1 }")
+      .replace("method: lora", "method: lora, rank: 0, targets: [q_proj]")
+      .replace("path: ../data", "path: ../data, format: csv");
+    const { recipe, parts, problems } = await readRecipeParts(recipeFile(text));
+    expect(recipe).toBeNull();
+    expect(parts).toEqual({
+      model: { path: join(directory, "base"), storage: "bfloat16" },
+      data: { path: join(directory, "..", "data"), badRows: "stop" },
+      prompt: { template: "plain", maxPromptTokens: 1024, maxAnswerTokens: 512 },
+      adapter: { method: "lora", rank: 8, alpha: 32, dropout: 0.1, targets: ["q_proj"] },
+    });
+    expect(problems.map((problem) => problem.split(" ")[0])).toEqual([
+      "data.format",
+      "prompt.style",
+      "prompt.extra",
+      "adapter.rank",
+    ]);
+  });
+
+  it("reports parts that do not go together also when values are wrong, each once", async () => {
+    const text = GOOD.replace("path: base", "path: base, storage: nf4").replace("method: lora", "method: full");
+    const storage =
+      'model.storage: nf4 cannot be trained: expected "float32" or "bfloat16" with adapter.method "full", or adapter.method "lora"';
+    expect((await readRecipeParts(recipeFile(text))).problems).toEqual([storage]);
+    const { problems, parts } = await readRecipeParts(recipeFile(text), ["seed=-1", "prompt=none"]);
+    expect(problems).toHaveLength(3);
+    expect(problems.at(-1)).toBe(storage);
+    expect(parts.prompt).toEqual({});
+    const unknown = await readRecipeParts(recipeFile(text), ["adapter.method=lroa"]);
+    expect(unknown.parts.adapter).toBeNull();
+    expect(unknown.problems).toHaveLength(1);
+  });
+
+  it("returns a recipe without problems as it is read", async () => {
+    const file = recipeFile(GOOD);
+    const recipe = await readRecipe(file);
+    expect(await readRecipeParts(file)).toEqual({ recipe, parts: recipe, problems: [] });
   });
 });
 

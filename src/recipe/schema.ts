@@ -1,5 +1,7 @@
 import { z } from "zod";
+import { adapterSchema } from "../adapters/methods.ts";
 import { FAMILY_NAMES } from "../models/families/registry.ts";
+import { combinationProblems } from "./combinations.ts";
 
 const count = z.int().min(1);
 const share = z.number().min(0).max(1);
@@ -11,7 +13,7 @@ export const initSchema = z.strictObject({
   layers: count,
   heads: count, // H
   keyValueHeads: count, // G
-  /** D; the width shared by the heads unless told. */
+  /** D; by default the width divided by the heads. */
   headWidth: count.optional(),
   feedForward: count, // F
   maxTokens: count.default(1024),
@@ -25,30 +27,18 @@ export const initSchema = z.strictObject({
 });
 
 const modelSchema = z.strictObject({
-  /** A model folder to start from; without it `init` says what to make from nothing. */
+  /** A model folder to start from; without it `init` gives the sizes of a model from nothing. */
   path: z.string().optional(),
   init: initSchema.optional(),
   /** A folder or file with the tokenizer; the model folder's own by default. */
   tokenizer: z.string().optional(),
-  /** How the layers' matrices are kept; int8 and nf4 (QLoRA) only under an adapter, embedding and head stay bfloat16 then. */
+  /** How the layers' matrices are kept. int8 and nf4 (QLoRA) need an adapter; embedding and head stay bfloat16 then. */
   storage: z.enum(["float32", "bfloat16", "int8", "nf4"]).default("bfloat16"),
 });
 
-const adapterSchema = z.discriminatedUnion("method", [
-  z.strictObject({ method: z.literal("full") }),
-  z.strictObject({
-    method: z.literal("lora"),
-    rank: count.default(8),
-    alpha: z.number().positive().default(32),
-    dropout: z.number().min(0).lt(1).default(0.1),
-    /** Modules by name, "all", or "auto" for those that the family is usually trained on, whose names the run's recipe then holds. */
-    targets: z.union([z.enum(["auto", "all"]), z.array(z.string()).min(1)]).default("auto"),
-  }),
-]);
-
 const trainSchema = z.strictObject({
   epochs: z.number().positive(),
-  /** Examples of one forward pass, and how many passes make one update. */
+  /** Examples of one forward pass; `accumulation` passes make one update. */
   batchExamples: count,
   accumulation: count.default(1),
   learningRate: z.number().positive(),
@@ -73,21 +63,21 @@ const trainSchema = z.strictObject({
   /** Several relations of one row: one answer that joins them (the paper), or one training row each. */
   severalRelations: z.enum(["joined", "separate"]).default("joined"),
   /**
-   * From this share of all steps on, the mean of the weights is what is validated and kept; 1 keeps the weights themselves. Goes with the
-   * schedule "constant", or a finalLearningRate that lets the weights still move.
+   * From this share of all steps on, the mean of the weights is validated and kept; 1 keeps the weights themselves. Use it with the schedule
+   * "constant", or with a finalLearningRate at which the weights still move.
    */
   averageFrom: share.default(1),
-  /** Validate every so many epochs; 0 never. */
+  /** Epochs between validations; 0 never validates. */
   validateEvery: z.number().min(0).default(1),
-  /** Validate on at most so many rows, chosen by the seed; 0 takes all. */
+  /** Most rows of a validation, chosen by the seed; 0 uses all. */
   validationRows: z.int().min(0).default(0),
   /** The metric of paper.md by which the best weights are kept. */
   keepBest: z.enum(["paper", "micro"]).default("micro"),
-  /** Save a checkpoint every so many seconds. */
+  /** Seconds between checkpoints. */
   checkpointSeconds: z.number().positive().default(120),
-  /** Keep activations inside layers (false) or compute them again in the backward pass (true). */
+  /** Recompute the activations inside layers in the backward pass instead of keeping them. */
   recompute: z.boolean().default(false),
-  /** Compute what several examples of a pass begin with once: the instruction, the sentence of several pairs. */
+  /** Compute the common beginning of several examples of a pass once: the instruction, the sentence of several pairs. */
   sharePrefixes: z.boolean().default(true),
 });
 
@@ -113,7 +103,7 @@ export const recipeSchema = z
     }),
     prompt: z.strictObject({
       style: z.string().default("paper"),
-      /** A chat template, or "auto" for the one of the model's family, whose name the run's recipe then holds. */
+      /** A chat template, or "auto" for the one of the model's family; the run's recipe then holds its name. */
       template: z.string().default("default"),
       maxPromptTokens: count.default(1024),
       maxAnswerTokens: count.default(512),
@@ -121,39 +111,12 @@ export const recipeSchema = z
     adapter: adapterSchema,
     train: trainSchema,
     decode: decodeSchema.prefault({}),
-    /** Numbers of the products: bfloat16 where the processor has AMX, float32 otherwise, unless told. */
+    /** Numbers of the products; auto: bfloat16 where the processor has AMX, float32 otherwise. */
     precision: z.enum(["auto", "bfloat16", "float32"]).default("auto"),
     seed: z.int().min(0).max(0xffffffff).default(1),
   })
   .superRefine((recipe, context) => {
-    if (!recipe.model.path && !recipe.model.init) {
-      context.addIssue({
-        code: "custom",
-        path: ["model"],
-        message: "give model.path (a folder) or model.init (sizes)",
-      });
-    }
-    if (recipe.model.init && !recipe.model.path && !recipe.model.tokenizer) {
-      context.addIssue({ code: "custom", path: ["model", "tokenizer"], message: "model.init needs a tokenizer" });
-    }
-    if (recipe.model.init && recipe.model.path) {
-      context.addIssue({ code: "custom", path: ["model"], message: "give model.path or model.init, not both" });
-    }
-    const { storage } = recipe.model;
-    if (recipe.adapter.method === "full" && (storage === "int8" || storage === "nf4")) {
-      context.addIssue({
-        code: "custom",
-        path: ["model", "storage"],
-        message: `${storage} cannot be trained: expected "float32" or "bfloat16" with adapter.method "full", or adapter.method "lora"`,
-      });
-    }
-    if (recipe.model.init && !recipe.model.path && recipe.adapter.method !== "full") {
-      context.addIssue({
-        code: "custom",
-        path: ["adapter", "method"],
-        message: 'a model from nothing is trained whole: expected "full"',
-      });
-    }
+    for (const { path, message } of combinationProblems(recipe)) context.addIssue({ code: "custom", path, message });
   });
 
 export type Recipe = z.output<typeof recipeSchema>;

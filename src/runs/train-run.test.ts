@@ -9,7 +9,7 @@ import type { Example } from "../data/example.ts";
 import { evaluate } from "../evaluate/evaluate.ts";
 import { readRecipe } from "../recipe/read.ts";
 import type { Recipe } from "../recipe/schema.ts";
-import { openForTraining, openRun, saveLabels, type Workbench } from "./open.ts";
+import { type OpenedRecipe, openForTraining, openRun, saveLabels } from "./open.ts";
 import { createRunFolder, openRunFolder, type RunFolder, readLog } from "./run-folder.ts";
 import { encodeExamples, type RunEvent, trainRun } from "./train-run.ts";
 
@@ -35,7 +35,7 @@ async function trainIn(
     stopAfter?: number;
     train?: Example[];
     onEvent?: (event: RunEvent) => void;
-    atEnd?: (bench: Workbench) => Promise<void>;
+    atEnd?: (bench: OpenedRecipe) => Promise<void>;
   } = {},
 ): Promise<RunEvent[]> {
   const { recipe } = await openRunFolder(folder.directory);
@@ -234,7 +234,7 @@ describe("trainRun", () => {
         "decode.bothDirections=true",
       ),
     );
-    const answersOf = async ({ extractor }: Workbench) =>
+    const answersOf = async ({ extractor }: OpenedRecipe) =>
       (await extractor.extract(toyRows(12, 4))).map(({ probabilities }) => [...probabilities]);
     let inMemory: number[][] = [];
     const events = [

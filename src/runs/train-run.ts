@@ -8,7 +8,7 @@ import type { Recipe } from "../recipe/schema.ts";
 import { type EncodedExample, planSteps } from "../train/batches.ts";
 import { type TrainStep, train } from "../train/train.ts";
 import { createWeightAverage } from "../train/weight-average.ts";
-import type { Workbench } from "./open.ts";
+import type { OpenedRecipe } from "./open.ts";
 import { saveTrained } from "./open.ts";
 import { appendLog, type RunFolder, removeLeftovers, truncateLog } from "./run-folder.ts";
 import {
@@ -42,7 +42,7 @@ export type RunEvent =
 
 /** The training rows in ids; a row with several relations is one joined answer or one row each, as the recipe says. */
 export function encodeExamples(
-  bench: Pick<Workbench, "recipe" | "renderer">,
+  bench: Pick<OpenedRecipe, "recipe" | "renderer">,
   examples: readonly Example[],
 ): { encoded: EncodedExample[]; truncated: number } {
   const encoded: EncodedExample[] = [];
@@ -96,13 +96,13 @@ function digest(values: readonly unknown[]): string {
  * When `signal` aborts, the step in progress (and its validation) is finished, a checkpoint is saved, and the last event is "stopped".
  */
 export async function* trainRun(
-  bench: Workbench,
+  bench: OpenedRecipe,
   folder: RunFolder,
   trainExamples: readonly Example[],
   validExamples: readonly Example[],
   options: { signal?: AbortSignal } = {},
 ): AsyncGenerator<RunEvent, void, void> {
-  const { recipe, backend, model, trainable } = bench;
+  const { recipe, backend, model, groups, trainable } = bench;
   const { encoded, truncated } = encodeExamples(bench, trainExamples);
   const plan = planSteps(encoded.length, recipe.train, recipe.seed);
   const validated = validationRows(recipe, validExamples);
@@ -121,7 +121,7 @@ export async function* trainRun(
   yield { kind: "start", totalSteps, stepsPerEpoch, examples: encoded.length, resumedAt: progress.step, truncated };
   const started = performance.now();
   let lastSaved = performance.now();
-  for await (const step of train(model, trainable, encoded, plan, recipe.train, recipe.seed, progress.step)) {
+  for await (const step of train(model, groups, encoded, plan, recipe.train, recipe.seed, progress.step)) {
     progress.step = step.step;
     await appendLog(folder, { kind: "step", ...step });
     yield { kind: "step", ...step };
@@ -165,7 +165,7 @@ export async function* trainRun(
   yield { kind: "end", steps: progress.step, best: progress.best, seconds };
 }
 
-async function validate(bench: Workbench, examples: readonly Example[], step: number, progress: TrainingProgress) {
+async function validate(bench: OpenedRecipe, examples: readonly Example[], step: number, progress: TrainingProgress) {
   const started = performance.now();
   const { metrics } = await evaluate(bench.extractor, examples, { bootstrap: null });
   const paperF1 = metrics.conventions.paper.f1;
