@@ -9,13 +9,13 @@ import { decoderWeights, freeDecoder } from "../models/decoder.ts";
 import { initDecoder } from "../models/load.ts";
 import { missingPretrainPaths, type PretrainRecipe, readPretrainRecipe } from "../pretrain/recipe.ts";
 import type { Tokenizer } from "../tokenizers/tokenizer.ts";
+import type { LoopLimits } from "./checkpointed-loop.ts";
 import { specFromInit } from "./open.ts";
 import {
   createPretrainFolder,
   openPretrainData,
   openPretrainFolder,
   type PretrainEvent,
-  type PretrainLimits,
   pretrainRun,
 } from "./pretrain-run.ts";
 import { openRunFolder, readLog } from "./run-folder.ts";
@@ -87,7 +87,7 @@ writeFileSync(recipeFile, stringify(VALUES));
 /** Runs what is left of a run in `name`, as one process would, and returns its events and its weights at the end. */
 async function run(
   name: string,
-  options: { set?: string[]; limits?: PretrainLimits; decayNow?: number; dieAfter?: number } = {},
+  options: { set?: string[]; limits?: LoopLimits; decayNow?: number; dieAfter?: number } = {},
 ) {
   const path = join(directory, name);
   const isNew = !readdirSync(directory).includes(name);
