@@ -13,9 +13,13 @@ const MAX_RECIPE_BYTES = 1_000_000;
  * Throws a UserErrors that lists all problems.
  */
 export async function readRecipe(file: string, overrides: readonly string[] = []): Promise<Recipe> {
-  const value = await readRecipeValues(file, overrides);
-  const recipe = checkSchema(recipeSchema, value, file);
-  const fromRecipe = (path: string) => (isAbsolute(path) ? path : resolve(dirname(file), path));
+  return checkRecipe(await readRecipeValues(file, overrides), file, dirname(file));
+}
+
+/** Checks the values of a recipe and makes its paths absolute, relative to `folder`. Throws a UserErrors that lists all problems. */
+export function checkRecipe(values: unknown, where: string, folder: string): Recipe {
+  const recipe = checkSchema(recipeSchema, values, where);
+  const fromRecipe = (path: string) => (isAbsolute(path) ? path : resolve(folder, path));
   const { model, data } = recipe;
   if (model.path) model.path = fromRecipe(model.path);
   if (model.tokenizer) model.tokenizer = fromRecipe(model.tokenizer);
@@ -72,12 +76,17 @@ export function recipeText(recipe: Recipe): string {
   return stringifyYaml(recipe);
 }
 
-/** Checks that what the recipe names is there, all problems together; call before any weight is read. */
-export function missingPaths(recipe: Recipe): string[] {
+/** The paths of a recipe's model that do not exist, one problem each. */
+export function missingModelPaths({ model: { path, tokenizer } }: Recipe): string[] {
   const problems: string[] = [];
-  const { path, tokenizer } = recipe.model;
   if (path && !existsSync(path)) problems.push(`model.path: ${path} does not exist`);
   if (tokenizer && !existsSync(tokenizer)) problems.push(`model.tokenizer: ${tokenizer} does not exist`);
+  return problems;
+}
+
+/** The paths of a recipe that do not exist, one problem each; call it before any weight is read. */
+export function missingPaths(recipe: Recipe): string[] {
+  const problems = missingModelPaths(recipe);
   if (!recipe.data.path) problems.push("data.path is missing: give it in the recipe or with --data DIR");
   else if (!existsSync(recipe.data.path)) problems.push(`data.path: ${recipe.data.path} does not exist`);
   return problems;
