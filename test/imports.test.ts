@@ -147,6 +147,11 @@ describe("the source tree", () => {
     expect(tableProblems(typescript)).toEqual([]);
   });
 
+  it("keeps the command line out of the library", () => {
+    const users = crossings(typescript).filter(({ from, to }) => from !== "cli" && to === "cli");
+    expect([...new Set(users.map(({ file }) => file))]).toEqual(["src/cli.ts"]);
+  });
+
   it("has only folders that the design names", () => {
     const folders = new Set(typescript.map(({ file }) => folderOf(file)).filter((folder) => folder !== ""));
     expect([...folders].filter((folder) => !(folder in TABLE) && !["cli", "bench"].includes(folder))).toEqual([]);

@@ -48,7 +48,7 @@ writeFileSync(
   join(directory, "other.jsonl"),
   POEM.map((text, i) => JSON.stringify({ text: `${"水".repeat(i)}${text}` })).join("\n"),
 );
-writeFileSync(join(directory, "tokenizer.model"), "stands for the file of a tokenizer");
+writeFileSync(join(directory, "tokenizer.model"), "in place of a tokenizer");
 const SOURCES = {
   poem: { path: "poem.txt", weight: 2, heldOut: 0.2 },
   other: { path: "other.jsonl", format: "jsonl", weight: 1, heldOut: 0.1 },
@@ -169,7 +169,7 @@ describe("pretrainRun", () => {
     await expect(run("decays")).rejects.toThrow('expected whole numbers "startStep" and "steps"');
   });
 
-  it("goes on with a longer trapezoid, but not with another run's state", async () => {
+  it("resumes with a longer trapezoid, but not with another run's state", async () => {
     await run("longer", { limits: { untilStep: 5 } });
     expect((await run("longer", { set: ["train.steps=14"], limits: { untilStep: 6 } })).steps).toHaveLength(1);
     await expect(run("longer", { set: ["train.learningRate=0.01"] })).rejects.toThrow("settings in recipe.yaml");

@@ -12,12 +12,12 @@ export function learningRateAt(settings: TrainSettings, step: number, totalSteps
   return learningRate * (schedule === "constant" ? 1 : finalLearningRate + (1 - finalLearningRate) * left);
 }
 
-/** What an AdamW update needs to know. */
+/** The settings of a clipped AdamW update. */
 export type UpdateSettings = Pick<TrainSettings, "clipNorm" | "beta1" | "beta2" | "epsilon" | "weightDecay">;
 
 /**
- * One clipped AdamW update from the accumulated gradients, which are zeroed; returns the gradient's norm before clipping. Throws a UserError
- * when the norm is not a number, before any weight is touched.
+ * Makes one clipped AdamW update from the accumulated gradients, zeroes them and returns their norm before clipping. Throws a UserError when
+ * the norm is not finite, before any weight is changed.
  */
 export async function updateWeights(
   backend: Backend,
@@ -33,7 +33,7 @@ export async function updateWeights(
   const clip = settings.clipNorm > 0 && norm > settings.clipNorm ? settings.clipNorm / norm : 1;
   const { beta1, beta2, epsilon, weightDecay } = settings;
   const common = { learningRate, beta1, beta2, epsilon, step: step + 1, gradientScale: clip };
-  // Norms are not decayed: pulling a scale to zero is no regularisation.
+  // The scales of norm layers are not decayed: pulling a scale to zero does not regularise.
   const matrices = weights.filter((weight) => weight.rows > 1);
   const vectors = weights.filter((weight) => weight.rows === 1);
   if (matrices.length > 0) backend.adamW(matrices, { ...common, weightDecay });
@@ -42,9 +42,9 @@ export async function updateWeights(
   return norm;
 }
 
-/** What is said when training has left the numbers. */
+/** The error for a loss or gradient that is NaN or infinite. */
 export function divergence(what: string, value: number, step: number): UserError {
   return new UserError(`The ${what} became ${value} at step ${step}.`, {
-    hint: "A lower train.learningRate or a longer train.warmup helps; the last checkpoint is untouched.",
+    hint: "Try a lower train.learningRate or a longer train.warmup. The last checkpoint is unchanged.",
   });
 }
