@@ -6,6 +6,7 @@ import { messageOf, UserError } from "../base/errors.ts";
 import { fileSizeBytes, readTextFile, syncDirectory, writeFileAtomic } from "../base/files.ts";
 import { type JsonlLine, readJsonl } from "../data/jsonl.ts";
 import type { Extraction, Extractor } from "./extractor.ts";
+import { DEFAULT_WINDOW_ROWS, windowsOf } from "./windows.ts";
 
 /** What happened to the rows of a corpus; the parts add up to `rows`. */
 export interface CorpusCounts {
@@ -30,7 +31,6 @@ export interface CorpusOptions {
   onBadRow?: (line: number, problem: string) => void;
 }
 
-const DEFAULT_WINDOW_ROWS = 512;
 const MAX_PROGRESS_BYTES = 10_000;
 
 export function emptyCounts(): CorpusCounts {
@@ -48,20 +48,18 @@ export async function* extractLines(
   options: CorpusOptions = {},
 ): AsyncGenerator<string[]> {
   const windowRows = options.windowRows ?? DEFAULT_WINDOW_ROWS;
-  let window: JsonlLine[] = [];
-  let skip = counts.resumed;
-  for await (const row of readJsonl(source)) {
-    if (skip > 0) {
-      skip--;
-      continue;
-    }
-    window.push(row);
-    if (window.length < windowRows) continue;
+  for await (const window of windowsOf(rowsAfter(source, counts.resumed), windowRows)) {
     yield await extractWindow(extractor, window, counts, options);
-    window = [];
+  }
+}
+
+async function* rowsAfter(source: string | NodeJS.ReadableStream, done: number): AsyncGenerator<JsonlLine> {
+  let skip = done;
+  for await (const row of readJsonl(source)) {
+    if (skip > 0) skip--;
+    else yield row;
   }
   if (skip > 0) throw new UserError("The input has fewer rows than were done before; it is not the same input.");
-  if (window.length > 0) yield await extractWindow(extractor, window, counts, options);
 }
 
 async function extractWindow(

@@ -9,7 +9,7 @@ import type { PretrainSettings } from "./recipe.ts";
 import { type Decay, pretrainingRateAt, totalSteps } from "./schedule.ts";
 import type { SequencePlan } from "./sequences.ts";
 
-/** What one update did. */
+/** One update of the weights. */
 export interface PretrainStep {
   /** Number of updates made, from 1. */
   step: number;
@@ -22,8 +22,8 @@ export interface PretrainStep {
 }
 
 /**
- * The pretraining loop: every token of full sequences is learnt with all weights. Yields after every update; the caller prints, validates
- * and saves. `startStep` updates are taken as done. Throws a UserError when the loss or the gradient is no longer a number.
+ * The pretraining loop: trains all weights on every token of full sequences. Yields after every update; the caller prints, validates and
+ * saves. The first `startStep` updates were made before. Throws a UserError when the loss or the gradient is not finite.
  */
 export async function* pretrain(
   model: Decoder,
@@ -48,7 +48,7 @@ export async function* pretrain(
     let loss = 0;
     for (const parts of passes) {
       const batch = packExamples(parts, 0, tokens);
-      // Every row is learnt, so nothing has to be picked out before the head.
+      // Every row has a target, so the head computes all of them.
       const all = { ...batch, tokens: { ...batch.tokens, outputRows: undefined } };
       loss += await addGradients(model, all, { recompute, dropout: 0, labelSmoothing: 0 }, 0);
     }
@@ -61,8 +61,8 @@ export async function* pretrain(
 }
 
 /**
- * Floating-point operations of training on one token of a full sequence: 6 for every parameter that is in a product (the tied embedding once,
- * as the head), and 12 · C · T/2 a layer for the causal half of attention.
+ * Floating-point operations of training on one token of a full sequence: 6 for every parameter of a product (the tied embedding once, as
+ * the head), and 12 · C · T/2 per layer for the causal half of attention.
  */
 export function flopsPerToken(spec: DecoderSpec, sequenceTokens: number): number {
   const embedding = spec.tiedHead ? 0 : spec.vocabularySize * spec.width;

@@ -10,35 +10,35 @@ const count = z.int().min(1);
 const share = z.number().min(0).max(1);
 
 const sourceSchema = z.strictObject({
-  /** A file, relative to data.folder; for "relations" the folder of a data set. */
+  /** A file, or the folder of a data set for "relations"; relative to data.folder. */
   path: z.string(),
   /**
-   * text: documents separated by blank lines, .gz or not; jsonl: one object with a "text" a line, .gz or not; relations: the distinct
+   * text: documents separated by blank lines, .gz or not; jsonl: one object with "text" per line, .gz or not; relations: the distinct
    * training sentences of a relation data set, without those that repeat a sentence of another split.
    */
   format: z.enum(["text", "jsonl", "relations"]).default("text"),
-  /** Share of the tokens that come from here, against the other sources' weights. */
+  /** Share of the training tokens, relative to the weights of the other sources. */
   weight: z.number().positive(),
-  /** Share of the documents that are never trained on but validated on. */
+  /** Share of the documents that are held out for validation. */
   heldOut: share.lt(1),
-  /** Where it comes from and what allows its use: what the model's card says. */
+  /** Where the text comes from and what allows its use; printed on the model's card. */
   origin: z.string().default(""),
   licence: z.string().default(""),
 });
 
 const trainSchema = z.strictObject({
-  /** Rows of one packed sequence: what a token can look back on at most. */
+  /** Rows of one packed sequence: the longest context of a token. */
   sequenceTokens: count.max(1 << 16),
-  /** Sequences of one forward pass, and how many passes make one update. */
+  /** Sequences of one forward pass, and passes of one update. */
   passSequences: count,
   accumulation: count,
   /** Updates in all. */
   steps: count,
   learningRate: z.number().positive(),
-  /** trapezoid: constant after the warm-up, then linear over decaySteps; cosine: falls from the warm-up to the end. */
+  /** trapezoid: constant after the warm-up, then linear over decaySteps; cosine: falls from the end of the warm-up. */
   schedule: z.enum(["trapezoid", "cosine"]),
   warmupSteps: z.int().min(0),
-  /** Length of the trapezoid's end; `--decay-now` starts it earlier. */
+  /** Length of the trapezoid's final phase; `--decay-now` starts it earlier. */
   decaySteps: z.int().min(0),
   /** The learning rate at the end, as a share of the highest. */
   finalLearningRate: share,
@@ -48,11 +48,11 @@ const trainSchema = z.strictObject({
   weightDecay: z.number().min(0),
   /** Largest norm of the whole gradient; 0 does not clip. */
   clipNorm: z.number().min(0),
-  /** Validate after every so many steps and at the end; 0 never. */
+  /** Steps between validations, with one after the last step; 0 never validates. */
   validateEverySteps: z.int().min(0),
-  /** Save a checkpoint every so many seconds. */
+  /** Seconds between checkpoints. */
   checkpointSeconds: z.number().positive(),
-  /** Keep activations inside layers (false) or compute them again in the backward pass (true). */
+  /** Compute the activations inside layers again in the backward pass instead of keeping them. */
   recompute: z.boolean(),
 });
 
@@ -65,12 +65,12 @@ export const pretrainRecipeSchema = z
       storage: z.enum(["float32", "bfloat16"]),
     }),
     data: z.strictObject({
-      /** What the sources' paths are relative to. */
+      /** The folder that the sources' paths are relative to. */
       folder: z.string(),
       sources: z.record(z.string().regex(/^[A-Za-z0-9_-]{1,64}$/), sourceSchema),
     }),
     train: trainSchema,
-    /** Numbers of the products: bfloat16 where the processor has AMX, float32 otherwise, unless told. */
+    /** Number format of matrix products; auto: bfloat16 where the processor has AMX, float32 otherwise. */
     precision: z.enum(["auto", "bfloat16", "float32"]).default("auto"),
     seed: z.int().min(0).max(0xffffffff),
   })
@@ -104,12 +104,12 @@ export async function readPretrainRecipe(file: string, overrides: readonly strin
   return recipe;
 }
 
-/** A recipe as YAML with every value written. */
+/** A recipe as YAML, with every value. */
 export function pretrainRecipeText(recipe: PretrainRecipe): string {
   return stringifyYaml(recipe);
 }
 
-/** What the recipe names and is not there, all problems together. */
+/** The paths of a recipe that do not exist, one problem each. */
 export function missingPretrainPaths({ model, data }: PretrainRecipe): string[] {
   const problems = existsSync(model.tokenizer) ? [] : [`model.tokenizer: ${model.tokenizer} does not exist`];
   for (const [name, { path }] of Object.entries(data.sources)) {

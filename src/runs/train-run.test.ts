@@ -59,7 +59,7 @@ async function trainIn(
   }
 }
 
-/** What of a log must be the same whenever a run was interrupted: everything but times. */
+/** The part of a log that no interruption may change: all but times. */
 async function logOf(folder: RunFolder): Promise<unknown[]> {
   return (await readLog(folder)).map(({ seconds: _, ...line }) => line);
 }
@@ -189,7 +189,7 @@ describe("trainRun", () => {
     expect(never.map(({ kind }) => kind)).toEqual(["start", "step", "step", "checkpoint", "end"]);
   });
 
-  it("refuses to go on when recipe, rows or state were changed", async () => {
+  it("refuses to resume when recipe, rows or state were changed", async () => {
     const folder = await newFolder(recipe);
     await trainIn(folder, { stopAfter: 3 });
     const text = readFileSync(folder.recipe, "utf8");

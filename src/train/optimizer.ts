@@ -13,7 +13,7 @@ export function learningRateAt(settings: TrainSettings, step: number, totalSteps
   return learningRate * (schedule === "constant" ? 1 : finalLearningRate + (1 - finalLearningRate) * left);
 }
 
-/** What an AdamW update needs to know. */
+/** The settings of a clipped AdamW update. */
 export type UpdateSettings = Pick<TrainSettings, "clipNorm" | "beta1" | "beta2" | "epsilon" | "weightDecay">;
 
 /**
@@ -47,9 +47,9 @@ export async function updateWeights(
   return norm;
 }
 
-/** What is said when training has left the numbers. */
+/** The error for a loss or gradient that is NaN or infinite. */
 export function divergence(what: string, value: number, step: number): UserError {
   return new UserError(`The ${what} became ${value} at step ${step}.`, {
-    hint: "A lower train.learningRate or a longer train.warmup helps; the last checkpoint is untouched.",
+    hint: "Try a lower train.learningRate or a longer train.warmup. The last checkpoint is unchanged.",
   });
 }

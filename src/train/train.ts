@@ -7,7 +7,7 @@ import { type EncodedExample, lossWeight, packExamples, type StepPlan, type Trai
 import { divergence, learningRateAt, updateWeights } from "./optimizer.ts";
 import { createTokenNoise } from "./token-noise.ts";
 
-/** What one update did. */
+/** One update of the weights. */
 export interface TrainStep {
   /** Number of updates made, from 1. */
   step: number;
@@ -22,8 +22,8 @@ export interface TrainStep {
 }
 
 /**
- * The training loop: yields after every update; the caller prints, validates and saves. `startStep` updates are taken as done.
- * Throws a UserError when the loss or the gradient is no longer a number.
+ * The training loop: yields after every update; the caller prints, validates and saves. The first `startStep` updates were
+ * made before. Throws a UserError when the loss or the gradient is not finite.
  */
 export async function* train(
   model: Decoder,
