@@ -4,7 +4,6 @@ import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import type { Command } from "commander";
 import picocolors from "picocolors";
-import { nativeStatus } from "../compute/native/open.ts";
 import { mentionsOf } from "../data/example.ts";
 import { readJsonl } from "../data/jsonl.ts";
 import { readRecipe } from "../recipe/read.ts";
@@ -12,6 +11,7 @@ import { openRun } from "../runs/open.ts";
 import { runFolder } from "../runs/run-folder.ts";
 import { evaluateRun } from "./evaluate.ts";
 import { showLoading } from "./loading.ts";
+import { hasNativeBackend } from "./recipe.ts";
 import { duration, percent, print, say, warn } from "./terminal.ts";
 import { trainNewRun } from "./train.ts";
 
@@ -30,7 +30,7 @@ export function addDemoCommand(program: Command): void {
     .action(async (options: { run: string }) => {
       const started = performance.now();
       const heading = (text: string) => say(`\n${picocolors.bold(picocolors.cyan(text))}`);
-      const isNative = nativeStatus().available && process.env.CRE_BACKEND !== "reference";
+      const isNative = hasNativeBackend();
       heading(`1. ${isNative ? BASE : SMALL} on the demonstration set (demo/, not a benchmark)`);
       const recipe = await readRecipe(join(PACKAGE, "recipes", isNative ? "demo.yaml" : "demo-small.yaml"));
       // Only what is a run is replaced: any other folder is refused below.

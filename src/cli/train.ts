@@ -7,7 +7,7 @@ import { type Dataset, openDataset } from "../data/dataset.ts";
 import type { Example, LabelSet } from "../data/example.ts";
 import type { SplitName } from "../data/split.ts";
 import { decoderWeights } from "../models/decoder.ts";
-import { missingPaths, readRecipe } from "../recipe/read.ts";
+import { missingPaths, resolveRecipe } from "../recipe/read.ts";
 import type { Recipe } from "../recipe/schema.ts";
 import { openForTraining, saveLabels, type Workbench } from "../runs/open.ts";
 import {
@@ -22,6 +22,7 @@ import {
 import { type RunEvent, trainRun } from "../runs/train-run.ts";
 import type { TrainStep } from "../train/train.ts";
 import { showLoading } from "./loading.ts";
+import { defaultsLine, hasNativeBackend } from "./recipe.ts";
 import { Interrupted } from "./report.ts";
 import { duration, megabytes, type Progress, percent, progress, say, warn } from "./terminal.ts";
 
@@ -38,10 +39,10 @@ export function addTrainCommand(program: Command): void {
   program
     .command("train")
     .description("fine-tune a model by a recipe; Ctrl-C stops, --resume goes on")
-    .argument("[recipe]", "recipe file (not needed with --resume)")
+    .argument("[recipe]", "recipe file; without it the defaults for --data")
     .option("--data <dir>", "folder of the data, instead of the recipe's data.path")
     .option("--set <key=value>", "replace one value of the recipe, for example train.epochs=2", collect, [])
-    .option("--run <dir>", "run folder (default: runs/NAME of the recipe)")
+    .option("--run <dir>", "run folder (default: runs/NAME of the recipe or data)")
     .option("--resume", "go on with an interrupted run from its last checkpoint")
     .option("--skip-bad", "count and list bad rows instead of stopping")
     .action(async (recipeFile: string | undefined, options: TrainOptions) => {
@@ -68,14 +69,24 @@ async function resumeRun(recipeFile: string | undefined, options: TrainOptions):
 }
 
 async function beginRun(recipeFile: string | undefined, options: TrainOptions): Promise<void> {
-  if (!recipeFile)
-    throw new UserError("A recipe is missing.", { hint: "For example: cre train recipes/finre-small.yaml" });
-  const recipe = await readRecipe(recipeFile, options.set);
-  if (options.data) recipe.data.path = resolve(options.data);
+  if (!recipeFile && !options.data) {
+    throw new UserError("cre train: got neither a recipe nor data, expected one of them.", {
+      hint: "cre train --data DIR chooses good settings for the data; cre recipe show lists the recipes.",
+    });
+  }
+  const resolved = await resolveRecipe({
+    file: recipeFile,
+    overrides: options.set,
+    dataPath: options.data,
+    isNative: hasNativeBackend(),
+  });
+  const { recipe } = resolved;
+  const defaults = defaultsLine(resolved);
+  if (defaults !== null) say(`${defaults} (cre recipe show explains every value)`);
   if (options.skipBad) recipe.data.badRows = "skip";
   const missing = missingPaths(recipe);
-  if (missing.length > 0) throw new UserErrors(`${recipeFile}: cannot start:`, missing);
-  await trainNewRun(options.run ?? defaultRun(recipeFile), recipe);
+  if (missing.length > 0) throw new UserErrors(`${recipeFile ?? "cre train"}: cannot start:`, missing);
+  await trainNewRun(options.run ?? defaultRun(recipeFile ?? resolve(options.data as string)), recipe);
 }
 
 /**
@@ -87,8 +98,8 @@ export async function trainNewRun(directory: string, recipe: Recipe): Promise<vo
   await trainShowing(runFolder(directory), recipe, true);
 }
 
-function defaultRun(recipeFile: string): string {
-  return join("runs", basename(recipeFile).replace(/\.ya?ml$/, ""));
+function defaultRun(recipeOrData: string): string {
+  return join("runs", basename(recipeOrData).replace(/\.ya?ml$/, ""));
 }
 
 /** Reads a split and says what was left out. */

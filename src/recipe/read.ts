@@ -1,21 +1,75 @@
 import { existsSync } from "node:fs";
-import { dirname, isAbsolute, resolve } from "node:path";
+import { dirname, isAbsolute, join, resolve } from "node:path";
 import { parse as parseYaml, stringify as stringifyYaml } from "yaml";
 import { messageOf, UserError } from "../base/errors.ts";
 import { readTextFile } from "../base/files.ts";
 import { checkSchema } from "../base/schema.ts";
+import { openDataset } from "../data/dataset.ts";
+import { type DataFacts, defaultsFor, dependsOnData, fillIn, NO_FACTS, type RecipeValues } from "./defaults.ts";
 import { type Recipe, recipeSchema } from "./schema.ts";
 
 const MAX_RECIPE_BYTES = 1_000_000;
 
+/** Where a recipe comes from; everything may be left out but one of `file` and `dataPath`. */
+export interface RecipeSource {
+  /** The recipe file; without one every value is a default. */
+  file?: string;
+  /** Values that replace the file's ("train.epochs=2"). */
+  overrides?: readonly string[];
+  /** Data folder in the place of the recipe's, relative to the working directory. */
+  dataPath?: string;
+  /** Whether the native backend is available; without it the default model is a small one from nothing. */
+  isNative?: boolean;
+}
+
+export interface ResolvedRecipe {
+  recipe: Recipe;
+  /** The shipped recipe that the defaults come from; null for CRE-LLM's settings. */
+  basis: string | null;
+  /** The facts that the defaults were chosen by; null when no default depends on the data, or there is no data. */
+  facts: DataFacts | null;
+  /** The values that the recipe would have if it named its model, its adapter's method and its data and nothing more. */
+  defaults(): Promise<Recipe>;
+}
+
 /**
- * Reads a recipe, applies overrides ("train.epochs=2"), checks it and makes its paths absolute (they are relative to the recipe's folder).
- * Throws a UserErrors that lists all problems.
+ * Reads a recipe, applies overrides ("train.epochs=2"), fills in what it leaves out, checks it and makes its paths absolute (they are
+ * relative to the recipe's folder). Throws a UserErrors that lists all problems.
  */
 export async function readRecipe(file: string, overrides: readonly string[] = []): Promise<Recipe> {
-  const value = await readRecipeValues(file, overrides);
-  const recipe = checkSchema(recipeSchema, value, file);
-  const fromRecipe = (path: string) => (isAbsolute(path) ? path : resolve(dirname(file), path));
+  return (await resolveRecipe({ file, overrides })).recipe;
+}
+
+/**
+ * As {@link readRecipe}, and says where the defaults come from. Reads the training rows when a default depends on how many there are; an
+ * error in the recipe is reported before. Throws a UserErrors that lists all problems.
+ */
+export async function resolveRecipe(source: RecipeSource): Promise<ResolvedRecipe> {
+  const { file, overrides = [], dataPath, isNative = true } = source;
+  const given = file === undefined ? {} : await readRecipeValues(file, overrides);
+  if (file === undefined) for (const override of overrides) applyOverride(given, override);
+  const resolveWith = async (facts: DataFacts) => {
+    const { values, basis } = await defaultsFor(given, facts, isNative, readShippedRecipe);
+    const recipe = checkRecipe(fillIn(given, values), file ?? "--set", file === undefined ? "." : dirname(file));
+    if (dataPath !== undefined) recipe.data.path = resolve(dataPath);
+    const defaults = async () => {
+      const choices = choicesOf(recipe, given);
+      const { values: left } = await defaultsFor(choices, facts, isNative, readShippedRecipe);
+      return checkRecipe(fillIn(choices, left), "the defaults", ".");
+    };
+    return { recipe, basis, defaults };
+  };
+  const first = await resolveWith(NO_FACTS);
+  const { path, format } = first.recipe.data;
+  if (!dependsOnData(given) || path === undefined || !existsSync(path)) return { ...first, facts: null };
+  const facts = await factsOf(path, format);
+  return { ...(await resolveWith(facts)), facts };
+}
+
+/** Checks the values of a recipe and makes its paths absolute, relative to `folder`. Throws a UserErrors that lists all problems. */
+export function checkRecipe(values: unknown, where: string, folder: string): Recipe {
+  const recipe = checkSchema(recipeSchema, values, where);
+  const fromRecipe = (path: string) => (isAbsolute(path) ? path : resolve(folder, path));
   const { model, data } = recipe;
   if (model.path) model.path = fromRecipe(model.path);
   if (model.tokenizer) model.tokenizer = fromRecipe(model.tokenizer);
@@ -23,14 +77,46 @@ export async function readRecipe(file: string, overrides: readonly string[] = []
   return recipe;
 }
 
-/** What a recipe file says, with overrides ("train.epochs=2") applied and not yet checked. */
-export async function readRecipeValues(file: string, overrides: readonly string[]): Promise<Record<string, unknown>> {
+/** Of a recipe only the choices that other defaults follow from. */
+function choicesOf({ model, data, adapter }: Recipe, given: RecipeValues): RecipeValues {
+  const { path, init, tokenizer } = model;
+  return {
+    model: { path, init, tokenizer },
+    data: data.path === undefined ? {} : { path: data.path },
+    ...(given.adapter == null ? {} : { adapter: { method: adapter.method } }),
+  };
+}
+
+/** The values of a shipped recipe with the paths of its model made absolute. */
+async function readShippedRecipe(file: string): Promise<RecipeValues> {
+  const values = await readRecipeValues(file, []);
+  const model = { ...(values.model as Record<string, unknown>) };
+  for (const key of ["path", "tokenizer"]) {
+    if (typeof model[key] === "string") model[key] = join(dirname(file), model[key]);
+  }
+  return { ...values, model };
+}
+
+/** What of a data folder decides the defaults. Bad rows are counted out here; training reads and reports them. */
+async function factsOf(path: string, format: Recipe["data"]["format"]): Promise<DataFacts> {
+  const dataset = await openDataset(path, { format });
+  const { examples } = await dataset.split("train", { onBadRow: "skip" });
+  const { labels, noRelation, inverses } = dataset.labels;
+  return {
+    rows: examples.length,
+    severalRelations: examples.filter(({ relations = [] }) => new Set(relations).size > 1).length,
+    hasInverses: labels.every((label) => label === noRelation || inverses.has(label)),
+  };
+}
+
+/** The values in a recipe file, with overrides ("train.epochs=2") applied and not yet checked. */
+export async function readRecipeValues(file: string, overrides: readonly string[]): Promise<RecipeValues> {
   const value = parseRecipeText(await readTextFile(file, "a recipe", MAX_RECIPE_BYTES), file);
   for (const override of overrides) applyOverride(value, override);
   return value;
 }
 
-function parseRecipeText(text: string, file: string): Record<string, unknown> {
+function parseRecipeText(text: string, file: string): RecipeValues {
   let value: unknown;
   try {
     // Aliases could blow a small file up to any size.
@@ -39,13 +125,13 @@ function parseRecipeText(text: string, file: string): Record<string, unknown> {
     throw new UserError(`${file}: is not YAML: ${messageOf(error).split("\n")[0]}`);
   }
   if (typeof value !== "object" || value === null || Array.isArray(value)) {
-    throw new UserError(`${file}: is not a recipe, expected keys model, data, prompt, adapter, train, decode, seed.`);
+    throw new UserError(`${file}: is not a recipe, expected keys ${Object.keys(recipeSchema.shape).join(", ")}.`);
   }
-  return value as Record<string, unknown>;
+  return value as RecipeValues;
 }
 
 /** Sets one value of a recipe from "a.b.c=value", the value read as YAML. */
-export function applyOverride(recipe: Record<string, unknown>, override: string): void {
+export function applyOverride(recipe: RecipeValues, override: string): void {
   const equals = override.indexOf("=");
   if (equals < 1) throw new UserError(`--set ${override}: expected KEY=VALUE, for example train.epochs=2.`);
   const keys = override.slice(0, equals).split(".");
@@ -60,7 +146,7 @@ export function applyOverride(recipe: Record<string, unknown>, override: string)
     if (key === "__proto__") throw new UserError(`--set ${override}: "${key}" cannot be a key.`);
     if (!Object.hasOwn(at, key) || at[key] === null) at[key] = {};
     if (typeof at[key] !== "object") throw new UserError(`--set ${override}: "${key}" is not a group of values.`);
-    at = at[key] as Record<string, unknown>;
+    at = at[key] as RecipeValues;
   }
   const last = keys[keys.length - 1];
   if (last === "__proto__") throw new UserError(`--set ${override}: "${last}" cannot be a key.`);
@@ -72,12 +158,17 @@ export function recipeText(recipe: Recipe): string {
   return stringifyYaml(recipe);
 }
 
-/** Checks that what the recipe names is there, all problems together; call before any weight is read. */
-export function missingPaths(recipe: Recipe): string[] {
+/** The paths of a recipe's model that do not exist, one problem each. */
+export function missingModelPaths({ model: { path, tokenizer } }: Recipe): string[] {
   const problems: string[] = [];
-  const { path, tokenizer } = recipe.model;
   if (path && !existsSync(path)) problems.push(`model.path: ${path} does not exist`);
   if (tokenizer && !existsSync(tokenizer)) problems.push(`model.tokenizer: ${tokenizer} does not exist`);
+  return problems;
+}
+
+/** The paths of a recipe that do not exist, one problem each; call it before any weight is read. */
+export function missingPaths(recipe: Recipe): string[] {
+  const problems = missingModelPaths(recipe);
   if (!recipe.data.path) problems.push("data.path is missing: give it in the recipe or with --data DIR");
   else if (!existsSync(recipe.data.path)) problems.push(`data.path: ${recipe.data.path} does not exist`);
   return problems;
