@@ -121,7 +121,8 @@ export function dependsOnData(given: RecipeValues): boolean {
   return !namesModel(given) || section(given, "train").epochs === undefined;
 }
 
-function namesModel(values: RecipeValues): boolean {
+/** Whether a recipe says which model it starts from. */
+export function namesModel(values: RecipeValues): boolean {
   const { path, init } = section(values, "model");
   return path !== undefined || init !== undefined;
 }

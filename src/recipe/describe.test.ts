@@ -2,7 +2,7 @@ import { describe, expect, it } from "vitest";
 import { parse } from "yaml";
 import { z } from "zod";
 import { pretrainRecipeSchema } from "../pretrain/recipe.ts";
-import { describeSchema, explainedYaml, explainValues, wrapped } from "./describe.ts";
+import { describeSchema, explainedYaml, explainValues } from "./describe.ts";
 import { recipeSchema } from "./schema.ts";
 
 const schema = z.strictObject({
@@ -100,11 +100,5 @@ describe("explainedYaml", () => {
     expect(text).toContain("  # Targets. [auto | list of text;\n  # default auto]\n  targets: [ q ]\n");
     expect(text).toContain("\n\n# Share. [number from 0 below 1;\n# default]\nshare: 0.5\n");
     for (const line of text.split("\n")) expect(line.length).toBeLessThanOrEqual(40);
-  });
-});
-
-describe("wrapped", () => {
-  it("cuts at blanks and keeps a long word whole", () => {
-    expect(wrapped("one two three fourteen", 7)).toEqual(["one two", "three", "fourteen"]);
   });
 });

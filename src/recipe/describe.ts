@@ -1,5 +1,6 @@
 import { stringify as stringifyYaml } from "yaml";
 import { z } from "zod";
+import { wrapped } from "../base/text-layout.ts";
 
 /** One key of a recipe, as its schema describes it. */
 export interface KeyDescription {
@@ -166,19 +167,6 @@ function bracketed(allowed: string, value: unknown, byDefault: unknown, isGroupK
 
 function yamlOf(value: unknown): string {
   return stringifyYaml(value, { collectionStyle: "flow", lineWidth: 0 }).trimEnd();
-}
-
-/** Text cut at blanks into lines of at most `columns` characters, a longer word alone. */
-export function wrapped(text: string, columns: number): string[] {
-  const lines: string[] = [];
-  let line = "";
-  for (const word of text.split(" ")) {
-    if (line !== "" && line.length + 1 + word.length > columns) {
-      lines.push(line);
-      line = word;
-    } else line = line === "" ? word : `${line} ${word}`;
-  }
-  return [...lines, line];
 }
 
 function isGroup(value: unknown): value is Record<string, unknown> {

@@ -91,9 +91,10 @@ describe("what a recipe leaves out", () => {
   const shipped = (name: string) => join(root, "recipes", `${name}.yaml`);
 
   it("of a recipe that only names its data is the demonstration's for few rows", async () => {
-    const { recipe, basis, facts } = await resolveRecipe({ file: shipped("minimal") });
+    const { recipe, basis, facts, defaults } = await resolveRecipe({ file: shipped("minimal") });
     const demo = await readRecipe(shipped("demo"));
     expect(recipe).toEqual({ ...demo, data: { ...demo.data, format: "auto" } });
+    expect(await defaults()).toEqual(recipe);
     expect([basis, facts]).toEqual(["demo.yaml", { rows: 1094, severalRelations: 10, hasInverses: false }]);
     expect(await readRecipe(recipeFile(recipeText(recipe)))).toEqual(recipe);
   });

@@ -5,7 +5,15 @@ import { messageOf, UserError } from "../base/errors.ts";
 import { readTextFile } from "../base/files.ts";
 import { checkSchema } from "../base/schema.ts";
 import { openDataset } from "../data/dataset.ts";
-import { type DataFacts, defaultsFor, dependsOnData, fillIn, NO_FACTS, type RecipeValues } from "./defaults.ts";
+import {
+  type DataFacts,
+  defaultsFor,
+  dependsOnData,
+  fillIn,
+  NO_FACTS,
+  namesModel,
+  type RecipeValues,
+} from "./defaults.ts";
 import { type Recipe, recipeSchema } from "./schema.ts";
 
 const MAX_RECIPE_BYTES = 1_000_000;
@@ -81,7 +89,7 @@ export function checkRecipe(values: unknown, where: string, folder: string): Rec
 function choicesOf({ model, data, adapter }: Recipe, given: RecipeValues): RecipeValues {
   const { path, init, tokenizer } = model;
   return {
-    model: { path, init, tokenizer },
+    model: namesModel(given) ? { path, init, tokenizer } : {},
     data: data.path === undefined ? {} : { path: data.path },
     ...(given.adapter == null ? {} : { adapter: { method: adapter.method } }),
   };
