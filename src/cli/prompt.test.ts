@@ -119,6 +119,14 @@ describe("the report as text", () => {
     expect(Math.max(...rows.map(columnsOf))).toBeLessThanOrEqual(60);
   });
 
+  it("escapes control characters of the data", async () => {
+    const file = join(folder, "hostile.jsonl");
+    writeFileSync(file, jsonl([{ sentence: "远山\u001b[2J收购近水", head: "远山", tail: "近水" }]));
+    const text = promptText(await promptReport(recipeFile, file, { row: 1 }), 80);
+    expect(text).not.toContain("\u001b[2J");
+    expect(stripVTControlCharacters(text)).toContain("sentence  远山\\u001b[2J收购近水\n");
+  });
+
   it("puts long answers on lines of their own", async () => {
     const paper = join(folder, "paper.yaml");
     writeFileSync(paper, stringify({ ...RECIPE, prompt: { style: "paper", template: "plain" }, decode: {} }));

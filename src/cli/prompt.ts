@@ -163,7 +163,7 @@ export function promptText(report: PromptReport, columns: number): string {
   ];
   const lines = [
     picocolors.bold(`${row.source}, row ${row.number}`),
-    ...fields.map(([name, text]) => `${picocolors.dim(padded(name, 9))} ${text}`),
+    ...fields.map(([name, text]) => `${picocolors.dim(padded(name, 9))} ${visible(text)}`),
     `${picocolors.dim(padded("prompt", 9))} style ${style}, template ${template}`,
     "",
     ...questionLines(question, report, columns),
@@ -180,7 +180,7 @@ function questionLines(question: ExplainedQuestion, report: PromptReport, column
   const size = `${prompt.tokens.length} tokens of at most ${report.maxPromptTokens}`;
   const fit = prompt.truncated ? picocolors.yellow("sentence shortened to fit") : "not shortened";
   const bar = picocolors.dim("│");
-  const textLines = prompt.text.split("\n");
+  const textLines = prompt.text.split("\n").map(visible);
   const cells = prompt.tokens.map(({ id, piece }) => `${id} ${visible(piece)}`);
   return [
     `${picocolors.cyan("Prompt")}  ${size}, ${fit}`,
@@ -211,7 +211,7 @@ function answerLines(answers: ExplainedQuestion["answers"], columns: number): st
   });
 }
 
-/** A piece on one line, a line break or another control character as its escape. */
+/** Text on one line with control characters as their escapes: data must not steer the terminal. */
 function visible(piece: string): string {
   return piece.replace(/\p{Cc}/gu, (character) => JSON.stringify(character).slice(1, -1));
 }

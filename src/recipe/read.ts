@@ -105,7 +105,7 @@ async function readShippedRecipe(file: string): Promise<RecipeValues> {
   return { ...values, model };
 }
 
-/** What of a data folder decides the defaults. Bad rows are counted out here; training reads and reports them. */
+/** What of a data folder decides the defaults. Bad rows are left out here; training reads and reports them. */
 async function factsOf(path: string, format: Recipe["data"]["format"]): Promise<DataFacts> {
   const dataset = await openDataset(path, { format });
   const { examples } = await dataset.split("train", { onBadRow: "skip" });
