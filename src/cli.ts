@@ -7,6 +7,8 @@ import { addEvaluateCommands } from "./cli/evaluate.ts";
 import { addExportCommand } from "./cli/export.ts";
 import { addExtractCommand } from "./cli/extract.ts";
 import { addModelCommands } from "./cli/model.ts";
+import { addPromptCommand } from "./cli/prompt.ts";
+import { addRecipeCommands } from "./cli/recipe.ts";
 import { report } from "./cli/report.ts";
 import { addTokenizerCommands } from "./cli/tokenizer.ts";
 import { addTrainCommand } from "./cli/train.ts";
@@ -25,6 +27,8 @@ export async function main(argv: readonly string[]): Promise<number> {
   addExtractCommand(program);
   addExportCommand(program);
   addDataCommands(program);
+  addRecipeCommands(program);
+  addPromptCommand(program);
   addModelCommands(program);
   addTokenizerCommands(program);
   addBenchCommands(program);

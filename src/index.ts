@@ -37,7 +37,7 @@ export type { RunEvent, Validation } from "./runs/train-run.ts";
 export {
   type LoadingEvent,
   type NoticeEvent,
-  type RecipeValues,
+  type RecipeInput,
   type TrainingEvent,
   type TrainOptions,
   train,

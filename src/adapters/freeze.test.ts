@@ -13,7 +13,8 @@ import { decoderWeights } from "../models/decoder.ts";
 import { initDecoder } from "../models/init.ts";
 import { saveDecoder } from "../models/save.ts";
 import type { DecoderSpec } from "../models/spec.ts";
-import { openPrepared, openRun, saveLabels } from "../runs/open.ts";
+import { readRecipeParts } from "../recipe/read.ts";
+import { openPrepared, openTrained, saveLabels } from "../runs/open.ts";
 import { prepareTraining } from "../runs/prepare.ts";
 import { createRunFolder } from "../runs/run-folder.ts";
 import { trainRun } from "../runs/train-run.ts";
@@ -119,7 +120,7 @@ describe("a run", () => {
       model: { path: path("base"), storage: "float32" },
       adapter: { method: "freeze", layers: 1, modules: ["mlp", "post_attention_layernorm"] },
     };
-    const prepared = await prepareTraining(writeRecipe(path("recipe.yaml"), recipe));
+    const prepared = await prepareTraining(await readRecipeParts({ file: writeRecipe(path("recipe.yaml"), recipe) }));
     const opened = await openPrepared(prepared);
     const folder = await createRunFolder(path("run"), opened.recipe);
     await saveLabels(folder, prepared.dataset.labels);
@@ -145,7 +146,7 @@ describe("a run", () => {
     }
     await Promise.all([start, end].map(({ source }) => source.close()));
 
-    const run = await openRun(path("run"));
+    const run = await openTrained(path("run"));
     expect(await answers(run)).toEqual(before);
     await run.close();
     await exportRun(path("run"), { to: "merged" });

@@ -7,14 +7,16 @@ import { layerTensors } from "../models/tensors.ts";
 import { oneGroup, type TuningMethod } from "./method.ts";
 
 const schema = z.strictObject({
-  method: z.literal("freeze"),
-  /** How many layers are trained: the last ones, or the first ones when negative. */
+  method: z.literal("freeze").describe("What is trained: whole weights of some modules in some layers."),
   layers: z
     .int()
     .refine((count) => count !== 0, "0 layers would train nothing: expected the last (3) or the first (-3)")
-    .default(3),
-  /** Modules of these layers by name ("mlp", "q_proj", "mlp.down_proj"), or "all". */
-  modules: z.union([z.literal("all"), z.array(z.string()).min(1)]).default(["mlp"]),
+    .default(3)
+    .describe("Number of layers that are trained: the last ones, or the first ones when negative."),
+  modules: z
+    .union([z.literal("all"), z.array(z.string()).min(1)])
+    .default(["mlp"])
+    .describe('Modules of these layers by name (mlp, q_proj, mlp.down_proj), or "all".'),
 });
 
 type FreezeSettings = z.output<typeof schema>;
@@ -44,6 +46,8 @@ function means(wanted: string, name: string): boolean {
 export const freeze = {
   name: "freeze",
   schema,
+  // LLaMA-Factory's examples.
+  usualLearningRate: 5e-5,
   storages: ["float32", "bfloat16"],
   startsFrom: "trained model",
   resolve: (settings) => settings,

@@ -290,18 +290,22 @@ function checkTensors(
 }
 
 const schema = z.strictObject({
-  method: z.literal("lora"),
-  rank: z.int().min(1).default(8),
-  alpha: z.number().positive().default(32),
-  dropout: z.number().min(0).lt(1).default(0.1),
-  /** Modules by name, "all", or "auto" for those that the family is usually trained on; the run's recipe then holds their names. */
-  targets: z.union([z.enum([AUTO_TARGETS, "all"]), z.array(z.string()).min(1)]).default(AUTO_TARGETS),
+  method: z.literal("lora").describe("What is trained: low-rank products added to frozen weights."),
+  rank: z.int().min(1).default(8).describe("Rank of the low-rank products (R)."),
+  alpha: z.number().positive().default(32).describe("Scale of the low-rank products: they count alpha / rank times."),
+  dropout: z.number().min(0).lt(1).default(0.1).describe("Dropout on the input of the low-rank products."),
+  targets: z
+    .union([z.enum([AUTO_TARGETS, "all"]), z.array(z.string()).min(1)])
+    .default(AUTO_TARGETS)
+    .describe("Modules with a low-rank product: names, all, or auto for those usual in the model's family."),
 });
 
 /** The tuning method `lora`: the base stays frozen, in any storage. */
 export const lora = {
   name: "lora",
   schema,
+  // QLoRA (Dettmers et al. 2023) with 7B and 13B.
+  usualLearningRate: 2e-4,
   storages: ["float32", "bfloat16", "int8", "nf4"],
   startsFrom: "trained model",
   resolve: (settings, modelType) =>

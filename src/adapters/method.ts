@@ -72,6 +72,8 @@ export interface TuningMethod<S extends { method: string }> {
   readonly name: S["method"];
   /** Schema of a recipe's `adapter` block; its `method` is a literal with the method's name. */
   readonly schema: z.ZodObject & z.ZodType<S>;
+  /** Highest learning rate for a model of billions of parameters, where a recipe names its model and gives none. */
+  readonly usualLearningRate: number;
   /** How the layers' matrices of the base may be kept while it trains. */
   readonly storages: readonly WeightStorage[];
   /** What it can start from: with "any", `model.init` (a model from nothing) too. */

@@ -4,10 +4,9 @@ import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import type { Command } from "commander";
 import picocolors from "picocolors";
-import { nativeStatus } from "../compute/native/open.ts";
+import { hasNativeBackend } from "../compute/open.ts";
 import { mentionsOf } from "../data/example.ts";
 import { readJsonl } from "../data/jsonl.ts";
-import { readRecipe } from "../recipe/read.ts";
 import { openRun } from "../runs/run.ts";
 import { runFolder } from "../runs/run-folder.ts";
 import { evaluateRun } from "./evaluate.ts";
@@ -30,12 +29,12 @@ export function addDemoCommand(program: Command): void {
     .action(async (options: { run: string }) => {
       const started = performance.now();
       const heading = (text: string) => say(`\n${picocolors.bold(picocolors.cyan(text))}`);
-      const isNative = nativeStatus().available && process.env.CRE_BACKEND !== "reference";
+      const isNative = hasNativeBackend();
       heading(`1. ${isNative ? BASE : SMALL} on the demonstration set (demo/, not a benchmark)`);
       const recipeFile = join(PACKAGE, "recipes", isNative ? "demo.yaml" : "demo-small.yaml");
       // Only a run is replaced; trainNewRun refuses any other folder.
       if (existsSync(runFolder(options.run).recipe)) await rm(options.run, { recursive: true, force: true });
-      await trainNewRun(options.run, await readRecipe(recipeFile), recipeFile);
+      await trainNewRun(options.run, { file: recipeFile });
       heading("2. Evaluating it on sentences and entity pairs it has not seen");
       await evaluateRun(options.run, { split: "test" });
       heading("3. Extracting relations from fresh sentences");
@@ -45,7 +44,7 @@ export function addDemoCommand(program: Command): void {
         "  train.jsonl, valid.jsonl, test.jsonl of {sentence, head, tail, relations} and labels.json in a folder, then",
       );
       say("  npx cre data stats DIR");
-      say("  npx cre train recipes/demo.yaml --data DIR --run runs/mine");
+      say("  npx cre train --data DIR --run runs/mine");
       say("  npx cre evaluate runs/mine                                  metrics and runs/mine/report.html");
       say("  npx cre extract runs/mine rows.jsonl --output found.jsonl");
       say("  npx cre export runs/mine --to peft|merged|gguf");

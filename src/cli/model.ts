@@ -13,7 +13,7 @@ import { readSpec } from "../models/families/registry.ts";
 import { parameterCount } from "../models/layer.ts";
 import { loadDecoder } from "../models/load.ts";
 import type { DecoderSpec } from "../models/spec.ts";
-import { checkVocabulary } from "../runs/open.ts";
+import { checkVocabulary } from "../runs/prepare.ts";
 import { openModelTokenizer } from "../runs/tokenizer.ts";
 import { showLoading, storageOption } from "./loading.ts";
 import { addInitCommand } from "./model-init.ts";

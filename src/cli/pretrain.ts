@@ -4,8 +4,8 @@ import picocolors from "picocolors";
 import { UserError } from "../base/errors.ts";
 import { openBackend } from "../compute/open.ts";
 import { exportBase } from "../export/base.ts";
-import { initDecoder } from "../models/load.ts";
-import { parameterCount } from "../models/spec.ts";
+import { initDecoder } from "../models/init.ts";
+import { parameterCount } from "../models/layer.ts";
 import { type PretrainRecipe, readPretrainRecipe } from "../pretrain/recipe.ts";
 import type { TokenSource } from "../pretrain/token-file.ts";
 import { openPretrainFolder } from "../runs/pretrain-run.ts";
@@ -18,7 +18,7 @@ import {
   type TokensEvent,
 } from "../runs/pretraining.ts";
 import { begunRun, expectPaths, newRun, type TrainableRun } from "../runs/protocol.ts";
-import { wholeNumber } from "./model.ts";
+import { wholeNumber } from "./options.ts";
 import { Interrupted } from "./report.ts";
 import { duration, megabytes, type Progress, progress, STOPPING, say, warn } from "./terminal.ts";
 

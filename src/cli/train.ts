@@ -2,12 +2,12 @@ import { basename, join, resolve } from "node:path";
 import type { Command } from "commander";
 import picocolors from "picocolors";
 import { UserError } from "../base/errors.ts";
-import { readRecipe } from "../recipe/read.ts";
-import type { Recipe } from "../recipe/schema.ts";
-import { begunRun, newRun, type TrainableRun } from "../runs/protocol.ts";
-import { FINE_TUNING, runTraining, type TrainingEvent } from "../runs/training.ts";
+import { hasNativeBackend } from "../compute/open.ts";
+import { type RecipeSource, readRecipeParts } from "../recipe/read.ts";
+import { begunTraining, newTraining, type PreparedRun, runTraining, type TrainingEvent } from "../runs/training.ts";
 import type { TrainStep } from "../train/train.ts";
 import { showLoading } from "./loading.ts";
+import { defaultsLine } from "./recipe.ts";
 import { Interrupted } from "./report.ts";
 import { warnBadRows } from "./splits.ts";
 import { duration, megabytes, type Progress, percent, progress, STOPPING, say, warn } from "./terminal.ts";
@@ -25,10 +25,10 @@ export function addTrainCommand(program: Command): void {
   program
     .command("train")
     .description("fine-tune a model by a recipe; Ctrl-C stops, --resume continues")
-    .argument("[recipe]", "recipe file (not needed with --resume)")
+    .argument("[recipe]", "recipe file; without it the defaults for --data")
     .option("--data <dir>", "data folder, instead of the recipe's data.path")
     .option("--set <key=value>", "replace one value of the recipe, for example train.epochs=2", collect, [])
-    .option("--run <dir>", "run folder (default: runs/NAME of the recipe)")
+    .option("--run <dir>", "run folder (default: runs/NAME of the recipe or data)")
     .option("--resume", "continue a run from its last checkpoint")
     .option("--skip-bad", "count and list bad rows instead of stopping")
     .action(async (recipeFile: string | undefined, options: TrainOptions) => {
@@ -43,40 +43,36 @@ async function resumeRun(recipeFile: string | undefined, options: TrainOptions):
   if (options.set.length > 0 || options.data || options.skipBad) {
     throw new UserError("--resume uses the run's own recipe; --set, --data and --skip-bad would change it.");
   }
-  const run = await begunRun(FINE_TUNING, directory);
+  const run = await begunTraining(directory);
   if (run) await trainShowing(run);
   else say(`${directory}: training is finished already.`);
 }
 
-async function beginRun(recipeFile: string | undefined, options: TrainOptions): Promise<void> {
-  const { recipe, where } = await recipeOfNewRun(recipeFile, options);
-  await trainNewRun(options.run ?? defaultRun(where), recipe, where);
-}
-
-/** The recipe of a new run, and the file that a message names. */
-async function recipeOfNewRun(
-  recipeFile: string | undefined,
-  options: TrainOptions,
-): Promise<{ recipe: Recipe; where: string }> {
-  if (!recipeFile) {
-    throw new UserError("A recipe is missing.", { hint: "For example: cre train recipes/finre-small.yaml" });
+async function beginRun(file: string | undefined, { set, data, run, skipBad }: TrainOptions): Promise<void> {
+  if (file === undefined && data === undefined) {
+    throw new UserError("cre train: got neither a recipe nor data, expected one of them.", {
+      hint: "cre train --data DIR chooses good settings for the data; cre recipe show lists the recipes.",
+    });
   }
-  const recipe = await readRecipe(recipeFile, options.set);
-  if (options.data) recipe.data.path = resolve(options.data);
-  if (options.skipBad) recipe.data.badRows = "skip";
-  return { recipe, where: recipeFile };
+  const badRows = skipBad ? "skip" : undefined;
+  const source = { file, overrides: set, dataPath: data, badRows, isNative: hasNativeBackend() } as const;
+  await trainNewRun(run ?? defaultRun(file ?? resolve(data as string)), source);
 }
 
-/** Trains a new run and prints its progress; for `cre train` and `cre demo`. `where` names the recipe in a message. */
-export async function trainNewRun(directory: string, recipe: Recipe, where: string): Promise<void> {
-  await trainShowing(await newRun(FINE_TUNING, directory, recipe, where));
+/** Trains a new run and prints its progress; for `cre train` and `cre demo`. */
+export async function trainNewRun(directory: string, source: RecipeSource): Promise<void> {
+  const reading = await readRecipeParts(source);
+  const run = await newTraining(directory, reading);
+  const defaults = defaultsLine(reading);
+  if (defaults !== null) say(`${defaults} (cre recipe show explains every value)`);
+  await trainShowing(run);
 }
 
-function defaultRun(recipeFile: string): string {
-  return join("runs", basename(recipeFile).replace(/\.ya?ml$/, ""));
+function defaultRun(recipeOrData: string): string {
+  return join("runs", basename(recipeOrData).replace(/\.ya?ml$/, ""));
 }
 
-async function trainShowing(run: TrainableRun<Recipe>): Promise<void> {
+async function trainShowing(run: PreparedRun): Promise<void> {
   const { directory } = run.folder;
   const printer = trainingPrinter(directory);
   const stop = await runTraining(run, printer).finally(printer.close);

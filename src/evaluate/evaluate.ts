@@ -16,7 +16,7 @@ export interface Evaluation {
 
 /**
  * Extracts the examples exactly as users' rows are extracted and scores the result against their relations.
- * `onRows` hears how many examples are done.
+ * `onRows` is called with the number of examples done.
  */
 export async function evaluate(
   extractor: Extractor,

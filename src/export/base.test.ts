@@ -10,7 +10,7 @@ import { decoderWeights } from "../models/decoder.ts";
 import { initDecoder } from "../models/init.ts";
 import { loadDecoder } from "../models/load.ts";
 import { readPretrainRecipe } from "../pretrain/recipe.ts";
-import { specFromInit } from "../runs/open.ts";
+import { specFromInit } from "../runs/prepare.ts";
 import { createPretrainFolder, openPretrainData, pretrainRun } from "../runs/pretrain-run.ts";
 import { openTokenizer } from "../tokenizers/open-tokenizer.ts";
 import { exportBase } from "./base.ts";

@@ -83,14 +83,14 @@ describe.skipIf(absent).each(["llama2", "chatglm2", "baichuan2"])("prompts with 
   it("have the ids that SentencePiece gives for their parts", () => {
     expect(rows.length).toBeGreaterThan(3);
     for (const { template, query, ids } of rows) {
-      // Baichuan2's tokenizer_config.json, which is not beside the file here, sets no begin mark; its template has none in any case.
+      // Baichuan2's tokenizer_config.json, which is not next to the file here, sets no begin token; its template has none in any case.
       const addBos = tokenizer.bosId !== null && (family !== "baichuan2" || template === "baichuan2");
       const renderer = rendererOf(tokenizer, template, addBos, query);
       expect({ template, query, ids: renderer.renderPrompt(EXAMPLE).ids }).toEqual({ template, query, ids });
     }
   });
 
-  it("are followed by the answer and the end mark", () => {
+  it("are followed by the answer and the end token", () => {
     const renderer = rendererOf(tokenizer, family as ChatTemplateName, false, "", golden.answer);
     expect(renderer.renderAnswer(EXAMPLE, "拥有")).toEqual(golden.answers[family]);
   });

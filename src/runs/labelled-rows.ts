@@ -1,8 +1,7 @@
 import { nearestName, UserErrors } from "../base/errors.ts";
-import { type Dataset, openDataset } from "../data/dataset.ts";
+import type { Dataset } from "../data/dataset.ts";
 import { type Example, exampleProblem, type LabelSet, quoted } from "../data/example.ts";
 import type { BadRow, OnBadRow, SplitCounts, SplitName } from "../data/split.ts";
-import type { Recipe } from "../recipe/schema.ts";
 
 /** Rows to train on and to validate on, with their labels. */
 export interface TrainingData {
@@ -33,13 +32,13 @@ export async function readLabelledSplit(
   return examples;
 }
 
-/** Reads the training and validation rows of a recipe's data folder. Throws a UserError when they cannot be read. */
+/** Reads the training and validation rows of a data folder. Throws a UserError when they cannot be read. */
 export async function readTrainingData(
-  { data }: Recipe,
+  dataset: Dataset,
+  onBadRow: OnBadRow,
   onEvent: (event: DataEvent) => void,
 ): Promise<Required<TrainingData>> {
-  const dataset = await openDataset(data.path as string, { format: data.format });
-  const read = (split: SplitName) => readLabelledSplit(dataset, split, data.badRows, onEvent);
+  const read = (split: SplitName) => readLabelledSplit(dataset, split, onBadRow, onEvent);
   const train = await read("train");
   return { labels: dataset.labels, train, valid: dataset.splitNames.includes("valid") ? await read("valid") : [] };
 }

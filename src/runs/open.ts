@@ -24,9 +24,6 @@ import { openRunFolder, type RunFolder } from "./run-folder.ts";
 import { openModelTokenizer } from "./tokenizer.ts";
 import { findTrained, tokenizerPath } from "./trained.ts";
 
-export { checkVocabulary, specFromInit } from "./prepare.ts";
-export { tokenizerPath } from "./trained.ts";
-
 /** A recipe with everything open that it names, ready to train or to extract. */
 export interface OpenedRecipe {
   recipe: Recipe;
@@ -154,7 +151,7 @@ export async function saveLabels(folder: RunFolder, labels: LabelSet): Promise<v
 }
 
 /** Opens a finished run for extraction: its best weights with the prompt, template and labels it was trained with. */
-export async function openRun(
+export async function openTrained(
   directory: string,
   options: OpenOptions = {},
 ): Promise<OpenedRecipe & { folder: RunFolder }> {

@@ -7,6 +7,7 @@ import { UserErrors } from "../base/errors.ts";
 import { openReference } from "../compute/reference/backend.ts";
 import type * as checkpoints from "../models/checkpoint.ts";
 import { saveDecoder } from "../models/save.ts";
+import { readRecipeParts } from "../recipe/read.ts";
 import { copyTokenizer, openTokenizer } from "../tokenizers/open-tokenizer.ts";
 import { openPrepared } from "./open.ts";
 import { prepareTraining } from "./prepare.ts";
@@ -63,14 +64,14 @@ afterAll(() => temporary.remove());
 
 /** The problems of the recipe with these changes. */
 async function problemsWith(...overrides: string[]): Promise<readonly string[]> {
-  const error = await prepareTraining(file, { overrides }).catch((thrown) => thrown);
+  const error = await prepareTraining(await readRecipeParts({ file, overrides })).catch((thrown) => thrown);
   expect(error).toBeInstanceOf(UserErrors);
   return error.problems;
 }
 
 describe("prepareTraining", () => {
   it("opens the model once, and reads its weights only when the recipe is opened", async () => {
-    const prepared = await prepareTraining(file);
+    const prepared = await prepareTraining(await readRecipeParts({ file }));
     expect(seen).toEqual({ opened: 1, closed: 0, read: 0 });
     expect(prepared.dataset.labels.labels).toHaveLength(4);
     const opened = await openPrepared(prepared);
@@ -117,7 +118,6 @@ describe("prepareTraining", () => {
   it("reports what is not there, with what can be checked without it", async () => {
     const nowhere = join(temporary.path, "nowhere");
     expect(await problemsWith(`model.path=${nowhere}`, "data.path=null", "prompt.style=markd")).toEqual([
-      "data.path is null: Invalid input: expected string, received null",
       `model.path: ${nowhere} does not exist`,
       "data.path is missing: give it in the recipe or with --data DIR",
       'prompt style: got "markd", expected paper, marked, asked, twice, between; did you mean "marked"?',

@@ -1,6 +1,6 @@
 import { existsSync } from "node:fs";
-import { resolve } from "node:path";
 import { UserError, UserErrors } from "../base/errors.ts";
+import { problemsTitle } from "../base/schema.ts";
 import { type Dataset, openDataset } from "../data/dataset.ts";
 import type { LabelSet } from "../data/example.ts";
 import type { Checkpoint } from "../formats/hf-folder.ts";
@@ -13,7 +13,7 @@ import { promptStyle } from "../prompts/relation-prompt.ts";
 import { createRenderer, type Renderer } from "../prompts/renderer.ts";
 import { contentProblems, problemsOf } from "../recipe/check.ts";
 import type { RecipeParts } from "../recipe/parts.ts";
-import { missingPaths, type RecipeReading, readRecipeParts } from "../recipe/read.ts";
+import { missingModelPaths, missingPaths, type RecipeReading } from "../recipe/read.ts";
 import { resolveNames } from "../recipe/resolve.ts";
 import type { InitSettings, Recipe } from "../recipe/schema.ts";
 import type { Tokenizer } from "../tokenizers/tokenizer.ts";
@@ -37,33 +37,31 @@ export interface PreparedTraining extends PreparedRecipe {
   dataset: Dataset;
 }
 
-/** Values that a command line puts in the place of a recipe's. */
-export interface RecipeChanges {
-  overrides?: readonly string[];
-  dataPath?: string;
-  badRows?: Recipe["data"]["badRows"];
-}
-
 /**
- * Reads a recipe and opens its data, tokenizer and model, without the weights. Throws one UserErrors with every problem of the recipe: of its
+ * Opens the data, tokenizer and model of a recipe, without the weights. Throws one UserErrors with every problem of the recipe: of its
  * values, its paths, and of what does not fit the model, the tokenizer or the labels.
  */
-export async function prepareTraining(file: string, changes: RecipeChanges = {}): Promise<PreparedTraining> {
-  const read = await readRecipeParts(file, changes.overrides);
-  for (const { data } of [read.parts, ...(read.recipe ? [read.recipe] : [])]) {
-    if (changes.dataPath) data.path = resolve(changes.dataPath);
-    if (changes.badRows) data.badRows = changes.badRows;
-  }
-  const { path, format } = read.parts.data;
-  const problems = [...missingPaths(read.parts)];
+export async function prepareTraining(reading: RecipeReading): Promise<PreparedTraining> {
+  const { path, format } = reading.parts.data;
+  const problems = [...reading.problems, ...missingPaths(reading.parts)];
   const dataset = path && existsSync(path) ? await attempt(problems, () => openDataset(path, { format })) : null;
-  const prepared = await prepare(file, { ...read, problems: [...read.problems, ...problems] }, dataset);
+  const prepared = await prepare(reading.where, { ...reading, problems }, dataset);
   return { ...prepared, dataset: dataset as Dataset };
+}
+
+/** As {@link prepareTraining}, for labels that the caller has. */
+export function prepareForLabels(reading: RecipeReading, labels: LabelSet): Promise<PreparedRecipe> {
+  const problems = [...reading.problems, ...missingModelPaths(reading.parts)];
+  return prepare(reading.where, { ...reading, problems }, { labels, splitNames: null });
 }
 
 /** Prepares a recipe whose values are checked, for these labels. Throws one UserErrors with every problem. */
 export function prepareRecipe(recipe: Recipe, labels: LabelSet): Promise<PreparedRecipe> {
-  return prepare("The recipe", { recipe, parts: recipe, problems: [] }, { labels, splitNames: null });
+  return prepare(
+    "The recipe",
+    { recipe, parts: recipe, problems: missingModelPaths(recipe) },
+    { labels, splitNames: null },
+  );
 }
 
 /** What is known about the rows. */
@@ -72,7 +70,11 @@ interface Rows {
   splitNames: Dataset["splitNames"] | null;
 }
 
-async function prepare(where: string, reading: RecipeReading, rows: Rows | null): Promise<PreparedRecipe> {
+async function prepare(
+  where: string,
+  reading: Pick<RecipeReading, "recipe" | "parts" | "problems">,
+  rows: Rows | null,
+): Promise<PreparedRecipe> {
   const { parts } = reading;
   const problems = [...reading.problems];
   const { init, path } = parts.model;
@@ -103,7 +105,7 @@ async function prepare(where: string, reading: RecipeReading, rows: Rows | null)
 
 function listed(where: string, problems: readonly string[]): UserErrors {
   const distinct = [...new Set(problems)];
-  return new UserErrors(`${where}: ${distinct.length} ${distinct.length === 1 ? "problem" : "problems"}:`, distinct);
+  return new UserErrors(problemsTitle(where, distinct.length), distinct);
 }
 
 /** What `open` gives; null after a mistake of the user, which is added to the problems. */

@@ -10,7 +10,7 @@ import { initDecoder } from "../models/init.ts";
 import { missingPretrainPaths, type PretrainRecipe, readPretrainRecipe } from "../pretrain/recipe.ts";
 import type { Tokenizer } from "../tokenizers/tokenizer.ts";
 import type { LoopLimits } from "./checkpointed-loop.ts";
-import { specFromInit } from "./open.ts";
+import { specFromInit } from "./prepare.ts";
 import {
   createPretrainFolder,
   openPretrainData,

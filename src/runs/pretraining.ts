@@ -1,13 +1,13 @@
 import { join } from "node:path";
 import { writeFileAtomic } from "../base/files.ts";
 import { openBackend } from "../compute/open.ts";
-import { initDecoder } from "../models/load.ts";
-import { type DecoderSpec, parameterCount } from "../models/spec.ts";
+import { initDecoder } from "../models/init.ts";
+import { parameterCount } from "../models/layer.ts";
+import type { DecoderSpec } from "../models/spec.ts";
 import { missingPretrainPaths, type PretrainRecipe, pretrainRecipeText } from "../pretrain/recipe.ts";
 import type { TokenSource } from "../pretrain/token-file.ts";
-import { openTokenizer } from "../tokenizers/open-tokenizer.ts";
 import type { Tokenizer } from "../tokenizers/tokenizer.ts";
-import { specFromInit } from "./open.ts";
+import { specFromInit } from "./prepare.ts";
 import {
   createPretrainFolder,
   openPretrainData,
@@ -19,6 +19,7 @@ import {
 import { type RunKind, type Stop, type TrainableRun, workInRun } from "./protocol.ts";
 import type { RunFolder } from "./run-folder.ts";
 import type { StopOptions } from "./stop-signals.ts";
+import { openModelTokenizer } from "./tokenizer.ts";
 import type { NoticeEvent } from "./training.ts";
 
 export const PRETRAINING: RunKind<PretrainRecipe> = {
@@ -58,7 +59,7 @@ export interface PretrainingOptions extends StopOptions {
 
 /** The tokenizer of a recipe and the sizes of its model. Throws a UserError when they do not fit together. */
 export async function openPretrainSizes(recipe: PretrainRecipe): Promise<{ tokenizer: Tokenizer; spec: DecoderSpec }> {
-  const tokenizer = await openTokenizer(recipe.model.tokenizer, { modelType: recipe.model.init.family });
+  const tokenizer = await openModelTokenizer(recipe.model.tokenizer, { modelType: recipe.model.init.family });
   return { tokenizer, spec: specFromInit(recipe.model.init, tokenizer) };
 }
 

@@ -4,7 +4,7 @@ import type { Extraction, Extractor, Unextracted } from "../extract/extractor.ts
 import { DEFAULT_WINDOW_ROWS, windowsOf } from "../extract/windows.ts";
 import type { Recipe } from "../recipe/schema.ts";
 import { type EvaluateOptions, evaluateRun, type RunEvaluation } from "./evaluation.ts";
-import { type OpenOptions, openRun as openTrained } from "./open.ts";
+import { type OpenOptions, openTrained } from "./open.ts";
 import type { Stop } from "./protocol.ts";
 import type { RunFolder } from "./run-folder.ts";
 import type { StopSignal } from "./stop-signals.ts";

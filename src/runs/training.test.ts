@@ -9,13 +9,13 @@ import type { Example } from "../data/example.ts";
 import { saveEvaluation } from "./evaluation.ts";
 import { openRun, type Run, RunStopped } from "./run.ts";
 import { runFolder } from "./run-folder.ts";
-import { type RecipeValues, type TrainingEvent, train } from "./training.ts";
+import { type RecipeInput, type TrainingEvent, train } from "./training.ts";
 
 const temporary = temporaryFolder("training");
 const path = (...names: string[]) => join(temporary.path, ...names);
 const data = writeToyData(path("data"));
 const { data: _data, ...values } = toyRecipe(data);
-const recipe = values as unknown as RecipeValues;
+const recipe = values as unknown as RecipeInput;
 const recipeFile = writeRecipe(path("toy.yaml"), toyRecipe(data));
 vi.stubEnv("CRE_BACKEND", "reference");
 afterAll(() => temporary.remove());
@@ -130,7 +130,7 @@ describe("train", () => {
     const lora = { adapter: { method: "lora", rank: 2 }, model: { path: path("base"), storage: "float32" } };
     cpSync(path("whole", "model"), path("base"), { recursive: true });
     const signal = AbortSignal.abort();
-    const stopped = await failure({ run: begun, recipe: { ...recipe, ...lora } as RecipeValues, data, signal });
+    const stopped = await failure({ run: begun, recipe: { ...recipe, ...lora } as RecipeInput, data, signal });
     expect(stopped).toMatchObject({ name: "RunStopped", step: 1 });
     writeFileSync(path("base", "config.json"), `${readFileSync(path("base", "config.json"), "utf8")} `);
     expect((await failure({ run: begun, resume: true })).message).toContain("is not the model that");

@@ -1,14 +1,16 @@
-import { resolve } from "node:path";
 import type { z } from "zod";
 import { UserError } from "../base/errors.ts";
+import { hasNativeBackend } from "../compute/open.ts";
+import type { Dataset } from "../data/dataset.ts";
 import { decoderWeights } from "../models/decoder.ts";
-import { checkRecipe, missingModelPaths, missingPaths, readRecipe } from "../recipe/read.ts";
+import { type RecipeReading, readRecipeParts } from "../recipe/read.ts";
 import type { Recipe, recipeSchema } from "../recipe/schema.ts";
 import { checkLabelledRows, type DataEvent, readTrainingData, type TrainingData } from "./labelled-rows.ts";
-import { openForTraining, saveLabels } from "./open.ts";
+import { openPrepared, saveLabels } from "./open.ts";
+import { type PreparedRecipe, prepareForLabels, prepareTraining } from "./prepare.ts";
 import { begunRun, newRun, type RunKind, type Stop, type TrainableRun, workInRun } from "./protocol.ts";
 import { openRun, type Run, RunStopped } from "./run.ts";
-import { createRunFolder, expectSameBase, openRunFolder } from "./run-folder.ts";
+import { createRunFolder, expectFreeFolder, expectSameBase, openRunFolder } from "./run-folder.ts";
 import type { StopOptions } from "./stop-signals.ts";
 import { type RunEvent, trainRun } from "./train-run.ts";
 
@@ -35,19 +37,50 @@ export type TrainingEvent =
 
 const NO_VALIDATION = "the data has no validation split: the last weights are kept, not the best.";
 
-export const FINE_TUNING: RunKind<Recipe> = {
+/** Fine-tuning reports missing paths with all other problems of the recipe, when it is prepared. */
+const FINE_TUNING: RunKind<Recipe> = {
   create: createRunFolder,
   open: openRunFolder,
-  missingPaths,
+  missingPaths: () => [],
   expectSameBase,
 };
 
-/** Fine-tuning on rows that the caller has. */
-const FINE_TUNING_ON_ROWS: RunKind<Recipe> = { ...FINE_TUNING, missingPaths: missingModelPaths };
+/** A run whose recipe is checked against its model, tokenizer and labels; no weight has been read. `runTraining` closes it. */
+export interface PreparedRun extends TrainableRun<Recipe> {
+  prepared: PreparedRecipe;
+  /** Rows that the caller has, or the data set to read them from. */
+  rows: TrainingData | Dataset;
+}
+
+/** Prepares a new run. Throws a UserErrors that lists every problem of the recipe. */
+export async function newTraining(
+  directory: string,
+  reading: RecipeReading,
+  data?: TrainingData,
+): Promise<PreparedRun> {
+  await expectFreeFolder(directory);
+  const { prepared, rows } = await prepareRows(reading, data);
+  return { ...(await newRun(FINE_TUNING, directory, prepared.recipe, reading.where)), prepared, rows };
+}
+
+/** Prepares a run that was begun; null when it has finished. Throws a UserErrors that lists every problem. */
+export async function begunTraining(directory: string, data?: TrainingData): Promise<PreparedRun | null> {
+  const run = await begunRun(FINE_TUNING, directory);
+  if (run === null) return null;
+  const { prepared, rows } = await prepareRows(await readRecipeParts({ file: run.folder.recipe }), data);
+  return { ...run, recipe: prepared.recipe, prepared, rows };
+}
+
+async function prepareRows(
+  reading: RecipeReading,
+  data: TrainingData | undefined,
+): Promise<Pick<PreparedRun, "prepared" | "rows">> {
+  if (data) return { prepared: await prepareForLabels(reading, checked(data).labels), rows: data };
+  const prepared = await prepareTraining(reading);
+  return { prepared, rows: prepared.dataset };
+}
 
 export interface TrainingOptions extends StopOptions {
-  /** Rows in the place of the recipe's data folder. */
-  data?: TrainingData;
   onEvent?: (event: TrainingEvent) => void;
 }
 
@@ -55,14 +88,14 @@ export interface TrainingOptions extends StopOptions {
  * Fine-tunes a run to its end, or to a request to stop: reads data and model, makes and locks the folder, saves labels, log, checkpoints and
  * the trained weights. Returns where it stopped, null when it finished. Throws a UserError for data or a model that cannot be used.
  */
-export async function runTraining(run: TrainableRun<Recipe>, options: TrainingOptions = {}): Promise<Stop | null> {
-  const { folder, recipe } = run;
+export async function runTraining(run: PreparedRun, options: TrainingOptions = {}): Promise<Stop | null> {
+  const { folder, recipe, prepared, rows } = run;
   const onEvent = options.onEvent ?? (() => {});
   return workInRun(run, options, async ({ signal, begin }) => {
-    const data = options.data ? checked(options.data) : await readTrainingData(recipe, onEvent);
+    const data = "split" in rows ? await readTrainingData(rows, recipe.data.badRows, onEvent) : rows;
     const { labels, train, valid = [] } = data;
     if (valid.length === 0) onEvent({ kind: "notice", text: NO_VALIDATION });
-    const opened = await openForTraining(recipe, labels, {
+    const opened = await openPrepared(prepared, {
       onNotice: (text) => onEvent({ kind: "notice", text }),
       onLoad: (done, total) => onEvent({ kind: "loading", done, total }),
     });
@@ -87,7 +120,7 @@ export async function runTraining(run: TrainableRun<Recipe>, options: TrainingOp
       await opened.close();
     }
     return stoppedAt;
-  });
+  }).finally(prepared.close);
 }
 
 function checked(data: TrainingData): TrainingData {
@@ -100,15 +133,16 @@ function parameterSum(weights: readonly { rows: number; columns: number }[]): nu
   return weights.reduce((sum, { rows, columns }) => sum + rows * columns, 0);
 }
 
-/** The values of a recipe as a program writes them: what has a default may be left out. Paths are relative to the working directory. */
-export type RecipeValues = Omit<z.input<typeof recipeSchema>, "data" | "prompt"> &
-  Partial<Pick<z.input<typeof recipeSchema>, "data" | "prompt">>;
+/** The values of a recipe as a program writes them; any of them may be left out. Paths are relative to the working directory. */
+export type RecipeInput = DeepPartial<z.input<typeof recipeSchema>>;
+
+type DeepPartial<T> = T extends readonly unknown[] ? T : T extends object ? { [K in keyof T]?: DeepPartial<T[K]> } : T;
 
 export interface TrainOptions extends StopOptions {
   /** The run's folder; it must be empty or not exist, unless `resume` is given. */
   run: string;
-  /** A recipe file, or the values of a recipe. A resumed run has its own. */
-  recipe?: string | RecipeValues;
+  /** A recipe file, or the values of a recipe; without it the defaults for the data. A resumed run has its own. */
+  recipe?: string | RecipeInput;
   /** A data folder or rows, in the place of the recipe's `data.path`. Rows are not saved: give them again when the run is resumed. */
   data?: string | TrainingData;
   /** Continue the run in the folder from its last checkpoint. */
@@ -125,11 +159,10 @@ export interface TrainOptions extends StopOptions {
  * {@link RunStopped} when `signal` aborted or a process signal came.
  */
 export async function train(options: TrainOptions): Promise<Run> {
-  const { run: directory, data } = options;
+  const { run: directory } = options;
   const run = options.resume ? await toResume(options) : await toStart(options);
   if (run) {
-    const rows = typeof data === "object" ? data : undefined;
-    const stop = await runTraining(run, { ...options, data: rows });
+    const stop = await runTraining(run, options);
     if (stop) throw new RunStopped(directory, stop);
   }
   const { onEvent } = options;
@@ -139,24 +172,23 @@ export async function train(options: TrainOptions): Promise<Run> {
   });
 }
 
-async function toStart({ run, recipe, data }: TrainOptions): Promise<TrainableRun<Recipe>> {
-  if (recipe === undefined) {
-    throw new UserError("train: got no recipe, expected a recipe file or the values of a recipe.", {
-      hint: 'For example: train({ recipe: "recipes/demo.yaml", run: "runs/first" })',
+async function toStart({ run, recipe, data }: TrainOptions): Promise<PreparedRun> {
+  if (recipe === undefined && data === undefined) {
+    throw new UserError("train: got neither a recipe nor data, expected one of them.", {
+      hint: 'For example: train({ data: "my-data", run: "runs/first" })',
     });
   }
-  const where = typeof recipe === "string" ? recipe : "recipe";
-  const resolved =
-    typeof recipe === "string"
-      ? await readRecipe(recipe)
-      : checkRecipe({ data: {}, prompt: {}, ...recipe }, where, process.cwd());
-  if (data !== undefined) resolved.data.path = typeof data === "string" ? resolve(data) : undefined;
-  return newRun(typeof data === "object" ? FINE_TUNING_ON_ROWS : FINE_TUNING, run, resolved, where);
+  const reading = await readRecipeParts({
+    ...(typeof recipe === "string" ? { file: recipe } : { values: recipe }),
+    dataPath: typeof data === "string" ? data : undefined,
+    isNative: hasNativeBackend(),
+  });
+  return newTraining(run, reading, typeof data === "object" ? data : undefined);
 }
 
-async function toResume({ run, recipe, data }: TrainOptions): Promise<TrainableRun<Recipe> | null> {
+async function toResume({ run, recipe, data }: TrainOptions): Promise<PreparedRun | null> {
   if (recipe !== undefined || typeof data === "string") {
     throw new UserError("train: a resumed run has its own recipe and data folder; leave out recipe and data.");
   }
-  return begunRun(data === undefined ? FINE_TUNING : FINE_TUNING_ON_ROWS, run);
+  return begunTraining(run, data);
 }

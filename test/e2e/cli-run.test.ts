@@ -241,7 +241,7 @@ describe("training that is interrupted", () => {
       expect(existsSync(directory)).toBe(false);
     }
     rmSync(file("toy.yaml"));
-    expect((await cre(["train"])).stderr).toContain("A recipe is missing");
+    expect((await cre(["train"])).stderr).toContain("got neither a recipe nor data");
     expect((await cre(["train", "--resume"])).stderr).toContain("--resume needs --run DIR or the recipe");
   });
 });
