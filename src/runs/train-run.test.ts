@@ -9,7 +9,7 @@ import type { Example } from "../data/example.ts";
 import { evaluate } from "../evaluate/evaluate.ts";
 import { readRecipe } from "../recipe/read.ts";
 import type { Recipe } from "../recipe/schema.ts";
-import { openForTraining, openRun, saveLabels, type OpenedRecipe } from "./open.ts";
+import { type OpenedRecipe, openForTraining, openRun, saveLabels } from "./open.ts";
 import { createRunFolder, openRunFolder, type RunFolder, readLog } from "./run-folder.ts";
 import { encodeExamples, type RunEvent, trainRun } from "./train-run.ts";
 
