@@ -29,6 +29,6 @@ describe("score", () => {
 
   it("says when predictions need a gold file", async () => {
     const found = write("alone.jsonl", [{ sentence: "甲乙", head: "甲", tail: "乙", predictions: [] }]);
-    await expect(score(found)).rejects.toThrow("carry no gold labels");
+    await expect(score(found)).rejects.toThrow("its lines have no gold labels");
   });
 });

@@ -49,8 +49,8 @@ describe("the defaults of a recipe without a model", () => {
   });
 
   it("have another learning rate for a method that no shipped recipe has", async () => {
-    const given = { adapter: { method: "prefix" } };
-    expect(await defaultsOf(given, 1_094)).toEqual({ basis: "demo.yaml", epochs: 8, learningRate: 0.02 });
+    const given = { adapter: { method: "freeze" } };
+    expect(await defaultsOf(given, 1_094)).toEqual({ basis: "demo.yaml", epochs: 8, learningRate: 5e-5 });
   });
 
   it("ask in both directions when every label has an inverse, and give further relations when rows have several", async () => {
@@ -70,7 +70,7 @@ describe("the defaults of a recipe with a model", () => {
     expect((await defaultsFor({ model }, facts(12_294), true, read)).values).toEqual({
       data: {},
       prompt: {},
-      adapter: { method: "lora", targets: "auto" },
+      adapter: { method: "lora" },
       train: { epochs: 5, batchExamples: 4, accumulation: 4, learningRate: 2e-4 },
     });
     const full = await defaultsFor({ model, adapter: { method: "full" } }, facts(1000), false, read);

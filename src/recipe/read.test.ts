@@ -156,7 +156,9 @@ describe("what a recipe leaves out", () => {
     });
     expect(basis).toBe("demo-small.yaml");
     const wrong = resolveRecipe({ dataPath, overrides: ["train.epoch=1"] });
-    await expect(wrong).rejects.toThrow('--set: 1 problem:\n  - train.epoch — unknown key, did you mean "epochs"?');
+    await expect(wrong).rejects.toThrow(
+      'The recipe: 1 problem:\n  - train.epoch — unknown key, did you mean "epochs"?',
+    );
   });
 
   it("counts only the rows that can be used", async () => {

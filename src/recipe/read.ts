@@ -88,7 +88,7 @@ export async function resolveRecipe(source: RecipeSource): Promise<ResolvedRecip
 export async function readRecipeParts(source: RecipeSource): Promise<RecipeReading> {
   const { file, isNative = true } = source;
   const given = await givenValues(source);
-  const where = file ?? (source.values ? "The recipe" : "--set");
+  const where = file ?? "The recipe";
   const folder = file === undefined ? "." : dirname(file);
   const readWith = async (facts: DataFacts) => {
     const { values, basis } = await defaultsFor(given, facts, isNative, readShippedRecipe);

@@ -1,7 +1,7 @@
 import { UserError } from "../base/errors.ts";
 import { writeFileAtomic } from "../base/files.ts";
 import { openDataset } from "../data/dataset.ts";
-import type { Example } from "../data/example.ts";
+import type { Example, LabelSet } from "../data/example.ts";
 import type { OnBadRow, SplitName } from "../data/split.ts";
 import type { BootstrapOptions } from "../evaluate/bootstrap.ts";
 import { errorExamples } from "../evaluate/error-examples.ts";
@@ -11,10 +11,11 @@ import type { LogPoint } from "../evaluate/loss-curve.ts";
 import { type Reference, trivialReferences } from "../evaluate/references.ts";
 import { type MetricsJson, toJson } from "../evaluate/report.ts";
 import type { ValidationPoint } from "../evaluate/validation-curve.ts";
+import type { Extractor } from "../extract/extractor.ts";
 import { recipeText } from "../recipe/read.ts";
+import type { Recipe } from "../recipe/schema.ts";
 import { checkLabelledRows, type DataEvent, readLabelledSplit } from "./labelled-rows.ts";
-import type { Run } from "./run.ts";
-import { type LogLine, readLog } from "./run-folder.ts";
+import { type LogLine, type RunFolder, readLog } from "./run-folder.ts";
 
 /** An event of an evaluation: a split that was read, then the rows that are extracted. */
 export type EvaluationEvent = DataEvent | { kind: "rows"; done: number; total: number };
@@ -42,8 +43,19 @@ export interface RunEvaluation extends Evaluation {
   seconds: number;
 }
 
-/** Evaluates a run; see {@link Run.evaluate}. Throws a UserError for data that cannot be read and rows without known relations. */
-export async function evaluateRun(run: Run, options: EvaluateOptions = {}): Promise<RunEvaluation> {
+/** The parts of an opened run that an evaluation needs. */
+export interface EvaluatedRun {
+  /** The paths of the run's files. */
+  readonly folder: RunFolder;
+  /** The resolved recipe that the run was trained by. */
+  readonly recipe: Recipe;
+  readonly labels: LabelSet;
+  /** The model with its prompt and labels; `extract`, `stream` and `evaluate` call it. */
+  readonly extractor: Extractor;
+}
+
+/** Evaluates a run; see `Run.evaluate`. Throws a UserError for data that cannot be read and rows without known relations. */
+export async function evaluateRun(run: EvaluatedRun, options: EvaluateOptions = {}): Promise<RunEvaluation> {
   const { onEvent = () => {}, bootstrap } = options;
   const { examples, source } = await rowsToEvaluate(run, options, onEvent);
   const total = examples.length;
@@ -58,7 +70,7 @@ export async function evaluateRun(run: Run, options: EvaluateOptions = {}): Prom
 }
 
 async function rowsToEvaluate(
-  { recipe, labels, folder }: Run,
+  { recipe, labels, folder }: EvaluatedRun,
   { data = recipe.data.path, split = "test", onBadRow = recipe.data.badRows }: EvaluateOptions,
   onEvent: (event: DataEvent) => void,
 ): Promise<Pick<RunEvaluation, "examples" | "source">> {
@@ -90,12 +102,12 @@ export function evaluationJson({ metrics, references, source, seconds, truncated
 }
 
 /** What a report of an evaluation is called. */
-export function evaluationTitle({ folder }: Run, { source, examples }: RunEvaluation): string {
+export function evaluationTitle({ folder }: EvaluatedRun, { source, examples }: RunEvaluation): string {
   return `${folder.directory} on ${source ? `${source.data}, ${source.split}` : `${examples.length} rows`}`;
 }
 
 /** Writes `metrics.json` and `report.html` of an evaluation into the run's folder. */
-export async function saveEvaluation(run: Run, evaluation: RunEvaluation): Promise<void> {
+export async function saveEvaluation(run: EvaluatedRun, evaluation: RunEvaluation): Promise<void> {
   const { folder, recipe } = run;
   const { metrics, examples, rows, extractions, references } = evaluation;
   await writeFileAtomic(folder.metrics, `${JSON.stringify(evaluationJson(evaluation), null, 2)}\n`);

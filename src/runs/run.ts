@@ -1,23 +1,14 @@
 import { UserError } from "../base/errors.ts";
-import type { Example, LabelSet } from "../data/example.ts";
+import type { Example } from "../data/example.ts";
 import type { Extraction, Extractor, Unextracted } from "../extract/extractor.ts";
 import { DEFAULT_WINDOW_ROWS, windowsOf } from "../extract/windows.ts";
-import type { Recipe } from "../recipe/schema.ts";
-import { type EvaluateOptions, evaluateRun, type RunEvaluation } from "./evaluation.ts";
+import { type EvaluatedRun, type EvaluateOptions, evaluateRun, type RunEvaluation } from "./evaluation.ts";
 import { type OpenOptions, openTrained } from "./open.ts";
 import type { Stop } from "./protocol.ts";
-import type { RunFolder } from "./run-folder.ts";
 import type { StopSignal } from "./stop-signals.ts";
 
 /** A finished run, opened to extract and to evaluate. The command line and every program use it alike. Close it to free its weights. */
-export interface Run extends AsyncDisposable {
-  /** The paths of the run's files. */
-  readonly folder: RunFolder;
-  /** The resolved recipe that the run was trained by. */
-  readonly recipe: Recipe;
-  readonly labels: LabelSet;
-  /** The model with its prompt and labels; `extract`, `stream` and `evaluate` call it. */
-  readonly extractor: Extractor;
+export interface Run extends EvaluatedRun, AsyncDisposable {
   /**
    * Finds the relations between the two entities of an example. Throws a UserError for an example that cannot be used (an entity that is not
    * in the sentence) or does not fit the model.

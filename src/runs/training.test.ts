@@ -89,7 +89,7 @@ describe("train", () => {
       train: changed.map((row, i) => ({ ...toyRows(8, 1)[i], ...row })),
     });
     const cases: [Parameters<typeof train>[0], string][] = [
-      [{ run: never }, "got no recipe"],
+      [{ run: never }, "got neither a recipe nor data"],
       [{ run: never, recipe }, "data.path is missing"],
       [{ run: never, recipe, data: path("nowhere") }, "nowhere does not exist"],
       [{ run: never, recipe: recipeFile, resume: true }, "has its own recipe"],
@@ -124,7 +124,7 @@ describe("train", () => {
     await release();
     const text = readFileSync(join(begun, "recipe.yaml"), "utf8");
     writeFileSync(join(begun, "recipe.yaml"), text.replace(data, path("gone")));
-    expect((await failure({ run: begun, resume: true })).message).toContain("cannot resume:\n  - data.path:");
+    expect((await failure({ run: begun, resume: true })).message).toContain("1 problem:\n  - data.path:");
     rmSync(begun, { recursive: true });
 
     const lora = { adapter: { method: "lora", rank: 2 }, model: { path: path("base"), storage: "float32" } };

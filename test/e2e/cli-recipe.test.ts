@@ -102,7 +102,7 @@ describe("cre train without a whole recipe", () => {
   it("reports a data folder that is not there", async () => {
     const { code, stderr } = await cre(["train", "--data", file("nowhere")]);
     expect(code).toBe(1);
-    expect(stderr).toContain(`cre train: cannot start:\n  - data.path: ${file("nowhere")} does not exist`);
+    expect(stderr).toContain(`The recipe: 1 problem:\n  - data.path: ${file("nowhere")} does not exist`);
   });
 });
 

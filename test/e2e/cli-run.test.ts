@@ -231,7 +231,7 @@ describe("training that is interrupted", () => {
       [["--set", "train.learningRat=1"], 'did you mean "learningRate"'],
       [["--set", "model.init.heads=3"], "cannot be shared evenly by 3 heads"],
       [["--set", "prompt.style=papers"], 'did you mean "paper"'],
-      [["--set", "prompt.maxAnswerTokens=1"], "expected at most 1"],
+      [["--set", "prompt.maxAnswerTokens=1"], "prompt.maxAnswerTokens is 1, expected at least 3"],
       [["--data", file("nowhere")], "nowhere does not exist"],
     ];
     for (const [options, problem] of cases) {
