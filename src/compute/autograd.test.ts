@@ -228,14 +228,14 @@ describe("misuse", () => {
     const other = createTape(backend, { record: true }).embed(x, ids);
     expect(() => tape.rmsNorm(other, w, 1e-5)).toThrow("the value [3,4] is not of this tape");
     const spec = { heads: 1, headWidth: 4, frequencies: Float32Array.of(1), layout: "halves" } as const;
-    const turned = tape.rotary(input, ids, spec);
-    expect(() => tape.matmul(turned, w)).toThrow(
-      "the value [3,4] was turned, expected attention with rotary to use it",
+    const rotated = tape.rotary(input, ids, spec);
+    expect(() => tape.matmul(rotated, w)).toThrow(
+      "the value [3,4] was rotated, expected only attention with rotary to use it",
     );
     const attention = { ...spec, keyValueHeads: 1, scale: 1, slopes: null, rotary: spec };
-    expect(() => tape.attention(turned, input, input, [], attention)).toThrow("that were not turned");
-    expect(() => tape.attention(turned, turned, input, [], { ...attention, rotary: null })).toThrow("was turned");
-    expect(() => tape.backward(input)).toThrow("the value [3,4] is no loss, expected a result of crossEntropy");
+    expect(() => tape.attention(rotated, input, input, [], attention)).toThrow("were not rotated");
+    expect(() => tape.attention(rotated, rotated, input, [], { ...attention, rotary: null })).toThrow("was rotated");
+    expect(() => tape.backward(input)).toThrow("the value [3,4] is not a loss, expected a result of crossEntropy");
     expect(() => tape.matmul(loss, make.weight(1, 1))).toThrow("a loss is used as an operand");
     expect(() => tape.block([], () => tape.matmul(input, w))).toThrow("expected it among the inputs of the block");
     let inside: Value | null = null;

@@ -5,7 +5,7 @@ import type {
   AttentionSpec,
   Backend,
   RotarySpec,
-  RotaryTurn,
+  Rotation,
   RowPositions,
   Tensor,
   Weight,
@@ -80,7 +80,7 @@ export interface PackedTokens {
   seed?: number;
 }
 
-/** How queries or keys turn. */
+/** The rotation of queries or keys. */
 type Rotary = RotarySpec & RowPositions;
 
 /**
@@ -96,15 +96,16 @@ export function forward(model: Decoder, tape: Tape, tokens: PackedTokens): Value
     scale: 1 / Math.sqrt(spec.headWidth),
     slopes: spec.positions.kind === "alibi" ? alibiSlopes(spec.heads) : null,
   };
-  const turn: RotaryTurn | null =
+  const rotation: Rotation | null =
     spec.positions.kind === "rotary"
       ? { frequencies: rotaryFrequencies(spec.positions), layout: spec.positions.layout }
       : null;
-  if (turn) attention.rotary = turn;
+  if (rotation) attention.rotary = rotation;
   const positions = rowPositions(tokens);
-  const rotaryOf = (heads: number): Rotary | null => turn && { ...turn, positions, heads, headWidth: spec.headWidth };
-  // Turned on the way out of the product, or behind the norm where there is one.
-  const turned = (product: (rotary: Rotary | null) => Value, norm: Weight | null, heads: number): Value => {
+  const rotaryOf = (heads: number): Rotary | null =>
+    rotation && { ...rotation, positions, heads, headWidth: spec.headWidth };
+  // Rotated in the product's epilogue, or after the norm of queries and keys where there is one.
+  const rotated = (product: (rotary: Rotary | null) => Value, norm: Weight | null, heads: number): Value => {
     const rotary = rotaryOf(heads);
     if (!norm) return product(rotary);
     const normed = tape.rmsNorm(product(null), norm, spec.normEpsilon);
@@ -132,8 +133,8 @@ export function forward(model: Decoder, tape: Tape, tokens: PackedTokens): Value
       const lowsOfInput = new Map<Weight, Value>();
       const product = (of: Linear, slot: number, rotary: Rotary | null = null) =>
         linear(tape, of, h, { rotary, seed: seedOf(place, slot) }, lowsOfInput);
-      const q = turned((rotary) => product(layer.q, 1, rotary), layer.queryNorm, spec.heads); // [T,H·D]
-      let k = turned((rotary) => product(layer.k, 2, rotary), layer.keyNorm, spec.keyValueHeads); // [T,G·D]
+      const q = rotated((rotary) => product(layer.q, 1, rotary), layer.queryNorm, spec.heads); // [T,H·D]
+      let k = rotated((rotary) => product(layer.k, 2, rotary), layer.keyNorm, spec.keyValueHeads); // [T,G·D]
       let v = product(layer.v, 3);
       if (tokens.cache) {
         const cached = tokens.cache.store.layers[index];

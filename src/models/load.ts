@@ -106,8 +106,8 @@ async function placeDecoder(
   ): Promise<Weight> => {
     // A copy with normalised rows is what the authors compute with once training is over, but not what could be trained.
     const trainable = options.trainable && !normalized;
-    const matrix = { type: dtype, runs: runs(start, end, buffers), normalized };
-    return keep(await backend.weightFromRuns({ name, rows, columns, storage, trainable }, matrix));
+    const matrix = { type: dtype, chunks: runs(start, end, buffers), normalized };
+    return keep(await backend.weightFromChunks({ name, rows, columns, storage, trainable }, matrix));
   };
   const placeTable = async (name: string, normalized = false): Promise<Weight> => {
     const shape = [spec.vocabularySize, spec.width];
