@@ -36,7 +36,7 @@ export interface Term<D, E> {
   scale: number;
 }
 
-/** What is added to products, and the width of the result. */
+/** The terms that are added to products, and the width of the result. */
 export interface Added<D, E> {
   /** b[1,O]; always null backward. */
   bias: WeightOperand<E> | null;

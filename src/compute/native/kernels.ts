@@ -17,7 +17,7 @@ export interface NativeKernelOptions {
 
 type Product = Term<number, PackedWeight>;
 
-/** Kernels that call the addon. Tensors are handles; weights are handles with what is known of their packed copies. */
+/** Kernels that call the addon. A tensor is a handle; a weight is a handle with a record of its packed copies. */
 export function nativeKernels(engine: Engine, options: NativeKernelOptions): Kernels<number, PackedWeight> {
   const { precision, description, backwardCopy } = options;
   const bytes = new ByteCount();
