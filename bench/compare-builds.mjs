@@ -15,7 +15,7 @@ import { parseArgs } from "node:util";
 
 const usage =
   "usage: node bench/compare-builds.mjs CHECKOUT CHECKOUT… [--turns N] [-- options of cre bench train-step]";
-/** For the pool's threads of the one before to fall asleep. */
+/** Time for the threads of the process that ran before to fall asleep. */
 const PAUSE_MS = 50;
 
 function fail(message) {
@@ -45,7 +45,7 @@ for (const checkout of checkouts) {
     fail(`${checkout}: no dist/cli.js, expected a built checkout (npm ci).`);
 }
 
-/** A living `cre bench train-step`; each call of `next` asks for a step and gives its line. */
+/** A `cre bench train-step` that stays alive; each call of `next` asks for a step and returns its line. */
 async function open(checkout) {
   const args = [join(checkout, "dist/cli.js"), "bench", "train-step", ...options, "--on-request"];
   const child = spawn("node", args, { stdio: ["pipe", "pipe", "inherit"] });

@@ -1,4 +1,4 @@
-// Prints how far the training losses of two runs of the same recipe are apart: node bench/compare-losses.mjs RUN RUN
+// Prints the difference between the training losses of two runs of one recipe: node bench/compare-losses.mjs RUN RUN
 // Losses are averaged over twenty equal parts of the run, because bf16 and float32 rounding make single steps differ.
 import { readFileSync } from "node:fs";
 import { join } from "node:path";

@@ -1,7 +1,7 @@
-// How far the loss curves of two instruction sets are apart along one run, from the same weights:
+// The difference between the losses of two instruction sets, from the same weights, at many places of one run:
 //   node bench/loss-curve.mjs RECIPE DATA [amx] [avx2] [STEPS BETWEEN] [STEPS OF A WINDOW]
-// Two whole runs drift apart whatever the rounding (a learning rate changed by 0.01 % does the same, see the README), so this script stops the
-// first level's run every few hundred steps, lets a copy of it go on at the second level, and compares the losses of the same steps.
+// Two whole runs drift apart whatever the rounding (so does a learning rate changed by 0.01 %: docs/measurements.md). This script stops the first
+// level's run every few hundred steps, lets a copy of it continue at the second level, and compares the losses of the same steps.
 import { spawn } from "node:child_process";
 import { cpSync, existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -61,7 +61,7 @@ let largest = 0;
 try {
   console.log(`${"steps".padEnd(14)}${first.padStart(10)}${second.padStart(10)}  difference`);
   for (let done = false, at = 0; !done; ) {
-    // The copy begins where the run stands, with its weights, moments and order of the rows.
+    // The copy begins at the run's last step, with its weights, moments and order of the rows.
     rmSync(copy, { recursive: true, force: true });
     if (existsSync(run)) cpSync(run, copy, { recursive: true });
     const copyDone = await trainTo(copy, second, at + Number(window));

@@ -7,11 +7,16 @@ import { addEvaluateCommands } from "./cli/evaluate.ts";
 import { addExportCommand } from "./cli/export.ts";
 import { addExtractCommand } from "./cli/extract.ts";
 import { addModelCommands } from "./cli/model.ts";
+import { addPromptCommand } from "./cli/prompt.ts";
+import { addRecipeCommands } from "./cli/recipe.ts";
 import { report } from "./cli/report.ts";
 import { addTokenizerCommands } from "./cli/tokenizer.ts";
 import { addTrainCommand } from "./cli/train.ts";
 
-/** The command line; throws nothing: every outcome is an exit code (0 done, 1 the user's mistake, 2 a fault of ours, 130 stopped by Ctrl-C). */
+/**
+ * Runs the command line. It throws nothing and returns the exit code: 0 done, 1 the user's mistake, 2 a fault of ours, 130 or 143 stopped by
+ * SIGINT or SIGTERM with the state saved.
+ */
 export async function main(argv: readonly string[]): Promise<number> {
   const program = new Command("cre")
     .description("Fine-tune open language models to extract relations from Chinese text.")
@@ -22,6 +27,8 @@ export async function main(argv: readonly string[]): Promise<number> {
   addExtractCommand(program);
   addExportCommand(program);
   addDataCommands(program);
+  addRecipeCommands(program);
+  addPromptCommand(program);
   addModelCommands(program);
   addTokenizerCommands(program);
   addBenchCommands(program);
@@ -34,7 +41,7 @@ export async function main(argv: readonly string[]): Promise<number> {
   }
 }
 
-// A reader that goes away early (cre … | head) is no fault.
+// A reader that closes the pipe early (cre … | head) is no fault.
 for (const stream of [process.stdout, process.stderr]) {
   stream.on("error", (error: NodeJS.ErrnoException) => process.exit(error.code === "EPIPE" ? 0 : 2));
 }

@@ -1,9 +1,45 @@
+// Errors: a UserError is a mistake of the caller with a message to show; RunStopped is a training that can be resumed.
 export { UserError, UserErrors } from "./base/errors.ts";
+// Data: examples, label sets and the readers of labelled data.
+export { type Dataset, type DatasetFormat, openDataset } from "./data/dataset.ts";
 export type { Example, LabelSet, Span } from "./data/example.ts";
+export { type JsonlLine, type JsonlOptions, readJsonl } from "./data/jsonl.ts";
+export { createLabelSet, type LabelSetJson } from "./data/label-set.ts";
+export type { BadRow, OnBadRow, Split, SplitCounts, SplitName } from "./data/split.ts";
+// Scores.
+export type { BootstrapOptions } from "./evaluate/bootstrap.ts";
 export { type Evaluation, evaluate } from "./evaluate/evaluate.ts";
-export type { Metrics } from "./evaluate/metrics.ts";
-export type { Extraction, Extractor, Prediction } from "./extract/extractor.ts";
+export type { Metrics, RelationScore } from "./evaluate/metrics.ts";
+export type { Reference } from "./evaluate/references.ts";
+export type { Score, ScoredRow } from "./evaluate/rows.ts";
+export { type ScoreOptions, score } from "./evaluate/score.ts";
+export type { Matching, ScoredPredictions } from "./evaluate/score-predictions.ts";
+// Extraction.
+export type { Extraction, Extractor, ExtractorSettings, Prediction, Unextracted } from "./extract/extractor.ts";
+// Recipes.
 export { readRecipe } from "./recipe/read.ts";
-export type { Recipe } from "./recipe/schema.ts";
-export { type OpenOptions, openRun, type Workbench } from "./runs/open.ts";
-export { type RunEvent, trainRun } from "./runs/train-run.ts";
+export type { DecodeSettings, Recipe } from "./recipe/schema.ts";
+// Runs: training them, opening them, evaluating them.
+export type { LoopEvent } from "./runs/checkpointed-loop.ts";
+export {
+  type EvaluateOptions,
+  type EvaluationEvent,
+  type RunEvaluation,
+  type RunMetricsJson,
+  saveEvaluation,
+} from "./runs/evaluation.ts";
+export type { DataEvent, TrainingData } from "./runs/labelled-rows.ts";
+export type { OpenOptions } from "./runs/open.ts";
+export { openRun, type Run, RunStopped } from "./runs/run.ts";
+export type { RunFolder } from "./runs/run-folder.ts";
+export type { StopOptions, StopSignal } from "./runs/stop-signals.ts";
+export type { RunEvent, Validation } from "./runs/train-run.ts";
+export {
+  type LoadingEvent,
+  type NoticeEvent,
+  type RecipeInput,
+  type TrainingEvent,
+  type TrainOptions,
+  train,
+} from "./runs/training.ts";
+export type { TrainStep } from "./train/train.ts";

@@ -1,7 +1,7 @@
-import { readdirSync, readFileSync } from "node:fs";
 import { builtinModules } from "node:module";
-import { posix, relative, resolve } from "node:path";
 import { describe, expect, it } from "vitest";
+import { FAMILY_NAMES } from "../src/models/families/registry.ts";
+import { filesUnder, folderOf, importsOf, isTest, readSource, type Source, shippedImports } from "./source-tree.ts";
 
 // The import table of the design: what a folder of src may import besides itself and base. Whatever is not in it (cli, bench and the
 // files directly in src) may import anything, and no folder of the table may import it.
@@ -38,30 +38,14 @@ const TABLE: Record<string, readonly string[]> = {
 const MAXIMUM_LINES = 400;
 const BANNED_NAMES = /(?:^|[-_./])(samples?|instances?|utils?|helpers?|managers?|args?)(?=[-_./]|$)/i;
 
-interface Source {
-  /** Path from the root of the project, with forward slashes. */
-  file: string;
-  text: string;
-}
-
-const isTest = (file: string) => /\.(test|contract)\.ts$/.test(file);
-const folderOf = (file: string) => /^src\/([^/]+)\//.exec(file)?.[1] ?? "";
-
-/** The modules that a file imports or re-exports, types and dynamic imports too. */
-function importsOf(text: string): string[] {
-  const statement = /^\s*(?:import|export)\s+(?:[^"';]*?\s+from\s+)?["']([^"']+)["']|\bimport\(\s*["']([^"']+)["']/gm;
-  return Array.from(text.matchAll(statement), (match) => match[1] ?? match[2]);
-}
-
 /** The imports that leave a folder of src for another one, from files that are shipped. */
 function crossings(sources: readonly Source[]): { file: string; from: string; to: string; target: string }[] {
-  const shipped = sources.filter(({ file }) => file.startsWith("src/") && !isTest(file));
-  return shipped.flatMap(({ file, text }) =>
-    importsOf(text)
-      .filter((name) => name.startsWith("."))
-      .map((name) => posix.join(posix.dirname(file), name))
-      .map((target) => ({ file, from: folderOf(file), to: folderOf(target), target })),
-  );
+  return shippedImports(sources).map(({ file, target }) => ({
+    file,
+    from: folderOf(file),
+    to: folderOf(target),
+    target,
+  }));
 }
 
 function tableProblems(sources: readonly Source[]): string[] {
@@ -78,25 +62,40 @@ function tableProblems(sources: readonly Source[]): string[] {
   return wrong;
 }
 
-/** Circles of folders that import each other. */
-function cycles(sources: readonly Source[]): string[] {
+/** Circles among things that import each other. */
+function circles(imports: readonly { from: string; to: string }[]): string[] {
   const next = new Map<string, Set<string>>();
-  for (const { from, to } of crossings(sources)) {
-    if (from !== "" && to !== "" && from !== to) next.set(from, (next.get(from) ?? new Set()).add(to));
+  for (const { from, to } of imports) {
+    if (from !== to) next.set(from, (next.get(from) ?? new Set()).add(to));
   }
   const found: string[] = [];
   const done = new Set<string>();
-  const visit = (folder: string, path: string[]): void => {
-    if (path.includes(folder)) {
-      found.push([...path.slice(path.indexOf(folder)), folder].join(" → "));
+  const visit = (one: string, path: string[]): void => {
+    if (path.includes(one)) {
+      found.push([...path.slice(path.indexOf(one)), one].join(" → "));
       return;
     }
-    if (done.has(folder)) return;
-    for (const other of next.get(folder) ?? []) visit(other, [...path, folder]);
-    done.add(folder);
+    if (done.has(one)) return;
+    for (const other of next.get(one) ?? []) visit(other, [...path, one]);
+    done.add(one);
   };
-  for (const folder of next.keys()) visit(folder, []);
+  for (const one of next.keys()) visit(one, []);
   return found;
+}
+
+const folderCircles = (sources: readonly Source[]) =>
+  circles(crossings(sources).filter(({ from, to }) => from !== "" && to !== ""));
+
+/** Circles of files. Imports of types count too: a reader has to understand such files together. */
+const fileCircles = (sources: readonly Source[]) =>
+  circles(crossings(sources).map(({ file, target }) => ({ from: file, to: target })));
+
+/** Comparisons with the name of a model family outside the families' own files: the difference belongs into the family's value. */
+function familyProblems(sources: readonly Source[], names: readonly string[]): string[] {
+  const comparison = new RegExp(`(?:[!=]==? *|\\bcase +)["'\`](?:${names.join("|")})["'\`]`);
+  return sources
+    .filter(({ file, text }) => /^src\/(?!models\/families\/)/.test(file) && !isTest(file) && comparison.test(text))
+    .map(({ file, text }) => `${file}: has ${comparison.exec(text)?.[0]}, expected a value of the family`);
 }
 
 /** Packages that are imported without being declared; shipped files need them among `dependencies`. */
@@ -129,22 +128,21 @@ function nameProblems(files: readonly string[]): string[] {
   });
 }
 
-const root = resolve(import.meta.dirname, "..");
-const filesUnder = (folder: string) =>
-  readdirSync(resolve(root, folder), { recursive: true, withFileTypes: true })
-    .filter((entry) => entry.isFile())
-    .map((entry) => relative(root, resolve(entry.parentPath, entry.name)).replaceAll("\\", "/"))
-    .filter((file) => !file.includes("/node_modules/"));
-
 const files = ["src", "test", "native"].flatMap(filesUnder);
-const read = (file: string): Source => ({ file, text: readFileSync(resolve(root, file), "utf8") });
-const typescript = files.filter((file) => file.endsWith(".ts")).map(read);
-const declared: { dependencies: object; devDependencies: object } = JSON.parse(read("package.json").text);
+const typescript = files.filter((file) => file.endsWith(".ts")).map(readSource);
+const declared: { name: string; dependencies: object; devDependencies: object } = JSON.parse(
+  readSource("package.json").text,
+);
 
 describe("the source tree", () => {
   it("imports along the table", () => {
     expect(typescript.length).toBeGreaterThan(50);
     expect(tableProblems(typescript)).toEqual([]);
+  });
+
+  it("keeps the command line out of the library", () => {
+    const users = crossings(typescript).filter(({ from, to }) => from !== "cli" && to === "cli");
+    expect([...new Set(users.map(({ file }) => file))]).toEqual(["src/cli.ts"]);
   });
 
   it("has only folders that the design names", () => {
@@ -153,16 +151,26 @@ describe("the source tree", () => {
   });
 
   it("has no folders in a circle", () => {
-    expect(cycles(typescript)).toEqual([]);
+    expect(folderCircles(typescript)).toEqual([]);
+  });
+
+  it("has no files in a circle", () => {
+    expect(fileCircles(typescript)).toEqual([]);
+  });
+
+  it("compares no family names outside models/families", () => {
+    expect(familyProblems(typescript, FAMILY_NAMES)).toEqual([]);
   });
 
   it("imports only declared packages", () => {
-    const { dependencies, devDependencies } = declared;
-    expect(packageProblems(typescript, Object.keys(dependencies), Object.keys(devDependencies))).toEqual([]);
+    const { name, dependencies, devDependencies } = declared;
+    // Programs in test/package import the package by its own name, from its tarball.
+    const forTests = [...Object.keys(devDependencies), name];
+    expect(packageProblems(typescript, Object.keys(dependencies), forTests)).toEqual([]);
   });
 
   it("has no long files", () => {
-    const native = files.filter((file) => /^native\/.*\.(cpp|h)$/.test(file)).map(read);
+    const native = files.filter((file) => /^native\/.*\.(cpp|h)$/.test(file)).map(readSource);
     expect(sizeProblems([...typescript, ...native])).toEqual([]);
   });
 
@@ -203,10 +211,21 @@ describe("the checks themselves", () => {
     ]);
   });
 
+  it("report a family's name in a comparison", () => {
+    const compared = [`type === "qwen3"`, `type !== 'qwen3'`, `case "qwen3":`];
+    for (const text of compared) expect(familyProblems([source("src/prompts/x.ts", text)], ["qwen3"])).toHaveLength(1);
+    expect(familyProblems([source("src/models/families/x.ts", compared[0])], ["qwen3"])).toEqual([]);
+    expect(familyProblems([source("src/bench/x.ts", `family: "qwen3"`)], ["qwen3"])).toEqual([]);
+  });
+
   it("report circles, packages, lengths and names", () => {
     const a = source("src/cli/a.ts", `import "../bench/b.ts";\nimport "left-pad";`);
     const b = source("src/bench/b.ts", `import "../cli/a.ts";\nimport "node:fs/promises";`);
-    expect(cycles([a, b])).toEqual(["cli → bench → cli"]);
+    expect(folderCircles([a, b])).toEqual(["cli → bench → cli"]);
+    const c = source("src/cli/c.ts", `import type { D } from "./d.ts";`);
+    const d = source("src/cli/d.ts", `import { c } from "./c.ts";`);
+    expect(folderCircles([c, d])).toEqual([]);
+    expect(fileCircles([c, d])).toEqual(["src/cli/c.ts → src/cli/d.ts → src/cli/c.ts"]);
     expect(packageProblems([a, b], ["zod"], ["left-pad"])).toEqual([
       "src/cli/a.ts: imports left-pad, expected a declared dependency",
     ]);

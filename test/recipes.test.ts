@@ -1,11 +1,15 @@
-import { readdirSync, readFileSync } from "node:fs";
+import { mkdtempSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 import { parse } from "yaml";
 import { readPretrainRecipe } from "../src/pretrain/recipe.ts";
-import { readRecipe } from "../src/recipe/read.ts";
+import { readRecipe, resolveRecipe } from "../src/recipe/read.ts";
 
-const folder = join(import.meta.dirname, "..", "recipes");
+const root = join(import.meta.dirname, "..");
+const folder = join(root, "recipes");
+/** The only recipe that leaves values out. */
+const SHORT = "minimal.yaml";
 
 describe("the recipes", () => {
   it.each(readdirSync(folder))("%s can be read, names every value, and its header says how to run it", async (name) => {
@@ -15,10 +19,36 @@ describe("the recipes", () => {
     expect(pretrains || header.includes(`# cre train recipes/${name}`)).toBe(true);
     const recipe = await (pretrains ? readPretrainRecipe(file) : readRecipe(file));
     expect(recipe.seed).toBe(1);
+    if (name === SHORT) return;
     const written = parse(readFileSync(file, "utf8"));
     for (const part of ["train", "decode"] as const) {
       if (part in recipe)
         expect(Object.keys(written[part]).sort()).toEqual(Object.keys(recipe[part as "train"]).sort());
+    }
+  });
+
+  it("resolve to what they did when every value was required, in the same order", async () => {
+    const { recipes } = JSON.parse(readFileSync(join(import.meta.dirname, "golden", "recipes.json"), "utf8"));
+    const names = readdirSync(folder).filter((name) => name !== SHORT);
+    expect(Object.keys(recipes).sort()).toEqual([...names, "required"].sort());
+    for (const name of names) {
+      const file = join(folder, name);
+      const recipe = await (name === "base-zh.yaml" ? readPretrainRecipe(file) : readRecipe(file));
+      // A run's identity is a digest of this text.
+      expect(JSON.stringify(recipe).replaceAll(root, "ROOT")).toBe(JSON.stringify(recipes[name]));
+    }
+    const required = { model: { path: "/base" }, data: {}, prompt: {}, adapter: { method: "lora" } };
+    const train = { epochs: 5, batchExamples: 4, learningRate: 5e-5 };
+    const file = join(mkdtempSync(join(tmpdir(), "cre-recipes-")), "required.yaml");
+    writeFileSync(file, JSON.stringify({ ...required, train }));
+    expect(JSON.stringify(await readRecipe(file))).toBe(JSON.stringify(recipes.required));
+  });
+
+  it("leave defaults that depend on the data to the short one only", async () => {
+    for (const name of readdirSync(folder)) {
+      if (name === "base-zh.yaml") continue;
+      const { facts, basis } = await resolveRecipe({ file: join(folder, name) });
+      expect([name, facts === null && basis === null]).toEqual([name, name !== SHORT]);
     }
   });
 

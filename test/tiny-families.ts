@@ -1,7 +1,7 @@
 import { createRandom } from "../src/base/random.ts";
 import type { Backend } from "../src/compute/backend.ts";
 import { type Decoder, decoderWeights } from "../src/models/decoder.ts";
-import { initDecoder } from "../src/models/load.ts";
+import { initDecoder } from "../src/models/init.ts";
 import type { DecoderSpec } from "../src/models/spec.ts";
 import { TINY_SPEC } from "./tiny-model.ts";
 

@@ -2,7 +2,7 @@ import { createRandom } from "../src/base/random.ts";
 import { createTape } from "../src/compute/autograd.ts";
 import type { Backend } from "../src/compute/backend.ts";
 import { type Decoder, decoderWeights, forward } from "../src/models/decoder.ts";
-import { initDecoder } from "../src/models/load.ts";
+import { initDecoder } from "../src/models/init.ts";
 import type { DecoderSpec } from "../src/models/spec.ts";
 
 export const TINY_SPEC: DecoderSpec = {

@@ -36,7 +36,7 @@ MODES = ["eager-bf16", "sdpa-bf16", "autocast", "autocast-sdpa"]
 OURS = "cre"
 MALLOC_NAMES = {"default": "as installed", "tcmalloc": "tcmalloc"}
 ALLOCATORS = list(MALLOC_NAMES)
-# Share of the processors that others may use; beside other programs PyTorch slows down far more than ours, so more would flatter us.
+# Share of the processors that other programs may use. They slow PyTorch down far more than ours, so a larger share would flatter us.
 QUIET_SHARE = 0.04
 
 
@@ -60,7 +60,7 @@ def run(command, environment):
 def our_command(options, shape):
     command = ["node", str(CLI), "bench", "train-step", "--json", "--shape", shape, "--storage", "bfloat16"]
     command += ["--sequences", str(options.sequences), "--tokens", str(options.tokens)]
-    # Two more steps are never timed there.
+    # The command makes two untimed steps of its own first.
     command += ["--on-request"] if options.turns else ["--rounds", str(options.steps)]
     command += answer_and_layers(options)
     return command, {"CRE_THREADS": str(options.threads)}
@@ -84,12 +84,12 @@ def answer_and_layers(options):
 
 
 def find_tcmalloc():
-    """The library's name as the dynamic linker knows it (Debian and Ubuntu: package libtcmalloc-minimal4), or None."""
+    """The name of tcmalloc for the dynamic linker (Debian and Ubuntu: package libtcmalloc-minimal4), or None."""
     return ctypes.util.find_library("tcmalloc_minimal") or ctypes.util.find_library("tcmalloc")
 
 
 def wrong_allocator(result, allocator):
-    """A preload that did not take hold is a failure, not a slower run."""
+    """A preload without effect is a failure, not a slow result."""
     if allocator and result["allocator"] not in (allocator, "unknown"):
         return f"malloc is {result['allocator']}, expected {allocator}"
     return None
@@ -111,7 +111,7 @@ def variants_of(options, tcmalloc):
 
 
 def command_of(options, shape, variant, tcmalloc):
-    """Command and environment."""
+    """Command and environment of a process."""
     return our_command(options, shape) if variant == OURS else torch_command(options, shape, *variant, tcmalloc)
 
 
@@ -136,7 +136,7 @@ def compare_in_rounds(options, shape, tcmalloc):
 
 
 def compare_in_turns(options, shape, tcmalloc):
-    """The same of one living process of each variant."""
+    """As compare_in_rounds, but with one process of each variant that lives through all turns."""
     variants = {label(variant): variant for variant in variants_of(options, tcmalloc)}
     commands = {name: command_of(options, shape, variant, tcmalloc) for name, variant in variants.items()}
     results = turns.measure_turns(
@@ -208,7 +208,7 @@ def doubts(results):
 
 
 def cells(rows, ratios):
-    """Of the table, its head first."""
+    """The lines of the table, its head first."""
     lines = [["shape", "variant", "tokens/s", "least–most", "GFLOP/s", "peak MB", "first loss", "others", "rounds", "failed"]]
     for row in rows:
         figures = ["–"] * 5
@@ -256,7 +256,7 @@ def read_options():
     parser.add_argument("--allocators", type=names_of(ALLOCATORS), default=ALLOCATORS, help="of PyTorch, with commas (default: both)")
     parser.add_argument("--rounds", type=whole_number, help="of fresh processes (default: 5)")
     parser.add_argument("--steps", type=whole_number, help="timed steps of a process in a round (default: 3)")
-    parser.add_argument("--turns", type=whole_number, help="in place of rounds: so many turns, one step of each living process a turn")
+    parser.add_argument("--turns", type=whole_number, help="in place of rounds: N turns, one step of each living process a turn")
     parser.add_argument("--warmup", type=whole_number, default=2, help="PyTorch's untimed steps before them; ours are two")
     parser.add_argument("--answer", type=whole_number, help="tokens of a sequence that carry loss (default: all)")
     parser.add_argument("--layers", type=whole_number, help="other number of layers")

@@ -1,4 +1,4 @@
-"""What a measurement runs on, and how busy that is."""
+"""The machine of a measurement, and how busy it is."""
 
 import datetime
 import os
@@ -9,7 +9,7 @@ import subprocess
 
 
 def machine():
-    """The processor and operating system in words."""
+    """Processor and operating system, as text."""
     found = {}
     if shutil.which("lscpu"):
         text = subprocess.run(["lscpu"], capture_output=True, text=True, env={**os.environ, "LC_ALL": "C"}).stdout
@@ -42,6 +42,6 @@ def processor_seconds(pid):
 
 
 def available_bytes():
-    """Memory that new processes can have without swapping."""
+    """Memory that new processes can get without swapping."""
     with open("/proc/meminfo", encoding="utf8") as memory:
         return next(int(line.split()[1]) * 1024 for line in memory if line.startswith("MemAvailable:"))

@@ -60,7 +60,7 @@ def random_weight(rows, columns):
 
 
 class LowRank:
-    """scale · x·aᵀ·bᵀ beside a frozen weight, kept in float32: a uniform in ±1/√I, b zero (Hu et al. 2021)."""
+    """scale · x·aᵀ·bᵀ added to the product of a frozen weight, kept in float32: a uniform in ±1/√I, b zero (Hu et al. 2021)."""
 
     def __init__(self, rows, columns):
         self.a = torch.empty(RANK, columns).uniform_(-1, 1).div_(math.sqrt(columns)).requires_grad_()
@@ -169,7 +169,7 @@ def step_flops(shape, sequences, tokens_each, head_rows):
 
 
 def allocator():
-    """What answers malloc, by what is mapped into this process: a preload that fails only warns."""
+    """The allocator behind malloc, found among the mapped libraries: a preload that fails only warns."""
     try:
         with open("/proc/self/maps", encoding="utf8") as maps:
             return "tcmalloc" if "libtcmalloc" in maps.read() else "default"
@@ -178,7 +178,7 @@ def allocator():
 
 
 def prepare(options):
-    """What is known of the process without a step, and a function that makes one and returns its seconds and loss."""
+    """The facts that need no step, and a function that makes a step and returns its seconds and loss."""
     torch.set_num_threads(options.threads)
     torch.manual_seed(1)
     shape = SHAPES[options.shape]
@@ -224,7 +224,7 @@ def peak_resident():
 
 
 def measure(options):
-    """Makes the untimed and the timed steps; with --on-request a timed one for every line of standard input."""
+    """Makes the untimed steps, then the timed ones: with --on-request, one for every line of standard input."""
     facts, step = prepare(options)
     losses = [step()[1] for _ in range(options.warmup)]
     if options.on_request:

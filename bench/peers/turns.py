@@ -10,20 +10,20 @@ import time
 
 from machine import available_bytes, busy_seconds, processor_seconds
 
-# After a step, until the threads that made it sleep: OpenMP's spin a while for more work.
+# Pause after a step until its threads sleep: OpenMP's threads spin for a while, waiting for work.
 PAUSE_SECONDS = 0.3
-# For a process whose input has ended and that has said its last line.
+# For a process to exit after its input has ended and its last line is out.
 END_SECONDS = 60
-# For an answer: until it is ready, a step, or its last line.
+# For an answer: ready, a step, or the last line.
 ANSWER_SECONDS = 1200
 
 
 class Failure(Exception):
-    """What went wrong with one process."""
+    """A failure of one process."""
 
 
 class Stepper:
-    """A process that makes a step when asked. The first failure ends it and stays in `result`, beside the steps until then."""
+    """A process that makes a step when asked. The first failure ends it and stays in `result`, with the steps made until then."""
 
     def __init__(self, command, environment, folder):
         self.command, self.environment, self.folder = command, {**os.environ, **environment}, folder
@@ -32,7 +32,7 @@ class Stepper:
         self.wall = self.other_seconds = 0.0
 
     def attempt(self, action):
-        """Whether the action was taken and went well."""
+        """Does an action; returns False when it fails or an earlier one did."""
         if "failed" in self.result:
             return False
         try:
@@ -68,7 +68,7 @@ class Stepper:
         self.result["others"] = max(0, self.other_seconds) / (self.wall * os.cpu_count())
 
     def finish(self):
-        """Ends the input and takes the last line: the usual one, with the peak of memory."""
+        """Ends the input and reads the last line: the usual one, with the peak of memory."""
         self.process.stdin.close()
         self.result |= self.answer()
         if (code := self.exit_code()) != 0:
@@ -197,7 +197,7 @@ def spread(values):
 
 
 def cells(rows, ratios, ours):
-    """Of the table, its head first."""
+    """The lines of the table, its head first."""
     lines = [["shape", "variant", "tokens/s", "best step", "quartiles", "least–most"]]
     lines[0] += ["ms, least–most", "GFLOP/s", "peak MB", "first loss", "others", "turns", "failed"]
     for row in rows:

@@ -8,16 +8,17 @@ import { createRandom } from "../base/random.ts";
 import { createTape } from "../compute/autograd.ts";
 import type { Backend, Weight } from "../compute/backend.ts";
 import { openReference } from "../compute/reference/backend.ts";
-import { openCheckpoint } from "../formats/checkpoint.ts";
 import { saveHuggingFaceFolder } from "../formats/hf-folder.ts";
 import { mergeLoraInto, tensorsToWrite } from "../formats/merge-lora.ts";
 import { openPeftFolder } from "../formats/peft-folder.ts";
 import { openSafetensors } from "../formats/safetensors.ts";
+import { openCheckpoint } from "../models/checkpoint.ts";
 import { type Decoder, forward } from "../models/decoder.ts";
-import { loadDecoder, saveDecoder } from "../models/load.ts";
+import { loadDecoder } from "../models/load.ts";
+import { saveDecoder } from "../models/save.ts";
 import { specFromSizes } from "../models/sizes.ts";
 import type { DecoderSpec } from "../models/spec.ts";
-import { TINY_MODELS, type TinyModelName } from "../models/tiny.ts";
+import { TINY_MODELS } from "../models/tiny.ts";
 import {
   attachLora,
   defaultTargets,
@@ -44,13 +45,13 @@ beforeEach(() => {
 });
 afterEach(() => backend.close());
 
-function smallSpec(name: TinyModelName): DecoderSpec {
+function smallSpec(name: string): DecoderSpec {
   const model = TINY_MODELS[name];
   const sizes = { ...model, width: model.width / 4, feedForward: 20, vocabularyMultiple: 1 };
   return specFromSizes(sizes, { vocabularySize: 40, bosId: null, eosId: 2 }, name);
 }
 
-const smallModel = (name: TinyModelName) => tinyDecoder(backend, { seed: 5, spec: smallSpec(name), deviation: 0.4 });
+const smallModel = (name: string) => tinyDecoder(backend, { seed: 5, spec: smallSpec(name), deviation: 0.4 });
 
 function fill(weights: readonly Weight[], seed = 1): void {
   const random = createRandom(seed);
@@ -222,13 +223,8 @@ describe("targets by family", () => {
     expect(() => attachLora(model, wrong, 1)).toThrow(
       '"dense_h_to_4" is not a module of a chatglm model, did you mean "dense_h_to_4h"?',
     );
-    const error = (() => {
-      try {
-        attachLora(model, wrong, 1);
-      } catch (thrown) {
-        return thrown as { hint?: string };
-      }
-    })();
-    expect(error?.hint).toBe('Modules: query_key_value, dense, dense_h_to_4h, dense_4h_to_h; or "all".');
+    expect(() => attachLora(model, wrong, 1)).toThrow(
+      '"q_proj" is not a module of a chatglm model, expected query_key_value, dense, dense_h_to_4h, dense_4h_to_h, or "all"',
+    );
   });
 });

@@ -1,23 +1,29 @@
+import { z } from "zod";
 import { nearestName, showValue, UserError, UserErrors } from "../base/errors.ts";
 import { createRandom, mixSeed } from "../base/random.ts";
 import type { Weight } from "../compute/backend.ts";
-import { addLowRank } from "../formats/merge-lora.ts";
+import { addLowRank, mergeLoraInto, tensorsToWrite } from "../formats/merge-lora.ts";
 import { openPeftFolder, savePeftFolder } from "../formats/peft-folder.ts";
 import type { TensorInfo, TensorToWrite } from "../formats/tensor-source.ts";
 import type { Decoder, Linear } from "../models/decoder.ts";
 import { familyNamed } from "../models/families/registry.ts";
-import { hashName, joinRows } from "../models/load.ts";
-import { isLinearSlot, layerTensors } from "../models/spec.ts";
+import { ggufLora } from "../models/gguf/write.ts";
+import { rowsInHalves } from "../models/hugging-face-rows.ts";
+import { hashName } from "../models/init.ts";
+import type { DecoderSpec } from "../models/spec.ts";
+import { type LinearModule, linearModules } from "../models/tensors.ts";
+import { joinRows } from "../models/weight-rows.ts";
+import { oneGroup, type TuningMethod } from "./method.ts";
 
-/** What a recipe writes to have the targets chosen by the model's family. */
-export const AUTO_TARGETS = "auto";
+/** A recipe writes this to have the targets chosen by the model's family. */
+const AUTO_TARGETS = "auto";
 
 /** The modules that `auto` means for a family: those of the CRE-LLM authors' commands, and as for Llama where they had none. */
 export function defaultTargets(modelType: string): string[] {
   return [...familyNamed(modelType, "adapter.targets").loraTargets];
 }
 
-/** Low-rank adaptation (Hu et al. 2021): y += alpha/rank · dropout(x)·aᵀ·bᵀ beside chosen weights. */
+/** Low-rank adaptation (Hu et al. 2021): y += alpha/rank · dropout(x)·aᵀ·bᵀ for chosen weights. */
 export interface LoraSettings {
   rank: number; // R
   alpha: number;
@@ -26,7 +32,7 @@ export interface LoraSettings {
   targets: readonly string[] | "all" | typeof AUTO_TARGETS;
 }
 
-/** A product as checkpoints keep it: one of the decoder's, or several as one matrix, which then share an adapter. */
+/** A matrix as checkpoints store it: one of the decoder's products, or several as one matrix, which then share an adapter. */
 interface Module {
   /** Its full name, for example "model.layers.0.self_attn.q_proj". */
   name: string;
@@ -35,19 +41,22 @@ interface Module {
   columns: number; // I
 }
 
-/** Every product inside the layers. */
+/** The matrices of one layer. */
+function matricesOf(spec: DecoderSpec, layer: number): LinearModule[] {
+  return linearModules(spec, familyNamed(spec.family, "LoRA"), layer);
+}
+
+/** Every matrix inside the layers. */
 function modulesOf(model: Decoder): Module[] {
-  const { spec } = model;
-  const family = familyNamed(spec.family, "LoRA");
   return model.layers.flatMap((layer, index) =>
-    layerTensors(spec, family, index).flatMap(({ module, kind, slots, shape }) => {
-      const parts = slots.filter(isLinearSlot).map((slot) => ({ slot, linear: layer[slot] }));
-      return kind === "weight" && parts.length > 0 ? [{ name: module, parts, rows: shape[0], columns: shape[1] }] : [];
-    }),
+    matricesOf(model.spec, index).map(({ slots, ...module }) => ({
+      ...module,
+      parts: slots.map((slot) => ({ slot, linear: layer[slot] })),
+    })),
   );
 }
 
-/** The adapter that stands beside a module. */
+/** The adapter of a module. */
 function adapterOf({ parts }: Module): { a: Weight; b: Weight[]; scale: number } | null {
   const lowRanks = parts.flatMap(({ linear }) => linear.lowRank ?? []);
   return lowRanks.length === 0 ? null : { a: lowRanks[0].a, b: lowRanks.map(({ b }) => b), scale: lowRanks[0].scale };
@@ -55,28 +64,32 @@ function adapterOf({ parts }: Module): { a: Weight; b: Weight[]; scale: number }
 
 const shortName = (module: string) => module.slice(module.lastIndexOf(".") + 1);
 
+/** What is wrong with the targets for models of this specification. */
+function targetProblems({ targets }: LoraSettings, spec: DecoderSpec): string[] {
+  if (targets === "all" || targets === AUTO_TARGETS) return [];
+  if (targets.length === 0) return ["there is none"];
+  const known = [...new Set(matricesOf(spec, 0).map(({ name }) => shortName(name)))];
+  return targets
+    .filter((target) => !known.includes(target))
+    .map((target) => {
+      const nearest = nearestName(target, known);
+      const advice = nearest ? `did you mean "${nearest}"?` : `expected ${known.join(", ")}, or "all"`;
+      return `"${target}" is not a module of a ${spec.family} model, ${advice}`;
+    });
+}
+
 function targetsOf(model: Decoder, settings: LoraSettings): Module[] {
+  const problems = targetProblems(settings, model.spec);
+  if (problems.length > 0) throw new UserErrors("adapter.targets:", problems);
   const modules = modulesOf(model);
   if (settings.targets === "all") return modules;
   const targets = settings.targets === AUTO_TARGETS ? defaultTargets(model.spec.family) : settings.targets;
-  const known = new Set(modules.map(({ name }) => shortName(name)));
-  const problems = targets
-    .filter((target) => !known.has(target))
-    .map((target) => {
-      const nearest = nearestName(target, known);
-      const advice = nearest ? `, did you mean "${nearest}"?` : "";
-      return `"${target}" is not a module of a ${model.spec.family} model${advice}`;
-    });
-  if (targets.length === 0) problems.push("there is none");
-  if (problems.length > 0) {
-    throw new UserErrors("adapter.targets:", problems, { hint: `Modules: ${[...known].join(", ")}; or "all".` });
-  }
   return modules.filter(({ name }) => targets.includes(shortName(name)));
 }
 
 /**
- * Puts a fresh adapter beside the target weights: a uniform in ±1/√I (as PEFT), b zero, so the model starts unchanged. The same seed gives
- * the same weights. Throws a UserErrors that lists all unknown targets.
+ * Adds a fresh adapter to the target modules: a uniform in ±1/√I (as PEFT), b zero, so the model starts unchanged. The same seed gives the
+ * same weights. Throws a UserErrors that lists all unknown targets.
  */
 export function attachLora(model: Decoder, settings: LoraSettings, seed: number): void {
   const targets = targetsOf(model, settings);
@@ -94,7 +107,7 @@ function expectNone(model: Decoder): void {
   if (taken) throw new Error(`${taken.name} already has an adapter.`);
 }
 
-/** Puts a[R,I] and b[O,R] (zeros without values) beside a module: all its parts share a, each has its rows of b. */
+/** Adds a[R,I] and b[O,R] (zeros without values) to a module: all its parts share a, each has its rows of b. */
 function attachPair(
   model: Decoder,
   module: Module,
@@ -104,7 +117,7 @@ function attachPair(
 ): void {
   const { backend } = model;
   const { rank, alpha, dropout, trainable } = settings;
-  // As the backend computes: in float32 an adapter is float32 throughout, whatever the base is kept in.
+  // The storage follows the backend's precision: in float32 an adapter is float32 throughout, whatever the base's storage.
   const storage = backend.precision === "bfloat16" ? "bfloat16" : "float32";
   const placed: Weight[] = [];
   const put = (part: string, rows: number, columns: number, values: Float32Array | undefined) => {
@@ -138,7 +151,7 @@ export function loraWeights(model: Decoder): Weight[] {
   });
 }
 
-/** Takes the adapter off and frees it: the base model is as before. */
+/** Removes and frees the adapter: the base model is as before. */
 export function detachLora(model: Decoder): void {
   for (const module of modulesOf(model)) freePair(model, module);
 }
@@ -151,8 +164,8 @@ function freePair(model: Decoder, module: Module): void {
 }
 
 /**
- * Adds scale · b·a to each target weight (in float64, then rounded to the weight's storage) and takes the adapter off. Throws a UserError,
- * with nothing changed, for a target in int8 or nf4: rounding the sum to so few digits would lose the adapter.
+ * Adds scale · b·a to each target weight (in float64, then rounded to the weight's storage) and removes the adapter. Throws a UserError,
+ * with nothing changed, for a target in int8 or nf4: rounding the sum to 8 or 4 bits would lose the adapter.
  */
 export async function mergeLora(model: Decoder): Promise<void> {
   const { backend } = model;
@@ -199,7 +212,7 @@ export async function saveLora(
   for (const module of modules) {
     const adapter = adapterOf(module);
     if (!adapter) continue;
-    // PEFT takes a short name for this module in every layer.
+    // PEFT applies a short name to this module in every layer.
     const short = shortName(module.name);
     const everywhere = modules.every((other) => shortName(other.name) !== short || adapterOf(other) !== null);
     targets.add(everywhere ? short : module.name);
@@ -214,8 +227,8 @@ export async function saveLora(
 }
 
 /**
- * Loads a PEFT folder's LoRA adapter onto the model, frozen unless it is to be trained on. Every target must be there with the right shape and
- * no tensor may be left over: throws a UserErrors with all problems, and leaves the model without the adapter.
+ * Loads a PEFT folder's LoRA adapter onto the model, frozen unless `trainable`. Every target needs its tensors in the right shape and no
+ * tensor may be left over: throws a UserErrors with all problems, and leaves the model without the adapter.
  */
 export async function loadLora(
   model: Decoder,
@@ -274,4 +287,69 @@ function checkTensors(
   throw new UserErrors(`${directory}: the adapter does not fit the model:`, problems, {
     hint: "Was the adapter trained on another base model?",
   });
+}
+
+const schema = z.strictObject({
+  method: z.literal("lora").describe("What is trained: low-rank products added to frozen weights."),
+  rank: z.int().min(1).default(8).describe("Rank of the low-rank products (R)."),
+  alpha: z.number().positive().default(32).describe("Scale of the low-rank products: they count alpha / rank times."),
+  dropout: z.number().min(0).lt(1).default(0.1).describe("Dropout on the input of the low-rank products."),
+  targets: z
+    .union([z.enum([AUTO_TARGETS, "all"]), z.array(z.string()).min(1)])
+    .default(AUTO_TARGETS)
+    .describe("Modules with a low-rank product: names, all, or auto for those usual in the model's family."),
+});
+
+/** The tuning method `lora`: the base stays frozen, in any storage. */
+export const lora = {
+  name: "lora",
+  schema,
+  // QLoRA (Dettmers et al. 2023) with 7B and 13B.
+  usualLearningRate: 2e-4,
+  storages: ["float32", "bfloat16", "int8", "nf4"],
+  startsFrom: "trained model",
+  resolve: (settings, modelType) =>
+    settings.targets === AUTO_TARGETS ? { ...settings, targets: defaultTargets(modelType) } : settings,
+  problems: (settings, spec) => targetProblems(settings, spec).map((problem) => `adapter.targets: ${problem}`),
+  trainsOfBase: () => false,
+  async attach(model, settings, seed) {
+    attachLora(model, settings, seed);
+    return oneGroup(loraWeights(model));
+  },
+  saved: {
+    kind: "adapter",
+    save: saveLora,
+    async load(model, directory) {
+      await loadLora(model, directory);
+    },
+    async saveInHalves(directory, output, spec) {
+      const { config, tensors } = await openPeftFolder(directory);
+      try {
+        await savePeftFolder(output, config, rowsInHalves(tensorsToWrite(tensors, "F32"), spec));
+      } finally {
+        await tensors.close();
+      }
+    },
+    async merge(base, directory, where) {
+      const adapter = await openPeftFolder(directory);
+      return withSource(adapter.tensors, () => ({ tensors: mergeLoraInto(base, adapter, where) }));
+    },
+    async ggufAdapter(directory, sizes, where) {
+      const { config, tensors } = await openPeftFolder(directory);
+      return withSource(tensors, () => ggufLora(config, tensorsToWrite(tensors, "F32"), sizes, where));
+    },
+  },
+} satisfies TuningMethod<z.output<typeof schema>>;
+
+/** What is made from an open file, with the function that closes it; closes it at once when making fails. */
+async function withSource<T>(
+  source: { close(): Promise<void> },
+  make: () => T,
+): Promise<T & Pick<typeof source, "close">> {
+  try {
+    return { ...make(), close: () => source.close() };
+  } catch (error) {
+    await source.close();
+    throw error;
+  }
 }

@@ -31,7 +31,7 @@ const bytesOf = (...parts: (string | number[])[]) =>
   Buffer.concat(parts.map((part) => (typeof part === "string" ? Buffer.from(part) : Buffer.from(part))));
 
 describe("writing", () => {
-  it("replaces a file whole and leaves nothing beside it", async () => {
+  it("replaces a file whole and leaves nothing next to it", async () => {
     const file = join(folder, "a", "b", "c.txt");
     await writeFileAtomic(file, "one");
     await writeFileAtomic(file, new Uint8Array([116, 119, 111]));
@@ -154,7 +154,7 @@ describe("readLines", () => {
     expect(textsOf(await linesOf(Readable.from(["第一", "行\n第", "二行"])))).toEqual(["第一行", "第二行"]);
   });
 
-  it("reports a line that is too long or not UTF-8 and goes on", async () => {
+  it("reports a line that is too long or not UTF-8 and continues", async () => {
     const bytes = bytesOf("好\n", [0xb9, 0xd8], "\n", "x".repeat(11), "\n四\r\n", "y".repeat(10), "\n", [0xe4, 0xb8]);
     const expected = [
       { number: 1, text: "好", problem: null },

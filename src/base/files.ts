@@ -9,7 +9,7 @@ const WRITE_CHUNK_BYTES = 1 << 28;
 const BYTE_ORDER_MARK = "\ufeff";
 
 /**
- * Writes a file beside its name, syncs it to disk and renames it: a reader sees the old or the new content, never half.
+ * Writes a file under another name, syncs it to disk and renames it: a reader sees the old or the new content, never half.
  * Throws a UserError when the system refuses (no space, no permission).
  */
 export async function writeFileAtomic(file: string, content: string | Uint8Array): Promise<void> {
@@ -126,7 +126,7 @@ function firstBadLine(bytes: Uint8Array): number {
   return line;
 }
 
-/** One line of a text stream without its line end (LF or CRLF). `text` is null where the line could not be taken; `problem` says why. */
+/** One line of a text stream without its line end (LF or CRLF). `text` is null for an unusable line; `problem` says why. */
 export interface TextLine {
   number: number;
   text: string | null;
@@ -134,8 +134,8 @@ export interface TextLine {
 }
 
 /**
- * Streams the lines of a file or of standard input with bounded memory; a byte-order mark at the start is dropped. A line that is too long or not UTF-8 comes with `text: null`
- * and its problem, so that the caller can report it and go on.
+ * Streams the lines of a file or of standard input with bounded memory; a byte-order mark at the start is dropped. A line that is too long
+ * or not UTF-8 comes with `text: null` and its problem, so that the caller can report it and continue.
  */
 export async function* readLines(
   source: string | NodeJS.ReadableStream,

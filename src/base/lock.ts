@@ -6,14 +6,14 @@ import { messageOf, UserError } from "./errors.ts";
 interface Holder {
   host: string;
   pid: number;
-  /** When the process began, in the system's own count, so that another process with the same number is not taken for it; null if unknown. */
+  /** When the process began, in the system's own count: tells it from a later process with its number; null if unknown. */
   began: string | null;
   token: string;
 }
 
 /**
- * Holds a file that says which process works here; returns what lets go of it. A file that a killed process of this machine left behind is
- * taken over. Throws a UserError, "WHAT is in use …", when another process holds it.
+ * Holds a lock file with the number of this process; returns the function that releases it. A file that a killed process of this machine
+ * left behind is replaced. Throws a UserError, "WHAT is in use …", when another process holds it.
  */
 export async function holdLock(file: string, what: string): Promise<() => Promise<void>> {
   const own: Holder = {
@@ -61,7 +61,7 @@ async function linked(from: string, to: string): Promise<boolean> {
   }
 }
 
-/** Null when there is no such file, or when it says nothing that could be understood: then nobody can be holding it. */
+/** Null when there is no such file, or when it cannot be read as a lock: then no process holds it. */
 async function holderOf(file: string): Promise<Holder | null> {
   try {
     const value: Partial<Holder> | null = JSON.parse(await readFile(file, "utf8"));
@@ -73,7 +73,7 @@ async function holderOf(file: string): Promise<Holder | null> {
   }
 }
 
-/** Whether a holder has ended for certain: of another machine nothing is known. */
+/** Whether a holder has certainly ended; nothing is known about other machines. */
 async function isGone(holder: Holder): Promise<boolean> {
   if (holder.host !== hostname() || holder.pid <= 0) return false;
   try {

@@ -5,7 +5,7 @@ const BORDERS = [
   ...["left", "left-mid", "mid", "mid-mid", "right", "right-mid", "middle"],
 ];
 
-/** Aligned columns without borders, two blanks apart; the first `textColumns` stand left, the others right. East Asian characters count two. */
+/** Aligned columns without borders, two blanks apart: the first `textColumns` to the left, the others to the right. East Asian characters count two. */
 export function plainTable(head: readonly string[], rows: readonly (readonly string[])[], textColumns = 1): string {
   const table = new Table({
     head: [...head],

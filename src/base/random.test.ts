@@ -36,7 +36,7 @@ describe("known answers", () => {
 });
 
 describe("createRandom", () => {
-  it("goes on from a saved state", () => {
+  it("continues from a saved state", () => {
     const random = createRandom(3);
     first(5, random.normal);
     const state = JSON.parse(JSON.stringify(random.state()));

@@ -104,7 +104,7 @@ describe("checkSchema", () => {
     ]);
   });
 
-  it("says all that a union would take, or what is wrong inside the option that was meant", () => {
+  it("lists all that a union accepts, or the mistake inside the option that was meant", () => {
     const targets = (value: unknown) => problemsOf({ train, adapter: { method: "lora", targets: value } });
     expect(targets(3)).toEqual(['adapter.targets is 3: expected "all", or expected array, received number']);
     expect(targets("most")).toEqual(['adapter.targets is "most": expected "all", or expected array, received string']);
@@ -112,7 +112,7 @@ describe("checkSchema", () => {
     expect(targets([])).toEqual(["adapter.targets is []: Too small: expected array to have >=1 items"]);
   });
 
-  it("reports refinements beside unknown keys", () => {
+  it("reports refinements next to unknown keys", () => {
     expect(problemsOf({ seed: 13, train: { ...train, epochs: 200, epoch: 1 } })).toEqual([
       'train.epoch — unknown key, did you mean "epochs"?',
       "train.epochs: more than 100 need --force",

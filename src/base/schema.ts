@@ -9,7 +9,12 @@ export function checkSchema<T extends z.ZodType>(schema: T, value: unknown, wher
   const result = schema.safeParse(value);
   if (result.success) return result.data;
   const problems = result.error.issues.flatMap((issue) => problemsOf(issue, schema, value));
-  throw new UserErrors(`${where}: ${problems.length} ${problems.length === 1 ? "problem" : "problems"}:`, problems);
+  throw new UserErrors(problemsTitle(where, problems.length), problems);
+}
+
+/** The first line of a message that lists problems. */
+export function problemsTitle(where: string, count: number): string {
+  return `${where}: ${count} ${count === 1 ? "problem" : "problems"}:`;
 }
 
 type Issue = z.core.$ZodIssue;
@@ -32,7 +37,7 @@ function problemsOf(issue: Issue, schema: z.ZodType, value: unknown): string[] {
   return [`${showPath(path)} is ${showValue(got)}: ${issue.message}`];
 }
 
-/** Of the options that a value could have meant, the one it got furthest into says what is wrong; if none, all of them do. */
+/** The problems of the option that fits a value best; where none fits, those of all options. */
 function problemsOfUnion(issue: z.core.$ZodIssueInvalidUnion, schema: z.ZodType, value: unknown): string[] {
   const entered = issue.errors.filter((option) => option.every((one) => one.path.length > 0 || isInside(one)));
   if (entered.length === 0) {
@@ -43,7 +48,7 @@ function problemsOfUnion(issue: z.core.$ZodIssueInvalidUnion, schema: z.ZodType,
   return nearest.flatMap((one) => problemsOf({ ...one, path: [...issue.path, ...one.path] } as Issue, schema, value));
 }
 
-/** Whether an issue is about what a value holds, not about what kind of value it is. */
+/** Whether an issue is about the content of a value, not about its kind. */
 function isInside(issue: Issue): boolean {
   return issue.code !== "invalid_type" && issue.code !== "invalid_value";
 }
@@ -61,7 +66,7 @@ function valueAt(value: unknown, path: Path): unknown {
   return at;
 }
 
-/** The schemas that may apply at a path: one, but for the options of a union. */
+/** The schemas that may apply at a path: one, or several options of a union. */
 function schemasAt(schema: z.ZodType, path: Path, value: unknown): z.ZodType[] {
   let current = optionsOf(schema, value);
   for (const [depth, key] of path.entries()) {
@@ -81,7 +86,7 @@ function childOf(schema: z.ZodType, key: PropertyKey): z.ZodType | undefined {
   return undefined;
 }
 
-/** A schema without what wraps it; of a union told apart by a literal key, the option that the value claims to be. */
+/** A schema without its wrappers (default, optional); of a union with a literal key, the option that the value names. */
 function optionsOf(schema: z.ZodType, value: unknown): z.ZodType[] {
   if (
     schema instanceof z.ZodOptional ||

@@ -1,3 +1,4 @@
+import { weightsOf } from "../adapters/method.ts";
 import { UserError } from "../base/errors.ts";
 import type { Backend } from "../compute/backend.ts";
 import type { TrainSettings } from "../recipe/schema.ts";
@@ -43,7 +44,7 @@ export async function measureBatches(
   onPass: (done: number, all: number) => void = () => {},
 ): Promise<BatchWay[]> {
   const { settings, seed } = options;
-  const { model, weights } = await loraDecoder(backend, options.shape, options.layers, "bfloat16");
+  const { model, groups } = await loraDecoder(backend, options.shape, options.layers, "bfloat16");
   const { vocabularySize } = model.spec;
   const tooLarge = (ids: ArrayLike<number>) => Array.from(ids).some((id) => id >= vocabularySize);
   if (examples.some(({ promptIds, answerIds }) => tooLarge(promptIds) || tooLarge(answerIds))) {
@@ -77,7 +78,7 @@ export async function measureBatches(
       way.seconds += best[i];
     }
   }
-  backend.zeroGradients(weights);
+  backend.zeroGradients(weightsOf(groups));
   return ways;
 }
 

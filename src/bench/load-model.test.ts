@@ -3,7 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, describe, expect, it } from "vitest";
 import { openReference } from "../compute/reference/backend.ts";
-import { openCheckpoint } from "../formats/checkpoint.ts";
+import { openCheckpoint } from "../models/checkpoint.ts";
 import { TINY_MODELS } from "../models/tiny.ts";
 import { measureLoad } from "./load-model.ts";
 import { PUBLISHED_SIZES, writeModelFolder } from "./model-folder.ts";

@@ -1,10 +1,10 @@
-import { attachAdapter } from "../adapters/adapter.ts";
 import { defaultTargets } from "../adapters/lora.ts";
+import { attachAdapter } from "../adapters/methods.ts";
 import { createRandom } from "../base/random.ts";
 import type { Backend, WeightStorage } from "../compute/backend.ts";
 import { generate } from "../decode/generate.ts";
-import { openCheckpoint } from "../formats/checkpoint.ts";
 import { DTYPE_BYTES, elementCount, type TensorDtype } from "../formats/tensor-source.ts";
+import { openCheckpoint } from "../models/checkpoint.ts";
 import { loadDecoder } from "../models/load.ts";
 import { recipeSchema } from "../recipe/schema.ts";
 import { planSteps } from "../train/batches.ts";
@@ -60,7 +60,7 @@ export async function measureLoad(backend: Backend, path: string, options: LoadO
     return { promptIds: ids(promptTokens), answerIds: ids(options.tokensEach - promptTokens) };
   });
   const targets = [...defaultTargets(model.spec.family)];
-  const weights = attachAdapter(model, { method: "lora", rank: 8, alpha: 32, dropout: 0, targets }, 1);
+  const groups = await attachAdapter(model, { method: "lora", rank: 8, alpha: 32, dropout: 0, targets }, 1);
   const settings = recipeSchema.shape.train.parse({
     epochs: 1,
     batchExamples: options.sequences,
@@ -68,7 +68,7 @@ export async function measureLoad(backend: Backend, path: string, options: LoadO
     recompute: true,
   });
   let [loss, stepSeconds] = [0, 0];
-  for await (const step of train(model, weights, examples, planSteps(examples.length, settings, 1), settings, 1)) {
+  for await (const step of train(model, groups, examples, planSteps(examples.length, settings, 1), settings, 1)) {
     [loss, stepSeconds] = [step.loss, step.seconds];
   }
   const peakBytesTrained = peakResidentBytes();

@@ -2,9 +2,11 @@ import { createRandom } from "../base/random.ts";
 import { saveHuggingFaceFolder } from "../formats/hf-folder.ts";
 import { elementCount, type TensorToWrite } from "../formats/tensor-source.ts";
 import { familyNamed } from "../models/families/registry.ts";
-import { type ModelSizes, specFromSizes } from "../models/sizes.ts";
-import { type DecoderSpec, type Family, layerTensors, tensorShapes } from "../models/spec.ts";
-import { copyTokenizer, openTokenizer } from "../tokenizers/open-tokenizer.ts";
+import { specFromSizes } from "../models/sizes.ts";
+import type { DecoderSpec, ModelSizes } from "../models/spec.ts";
+import { modelTensors } from "../models/tensors.ts";
+import { openModelTokenizer } from "../runs/tokenizer.ts";
+import { copyTokenizer } from "../tokenizers/open-tokenizer.ts";
 
 const SHARED = { width: 4096, heads: 32, maxTokens: 4096, tiedHead: false, normEpsilon: 1e-5, rotaryBase: 10_000 };
 
@@ -36,21 +38,22 @@ export async function writeModelFolder(
   tokenizerPath: string,
   options: { onProgress?: (writtenBytes: number, totalBytes: number) => void; maxShardBytes?: number } = {},
 ): Promise<DecoderSpec> {
-  const tokenizer = await openTokenizer(tokenizerPath, { modelType: sizes.family });
+  const tokenizer = await openModelTokenizer(tokenizerPath, { modelType: sizes.family });
   const spec = specFromSizes(sizes, tokenizer, directory);
   const family = familyNamed(spec.family, directory);
-  const norms = normNames(spec, family);
   const random = createRandom(1);
   const block = Float32Array.from({ length: BLOCK_ELEMENTS }, () => random.normal() * 0.02);
-  const shapes = tensorShapes(spec, family);
-  const totalBytes = 2 * shapes.reduce((sum, [, shape]) => sum + elementCount(shape), 0);
+  const wanted = modelTensors(spec, family);
+  const totalBytes = 2 * wanted.reduce((sum, { shape }) => sum + elementCount(shape), 0);
   let writtenBytes = 0;
-  const tensors = shapes.map(([name, shape]): TensorToWrite => {
+  const tensors = wanted.map(({ name, shape, initial }): TensorToWrite => {
     const values = async () => {
       const count = elementCount(shape);
       writtenBytes += 2 * count;
       options.onProgress?.(writtenBytes, totalBytes);
-      return norms.has(name) ? new Float32Array(count).fill(1) : repeated(block, count, random.below(BLOCK_ELEMENTS));
+      return initial === "ones"
+        ? new Float32Array(count).fill(1)
+        : repeated(block, count, random.below(BLOCK_ELEMENTS));
     };
     return { name, dtype: "BF16", shape, values };
   });
@@ -60,16 +63,6 @@ export async function writeModelFolder(
   });
   await copyTokenizer(tokenizerPath, directory);
   return spec;
-}
-
-function normNames(spec: DecoderSpec, family: Family): Set<string> {
-  const names = new Set([family.names.finalNorm]);
-  for (let index = 0; index < spec.layers; index++) {
-    for (const { name, kind, shape } of layerTensors(spec, family, index)) {
-      if (kind === "weight" && shape.length === 1) names.add(name);
-    }
-  }
-  return names;
 }
 
 /** `count` numbers of a block, over and over, from `start` on. */

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { parameterCount } from "../models/spec.ts";
+import { parameterCount } from "../models/layer.ts";
 import { loraStepFlops, SHAPES, type ShapeName, shapeSpec } from "./shapes.ts";
 
 describe("shapes", () => {

@@ -1,12 +1,13 @@
-import { attachAdapter } from "../adapters/adapter.ts";
+import type { WeightGroup } from "../adapters/method.ts";
+import { attachAdapter } from "../adapters/methods.ts";
 import { createRandom } from "../base/random.ts";
-import type { Backend, Weight, WeightStorage } from "../compute/backend.ts";
+import type { Backend, WeightStorage } from "../compute/backend.ts";
 import { type KindTime, profileOf } from "../compute/native/profile.ts";
 import { measurePeak, type Peak } from "../compute/peak.ts";
 import type { TensorRows } from "../formats/tensor-source.ts";
 import type { Decoder } from "../models/decoder.ts";
 import { familyNamed } from "../models/families/registry.ts";
-import { buildDecoder } from "../models/load.ts";
+import { placeDecoder } from "../models/place.ts";
 import { recipeSchema, type TrainSettings } from "../recipe/schema.ts";
 import type { EncodedExample } from "../train/batches.ts";
 import { planSteps } from "../train/batches.ts";
@@ -56,24 +57,24 @@ export async function randomDecoder(
   const spec = shapeSpec(shape, layers);
   const random = createRandom(1);
   const block = Float32Array.from({ length: 1_048_573 }, () => random.normal() * 0.02);
-  let runCount = 0;
+  let chunkCount = 0;
   // No array as large as a matrix: the system takes long to take it back, in the middle of a step, while the event loop waits.
   const rowsOf = (columns: number): TensorRows => ({
     dtype: "F32",
-    async *runs(start, end) {
-      const runRows = 32 * Math.max(1, Math.floor(block.length / (64 * columns)));
-      for (let row = start; row < end; row += runRows) {
-        const count = Math.min(runRows, end - row) * columns;
-        const at = (runCount++ * 7919) % (block.length - count + 1);
+    async *chunks(start, end) {
+      const chunkRows = 32 * Math.max(1, Math.floor(block.length / (64 * columns)));
+      for (let row = start; row < end; row += chunkRows) {
+        const count = Math.min(chunkRows, end - row) * columns;
+        const at = (chunkCount++ * 7919) % (block.length - count + 1);
         yield new Uint8Array(block.buffer, at * block.BYTES_PER_ELEMENT, count * block.BYTES_PER_ELEMENT);
       }
     },
   });
-  const values = async (_: string, [count]: number[]) => new Float32Array(count).fill(1);
   const options = { storage, trainable: false };
-  return buildDecoder(backend, spec, familyNamed("llama", "bench"), options, values, async (_, [, columns]) =>
-    rowsOf(columns),
-  );
+  return placeDecoder(backend, spec, familyNamed(spec.family, "bench"), options, {
+    vector: async ({ shape: [count] }) => new Float32Array(count).fill(1),
+    matrix: async ({ shape: [, columns] }) => rowsOf(columns),
+  });
 }
 
 /** The same with a fresh adapter: rank 8 on q_proj and v_proj. */
@@ -82,10 +83,11 @@ export async function loraDecoder(
   shape: ShapeName,
   layers: number | undefined,
   storage: WeightStorage,
-): Promise<{ model: Decoder; weights: Weight[] }> {
+): Promise<{ model: Decoder; groups: WeightGroup[] }> {
   const model = await randomDecoder(backend, shape, layers, storage);
   const targets = ["q_proj", "v_proj"];
-  return { model, weights: attachAdapter(model, { method: "lora", rank: 8, alpha: 32, dropout: 0, targets }, 1) };
+  const groups = await attachAdapter(model, { method: "lora", rank: 8, alpha: 32, dropout: 0, targets }, 1);
+  return { model, groups };
 }
 
 /** Makes LoRA steps (rank 8 on q_proj and v_proj: forward, backward, clipping, AdamW), all on one batch of packed sequences of equal length. */
@@ -102,7 +104,7 @@ export interface TrainStepBench {
 export async function openTrainStep(backend: Backend, options: TrainStepOptions): Promise<TrainStepBench> {
   const { sequences, tokensEach, answerTokens } = options;
   const started = performance.now();
-  const { model, weights } = await loraDecoder(backend, options.shape, options.layers, options.storage);
+  const { model, groups } = await loraDecoder(backend, options.shape, options.layers, options.storage);
   await backend.sync();
   const loadSeconds = (performance.now() - started) / 1000;
   const examples = randomExamples(options, model.spec.vocabularySize);
@@ -116,7 +118,7 @@ export async function openTrainStep(backend: Backend, options: TrainStepOptions)
     recompute: options.recompute,
   });
   const before = await measurePeak(backend);
-  const steps = train(model, weights, examples, planSteps(sequences, settings, 1), settings, 1);
+  const steps = train(model, groups, examples, planSteps(sequences, settings, 1), settings, 1);
   const measured = { seconds: [] as number[], losses: [] as number[], worstTimerDelayMs: 0 };
   const makeStep = async () => {
     const timer = watchTimer();

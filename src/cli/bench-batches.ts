@@ -9,9 +9,9 @@ import { openDataset } from "../data/dataset.ts";
 import { readRecipe } from "../recipe/read.ts";
 import { openRenderer } from "../runs/open.ts";
 import { encodeExamples } from "../runs/train-run.ts";
-import { wholeNumber } from "./model.ts";
+import { wholeNumber } from "./options.ts";
+import { readSplit } from "./splits.ts";
 import { print, progress, say, warn } from "./terminal.ts";
-import { readSplit } from "./train.ts";
 
 interface BatchesFlags {
   data?: string;

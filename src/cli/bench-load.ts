@@ -4,9 +4,9 @@ import { measureLoad } from "../bench/load-model.ts";
 import { PUBLISHED_SIZES, type PublishedName, writeModelFolder } from "../bench/model-folder.ts";
 import type { WeightStorage } from "../compute/backend.ts";
 import { openBackend } from "../compute/open.ts";
-import { parameterCount } from "../models/spec.ts";
+import { parameterCount } from "../models/layer.ts";
 import { showLoading, storageOption } from "./loading.ts";
-import { wholeNumber } from "./model.ts";
+import { wholeNumber } from "./options.ts";
 import { print, progress, say, warn } from "./terminal.ts";
 
 export function addLoadCommands(bench: Command): void {

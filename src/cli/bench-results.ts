@@ -13,7 +13,7 @@ import {
 } from "../bench/results.ts";
 import { readRecipe } from "../recipe/read.ts";
 import { runFolder } from "../runs/run-folder.ts";
-import { Interrupted } from "./report.ts";
+import { exitCodeOf, Interrupted } from "./report.ts";
 import { print, say } from "./terminal.ts";
 
 interface ResultsOptions {
@@ -103,6 +103,7 @@ async function runCommand(name: string, rest: readonly string[]): Promise<void> 
     child.once("exit", done);
   });
   if (code === 0) return;
-  if (code === 130 || code === null) throw new Interrupted("the same command goes on with what is left.");
+  const stopped = [null, ...(["SIGINT", "SIGTERM", "SIGHUP"] as const).map(exitCodeOf)];
+  if (stopped.includes(code)) throw new Interrupted("the same command goes on with what is left.");
   throw new UserError(`cre ${name} ended with code ${code}; its message stands above.`);
 }

@@ -13,7 +13,7 @@ import { addBatchesCommand } from "./bench-batches.ts";
 import { addLoadCommands } from "./bench-load.ts";
 import { addResultsCommand } from "./bench-results.ts";
 import { answerStepRequests } from "./bench-steps.ts";
-import { wholeNumber } from "./model.ts";
+import { wholeNumber } from "./options.ts";
 import { megabytes, print, say, warn } from "./terminal.ts";
 
 interface TrainStepFlags {

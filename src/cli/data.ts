@@ -6,11 +6,11 @@ import { formatStatistics } from "../data/format-statistics.ts";
 import type { SplitName } from "../data/split.ts";
 import { datasetStatistics } from "../data/statistics.ts";
 import { alpacaRow, promptStyle } from "../prompts/relation-prompt.ts";
+import { readSplit } from "./splits.ts";
 import { megabytes, print, say } from "./terminal.ts";
-import { readSplit } from "./train.ts";
 
 export function addDataCommands(program: Command): void {
-  const data = program.command("data").description("look at, convert and fetch data");
+  const data = program.command("data").description("inspect, convert and fetch data");
   data
     .command("stats")
     .description("counts, labels, duplicates, leakage between splits, lengths")
@@ -43,7 +43,7 @@ export function addDataCommands(program: Command): void {
     .command("fetch")
     .description("download a published set, checked by sha256")
     .addArgument(data.createArgument("<name>", "which set").choices(["finre", "sanwen"]))
-    .option("--output <dir>", "folder to put it in (default: data/NAME)")
+    .option("--output <dir>", "folder to write (default: data/NAME)")
     .option("--from <dir>", "copy from a folder instead of downloading")
     .action(async (name: PublishedDataset, options: { output?: string; from?: string }) => {
       const target = options.output ?? `data/${name}`;

@@ -4,11 +4,10 @@ import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import type { Command } from "commander";
 import picocolors from "picocolors";
-import { nativeStatus } from "../compute/native/open.ts";
+import { hasNativeBackend } from "../compute/open.ts";
 import { mentionsOf } from "../data/example.ts";
 import { readJsonl } from "../data/jsonl.ts";
-import { readRecipe } from "../recipe/read.ts";
-import { openRun } from "../runs/open.ts";
+import { openRun } from "../runs/run.ts";
 import { runFolder } from "../runs/run-folder.ts";
 import { evaluateRun } from "./evaluate.ts";
 import { showLoading } from "./loading.ts";
@@ -19,23 +18,23 @@ import { trainNewRun } from "./train.ts";
 const PACKAGE = join(dirname(fileURLToPath(import.meta.url)), "..", "..");
 
 const BASE = "Fine-tuning the embedded base model (models/base-zh) with LoRA";
-/** Without a compiler the base model would take many hours. */
-const SMALL = "Training a small model from nothing, for want of the native backend,";
+/** On the reference backend, fine-tuning the base model would take many hours. */
+const SMALL = "The native backend is not available: training a small model from random weights";
 
 export function addDemoCommand(program: Command): void {
   program
     .command("demo")
-    .description("the whole way on the demonstration set: fine-tune, evaluate, extract")
+    .description("fine-tune on the demonstration set, evaluate, extract")
     .option("--run <dir>", "run folder, replaced", "runs/demo")
     .action(async (options: { run: string }) => {
       const started = performance.now();
       const heading = (text: string) => say(`\n${picocolors.bold(picocolors.cyan(text))}`);
-      const isNative = nativeStatus().available && process.env.CRE_BACKEND !== "reference";
+      const isNative = hasNativeBackend();
       heading(`1. ${isNative ? BASE : SMALL} on the demonstration set (demo/, not a benchmark)`);
-      const recipe = await readRecipe(join(PACKAGE, "recipes", isNative ? "demo.yaml" : "demo-small.yaml"));
-      // Only what is a run is replaced: any other folder is refused below.
+      const recipeFile = join(PACKAGE, "recipes", isNative ? "demo.yaml" : "demo-small.yaml");
+      // Only a run is replaced; trainNewRun refuses any other folder.
       if (existsSync(runFolder(options.run).recipe)) await rm(options.run, { recursive: true, force: true });
-      await trainNewRun(options.run, recipe);
+      await trainNewRun(options.run, { file: recipeFile });
       heading("2. Evaluating it on sentences and entity pairs it has not seen");
       await evaluateRun(options.run, { split: "test" });
       heading("3. Extracting relations from fresh sentences");
@@ -45,7 +44,7 @@ export function addDemoCommand(program: Command): void {
         "  train.jsonl, valid.jsonl, test.jsonl of {sentence, head, tail, relations} and labels.json in a folder, then",
       );
       say("  npx cre data stats DIR");
-      say("  npx cre train recipes/demo.yaml --data DIR --run runs/mine");
+      say("  npx cre train --data DIR --run runs/mine");
       say("  npx cre evaluate runs/mine                                  metrics and runs/mine/report.html");
       say("  npx cre extract runs/mine rows.jsonl --output found.jsonl");
       say("  npx cre export runs/mine --to peft|merged|gguf");
@@ -57,7 +56,7 @@ async function showExtraction(directory: string, file: string): Promise<void> {
   try {
     const examples = [];
     for await (const row of readJsonl(file)) if (row.example) examples.push(row.example);
-    const extractions = await run.extractor.extract(examples);
+    const extractions = await run.extract(examples);
     for (const [i, { sentence, head, tail, headSpan, tailSpan }] of examples.entries()) {
       const marks = [
         ...mentionsOf(sentence, head, headSpan).map((span) => ({ ...span, paint: picocolors.green })),

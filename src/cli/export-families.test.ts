@@ -9,10 +9,12 @@ import { tinyFamily } from "../../test/tiny-families.ts";
 import { sequenceLogits } from "../../test/tiny-model.ts";
 import type { Backend } from "../compute/backend.ts";
 import { openReference } from "../compute/reference/backend.ts";
-import { openCheckpoint } from "../formats/checkpoint.ts";
 import { type GgufFile, openGguf } from "../formats/gguf.ts";
-import { loadDecoder, saveDecoder } from "../models/load.ts";
-import { copyTokenizer, openTokenizer } from "../tokenizers/open-tokenizer.ts";
+import { openCheckpoint } from "../models/checkpoint.ts";
+import { loadDecoder } from "../models/load.ts";
+import { saveDecoder } from "../models/save.ts";
+import { openModelTokenizer as openTokenizer } from "../runs/tokenizer.ts";
+import { copyTokenizer } from "../tokenizers/open-tokenizer.ts";
 import { addExportCommand } from "./export.ts";
 
 const GOLDEN = join(import.meta.dirname, "..", "..", "test", "golden");

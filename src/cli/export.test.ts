@@ -10,11 +10,12 @@ import { attachLora, type LoraSettings, loadLora, loraWeights, mergeLora, saveLo
 import { createRandom } from "../base/random.ts";
 import type { Backend } from "../compute/backend.ts";
 import { openReference } from "../compute/reference/backend.ts";
-import { openCheckpoint } from "../formats/checkpoint.ts";
 import { openGguf } from "../formats/gguf.ts";
 import { openPeftFolder } from "../formats/peft-folder.ts";
-import { turnRotaryRows } from "../formats/rotary-rows.ts";
-import { loadDecoder, saveDecoder } from "../models/load.ts";
+import { openCheckpoint } from "../models/checkpoint.ts";
+import { loadDecoder } from "../models/load.ts";
+import { saveDecoder } from "../models/save.ts";
+import { reorderRotaryRows } from "../models/weight-rows.ts";
 import { copyTokenizer, openTokenizer } from "../tokenizers/open-tokenizer.ts";
 import { addExportCommand } from "./export.ts";
 
@@ -138,7 +139,7 @@ describe("cre export", () => {
     expect(worst(await sequenceLogits(model, IDS), adapted)).toBeLessThan(1e-4);
   });
 
-  it("--to peft turns the rows of an adapter on a base whose rotary pairs stand side by side", async () => {
+  it("--to peft reorders the rows of an adapter on a base with interleaved rotary pairs", async () => {
     const beside = join(root, "beside");
     cpSync(base, join(beside, "base"), { recursive: true });
     cpSync(run, beside, { recursive: true });
@@ -156,7 +157,7 @@ describe("cre export", () => {
       ["q_proj.lora_A", 0],
     ] as const) {
       const values = await given.tensors.read(`${prefix}.${name}.weight`);
-      const wanted = heads > 0 ? turnRotaryRows(values, heads, 8, "halves") : values;
+      const wanted = heads > 0 ? reorderRotaryRows(values, heads, 8, "halves") : values;
       expect(await turned.tensors.read(`${prefix}.${name}.weight`)).toEqual(wanted);
     }
     await given.tensors.close();
@@ -178,7 +179,7 @@ describe("cre export", () => {
     await merged.source.close();
     expect(merged.config.torch_dtype).toBe("bfloat16");
     expect([...merged.source.tensors.values()].every(({ dtype }) => dtype === "BF16")).toBe(true);
-    await expect(exported(full, "--to", "peft")).rejects.toThrow(/has trained the whole model/);
+    await expect(exported(full, "--to", "peft")).rejects.toThrow(/saves a whole model, there is no adapter/);
   });
 
   it("says what cannot be done", async () => {

@@ -12,7 +12,7 @@ import {
   extractLines,
   noRows,
 } from "../extract/corpus.ts";
-import { openRun } from "../runs/open.ts";
+import { openRun } from "../runs/run.ts";
 import { showLoading, storageOption } from "./loading.ts";
 import { duration, noProgress, print, progress, say, warn } from "./terminal.ts";
 
@@ -38,8 +38,8 @@ export function addExtractCommand(program: Command): void {
     .description("find relations: JSONL of {sentence, head, tail} in, the same rows with predictions out, in order")
     .argument("<run>", "run folder")
     .argument("[input]", "JSONL file; - or nothing reads standard input", "-")
-    .option("--output <file>", "write here; an interrupted call goes on where it stopped (default: standard output)")
-    .option("--overwrite", "replace an output that is there")
+    .option("--output <file>", "file to write; repeat an interrupted call to continue it (default: standard output)")
+    .option("--overwrite", "replace an existing output")
     .option("--min-score <p>", "leave out predictions with a lower probability", parseShare)
     .addOption(
       new Option("--method <name>", "how labels are chosen (default: the recipe's)").choices(["labels", "generate"]),

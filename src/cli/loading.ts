@@ -3,7 +3,7 @@ import { nearestName } from "../base/errors.ts";
 import type { WeightStorage } from "../compute/backend.ts";
 import { type Progress, progress } from "./terminal.ts";
 
-/** A model that is there sooner needs no bar. */
+/** A model that loads faster needs no bar. */
 const SHOW_AFTER_MS = 500;
 const STORAGES: Readonly<Record<string, WeightStorage>> = {
   bf16: "bfloat16",
@@ -13,7 +13,7 @@ const STORAGES: Readonly<Record<string, WeightStorage>> = {
   float32: "float32",
 };
 
-/** Shows how far a model is loaded; what it gives is called with the tensors done and all of them. */
+/** Shows a bar while a model loads; returns the function to call with the number of loaded tensors and of all. */
 export function showLoading(): (done: number, total: number) => void {
   const started = performance.now();
   let bar: Progress | null = null;
@@ -31,8 +31,8 @@ export function parseStorage(text: string): WeightStorage {
   throw new InvalidArgumentError(`expected bf16, int8, nf4 or float32${nearest ? `; did you mean ${nearest}?` : "."}`);
 }
 
-/** `--storage`: how the matrices of a model's layers are kept in memory. `usual` says what they are without it. */
+/** The option `--storage`: how the matrices of a model's layers are stored in memory. `usual` is the default as the help names it. */
 export function storageOption(usual: string): Option {
-  const about = `how the layers' matrices are kept: bf16, int8, nf4 or float32 (default: ${usual})`;
+  const about = `how the layers' matrices are stored: bf16, int8, nf4 or float32 (default: ${usual})`;
   return new Option("--storage <name>", about).argParser(parseStorage);
 }

@@ -6,11 +6,11 @@ import { afterAll, describe, expect, it, vi } from "vitest";
 import { stringify } from "yaml";
 import { TOKENIZER } from "../../test/e2e/support.ts";
 import { openReference } from "../compute/reference/backend.ts";
-import { openCheckpoint } from "../formats/checkpoint.ts";
+import { openCheckpoint } from "../models/checkpoint.ts";
 import { readSpec } from "../models/families/registry.ts";
 import { loadDecoder } from "../models/load.ts";
-import { TINY_MODELS, type TinyModelName } from "../models/tiny.ts";
-import { openTokenizer } from "../tokenizers/open-tokenizer.ts";
+import { TINY_MODELS } from "../models/tiny.ts";
+import { openModelTokenizer as openTokenizer } from "../runs/tokenizer.ts";
 import { addInitCommand } from "./model-init.ts";
 
 const root = mkdtempSync(join(tmpdir(), "cre-init-"));
@@ -32,35 +32,32 @@ async function init(...command: string[]): Promise<string> {
 }
 
 describe("cre model init", () => {
-  it.each(Object.keys(TINY_MODELS) as TinyModelName[])(
-    "--family %s makes a model that loads with its tokenizer",
-    async (name) => {
-      const output = await init("--family", name, "--tokenizer", TOKENIZER, "--layers", "1", "--dtype", "F32");
-      const tokenizer = await openTokenizer(output);
-      const backend = openReference();
-      const checkpoint = await openCheckpoint(output);
-      try {
-        const { vocabularySize: tokenCount } = tokenizer;
-        const { spec } = await loadDecoder(backend, checkpoint, { storage: "float32", trainable: false, tokenCount });
-        expect(spec).toMatchObject({ family: TINY_MODELS[name].family, layers: 1, tokenCount });
-        expect(spec.tokenCount).toBeLessThanOrEqual(spec.vocabularySize);
-        if (name === "chatglm2") {
-          expect(spec.vocabularySize % 256).toBe(0);
-          expect(tokenizer.idOf("sop")).toBe(tokenCount - 2);
-        }
-        const up = await checkpoint.source.read(
-          checkpoint.source.tensors.has("model.layers.0.mlp.up_proj.weight")
-            ? "model.layers.0.mlp.up_proj.weight"
-            : "transformer.encoder.layers.0.mlp.dense_h_to_4h.weight",
-        );
-        const deviation = Math.sqrt(up.reduce((sum, value) => sum + value * value, 0) / up.length);
-        expect(deviation).toBeCloseTo(0.2, 2);
-      } finally {
-        await checkpoint.source.close();
-        await backend.close();
+  it.each(Object.keys(TINY_MODELS))("--family %s makes a model that loads with its tokenizer", async (name) => {
+    const output = await init("--family", name, "--tokenizer", TOKENIZER, "--layers", "1", "--dtype", "F32");
+    const tokenizer = await openTokenizer(output);
+    const backend = openReference();
+    const checkpoint = await openCheckpoint(output);
+    try {
+      const { vocabularySize: tokenCount } = tokenizer;
+      const { spec } = await loadDecoder(backend, checkpoint, { storage: "float32", trainable: false, tokenCount });
+      expect(spec).toMatchObject({ family: TINY_MODELS[name].family, layers: 1, tokenCount });
+      expect(spec.tokenCount).toBeLessThanOrEqual(spec.vocabularySize);
+      if (name === "chatglm2") {
+        expect(spec.vocabularySize % 256).toBe(0);
+        expect(tokenizer.idOf("sop")).toBe(tokenCount - 2);
       }
-    },
-  );
+      const up = await checkpoint.source.read(
+        checkpoint.source.tensors.has("model.layers.0.mlp.up_proj.weight")
+          ? "model.layers.0.mlp.up_proj.weight"
+          : "transformer.encoder.layers.0.mlp.dense_h_to_4h.weight",
+      );
+      const deviation = Math.sqrt(up.reduce((sum, value) => sum + value * value, 0) / up.length);
+      expect(deviation).toBeCloseTo(0.2, 2);
+    } finally {
+      await checkpoint.source.close();
+      await backend.close();
+    }
+  });
 
   it("takes a recipe's model.init, a deviation and a seed", async () => {
     const recipe = join(root, "recipe.yaml");

@@ -2,19 +2,22 @@ import { resolve } from "node:path";
 import { type Command, Option } from "commander";
 import { UserError } from "../base/errors.ts";
 import { openBackend } from "../compute/open.ts";
-import { initDecoder, saveDecoder } from "../models/load.ts";
-import { type ModelSizes, specFromSizes } from "../models/sizes.ts";
-import { parameterCount } from "../models/spec.ts";
-import { TINY_MODELS, type TinyModelName } from "../models/tiny.ts";
+import { initDecoder } from "../models/init.ts";
+import { parameterCount } from "../models/layer.ts";
+import { saveDecoder } from "../models/save.ts";
+import { specFromSizes } from "../models/sizes.ts";
+import type { ModelSizes } from "../models/spec.ts";
+import { TINY_MODELS } from "../models/tiny.ts";
 import { readRecipe } from "../recipe/read.ts";
-import { copyTokenizer, openTokenizer } from "../tokenizers/open-tokenizer.ts";
-import { positiveNumber, wholeNumber } from "./model.ts";
+import { openModelTokenizer } from "../runs/tokenizer.ts";
+import { copyTokenizer } from "../tokenizers/open-tokenizer.ts";
+import { positiveNumber, wholeNumber } from "./options.ts";
 import { say, warn } from "./terminal.ts";
 
 interface InitFlags {
   output: string;
   dtype: "F32" | "F16" | "BF16";
-  family?: TinyModelName;
+  family?: string;
   tokenizer?: string;
   layers?: number;
   deviation?: number;
@@ -43,7 +46,7 @@ interface Choice {
   where: string;
 }
 
-/** What is to be made; exactly one of recipe and family says so. */
+/** The model to make, from the recipe or the name of a tiny model; exactly one of them must be given. */
 async function chosen(recipeFile: string | undefined, flags: InitFlags): Promise<Choice> {
   if ((recipeFile === undefined) === (flags.family === undefined)) {
     throw new UserError("cre model init: expected a recipe file or --family, one of the two.");
@@ -55,13 +58,14 @@ async function chosen(recipeFile: string | undefined, flags: InitFlags): Promise
   }
   const recipe = await readRecipe(recipeFile as string);
   const { init: sizes, tokenizer } = recipe.model;
-  if (!sizes || !tokenizer) throw new UserError(`${recipeFile}: has no model.init, there is nothing to make.`);
+  if (!sizes || !tokenizer)
+    throw new UserError(`${recipeFile}: has no model.init, expected the sizes of a model to make.`);
   return { sizes, tokenizer: flags.tokenizer ?? tokenizer, seed: recipe.seed, where: "model.init" };
 }
 
 async function init(recipeFile: string | undefined, flags: InitFlags): Promise<void> {
   const { sizes, tokenizer: path, seed, where } = await chosen(recipeFile, flags);
-  const tokenizer = await openTokenizer(path, { modelType: sizes.family });
+  const tokenizer = await openModelTokenizer(path, { modelType: sizes.family });
   const spec = specFromSizes({ ...sizes, layers: flags.layers ?? sizes.layers }, tokenizer, where);
   const backend = openBackend("float32", warn);
   try {

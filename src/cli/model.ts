@@ -1,37 +1,27 @@
 import { dirname } from "node:path";
 import Table from "cli-table3";
-import { type Command, InvalidArgumentError, Option } from "commander";
+import { type Command, Option } from "commander";
 import { UserError } from "../base/errors.ts";
 import { readLines } from "../base/files.ts";
 import { createRandom } from "../base/random.ts";
 import type { WeightStorage } from "../compute/backend.ts";
 import { openBackend } from "../compute/open.ts";
 import { generate } from "../decode/generate.ts";
-import { openCheckpoint } from "../formats/checkpoint.ts";
 import { elementCount } from "../formats/tensor-source.ts";
+import { openCheckpoint } from "../models/checkpoint.ts";
 import { readSpec } from "../models/families/registry.ts";
+import { parameterCount } from "../models/layer.ts";
 import { loadDecoder } from "../models/load.ts";
-import { type DecoderSpec, parameterCount } from "../models/spec.ts";
-import { checkVocabulary } from "../runs/open.ts";
-import { openTokenizer } from "../tokenizers/open-tokenizer.ts";
+import type { DecoderSpec } from "../models/spec.ts";
+import { checkVocabulary } from "../runs/prepare.ts";
+import { openModelTokenizer } from "../runs/tokenizer.ts";
 import { showLoading, storageOption } from "./loading.ts";
 import { addInitCommand } from "./model-init.ts";
+import { positiveNumber, wholeNumber } from "./options.ts";
 import { addExportBaseCommand, addPretrainCommand } from "./pretrain.ts";
 import { print, warn } from "./terminal.ts";
 
 const MAX_LINE_BYTES = 16_000_000;
-
-export function wholeNumber(text: string): number {
-  const value = Number(text);
-  if (!/^\d+$/.test(text) || !Number.isSafeInteger(value)) throw new InvalidArgumentError("expected a whole number.");
-  return value;
-}
-
-export function positiveNumber(text: string): number {
-  const value = Number(text);
-  if (!(value > 0) || !Number.isFinite(value)) throw new InvalidArgumentError("expected a positive number.");
-  return value;
-}
 
 export function addModelCommands(program: Command): void {
   const model = program.command("model").description("look at, make and run models");
@@ -51,11 +41,11 @@ export function addModelCommands(program: Command): void {
     .option("--max-new-tokens <n>", "longest continuation", wholeNumber, 128)
     .option(
       "--temperature <t>",
-      "sample at this temperature; without it the most likely token is taken",
+      "sample at this temperature; without it the most likely token is chosen",
       positiveNumber,
     )
     .option("--top-p <p>", "sample among the likeliest tokens of this much probability", positiveNumber, 1)
-    .option("--top-k <k>", "sample among at most so many tokens; 0 for all", wholeNumber, 0)
+    .option("--top-k <k>", "sample among at most this number of tokens; 0 for all", wholeNumber, 0)
     .option("--seed <n>", "seed of sampling", wholeNumber, 1)
     .addOption(
       new Option("--precision <name>", "numbers of the products (auto: as stored)")
@@ -72,7 +62,7 @@ export function addModelCommands(program: Command): void {
     .argument("<dir>", "model folder or tokenizer file")
     .argument("[file]", "text file; - or nothing reads standard input", "-")
     .action(async (directory: string, file: string) => {
-      const tokenizer = await openTokenizer(directory);
+      const tokenizer = await openModelTokenizer(directory);
       const source = file === "-" ? process.stdin : file;
       for await (const { number, text, problem } of readLines(source, { maxLineBytes: MAX_LINE_BYTES })) {
         if (text === null)
@@ -142,10 +132,10 @@ interface GenerateFlags {
 }
 
 async function generateText(path: string, options: GenerateFlags): Promise<void> {
-  // A llama2.c or GGUF model is one file, with its tokenizer beside it.
-  const tokenizer = await openTokenizer(/\.(bin|gguf)$/.test(path) ? dirname(path) : path);
+  // A llama2.c or GGUF model is one file, with its tokenizer next to it.
+  const tokenizer = await openModelTokenizer(/\.(bin|gguf)$/.test(path) ? dirname(path) : path);
   const checkpoint = await openCheckpoint(path);
-  // A checkpoint that is stored in float32 is computed in float32, unless told.
+  // A checkpoint stored in float32 is computed in float32 by default.
   const isFloat32 = [...checkpoint.source.tensors.values()].every(({ dtype }) => dtype === "F32");
   const precision = options.precision === "auto" && isFloat32 ? "float32" : options.precision;
   const backend = openBackend(precision, warn);
@@ -162,7 +152,7 @@ async function generateText(path: string, options: GenerateFlags): Promise<void>
     const ids: number[] = [];
     let shown = "";
     const show = (isLast: boolean) => {
-      // A character may come in several byte tokens: what is not whole yet waits.
+      // Several byte tokens may make one character: an incomplete one is not shown yet.
       const text = tokenizer.decode([...prompt, ...ids]);
       const whole = isLast ? text : text.replace(/\uFFFD+$/, "");
       if (whole.startsWith(shown)) process.stdout.write(whole.slice(shown.length));

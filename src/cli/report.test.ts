@@ -40,8 +40,10 @@ describe("report", () => {
     expect(said).toBe("");
   });
 
-  it("ends as shells expect after an interruption: exit code 130", () => {
+  it("ends as shells expect after an interruption: exit code 130, or that of the signal", () => {
     expect(report(new Interrupted("after step 3."))).toBe(130);
+    expect(report(new Interrupted("after step 3.", "SIGTERM"))).toBe(143);
+    expect(report(new Interrupted("after step 3.", "SIGHUP"))).toBe(129);
     expect(said).toContain("after step 3.");
     expect(said).not.toContain("    at ");
   });

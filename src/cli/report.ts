@@ -1,20 +1,33 @@
+import { constants } from "node:os";
 import { CommanderError } from "commander";
 import picocolors from "picocolors";
 import { messageOf, UserError } from "../base/errors.ts";
 
-/** Work that was stopped by Ctrl-C in good order and can go on later. */
-export class Interrupted extends Error {}
+/** Work that was stopped in good order and can be continued later. */
+export class Interrupted extends Error {
+  readonly exitCode: number;
 
-/** Exit codes; 130 is what shells expect after an interruption. */
-const EXIT = { done: 0, mistake: 1, fault: 2, interrupted: 130 } as const;
+  /** `signal`: what stopped it; a limit that was reached (null) counts as Ctrl-C. */
+  constructor(message: string, signal: NodeJS.Signals | null = null) {
+    super(message);
+    this.exitCode = exitCodeOf(signal ?? "SIGINT");
+  }
+}
 
-/** Says on standard error what was thrown and returns the exit code: a stack is shown for faults of ours only. */
+const EXIT = { done: 0, mistake: 1, fault: 2 } as const;
+
+/** The exit code of a process that a signal ended, as shells count: 130 for SIGINT, 143 for SIGTERM, 129 for SIGHUP. */
+export function exitCodeOf(signal: NodeJS.Signals): number {
+  return 128 + constants.signals[signal];
+}
+
+/** Prints an error to standard error and returns its exit code. Only a fault of ours is printed with its stack. */
 export function report(error: unknown): number {
   // Commander has printed its own message.
   if (error instanceof CommanderError) return error.exitCode === 0 ? EXIT.done : EXIT.mistake;
   if (error instanceof Interrupted) {
     process.stderr.write(`${picocolors.yellow("stopped:")} ${error.message}\n`);
-    return EXIT.interrupted;
+    return error.exitCode;
   }
   if (error instanceof UserError) {
     process.stderr.write(`${picocolors.red("error:")} ${error.message}\n`);

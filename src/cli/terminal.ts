@@ -1,7 +1,7 @@
 import { once } from "node:events";
 import picocolors from "picocolors";
 
-/** A line for people, on standard error: standard output is for results. */
+/** Prints a line for people on standard error; standard output is for results. */
 export function say(line: string): void {
   process.stderr.write(`${line}\n`);
 }
@@ -10,7 +10,7 @@ export function warn(line: string): void {
   say(`${picocolors.yellow("note:")} ${line}`);
 }
 
-/** Writes a line of results and waits when the reader is slow. */
+/** Writes results to standard output and waits for a slow reader. */
 export async function print(text: string): Promise<void> {
   if (!process.stdout.write(text)) await once(process.stdout, "drain");
 }
@@ -22,14 +22,17 @@ export interface Progress {
   stop(): void;
 }
 
+/** Printed when a signal asks a training to stop. */
+export const STOPPING = "stopping after this step and saving a checkpoint; Ctrl-C again stops at once";
+
 const LINE_EVERY_MS = 10_000;
 const DRAW_EVERY_MS = 125;
 const BAR_CHARS = 24;
 const CLEAR_LINE = "\r\x1b[2K";
 
 /**
- * A progress bar on a terminal; elsewhere (a file, CI) one line every ten seconds. Without a total it counts. It draws only when it is
- * told something and changes nothing of the terminal but its own line, so that an error or Ctrl-C leaves nothing to put back.
+ * A progress bar on a terminal; elsewhere (a file, CI) one line every ten seconds. Without a total it counts. It draws only on a call and
+ * changes only its own line, so an error or Ctrl-C leaves the terminal as it was.
  */
 export function progress(title: string, total: number | null, startAt = 0): Progress {
   const started = performance.now();
@@ -70,7 +73,7 @@ export function progress(title: string, total: number | null, startAt = 0): Prog
   };
 }
 
-/** For results that are shown on the terminal themselves. */
+/** Shows no progress: for results that are printed on the same terminal. */
 export const noProgress: Progress = { update() {}, line: say, stop() {} };
 
 function barOf(share: number): string {

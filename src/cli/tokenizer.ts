@@ -8,7 +8,7 @@ import type { PretrainSource } from "../pretrain/recipe.ts";
 import { parseSentencePiece } from "../tokenizers/sentencepiece.ts";
 import type { WeightedText } from "../tokenizers/train-bpe.ts";
 import { trainBpeModel } from "../tokenizers/train-bpe-model.ts";
-import { wholeNumber } from "./model.ts";
+import { wholeNumber } from "./options.ts";
 import { duration, print, progress, say } from "./terminal.ts";
 
 interface TrainTokenizerOptions {

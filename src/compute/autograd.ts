@@ -9,13 +9,9 @@ import type {
   Tensor,
   Weight,
 } from "./backend.ts";
-import { GradientGraph, type Node } from "./gradient-graph.ts";
+import { GradientGraph, type Node, type Value } from "./gradient-graph.ts";
 
-/** A tensor on a tape. */
-export interface Value {
-  readonly tensor: Tensor;
-  readonly needsGradient: boolean;
-}
+export type { Value } from "./gradient-graph.ts";
 
 export interface TapeMatmulOptions {
   bias?: Weight | null;

@@ -1,7 +1,12 @@
-import type { Value } from "./autograd.ts";
 import type { Backend, ProductTerm, Tensor, Weight } from "./backend.ts";
 
 // The record of a tape: the owner of each tensor, the values that need a gradient, and the backward step of each operation.
+
+/** A tensor on a tape. */
+export interface Value {
+  readonly tensor: Tensor;
+  readonly needsGradient: boolean;
+}
 
 /** A tensor of the backward pass. Several values can own it (a residual's gradient is dy itself); the last owner frees it. */
 export interface Gradient {

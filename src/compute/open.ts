@@ -28,3 +28,8 @@ export function openBackend(
   }
   return openReference({ precision: "float32" });
 }
+
+/** Whether `openBackend` opens the native backend; the model of a default recipe depends on it. */
+export function hasNativeBackend(): boolean {
+  return nativeStatus().available && process.env.CRE_BACKEND !== "reference";
+}

@@ -11,8 +11,8 @@ export interface ChineseNreRow {
 }
 
 /**
- * Reads a split file of the format of thunlp/Chinese_NRE (FinRE, SanWen) and merges the rows that have the same head, tail and
- * sentence: just those have the same prompt in every style. Relations come in file order, repeats kept. Blank lines are skipped, CRLF is
+ * Reads a split file in the format of thunlp/Chinese_NRE (FinRE, SanWen) and merges rows with equal head, tail and sentence: their prompts
+ * are equal in every style. Relations come in file order, repeats kept. Blank lines are skipped, CRLF is
  * taken as a line end; spaces around head, tail and relation are dropped, the sentence stays as it is, further TABs included.
  * Throws UserErrors for bad rows (unless skipped) and for a file without rows.
  */

@@ -8,7 +8,7 @@ export interface AlpacaRow {
   output: string;
 }
 
-/** What examples are written as; for Alpaca rows the prompt style gives the texts. */
+/** The format to write; for Alpaca rows the prompt style gives the texts. */
 export type ConvertTarget =
   | { format: "alpaca"; render: (example: Example) => AlpacaRow }
   | { format: "jsonl" }

@@ -91,7 +91,7 @@ describe("a chinese-nre folder", () => {
     const error = (await dataset.split("train", { onBadRow: "skip" }).catch((e: unknown) => e)) as UserErrors;
     expect(error.problems).toHaveLength(21);
     expect(error.problems[20]).toBe("… and 1480 more");
-    expect(error.hint).toBe("Is this the format that was meant?");
+    expect(error.hint).toBe("Is this the right format?");
     expect((await dataset.split("valid", { onBadRow: "skip" })).counts.badRows).toBe(1);
   });
 
@@ -177,7 +177,7 @@ describe("openDataset", () => {
 const shared = join(import.meta.dirname, "../../../shared/data");
 if (!existsSync(shared)) console.warn(`skipped: the published data are not at ${shared}`);
 
-/** Counts of the published files (paper.md of the project's shared folder): rows, examples, `unknown` only, more than one relation. */
+/** Counts of the published files (docs/method.md): rows, examples, `unknown` only, more than one relation. */
 const PUBLISHED = [
   ["finre", "train", 13_486, 12_294, 3_329, 1_150, 6],
   ["finre", "valid", 1_489, 1_353, 354, 134, 0],

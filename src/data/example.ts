@@ -9,12 +9,12 @@ export interface Example {
   sentence: string;
   head: string;
   tail: string;
-  /** The gold labels in file order, repeats kept; undefined when the example is only to be extracted from. */
+  /** The gold labels in file order, repeats kept; undefined for an example without gold. */
   relations?: string[];
-  /** Where the mention stands, when the data says so; otherwise every occurrence counts. */
+  /** The place of the mention, when the data has it; otherwise every occurrence counts. */
   headSpan?: Span;
   tailSpan?: Span;
-  /** Whatever identifies the row to its owner; kept as it came. */
+  /** The owner's name for the row, kept unchanged. */
   id?: string | number;
 }
 
@@ -28,7 +28,7 @@ export interface LabelSet {
   inverses: ReadonlyMap<string, string>;
 }
 
-/** Where an entity stands in a sentence: its span when one is given, else every occurrence from the left, not overlapping. */
+/** The places of an entity in a sentence: its span when one is given, else every occurrence from the left, without overlaps. */
 export function mentionsOf(sentence: string, entity: string, span?: Span): Span[] {
   if (span !== undefined) return [span];
   const mentions: Span[] = [];
@@ -68,7 +68,7 @@ function mentionProblem(sentence: string, role: string, entity: string, span: Sp
   return `${got}, which is ${quoted(sentence.slice(start, end))}, expected ${quoted(entity)}`;
 }
 
-/** A text in quotation marks, cut so that it fits into a message. */
+/** A text in quotation marks, cut to fit into a message. */
 export function quoted(text: string, maxChars = 40): string {
   const chars = Array.from(text.slice(0, 2 * maxChars + 2));
   const isWhole = chars.length <= maxChars && chars.join("").length === text.length;

@@ -56,7 +56,7 @@ function publishedFile(folder: string, name: string, sizeBytes: number, sha256: 
 
 /**
  * Brings a published dataset into the folder `target`, from its repository or from a folder of copies (`from`: the files themselves or a
- * clone of the repository). Every file is checked before the first one is written. Throws a UserError for a file that cannot be had, is not
+ * clone of the repository). Every file is checked before the first one is written. Throws a UserError for a file that is missing, is not
  * the published one, or would replace a different file in `target`.
  */
 export async function fetchDataset(
@@ -126,7 +126,7 @@ async function download(url: string, file: PublishedFile): Promise<Uint8Array> {
     }
   } catch (error) {
     if (error instanceof UserError) throw error;
-    // fetch says just "fetch failed"; its cause says why, and for a name with several addresses only by its code.
+    // The message of fetch is only "fetch failed"; its cause has the reason, for a name with several addresses only as a code.
     const cause = error instanceof Error ? (error.cause as NodeJS.ErrnoException | undefined) : undefined;
     const why = cause === undefined ? messageOf(error) : messageOf(cause) || cause.code;
     throw new UserError(`${url}: cannot be downloaded (${why}).`, { hint });

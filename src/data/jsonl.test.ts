@@ -86,7 +86,7 @@ describe("readJsonl", () => {
     expect(line.problem).toContain(problem);
   });
 
-  it("goes on after a bad line and keeps the object where there is one", async () => {
+  it("continues after a bad line and keeps the object where there is one", async () => {
     const lines = await read(
       Buffer.concat([Buffer.from([0xff, 10]), Buffer.from(`{"id":7}\n${JSON.stringify(GOOD)}\n`)]),
     );

@@ -9,7 +9,7 @@ export type JsonlLine =
   | { line: number; example: null; object: Record<string, unknown> | null; problem: string };
 
 export interface JsonlOptions {
-  /** Rows may only name these relations; null takes any. */
+  /** The relations that rows may name; null accepts any. */
   labels?: LabelSet | null;
   /** Whether a row without relations is a bad row. */
   requireRelations?: boolean;

@@ -66,7 +66,7 @@ describe("chineseNreLabelSet", () => {
 });
 
 describe("createLabelSet", () => {
-  it("takes an inverse named from one side or from both", () => {
+  it("accepts an inverse named from one side or from both", () => {
     for (const inverses of [{ A: "B" }, { A: "B", B: "A" }] as Record<string, string>[]) {
       const labels = createLabelSet({ labels: ["A", "B", "C"], inverses, symmetric: ["C"] }, "x");
       expect([...labels.inverses].sort()).toEqual([

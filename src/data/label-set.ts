@@ -17,8 +17,8 @@ const MAX_LABELS = 10_000;
 const MAX_LABEL_CHARS = 200;
 
 /**
- * The labels of FinRE that hold in both directions. Its files have (B,A) for every (A,B), and in the train split the labels of
- * the two are exact inverses: X with 被X, and these twelve with themselves.
+ * The labels of FinRE that hold in both directions. Its files have (B,A) for every (A,B), with exactly inverse labels in the train split: X
+ * with 被X, and these twelve with themselves (docs/method.md).
  */
 const FINRE_SYMMETRIC: ReadonlySet<string> = new Set([
   "unknown",
@@ -157,7 +157,7 @@ export function parseRelation2id(text: string, file: string): string[] {
 /**
  * The label set of a folder in the format of Chinese_NRE. `unknown` means no relation. X and 被X are inverses. The other labels
  * are symmetric when they are the twelve of FinRE. SanWen gets no inverses: it names a pair from one side only (in its train split 182
- * of 17,092 examples have a mirrored one, and (B,A) of a Family or Social pair (A,B) is `unknown` 23 times, the same label twice).
+ * of 17,092 examples have a mirrored one, and (B,A) of a Family or Social pair (A,B) is `unknown` 23 times and its own label twice).
  */
 export function chineseNreLabelSet(labels: readonly string[], file: string): LabelSet {
   const known = new Set(labels);

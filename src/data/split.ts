@@ -15,9 +15,9 @@ export interface SplitCounts {
   /** Lines that are not blank. */
   rows: number;
   badRows: number;
-  /** Rows whose relation was added to an earlier example with the same input. */
+  /** Rows whose relation was added to an earlier example with equal input. */
   merged: number;
-  /** Good rows that say word for word what an earlier one says. */
+  /** Good rows that equal an earlier one. */
   exactDuplicates: number;
   examples: number;
 }
@@ -29,7 +29,7 @@ export interface Split {
   counts: SplitCounts;
 }
 
-/** What becomes of a bad row: everything stops with a message, or it is left out, counted and listed. */
+/** A bad row stops everything with a message, or is left out, counted and listed. */
 export type OnBadRow = "stop" | "skip";
 
 export const MAX_ROW_BYTES = 1_000_000;
@@ -46,7 +46,7 @@ export function addBadRow(split: Split, badRow: BadRow): void {
   if (split.badRows.length < MAX_LISTED_BAD_ROWS) split.badRows.push(badRow);
 }
 
-/** Checks a split that was read to its end; throws UserErrors for bad rows that may not be skipped and a UserError when nothing is left. */
+/** Checks a split after its last row. Throws UserErrors for bad rows that may not be skipped and a UserError when no row is left. */
 export function finishSplit(split: Split, file: string, onBadRow: OnBadRow): Split {
   const { counts, badRows } = split;
   counts.examples = split.examples.length;
@@ -56,7 +56,7 @@ export function finishSplit(split: Split, file: string, onBadRow: OnBadRow): Spl
     const shown = badRows.slice(0, MAX_SHOWN_BAD_ROWS).map((row) => `${row.file}, line ${row.line}: ${row.problem}.`);
     if (counts.badRows > shown.length) shown.push(`… and ${counts.badRows - shown.length} more`);
     const hint = isUnusable
-      ? "Is this the format that was meant?"
+      ? "Is this the right format?"
       : "Correct the rows, or leave them out with --skip-bad: they are counted and listed.";
     throw new UserErrors(`${file}: ${counts.badRows} of ${counts.rows} rows cannot be used:`, shown, { hint });
   }

@@ -31,7 +31,7 @@ export interface SplitStatistics {
   /** Examples in which the mentions of head and tail share characters. */
   overlappingEntities: number;
   sentenceChars: LengthStatistics;
-  /** Examples whose (tail, head) is an example of the same sentence too. */
+  /** Examples whose (tail, head) is also an example of that sentence. */
   mirrored: number;
   /** Mirrored examples whose labels all have a declared inverse, and those of them whose mirror has just these inverses. */
   inverseChecked: number;

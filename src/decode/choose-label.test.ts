@@ -87,7 +87,7 @@ describe("labelProbabilities", () => {
     }
   });
 
-  it("gives a question the same numbers in any company", async () => {
+  it("gives a question equal numbers in any batch", async () => {
     const random = createRandom(5);
     const model = await tinyDecoder(backend, { seed: 5 });
     const questions: LabelQuestion[] = Array.from({ length: 4 }, (_, i) => ({
@@ -106,7 +106,7 @@ describe("labelProbabilities", () => {
     }
   });
 
-  it("is sure of a single label, alone and beside others", async () => {
+  it("is sure of a single label, alone and in a batch", async () => {
     const model = await tinyDecoder(backend, { seed: 6 });
     const single = { promptIds: [1, 5], trie: buildLabelTrie([{ label: "only", ids: [7, 2] }]) };
     const pair = { promptIds: [1, 6], trie: buildLabelTrie([[7], [8]].map((ids, i) => ({ label: `${i}`, ids }))) };

@@ -8,14 +8,14 @@ export interface LabelQuestion {
   trie: LabelTrie;
 }
 
-/** How many tokens a question adds to a forward pass. */
+/** Tokens that a question adds to a forward pass. */
 export function questionTokens(question: LabelQuestion): number {
   return question.promptIds.length + question.trie.inner.length;
 }
 
 /**
  * The probability of every label of each question, in the order of its tree's leaves; they add up to 1. One forward pass reads each
- * prompt once with its whole tree of labels behind it: every node sees the prompt and its own ancestors only.
+ * prompt once, followed by its whole tree of labels: a node sees the prompt and its own ancestors only.
  */
 export async function labelProbabilities(model: Decoder, questions: readonly LabelQuestion[]): Promise<Float64Array[]> {
   // A schema of a single label leaves nothing to ask.
@@ -62,17 +62,17 @@ function packQuestions(questions: readonly LabelQuestion[]) {
     segments.push({ ...prompt, keyStart: start, context: [] });
     const rowOf = new Map<number, number>([[0, start + promptIds.length - 1]]);
     let row = start + promptIds.length;
-    // A run of nodes without a fork is one segment; its context is the prompt and the runs above it.
-    const runOf = new Map<number, { segment: AttentionSegment & { length: number }; above: KeySpan[] }>();
+    // A chain (nodes without a fork) is one segment; its context is the prompt and the chains above it.
+    const chainOf = new Map<number, { segment: AttentionSegment & { length: number }; above: KeySpan[] }>();
     for (const node of trie.inner) {
       const { token, parent, depth } = trie.nodes[node];
       ids[row] = token;
-      const run = runOf.get(parent);
-      if (run && trie.nodes[parent].children.length === 1) {
-        run.segment.length++;
-        runOf.set(node, run);
+      const chain = chainOf.get(parent);
+      if (chain && trie.nodes[parent].children.length === 1) {
+        chain.segment.length++;
+        chainOf.set(node, chain);
       } else {
-        const above = run ? [...run.above, spanOf(run.segment)] : [prompt];
+        const above = chain ? [...chain.above, spanOf(chain.segment)] : [prompt];
         const segment = {
           start: row,
           length: 1,
@@ -81,7 +81,7 @@ function packQuestions(questions: readonly LabelQuestion[]) {
           context: above,
         };
         segments.push(segment);
-        runOf.set(node, { segment, above });
+        chainOf.set(node, { segment, above });
       }
       rowOf.set(node, row);
       row++;

@@ -69,7 +69,7 @@ describe("generate", () => {
       [1, 30],
     ];
     const free = await generate(model, prompts, { maxNewTokens: 10, eosId: null });
-    // A token that one sequence gives in its middle, taken as the end mark.
+    // A token that one sequence gives in its middle, used as the end token.
     const eosId = free[1].ids[4];
     const got = await generate(model, prompts, { maxNewTokens: 10, eosId });
     for (const [i, prompt] of prompts.entries()) expect(got[i]).toEqual(await plainGreedy(model, prompt, 10, eosId));

@@ -3,12 +3,12 @@ import { createTape } from "../compute/autograd.ts";
 import type { AttentionSegment } from "../compute/backend.ts";
 import { createCache, type Decoder, forward, freeCache, type KeyValueCache } from "../models/decoder.ts";
 
-/** How the next token is picked; without sampling the most likely one (greedy). */
+/** How the next token is drawn; without sampling it is the most likely one (greedy). */
 export interface Sampling {
   temperature: number;
   /** Keep the most likely tokens up to this much probability. */
   topP: number;
-  /** Keep at most so many tokens; 0 keeps all. */
+  /** Most tokens to keep; 0 keeps all. */
   topK: number;
   random: Random;
 }
@@ -24,13 +24,13 @@ export interface GenerateOptions {
 
 export interface Generated {
   ids: number[];
-  /** False when maxNewTokens came before the end of the sequence. */
+  /** False when the sequence was cut at maxNewTokens. */
   ended: boolean;
 }
 
 /**
- * Continues every prompt, all together with one key/value cache; sequences that have ended leave the batch.
- * Memory: Σ (prompt + maxNewTokens) rows of keys and values a layer.
+ * Continues all prompts in one batch with one key/value cache; sequences that have ended leave the batch.
+ * Memory: Σ (prompt + maxNewTokens) rows of keys and values in each layer.
  */
 export async function generate(
   model: Decoder,
@@ -124,7 +124,7 @@ async function nextTokens(
     const picked = Array.from(await backend.read(best));
     backend.free(best);
     if (picked.every((id) => id < tokenCount)) return picked;
-    // A row that only fills the vocabulary up was the largest: the largest of the tokens then.
+    // A padding row of the vocabulary was the largest: choose again among the tokens.
     return (await tokenLogits()).map(largest);
   } finally {
     tape.dispose();

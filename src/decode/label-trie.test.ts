@@ -42,7 +42,7 @@ describe("buildLabelTrie", () => {
     expect(trie.leaves.map((leaf) => trie.nodes[leaf].depth)).toEqual([4, 4, 2]);
   });
 
-  it("tells a label from a longer one by the end mark", () => {
+  it("tells a label from a longer one by the end token", () => {
     const trie = build([5, 2], [5, 6, 2]);
     expect(trie.leaves.map((leaf) => pathTo(trie, leaf))).toEqual([
       [5, 2],
@@ -50,7 +50,7 @@ describe("buildLabelTrie", () => {
     ]);
   });
 
-  it("takes labels of one token and a single label", () => {
+  it("accepts labels of one token and a single label", () => {
     expect(build([4], [5]).leaves.length).toBe(2);
     const alone = build([4, 5, 2]);
     expect(alone.edges).toEqual([]);
@@ -58,7 +58,7 @@ describe("buildLabelTrie", () => {
     expect(pathTo(alone, alone.leaves[0])).toEqual([4]);
   });
 
-  it("takes chains of any depth", () => {
+  it("accepts chains of any depth", () => {
     const chain = Array.from({ length: 30_000 }, (_, i) => i % 7);
     const trie = build([...chain, 8], [...chain, 9]);
     expect(trie.inner.length).toBe(30_000);

@@ -6,7 +6,7 @@ export interface LabelAnswer {
   ids: ArrayLike<number>;
 }
 
-/** A node stands for the answer tokens from the root to it; the root is the end of the prompt. */
+/** The answer tokens from the root to here; the root is the end of the prompt. */
 export interface TrieNode {
   token: number;
   parent: number;
@@ -15,20 +15,20 @@ export interface TrieNode {
 }
 
 /**
- * The answers of all labels as one tree of tokens. Each path ends where the label is the only one left: the tokens after that point are
- * copied entities and punctuation and say nothing about the relation.
+ * The answers of all labels as one tree of tokens. Each path ends where only one label is left: the tokens after it are copied entities and
+ * punctuation, which say nothing about the relation.
  */
 export interface LabelTrie {
   nodes: TrieNode[]; // the root is 0
   /** Leaf of each label, in the order given. */
   leaves: number[];
-  /** Inner nodes but the root, parents first, runs without a fork adjacent: what the model has to read. */
+  /** Inner nodes without the root, parents first, the nodes of a chain (no fork between them) adjacent: the tokens that the model reads. */
   inner: number[];
-  /** Edges whose probability counts: those at or below the first fork. */
+  /** Edges whose probability counts: all from the first fork down. */
   edges: { parent: number; child: number }[];
 }
 
-/** Builds the tree. Throws a UserError when two labels have the same answer, or one answer is the beginning of another. */
+/** Builds the tree. Throws a UserError when two labels have equal answers, or when one answer begins another. */
 export function buildLabelTrie(answers: readonly LabelAnswer[]): LabelTrie {
   const nodes: TrieNode[] = [{ token: -1, parent: -1, depth: 0, children: [] }];
   const passing: number[] = [answers.length]; // how many labels pass through each node
@@ -72,7 +72,7 @@ function startsWith(ids: ArrayLike<number>, prefix: ArrayLike<number>): boolean 
   return ids.length >= prefix.length;
 }
 
-/** Every node that can be reached but the root, each followed by its own subtree. */
+/** Every node below the root, each followed by its own subtree. */
 function parentsFirst(nodes: readonly TrieNode[]): number[] {
   const order: number[] = [];
   const pending = [...nodes[0].children].reverse();

@@ -2,7 +2,7 @@ import { PAPER_MAX_TRIPLES } from "./tally.ts";
 
 /**
  * The relation strings of an answer such as `([h],r,[t]),([h],r2,[t])`, read as the authors' script reads them: bracketed spans are taken
- * in pairs, a relation is what stands between the comma after the first and the comma before the second; at most four triples; nothing is
+ * in pairs, and a relation is the text between the comma after the first and the comma before the second; at most four triples; nothing is
  * trimmed. An answer without a pair of brackets gives an empty list. (CRE-LLM, eval.py; entities are not looked at.)
  */
 export function relationsOfAnswer(answer: string): string[] {

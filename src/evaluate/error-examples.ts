@@ -14,8 +14,8 @@ export interface ErrorExample {
 }
 
 /**
- * The rows whose predicted set is not the gold set, surest first where probabilities are known. `examples`, `rows` and `probabilities`
- * stand in the same order.
+ * The rows whose predicted set is not the gold set, the most probable predictions first where probabilities are known. `examples`, `rows` and `probabilities`
+ * have one order.
  */
 export function errorExamples(
   examples: readonly Pick<Example, "sentence" | "head" | "tail">[],

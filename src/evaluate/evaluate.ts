@@ -1,5 +1,6 @@
 import type { Example } from "../data/example.ts";
 import type { Extraction, Extractor } from "../extract/extractor.ts";
+import { DEFAULT_WINDOW_ROWS, windowsOf } from "../extract/windows.ts";
 import type { BootstrapOptions } from "./bootstrap.ts";
 import { computeMetrics, type Metrics } from "./metrics.ts";
 import type { ScoredRow } from "./rows.ts";
@@ -15,17 +16,16 @@ export interface Evaluation {
 
 /**
  * Extracts the examples exactly as users' rows are extracted and scores the result against their relations.
- * `onRows` hears how many examples are done.
+ * `onRows` is called with the number of examples done.
  */
 export async function evaluate(
   extractor: Extractor,
   examples: readonly Example[],
   options: { bootstrap?: BootstrapOptions | null; windowRows?: number; onRows?: (done: number) => void } = {},
 ): Promise<Evaluation> {
-  const windowRows = options.windowRows ?? 512;
   const extractions: Extraction[] = [];
-  for (let start = 0; start < examples.length; start += windowRows) {
-    extractions.push(...(await extractor.extract(examples.slice(start, start + windowRows))));
+  for await (const window of windowsOf(examples, options.windowRows ?? DEFAULT_WINDOW_ROWS)) {
+    extractions.push(...(await extractor.extract(window)));
     options.onRows?.(extractions.length);
   }
   const rows = examples.map((example, i) => scoredRow(example, extractions[i]));

@@ -29,7 +29,7 @@ describe("gold of cre score", () => {
     expect(gold).toEqual({ examples: [row, { ...row, relations: ["并购"] }], labels: undefined });
   });
 
-  it("JSONL with labels.json beside it: only its labels", async () => {
+  it("JSONL with labels.json next to it: only its labels", async () => {
     const labels = JSON.stringify({ labels: ["none", "收购"], noRelation: "none" });
     const directory = folderWith({
       "gold.jsonl": line(row),
@@ -42,7 +42,7 @@ describe("gold of cre score", () => {
     );
   });
 
-  it("a split file of Chinese_NRE, and a folder of which a split is read: rows of one input merged", async () => {
+  it("a split file of Chinese_NRE, and a split of a folder: rows of one input merged", async () => {
     const directory = folderWith(nre);
     const expected = [{ ...row, relations: ["收购", "unknown"] }];
     const ofFile = await readGold(join(directory, "valid.txt"), "test");

@@ -7,16 +7,16 @@ import type { Example, LabelSet } from "../data/example.ts";
 import { readJsonl } from "../data/jsonl.ts";
 import { addBadRow, emptySplit, finishSplit, type SplitName } from "../data/split.ts";
 
-/** Gold rows; `labels` is undefined when a JSONL file has no label file beside it. */
+/** Gold rows; `labels` is undefined when a JSONL file has no label file next to it. */
 export interface Gold {
   examples: Example[];
   labels: LabelSet | undefined;
 }
 
 /**
- * Reads what `cre score --gold` names: a data folder (of which `split` is read), a split file of the format of thunlp/Chinese_NRE with
- * `relation2id.txt` beside it, or JSONL with `relations` on every line, whose labels are those of `labels.json` beside it, if there is
- * one. Throws a UserError for anything else and UserErrors for bad rows.
+ * Reads the gold of `cre score --gold`: the `split` of a data folder, a split file in the format of thunlp/Chinese_NRE with
+ * `relation2id.txt` next to it, or JSONL with `relations` on every line, with the labels of `labels.json` next to it, if there is one.
+ * Throws a UserError for anything else and UserErrors for bad rows.
  */
 export async function readGold(path: string, split: SplitName): Promise<Gold> {
   if (statSync(path, { throwIfNoEntry: false })?.isDirectory()) {

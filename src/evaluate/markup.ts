@@ -1,7 +1,7 @@
-/** The key cannot come out of a file: nothing read from JSON can pose as markup. */
+/** No file can hold this key, so nothing read from JSON passes as markup. */
 const MARKUP = Symbol("markup");
 
-/** HTML that is safe to write as it stands. */
+/** HTML that is safe to write unchanged. */
 export interface Markup {
   readonly [MARKUP]: string;
 }

@@ -243,7 +243,7 @@ const dataFolder = "../shared/data";
 const hasData = existsSync(`${dataFolder}/finre/test.txt`);
 if (!hasData) console.warn(`skipped: the reference points of the test sets need ${dataFolder}`);
 
-describe.skipIf(!hasData)("reference points on the published test sets (paper.md)", () => {
+describe.skipIf(!hasData)("reference points on the published test sets (docs/metrics.md)", () => {
   const points = [
     { set: "finre", rows: 3359, noRelation: 917, multi: 360, always: 29.0, best: 96.4 },
     { set: "sanwen", rows: 2205, noRelation: 646, multi: 14, always: 29.7, best: 99.8 },

@@ -54,7 +54,7 @@ export interface Metrics extends TallyScores {
 }
 
 /**
- * Scores rows by every convention.
+ * Scores rows by every convention (docs/metrics.md).
  *
  * - `paper`: per row, precision, recall and F1 over the sets of relation strings (at most four triples read, the no-relation label an
  *   ordinary one, nothing read → 0), then the mean of each over rows (CRE-LLM, arXiv 2404.18085). The mean F1 is not the harmonic mean

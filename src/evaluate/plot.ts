@@ -1,6 +1,6 @@
 import { html, type Markup } from "./markup.ts";
 
-// What the curves of a report share: inline SVG, all of one width, lengths in its own units.
+// Shared by the curves of a report: inline SVG, all of one width, lengths in its own units.
 export const PLOT_WIDTH = 960;
 /** Where the axes begin and end. */
 export const PLOT_LEFT = 56;

@@ -209,7 +209,9 @@ describe("scoring our own lines", () => {
 
   it("refuses gold that cannot be scored against", async () => {
     const predictions = await read(jsonl({ sentence: "甲乙", head: "甲", tail: "乙", relations: ["拥有"] }));
-    expect(() => scorePredictions(predictions, null)).toThrow("its lines carry no gold labels");
+    expect(() => scorePredictions(predictions, null)).toThrow(
+      "its lines have no gold labels, expected a gold file too",
+    );
     expect(() => scorePredictions(predictions, [])).toThrow("The gold file has no rows");
     expect(() => scorePredictions(predictions, [{ sentence: "甲乙", head: "甲", tail: "乙" }])).toThrow(
       "Gold row 1 has no relations",

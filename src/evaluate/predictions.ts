@@ -40,9 +40,8 @@ type Fields = Record<string, unknown>;
 class LineProblem extends Error {}
 
 /**
- * Reads predictions to score: JSONL as LLaMA-Factory writes them or as `cre extract` does (`relations` may stand for `predictions`); the
- * first line decides which. Throws a
- * UserErrors that lists the bad lines by number: a score over the readable rest would be a different score.
+ * Reads predictions to score: JSONL as LLaMA-Factory or `cre extract` writes it (`relations` is read as `predictions`); the first line
+ * decides which. Throws a UserErrors that lists the bad lines by number: a score over the readable rest would be a different score.
  */
 export async function readPredictions(file: string): Promise<PredictionFile> {
   const answers: AnswerPrediction[] = [];

@@ -2,13 +2,13 @@ import { computeMetrics } from "./metrics.ts";
 import type { ScoredRow, ScoringLabels } from "./rows.ts";
 import { CONVENTIONS, type Convention } from "./tally.ts";
 
-/** F1 values of something simple on the same rows, to be read beside a result. Fractions; absent where not known. */
+/** F1 values of something simple on the same rows, to compare a result with. Fractions; absent where unknown. */
 export interface Reference {
   name: string;
   f1: Partial<Record<Convention | "macro", number>>;
 }
 
-/** What needs no model: the no-relation label for every row, and the best that one label a row can reach (the first relation of the gold). */
+/** References that need no model: the no-relation label for every row, and the best that one label a row can reach (the first gold relation). */
 export function trivialReferences(rows: readonly ScoredRow[], labels: ScoringLabels): Reference[] {
   const references: Reference[] = [];
   const { noRelation } = labels;

@@ -113,7 +113,7 @@ export function printable(text: string): string {
 export const METRICS_SCHEMA = "cre-metrics";
 export const METRICS_VERSION = 1;
 
-/** What `--json` and `metrics.json` hold. Fractions in [0, 1]; the version rises when a field changes its meaning or goes away. */
+/** The content of `--json` and `metrics.json`. Fractions in [0, 1]; the version rises when a field is removed or changes its meaning. */
 export interface MetricsJson extends Metrics {
   schema: typeof METRICS_SCHEMA;
   version: typeof METRICS_VERSION;

@@ -1,7 +1,7 @@
 import { UserError } from "../base/errors.ts";
 import type { LabelSet } from "../data/example.ts";
 
-/** One row to score: the gold labels of a (sentence, head, tail) and what was predicted for it. */
+/** One row to score: gold and predicted labels of a (sentence, head, tail). */
 export interface ScoredRow {
   /** Gold labels in file order; repeats are allowed and count once. */
   gold: readonly string[];
@@ -9,7 +9,7 @@ export interface ScoredRow {
   predicted: readonly string[];
   /** The single best label for `micro-argmax`; null when there is none. Default: the first of `predicted`. */
   argmax?: string | null;
-  /** What is resampled as one in the bootstrap: the sentence. Default: the row alone. */
+  /** The group that the bootstrap draws as one: the sentence. Default: the row alone. */
   group?: string;
   /** True when there was no prediction for this row at all, as opposed to one that could not be read. */
   missing?: boolean;

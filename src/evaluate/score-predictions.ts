@@ -6,7 +6,7 @@ import type { AnswerPrediction, LabelPrediction, PredictionFile } from "./predic
 import { labelsOfRows, type ScoredRow, type ScoringLabels } from "./rows.ts";
 import { PAPER_MAX_TRIPLES } from "./tally.ts";
 
-/** How predictions and gold rows were brought together. Nothing is dropped without being counted here. */
+/** How predictions and gold rows were matched. Nothing is dropped without being counted here. */
 export interface Matching {
   /** Gold rows after rows of one (sentence, head, tail) are merged. */
   goldRows: number;
@@ -14,7 +14,7 @@ export interface Matching {
   mergedGoldRows: number;
   /** Lines with a prediction. */
   predictionLines: number;
-  /** Lines that say only why their row could not be extracted. */
+  /** Lines that hold only the reason why their row could not be extracted. */
   failed: number;
   matched: number;
   /** Gold rows without a prediction; they are scored as an empty set. */
@@ -48,8 +48,8 @@ const DEFAULT_NO_RELATION = "unknown";
 /**
  * Scores a file of predictions. `gold` may be null only for answers that carry their own label (LLaMA-Factory); the bootstrap then draws
  * rows instead of sentences. Answers are matched by their order, which must be the order of the merged gold rows; our own lines by
- * (sentence, head, tail) and the spans, if there are any, or by id where they have no sentence. Throws a UserError when the gold has no labels, when answers and gold
- * rows differ in number, or when not one prediction matches.
+ * (sentence, head, tail) and the spans, if there are any, or by id where they have no sentence. Throws a UserError when the gold has no
+ * labels, when answers and gold rows differ in number, or when no prediction matches.
  */
 export function scorePredictions(
   predictions: PredictionFile,
@@ -64,7 +64,7 @@ export function scorePredictions(
 function matchRows(predictions: PredictionFile, gold: readonly Example[] | null) {
   if (predictions.kind === "labels") {
     if (gold === null) {
-      throw new UserError(`${predictions.file}: its lines carry no gold labels, expected a gold file beside it.`, {
+      throw new UserError(`${predictions.file}: its lines have no gold labels, expected a gold file too.`, {
         hint: "Add --gold FILE.",
       });
     }

@@ -3,11 +3,11 @@ import { argmaxOf, type Score, type ScoredRow, type ScoringLabels, scoreFromCoun
 /** The authors' script reads the first four triples of an answer and ignores the rest. */
 export const PAPER_MAX_TRIPLES = 4;
 
-/** The conventions by name, in the order they are shown. Their numbers must never share a column. */
+/** The conventions by name, in the order they are shown (docs/metrics.md). Their numbers must never share a column. */
 export const CONVENTIONS = ["paper", "micro", "micro-argmax"] as const;
 export type Convention = (typeof CONVENTIONS)[number];
 
-/** What the counts of any set of rows give; the same for the whole test set and for one draw of the bootstrap. */
+/** The scores of any set of rows: the whole test set, or one draw of the bootstrap. */
 export interface TallyScores {
   conventions: Record<Convention, Score>;
   /** `relations` is how many labels the mean was taken over. */

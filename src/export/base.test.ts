@@ -5,11 +5,12 @@ import { afterAll, describe, expect, it } from "vitest";
 import { stringify } from "yaml";
 import { roundToBfloat16 } from "../compute/backend.ts";
 import { openReference } from "../compute/reference/backend.ts";
-import { openCheckpoint } from "../formats/checkpoint.ts";
+import { openCheckpoint } from "../models/checkpoint.ts";
 import { decoderWeights } from "../models/decoder.ts";
-import { initDecoder, loadDecoder } from "../models/load.ts";
+import { initDecoder } from "../models/init.ts";
+import { loadDecoder } from "../models/load.ts";
 import { readPretrainRecipe } from "../pretrain/recipe.ts";
-import { specFromInit } from "../runs/open.ts";
+import { specFromInit } from "../runs/prepare.ts";
 import { createPretrainFolder, openPretrainData, pretrainRun } from "../runs/pretrain-run.ts";
 import { openTokenizer } from "../tokenizers/open-tokenizer.ts";
 import { exportBase } from "./base.ts";
@@ -57,7 +58,7 @@ const RECIPE = {
 };
 
 describe("exportBase", () => {
-  it("writes the last checkpoint as a folder that any loader takes, and a card with the run's numbers", async () => {
+  it("writes the last checkpoint as a folder that any loader reads, and a card with the run's numbers", async () => {
     writeFileSync(join(directory, "recipe.yaml"), stringify(RECIPE));
     const recipe = await readPretrainRecipe(join(directory, "recipe.yaml"));
     const folder = await createPretrainFolder(join(directory, "run"), recipe);

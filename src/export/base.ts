@@ -5,7 +5,7 @@ import { writeFileAtomic } from "../base/files.ts";
 import { createRandom } from "../base/random.ts";
 import { generate } from "../decode/generate.ts";
 import { type Decoder, decoderWeights } from "../models/decoder.ts";
-import { saveDecoder } from "../models/load.ts";
+import { saveDecoder } from "../models/save.ts";
 import type { PretrainRecipe } from "../pretrain/recipe.ts";
 import { type PretrainData, readDecay } from "../runs/pretrain-run.ts";
 import { type RunFolder, readLog } from "../runs/run-folder.ts";
@@ -75,7 +75,7 @@ async function continueStarts(model: Decoder, tokenizer: Tokenizer, startId: num
   return texts;
 }
 
-/** What transformers needs to know beside the SentencePiece file. */
+/** The configuration that transformers needs in addition to the SentencePiece file. */
 function tokenizerConfig(tokenizer: Tokenizer, recipe: PretrainRecipe): string {
   const piece = (id: number | null) => (id === null ? null : tokenizer.pieceOf(id));
   const config = {

@@ -1,12 +1,12 @@
+import { parameterCount } from "../models/layer.ts";
 import type { DecoderSpec } from "../models/spec.ts";
-import { parameterCount } from "../models/spec.ts";
 import type { PretrainRecipe } from "../pretrain/recipe.ts";
 import { type Decay, totalSteps } from "../pretrain/schedule.ts";
 import { rowEnds } from "../pretrain/sequences.ts";
 import type { PretrainData, PretrainValidation } from "../runs/pretrain-run.ts";
 import type { LogLine } from "../runs/run-folder.ts";
 
-/** A text that the model went on with, as the card shows it. */
+/** A text that the model continued, as the card shows it. */
 export interface CardText {
   start: string;
   continuation: string;
@@ -163,7 +163,7 @@ function validationsOf(log: readonly LogLine[]): PretrainValidation[] {
   return log.filter(({ kind }) => kind === "validation") as unknown as PretrainValidation[];
 }
 
-/** The curve: every validation, or as many as a page takes, always with the last one. */
+/** The curve: every validation, thinned to fit a page; the last one is always there. */
 function curveTable({ log, data }: CardFacts, tokensPerStep: number): string {
   const all = validationsOf(log);
   const stride = Math.max(1, Math.ceil(all.length / MOST_CURVE_ROWS));

@@ -2,10 +2,11 @@ import { existsSync } from "node:fs";
 import { readFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { UserError } from "../base/errors.ts";
-import type { GgufVocabulary } from "../formats/gguf-fields.ts";
+import type { GgufVocabulary } from "../models/gguf/fields.ts";
 import type { DecoderSpec } from "../models/spec.ts";
+import { openModelTokenizer } from "../runs/tokenizer.ts";
 import { isJsonObject, type JsonObject, readJsonObject } from "../tokenizers/bounded-json.ts";
-import { findTokenizerFile, openTokenizer } from "../tokenizers/open-tokenizer.ts";
+import { findTokenizerFile } from "../tokenizers/open-tokenizer.ts";
 import { CONTROL, NORMAL, readModel, UNUSED, USER_DEFINED } from "../tokenizers/sentencepiece-model.ts";
 import type { Tokenizer } from "../tokenizers/tokenizer.ts";
 import { TOKENIZER_CONFIG_FILE } from "../tokenizers/tokenizer-config.ts";
@@ -14,10 +15,10 @@ import { readTokenizerFile } from "../tokenizers/tokenizer-json-file.ts";
 
 const MAX_CONFIG_BYTES = 8 * 2 ** 20;
 
-/** Reads a model's tokenizer as a GGUF file has it. Throws a UserError for a kind of tokenizer that has no place there. */
+/** Reads a model's tokenizer in the form of a GGUF file. Throws a UserError for a kind of tokenizer that GGUF cannot hold. */
 export async function readGgufVocabulary(path: string, spec: DecoderSpec): Promise<GgufVocabulary> {
   const file = await findTokenizerFile(path);
-  const tokenizer = await openTokenizer(path, { modelType: spec.family });
+  const tokenizer = await openModelTokenizer(path, { modelType: spec.family });
   const marks = {
     bosId: tokenizer.bosId ?? spec.bosId,
     eosId: tokenizer.eosId ?? spec.eosId,
@@ -54,7 +55,7 @@ async function readChatTemplate(file: string): Promise<string | null> {
 
 type VocabularyPieces = Pick<GgufVocabulary, "texts" | "types" | "cutBy">;
 
-/** The pieces of a SentencePiece file, and behind them those that the family's own code adds: no text gives these (ChatGLM2). */
+/** The pieces of a SentencePiece file, then the command pieces that the family's own code adds (ChatGLM2). */
 async function readSentencePiece(file: string, tokenizer: Tokenizer): Promise<VocabularyPieces> {
   const { pieces, normalizer } = readModel(await readFile(file), file);
   const added = Array.from({ length: tokenizer.vocabularySize - pieces.texts.length }, (_, i) =>
@@ -81,7 +82,7 @@ async function readByteLevel(file: string): Promise<VocabularyPieces> {
   }
   for (const { id, text, special } of added) {
     texts[id] = text;
-    // llama.cpp's converter goes by the looks too: Qwen marks <|fim_prefix|> and its like as ordinary.
+    // llama.cpp's converter decides by the text too: Qwen marks <|fim_prefix|> and similar tokens as ordinary.
     types[id] = special || /^<\|.*\|>$/.test(text) ? CONTROL : USER_DEFINED;
   }
   for (let id = 0; id < texts.length; id++) {

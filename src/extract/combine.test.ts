@@ -75,7 +75,7 @@ describe("chooseRelations", () => {
     expect(found([0.2, 0.2, 0.2, 0.2, 0.2], {}).map(({ relation }) => relation)).toEqual(["none"]);
   });
 
-  it("gives further relations from a share of the best on, never beside no relation", () => {
+  it("gives further relations from a share of the best on, never next to no relation", () => {
     const relations = (share: number) =>
       found([0.05, 0.4, 0.2, 0.15, 0.2], { furtherRelations: share }).map(({ relation }) => relation);
     expect(relations(1)).toEqual(["buys"]);

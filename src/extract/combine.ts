@@ -1,5 +1,10 @@
 import type { LabelSet } from "../data/example.ts";
-import type { Prediction } from "./extractor.ts";
+
+export interface Prediction {
+  relation: string;
+  /** Share of the probability among all labels, 0..1. */
+  probability: number;
+}
 
 /** How relations are chosen from label probabilities. */
 export interface RelationChoice {
@@ -24,7 +29,7 @@ export function combineDirections(own: Float64Array, mirrored: Float64Array, lab
   return normalised(combined);
 }
 
-/** The relations that hold by these probabilities; at least one, so no example goes without an answer. */
+/** The relations chosen by these probabilities; at least one, so every example has an answer. */
 export function chooseRelations(
   probabilities: Float64Array,
   labels: LabelSet,

@@ -17,7 +17,7 @@ beforeEach(() => {
 });
 
 /**
- * Answers at once. Its probability depends on the whole window, as sums of a real pass may in their last digit: an extraction that goes on
+ * Answers at once. Its probability depends on the whole window, as sums of a real pass may in their last digit: an extraction that resumes
  * must ask for the same windows.
  */
 function fakeExtractor(options: { failAfterWindows?: number } = {}): Extractor & { windows: number[] } {
@@ -86,7 +86,7 @@ describe("extractLines", () => {
     }
   });
 
-  it("reports bad rows with their line and goes on", async () => {
+  it("reports bad rows with their line and continues", async () => {
     const big = JSON.stringify({ sentence: `甲乙${"长".repeat(400_000)}`, head: "甲", tail: "乙" });
     const lines = [
       row(0),
@@ -194,7 +194,7 @@ describe("extractFile", () => {
     expect(counts).toMatchObject({ rows: 10, resumed: 8, extracted: 2 });
   });
 
-  it("refuses to go on with another job, another input or a damaged state, and starts anew without one", async () => {
+  it("refuses to resume another job, another input or a damaged state, and starts anew without one", async () => {
     const input = inputFile(rows(9));
     const interrupt = async () => {
       await expect(

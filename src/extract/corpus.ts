@@ -6,8 +6,9 @@ import { messageOf, UserError } from "../base/errors.ts";
 import { fileSizeBytes, readTextFile, syncDirectory, writeFileAtomic } from "../base/files.ts";
 import { type JsonlLine, readJsonl } from "../data/jsonl.ts";
 import type { Extraction, Extractor } from "./extractor.ts";
+import { DEFAULT_WINDOW_ROWS, windowsOf } from "./windows.ts";
 
-/** What happened to the rows of a corpus; the parts add up to `rows`. */
+/** Counts of the rows of a corpus by outcome; the parts add up to `rows`. */
 export interface CorpusCounts {
   rows: number;
   extracted: number;
@@ -24,13 +25,12 @@ export interface CorpusCounts {
 export interface CorpusOptions {
   /** Only predictions with at least this probability are written; a row left with none has "predictions": []. */
   minProbability?: number;
-  /** Rows held in memory at a time; part of an extraction's identity when it goes on after an interruption. */
+  /** Rows held in memory at a time; part of an extraction's identity when it resumes after an interruption. */
   windowRows?: number;
   onRows?: (counts: Readonly<CorpusCounts>) => void;
   onBadRow?: (line: number, problem: string) => void;
 }
 
-const DEFAULT_WINDOW_ROWS = 512;
 const MAX_PROGRESS_BYTES = 10_000;
 
 export function emptyCounts(): CorpusCounts {
@@ -48,20 +48,18 @@ export async function* extractLines(
   options: CorpusOptions = {},
 ): AsyncGenerator<string[]> {
   const windowRows = options.windowRows ?? DEFAULT_WINDOW_ROWS;
-  let window: JsonlLine[] = [];
-  let skip = counts.resumed;
-  for await (const row of readJsonl(source)) {
-    if (skip > 0) {
-      skip--;
-      continue;
-    }
-    window.push(row);
-    if (window.length < windowRows) continue;
+  for await (const window of windowsOf(rowsAfter(source, counts.resumed), windowRows)) {
     yield await extractWindow(extractor, window, counts, options);
-    window = [];
+  }
+}
+
+async function* rowsAfter(source: string | NodeJS.ReadableStream, done: number): AsyncGenerator<JsonlLine> {
+  let skip = done;
+  for await (const row of readJsonl(source)) {
+    if (skip > 0) skip--;
+    else yield row;
   }
   if (skip > 0) throw new UserError("The input has fewer rows than were done before; it is not the same input.");
-  if (window.length > 0) yield await extractWindow(extractor, window, counts, options);
 }
 
 async function extractWindow(
@@ -104,15 +102,15 @@ function outputFields(extraction: Extraction, minProbability: number): Record<st
   return fields;
 }
 
-/** What stands beside an unfinished output. */
+/** The file next to an unfinished output. */
 interface Progress {
   /** Identifies run, settings and input: rows of another job are never continued. */
   job: string;
 }
 
 /**
- * Extracts a file into a file. Finished rows stand in `OUTPUT.part` from the moment they are reported; when the call is interrupted, the
- * same call goes on after them and ends with the same output. The name OUTPUT appears when everything is done. Throws a UserError when the
+ * Extracts a file into a file. Finished rows are in `OUTPUT.part` from the moment they are reported. After an interruption the next call
+ * resumes after them and ends with an identical output. The name OUTPUT appears when everything is done. Throws a UserError when the
  * input has no rows, or when the unfinished output is of another job.
  */
 export async function extractFile(
@@ -183,8 +181,8 @@ async function readProgress(file: string): Promise<Partial<Progress>> {
 }
 
 /**
- * Counts the rows that are done in an unfinished output and cuts off the rest: a line that was written in part, and lines of a window that
- * is not whole, since rows of one window are computed together and might differ in the last digit in another company.
+ * Counts the rows that are done in an unfinished output and cuts off the rest: a line that was written in part, and the lines of an
+ * incomplete window, since rows of one window are computed together and other windows might change their last digit.
  */
 async function countDone(part: string, windowRows: number, counts: CorpusCounts): Promise<void> {
   let doneBytes = 0;

@@ -35,7 +35,7 @@ describe("createExtractor", () => {
     { method: "labels" as const, style: "paper" },
     { method: "generate" as const },
   ]) {
-    it(`answers the same in any order and company: ${JSON.stringify(settings)}`, async () => {
+    it(`gives equal answers in any order and batch: ${JSON.stringify(settings)}`, async () => {
       const wide = await tinyExtractor(backend, { ...settings, maxAnswerTokens: 30 });
       const narrow = await tinyExtractor(backend, { ...settings, maxAnswerTokens: 30, maxBatchTokens: 1 });
       const together = await wide.extract(EXAMPLES);

@@ -6,7 +6,9 @@ import { buildLabelTrie, type LabelTrie } from "../decode/label-trie.ts";
 import type { Decoder } from "../models/decoder.ts";
 import type { Renderer } from "../prompts/renderer.ts";
 import type { Tokenizer } from "../tokenizers/tokenizer.ts";
-import { chooseRelations, combineDirections, type RelationChoice } from "./combine.ts";
+import { chooseRelations, combineDirections, type Prediction, type RelationChoice } from "./combine.ts";
+
+export type { Prediction } from "./combine.ts";
 
 export interface ExtractorSettings extends RelationChoice {
   /** labels: choose among the schema's labels; generate: greedy text, parsed. */
@@ -18,21 +20,15 @@ export interface ExtractorSettings extends RelationChoice {
   maxAnswerTokens: number;
 }
 
-export interface Prediction {
-  relation: string;
-  /** Share of the probability among all labels, 0..1. */
-  probability: number;
-}
-
-/** What was found for one example. */
+/** The result for one example. */
 export interface Extraction {
-  /** The relations that hold, the most probable first. */
+  /** The chosen relations, the most probable first. */
   predictions: Prediction[];
   /** Probability of every label, in the label set's order; they add up to 1. */
   probabilities: Float64Array;
   /** Whether the sentence had to be shortened to fit. */
   truncated: boolean;
-  /** method "generate" only: the text, and what of it could not be read. */
+  /** method "generate" only: the text, and the parts of it that could not be read. */
   generated: { text: string; unparsed: string | null; unknownLabels: string[]; ended: boolean } | null;
 }
 
@@ -47,7 +43,7 @@ export interface Extractor {
   readonly settings: ExtractorSettings;
   /** Results in the order of the examples. Throws a UserError for an example that cannot be used or does not fit the model. */
   extract(examples: readonly Example[]): Promise<Extraction[]>;
-  /** The same, but an example that cannot be used comes back with its problem while the others are extracted. */
+  /** As `extract`, but an example that cannot be used gives its problem while the others are extracted. */
   extractEach(examples: readonly Example[]): Promise<(Extraction | Unextracted)[]>;
 }
 
@@ -70,7 +66,7 @@ export function createExtractor(
   const tries = new Map<string, LabelTrie>();
   const trieOf = (example: Example): LabelTrie => {
     const answers = labels.labels.map((label) => ({ label, ids: renderer.renderAnswer(example, label) }));
-    // Styles whose answer is only the label give the same tree for every example.
+    // Styles whose answer is only the label have one tree for all examples.
     const key = answers.map(({ ids }) => ids.join()).join(";");
     let trie = tries.get(key);
     if (!trie) {
@@ -88,8 +84,8 @@ export function createExtractor(
     const question = { promptIds: ids, trie: trieOf(example) };
     if (!settings.bothDirections || settings.method === "generate")
       return { example, question, mirror: null, truncated };
-    const turned = mirrored(example);
-    const mirror = { promptIds: renderer.renderPrompt(turned).ids, trie: trieOf(turned) };
+    const opposite = mirrored(example);
+    const mirror = { promptIds: renderer.renderPrompt(opposite).ids, trie: trieOf(opposite) };
     return { example, question, mirror, truncated };
   };
 
@@ -165,7 +161,7 @@ export function createExtractor(
   };
 }
 
-/** The same sentence asked from tail to head. */
+/** The example from tail to head. */
 export function mirrored(example: Example): Example {
   return {
     ...example,

@@ -4,13 +4,13 @@ import { basename, join } from "node:path";
 import { openToRead } from "../base/files.ts";
 import { readBytes } from "./read-bytes.ts";
 
-const SAMPLES = 16;
-const SAMPLE_BYTES = 65_536;
+const PARTS = 16;
+const PART_BYTES = 65_536;
 const MODEL_FILES = /^config\.json$|\.(safetensors|gguf|bin|pt|pth)$/;
 
 /**
- * Tells models apart without reading all of them: 64 hexadecimal digits from names, sizes and 16 samples of 64 KB of the configuration and
- * each weight file of a model folder, or of one file. Where the model lies makes no difference. Throws a UserError when a file cannot be read.
+ * Tells models apart without reading them whole: 64 hexadecimal digits that depend on name, size and 16 parts of 64 KB of the configuration
+ * and each weight file of a model folder, or of one file, but not on its path. Throws a UserError when a file cannot be read.
  */
 export async function modelFingerprint(path: string): Promise<string> {
   const hash = createHash("sha256");
@@ -21,8 +21,8 @@ export async function modelFingerprint(path: string): Promise<string> {
     const { handle, sizeBytes } = await openToRead(file, "a model file");
     try {
       hash.update(`${name} ${sizeBytes}\n`);
-      for (const start of sampleStarts(sizeBytes)) {
-        hash.update(await readBytes(handle, file, start, Math.min(SAMPLE_BYTES, sizeBytes - start)));
+      for (const start of partStarts(sizeBytes)) {
+        hash.update(await readBytes(handle, file, start, Math.min(PART_BYTES, sizeBytes - start)));
       }
     } finally {
       await handle.close();
@@ -31,11 +31,11 @@ export async function modelFingerprint(path: string): Promise<string> {
   return hash.digest("hex");
 }
 
-/** Where the samples of a file begin: its first and last bytes and evenly between them; everything of a small file. */
-function sampleStarts(sizeBytes: number): number[] {
-  if (sizeBytes <= SAMPLES * SAMPLE_BYTES) {
-    return Array.from({ length: Math.ceil(sizeBytes / SAMPLE_BYTES) }, (_, i) => i * SAMPLE_BYTES);
+/** Where the parts of a file begin: at its first bytes, before its last bytes and evenly in between; a small file is covered whole. */
+function partStarts(sizeBytes: number): number[] {
+  if (sizeBytes <= PARTS * PART_BYTES) {
+    return Array.from({ length: Math.ceil(sizeBytes / PART_BYTES) }, (_, i) => i * PART_BYTES);
   }
-  const step = (sizeBytes - SAMPLE_BYTES) / (SAMPLES - 1);
-  return Array.from({ length: SAMPLES }, (_, i) => Math.floor(i * step));
+  const step = (sizeBytes - PART_BYTES) / (PARTS - 1);
+  return Array.from({ length: PARTS }, (_, i) => Math.floor(i * step));
 }

@@ -1,12 +1,12 @@
 import { decodeElements, encodeElements, type StoredDtype } from "./tensor-source.ts";
 
 /**
- * How a type of GGUF tensors lies in bytes. Blocks of `blockElements` neighbours along a row; the layouts are those of ggml
- * (github.com/ggml-org/ggml, ggml-common.h and the gguf Python package), d is always a float16.
+ * The byte layout of a type of GGUF tensors: blocks of `blockElements` neighbours along a row, as in ggml (github.com/ggml-org/ggml,
+ * ggml-common.h and the gguf Python package). d is always a float16.
  */
 export interface GgufType {
   dtype: StoredDtype;
-  /** Number of the type in files. */
+  /** The type's number in files. */
   code: number;
   blockElements: number;
   blockBytes: number;
@@ -48,7 +48,7 @@ const decodeQ4 = blockwise(32, 18, (bytes, at, out, to) => {
   }
 });
 
-/** Eight scales and eight minima of 6 bits in 12 bytes: the first four of each whole, the high bits of the others above them. */
+/** Eight scales and eight minima of 6 bits in 12 bytes: the first four of each take six bits of a byte, the upper two bits hold parts of the others. */
 function scaleAndMin(bytes: Uint8Array, at: number, index: number): [number, number] {
   if (index < 4) return [bytes[at + index] & 63, bytes[at + index + 4] & 63];
   const low = bytes[at + index + 4];
@@ -60,7 +60,7 @@ const decodeQ4K = blockwise(256, 144, (bytes, at, out, to) => {
   decodeK(bytes, at, out, to, at + 16, null);
 });
 
-/** As Q4_K with a fifth bit: bit g of byte i of the 32 bytes before the others belongs to element i of group g. */
+/** Q4_K with a fifth bit: 32 bytes come first, and bit g of byte i is the fifth bit of element i of group g. */
 const decodeQ5K = blockwise(256, 176, (bytes, at, out, to) => {
   decodeK(bytes, at, out, to, at + 48, at + 16);
 });
@@ -77,7 +77,7 @@ function decodeK(
   const dmin = half(bytes, at + 2);
   for (let group = 0; group < 8; group++) {
     const [scale, min] = scaleAndMin(bytes, at + 4, group);
-    // Products in float32, as ggml has them.
+    // ggml rounds these products to float32.
     const step = Math.fround(d * scale);
     const base = Math.fround(dmin * min);
     const shift = (group & 1) * 4;
@@ -125,7 +125,7 @@ export const GGUF_TYPES: readonly GgufType[] = [
   { dtype: "Q6_K", code: 14, blockElements: 256, blockBytes: 210, decode: decodeQ6K },
 ];
 
-/** Names of the types that files may have and that are not read here, by number (ggml.h). */
+/** Names, by number, of the types that are not supported (ggml.h). */
 export const OTHER_GGUF_TYPES: Readonly<Record<number, string>> = {
   3: "Q4_1",
   6: "Q5_0",
@@ -153,10 +153,10 @@ export const OTHER_GGUF_TYPES: Readonly<Record<number, string>> = {
   39: "MXFP4",
 };
 
-/** Types that can be written. */
+/** The types that this program writes. */
 export type GgufWriteType = "F32" | "F16" | "BF16" | "Q8_0";
 
-/** Elements as bytes of a type; the number of elements must fill its blocks. */
+/** Encodes elements in a type; their number must fill its blocks. */
 export function encodeGgufElements(values: ArrayLike<number>, type: GgufWriteType): Uint8Array {
   return type === "Q8_0" ? encodeQ8(values) : encodeElements(values, type);
 }

@@ -1,9 +1,9 @@
 import { showValue, UserError } from "../base/errors.ts";
 
-/** A value of a GGUF file's metadata. Whole numbers of 64 bits are numbers where these are exact. */
+/** A value of a GGUF file's metadata. A 64-bit integer is a bigint only where a number would not be exact. */
 export type GgufValue = number | bigint | boolean | string | readonly GgufValue[];
 
-/** A tensor as the header describes it: `sizes` with the fastest one first, `offset` from where the data begins. */
+/** A tensor as the header describes it: `sizes` with the fastest first, `offset` from the start of the data. */
 export interface GgufTensorHeader {
   name: string;
   sizes: readonly number[];
@@ -22,14 +22,14 @@ export const GGUF_MAGIC = 0x46554747;
 const MAX_TENSORS = 100_000;
 const MAX_KEYS = 10_000;
 const MAX_KEY_BYTES = 65_535;
-/** ggml has 64, its own files with adapters and images some more. */
+/** The limit of ggml is 64; files for adapters and images have longer names. */
 const MAX_NAME_BYTES = 512;
 const MAX_DIMENSIONS = 4;
 const MAX_ARRAY_DEPTH = 4;
-/** Values in all arrays together; the largest vocabulary has some 800,000 tokens and merges. */
+/** In all arrays together; the largest vocabulary has some 800,000 tokens and merges. */
 const MAX_VALUES = 8_000_000;
 
-/** Numbers of the types of metadata (github.com/ggml-org/ggml, docs/gguf.md). */
+/** The numbers of the metadata types (github.com/ggml-org/ggml, docs/gguf.md). */
 export const GGUF_VALUE = {
   uint8: 0,
   int8: 1,
@@ -46,17 +46,17 @@ export const GGUF_VALUE = {
   float64: 12,
 } as const;
 
-/** The least number of bytes that a value of each type takes. */
+/** The minimum size of a value of each type, in bytes. */
 const VALUE_BYTES = [1, 1, 2, 2, 4, 4, 4, 1, 8, 12, 8, 8, 8];
 
-/** The header goes on behind the bytes that were given. */
+/** The header continues after the given bytes. */
 export class MoreBytesNeeded extends Error {}
 
 const decoder = new TextDecoder("utf-8", { fatal: true });
 
 /**
  * Reads the header of a GGUF file (version 2 or 3, little-endian) from the file's first bytes. Throws MoreBytesNeeded when they end before
- * the header, a UserError that names the item and its bound when it is broken.
+ * the header does, and a UserError that names the item and its bound when the header is broken.
  */
 export function readGgufHeader(bytes: Uint8Array, file: string, fileBytes: number): GgufHeader {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
@@ -64,7 +64,7 @@ export function readGgufHeader(bytes: Uint8Array, file: string, fileBytes: numbe
   let valuesLeft = MAX_VALUES;
   const fail = (message: string): UserError => new UserError(`${file}, byte ${at}: ${message}.`);
   const take = (count: number): number => {
-    if (count > fileBytes - at) throw fail(`${count} bytes are wanted, the file has ${fileBytes - at} more`);
+    if (count > fileBytes - at) throw fail(`${count} bytes are needed, the file has ${fileBytes - at} more`);
     if (count > bytes.length - at) throw new MoreBytesNeeded();
     at += count;
     return at - count;
@@ -115,7 +115,7 @@ export function readGgufHeader(bytes: Uint8Array, file: string, fileBytes: numbe
         if (depth === MAX_ARRAY_DEPTH) throw fail(`${key} is nested deeper than ${MAX_ARRAY_DEPTH} arrays`);
         const itemType = uint32();
         const count = count64(`the length of ${key}`, valuesLeft);
-        // Before any item: also the shortest ones must fit into the file.
+        // Checked before any item is read: even the shortest items must fit into the file.
         if (count * (VALUE_BYTES[itemType] ?? 1) > fileBytes - at) {
           throw fail(`${key} has ${count} items, the file has ${fileBytes - at} more bytes`);
         }

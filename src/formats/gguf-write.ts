@@ -6,10 +6,10 @@ import { elementCount } from "./tensor-source.ts";
 
 const VERSION = 3;
 const ALIGNMENT = 32;
-/** What llama.cpp takes. */
+/** The limit of llama.cpp. */
 const MAX_NAME_BYTES = 63;
 
-/** One entry of the metadata; a list becomes an array of that type. */
+/** An entry of the metadata; a list becomes an array of its type. */
 export interface GgufField {
   key: string;
   type: "uint32" | "int32" | "float32" | "bool" | "string";
@@ -19,7 +19,7 @@ export interface GgufField {
 export interface GgufTensorToWrite {
   name: string;
   type: GgufWriteType;
-  /** Row-major, as everywhere here; the file has it reversed. */
+  /** Row-major, as everywhere in this program; the file stores it reversed. */
   shape: readonly number[];
   values(): Promise<ArrayLike<number>>;
 }
@@ -48,7 +48,7 @@ function encodeScalar(type: GgufField["type"], value: number | boolean | string,
   else if (type === "uint32" && typeof value === "number") bytes.writeUInt32LE(value);
   else if (type === "int32" && typeof value === "number") bytes.writeInt32LE(value);
   else if (type === "float32" && typeof value === "number") bytes.writeFloatLE(value);
-  else throw new Error(`${key}: a ${typeof value} was to be written as ${type}.`);
+  else throw new Error(`${key}: a ${typeof value} cannot be written as ${type}.`);
   return bytes;
 }
 
@@ -65,8 +65,8 @@ const typeNamed = (dtype: GgufWriteType) => GGUF_TYPES.find((type) => type.dtype
 const padded = (bytes: number) => Math.ceil(bytes / ALIGNMENT) * ALIGNMENT;
 
 /**
- * Writes a GGUF file (version 3) beside its name and renames it; tensors are asked for their values one at a time. Throws a UserError for a
- * tensor that does not fit its type, an Error for a name twice or values of another number.
+ * Writes a GGUF file (version 3) under a temporary name and renames it; asks one tensor after the other for its values. Throws a UserError
+ * for a tensor that does not fit its type, an Error for a repeated name or a wrong number of values.
  */
 export async function writeGguf(
   file: string,
@@ -78,7 +78,7 @@ export async function writeGguf(
   let offset = 0;
   const sizes = tensors.map(({ name, type, shape }) => {
     const { code, blockElements, blockBytes } = typeNamed(type);
-    if (names.has(name)) throw new Error(`${file}: "${name}" is to be written twice.`);
+    if (names.has(name)) throw new Error(`${file}: "${name}" occurs twice.`);
     names.add(name);
     if (Buffer.byteLength(name) > MAX_NAME_BYTES) {
       throw new UserError(`${file}: the name "${name}" has more than ${MAX_NAME_BYTES} bytes, which GGUF cannot hold.`);

@@ -133,7 +133,7 @@ describe("openGguf", () => {
     ["has rows of 33 elements, Q8_0 needs 32s", [...start(1n, 0n), tensor("t", [33n], 8, 0n), data]],
     ["begins at byte 4 of the data, expected a multiple of 32", [...start(1n, 0n), tensor("t", [1n], 0, 4n), data]],
     ['"t" ends at byte', [...start(1n, 0n), tensor("t", [1000n], 0, 0n), data]],
-    ['"t" is there twice', [...start(2n, 0n), tensor("t", [1n], 0, 0n), tensor("t", [1n], 0, 32n), data]],
+    ['"t" occurs twice', [...start(2n, 0n), tensor("t", [1n], 0, 0n), tensor("t", [1n], 0, 32n), data]],
     ['"t" and "u" overlap', [...start(2n, 0n), tensor("t", [9n], 0, 0n), tensor("u", [1n], 0, 32n), data]],
   ])("says: %s", async (message, parts) => {
     const error = await attempt(Buffer.concat(parts));
@@ -189,7 +189,7 @@ describe("writeGguf", () => {
     await expect(writeGguf(file, [], [long])).rejects.toThrow(/has more than 63 bytes/);
     await expect(writeGguf(file, [], [{ ...one, shape: [64] }])).rejects.toThrow(/has 33 values, expected \[64\]/);
     await expect(writeGguf(file, [{ key: "k", type: "bool", value: 3 }], [])).rejects.toThrow(
-      /number was to be written/,
+      /number cannot be written/,
     );
   });
 });

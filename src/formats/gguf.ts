@@ -10,14 +10,14 @@ import {
   readGgufHeader,
 } from "./gguf-header.ts";
 import { readBytes } from "./read-bytes.ts";
-import { decodedRowsInFile, rowsInFile } from "./row-runs.ts";
+import { decodedRowsInFile, rowsInFile } from "./row-chunks.ts";
 import { elementCount, type TensorDtype, type TensorInfo, type TensorSource } from "./tensor-source.ts";
 
 const FIRST_BYTES = 1 << 20;
 const MAX_HEADER_BYTES = 128 * 2 ** 20;
 const DEFAULT_ALIGNMENT = 32;
 const MAX_ALIGNMENT = 1 << 20;
-/** What is kept element by element, not in blocks. */
+/** The types stored element by element, not in blocks. */
 const ROW_TYPES: readonly TensorDtype[] = ["F32", "F16", "BF16"];
 
 export interface GgufFile extends TensorSource {
@@ -31,9 +31,9 @@ interface Entry extends TensorInfo {
 }
 
 /**
- * Opens a GGUF file (github.com/ggml-org/ggml, docs/gguf.md) and checks every count, size and offset before a tensor is read; blocks of
- * few bits are expanded on reading. Shapes are row-major as everywhere here, the reverse of the file's. Throws a UserError that names the
- * file, the item and the bound that was broken.
+ * Opens a GGUF file (github.com/ggml-org/ggml, docs/gguf.md) and checks every count, size and offset before it reads a tensor; reading
+ * expands blocks of few bits. Shapes are row-major as everywhere in this program, the reverse of the file's. Throws a UserError that names
+ * the file, the item and the broken bound.
  */
 export async function openGguf(file: string): Promise<GgufFile> {
   const { handle, sizeBytes } = await openToRead(file, "a GGUF file");
@@ -65,7 +65,7 @@ export async function openGguf(file: string): Promise<GgufFile> {
   }
 }
 
-/** The header does not say how long it is: more of the file is read until it fits. */
+/** Reads more of the file until it holds the header, whose length is stated nowhere. */
 async function readHeader(handle: FileHandle, file: string, sizeBytes: number): Promise<GgufHeader> {
   for (let length = Math.min(FIRST_BYTES, sizeBytes); ; length = Math.min(length * 4, sizeBytes, MAX_HEADER_BYTES)) {
     const bytes = await readBytes(handle, file, 0, length);
@@ -98,7 +98,7 @@ function checkTensors(header: GgufHeader, file: string, sizeBytes: number): Map<
         { hint: "The file was cut short; download or copy it again." },
       );
     }
-    if (entries.has(tensor.name)) throw new UserError(`${file}: tensor ${showValue(tensor.name)} is there twice.`);
+    if (entries.has(tensor.name)) throw new UserError(`${file}: tensor ${showValue(tensor.name)} occurs twice.`);
     entries.set(tensor.name, entry);
   }
   let endByte = 0;

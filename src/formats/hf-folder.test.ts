@@ -139,7 +139,7 @@ describe("openHuggingFaceFolder", () => {
     await writeSafetensors(join(root, "m1.safetensors"), [tensor("a", 1)]);
     await putShards({}, { a: file });
     await expect(valuesOf()).rejects.toThrow(
-      /index\.json: "a" is in .*, expected a safetensors file beside the index\.$/,
+      /index\.json: "a" is in .*, expected a safetensors file next to the index\.$/,
     );
   });
 

@@ -32,13 +32,13 @@ export async function readJsonObject(file: string, what: string): Promise<Record
   return value as Record<string, unknown>;
 }
 
-/** Opens a Hugging Face folder: config.json with safetensors or PyTorch files, one or shards named by an index. */
+/** Opens a Hugging Face folder: config.json with safetensors or PyTorch files, a single file or shards with an index. */
 export async function openHuggingFaceFolder(directory: string): Promise<Checkpoint> {
   const config = await readJsonObject(join(directory, "config.json"), "a model configuration");
   return { directory, config, source: await openShards(directory) };
 }
 
-/** One of the two ways in which a folder keeps its tensors: a single file, or an index with shards beside it. */
+/** A format of weights: the names of a single file and of the index of shards. */
 interface ShardFormat {
   single: string;
   index: string;
@@ -57,7 +57,7 @@ const SHARD_FORMATS: readonly ShardFormat[] = [
 ];
 
 async function openShards(directory: string): Promise<TensorSource> {
-  // Safetensors first: a folder with both holds the same weights twice, and these are checked more strictly.
+  // Safetensors first: a folder with both formats holds the same weights twice, and safetensors is checked more strictly.
   for (const format of SHARD_FORMATS) {
     const single = join(directory, format.single);
     if (existsSync(single)) return format.open(single);
@@ -93,7 +93,7 @@ async function openIndexed(directory: string, format: ShardFormat): Promise<Tens
   }
 }
 
-/** Which file holds which tensor, as the index says. */
+/** The file of each tensor, as the index names it. */
 async function readIndex(indexFile: string, extension: string): Promise<Map<string, string>> {
   const { weight_map: weightMap } = await readJsonObject(indexFile, "an index of shards");
   if (typeof weightMap !== "object" || weightMap === null || Array.isArray(weightMap)) {
@@ -103,9 +103,9 @@ async function readIndex(indexFile: string, extension: string): Promise<Map<stri
   }
   const fileOf = new Map<string, string>();
   for (const [name, file] of Object.entries(weightMap)) {
-    // A name beside the index only: an index must not reach into other folders.
+    // A file next to the index only: an index must not reach into other folders.
     if (typeof file !== "string" || !/^[^/\\\0]+$/.test(file) || !file.endsWith(extension) || file === extension) {
-      const expected = `a ${extension.slice(1)} file beside the index`;
+      const expected = `a ${extension.slice(1)} file next to the index`;
       throw new UserError(`${indexFile}: ${showValue(name)} is in ${showValue(file)}, expected ${expected}.`);
     }
     fileOf.set(name, file);
@@ -124,7 +124,7 @@ async function readIndex(indexFile: string, extension: string): Promise<Map<stri
   return fileOf;
 }
 
-/** All tensors of the shards, checked against the index; those that the index forgot are added to `fileOf`, so that nothing is dropped. */
+/** All tensors of the shards, checked against the index; adds tensors that the index lacks to `fileOf`, so that nothing is dropped. */
 function mergeShards(
   directory: string,
   index: string,
@@ -154,7 +154,7 @@ function mergeShards(
 
 /**
  * Writes config.json and the tensors, as one file or as shards of at most `maxShardBytes` with an index. A folder with a config.json is
- * whole: that of an older model goes first, the new one comes last.
+ * complete: the writer removes an old one first and writes the new one last.
  */
 export async function saveHuggingFaceFolder(
   directory: string,

@@ -1,6 +1,6 @@
 /**
- * The first key that a JSON object, or an object inside it, has twice; null when there is none. JSON.parse keeps the last one silently, and
- * another reader may keep the first: a file that says two things is refused. `text` must be valid JSON.
+ * The first key that occurs twice in a JSON object or an object inside it; null when there is none. JSON.parse silently keeps the last
+ * value and another reader may keep the first, so callers refuse such a file. `text` must be valid JSON.
  */
 export function findDuplicateKey(text: string): string | null {
   /** Keys of each open object; null for an open list. */

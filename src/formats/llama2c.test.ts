@@ -3,7 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, describe, expect, it } from "vitest";
 import { UserError } from "../base/errors.ts";
-import { openCheckpoint } from "./checkpoint.ts";
+import { openCheckpoint } from "../models/checkpoint.ts";
 import { saveHuggingFaceFolder } from "./hf-folder.ts";
 import { findLlama2c, openLlama2c } from "./llama2c.ts";
 

@@ -9,7 +9,7 @@ import { decodeElements, elementCount, type TensorInfo } from "./tensor-source.t
 const HEADER_BYTES = 28;
 const MAX_SIZE = 1 << 20;
 
-/** Tensors of one shape that stand one after the other; without names they are skipped. */
+/** Consecutive tensors of one shape; without names they are skipped. */
 interface Block {
   nameOf: ((index: number) => string) | null;
   count: number;
@@ -18,8 +18,8 @@ interface Block {
 
 /**
  * Opens a checkpoint of llama2.c's first format: seven int32 (width, hidden, layers, heads, key/value heads, vocabulary — negative when the
- * head is not tied —, positions), then float32 weights. Its tensors get Hugging Face names; q and k rows keep llama2.c's interleaved
- * rotary pairs, which the configuration says as `"rope_layout": "interleaved"`. Throws a UserError when the header does not fit the file.
+ * head is not tied —, positions), then float32 weights. Its tensors get Hugging Face names; rows of q and k keep llama2.c's interleaved
+ * rotary pairs, for which the configuration has `"rope_layout": "interleaved"`. Throws a UserError when the header does not fit the file.
  */
 export async function openLlama2c(file: string): Promise<Checkpoint> {
   const { handle, sizeBytes } = await openToRead(file, "a llama2.c checkpoint");
@@ -67,11 +67,11 @@ export async function openLlama2c(file: string): Promise<Checkpoint> {
       each("mlp.down_proj", width, hidden),
       each("mlp.up_proj", hidden, width),
       one("model.norm", width),
-      // Two rotary tables of [positions, headWidth / 2], which no reader uses any more.
+      // Two rotary tables of [positions, headWidth / 2], which no reader uses.
       { nameOf: null, count: 1, shape: [positions, headWidth] },
     ];
     if (!tiedHead) blocks.push(one("lm_head", vocabulary, width));
-    // Before any list is made: the header may claim a million layers.
+    // Checked before any list is made: the header may claim a million layers.
     const wantedBytes = blocks.reduce((sum, { count, shape }) => sum + count * elementCount(shape) * 4, HEADER_BYTES);
     if (wantedBytes !== sizeBytes) {
       const claimed = Object.entries(sizes).map(([name, size]) => `${name} ${size}`);

@@ -2,7 +2,7 @@ import { showValue, UserErrors } from "../base/errors.ts";
 import type { PeftFolder } from "./peft-folder.ts";
 import type { TensorDtype, TensorSource, TensorToWrite } from "./tensor-source.ts";
 
-/** The tensors of a checkpoint as they are to be written; blocks of few bits become float16. */
+/** The tensors of a checkpoint, ready to write; blocks of few bits become float16. */
 export function tensorsToWrite(source: TensorSource, dtype?: TensorDtype): TensorToWrite[] {
   return [...source.tensors.values()].map(({ name, dtype: stored, shape }) => ({
     name,
@@ -13,8 +13,8 @@ export function tensorsToWrite(source: TensorSource, dtype?: TensorDtype): Tenso
 }
 
 /**
- * Puts a LoRA adapter into the tensors that it belongs to: w + alpha/rank · b·a (in float64), computed when a tensor's turn comes, so that no
- * model has to fit into memory. Works by names, for every family. Throws a UserErrors for adapter tensors that belong nowhere or do not fit.
+ * Adds a LoRA adapter to the tensors it was trained for: w + alpha/rank · b·a (in float64), computed when a tensor is written, so that no
+ * model has to fit into memory. Works by name, for every family. Throws a UserErrors for adapter tensors that belong to no tensor or do not fit.
  */
 export function mergeLoraInto(tensors: readonly TensorToWrite[], adapter: PeftFolder, where: string): TensorToWrite[] {
   const { rank, alpha } = adapter.config;
@@ -55,7 +55,7 @@ export function mergeLoraInto(tensors: readonly TensorToWrite[], adapter: PeftFo
   });
 }
 
-/** w[O,I] += scale · b[O,R] · a[R,I], added up in float64 before it is rounded once. */
+/** w[O,I] += scale · b[O,R] · a[R,I], summed in float64 and rounded once. */
 export function addLowRank(
   w: Float32Array | Float64Array,
   a: ArrayLike<number>,

@@ -8,12 +8,12 @@ import type { TensorToWrite } from "./tensor-source.ts";
 
 const MAX_RANK = 65_536;
 
-/** What adapter_config.json of Hugging Face PEFT says about a LoRA adapter. */
+/** The settings of a LoRA adapter in PEFT's adapter_config.json. */
 export interface PeftLoraConfig {
   rank: number;
   alpha: number;
   dropout: number;
-  /** Module names or the ends of some, as PEFT matches them. */
+  /** Module names or their last parts, as PEFT matches them. */
   targetModules: readonly string[] | "all-linear";
   baseModel: string | null;
 }
@@ -23,7 +23,7 @@ export interface PeftFolder {
   tensors: SafetensorsFile;
 }
 
-/** Entries of adapter_config.json that say nothing about the mathematics of a finished adapter (PEFT 0.21), and those read below. */
+/** Entries of adapter_config.json that do not change what a finished adapter computes (PEFT 0.21), and those read below. */
 const FREE = new Set([
   "auto_mapping",
   "base_model_name_or_path",
@@ -45,10 +45,10 @@ const FREE = new Set([
   "task_type",
 ]);
 
-/** What other entries may be besides null, false, [] and {}, which switch an option off. Anything else is an error, not a surprise. */
+/** Values that other entries may have besides null, false, [] and {}, which switch an option off. Any other value is an error. */
 const ALSO_NEUTRAL: Readonly<Record<string, readonly unknown[]>> = {
   bias: ["none"],
-  // Ways to begin; the others (pissa, olora, corda, loftq) change the base weights, which the folder does not hold.
+  // Initialisations; the others (pissa, olora, corda, loftq) change the base weights, which the folder does not hold.
   init_lora_weights: [true, "gaussian", "orthogonal", "eva"],
 };
 
@@ -103,7 +103,7 @@ export async function openPeftFolder(directory: string): Promise<PeftFolder> {
   };
 }
 
-/** Writes a LoRA adapter as PEFT does; the configuration comes last, so that a folder with one is whole. */
+/** Writes a LoRA adapter as PEFT does; the configuration comes last, so that a folder with one is complete. */
 export async function savePeftFolder(
   directory: string,
   config: PeftLoraConfig,

@@ -1,6 +1,6 @@
 import { showValue, UserError } from "../base/errors.ts";
 
-/** What a pickle can hold here: plain data, names that were allowed, and what the allowed calls return. */
+/** The values of a pickle: plain data, allowed names, and the results of allowed calls. */
 export type PickleValue =
   | null
   | boolean
@@ -12,7 +12,7 @@ export type PickleValue =
   | { kind: "global"; name: string }
   | { kind: "object"; object: object };
 
-/** A value for a message. Never its parts: items that are shared many times over would make a text without end. */
+/** A value for a message, without its parts: items that are shared many times would make an endless text. */
 export function describePickle(value: PickleValue | undefined): string {
   if (value === undefined || value === null || typeof value !== "object") return showValue(value);
   if (value.kind === "global") return value.name;
@@ -20,13 +20,13 @@ export function describePickle(value: PickleValue | undefined): string {
   return `a ${value.kind} of ${value.kind === "dict" ? value.entries.size : value.items.length}`;
 }
 
-/** Everything that a pickle may refer to. Nothing is looked up by name anywhere else, so no file can reach other code. */
+/** Everything that a pickle may refer to. Names are looked up here only, so no file can reach other code. */
 export interface PickleRules {
-  /** What each callable makes of its operands; throws a UserError when they do not fit. */
+  /** The result of each callable; throws a UserError when the operands do not fit. */
   calls: ReadonlyMap<string, (operands: readonly PickleValue[]) => PickleValue>;
-  /** Names that may only be mentioned, as types of storages. */
+  /** Names that a pickle may mention but not call, as types of storages. */
   names: ReadonlySet<string>;
-  /** What stands for something outside of the pickle. */
+  /** The value for a reference to something outside the pickle. */
   persistent(id: PickleValue): PickleValue;
 }
 
@@ -38,8 +38,8 @@ const MAX_MARKS = 100;
 const decoder = new TextDecoder("utf-8", { fatal: true });
 
 /**
- * Runs a pickle of protocol 2 to 4 that holds plain data (opcodes: Python's pickletools). Throws a UserError that names the byte for every
- * opcode, name or call that is not needed for a state dict: building anything else is how a pickle runs code.
+ * Reads a pickle of protocol 2 to 4 that holds plain data (opcodes: Python's pickletools). Throws a UserError that names the byte for every
+ * opcode, name or call that a state dict does not need: those are the way in which a pickle executes code.
  */
 export function readPickle(bytes: Uint8Array, name: string, rules: PickleRules): PickleValue {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
@@ -50,7 +50,7 @@ export function readPickle(bytes: Uint8Array, name: string, rules: PickleRules):
   const fail = (message: string): UserError => new UserError(`${name}, byte ${at}: ${message}.`);
   const take = (count: number): number => {
     const from = at;
-    if (count > bytes.length - from) throw fail(`${count} bytes are wanted, ${bytes.length - from} are left`);
+    if (count > bytes.length - from) throw fail(`${count} bytes are needed, ${bytes.length - from} are left`);
     at += count;
     return from;
   };
@@ -95,7 +95,7 @@ export function readPickle(bytes: Uint8Array, name: string, rules: PickleRules):
     const full = `${module}.${item}`;
     if (rules.calls.has(full) || rules.names.has(full)) return { kind: "global", name: full };
     throw new UserError(`${name}, byte ${at}: asks for ${showValue(full)}, which a state dict does not need.`, {
-      hint: "Only tensors of float32, float16 and bfloat16 are read, nothing is run. Save the model's state dict alone, best as safetensors.",
+      hint: "Only tensors of float32, float16 and bfloat16 are read, and no code is executed. Save the model's state dict alone, best as safetensors.",
     });
   };
   const setItems = (items: readonly PickleValue[]): void => {

@@ -82,7 +82,7 @@ describe("openPytorchBin", () => {
 
   it("says what other files are", async () => {
     await expect(openPytorchBin(join(GOLDEN, "legacy.bin"))).rejects.toMatchObject({
-      message: expect.stringContaining("is in PyTorch's format of before version 1.6"),
+      message: expect.stringContaining("is in PyTorch's format from before version 1.6"),
       hint: expect.stringContaining("torch.save(torch.load("),
     });
     expect(await attempt(Buffer.from("version https://git-lfs.github.com/spec/v1\n"))).toMatchObject({
@@ -144,6 +144,6 @@ describe("a folder of PyTorch files", () => {
       /the shards do not fit pytorch_model\.bin\.index\.json:\n.*"absent" is not in shard-1\.bin/,
     );
     put({ rows: "../shard-1.bin" });
-    await expect(openHuggingFaceFolder(folder)).rejects.toThrow(/expected a bin file beside the index/);
+    await expect(openHuggingFaceFolder(folder)).rejects.toThrow(/expected a bin file next to the index/);
   });
 });

@@ -3,7 +3,7 @@ import { showValue, UserError, UserErrors } from "../base/errors.ts";
 import { openToRead } from "../base/files.ts";
 import { describePickle, type PickleValue, readPickle } from "./pickle.ts";
 import { readBytes } from "./read-bytes.ts";
-import { rowsInFile } from "./row-runs.ts";
+import { rowsInFile } from "./row-chunks.ts";
 import {
   DTYPE_BYTES,
   decodeElements,
@@ -24,7 +24,7 @@ const STORAGE_TYPES: ReadonlyMap<string, TensorDtype> = new Map([
 const SAVE_AGAIN =
   "Load it with PyTorch and save it again: torch.save(torch.load(FILE, weights_only=True), FILE), or as safetensors.";
 
-/** A piece of the archive that tensors are views of. */
+/** A part of the archive that tensors are views of. */
 interface Storage {
   kind: "storage";
   key: string;
@@ -32,14 +32,14 @@ interface Storage {
   elements: number;
 }
 
-/** Elements of a storage: the one at [i, j, …] stands at offset + i · strides[0] + j · strides[1] + … */
+/** Elements of a storage: element [i, j, …] is at offset + i · strides[0] + j · strides[1] + … */
 interface View {
   kind: "view";
   storage: Storage;
   offset: number;
   shape: readonly number[];
   strides: readonly number[];
-  /** How many elements of the storage lie between the first and the last one of the view. */
+  /** Number of elements of the storage from the first to the last element of the view. */
   span: number;
 }
 
@@ -50,8 +50,8 @@ interface Entry extends TensorInfo {
 }
 
 /**
- * Opens a checkpoint that torch.save wrote as a zip archive (PyTorch 1.6 and later): a pickled dict of tensors over stored files. The pickle
- * machine builds tensors and plain data and runs nothing. Throws a UserError that names the file and the item for anything else.
+ * Opens a checkpoint that torch.save wrote as a zip archive (PyTorch 1.6 and later): a pickled dict of tensors over stored files. Reading the
+ * pickle builds tensors and plain data and executes no code. Throws a UserError that names the file and the item for anything else.
  */
 export async function openPytorchBin(file: string): Promise<TensorSource> {
   const { handle, sizeBytes } = await openToRead(file, "a PyTorch checkpoint");
@@ -119,12 +119,12 @@ async function readEntries(handle: FileHandle, file: string, sizeBytes: number):
   return entries;
 }
 
-/** Tells archives from what else carries these file names. */
+/** Refuses files of other formats that have these names. */
 async function checkKind(handle: FileHandle, file: string, sizeBytes: number): Promise<void> {
   const start = Buffer.from(await readBytes(handle, file, 0, Math.min(sizeBytes, 24)));
   if (start.toString("latin1", 0, 2) === "PK") return;
   if (start[0] === 0x80) {
-    throw new UserError(`${file}: is in PyTorch's format of before version 1.6, expected a zip archive.`, {
+    throw new UserError(`${file}: is in PyTorch's format from before version 1.6, expected a zip archive.`, {
       hint: SAVE_AGAIN,
     });
   }
@@ -134,7 +134,7 @@ async function checkKind(handle: FileHandle, file: string, sizeBytes: number): P
   });
 }
 
-/** Runs the pickle with the few names that a state dict of tensors consists of. */
+/** Reads the pickle with the few names that a state dict of tensors needs. */
 function readStateDict(bytes: Uint8Array, name: string): PickleValue {
   const storages = new Map<string, Storage>();
   const rebuild = (operands: readonly PickleValue[]): PickleValue => ({
@@ -164,13 +164,13 @@ function readStateDict(bytes: Uint8Array, name: string): PickleValue {
   });
 }
 
-/** The items of a tuple or list of at most so many. */
+/** The items of a tuple or list; null where there are too many. */
 function itemsOf(value: PickleValue | undefined, atMost: number): readonly PickleValue[] | null {
   if (value === undefined || value === null || typeof value !== "object") return null;
   return (value.kind === "tuple" || value.kind === "list") && value.items.length <= atMost ? value.items : null;
 }
 
-/** A storage or a view: whatever the calls above have made. */
+/** A storage or a view that the calls above have made. */
 function builtOf(value: PickleValue | undefined): Storage | View | null {
   const isBuilt = value !== undefined && value !== null && typeof value === "object" && value.kind === "object";
   return isBuilt ? (value.object as Storage | View) : null;
@@ -184,7 +184,7 @@ function storageOf(id: PickleValue, name: string): Storage {
   const [mark, type, key, , elements] = items;
   const isName = type !== undefined && type !== null && typeof type === "object" && type.kind === "global";
   const dtype = isName ? STORAGE_TYPES.get(type.name) : undefined;
-  // A number: the key is part of a file name in the archive.
+  // Digits only: the key is part of a file name in the archive.
   const isKey = typeof key === "string" && /^\d{1,9}$/.test(key);
   if (mark !== "storage" || !dtype || !isKey || !isCount(elements)) {
     const got = items.map(describePickle).join(", ") || describePickle(id);
@@ -193,7 +193,7 @@ function storageOf(id: PickleValue, name: string): Storage {
   return { kind: "storage", key, dtype, elements };
 }
 
-/** (storage, offset, sizes, strides, …): what follows is about gradients. */
+/** (storage, offset, sizes, strides, …); the rest concerns gradients. */
 function viewOf(operands: readonly PickleValue[], name: string): View {
   const storage = builtOf(operands[0]);
   const offset = operands[1];
@@ -203,7 +203,7 @@ function viewOf(operands: readonly PickleValue[], name: string): View {
   if (storage?.kind !== "storage" || !isCount(offset) || !fits) {
     const got = operands.slice(0, 4).map(describePickle).join(", ");
     throw new UserError(
-      `${name}: a tensor is made of (${got}), expected a storage, an offset and at most ${MAX_DIMENSIONS} sizes with as many strides.`,
+      `${name}: a tensor is made of (${got}), expected a storage, an offset and at most ${MAX_DIMENSIONS} sizes with one stride each.`,
     );
   }
   const sizes = shape as readonly number[];
@@ -237,7 +237,7 @@ function tensorsOf(value: PickleValue, file: string): Map<string, View> {
   });
 }
 
-/** Whether the elements stand in row-major order, one after the other. */
+/** Whether the elements are in row-major order without gaps. */
 function isContiguous({ shape, strides, span }: View): boolean {
   const standsInOrder = shape.every((size, i) => size === 1 || strides[i] === elementCount(shape.slice(i + 1)));
   return elementCount(shape) === span && standsInOrder;

@@ -21,7 +21,7 @@ const toWrite = (
   dtype: TensorDtype = "F32",
 ): TensorToWrite => ({ name, dtype, shape, values: async () => values });
 
-/** A file with the header as given and so many bytes after it. */
+/** A file with the given header and a number of bytes after it. */
 function putFile(header: unknown, dataBytes: number, claimedBytes?: bigint): string {
   const json = Buffer.from(typeof header === "string" ? header : JSON.stringify(header));
   const length = Buffer.alloc(8);
@@ -235,7 +235,7 @@ describe("what a header may not claim", () => {
     expect(await problemOf(putFile("null", 0))).toBe("the header is null, expected a JSON object.");
     expect(await problemOf(putFile("{", 0))).toMatch(/^the header is not JSON/);
     expect(await problemOf(putFile({ __metadata__: { a: 1 } }, 0))).toBe(
-      '"__metadata__" is {"a":1}, expected names with texts.',
+      '"__metadata__" is {"a":1}, expected an object of strings.',
     );
     expect(await problemOf(putFile({}, 0))).toBe("");
   });

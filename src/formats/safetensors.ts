@@ -2,7 +2,7 @@ import { messageOf, showValue, UserError } from "../base/errors.ts";
 import { openToRead, writeAtomic, writeFully } from "../base/files.ts";
 import { findDuplicateKey } from "./json-keys.ts";
 import { readBytes } from "./read-bytes.ts";
-import { rowsInFile } from "./row-runs.ts";
+import { rowsInFile } from "./row-chunks.ts";
 import {
   DTYPE_BYTES,
   decodeElements,
@@ -31,9 +31,9 @@ interface Entry extends TensorInfo {
 }
 
 /**
- * Opens a safetensors file (8-byte little-endian header length, JSON header, tensor bytes) and checks every offset before anything is
- * read: as in the format's own library, the tensors must fill the file without gap, overlap or rest. Throws a UserError that names the
- * file, the tensor and the bound that was broken.
+ * Opens a safetensors file (8-byte little-endian header length, JSON header, tensor bytes) and checks every offset before it reads a
+ * tensor: as in the format's own library, the tensors must fill the file without gap, overlap or rest. Throws a UserError that names the
+ * file, the tensor and the broken bound.
  */
 export async function openSafetensors(file: string): Promise<SafetensorsFile> {
   const { handle, sizeBytes } = await openToRead(file, "a safetensors file");
@@ -127,7 +127,7 @@ function checkMetadata(value: unknown, file: string): Readonly<Record<string, st
   if (isObject(value) && Object.values(value).every((text) => typeof text === "string")) {
     return value as Record<string, string>;
   }
-  throw new UserError(`${file}: "__metadata__" is ${showValue(value)}, expected names with texts.`);
+  throw new UserError(`${file}: "__metadata__" is ${showValue(value)}, expected an object of strings.`);
 }
 
 function checkEntry(name: string, value: unknown, file: string, dataBytes: number): Entry {
@@ -158,7 +158,7 @@ function checkEntry(name: string, value: unknown, file: string, dataBytes: numbe
   return { name, dtype: dtype as TensorDtype, shape, file, startByte, endByte };
 }
 
-/** Writes a safetensors file beside its name and renames it; tensors are asked for their values one at a time. */
+/** Writes a safetensors file under a temporary name and renames it; asks one tensor after the other for its values. */
 export async function writeSafetensors(
   file: string,
   tensors: readonly TensorToWrite[],
@@ -167,7 +167,7 @@ export async function writeSafetensors(
   const header = new Map<string, unknown>([["__metadata__", metadata]]);
   let offset = 0;
   for (const { name, dtype, shape } of tensors) {
-    if (header.has(name)) throw new Error(`${file}: "${name}" is to be written twice.`);
+    if (header.has(name)) throw new Error(`${file}: "${name}" occurs twice.`);
     const end = offset + elementCount(shape) * DTYPE_BYTES[dtype];
     header.set(name, { dtype, shape, data_offsets: [offset, end] });
     offset = end;

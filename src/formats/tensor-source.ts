@@ -1,9 +1,9 @@
-/** Element types that weights come in. */
+/** Element types of weights. */
 export type TensorDtype = "F32" | "F16" | "BF16";
 
 export const DTYPE_BYTES: Readonly<Record<TensorDtype, number>> = { F32: 4, F16: 2, BF16: 2 };
 
-/** Element types as files keep them: also blocks of few bits that are expanded on reading (GGUF). */
+/** Element types in files, which include GGUF's blocks of few bits; reading expands these. */
 export type StoredDtype = TensorDtype | "Q8_0" | "Q4_0" | "Q4_K" | "Q5_K" | "Q6_K";
 
 export interface TensorInfo {
@@ -14,31 +14,31 @@ export interface TensorInfo {
   file: string;
 }
 
-/** Memory that takes turns: the buffer of turn i is used again in turn i + 2. It grows to what is asked for. */
-export type RunBuffers = (turn: number, bytes: number) => Uint8Array;
+/** Memory for chunk `index`, at least `bytes` of it, which chunk `index + 2` uses again. */
+export type ChunkBuffers = (index: number, bytes: number) => Uint8Array;
 
-/** A matrix that is read in parts. */
+/** A matrix that is read in chunks. */
 export interface TensorRows {
   dtype: TensorDtype;
   /**
-   * Rows from `start` to before `end`, little-endian, row-major, in runs of whole rows: a multiple of 32 of them in every run but the last.
-   * The memory of a run is used again when the second one after it is asked for. Throws a UserError when the file was cut short.
+   * Rows from `start` to before `end`, little-endian, row-major, in chunks of whole rows: a multiple of 32 rows in every chunk but the last.
+   * A chunk is valid until the second one after it is requested. Throws a UserError when the file was cut short.
    */
-  runs(start: number, end: number, buffers: RunBuffers): AsyncGenerator<Uint8Array>;
+  chunks(start: number, end: number, buffers: ChunkBuffers): AsyncGenerator<Uint8Array>;
 }
 
-/** Named tensors that are read one at a time, whatever file format they come from. */
+/** Named tensors of any file format, read one at a time. */
 export interface TensorSource {
   /** All tensors by name, without their values. */
   readonly tensors: ReadonlyMap<string, TensorInfo>;
-  /** The values, row-major; throws a UserError when the name is missing or the file was cut short. */
+  /** The values, row-major. Throws a UserError when the name is missing or the file was cut short. */
   read(name: string): Promise<Float32Array>;
-  /** A matrix row by row; null, or no such function, where a file does not keep it so (blocks of few bits, rows in another order). */
+  /** A matrix row by row; null, or no such function, where the file does not hold its rows in order. */
   rows?(name: string): TensorRows | null;
   close(): Promise<void>;
 }
 
-/** A tensor to be written; `values` is called when its turn comes, so that a whole model is never held at once. */
+/** A tensor to write. `values` is called when the tensor is written, so that no writer holds a whole model in memory. */
 export interface TensorToWrite {
   name: string;
   dtype: TensorDtype;
@@ -91,7 +91,7 @@ function toFloat16(bits: number): number {
   const sign = (bits >>> 16) & 0x8000;
   const magnitude = bits & 0x7fffffff;
   if (magnitude > INFINITY_BITS) return sign | 0x7c00 | ((magnitude >>> 13) & 0x3ff || 0x200);
-  // From 65520 on, half way past the largest finite value, the nearest is infinity.
+  // 65520 is halfway between the largest finite value and the next power of two: from there on infinity is nearest.
   if (magnitude >= 0x477ff000) return sign | 0x7c00;
   if (magnitude >= 0x38800000) {
     // The exponent's bias goes from 127 to 15; a mantissa that rounds up carries into the exponent, as it should.

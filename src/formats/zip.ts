@@ -14,7 +14,7 @@ const CENTRAL_SIGNATURE = 0x02014b50;
 const LOCAL_BYTES = 30;
 const LOCAL_SIGNATURE = 0x04034b50;
 const ZIP64_EXTRA = 1;
-/** What stands in a 32-bit field whose value is in the zip64 record. */
+/** The content of a 32-bit field whose value is in the zip64 record. */
 const IN_ZIP64 = 0xffffffff;
 const STORED = 0;
 const MAX_DIRECTORY_BYTES = 64 * 2 ** 20;
@@ -26,7 +26,7 @@ export interface ZipEntry {
   sizeBytes: number;
   /** Where its local header begins. */
   headerStart: number;
-  /** No byte of it lies past this one: the central directory begins here. */
+  /** Its bytes end before this one, where the central directory begins. */
   limit: number;
 }
 
@@ -38,7 +38,7 @@ interface Directory {
 
 /**
  * Reads the central directory of a zip archive (PKWARE APPNOTE 6.3, zip64 included) whose files are stored without compression. Throws a
- * UserError that names the archive, the file in it and the bound that was broken.
+ * UserError that names the archive, the file in it and the broken bound.
  */
 export async function readZipDirectory(
   handle: FileHandle,
@@ -56,7 +56,7 @@ export async function readZipDirectory(
     const nameBytes = bytes.readUInt16LE(at + 28);
     const extraBytes = bytes.readUInt16LE(at + 30);
     const next = at + CENTRAL_BYTES + nameBytes + extraBytes + bytes.readUInt16LE(at + 32);
-    if (next > bytes.length) throw new UserError(`${file}: entry ${i} of the zip directory ends outside of it.`);
+    if (next > bytes.length) throw new UserError(`${file}: entry ${i} of the zip directory ends outside it.`);
     const nameStart = at + CENTRAL_BYTES;
     const name = bytes.toString("utf8", nameStart, nameStart + nameBytes);
     const where = `${file}: ${showValue(name)} in the archive`;
@@ -71,9 +71,9 @@ export async function readZipDirectory(
       throw new UserError(`${where} has ${sizes.whole} bytes stored in ${sizes.stored}, expected the same number.`);
     }
     if (sizes.headerStart + LOCAL_BYTES + sizes.stored > directory.start) {
-      throw new UserError(`${where} has ${sizes.stored} bytes and ends outside of the archive.`);
+      throw new UserError(`${where} has ${sizes.stored} bytes and ends outside the archive.`);
     }
-    if (entries.has(name)) throw new UserError(`${where} is there twice.`);
+    if (entries.has(name)) throw new UserError(`${where} occurs twice.`);
     const { whole, headerStart } = sizes;
     entries.set(name, { name, sizeBytes: whole, headerStart, limit: directory.start });
     at = next;
@@ -81,7 +81,7 @@ export async function readZipDirectory(
   return entries;
 }
 
-/** Finds the directory by the record at the end of the archive, behind which only a comment may stand. */
+/** Finds the directory by the record at the end of the archive; only a comment may follow the record. */
 async function findDirectory(handle: FileHandle, file: string, sizeBytes: number): Promise<Directory> {
   const hint = "The file was cut short; download or copy it again.";
   const tailBytes = Math.min(sizeBytes, END_BYTES + MAX_COMMENT_BYTES + LOCATOR_BYTES);
@@ -100,7 +100,7 @@ async function findDirectory(handle: FileHandle, file: string, sizeBytes: number
   if (locator >= 0 && tail.readUInt32LE(locator) === LOCATOR_SIGNATURE) {
     const recordStart = Number(tail.readBigUInt64LE(locator + 8));
     if (recordStart + END64_BYTES > tailStart + locator) {
-      throw new UserError(`${file}: the zip64 record is said to be at byte ${recordStart}, outside of the archive.`);
+      throw new UserError(`${file}: the zip64 record is said to be at byte ${recordStart}, outside the archive.`);
     }
     const record = Buffer.from(await readBytes(handle, file, recordStart, END64_BYTES));
     if (record.readUInt32LE(0) !== END64_SIGNATURE) {
@@ -125,7 +125,7 @@ async function findDirectory(handle: FileHandle, file: string, sizeBytes: number
   return { start, sizeBytes: directoryBytes, entries };
 }
 
-/** Sizes and place of an entry; those that do not fit 32 bits stand in the zip64 extra field, in this order. */
+/** Sizes and place of an entry; values that do not fit 32 bits are in the zip64 extra field, in this order. */
 function readSizes(bytes: Buffer, at: number, extra: Buffer, where: string) {
   const fields = [bytes.readUInt32LE(at + 24), bytes.readUInt32LE(at + 20), bytes.readUInt32LE(at + 42)];
   if (fields.includes(IN_ZIP64)) {

@@ -213,7 +213,7 @@ describe("a decoder", () => {
     }
   });
 
-  it("turns pair i by base^(−2i/width) a position", () => {
+  it("rotates pair i by base^(−2i/width) a position", () => {
     const positions = { kind: "rotary", layout: "halves", base: 10_000, rotatedWidth: 8 } as const;
     const wanted = [1, 0.1, 0.01, 0.001];
     for (const [i, frequency] of rotaryFrequencies(positions).entries()) expect(frequency).toBeCloseTo(wanted[i], 8);

@@ -10,11 +10,19 @@ import type {
   Tensor,
   Weight,
 } from "../compute/backend.ts";
+import {
+  isLinearSlot,
+  LAYER_SLOTS,
+  type LayerSlot,
+  type LinearSlot,
+  type NormSlot,
+  type OptionalSlot,
+} from "./layer.ts";
 import type { DecoderSpec, RotaryPositions } from "./spec.ts";
 
 /**
- * A low-rank product beside a weight: y += scale · dropout(x)·aᵀ·bᵀ, with a[R,I] and b[O,R] (Hu et al. 2021). Where checkpoints keep several
- * weights as one matrix, these share `a`, and their b are the rows of one.
+ * A low-rank product added to a weight's: y += scale · dropout(x)·aᵀ·bᵀ, with a[R,I] and b[O,R] (Hu et al. 2021). Weights that checkpoints
+ * join in one matrix share `a`, and their b are rows of one matrix.
  */
 export interface LowRank {
   a: Weight;
@@ -23,27 +31,17 @@ export interface LowRank {
   dropout: number;
 }
 
-/** w[O,I] with what may stand beside it. */
+/** w[O,I] with its bias and its adapter, where there are any. */
 export interface Linear {
   weight: Weight;
   bias: Weight | null; // [1,O]
   lowRank: LowRank | null;
 }
 
-export interface DecoderLayer {
-  attentionNorm: Weight;
-  q: Linear;
-  k: Linear;
-  v: Linear;
-  /** [1,D], over each head of the queries. */
-  queryNorm: Weight | null;
-  keyNorm: Weight | null;
-  output: Linear;
-  feedForwardNorm: Weight;
-  gate: Linear;
-  up: Linear;
-  down: Linear;
-}
+/** A layer's weights, one entry for each slot of the table in layer.ts; null for a norm that the model does not have. */
+export type DecoderLayer = { [S in LinearSlot]: Linear } & {
+  [S in NormSlot]: S extends OptionalSlot ? Weight | null : Weight; // [1,C], or [1,D] over each head
+};
 
 /** A decoder's weights on a backend. With a tied head, `head.weight` is `embedding`. */
 export interface Decoder {
@@ -67,16 +65,16 @@ export interface ForwardDropout {
   seed: number;
 }
 
-/** Packed tokens: T rows of any number of sequences, told apart by segments, which know their positions. */
+/** Packed tokens: T rows of any number of sequences; segments separate the sequences and hold their positions. */
 export interface PackedTokens {
   ids: Int32Array; // [T]
   segments: readonly AttentionSegment[];
-  /** Rows whose next-token scores are wanted; all rows when absent. */
+  /** The rows to return logits for; all rows by default. */
   outputRows?: Int32Array;
-  /** With a cache, keys and values of row t go to cache row cacheRows[t], and segments speak of cache rows. */
+  /** With a cache, keys and values of row t are written to cache row rows[t], and the keys of segments are cache rows. */
   cache?: { store: KeyValueCache; rows: Int32Array };
   dropout?: ForwardDropout | null;
-  /** Seed of the adapters' own dropout (on a recording tape only). */
+  /** Seed of the adapters' dropout, which only a recording tape applies. */
   seed?: number;
 }
 
@@ -164,8 +162,9 @@ export function forward(model: Decoder, tape: Tape, tokens: PackedTokens): Value
 }
 
 /**
- * Rows wanted of the last layer, and rows of these wanted of the whole; null: all. Behind the last attention rows do not meet any more, so
- * only those whose scores are wanted go on. With dropout there all rows do: it numbers the elements of what it is applied to.
+ * The rows that the last layer continues with after its attention (`early`), and the rows of the result (`late`); null means all. After the
+ * last attention rows no longer meet, so only those with wanted logits are computed further. With dropout after it, all rows are: dropout
+ * numbers the elements of its input.
  */
 function outputOf(model: Decoder, tape: Tape, tokens: PackedTokens) {
   const { outputRows } = tokens;
@@ -180,8 +179,8 @@ function outputOf(model: Decoder, tape: Tape, tokens: PackedTokens) {
 }
 
 /**
- * x·wᵀ (+ bias and residual), with the low-rank product beside it when there is one; products with the same `a` take it from `lows`. With a
- * gate: silu(gate) times that.
+ * x·wᵀ (+ bias and residual), plus the low-rank product of an adapter; products with the same `a` share x·aᵀ through `lows`. With a gate, the
+ * result is multiplied by silu(gate).
  */
 function linear(
   tape: Tape,
@@ -224,7 +223,7 @@ export function rotaryFrequencies({ base, rotatedWidth }: RotaryPositions): Floa
 
 /**
  * The slope of each head: 2^(−8i/H) for i from 1 where H is a power of two. Otherwise the slopes of the power of two below it, followed by
- * every second one of the power above (Press et al. 2022, and their published code).
+ * every second slope of the power above (Press et al. 2022, and their published code).
  */
 export function alibiSlopes(heads: number): Float32Array {
   const power = 2 ** Math.floor(Math.log2(heads));
@@ -250,19 +249,32 @@ export function freeCache(model: Decoder, cache: KeyValueCache): void {
   }
 }
 
+/** A layer of these weights, without adapters. */
+export function makeLayer(
+  weights: ReadonlyMap<LayerSlot, Weight>,
+  biases: ReadonlyMap<LayerSlot, Weight>,
+): DecoderLayer {
+  const entries = LAYER_SLOTS.map((slot) => {
+    const weight = weights.get(slot) ?? null;
+    return [slot, isLinearSlot(slot) ? { weight, bias: biases.get(slot) ?? null, lowRank: null } : weight];
+  });
+  return Object.fromEntries(entries) as DecoderLayer;
+}
+
+/** The weight or the bias of a slot; null where the layer has none. */
+export function slotWeight(layer: DecoderLayer, slot: LayerSlot, kind: "weight" | "bias"): Weight | null {
+  if (isLinearSlot(slot)) return layer[slot][kind];
+  return kind === "weight" ? layer[slot] : null;
+}
+
 /** Every weight of the decoder once, in a fixed order, low-rank ones included. */
 export function decoderWeights(model: Decoder): Weight[] {
   const weights = new Set<Weight>([model.embedding]);
   for (const layer of model.layers) {
-    for (const part of Object.values(layer) as (Weight | Linear | null)[]) {
-      if (part === null) continue;
-      if (!("weight" in part)) {
-        weights.add(part);
-        continue;
-      }
-      weights.add(part.weight);
-      if (part.bias) weights.add(part.bias);
-      if (part.lowRank) weights.add(part.lowRank.a).add(part.lowRank.b);
+    for (const slot of LAYER_SLOTS) {
+      const lowRank = isLinearSlot(slot) ? layer[slot].lowRank : null;
+      const own = [slotWeight(layer, slot, "weight"), slotWeight(layer, slot, "bias"), lowRank?.a, lowRank?.b];
+      for (const weight of own) if (weight) weights.add(weight);
     }
   }
   weights.add(model.finalNorm).add(model.head.weight);

@@ -7,13 +7,16 @@ import { attachLora, detachLora } from "../adapters/lora.ts";
 import { UserError, UserErrors } from "../base/errors.ts";
 import type { Backend } from "../compute/backend.ts";
 import { openReference } from "../compute/reference/backend.ts";
-import { openCheckpoint } from "../formats/checkpoint.ts";
 import type { Checkpoint } from "../formats/hf-folder.ts";
 import type { TensorInfo } from "../formats/tensor-source.ts";
+import { openCheckpoint } from "./checkpoint.ts";
 import { type Decoder, decoderWeights, freeDecoder } from "./decoder.ts";
 import { llama } from "./families/llama.ts";
-import { hashName, initDecoder, loadDecoder, normalValues, saveDecoder } from "./load.ts";
-import { type DecoderSpec, tensorShapes } from "./spec.ts";
+import { hashName, initDecoder, normalValues } from "./init.ts";
+import { loadDecoder } from "./load.ts";
+import { saveDecoder } from "./save.ts";
+import type { DecoderSpec } from "./spec.ts";
+import { modelTensors } from "./tensors.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "cre-load-"));
 afterAll(() => rmSync(folder, { recursive: true }));
@@ -26,9 +29,9 @@ afterEach(() => backend.close());
 
 const FROZEN = { storage: "float32", trainable: false } as const;
 
-/** A checkpoint in memory whose tensors are all 1 but for the changes; a change to null takes a tensor away. */
+/** A checkpoint in memory whose tensors are all 1 but for the changes; a change to null removes a tensor. */
 function checkpointOf(spec: DecoderSpec, changes: Record<string, number[] | null> = {}): Checkpoint {
-  const shapes = new Map<string, readonly number[]>(tensorShapes(spec, llama));
+  const shapes = new Map<string, readonly number[]>(modelTensors(spec, llama).map(({ name, shape }) => [name, shape]));
   for (const [name, shape] of Object.entries(changes)) {
     if (shape) shapes.set(name, shape);
     else shapes.delete(name);
@@ -125,8 +128,8 @@ describe("loadDecoder", () => {
     expect(backend.memory()).toMatchObject({ weights: 0, bytes: 0 });
   });
 
-  it("reads matrices in runs of rows where the source has them, and frees what it placed when one is cut short", async () => {
-    const saved = join(folder, "runs");
+  it("reads matrices in chunks of rows where the source has them, and frees what it placed when one is cut short", async () => {
+    const saved = join(folder, "chunks");
     const original = await tinyDecoder(backend, { seed: 8 });
     await saveDecoder(original, saved, { dtype: "F32" });
     const { directory, config, source } = await openCheckpoint(saved);
@@ -232,11 +235,11 @@ describe("saveDecoder", () => {
     }
   });
 
-  it("turns interleaved rotary pairs into halves, head by head", async () => {
+  it("reorders interleaved rotary pairs into halves, head by head", async () => {
     const positions = { kind: "rotary", base: 10_000, layout: "interleaved", rotatedWidth: 4 } as const;
     const model = await tinyDecoder(backend, { seed: 6, spec: { positions } });
-    await saveDecoder(model, join(folder, "turned"), { dtype: "F32" });
-    const loaded = await load(join(folder, "turned"));
+    await saveDecoder(model, join(folder, "reordered"), { dtype: "F32" });
+    const loaded = await load(join(folder, "reordered"));
     expect(loaded.spec.positions).toMatchObject({ layout: "halves" });
     const [before, after] = [await valuesOf(model), await valuesOf(loaded)];
     const rowsOf = (values: number[]) =>

@@ -1,29 +1,11 @@
 import { UserError, UserErrors } from "../base/errors.ts";
 import { familyNamed } from "./families/registry.ts";
-import type { DecoderSpec } from "./spec.ts";
-
-/** What is chosen for a model that is made from nothing; everything else follows from its family. */
-export interface ModelSizes {
-  family: string;
-  width: number; // C
-  layers: number;
-  heads: number; // H
-  keyValueHeads: number; // G
-  /** D; the width shared by the heads unless told. */
-  headWidth?: number;
-  feedForward: number; // F
-  maxTokens: number;
-  tiedHead: boolean;
-  normEpsilon: number;
-  rotaryBase: number;
-  positions?: "rotary" | "alibi";
-  /** The vocabulary is filled up with rows that have no token to a multiple of this. */
-  vocabularyMultiple?: number;
-}
+import type { Family } from "./family.ts";
+import type { DecoderSpec, ModelSizes } from "./spec.ts";
 
 /**
- * The specification of a model with these sizes for a tokenizer. It goes through the family's own config.json, so whatever that cannot say is
- * an error here and not a surprise on loading: throws a UserErrors with all problems.
+ * The specification of a model with these sizes for a tokenizer. Throws a UserErrors with every size that the family's config.json cannot
+ * state, so that none of them is a surprise on loading.
  */
 export function specFromSizes(
   sizes: ModelSizes,
@@ -50,8 +32,7 @@ export function specFromSizes(
     feedForward: sizes.feedForward,
     normEpsilon: sizes.normEpsilon,
     positions: positions === "alibi" ? { kind: "alibi" } : rotary,
-    // Said in ChatGLM2's configuration only; the others always have it or never.
-    queryKeyValueBias: true,
+    queryKeyValueBias: family.init.queryKeyValueBias,
     queryKeyNorm: false,
     tiedHead: sizes.tiedHead,
     normalizedHead: false,
@@ -59,14 +40,29 @@ export function specFromSizes(
     bosId,
     eosId,
   };
-  const spec = { ...family.readConfig(family.writeConfig(wanted), where), tokenCount };
+  const { spec, problems } = specOfFamily(family, wanted, where);
+  if (problems.length > 0) throw new UserErrors(`${where}: the sizes do not fit the family:`, problems);
+  return { ...spec, tokenCount };
+}
+
+/**
+ * A specification as the family's config.json states it, which decides the traits that all models of the family share, and the problems
+ * where config.json cannot state what is wanted. Throws a UserErrors where the sizes do not fit together.
+ */
+export function specOfFamily(
+  family: Family,
+  wanted: DecoderSpec,
+  where: string,
+): { spec: DecoderSpec; problems: string[] } {
+  const spec = family.readConfig(family.writeConfig(wanted), where);
   const problems: string[] = [];
   const expectSame = (name: string, value: unknown, choice: unknown) => {
-    if (value !== choice) problems.push(`${name} is ${choice}, but ${modelType} models have ${value} here`);
+    if (value !== choice) problems.push(`${name} is ${choice}, but ${family.modelType} models have ${value} here`);
   };
   for (const name of ["keyValueHeads", "headWidth", "tiedHead"] as const) expectSame(name, spec[name], wanted[name]);
-  expectSame("positions", spec.positions.kind, positions);
-  if (spec.positions.kind === "rotary") expectSame("rotaryBase", spec.positions.base, rotaryBase);
-  if (problems.length > 0) throw new UserErrors(`${where}: the sizes do not fit the family:`, problems);
-  return spec;
+  expectSame("positions", spec.positions.kind, wanted.positions.kind);
+  if (spec.positions.kind === "rotary" && wanted.positions.kind === "rotary") {
+    expectSame("rotaryBase", spec.positions.base, wanted.positions.base);
+  }
+  return { spec, problems };
 }

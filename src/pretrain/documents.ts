@@ -12,15 +12,15 @@ const MAX_LINE_BYTES = 16_000_000;
 const MAX_DOCUMENT_CHARACTERS = 64_000_000;
 
 /**
- * Streams the documents of a source, in the order of the file. Throws a UserError that names file and line where it is not text, a document
- * is too long or a line of JSON has no text.
+ * Streams the documents of a source, in the order of the file. Throws a UserError with file and line for bytes that are not text, a document
+ * that is too long, and a line of JSON without text.
  */
 export function readDocuments(source: Pick<PretrainSource, "path" | "format">): AsyncGenerator<string> {
   if (source.format === "relations") return trainingSentences(source.path);
   return source.format === "jsonl" ? jsonDocuments(source.path) : textDocuments(source.path);
 }
 
-/** The distinct sentences of a data set's training split that do not repeat one of its other splits: published sets are not free of them. */
+/** The distinct training sentences of a data set that repeat no sentence of its other splits: published sets contain such repeats. */
 async function* trainingSentences(directory: string): AsyncGenerator<string> {
   const dataset = await openDataset(directory);
   const sentencesOf = async (name: SplitName) => {
@@ -74,7 +74,7 @@ async function* jsonDocuments(file: string): AsyncGenerator<string> {
 
 async function* linesOf(file: string): AsyncGenerator<{ number: number; text: string }> {
   const stream = createReadStream(file, { highWaterMark: 1 << 18 });
-  // A pipeline hands an error of the file on to whoever reads the lines.
+  // A pipeline passes an error of the file on to the reader of the lines.
   const lines = file.endsWith(".gz") ? pipeline(stream, createGunzip(), () => {}) : stream;
   try {
     for await (const { number, text, problem } of readLines(lines, { maxLineBytes: MAX_LINE_BYTES })) {

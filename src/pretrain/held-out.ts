@@ -4,7 +4,7 @@ import { packExamples } from "../train/batches.ts";
 import { type DocumentMarks, partOf, type SequencePart } from "./sequences.ts";
 import type { TokenDocuments } from "./token-file.ts";
 
-/** What a model makes of text it has not seen. */
+/** The score of a model on held-out text. */
 export interface HeldOutScore {
   /** Bits to write the text with the model's probabilities, end marks included, divided by its characters. */
   bitsPerCharacter: number;

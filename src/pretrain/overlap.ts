@@ -1,11 +1,11 @@
-/** So many characters in common, and two texts are taken to have one origin. */
+/** Two texts that share a substring of this length count as having one origin. */
 export const OVERLAP_CHARACTERS = 18;
 
 /** Sentences that must not be trained on. */
 export interface OverlapIndex {
-  /** Whether a text has a run of 18 characters of one of the sentences. */
+  /** Whether a text has 18 consecutive characters of one of the sentences. */
   sharesRun(text: string): boolean;
-  /** The same for a single sentence, which also repeats one when either has the other in it whole. */
+  /** Likewise for a single sentence; it also repeats one when either of the two contains the other. */
   repeats(sentence: string): boolean;
 }
 

@@ -1,6 +1,7 @@
 import type { Weight } from "../compute/backend.ts";
 import type { Decoder } from "../models/decoder.ts";
-import { type DecoderSpec, parameterCount } from "../models/spec.ts";
+import { parameterCount } from "../models/layer.ts";
+import type { DecoderSpec } from "../models/spec.ts";
 import { packExamples } from "../train/batches.ts";
 import { divergence, updateWeights } from "../train/optimizer.ts";
 import { addGradients } from "../train/train.ts";
@@ -8,7 +9,7 @@ import type { PretrainSettings } from "./recipe.ts";
 import { type Decay, pretrainingRateAt, totalSteps } from "./schedule.ts";
 import type { SequencePlan } from "./sequences.ts";
 
-/** What one update did. */
+/** One update of the weights. */
 export interface PretrainStep {
   /** Number of updates made, from 1. */
   step: number;
@@ -21,8 +22,8 @@ export interface PretrainStep {
 }
 
 /**
- * The pretraining loop: every token of full sequences is learnt with all weights. Yields after every update; the caller prints, validates
- * and saves. `startStep` updates are taken as done. Throws a UserError when the loss or the gradient is no longer a number.
+ * The pretraining loop: trains all weights on every token of full sequences. Yields after every update; the caller prints, validates and
+ * saves. The first `startStep` updates were made before. Throws a UserError when the loss or the gradient is not finite.
  */
 export async function* pretrain(
   model: Decoder,
@@ -34,6 +35,7 @@ export async function* pretrain(
 ): AsyncGenerator<PretrainStep, void, void> {
   const { backend } = model;
   const { passSequences, accumulation, recompute } = settings;
+  const groups = [{ weights, learningRateFactor: 1 }];
   backend.zeroGradients(weights);
   const last = totalSteps(settings, decay);
   for (let step = startStep; step < last; step++) {
@@ -46,21 +48,21 @@ export async function* pretrain(
     let loss = 0;
     for (const parts of passes) {
       const batch = packExamples(parts, 0, tokens);
-      // Every row is learnt, so nothing has to be picked out before the head.
+      // Every row has a target, so the head computes all of them.
       const all = { ...batch, tokens: { ...batch.tokens, outputRows: undefined } };
       loss += await addGradients(model, all, { recompute, dropout: 0, labelSmoothing: 0 }, 0);
     }
     if (!Number.isFinite(loss)) throw divergence("loss", loss, step + 1);
     const learningRate = pretrainingRateAt(settings, decay, step);
-    const gradientNorm = await updateWeights(backend, weights, settings, learningRate, step);
+    const gradientNorm = await updateWeights(backend, groups, settings, learningRate, step);
     const seconds = (performance.now() - started) / 1000;
     yield { step: step + 1, loss, learningRate, gradientNorm, tokens, seconds };
   }
 }
 
 /**
- * Floating-point operations of training on one token of a full sequence: 6 for every parameter that is in a product (the tied embedding once,
- * as the head), and 12 · C · T/2 a layer for the causal half of attention.
+ * Floating-point operations of training on one token of a full sequence: 6 for every parameter of a product (the tied embedding once, as
+ * the head), and 12 · C · T/2 per layer for the causal half of attention.
  */
 export function flopsPerToken(spec: DecoderSpec, sequenceTokens: number): number {
   const embedding = spec.tiedHead ? 0 : spec.vocabularySize * spec.width;

@@ -4,75 +4,79 @@ import { stringify as stringifyYaml } from "yaml";
 import { z } from "zod";
 import { checkSchema } from "../base/schema.ts";
 import { readRecipeValues } from "../recipe/read.ts";
-import { initSchema } from "../recipe/schema.ts";
+import { initSchema, precisionSchema, SEED_DESCRIPTION, seedSchema } from "../recipe/schema.ts";
 
 const count = z.int().min(1);
 const share = z.number().min(0).max(1);
 
 const sourceSchema = z.strictObject({
-  /** A file, relative to data.folder; for "relations" the folder of a data set. */
-  path: z.string(),
-  /**
-   * text: documents separated by blank lines, .gz or not; jsonl: one object with a "text" a line, .gz or not; relations: the distinct
-   * training sentences of a relation data set, without those that repeat a sentence of another split.
-   */
-  format: z.enum(["text", "jsonl", "relations"]).default("text"),
-  /** Share of the tokens that come from here, against the other sources' weights. */
-  weight: z.number().positive(),
-  /** Share of the documents that are never trained on but validated on. */
-  heldOut: share.lt(1),
-  /** Where it comes from and what allows its use: what the model's card says. */
-  origin: z.string().default(""),
-  licence: z.string().default(""),
+  path: z.string().describe("File, relative to data.folder; for the format relations the folder of a data set."),
+  format: z
+    .enum(["text", "jsonl", "relations"])
+    .default("text")
+    .describe(
+      'text: documents separated by blank lines; jsonl: one object with a "text" a line (both .gz or not); relations: the distinct training sentences of a relation data set, without those that repeat a sentence of another split.',
+    ),
+  weight: z
+    .number()
+    .positive()
+    .describe("Share of the tokens from this source, relative to the other sources' weights."),
+  heldOut: share.lt(1).describe("Share of the documents that are only validated on."),
+  origin: z.string().default("").describe("Where the text comes from, for the model's card."),
+  licence: z.string().default("").describe("Licence of the text, for the model's card."),
 });
 
 const trainSchema = z.strictObject({
-  /** Rows of one packed sequence: what a token can look back on at most. */
-  sequenceTokens: count.max(1 << 16),
-  /** Sequences of one forward pass, and how many passes make one update. */
-  passSequences: count,
-  accumulation: count,
-  /** Updates in all. */
-  steps: count,
-  learningRate: z.number().positive(),
-  /** trapezoid: constant after the warm-up, then linear over decaySteps; cosine: falls from the warm-up to the end. */
-  schedule: z.enum(["trapezoid", "cosine"]),
-  warmupSteps: z.int().min(0),
-  /** Length of the trapezoid's end; `--decay-now` starts it earlier. */
-  decaySteps: z.int().min(0),
-  /** The learning rate at the end, as a share of the highest. */
-  finalLearningRate: share,
-  beta1: share.lt(1),
-  beta2: share.lt(1),
-  epsilon: z.number().positive(),
-  weightDecay: z.number().min(0),
-  /** Largest norm of the whole gradient; 0 does not clip. */
-  clipNorm: z.number().min(0),
-  /** Validate after every so many steps and at the end; 0 never. */
-  validateEverySteps: z.int().min(0),
-  /** Save a checkpoint every so many seconds. */
-  checkpointSeconds: z.number().positive(),
-  /** Keep activations inside layers (false) or compute them again in the backward pass (true). */
-  recompute: z.boolean(),
+  sequenceTokens: count.max(1 << 16).describe("Tokens of one packed sequence: how far a token can look back."),
+  passSequences: count.describe("Sequences of one forward pass."),
+  accumulation: count.describe("Forward passes whose gradients make one update (a step)."),
+  steps: count.describe("Updates in all."),
+  learningRate: z.number().positive().describe("Highest learning rate."),
+  schedule: z
+    .enum(["trapezoid", "cosine"])
+    .describe(
+      "trapezoid: constant after the warm-up, then linear over decaySteps; cosine: falls from the warm-up to the end.",
+    ),
+  warmupSteps: z.int().min(0).describe("Steps over which the learning rate rises from 0."),
+  decaySteps: z.int().min(0).describe("Steps of the trapezoid's final phase; --decay-now starts it earlier."),
+  finalLearningRate: share.describe("Learning rate at the end, as a share of the highest."),
+  beta1: share.lt(1).describe("AdamW's decay of the mean gradient."),
+  beta2: share.lt(1).describe("AdamW's decay of the mean squared gradient."),
+  epsilon: z.number().positive().describe("Added to AdamW's denominator."),
+  weightDecay: z.number().min(0).describe("AdamW's decoupled weight decay."),
+  clipNorm: z.number().min(0).describe("Largest norm of the whole gradient; 0 does not clip."),
+  validateEverySteps: z
+    .int()
+    .min(0)
+    .describe("Steps between validations, with one more at the end; 0 never validates."),
+  checkpointSeconds: z.number().positive().describe("Seconds between checkpoints."),
+  recompute: z
+    .boolean()
+    .describe(
+      "Compute activations inside layers again in the backward pass instead of keeping them: less memory, more time.",
+    ),
 });
 
 export const pretrainRecipeSchema = z
   .strictObject({
-    model: z.strictObject({
-      init: initSchema,
-      /** A folder or file with the tokenizer. */
-      tokenizer: z.string(),
-      storage: z.enum(["float32", "bfloat16"]),
-    }),
-    data: z.strictObject({
-      /** What the sources' paths are relative to. */
-      folder: z.string(),
-      sources: z.record(z.string().regex(/^[A-Za-z0-9_-]{1,64}$/), sourceSchema),
-    }),
-    train: trainSchema,
-    /** Numbers of the products: bfloat16 where the processor has AMX, float32 otherwise, unless told. */
-    precision: z.enum(["auto", "bfloat16", "float32"]).default("auto"),
-    seed: z.int().min(0).max(0xffffffff),
+    model: z
+      .strictObject({
+        init: initSchema.describe("Sizes of the new model."),
+        tokenizer: z.string().describe("Tokenizer file, or a folder with one."),
+        storage: z.enum(["float32", "bfloat16"]).describe("How the layers' matrices are kept in memory."),
+      })
+      .describe("The model to make."),
+    data: z
+      .strictObject({
+        folder: z.string().describe("Folder that the sources' paths are relative to."),
+        sources: z
+          .record(z.string().regex(/^[A-Za-z0-9_-]{1,64}$/), sourceSchema.describe("One source of text."))
+          .describe("The sources by name."),
+      })
+      .describe("The text to learn from."),
+    train: trainSchema.describe("The training loop."),
+    precision: precisionSchema,
+    seed: seedSchema.describe(SEED_DESCRIPTION),
   })
   .superRefine(({ model, data, train }, context) => {
     const problem = (path: string[], message: string) => context.addIssue({ code: "custom", path, message });
@@ -104,12 +108,12 @@ export async function readPretrainRecipe(file: string, overrides: readonly strin
   return recipe;
 }
 
-/** A recipe as YAML with every value written. */
+/** A recipe as YAML, with every value. */
 export function pretrainRecipeText(recipe: PretrainRecipe): string {
   return stringifyYaml(recipe);
 }
 
-/** What the recipe names and is not there, all problems together. */
+/** The paths of a recipe that do not exist, one problem each. */
 export function missingPretrainPaths({ model, data }: PretrainRecipe): string[] {
   const problems = existsSync(model.tokenizer) ? [] : [`model.tokenizer: ${model.tokenizer} does not exist`];
   for (const [name, { path }] of Object.entries(data.sources)) {

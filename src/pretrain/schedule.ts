@@ -1,12 +1,12 @@
 import type { PretrainSettings } from "./recipe.ts";
 
-/** A final phase that was started by hand: from the rate at `startStep` straight down to the final one, over `steps`. */
+/** A final phase that --decay-now started: linear from the rate at `startStep` to the final rate, over `steps`. */
 export interface Decay {
   startStep: number;
   steps: number;
 }
 
-/** Updates in all. */
+/** The number of updates of the whole run. */
 export function totalSteps(settings: PretrainSettings, decay: Decay | null): number {
   return decay ? decay.startStep + decay.steps : settings.steps;
 }
@@ -17,7 +17,7 @@ export function pretrainingRateAt(settings: PretrainSettings, decay: Decay | nul
   const last = learningRate * finalLearningRate;
   if (!decay || step < decay.startStep) return plannedRateAt(settings, step);
   const first = plannedRateAt(settings, Math.max(0, decay.startStep - 1));
-  // The last step still learns something.
+  // The last step keeps a rate above the final one.
   return first + (Math.min(first, last) - first) * ((step - decay.startStep) / decay.steps);
 }
 

@@ -19,7 +19,7 @@ const rowsOf = (parts: readonly { answerIds: ArrayLike<number> }[]) =>
   parts.reduce((sum, part) => sum + part.answerIds.length, 0);
 
 describe("planSequences", () => {
-  it("goes once through every token of a source in full sequences, documents apart", () => {
+  it("passes once over every token of a source in full sequences, documents apart", () => {
     const plan = planSequences([{ name: "a", documents: documents([7, 1, 20, 0, 4], 1000), weight: 1 }], 8, MARKS, 1);
     // 7 + 1 + 20 + 0 + 4 ids, and an end mark each.
     expect(plan.perRound).toEqual([5]);
@@ -30,7 +30,7 @@ describe("planSequences", () => {
     expect(ids).toEqual(Array.from(documents([7, 1, 20, 0, 4], 1000).tokens));
     expect(learnt.filter((id) => id === MARKS.end)).toHaveLength(5);
     for (const { promptIds, answerIds } of round.flat()) {
-      // Each id follows the one before it in its document; only the start mark stands before a first one.
+      // Each id follows the one before it in its document; only the start mark precedes a first one.
       const all = [promptIds[0], ...Array.from(answerIds)];
       for (let i = 1; i < all.length; i++) {
         if (all[i] === MARKS.end) expect(i).toBe(all.length - 1);
@@ -40,7 +40,7 @@ describe("planSequences", () => {
     }
   });
 
-  it("takes every round in another order, the same one for the same seed", () => {
+  it("shuffles every round, equally for equal seeds", () => {
     const source = { name: "a", documents: documents(Array(40).fill(7), 1000), weight: 1 };
     const plan = (seed: number) => planSequences([source], 8, MARKS, seed);
     const [one, same, other] = [plan(1), plan(1), plan(2)];

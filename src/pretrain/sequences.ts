@@ -5,22 +5,22 @@ import type { TokenDocuments } from "./token-file.ts";
 
 /** The marks around a document. */
 export interface DocumentMarks {
-  /** What the first token is predicted from. */
+  /** The id from which the first token is predicted. */
   start: number;
   end: number;
 }
 
-/** A part of a document whose every id after the first is to be predicted; parts of a sequence do not see each other. */
+/** A part of a document; every id after the first is a target. Parts of a sequence do not see each other. */
 export type SequencePart = EncodedExample;
 
-/** Full sequences in a seeded order: a pure function of the seed, so that training can go on anywhere. */
+/** Full sequences in a seeded order: a pure function of the seed, so that training can resume at any step. */
 export interface SequencePlan {
   /** Sequences of one round through each source, in the order of the sources. */
   perRound: readonly number[];
   sequence(index: number): SequencePart[];
 }
 
-/** Each document d takes ids + 1 rows: from the start mark to its last id, each predicting the next one or the end mark. */
+/** A document fills one row more than it has ids: from the start mark to its last id, each predicting the next id or the end mark. */
 export function rowEnds({ ends }: TokenDocuments): Float64Array {
   return Float64Array.from(ends, (end, d) => end + d + 1);
 }
@@ -52,9 +52,8 @@ interface Round {
 }
 
 /**
- * Mixes sources by weight: sequence n comes from the source that is furthest behind its share. Every round through a source takes its
- * documents in another order, cuts them into full sequences and takes these in another order too. Throws a UserError for a source
- * without documents to train on.
+ * Mixes sources by weight: sequence n comes from the source that is furthest behind its share. Every round through a source shuffles its
+ * documents, cuts them into full sequences and shuffles these. Throws a UserError for a source without training documents.
  */
 export function planSequences(
   sources: readonly { name: string; documents: TokenDocuments; weight: number }[],
@@ -76,7 +75,7 @@ export function planSequences(
     rounds[source] = { number, round };
     return round;
   };
-  // Where the mixture stands after `drawn` sequences.
+  // The state of the mixture after `drawn` sequences.
   let drawn = 0;
   let drawnOf = sources.map(() => 0);
   const draw = (): { source: number; number: number } => {
@@ -128,7 +127,7 @@ function cut(documents: TokenDocuments, round: Round, from: number, to: number, 
   return parts;
 }
 
-/** The first index whose value is greater than `row`, in a rising list. */
+/** The first index with a value greater than `row`, in a rising list. */
 function firstAfter(ends: Float64Array, row: number): number {
   let low = 0;
   let high = ends.length;

@@ -9,7 +9,7 @@ import type { Tokenizer } from "../tokenizers/tokenizer.ts";
 import { readDocuments } from "./documents.ts";
 import type { PretrainSource } from "./recipe.ts";
 
-/** Documents in ids, without begin and end marks. */
+/** Documents as token ids, without start and end marks. */
 export interface TokenDocuments {
   /** Ids of document d are tokens[ends[d − 1]..ends[d]]. */
   tokens: Uint16Array | Int32Array;
@@ -17,10 +17,10 @@ export interface TokenDocuments {
   characters: number;
 }
 
-/** A source that was tokenized once: the documents to train on and those that are held out. */
+/** A tokenized source: the documents to train on and the held-out ones. */
 export interface TokenSource {
   name: string;
-  /** What the ids follow from: text, tokenizer and what is held out. */
+  /** Digest of all that determines the ids: text, tokenizer and held-out share. */
   digest: string;
   train: TokenDocuments;
   heldOut: TokenDocuments;
@@ -31,8 +31,8 @@ const HEADER_BYTES = 8 + 64;
 const COUNTS = 7;
 
 /**
- * The ids of a source, from the cache folder when it holds them already: the file's name has the digest of everything it follows from.
- * A document is held out when a hash of its text says so, so that one that comes twice is never on both sides.
+ * Tokenizes a source, or reads its ids from the cache folder, where the file's name has the digest of all that determines them. A hash of a
+ * document's text decides whether it is held out, so a repeated document is never in both parts.
  */
 export async function openTokenSource(
   name: string,
@@ -116,7 +116,7 @@ function isHeldOut(document: string, share: number, seed: number): boolean {
   return mixSeed(seed, hash.readUInt32LE(0)) < share * 2 ** 32;
 }
 
-/** Code points. */
+/** Counts code points. */
 function characterCount(text: string): number {
   let count = 0;
   for (const _ of text) count++;
@@ -126,7 +126,7 @@ function characterCount(text: string): number {
 const bytesOf = (array: Uint32Array | Uint16Array | Int32Array) =>
   new Uint8Array(array.buffer, array.byteOffset, array.byteLength);
 
-/** Magic, counts as float64, ends, tokens; numbers in the byte order of this machine, since the file is a cache beside the run. */
+/** Magic, counts as float64, ends, tokens; in the byte order of this machine, since the file is a cache of the run. */
 async function saveTokens(file: string, { train, heldOut }: Omit<TokenSource, "name" | "digest">): Promise<void> {
   const bytesEach = train.tokens.BYTES_PER_ELEMENT;
   const counts = [train, heldOut].flatMap(({ tokens, ends, characters }) => [tokens.length, ends.length, characters]);
@@ -139,13 +139,13 @@ async function saveTokens(file: string, { train, heldOut }: Omit<TokenSource, "n
   });
 }
 
-/** Reads and checks a file of tokens. */
+/** Reads and checks a file of token ids. */
 async function loadTokens(file: string, vocabularySize: number): Promise<Omit<TokenSource, "name" | "digest">> {
   const bytes = await readFile(file);
   const damaged = (what: string) =>
     new UserError(`${file}: ${what}, it is damaged.`, { hint: "Remove it: it is made again from the sources." });
   if (bytes.length < HEADER_BYTES || bytes.toString("latin1", 0, 8) !== MAGIC) throw damaged("is no file of tokens");
-  // Copies are aligned, slices of a file need not be.
+  // A copy is aligned; a slice of a file need not be.
   const part = (start: number, length: number) => new Uint8Array(bytes.subarray(start, start + length)).buffer;
   const [bytesEach, ...counts] = new Float64Array(part(HEADER_BYTES - 8 * COUNTS, 8 * COUNTS));
   const isCount = (value: number) => Number.isSafeInteger(value) && value >= 0 && value < 2 ** 32;

@@ -2,9 +2,9 @@ import { existsSync, readFileSync } from "node:fs";
 import { beforeAll, describe, expect, it } from "vitest";
 import type { Example } from "../data/example.ts";
 import { createLabelSet } from "../data/label-set.ts";
-import { openTokenizer } from "../tokenizers/open-tokenizer.ts";
+import { openModelTokenizer as openTokenizer } from "../runs/tokenizer.ts";
 import type { Tokenizer } from "../tokenizers/tokenizer.ts";
-import { type ChatTemplateName, chatTemplate, chatTemplates, templateOfFamily, templateText } from "./chat-template.ts";
+import { type ChatTemplateName, chatTemplate, chatTemplates, templateText } from "./chat-template.ts";
 import { promptStyles } from "./relation-prompt.ts";
 import { createRenderer } from "./renderer.ts";
 
@@ -65,14 +65,6 @@ describe("choosing a template", () => {
     );
     expect(() => chatTemplate("toString")).toThrow('got "toString"');
   });
-
-  it("goes by the family for auto", () => {
-    const types = ["llama", "chatglm", "baichuan", "qwen2", "qwen3"];
-    expect(types.map(templateOfFamily)).toEqual(["llama2", "chatglm2", "baichuan2", "qwen", "qwen"]);
-    expect(() => templateOfFamily("gpt2")).toThrow(
-      'prompt.template: "auto" knows no template for model_type "gpt2", only for llama, chatglm, baichuan, qwen2, qwen3.',
-    );
-  });
 });
 
 const absent = !existsSync(TOKENIZERS);
@@ -91,14 +83,14 @@ describe.skipIf(absent).each(["llama2", "chatglm2", "baichuan2"])("prompts with 
   it("have the ids that SentencePiece gives for their parts", () => {
     expect(rows.length).toBeGreaterThan(3);
     for (const { template, query, ids } of rows) {
-      // Baichuan2's tokenizer_config.json, which is not beside the file here, sets no begin mark; its template has none in any case.
+      // Baichuan2's tokenizer_config.json, which is not next to the file here, sets no begin token; its template has none in any case.
       const addBos = tokenizer.bosId !== null && (family !== "baichuan2" || template === "baichuan2");
       const renderer = rendererOf(tokenizer, template, addBos, query);
       expect({ template, query, ids: renderer.renderPrompt(EXAMPLE).ids }).toEqual({ template, query, ids });
     }
   });
 
-  it("are followed by the answer and the end mark", () => {
+  it("are followed by the answer and the end token", () => {
     const renderer = rendererOf(tokenizer, family as ChatTemplateName, false, "", golden.answer);
     expect(renderer.renderAnswer(EXAMPLE, "拥有")).toEqual(golden.answers[family]);
   });

@@ -1,24 +1,24 @@
 import { nearestName, UserError } from "../base/errors.ts";
 
 /**
- * A part of a prompt. Each text part is given to the tokenizer on its own, as the template code of LLaMA-Efficient-Tuning does: with
- * SentencePiece the ids depend on it.
+ * A part of a prompt. Each text part is tokenized on its own, as the template code of LLaMA-Efficient-Tuning does: with SentencePiece the
+ * ids depend on it.
  */
 export type TemplatePiece =
   | { kind: "text"; text: string }
-  /** The user's turn with the text of the template around it. */
+  /** The user's turn with the template's text around it. */
   | { kind: "query"; before: string; after: string }
-  /** A special token by its name in the tokenizer; text of the same form stays text. */
+  /** A special token by its name in the tokenizer; text that looks like it stays text. */
   | { kind: "token"; piece: string };
 
-/** What stands around the query in a prompt; the answer and the end mark follow. */
+/** The text around the query in a prompt; the answer and the end token follow. */
 export interface ChatTemplate {
   readonly name: string;
-  /** Whether the tokenizer's begin mark, where it has one, stands before all. */
+  /** Whether the prompt begins with the tokenizer's begin token, where it has one. */
   readonly begin: "bos" | "none";
-  /** Just one of the pieces is the query. */
+  /** Exactly one of the pieces is the query. */
   readonly pieces: readonly TemplatePiece[];
-  /** The piece that ends an answer; null is the tokenizer's own end mark. */
+  /** The piece that ends an answer; null for the tokenizer's own end token. */
   readonly end: string | null;
 }
 
@@ -36,9 +36,9 @@ const LLAMA2_SYSTEM =
 const ALPACA_SYSTEM =
   "Below is an instruction that describes a task. Write a response that appropriately completes the request.";
 
-/** The templates a recipe can name. */
+/** The templates that a recipe can name. */
 export const chatTemplates = {
-  /** The one in all of the CRE-LLM authors' commands. */
+  /** The template in all of the CRE-LLM authors' commands (docs/method.md). */
   default: {
     name: "default",
     begin: "bos",
@@ -113,26 +113,8 @@ export const chatTemplates = {
 
 export type ChatTemplateName = keyof typeof chatTemplates;
 
-/** What a recipe writes to have the template chosen by the model's family. */
+/** In a recipe: the template of the model's family. */
 export const AUTO_TEMPLATE = "auto";
-
-/** The template of a family's chat models, by the `model_type` of its config.json. */
-const FAMILY_TEMPLATES: Readonly<Record<string, ChatTemplateName>> = {
-  llama: "llama2",
-  chatglm: "chatglm2",
-  baichuan: "baichuan2",
-  qwen2: "qwen",
-  qwen3: "qwen",
-};
-
-/** The template that `auto` means for a family; throws a UserError for a family it is not known for. */
-export function templateOfFamily(modelType: string): ChatTemplateName {
-  if (Object.hasOwn(FAMILY_TEMPLATES, modelType)) return FAMILY_TEMPLATES[modelType];
-  throw new UserError(
-    `prompt.template: "${AUTO_TEMPLATE}" knows no template for model_type "${modelType}", only for ${Object.keys(FAMILY_TEMPLATES).join(", ")}.`,
-    { hint: `Name one: ${Object.keys(chatTemplates).join(", ")}.` },
-  );
-}
 
 /** The template of a name; throws a UserError that lists the names. */
 export function chatTemplate(name: string): ChatTemplate {

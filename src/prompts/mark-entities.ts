@@ -1,6 +1,6 @@
 import { type Example, mentionsOf } from "../data/example.ts";
 
-/** Puts `[` `]` around every occurrence of the entity, from the left, not overlapping. */
+/** Puts `[` `]` around every occurrence of the entity, from the left, without overlaps. */
 export function wrapEveryOccurrence(text: string, entity: string): string {
   return text.split(entity).join(`[${entity}]`);
 }
@@ -51,8 +51,8 @@ function inOrderOfText(a: Mark, b: Mark): number {
 }
 
 /**
- * The words between the nearest mentions of head and tail, with `[]` in the place of the head and `{}` in the place of the tail, in the
- * order of the sentence; the entities themselves and the words around are left out. Mentions that overlap have nothing between them.
+ * The words between the nearest mentions of head and tail, with `[]` for the head and `{}` for the tail, in the order of the sentence; the
+ * entities themselves and the other words are left out. Mentions that overlap have nothing between them.
  */
 export function textBetween(example: Example): string {
   const { sentence, head, tail, headSpan, tailSpan } = example;

@@ -9,8 +9,8 @@ export interface Triple {
 const MAX_TRIPLE_CHARS = 1500;
 
 /**
- * Reads the triples `([head],relation,[tail])` of an answer. The entities that were asked about may hold any characters, commas and
- * brackets included; other entities end at the first bracket that lets the triple be read and hold no `([`.
+ * Reads the triples `([head],relation,[tail])` of an answer. The entities of the question may hold any characters, commas and brackets
+ * included; other entities end at the first bracket with which the triple can be read, and hold no `([`.
  * `rest` is the text outside of the triples and the commas between them, null when there is none, "" for an empty answer.
  */
 export function parseTriples(
@@ -46,7 +46,7 @@ interface FoundTriple {
   end: number;
 }
 
-/** The triple at `at` when it has just the entities that were asked about; a label holds no comma. */
+/** The triple at `at` when its entities are those of the question; a label holds no comma. */
 function askedTripleAt(text: string, at: number, asked: { head: string; tail: string }): FoundTriple | null {
   const open = `([${asked.head}],`;
   const close = `,[${asked.tail}])`;

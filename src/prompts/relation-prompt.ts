@@ -4,34 +4,34 @@ import type { Example, LabelSet } from "../data/example.ts";
 import { textBetween, wrapEveryOccurrence, wrapMentions } from "./mark-entities.ts";
 import { parseTriples } from "./parse-triples.ts";
 
-/** What an answer text says. Nothing of it is dropped: what is no relation of the label set is in one of the other fields. */
+/** The content of an answer text. Nothing is dropped: everything that is not a relation of the label set is in one of the other fields. */
 export interface ParsedAnswer {
   /** Labels of the label set in the order of the answer, repeats kept. */
   relations: string[];
-  /** Names where a label should stand that are not in the label set. */
+  /** Names in the place of a label that are not in the label set. */
   unknownLabels: string[];
-  /** The text that is not part of an answer, or null when all of it is; an empty answer gives "". */
+  /** The text outside of the answer, null when there is none; an empty answer gives "". */
   unparsed: string | null;
-  /** How many of the relations were given for two other entities than the ones asked about. */
+  /** Number of relations that the answer gives for other entities than those in the question. */
   otherEntities: number;
 }
 
-/** How a question about two entities is put into words and how the answer is written. A style is one object. */
+/** How a question about two entities is put and how the answer is written. A style is one object. */
 export interface PromptStyle {
   readonly name: string;
-  /** What the model is told to do; "" when nothing is said. */
+  /** The instruction to the model; "" for none. */
   readonly instruction: string;
   renderInput(example: Example): string;
   /** The user turn: instruction, line break, input. */
   renderQuery(example: Example): string;
   renderAnswer(example: Example, relations: readonly string[]): string;
-  /** The whole answer when just one relation holds. */
+  /** The whole answer for a single relation. */
   answerFor(example: Example, relation: string): string;
-  /** Reads any text that a model may have given; never throws. */
+  /** Reads any text that a model may generate; never throws. */
   parseAnswer(text: string, example: Example, labels: LabelSet): ParsedAnswer;
 }
 
-/** The prompt of CRE-LLM (arXiv 2404.18085), byte for byte: every occurrence in brackets, the answer as triples. */
+/** The prompt of CRE-LLM (docs/method.md), byte for byte: every occurrence in brackets, the answer as triples. */
 function paperStyle(): PromptStyle {
   const instruction = "请根据给定句子和实体抽取其关系";
   const renderInput = ({ sentence, head, tail }: Example) =>
@@ -63,7 +63,7 @@ function markedStyle(): PromptStyle {
   return bareLabelStyle("marked", (example) => `${wrapMentions(example)}\n[${example.head}]{${example.tail}}`);
 }
 
-/** Like `marked`, with the question before the sentence too: whoever reads from left to right then knows what to look for. */
+/** Like `marked`, with the question before the sentence too: a model reads from left to right, so it then knows what to look for. */
 function askedStyle(): PromptStyle {
   return bareLabelStyle("asked", (example) => {
     const question = `[${example.head}]{${example.tail}}`;
@@ -84,7 +84,7 @@ function twiceStyle(): PromptStyle {
 
 /**
  * For models trained from nothing on few examples: only the words between the entities. Such a model learns names by heart when it sees
- * them, and reads best what stands right before the answer.
+ * them, and reads the words right before the answer best.
  */
 function betweenStyle(): PromptStyle {
   return bareLabelStyle("between", textBetween);

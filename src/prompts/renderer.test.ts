@@ -49,7 +49,7 @@ describe("chat templates", () => {
     expect(textOf(renderer().renderPrompt(EXAMPLE).ids)).toBe("<1><3>昨天[甲]收购了{乙}。\n[甲]{乙}\n");
   });
 
-  it("special tokens stand as ids, the begin mark only where the template has it, and the template's own end mark", () => {
+  it("gives special tokens as ids, the begin token only where the template has it, and the template's own end token", () => {
     const pieces = [
       { kind: "token", piece: "<user>" },
       { kind: "query", before: "", after: "" },
@@ -85,12 +85,12 @@ describe("renderer", () => {
     expect(renderer().parse("收购,买", EXAMPLE)).toMatchObject({ relations: ["收购"], unknownLabels: ["买"] });
   });
 
-  it("needs the marks it uses", () => {
+  it("needs the special tokens that it uses", () => {
     expect(() => renderer({ tokenizer: { ...tokenizer, eosId: null } })).toThrow(
-      "the tokenizer has no end mark (EOS), expected one: answers must end.",
+      "the tokenizer has no end token (EOS), expected one: answers must end.",
     );
     expect(() => renderer({ tokenizer: { ...tokenizer, bosId: null } })).toThrow(
-      "the tokenizer has no begin mark (BOS), but the prompt is to begin with one.",
+      "the tokenizer has no begin token (BOS), expected one: the prompt begins with it.",
     );
     const { ids } = renderer({ tokenizer: { ...tokenizer, bosId: null }, addBos: false }).renderPrompt(EXAMPLE);
     expect(ids[0]).toBe(3);
@@ -121,7 +121,7 @@ describe("a prompt that is too long", () => {
     expect(renderer({ maxPromptTokens: 17 }).renderPrompt(long).text).toBe("[甲]…{乙}\n[甲]{乙}\n");
   });
 
-  it("keeps one piece when the entities stand together", () => {
+  it("keeps one piece when the entities are adjacent", () => {
     const near = { sentence: `${filler}甲的乙${filler}`, head: "甲", tail: "乙" };
     expect(renderer({ maxPromptTokens: 25 }).renderPrompt(near).text).toBe("七八九十[甲]的{乙}一二三四\n[甲]{乙}\n");
   });
@@ -174,7 +174,7 @@ describe("a prompt that is too long", () => {
     );
   });
 
-  it("keeps the two mentions that stand nearest to each other", () => {
+  it("keeps the two nearest mentions", () => {
     const row = { sentence: `甲${filler}乙${filler}甲的乙${filler}甲`, head: "甲", tail: "乙" };
     expect(shortenSentence(row, 1).sentence).toBe("十甲的乙一");
   });

@@ -10,11 +10,11 @@ export interface RendererOptions {
   style: PromptStyle;
   template: ChatTemplate;
   labels: LabelSet;
-  /** A longer prompt has its sentence shortened; counts the begin mark and the template. */
+  /** A longer prompt has its sentence shortened; counts the begin token and the template. */
   maxPromptTokens: number;
-  /** A longer answer is an error; counts the end mark. */
+  /** A longer answer is an error; counts the end token. */
   maxAnswerTokens: number;
-  /** Whether the begin mark stands before the prompt, where the template has one. */
+  /** Whether the prompt begins with the begin token, where the template has one. */
   addBos: boolean;
 }
 
@@ -27,38 +27,38 @@ export interface RenderedPrompt {
 
 export interface RenderedExample {
   promptIds: number[];
-  /** Ends with the end mark; the loss counts just these. */
+  /** Ends with the end token; the loss is on these only. */
   answerIds: number[];
   truncated: boolean;
 }
 
-/** Turns examples into ids and answers into relations: the same for training, evaluation, extraction and serving. */
+/** Turns examples into ids and answers into relations; training, evaluation, extraction and serving share it. */
 export interface Renderer {
   readonly style: PromptStyle;
   readonly template: ChatTemplate;
   readonly labels: LabelSet;
   readonly eosId: number;
-  /** Throws a UserError when the prompt does not fit even without the words around the entities. */
+  /** Throws a UserError when the prompt does not fit even with the entities alone. */
   renderPrompt(example: Example): RenderedPrompt;
   /** Prompt and gold answer; throws a UserError when the example has no relations or either part does not fit. */
   renderExample(example: Example): RenderedExample;
-  /** The ids of the answer that names one relation, with the end mark. */
+  /** The ids of the answer that names one relation, with the end token. */
   renderAnswer(example: Example, relation: string): number[];
   parse(text: string, example: Example): ParsedAnswer;
 }
 
 /**
- * Makes a renderer. Prompt and answer are tokenized apart from each other (as the CRE-LLM authors' code does), so a prompt has the same
- * ids whether its answer is known or not. Throws a UserError when the tokenizer lacks a mark that is needed.
+ * Makes a renderer. Prompt and answer are tokenized separately (as the CRE-LLM authors' code does), so the ids of a prompt do not depend
+ * on its answer. Throws a UserError when the tokenizer lacks a special token that the template needs.
  */
 export function createRenderer(options: RendererOptions): Renderer {
   const { tokenizer, style, template, labels, maxPromptTokens, maxAnswerTokens } = options;
   const specialIds = specialIdsOf(template, tokenizer);
   const eosId = template.end === null ? tokenizer.eosId : (specialIds.get(template.end) as number);
-  if (eosId === null) throw new UserError("the tokenizer has no end mark (EOS), expected one: answers must end.");
+  if (eosId === null) throw new UserError("the tokenizer has no end token (EOS), expected one: answers must end.");
   const hasBegin = options.addBos && template.begin === "bos";
   if (hasBegin && tokenizer.bosId === null) {
-    throw new UserError("the tokenizer has no begin mark (BOS), but the prompt is to begin with one.");
+    throw new UserError("the tokenizer has no begin token (BOS), expected one: the prompt begins with it.");
   }
   const beginIds = hasBegin && tokenizer.bosId !== null ? [tokenizer.bosId] : [];
   const encode = createTextEncoder(tokenizer, specialIds);
@@ -138,7 +138,7 @@ export function createRenderer(options: RendererOptions): Renderer {
   };
 }
 
-/** The ids of the special tokens that a template names; throws a UserError that lists those the tokenizer lacks. */
+/** The ids of the special tokens that a template names. Throws a UserError that lists the missing ones. */
 function specialIdsOf(template: ChatTemplate, tokenizer: Pick<Tokenizer, "idOf">): Map<string, number> {
   const names = template.pieces.flatMap((piece) => (piece.kind === "token" ? [piece.piece] : []));
   if (template.end !== null) names.push(template.end);
@@ -156,8 +156,8 @@ function specialIdsOf(template: ChatTemplate, tokenizer: Pick<Tokenizer, "idOf">
 }
 
 /**
- * Encodes so that text never gives a template's special tokens. Baichuan2's are symbols that SentencePiece finds in any text: text that looks
- * like one is cut behind its first character and the parts are encoded apart (this tokenizer sets no space before a text).
+ * An encoder that never makes a template's special token from text. Baichuan2's are symbols that SentencePiece finds in any text: text that
+ * looks like one is cut after its first character and the parts are encoded separately (this tokenizer puts no space before a text).
  */
 function createTextEncoder(
   tokenizer: Pick<Tokenizer, "encode">,

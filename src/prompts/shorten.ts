@@ -1,11 +1,11 @@
 import { type Example, mentionsOf, type Span } from "../data/example.ts";
 
-/** Stands where a part of a sentence was left out. */
+/** In the place of a part of a sentence that was left out. */
 const GAP = "…";
 
 /**
  * The example with only the characters near its entities: `reach` code units on each side of the head and of the tail, "…" where text
- * between the two was left out. Without spans the two occurrences that stand nearest to each other are kept. Entities stay whole.
+ * between the two was left out. Without spans the two nearest occurrences are kept. Entities stay whole.
  */
 export function shortenSentence(example: Example, reach: number): Example {
   const { sentence } = example;
@@ -36,7 +36,7 @@ function nearestMentions({ sentence, head, tail, headSpan, tailSpan }: Example):
   const tails = mentionsOf(sentence, tail, tailSpan);
   let best: [Span, Span] = [heads[0], tails[0]];
   let bestGap = Number.POSITIVE_INFINITY;
-  // Both lists are in the order of the text, so the nearest pair is met when always the earlier of the two moves on.
+  // Both lists are in the order of the text: advancing the earlier of the two each time meets the nearest pair.
   for (let i = 0, j = 0; i < heads.length && j < tails.length; ) {
     const gap = Math.abs(heads[i].start - tails[j].start);
     if (gap < bestGap) {

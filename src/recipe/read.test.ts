@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 import { parse } from "yaml";
 import { UserErrors } from "../base/errors.ts";
-import { applyOverride, missingPaths, readRecipe, recipeText } from "./read.ts";
+import { applyOverride, missingPaths, readRecipe, readRecipeParts, recipeText, resolveRecipe } from "./read.ts";
 
 const directory = mkdtempSync(join(tmpdir(), "cre-recipe-"));
 const GOOD = `
@@ -52,7 +52,7 @@ describe("readRecipe", () => {
     expect(error.message).toContain('train.learningRat — unknown key, did you mean "learningRate"?');
     expect(error.message).toContain('model.pth — unknown key, did you mean "path"?');
     expect(error.message).toContain("train.epochs is -5");
-    expect(error.message).toContain("train.learningRate is missing");
+    expect(error.message).toContain(": 3 problems:");
   });
 
   it("says which parts do not go together", async () => {
@@ -62,7 +62,13 @@ describe("readRecipe", () => {
     expect(error.message).toContain("a model from nothing is trained whole");
   });
 
-  it("takes quantised layers under an adapter only", async () => {
+  it("reports a mistake before it reads the data", async () => {
+    const file = recipeFile("data: { path: ., formt: jsonl }");
+    await expect(readRecipe(file)).rejects.toThrow('data.formt — unknown key, did you mean "format"?');
+    await expect(readRecipe(recipeFile("data: { path: . }"))).rejects.toThrow("is no folder of examples");
+  });
+
+  it("accepts quantised layers only with an adapter", async () => {
     for (const storage of ["int8", "nf4"] as const) {
       const text = GOOD.replace("path: base", `path: base, storage: ${storage}`);
       expect((await readRecipe(recipeFile(text))).model.storage).toBe(storage);
@@ -77,6 +83,106 @@ describe("readRecipe", () => {
     await expect(readRecipe(recipeFile("a: [1"))).rejects.toThrow("is not YAML");
     await expect(readRecipe(recipeFile("a: &x [1]\nb: [*x, *x]"))).rejects.toThrow("Alias");
     await expect(readRecipe(join(directory, "none.yaml"))).rejects.toThrow("none.yaml: cannot be read");
+  });
+});
+
+describe("readRecipeParts", () => {
+  it("returns what is right of a recipe that has problems, with its defaults and absolute paths", async () => {
+    const text = GOOD.replace("prompt: {}", "prompt: { style: 3, template: plain, extra: 1 }")
+      .replace("method: lora", "method: lora, rank: 0, targets: [q_proj]")
+      .replace("path: ../data", "path: ../data, format: csv");
+    const { recipe, parts, problems } = await readRecipeParts({ file: recipeFile(text) });
+    expect(recipe).toBeNull();
+    expect(parts).toEqual({
+      model: { path: join(directory, "base"), storage: "bfloat16" },
+      data: { path: join(directory, "..", "data"), badRows: "stop" },
+      prompt: { template: "plain", maxPromptTokens: 1024, maxAnswerTokens: 512 },
+      adapter: { method: "lora", rank: 8, alpha: 32, dropout: 0.1, targets: ["q_proj"] },
+    });
+    expect(problems.map((problem) => problem.split(" ")[0])).toEqual([
+      "data.format",
+      "prompt.style",
+      "prompt.extra",
+      "adapter.rank",
+    ]);
+  });
+
+  it("reports parts that do not go together also when values are wrong, each once", async () => {
+    const text = GOOD.replace("path: base", "path: base, storage: nf4").replace("method: lora", "method: full");
+    const storage =
+      'model.storage: nf4 cannot be trained: expected "float32" or "bfloat16" with adapter.method "full", or adapter.method "lora"';
+    expect((await readRecipeParts({ file: recipeFile(text) })).problems).toEqual([storage]);
+    const { problems, parts } = await readRecipeParts({
+      file: recipeFile(text),
+      overrides: ["seed=-1", "prompt=none"],
+    });
+    expect(problems).toHaveLength(3);
+    expect(problems.at(-1)).toBe(storage);
+    expect(parts.prompt).toEqual({});
+    const unknown = await readRecipeParts({ file: recipeFile(text), overrides: ["adapter.method=lroa"] });
+    expect(unknown.parts.adapter).toBeNull();
+    expect(unknown.problems).toHaveLength(1);
+  });
+
+  it("returns a recipe without problems as it is read", async () => {
+    const file = recipeFile(GOOD);
+    const recipe = await readRecipe(file);
+    expect(await readRecipeParts({ file })).toMatchObject({ where: file, recipe, parts: recipe, problems: [] });
+  });
+});
+
+describe("what a recipe leaves out", () => {
+  const root = join(import.meta.dirname, "..", "..");
+  const shipped = (name: string) => join(root, "recipes", `${name}.yaml`);
+
+  it("of a recipe that only names its data is the demonstration's for few rows", async () => {
+    const { recipe, basis, facts, defaults } = await resolveRecipe({ file: shipped("minimal") });
+    const demo = await readRecipe(shipped("demo"));
+    expect(recipe).toEqual({ ...demo, data: { ...demo.data, format: "auto" } });
+    expect(await defaults()).toEqual(recipe);
+    expect([basis, facts]).toEqual(["demo.yaml", { rows: 1094, severalRelations: 10, hasInverses: false }]);
+    expect(await readRecipe(recipeFile(recipeText(recipe)))).toEqual(recipe);
+  });
+
+  it("is all of it without a file, a model from nothing without the native backend", async () => {
+    const dataPath = join(root, "demo");
+    const overrides = ["train.epochs=1"];
+    const { recipe, basis } = await resolveRecipe({ dataPath, overrides, isNative: false });
+    const small = await readRecipe(shipped("demo-small"));
+    expect(recipe).toEqual({
+      ...small,
+      data: { ...small.data, format: "auto" },
+      train: { ...small.train, epochs: 1 },
+    });
+    expect(basis).toBe("demo-small.yaml");
+    const wrong = resolveRecipe({ dataPath, overrides: ["train.epoch=1"] });
+    await expect(wrong).rejects.toThrow('--set: 1 problem:\n  - train.epoch — unknown key, did you mean "epochs"?');
+  });
+
+  it("counts only the rows that can be used", async () => {
+    const data = mkdtempSync(join(directory, "data-"));
+    const row = (relations: string[]) => JSON.stringify({ sentence: "甲收购乙", head: "甲", tail: "乙", relations });
+    writeFileSync(
+      join(data, "labels.json"),
+      JSON.stringify({ labels: ["无", "收购"], noRelation: "无", symmetric: ["收购"] }),
+    );
+    writeFileSync(join(data, "train.jsonl"), [row(["收购"]), "{", row(["收购", "无"])].join("\n"));
+    const { recipe, facts } = await resolveRecipe({ dataPath: data });
+    expect(facts).toEqual({ rows: 2, severalRelations: 1, hasInverses: true });
+    expect(recipe.train.epochs).toBe(30);
+    expect(recipe.decode).toMatchObject({ bothDirections: true, furtherRelations: 0.5 });
+  });
+
+  it("of a recipe with a model is the paper's; the values it has stay, and defaults() tells both apart", async () => {
+    const file = recipeFile("model: { path: base, storage: nf4 }\nadapter: { rank: 4 }\ntrain: { warmup: 0 }");
+    const { recipe, basis, facts, defaults } = await resolveRecipe({ file });
+    expect(recipe.model).toEqual({ path: join(directory, "base"), storage: "nf4" });
+    expect(recipe.adapter).toMatchObject({ method: "lora", rank: 4, alpha: 32 });
+    expect(recipe.train).toMatchObject({ epochs: 5, batchExamples: 4, accumulation: 4, learningRate: 2e-4, warmup: 0 });
+    expect([basis, facts]).toEqual([null, null]);
+    const left = await defaults();
+    expect(left.model).toEqual({ path: join(directory, "base"), storage: "bfloat16" });
+    expect([left.adapter, left.train.warmup]).toEqual([{ ...recipe.adapter, rank: 8 }, 0.05]);
   });
 });
 

@@ -1,158 +1,213 @@
 import { z } from "zod";
+import { adapterSchema } from "../adapters/methods.ts";
+import { FAMILY_NAMES } from "../models/families/registry.ts";
+import { chatTemplates } from "../prompts/chat-template.ts";
+import { promptStyles } from "../prompts/relation-prompt.ts";
+import { combinationProblems } from "./combinations.ts";
 
 const count = z.int().min(1);
 const share = z.number().min(0).max(1);
 
-/** Sizes of a model made from nothing. */
+/** Sizes of a model made from nothing. The descriptions in this file are what `cre recipe show` prints: one plain sentence for each key. */
 export const initSchema = z.strictObject({
-  family: z.enum(["llama", "chatglm", "baichuan", "qwen2", "qwen3"]).default("llama"),
-  width: count, // C
-  layers: count,
-  heads: count, // H
-  keyValueHeads: count, // G
-  /** D; the width shared by the heads unless told. */
-  headWidth: count.optional(),
-  feedForward: count, // F
-  maxTokens: count.default(1024),
-  tiedHead: z.boolean().default(true),
-  normEpsilon: z.number().positive().default(1e-5),
-  rotaryBase: z.number().positive().default(10_000),
-  /** alibi: Baichuan2-13B. */
-  positions: z.enum(["rotary", "alibi"]).optional(),
-  /** The vocabulary is filled up with rows that have no token to a multiple of this, as ChatGLM2's and Qwen's are. */
-  vocabularyMultiple: count.optional(),
+  family: z.enum(FAMILY_NAMES).default("llama").describe("Model family whose architecture the new model has."),
+  width: count.describe("Width of a token's hidden state (C)."),
+  layers: count.describe("Number of layers."),
+  heads: count.describe("Query heads of a layer (H)."),
+  keyValueHeads: count.describe("Key and value heads of a layer (G); divides heads."),
+  headWidth: count.optional().describe("Width of one head (D); without it width / heads."),
+  feedForward: count.describe("Width of the feed-forward network (F)."),
+  maxTokens: count.default(1024).describe("Longest sequence the model is meant for, in tokens."),
+  tiedHead: z.boolean().default(true).describe("Whether the output head shares its weights with the embedding."),
+  normEpsilon: z.number().positive().default(1e-5).describe("Added to the mean square in RMSNorm."),
+  rotaryBase: z.number().positive().default(10_000).describe("Base of the rotary embedding's wavelengths."),
+  positions: z
+    .enum(["rotary", "alibi"])
+    .optional()
+    .describe("How positions enter attention; without it the family's way (alibi: Baichuan2-13B)."),
+  vocabularyMultiple: count
+    .optional()
+    .describe(
+      "Pads the vocabulary with unused rows to a multiple of this, as ChatGLM2 and Qwen do; without it no padding.",
+    ),
 });
 
 const modelSchema = z.strictObject({
-  /** A model folder to start from; without it `init` says what to make from nothing. */
-  path: z.string().optional(),
-  init: initSchema.optional(),
-  /** A folder or file with the tokenizer; the model folder's own by default. */
-  tokenizer: z.string().optional(),
-  /** How the layers' matrices are kept; int8 and nf4 (QLoRA) only under an adapter, embedding and head stay bfloat16 then. */
-  storage: z.enum(["float32", "bfloat16", "int8", "nf4"]).default("bfloat16"),
+  path: z
+    .string()
+    .optional()
+    .describe(
+      "Model folder to start from (Hugging Face layout), relative to the recipe; without path and init the embedded base model.",
+    ),
+  init: initSchema.optional().describe("Sizes of a new model with random weights, instead of path."),
+  tokenizer: z
+    .string()
+    .optional()
+    .describe("Tokenizer file, or a folder with one; without it the model folder's own. Required with init."),
+  storage: z
+    .enum(["float32", "bfloat16", "int8", "nf4"])
+    .default("bfloat16")
+    .describe(
+      "How the layers' matrices are kept in memory; int8 and nf4 (QLoRA) only under an adapter, embedding and head stay bfloat16.",
+    ),
 });
 
-const adapterSchema = z.discriminatedUnion("method", [
-  z.strictObject({ method: z.literal("full") }),
-  z.strictObject({
-    method: z.literal("lora"),
-    rank: count.default(8),
-    alpha: z.number().positive().default(32),
-    dropout: z.number().min(0).lt(1).default(0.1),
-    /** Modules by name, "all", or "auto" for those that the family is usually trained on, whose names the run's recipe then holds. */
-    targets: z.union([z.enum(["auto", "all"]), z.array(z.string()).min(1)]).default("auto"),
-  }),
-]);
-
 const trainSchema = z.strictObject({
-  epochs: z.number().positive(),
-  /** Examples of one forward pass, and how many passes make one update. */
-  batchExamples: count,
-  accumulation: count.default(1),
-  learningRate: z.number().positive(),
-  schedule: z.enum(["cosine", "linear", "constant"]).default("cosine"),
-  /** Share of all steps over which the learning rate rises from 0. */
-  warmup: share.default(0.05),
-  /** The learning rate at the end, as a share of the highest. */
-  finalLearningRate: share.default(0),
-  beta1: z.number().min(0).lt(1).default(0.9),
-  beta2: z.number().min(0).lt(1).default(0.999),
-  epsilon: z.number().positive().default(1e-8),
-  weightDecay: z.number().min(0).default(0),
-  /** Largest norm of the whole gradient; 0 does not clip. */
-  clipNorm: z.number().min(0).default(1),
-  /** Weight of a prompt token's loss against an answer token's; 0 trains on the answer only, as the paper does. */
-  promptLoss: z.number().min(0).max(1).default(0),
-  labelSmoothing: z.number().min(0).lt(1).default(0),
-  /** Dropout on the residual stream (full training). */
-  dropout: z.number().min(0).lt(1).default(0),
-  /** Share of prompt tokens that are replaced by random ones while training; 0 for pretrained models. */
-  tokenNoise: z.number().min(0).lt(1).default(0),
-  /** Several relations of one row: one answer that joins them (the paper), or one training row each. */
-  severalRelations: z.enum(["joined", "separate"]).default("joined"),
-  /**
-   * From this share of all steps on, the mean of the weights is what is validated and kept; 1 keeps the weights themselves. Goes with the
-   * schedule "constant", or a finalLearningRate that lets the weights still move.
-   */
-  averageFrom: share.default(1),
-  /** Validate every so many epochs; 0 never. */
-  validateEvery: z.number().min(0).default(1),
-  /** Validate on at most so many rows, chosen by the seed; 0 takes all. */
-  validationRows: z.int().min(0).default(0),
-  /** The metric of paper.md by which the best weights are kept. */
-  keepBest: z.enum(["paper", "micro"]).default("micro"),
-  /** Save a checkpoint every so many seconds. */
-  checkpointSeconds: z.number().positive().default(120),
-  /** Keep activations inside layers (false) or compute them again in the backward pass (true). */
-  recompute: z.boolean().default(false),
-  /** Compute what several examples of a pass begin with once: the instruction, the sentence of several pairs. */
-  sharePrefixes: z.boolean().default(true),
+  epochs: z.number().positive().describe("Passes over the training rows; part of a pass is allowed (0.5)."),
+  batchExamples: count.describe("Examples of one forward pass."),
+  accumulation: count.default(1).describe("Forward passes whose gradients make one update (a step)."),
+  learningRate: z.number().positive().describe("Highest learning rate."),
+  schedule: z
+    .enum(["cosine", "linear", "constant"])
+    .default("cosine")
+    .describe("How the learning rate falls after the warm-up."),
+  warmup: share.default(0.05).describe("Share of all steps over which the learning rate rises from 0."),
+  finalLearningRate: share.default(0).describe("Learning rate at the end, as a share of the highest."),
+  beta1: z.number().min(0).lt(1).default(0.9).describe("AdamW's decay of the mean gradient."),
+  beta2: z.number().min(0).lt(1).default(0.999).describe("AdamW's decay of the mean squared gradient."),
+  epsilon: z.number().positive().default(1e-8).describe("Added to AdamW's denominator."),
+  weightDecay: z.number().min(0).default(0).describe("AdamW's decoupled weight decay."),
+  clipNorm: z.number().min(0).default(1).describe("Largest norm of the whole gradient; 0 does not clip."),
+  promptLoss: z
+    .number()
+    .min(0)
+    .max(1)
+    .default(0)
+    .describe(
+      "Weight of a prompt token's loss against an answer token's; 0 trains on the answer only, as CRE-LLM does.",
+    ),
+  labelSmoothing: z
+    .number()
+    .min(0)
+    .lt(1)
+    .default(0)
+    .describe("Share of the target probability that is spread over the whole vocabulary."),
+  dropout: z.number().min(0).lt(1).default(0).describe("Dropout on the residual stream of the model."),
+  tokenNoise: z
+    .number()
+    .min(0)
+    .lt(1)
+    .default(0)
+    .describe("Share of prompt tokens replaced by random ones while training."),
+  severalRelations: z
+    .enum(["joined", "separate"])
+    .default("joined")
+    .describe(
+      "A row with several relations gives one answer that joins them (as CRE-LLM does), or one training row for each.",
+    ),
+  averageFrom: share
+    .default(1)
+    .describe(
+      "Share of all steps after which the mean of the weights is validated and kept; 1 keeps the weights themselves.",
+    ),
+  validateEvery: z.number().min(0).default(1).describe("Epochs between validations; 0 never validates."),
+  validationRows: z
+    .int()
+    .min(0)
+    .default(0)
+    .describe("Validate on this many rows at most, chosen by the seed; 0 uses all."),
+  keepBest: z
+    .enum(["paper", "micro"])
+    .default("micro")
+    .describe("Metric that decides which weights are the best (docs/metrics.md)."),
+  checkpointSeconds: z.number().positive().default(120).describe("Seconds between checkpoints."),
+  recompute: z
+    .boolean()
+    .default(false)
+    .describe(
+      "Compute activations inside layers again in the backward pass instead of keeping them: less memory, more time.",
+    ),
+  sharePrefixes: z
+    .boolean()
+    .default(true)
+    .describe(
+      "Compute the beginning that several examples of a pass share only once: the instruction, the sentence of several pairs.",
+    ),
 });
 
 const decodeSchema = z.strictObject({
-  /** labels: choose among the schema's labels by likelihood; generate: greedy text, parsed. */
-  method: z.enum(["labels", "generate"]).default("labels"),
-  /** Average each pair with its mirror image through the declared inverse labels. */
-  bothDirections: z.boolean().default(false),
-  /** A second and further relation is given when its probability is at least this share of the best one's; 1 gives one relation. */
-  furtherRelations: z.number().min(0).max(1).default(1),
-  /** Factor on the probability of "no relation" before choosing; tuned on validation rows. */
-  noRelationWeight: z.number().positive().default(1),
-  maxBatchTokens: count.default(8192),
+  method: z
+    .enum(["labels", "generate"])
+    .default("labels")
+    .describe("labels: choose among the data's labels by likelihood; generate: greedy text, parsed."),
+  bothDirections: z
+    .boolean()
+    .default(false)
+    .describe("Ask for (tail, head) too and average both through the declared inverse labels; method labels only."),
+  furtherRelations: z
+    .number()
+    .min(0)
+    .max(1)
+    .default(1)
+    .describe(
+      "Give a further relation when its probability is at least this share of the best one's; 1 gives one relation.",
+    ),
+  noRelationWeight: z
+    .number()
+    .positive()
+    .default(1)
+    .describe('Factor on the probability of "no relation" before choosing; tune it on validation rows.'),
+  maxBatchTokens: count.default(8192).describe("Tokens of one forward pass at most, while extracting."),
 });
+
+const dataSchema = z.strictObject({
+  path: z
+    .string()
+    .optional()
+    .describe("Data folder with a train split and its labels, relative to the recipe; --data DIR replaces it."),
+  format: z
+    .enum(["auto", "chinese-nre", "jsonl"])
+    .default("auto")
+    .describe("Format of the data folder; auto looks at its file names."),
+  badRows: z
+    .enum(["stop", "skip"])
+    .default("stop")
+    .describe("A row that cannot be used stops everything, or is skipped, counted and listed."),
+});
+
+const promptSchema = z.strictObject({
+  style: z
+    .string()
+    .default("paper")
+    .describe(`How the question is put: ${Object.keys(promptStyles).join(", ")}.`),
+  template: z
+    .string()
+    .default("default")
+    .describe(
+      `Chat template around it: ${Object.keys(chatTemplates).join(", ")}, or auto for the one of the model's family.`,
+    ),
+  maxPromptTokens: count
+    .default(1024)
+    .describe("Longest prompt in tokens; a longer one has its sentence shortened around the entities."),
+  maxAnswerTokens: count
+    .default(512)
+    .describe("Longest answer in tokens with its end token; a longer one is an error."),
+});
+
+/** What products compute in; the same key in recipes for training and for pretraining. */
+export const precisionSchema = z
+  .enum(["auto", "bfloat16", "float32"])
+  .default("auto")
+  .describe("Number format of matrix products; auto: bfloat16 where the processor has AMX, else float32.");
+
+export const seedSchema = z.int().min(0).max(0xffffffff);
+export const SEED_DESCRIPTION = "Seed of everything random: the same seed gives the same run.";
 
 export const recipeSchema = z
   .strictObject({
-    model: modelSchema,
-    data: z.strictObject({
-      path: z.string().optional(),
-      format: z.enum(["auto", "chinese-nre", "jsonl"]).default("auto"),
-      badRows: z.enum(["stop", "skip"]).default("stop"),
-    }),
-    prompt: z.strictObject({
-      style: z.string().default("paper"),
-      /** A chat template, or "auto" for the one of the model's family, whose name the run's recipe then holds. */
-      template: z.string().default("default"),
-      maxPromptTokens: count.default(1024),
-      maxAnswerTokens: count.default(512),
-    }),
-    adapter: adapterSchema,
-    train: trainSchema,
-    decode: decodeSchema.prefault({}),
-    /** Numbers of the products: bfloat16 where the processor has AMX, float32 otherwise, unless told. */
-    precision: z.enum(["auto", "bfloat16", "float32"]).default("auto"),
-    seed: z.int().min(0).max(0xffffffff).default(1),
+    model: modelSchema.describe("The model to start from."),
+    data: dataSchema.describe("The rows to learn from."),
+    prompt: promptSchema.describe("How a row becomes prompt and answer."),
+    adapter: adapterSchema.describe("How the model is tuned."),
+    train: trainSchema.describe("The training loop."),
+    decode: decodeSchema
+      .prefault({})
+      .describe("How relations are chosen; used by validation, evaluation and extraction."),
+    precision: precisionSchema,
+    seed: seedSchema.default(1).describe(SEED_DESCRIPTION),
   })
   .superRefine((recipe, context) => {
-    if (!recipe.model.path && !recipe.model.init) {
-      context.addIssue({
-        code: "custom",
-        path: ["model"],
-        message: "give model.path (a folder) or model.init (sizes)",
-      });
-    }
-    if (recipe.model.init && !recipe.model.path && !recipe.model.tokenizer) {
-      context.addIssue({ code: "custom", path: ["model", "tokenizer"], message: "model.init needs a tokenizer" });
-    }
-    if (recipe.model.init && recipe.model.path) {
-      context.addIssue({ code: "custom", path: ["model"], message: "give model.path or model.init, not both" });
-    }
-    const { storage } = recipe.model;
-    if (recipe.adapter.method === "full" && (storage === "int8" || storage === "nf4")) {
-      context.addIssue({
-        code: "custom",
-        path: ["model", "storage"],
-        message: `${storage} cannot be trained: expected "float32" or "bfloat16" with adapter.method "full", or adapter.method "lora"`,
-      });
-    }
-    if (recipe.model.init && !recipe.model.path && recipe.adapter.method !== "full") {
-      context.addIssue({
-        code: "custom",
-        path: ["adapter", "method"],
-        message: 'a model from nothing is trained whole: expected "full"',
-      });
-    }
+    for (const { path, message } of combinationProblems(recipe)) context.addIssue({ code: "custom", path, message });
   });
 
 export type Recipe = z.output<typeof recipeSchema>;

@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { TINY_LABELS, TOKENIZER } from "../../test/tiny-extractor.ts";
 import { recipeSchema } from "../recipe/schema.ts";
-import { openForTraining, openRun, saveLabels, saveTrained } from "./open.ts";
+import { openForTraining, openTrained, saveLabels, saveTrained } from "./open.ts";
 import { createRunFolder } from "./run-folder.ts";
 
 const INIT = { width: 16, layers: 1, heads: 2, keyValueHeads: 1, feedForward: 16 };
@@ -35,7 +35,7 @@ async function runWithAuto(name: string, model: object): Promise<string> {
   } finally {
     await bench.close();
   }
-  const opened = await openRun(join(folder, name));
+  const opened = await openTrained(join(folder, name));
   await opened.close();
   expect(opened.renderer.template.name).toBe(opened.recipe.prompt.template);
   return opened.recipe.prompt.template;
@@ -52,7 +52,7 @@ describe("a run that is opened with another storage", () => {
   it("keeps its layers so, and says so", async () => {
     await runWithAuto("stored", { init: INIT, tokenizer: TOKENIZER });
     const told: number[] = [];
-    const run = await openRun(join(folder, "stored"), {
+    const run = await openTrained(join(folder, "stored"), {
       storage: "nf4",
       onLoad: (done, total) => told.push(done / total),
     });
@@ -97,7 +97,7 @@ describe("a run of ChatGLM2", () => {
     } finally {
       await bench.close();
     }
-    const opened = await openRun(join(folder, "glm-lora"));
+    const opened = await openTrained(join(folder, "glm-lora"));
     await opened.close();
     expect(opened.tokenizer.vocabularySize).toBe(opened.model.spec.tokenCount);
     expect(opened.model.layers[0].k.lowRank?.a).toBe(opened.model.layers[0].q.lowRank?.a);
@@ -106,7 +106,7 @@ describe("a run of ChatGLM2", () => {
   it("does not put an adapter on another base model", async () => {
     const other = join(folder, "glm", "model", "config.json");
     await appendFile(other, " ");
-    await expect(openRun(join(folder, "glm-lora"))).rejects.toThrow(
+    await expect(openTrained(join(folder, "glm-lora"))).rejects.toThrow(
       /glm.model: is not the model that .*glm-lora started/,
     );
   });

@@ -1,36 +1,40 @@
-import { existsSync } from "node:fs";
 import { join } from "node:path";
-import { type AdapterSettings, attachAdapter } from "../adapters/adapter.ts";
-import { AUTO_TARGETS, defaultTargets, loadLora, saveLora } from "../adapters/lora.ts";
-import { UserError } from "../base/errors.ts";
+import { type WeightGroup, weightsOf } from "../adapters/method.ts";
+import { attachAdapter, methodOf } from "../adapters/methods.ts";
 import { readTextFile, writeFileAtomic } from "../base/files.ts";
 import type { Backend, Weight, WeightStorage } from "../compute/backend.ts";
 import { openBackend } from "../compute/open.ts";
 import type { LabelSet } from "../data/example.ts";
 import { labelSetToJson, parseLabelsJson } from "../data/label-set.ts";
 import { createExtractor, type Extractor } from "../extract/extractor.ts";
-import { openCheckpoint } from "../formats/checkpoint.ts";
+import type { Checkpoint } from "../formats/hf-folder.ts";
+import { openCheckpoint } from "../models/checkpoint.ts";
 import type { Decoder } from "../models/decoder.ts";
-import { initDecoder, loadDecoder, saveDecoder } from "../models/load.ts";
-import { specFromSizes } from "../models/sizes.ts";
-import type { DecoderSpec } from "../models/spec.ts";
-import { AUTO_TEMPLATE, chatTemplate, templateOfFamily } from "../prompts/chat-template.ts";
-import { promptStyle } from "../prompts/relation-prompt.ts";
-import { createRenderer, type Renderer } from "../prompts/renderer.ts";
-import type { DecodeSettings, InitSettings, Recipe } from "../recipe/schema.ts";
-import { copyTokenizer, openTokenizer } from "../tokenizers/open-tokenizer.ts";
+import { initDecoder } from "../models/init.ts";
+import { loadDecoder } from "../models/load.ts";
+import type { PlaceOptions } from "../models/place.ts";
+import { saveDecoder } from "../models/save.ts";
+import type { Renderer } from "../prompts/renderer.ts";
+import { resolveNames } from "../recipe/resolve.ts";
+import type { DecodeSettings, Recipe } from "../recipe/schema.ts";
+import { copyTokenizer } from "../tokenizers/open-tokenizer.ts";
 import type { Tokenizer } from "../tokenizers/tokenizer.ts";
-import { expectSameBase, openRunFolder, type RunFolder } from "./run-folder.ts";
+import { checkVocabulary, type PreparedRecipe, prepareRecipe, rendererOf } from "./prepare.ts";
+import { openRunFolder, type RunFolder } from "./run-folder.ts";
+import { openModelTokenizer } from "./tokenizer.ts";
+import { findTrained, tokenizerPath } from "./trained.ts";
 
-/** Everything that a recipe puts together, ready to train or to extract. */
-export interface Workbench {
+/** A recipe with everything open that it names, ready to train or to extract. */
+export interface OpenedRecipe {
   recipe: Recipe;
   backend: Backend;
   model: Decoder;
   tokenizer: Tokenizer;
   renderer: Renderer;
   extractor: Extractor;
-  /** Trainable weights in a fixed order; empty when opened for extraction. */
+  /** The trained weights by learning rate; empty when opened for extraction. */
+  groups: readonly WeightGroup[];
+  /** The weights of all groups in a fixed order. */
   trainable: Weight[];
   close(): Promise<void>;
 }
@@ -38,7 +42,7 @@ export interface Workbench {
 export interface OpenOptions {
   onNotice?: (line: string) => void;
   onLoad?: (done: number, total: number) => void;
-  /** Of a run that is opened: how the layers' matrices are kept, instead of as the recipe says. */
+  /** Of a run that is opened: how the layers' matrices are kept, instead of the recipe's storage. */
   storage?: WeightStorage;
   /** Replaces single values of the recipe's decoding. */
   decode?: Partial<DecodeSettings>;
@@ -46,22 +50,16 @@ export interface OpenOptions {
 
 const MAX_LABELS_BYTES = 4_000_000;
 
-/** The path of the tokenizer that a recipe means. */
-export function tokenizerPath(recipe: Recipe): string {
-  return recipe.model.tokenizer ?? (recipe.model.path as string);
-}
-
-/**
- * The recipe with names in the place of "auto": the chat template of the model's family (`plain` for a model from nothing) and the modules
- * that an adapter stands beside.
- */
-function resolveNames(recipe: Recipe, modelType: string): Recipe {
-  const { model, prompt, adapter } = recipe;
-  const hasAutoTargets = adapter.method === "lora" && adapter.targets === AUTO_TARGETS;
-  const auto = () => (model.init ? chatTemplate("plain").name : templateOfFamily(modelType));
-  const template = prompt.template === AUTO_TEMPLATE ? auto() : prompt.template;
-  const named = hasAutoTargets ? { ...adapter, targets: defaultTargets(modelType) } : adapter;
-  return { ...recipe, prompt: { ...prompt, template }, adapter: named };
+/** Opens the parts of a recipe that turn rows into token ids, without the model's weights; `givenType` is the `model_type` where there is no model. */
+export async function openRenderer(
+  givenRecipe: Recipe,
+  labels: LabelSet,
+  givenType?: string,
+): Promise<Pick<OpenedRecipe, "recipe" | "tokenizer" | "renderer">> {
+  const modelType = givenType ?? (await modelTypeOf(givenRecipe));
+  const recipe = resolveNames(givenRecipe, modelType);
+  const tokenizer = await openModelTokenizer(tokenizerPath(recipe), { modelType });
+  return { recipe, tokenizer, renderer: rendererOf(recipe, tokenizer, labels) };
 }
 
 /** The `model_type` of the model that a recipe starts from. */
@@ -72,116 +70,71 @@ async function modelTypeOf({ model }: Recipe): Promise<string> {
   return String(config.model_type);
 }
 
-/** The specification of a model made from nothing for a tokenizer. */
-export function specFromInit(init: InitSettings, tokenizer: Tokenizer): DecoderSpec {
-  return specFromSizes(init, tokenizer, "model.init");
-}
-
-function rendererOf(recipe: Recipe, tokenizer: Tokenizer, labels: LabelSet): Renderer {
-  const { style, template, maxPromptTokens, maxAnswerTokens } = recipe.prompt;
-  return createRenderer({
-    tokenizer,
-    style: promptStyle(style),
-    template: chatTemplate(template),
-    labels,
-    maxPromptTokens,
-    maxAnswerTokens,
-    addBos: tokenizer.bosId !== null,
-  });
-}
-
-function extractorOf(
-  recipe: Recipe,
-  model: Decoder,
-  tokenizer: Tokenizer,
-  renderer: Renderer,
-  decode: Partial<DecodeSettings> = {},
-): Extractor {
-  const settings = { ...recipe.decode, ...decode, maxAnswerTokens: recipe.prompt.maxAnswerTokens };
-  return createExtractor(model, tokenizer, renderer, settings);
-}
-
-/** Checks a tokenizer against a model's vocabulary; the model may have padding rows, never too few. Throws a UserError. */
-export function checkVocabulary(tokenizer: Tokenizer, spec: DecoderSpec, where: string): void {
-  if (tokenizer.vocabularySize > spec.vocabularySize) {
-    throw new UserError(
-      `${where}: the tokenizer has ${tokenizer.vocabularySize} pieces, but the model's vocabulary is ${spec.vocabularySize}.`,
-      { hint: "Does the tokenizer belong to this model?" },
-    );
-  }
-}
-
-async function loadModel(
-  backend: Backend,
-  path: string,
-  storage: Recipe["model"]["storage"],
-  trainable: boolean,
-  tokenizer: Tokenizer,
-  options: OpenOptions,
-): Promise<Decoder> {
-  const checkpoint = await openCheckpoint(path);
-  try {
-    const tokenCount = tokenizer.vocabularySize;
-    const model = await loadDecoder(backend, checkpoint, {
-      storage,
-      trainable,
-      tokenCount,
-      onProgress: options.onLoad,
-    });
-    checkVocabulary(tokenizer, model.spec, path);
-    return model;
-  } finally {
-    await checkpoint.source.close();
-  }
-}
-
-/** What a recipe needs to turn rows into token ids, without its model's weights; a `givenType` stands for a model that is not there. */
-export async function openRenderer(
-  givenRecipe: Recipe,
-  labels: LabelSet,
-  givenType?: string,
-): Promise<Pick<Workbench, "recipe" | "tokenizer" | "renderer">> {
-  const modelType = givenType ?? (await modelTypeOf(givenRecipe));
-  const recipe = resolveNames(givenRecipe, modelType);
-  const tokenizer = await openTokenizer(tokenizerPath(recipe), { modelType });
-  return { recipe, tokenizer, renderer: rendererOf(recipe, tokenizer, labels) };
-}
-
 /**
- * Makes what a recipe needs for training: the model (loaded or from nothing), its adapter, renderer and extractor. The workbench's recipe is
- * the resolved one: it names the chat template, so that whoever opens the run later has the same.
+ * Checks a recipe against its model, tokenizer and labels, then loads what it needs for training: see {@link openPrepared}. Throws one
+ * UserErrors with every problem before any weight is read.
  */
 export async function openForTraining(
   givenRecipe: Recipe,
   labels: LabelSet,
   options: OpenOptions = {},
-): Promise<Workbench> {
-  const { recipe, tokenizer, renderer } = await openRenderer(givenRecipe, labels);
+): Promise<OpenedRecipe> {
+  return openPrepared(await prepareRecipe(givenRecipe, labels), options);
+}
+
+/**
+ * Loads the model of a prepared recipe (or makes it from nothing), adds what the tuning method trains, and closes the checkpoint. The opened
+ * recipe is the resolved one: it names the chat template, so the run has the same one whenever it is opened.
+ */
+export async function openPrepared(prepared: PreparedRecipe, options: OpenOptions = {}): Promise<OpenedRecipe> {
+  const { recipe, tokenizer, renderer, spec, base } = prepared;
+  const { adapter, seed } = recipe;
   const backend = openBackend(recipe.precision, options.onNotice);
   try {
-    const { init, path, storage } = recipe.model;
-    const whole = recipe.adapter.method === "full";
-    const model = init
-      ? await initDecoder(backend, specFromInit(init, tokenizer), recipe.seed, {
-          storage,
-          trainable: true,
-          onProgress: options.onLoad,
-        })
-      : await loadModel(backend, path as string, storage, whole, tokenizer, options);
-    const trainable = attachAdapter(model, recipe.adapter as AdapterSettings, recipe.seed);
-    const extractor = extractorOf(recipe, model, tokenizer, renderer, options.decode);
-    return { recipe, backend, model, tokenizer, renderer, extractor, trainable, close: () => backend.close() };
+    const trainable = methodOf(adapter).trainsOfBase(adapter, spec);
+    const place = placeOptions(recipe, trainable, tokenizer, options);
+    const model = base ? await loadDecoder(backend, base, place) : await initDecoder(backend, spec, seed, place);
+    const groups = await attachAdapter(model, adapter, seed);
+    return openedRecipe(recipe, model, tokenizer, renderer, groups, options);
   } catch (error) {
     await backend.close();
     throw error;
+  } finally {
+    await prepared.close();
   }
 }
 
-/** Saves what was trained: a PEFT folder for an adapter, a Hugging Face folder `model/` with its tokenizer for a whole model. */
-export async function saveTrained(bench: Workbench, folder: RunFolder): Promise<void> {
-  const { recipe, model } = bench;
-  if (recipe.adapter.method === "lora") {
-    await saveLora(model, recipe.adapter, folder.directory, recipe.model.path ?? null);
+function placeOptions(
+  { model }: Recipe,
+  trainable: PlaceOptions["trainable"],
+  tokenizer: Tokenizer,
+  options: OpenOptions,
+): PlaceOptions {
+  return { storage: model.storage, trainable, tokenCount: tokenizer.vocabularySize, onProgress: options.onLoad };
+}
+
+function openedRecipe(
+  recipe: Recipe,
+  model: Decoder,
+  tokenizer: Tokenizer,
+  renderer: Renderer,
+  groups: readonly WeightGroup[],
+  { decode = {} }: OpenOptions,
+): OpenedRecipe {
+  const { backend } = model;
+  const settings = { ...recipe.decode, ...decode, maxAnswerTokens: recipe.prompt.maxAnswerTokens };
+  const extractor = createExtractor(model, tokenizer, renderer, settings);
+  const trainable = weightsOf(groups);
+  const close = () => backend.close();
+  return { recipe, backend, model, tokenizer, renderer, extractor, groups, trainable, close };
+}
+
+/** Saves the trained result as its method does: a PEFT folder, or a Hugging Face folder `model/` with its tokenizer. */
+export async function saveTrained(opened: OpenedRecipe, folder: RunFolder): Promise<void> {
+  const { recipe, model } = opened;
+  const { saved } = methodOf(recipe.adapter);
+  if (saved.kind === "adapter") {
+    await saved.save(model, recipe.adapter, folder.directory, recipe.model.path ?? null);
     return;
   }
   await copyTokenizer(tokenizerPath(recipe), folder.model);
@@ -198,45 +151,45 @@ export async function saveLabels(folder: RunFolder, labels: LabelSet): Promise<v
 }
 
 /** Opens a finished run for extraction: its best weights with the prompt, template and labels it was trained with. */
-export async function openRun(
+export async function openTrained(
   directory: string,
   options: OpenOptions = {},
-): Promise<Workbench & { folder: RunFolder }> {
+): Promise<OpenedRecipe & { folder: RunFolder }> {
   const { folder, recipe: own } = await openRunFolder(directory);
   const recipe = options.storage ? { ...own, model: { ...own.model, storage: options.storage } } : own;
-  const lora = recipe.adapter.method === "lora";
-  const trained = lora ? join(directory, "adapter_config.json") : join(folder.model, "config.json");
-  if (!existsSync(trained)) {
-    throw new UserError(`${directory}: training has not finished (there is no ${trained}).`, {
-      hint: `Go on with: cre train --resume --run ${directory}`,
-    });
-  }
-  if (lora) await expectSameBase(folder, recipe);
+  const trained = await findTrained(folder, recipe);
   const labels = parseLabelsJson(
     await readTextFile(labelsFile(folder), "the run's labels", MAX_LABELS_BYTES),
     labelsFile(folder),
   );
-  const tokenizer = lora
-    ? await openTokenizer(tokenizerPath(recipe), { modelType: await modelTypeOf(recipe) })
-    : await openTokenizer(folder.model);
-  const renderer = rendererOf(recipe, tokenizer, labels);
+  const checkpoint = await openCheckpoint(trained.model);
+  try {
+    const tokenizer = await openModelTokenizer(trained.tokenizer, { modelType: String(checkpoint.config.model_type) });
+    const renderer = rendererOf(recipe, tokenizer, labels);
+    const model = await loadTrained(recipe, checkpoint, tokenizer, options);
+    try {
+      await trained.adapter?.load(model, directory);
+      return { folder, ...openedRecipe(recipe, model, tokenizer, renderer, [], options) };
+    } catch (error) {
+      await model.backend.close();
+      throw error;
+    }
+  } finally {
+    await checkpoint.source.close();
+  }
+}
+
+async function loadTrained(
+  recipe: Recipe,
+  checkpoint: Checkpoint,
+  tokenizer: Tokenizer,
+  options: OpenOptions,
+): Promise<Decoder> {
   const backend = openBackend(recipe.precision, options.onNotice);
   try {
-    const base = lora ? (recipe.model.path as string) : folder.model;
-    const model = await loadModel(backend, base, recipe.model.storage, false, tokenizer, options);
-    if (lora) await loadLora(model, directory);
-    const extractor = extractorOf(recipe, model, tokenizer, renderer, options.decode);
-    return {
-      folder,
-      recipe,
-      backend,
-      model,
-      tokenizer,
-      renderer,
-      extractor,
-      trainable: [],
-      close: () => backend.close(),
-    };
+    const model = await loadDecoder(backend, checkpoint, placeOptions(recipe, false, tokenizer, options));
+    checkVocabulary(tokenizer, model.spec, checkpoint.directory);
+    return model;
   } catch (error) {
     await backend.close();
     throw error;

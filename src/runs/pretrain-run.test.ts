@@ -6,16 +6,16 @@ import { stringify } from "yaml";
 import { UserError } from "../base/errors.ts";
 import { openReference } from "../compute/reference/backend.ts";
 import { decoderWeights, freeDecoder } from "../models/decoder.ts";
-import { initDecoder } from "../models/load.ts";
+import { initDecoder } from "../models/init.ts";
 import { missingPretrainPaths, type PretrainRecipe, readPretrainRecipe } from "../pretrain/recipe.ts";
 import type { Tokenizer } from "../tokenizers/tokenizer.ts";
-import { specFromInit } from "./open.ts";
+import type { LoopLimits } from "./checkpointed-loop.ts";
+import { specFromInit } from "./prepare.ts";
 import {
   createPretrainFolder,
   openPretrainData,
   openPretrainFolder,
   type PretrainEvent,
-  type PretrainLimits,
   pretrainRun,
 } from "./pretrain-run.ts";
 import { openRunFolder, readLog } from "./run-folder.ts";
@@ -48,7 +48,7 @@ writeFileSync(
   join(directory, "other.jsonl"),
   POEM.map((text, i) => JSON.stringify({ text: `${"水".repeat(i)}${text}` })).join("\n"),
 );
-writeFileSync(join(directory, "tokenizer.model"), "stands for the file of a tokenizer");
+writeFileSync(join(directory, "tokenizer.model"), "in place of a tokenizer");
 const SOURCES = {
   poem: { path: "poem.txt", weight: 2, heldOut: 0.2 },
   other: { path: "other.jsonl", format: "jsonl", weight: 1, heldOut: 0.1 },
@@ -87,7 +87,7 @@ writeFileSync(recipeFile, stringify(VALUES));
 /** Runs what is left of a run in `name`, as one process would, and returns its events and its weights at the end. */
 async function run(
   name: string,
-  options: { set?: string[]; limits?: PretrainLimits; decayNow?: number; dieAfter?: number } = {},
+  options: { set?: string[]; limits?: LoopLimits; decayNow?: number; dieAfter?: number } = {},
 ) {
   const path = join(directory, name);
   const isNew = !readdirSync(directory).includes(name);
@@ -169,7 +169,7 @@ describe("pretrainRun", () => {
     await expect(run("decays")).rejects.toThrow('expected whole numbers "startStep" and "steps"');
   });
 
-  it("goes on with a longer trapezoid, but not with another run's state", async () => {
+  it("resumes with a longer trapezoid, but not with another run's state", async () => {
     await run("longer", { limits: { untilStep: 5 } });
     expect((await run("longer", { set: ["train.steps=14"], limits: { untilStep: 6 } })).steps).toHaveLength(1);
     await expect(run("longer", { set: ["train.learningRate=0.01"] })).rejects.toThrow("settings in recipe.yaml");

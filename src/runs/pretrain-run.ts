@@ -13,10 +13,17 @@ import { type Decay, totalSteps } from "../pretrain/schedule.ts";
 import { type DocumentMarks, planSequences } from "../pretrain/sequences.ts";
 import { digestOfFile, openTokenSource, type TokenSource } from "../pretrain/token-file.ts";
 import type { Tokenizer } from "../tokenizers/tokenizer.ts";
-import { appendLog, expectFreeFolder, type RunFolder, removeLeftovers, runFolder, truncateLog } from "./run-folder.ts";
-import { loadTrainingState, saveTrainingState, type TrainingOrigin } from "./training-state.ts";
+import {
+  type CheckpointedTraining,
+  checkpointedLoop,
+  type LoopEvent,
+  type LoopLimits,
+  loadCheckpoint,
+} from "./checkpointed-loop.ts";
+import { expectFreeFolder, type RunFolder, runFolder } from "./run-folder.ts";
+import { saveTrainingState, type TrainingOrigin } from "./training-state.ts";
 
-/** Held-out bits per character of every source and of all of them together, each character counting once. */
+/** Held-out bits per character, of every source and of all characters together. */
 export interface PretrainValidation {
   step: number;
   bitsPerCharacter: number;
@@ -24,25 +31,19 @@ export interface PretrainValidation {
   seconds: number;
 }
 
-/** What the caller of a pretraining run hears. */
-export type PretrainEvent =
-  | { kind: "start"; totalSteps: number; resumedAt: number; tokensPerStep: number; perRound: Record<string, number> }
-  | ({ kind: "step"; tokensPerSecond: number; shareOfPeak: number | null } & PretrainStep)
-  | ({ kind: "validation" } & PretrainValidation)
-  | { kind: "checkpoint"; step: number }
-  | { kind: "stopped"; step: number }
-  | { kind: "end"; step: number };
-
-export interface PretrainLimits {
-  /** Ends the step in progress, saves a checkpoint and stops. */
-  signal?: AbortSignal;
-  /** Stops likewise after this step. */
-  untilStep?: number;
-  /** Stops likewise after this time. */
-  seconds?: number;
+/** A step with its speed; `shareOfPeak` is null where the backend has no measured peak. */
+export interface MeasuredStep extends PretrainStep {
+  tokensPerSecond: number;
+  shareOfPeak: number | null;
 }
 
-/** The text of a run in ids. */
+/** An event of a pretraining run, in the order: start, steps with validations and checkpoints, then stopped or end. */
+export type PretrainEvent =
+  | { kind: "start"; totalSteps: number; resumedAt: number; tokensPerStep: number; perRound: Record<string, number> }
+  | LoopEvent<MeasuredStep, PretrainValidation>
+  | { kind: "end"; step: number };
+
+/** The text of a run as token ids. */
 export interface PretrainData {
   sources: TokenSource[];
   marks: DocumentMarks;
@@ -52,7 +53,7 @@ const MAX_DECAY_BYTES = 10_000;
 
 const decayFile = (folder: RunFolder) => join(folder.directory, "decay.json");
 
-/** Tokenizes what a recipe names, or takes it from the cache. Throws a UserError for a tokenizer without an end mark. */
+/** Tokenizes the sources of a recipe, or reads them from the cache. Throws a UserError for a tokenizer without an end mark. */
 export async function openPretrainData(
   recipe: PretrainRecipe,
   tokenizer: Tokenizer,
@@ -61,7 +62,7 @@ export async function openPretrainData(
 ): Promise<PretrainData> {
   const { eosId, bosId } = tokenizer;
   if (eosId === null) {
-    throw new UserError(`${recipe.model.tokenizer}: has no end mark, which separates documents.`);
+    throw new UserError(`${recipe.model.tokenizer}: has no end-of-sequence token, which separates documents.`);
   }
   const tokenizerFile = existsSync(join(recipe.model.tokenizer, "tokenizer.model"))
     ? join(recipe.model.tokenizer, "tokenizer.model")
@@ -75,7 +76,7 @@ export async function openPretrainData(
   return { sources, marks: { start: bosId ?? eosId, end: eosId } };
 }
 
-/** Makes the folder of a new pretraining run with its resolved recipe; refuses a folder that holds something. */
+/** Makes the folder of a new pretraining run with its resolved recipe. Throws a UserError for a folder that is not empty. */
 export async function createPretrainFolder(directory: string, recipe: PretrainRecipe): Promise<RunFolder> {
   await expectFreeFolder(directory);
   const folder = runFolder(directory);
@@ -83,7 +84,7 @@ export async function createPretrainFolder(directory: string, recipe: PretrainRe
   return folder;
 }
 
-/** Opens the folder of a pretraining run that was begun. */
+/** Opens the folder of a pretraining run. */
 export async function openPretrainFolder(
   directory: string,
   overrides: readonly string[] = [],
@@ -93,7 +94,7 @@ export async function openPretrainFolder(
   return { folder, recipe: await readPretrainRecipe(folder.recipe, overrides) };
 }
 
-/** The final phase that was started by hand, if any. */
+/** The final phase that --decay-now started, if any. */
 export async function readDecay(folder: RunFolder): Promise<Decay | null> {
   const file = decayFile(folder);
   if (!existsSync(file)) return null;
@@ -109,13 +110,13 @@ export async function readDecay(folder: RunFolder): Promise<Decay | null> {
   throw new UserError(`${file}: expected whole numbers "startStep" and "steps".`);
 }
 
-/** What decides a run's numbers beside its first weights; where files lie and how often is saved does not. */
+/** Digests of all that decides a run's numbers, except its first weights. Paths and the time between checkpoints decide nothing. */
 function originOf(
   { model, data, train, precision, seed }: PretrainRecipe,
   sources: readonly TokenSource[],
 ): TrainingOrigin {
   const { checkpointSeconds: _seconds, validateEverySteps: _every, steps, decaySteps: _decay, ...settings } = train;
-  // A trapezoid's length may be decided while it goes on; every step of a cosine depends on it.
+  // The length of a trapezoid may be decided during the run; every step of a cosine depends on it.
   const length = train.schedule === "cosine" ? steps : null;
   const weights = Object.values(data.sources).map(({ weight }) => weight);
   const digest = (value: unknown) => createHash("sha256").update(JSON.stringify(value)).digest("hex");
@@ -126,26 +127,24 @@ function originOf(
 }
 
 /**
- * Pretrains from the last checkpoint of a run (or from the start): yields every step, validation and checkpoint. Everything that decides the
- * numbers follows from recipe, seed and `decay.json`, so a run that was killed and resumed ends with the same weights as one that was not.
- * `decayNow` starts the final phase of so many steps at the checkpoint; the run ends with it.
+ * Pretrains a run from its last checkpoint, or from the start: yields every step, validation and checkpoint. Recipe, seed, text and
+ * `decay.json` decide all numbers, so a run that was killed and resumed ends with the same weights as one that was not. `decayNow` starts a
+ * final phase of that many steps at the checkpoint; the run ends with it.
  */
 export async function* pretrainRun(
   model: Decoder,
   recipe: PretrainRecipe,
   data: PretrainData,
   folder: RunFolder,
-  limits: PretrainLimits = {},
+  limits: LoopLimits = {},
   decayNow: number | null = null,
 ): AsyncGenerator<PretrainEvent, void, void> {
   const { backend } = model;
   const weights: Weight[] = decoderWeights(model);
   const { train } = recipe;
-  const origin = originOf(recipe, data.sources);
-  await removeLeftovers(folder);
-  const saved = await loadTrainingState(backend, weights, origin, folder.state);
-  const progress = saved?.progress ?? { step: 0, best: null, averaged: 0 };
-  await truncateLog(folder, progress.step);
+  const { checkpointSeconds, validateEverySteps } = train;
+  const trained = { backend, weights, origin: originOf(recipe, data.sources) };
+  const { progress } = await loadCheckpoint(folder, trained);
   const decay = await decayOf(folder, progress.step, decayNow);
   const last = totalSteps(train, decay);
   const weightOf = (name: string) => recipe.data.sources[name].weight;
@@ -158,47 +157,44 @@ export async function* pretrainRun(
   const perRound = Object.fromEntries(data.sources.map(({ name }, i) => [name, plan.perRound[i]]));
   const tokensPerStep = train.sequenceTokens * train.passSequences * train.accumulation;
   yield { kind: "start", totalSteps: last, resumedAt: progress.step, tokensPerStep, perRound };
-  const peak = await measurePeak(backend);
-  const flops = flopsPerToken(model.spec, train.sequenceTokens);
-  const started = performance.now();
-  let lastSaved = started;
-  for await (const step of pretrain(model, weights, plan, train, decay, progress.step)) {
-    progress.step = step.step;
-    const tokensPerSecond = step.tokens / step.seconds;
-    const shareOfPeak = peak === null ? null : (tokensPerSecond * flops) / (peak.registers * 1e9);
-    const event = { kind: "step" as const, ...step, tokensPerSecond, shareOfPeak };
-    await appendLog(folder, event);
-    yield event;
-    const isLast = step.step === last;
-    if (train.validateEverySteps > 0 && (isLast || step.step % train.validateEverySteps === 0)) {
-      const validation = { kind: "validation" as const, ...(await validate(model, recipe, data, step.step)) };
-      await appendLog(folder, validation);
-      yield validation;
-    }
-    const now = performance.now();
-    const isOver = now - started > (limits.seconds ?? Number.POSITIVE_INFINITY) * 1000;
-    const stops = !isLast && (isOver || step.step === limits.untilStep || (limits.signal?.aborted ?? false));
-    if (isLast || stops || now - lastSaved > train.checkpointSeconds * 1000) {
-      await saveTrainingState(backend, weights, progress, origin, folder.state);
-      lastSaved = performance.now();
-      yield { kind: "checkpoint", step: step.step };
-    }
-    if (stops) {
-      yield { kind: "stopped", step: step.step };
-      return;
-    }
-  }
+  const training: CheckpointedTraining<MeasuredStep, PretrainValidation> = {
+    totalSteps: last,
+    checkpointSeconds,
+    steps: measured(model, pretrain(model, weights, plan, train, decay, progress.step), train.sequenceTokens),
+    async validateAfter(step) {
+      const isDue = validateEverySteps > 0 && (step === last || step % validateEverySteps === 0);
+      return isDue ? await validate(model, recipe, data, step) : null;
+    },
+    saveAfterValidation: false,
+    save: () => saveTrainingState(trained, progress, folder.state),
+  };
+  if (!(yield* checkpointedLoop(folder, progress, training, limits))) return;
   await writeFileAtomic(folder.done, `${JSON.stringify({ steps: progress.step })}\n`);
   yield { kind: "end", step: progress.step };
 }
 
-/** The run's final phase, which is remembered when it starts now. */
+/** Steps with their speed, in tokens and as a share of the arithmetic peak that was measured before the first one. */
+async function* measured(
+  model: Decoder,
+  steps: AsyncIterable<PretrainStep>,
+  sequenceTokens: number,
+): AsyncGenerator<MeasuredStep, void, void> {
+  const peak = await measurePeak(model.backend);
+  const flops = flopsPerToken(model.spec, sequenceTokens);
+  for await (const step of steps) {
+    const tokensPerSecond = step.tokens / step.seconds;
+    const shareOfPeak = peak === null ? null : (tokensPerSecond * flops) / (peak.registers * 1e9);
+    yield { ...step, tokensPerSecond, shareOfPeak };
+  }
+}
+
+/** The run's final phase; one that starts now is written to decay.json. */
 async function decayOf(folder: RunFolder, step: number, decayNow: number | null): Promise<Decay | null> {
   const decay = await readDecay(folder);
   if (decayNow === null) return decay;
   if (decay) {
     throw new UserError(`${decayFile(folder)}: the final phase has begun already, at step ${decay.startStep}.`, {
-      hint: "Go on without --decay-now.",
+      hint: "Resume without --decay-now.",
     });
   }
   const started = { startStep: step, steps: decayNow };

@@ -10,7 +10,7 @@ import { readRecipe, recipeText } from "../recipe/read.ts";
 import type { Recipe } from "../recipe/schema.ts";
 
 const MAX_LOG_BYTES = 1_000_000_000;
-/** How base/files.ts names a file until it is whole. */
+/** The name that base/files.ts gives a file until it is complete. */
 const LEFTOVER = /\.[0-9a-f]{8}\.part$/;
 
 /** The files of a run. */
@@ -23,13 +23,13 @@ export interface RunFolder {
   state: string;
   /** Values of the trainable weights at the best validation. */
   best: string;
-  /** One JSON line a step or validation. */
+  /** One JSON line for each step and validation. */
   log: string;
   metrics: string;
   report: string;
   /** The trained model of a full fine-tuning, as a Hugging Face folder. */
   model: string;
-  /** What says that training has ended. */
+  /** Exists once training has finished. */
   done: string;
 }
 
@@ -48,17 +48,17 @@ export function runFolder(directory: string): RunFolder {
   };
 }
 
-/** Refuses a folder that already holds something. */
+/** Throws a UserError for a folder that is not empty. */
 export async function expectFreeFolder(directory: string): Promise<void> {
   if (!existsSync(directory) || (await readdir(directory)).length === 0) return;
   throw new UserError(`${directory}: already holds a run.`, {
-    hint: "Give another folder with --run DIR, or go on with this one by --resume.",
+    hint: "Give another folder with --run DIR, or continue this run with --resume.",
   });
 }
 
 /**
- * Makes the folder of a new run: its resolved recipe and the fingerprint of the model that it starts from. Refuses a folder that already
- * holds something.
+ * Makes the folder of a new run with its resolved recipe and the fingerprint of the model that it starts from. Throws a UserError for a
+ * folder that is not empty.
  */
 export async function createRunFolder(directory: string, recipe: Recipe): Promise<RunFolder> {
   await expectFreeFolder(directory);
@@ -73,8 +73,8 @@ export async function createRunFolder(directory: string, recipe: Recipe): Promis
 }
 
 /**
- * Whether the model at the place that the recipe names is the one the run started from; null where nobody knows (a model from nothing, a run
- * of an older version, a model that is not there).
+ * Whether the model at the recipe's path is the one that the run started from; null when that is unknown (a model from nothing, a run of an
+ * older version, a path that does not exist).
  */
 export async function hasSameBase(folder: RunFolder, recipe: Recipe): Promise<boolean | null> {
   const { path } = recipe.model;
@@ -83,7 +83,7 @@ export async function hasSameBase(folder: RunFolder, recipe: Recipe): Promise<bo
   return fingerprint === (await modelFingerprint(path));
 }
 
-/** Throws a UserError when the model that a run started from is known to be another one now: what was trained does not belong to it. */
+/** Throws a UserError when the model at the recipe's path is not the one that the run started from: the trained weights do not fit it. */
 export async function expectSameBase(folder: RunFolder, recipe: Recipe): Promise<void> {
   if ((await hasSameBase(folder, recipe)) !== false) return;
   throw new UserError(`${recipe.model.path}: is not the model that ${folder.directory} started from.`, {
@@ -91,12 +91,12 @@ export async function expectSameBase(folder: RunFolder, recipe: Recipe): Promise
   });
 }
 
-/** Keeps other processes from training into a run's folder until the function that it returns is called. Throws a UserError when one does. */
+/** Locks the folder of a run against other processes; returns the function that unlocks it. Throws a UserError when it is locked. */
 export function holdRun(folder: RunFolder): Promise<() => Promise<void>> {
   return holdLock(join(folder.directory, "run.lock"), folder.directory);
 }
 
-/** Removes what a killed process had half written beside the files of a run. */
+/** Removes the half-written files that a killed process left in the folder of a run. */
 export async function removeLeftovers(folder: RunFolder): Promise<void> {
   for (const directory of [folder.directory, dirname(folder.state), folder.model]) {
     if (!existsSync(directory)) continue;
@@ -105,12 +105,12 @@ export async function removeLeftovers(folder: RunFolder): Promise<void> {
   }
 }
 
-/** Opens the folder of a run that was begun. */
+/** Opens the folder of a fine-tuning run. Throws a UserError for a folder without a recipe. */
 export async function openRunFolder(directory: string): Promise<{ folder: RunFolder; recipe: Recipe }> {
   const folder = runFolder(directory);
   if (!existsSync(folder.recipe)) {
     throw new UserError(`${directory}: is not a run folder (it has no recipe.yaml).`, {
-      hint: "A run folder is what `cre train` makes, for example runs/finre-small.",
+      hint: "`cre train` makes run folders, for example runs/finre-small.",
     });
   }
   return { folder, recipe: await readRecipe(folder.recipe) };
@@ -123,7 +123,7 @@ export async function appendLog(folder: RunFolder, line: LogLine): Promise<void>
   await appendFile(folder.log, `${JSON.stringify(line)}\n`);
 }
 
-/** The log's lines; a last line that was cut by a crash is left out. */
+/** Reads the log, without a last line that a crash cut off. */
 export async function readLog(folder: RunFolder): Promise<LogLine[]> {
   if (!existsSync(folder.log)) return [];
   const text = await readTextFile(folder.log, "a training log", MAX_LOG_BYTES);
@@ -137,7 +137,7 @@ export async function readLog(folder: RunFolder): Promise<LogLine[]> {
   });
 }
 
-/** Drops what was logged after a step, before training goes on from there. */
+/** Removes the log lines after a step, before training resumes from it. */
 export async function truncateLog(folder: RunFolder, step: number): Promise<void> {
   if (!existsSync(folder.log)) return;
   const kept = (await readLog(folder)).filter((line) => line.step <= step);

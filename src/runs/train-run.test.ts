@@ -9,7 +9,7 @@ import type { Example } from "../data/example.ts";
 import { evaluate } from "../evaluate/evaluate.ts";
 import { readRecipe } from "../recipe/read.ts";
 import type { Recipe } from "../recipe/schema.ts";
-import { openForTraining, openRun, saveLabels, type Workbench } from "./open.ts";
+import { type OpenedRecipe, openForTraining, openTrained, saveLabels } from "./open.ts";
 import { createRunFolder, openRunFolder, type RunFolder, readLog } from "./run-folder.ts";
 import { encodeExamples, type RunEvent, trainRun } from "./train-run.ts";
 
@@ -35,7 +35,7 @@ async function trainIn(
     stopAfter?: number;
     train?: Example[];
     onEvent?: (event: RunEvent) => void;
-    atEnd?: (bench: Workbench) => Promise<void>;
+    atEnd?: (bench: OpenedRecipe) => Promise<void>;
   } = {},
 ): Promise<RunEvent[]> {
   const { recipe } = await openRunFolder(folder.directory);
@@ -59,7 +59,7 @@ async function trainIn(
   }
 }
 
-/** What of a log must be the same whenever a run was interrupted: everything but times. */
+/** The part of a log that no interruption may change: all but times. */
 async function logOf(folder: RunFolder): Promise<unknown[]> {
   return (await readLog(folder)).map(({ seconds: _, ...line }) => line);
 }
@@ -175,7 +175,7 @@ describe("trainRun", () => {
     const end = JSON.parse(readFileSync(folder.done, "utf8"));
     expect(end.best).toEqual({ metric: best.microF1, step: best.step });
     expect(validations.filter(({ isBest }) => isBest).at(-1)?.step).toBe(best.step);
-    const run = await openRun(folder.directory);
+    const run = await openTrained(folder.directory);
     const valid = (await (await openDataset(data)).split("valid")).examples;
     const { metrics } = await evaluate(run.extractor, valid, { bootstrap: null });
     await run.close();
@@ -189,7 +189,7 @@ describe("trainRun", () => {
     expect(never.map(({ kind }) => kind)).toEqual(["start", "step", "step", "checkpoint", "end"]);
   });
 
-  it("refuses to go on when recipe, rows or state were changed", async () => {
+  it("refuses to resume when recipe, rows or state were changed", async () => {
     const folder = await newFolder(recipe);
     await trainIn(folder, { stopAfter: 3 });
     const text = readFileSync(folder.recipe, "utf8");
@@ -217,7 +217,7 @@ describe("trainRun", () => {
     await expect(createRunFolder(whole.directory, recipe)).rejects.toThrow("already holds a run");
     await expect(openRunFolder(join(temporary.path, "none"))).rejects.toThrow("is not a run folder");
     const begun = await newFolder(recipe);
-    await expect(openRun(begun.directory)).rejects.toThrow("training has not finished");
+    await expect(openTrained(begun.directory)).rejects.toThrow("training has not finished");
   });
 
   it("trains an adapter on a trained model: the loss falls, and the saved adapter answers the same", async () => {
@@ -234,7 +234,7 @@ describe("trainRun", () => {
         "decode.bothDirections=true",
       ),
     );
-    const answersOf = async ({ extractor }: Workbench) =>
+    const answersOf = async ({ extractor }: OpenedRecipe) =>
       (await extractor.extract(toyRows(12, 4))).map(({ probabilities }) => [...probabilities]);
     let inMemory: number[][] = [];
     const events = [
@@ -249,7 +249,7 @@ describe("trainRun", () => {
     expect(losses.length).toBe(16);
     const mean = (values: number[]) => values.reduce((a, b) => a + b, 0) / values.length;
     expect(mean(losses.slice(-4))).toBeLessThan(0.9 * mean(losses.slice(0, 4)));
-    const run = await openRun(folder.directory);
+    const run = await openTrained(folder.directory);
     const reloaded = await answersOf(run);
     await run.close();
     expect(reloaded).toEqual(inMemory);
@@ -262,7 +262,7 @@ describe("trainRun", () => {
     );
     const three = toyRows(3, 1);
     await trainIn(folder, { train: three });
-    const run = await openRun(folder.directory);
+    const run = await openTrained(folder.directory);
     const extractions = await run.extractor.extract(three);
     await run.close();
     for (const [i, { generated, predictions }] of extractions.entries()) {

@@ -8,11 +8,16 @@ import type { Recipe } from "../recipe/schema.ts";
 import { type EncodedExample, planSteps } from "../train/batches.ts";
 import { type TrainStep, train } from "../train/train.ts";
 import { createWeightAverage } from "../train/weight-average.ts";
-import type { Workbench } from "./open.ts";
-import { saveTrained } from "./open.ts";
-import { appendLog, type RunFolder, removeLeftovers, truncateLog } from "./run-folder.ts";
 import {
-  loadTrainingState,
+  type CheckpointedTraining,
+  checkpointedLoop,
+  type LoopEvent,
+  type LoopLimits,
+  loadCheckpoint,
+} from "./checkpointed-loop.ts";
+import { type OpenedRecipe, saveTrained } from "./open.ts";
+import type { RunFolder } from "./run-folder.ts";
+import {
   loadWeightValues,
   saveTrainingState,
   saveWeightValues,
@@ -20,29 +25,29 @@ import {
   type TrainingProgress,
 } from "./training-state.ts";
 
-/** How often an epoch's weights are taken into their mean. */
+/** Points of an epoch at which the weights enter their mean. */
 const AVERAGES_PER_EPOCH = 16;
 
-/** What the caller of a training run hears. */
+/** F1 on the validation rows after a step, as fractions. */
+export interface Validation {
+  step: number;
+  paperF1: number;
+  microF1: number;
+  rows: number;
+  seconds: number;
+  /** By the recipe's train.keepBest. */
+  isBest: boolean;
+}
+
+/** An event of a fine-tuning run, in the order: start, steps with validations and checkpoints, then stopped or end. */
 export type RunEvent =
   | { kind: "start"; totalSteps: number; stepsPerEpoch: number; examples: number; resumedAt: number; truncated: number }
-  | ({ kind: "step" } & TrainStep)
-  | {
-      kind: "validation";
-      step: number;
-      paperF1: number;
-      microF1: number;
-      rows: number;
-      seconds: number;
-      isBest: boolean;
-    }
-  | { kind: "checkpoint"; step: number }
-  | { kind: "stopped"; step: number }
+  | LoopEvent<TrainStep, Validation>
   | { kind: "end"; steps: number; best: TrainingProgress["best"]; seconds: number };
 
-/** The training rows in ids; a row with several relations is one joined answer or one row each, as the recipe says. */
+/** Encodes training rows; a row with several relations becomes one joined answer or one row each, as the recipe says. */
 export function encodeExamples(
-  bench: Pick<Workbench, "recipe" | "renderer">,
+  bench: Pick<OpenedRecipe, "recipe" | "renderer">,
   examples: readonly Example[],
 ): { encoded: EncodedExample[]; truncated: number } {
   const encoded: EncodedExample[] = [];
@@ -60,7 +65,7 @@ export function encodeExamples(
   return { encoded, truncated };
 }
 
-/** The rows to validate on while training: all, or a seeded choice that stays the same for the whole run. */
+/** The rows to validate on while training: all, or a choice that the seed fixes for the whole run. */
 function validationRows(recipe: Recipe, examples: readonly Example[]): readonly Example[] {
   const wanted = recipe.train.validationRows;
   if (wanted === 0 || wanted >= examples.length) return examples;
@@ -71,7 +76,7 @@ function validationRows(recipe: Recipe, examples: readonly Example[]): readonly 
     .map((i) => examples[i]);
 }
 
-/** What decides a run's numbers beside the weights it starts from; where files lie and how often is saved does not. */
+/** Digests of all that decides a run's numbers, except its first weights. Paths and the time between checkpoints decide nothing. */
 function originOf(recipe: Recipe, encoded: readonly EncodedExample[], validated: readonly Example[]): TrainingOrigin {
   const { model, data, train, ...rest } = recipe;
   const { path: _base, tokenizer: _tokenizer, ...sizes } = model;
@@ -91,69 +96,53 @@ function digest(values: readonly unknown[]): string {
 }
 
 /**
- * Trains a run from its last checkpoint (or from the start): yields every step, validation and checkpoint. Everything that decides the
- * numbers follows from recipe and seed, so a run that was killed and resumed ends with the same weights as one that was not.
- * When `signal` aborts, the step in progress (and its validation) is finished, a checkpoint is saved, and the last event is "stopped".
+ * Trains a run from its last checkpoint, or from the start: yields every step, validation and checkpoint. Recipe, seed and rows decide all
+ * numbers, so a run that was killed and resumed ends with the same weights as one that was not. At a limit it finishes the step in progress
+ * and its validation, saves a checkpoint and ends with the event "stopped".
  */
 export async function* trainRun(
-  bench: Workbench,
+  bench: OpenedRecipe,
   folder: RunFolder,
   trainExamples: readonly Example[],
   validExamples: readonly Example[],
-  options: { signal?: AbortSignal } = {},
+  limits: LoopLimits = {},
 ): AsyncGenerator<RunEvent, void, void> {
-  const { recipe, backend, model, trainable } = bench;
+  const { recipe, backend, model, groups, trainable } = bench;
   const { encoded, truncated } = encodeExamples(bench, trainExamples);
   const plan = planSteps(encoded.length, recipe.train, recipe.seed);
   const validated = validationRows(recipe, validExamples);
-  const { validateEvery } = recipe.train;
-  // Never rounded down to "not at all".
-  const stepsPerValidation = validateEvery > 0 ? Math.max(1, Math.round(validateEvery * plan.stepsPerEpoch)) : 0;
-  const origin = originOf(recipe, encoded, validated);
-  await removeLeftovers(folder);
-  const saved = await loadTrainingState(backend, trainable, origin, folder.state);
-  const progress = saved?.progress ?? { step: 0, best: null, averaged: 0 };
-  const average = createWeightAverage(backend, trainable, { count: progress.averaged, values: saved?.average ?? [] });
-  const stepsPerAverage = Math.max(1, Math.round(plan.stepsPerEpoch / AVERAGES_PER_EPOCH));
-  const averageFrom = recipe.train.averageFrom * plan.totalSteps;
-  await truncateLog(folder, progress.step);
+  const trained = { backend, weights: trainable, origin: originOf(recipe, encoded, validated) };
+  const { progress, average: values } = await loadCheckpoint(folder, trained);
+  const average = createWeightAverage(backend, trainable, { count: progress.averaged, values });
   const { stepsPerEpoch, totalSteps } = plan;
   yield { kind: "start", totalSteps, stepsPerEpoch, examples: encoded.length, resumedAt: progress.step, truncated };
   const started = performance.now();
-  let lastSaved = performance.now();
-  for await (const step of train(model, trainable, encoded, plan, recipe.train, recipe.seed, progress.step)) {
-    progress.step = step.step;
-    await appendLog(folder, { kind: "step", ...step });
-    yield { kind: "step", ...step };
-    const isLast = step.step === totalSteps;
-    if (recipe.train.averageFrom < 1 && step.step > averageFrom && (step.step % stepsPerAverage === 0 || isLast)) {
+  const { averageFrom, checkpointSeconds } = recipe.train;
+  const averages = averageFrom < 1 ? dueAfter(stepsPerEpoch / AVERAGES_PER_EPOCH, totalSteps) : never;
+  const validates = validated.length > 0 ? validationsOf(recipe, stepsPerEpoch, totalSteps) : never;
+  const validateAndKeep = async (step: number) => {
+    const result = await validate(bench, validated, step, progress);
+    if (result.isBest) await saveWeightValues(backend, trainable, folder.best);
+    return result;
+  };
+  const training: CheckpointedTraining<TrainStep, Validation> = {
+    totalSteps,
+    checkpointSeconds,
+    steps: train(model, groups, encoded, plan, recipe.train, recipe.seed, progress.step),
+    async afterStep(step) {
+      if (!averages(step) || step <= averageFrom * totalSteps) return;
       await average.add();
       progress.averaged = average.count;
-    }
-    const validates =
-      validated.length > 0 && stepsPerValidation > 0 && (step.step % stepsPerValidation === 0 || isLast);
-    if (validates) {
-      const validateAndKeep = async () => {
-        const result = await validate(bench, validated, step.step, progress);
-        if (result.isBest) await saveWeightValues(backend, trainable, folder.best);
-        return result;
-      };
-      const validation = average.count > 0 ? await average.during(validateAndKeep) : await validateAndKeep();
-      await appendLog(folder, validation);
-      yield validation;
-    }
-    const stops = !isLast && (options.signal?.aborted ?? false);
-    const isDue = performance.now() - lastSaved > recipe.train.checkpointSeconds * 1000;
-    if (validates || isLast || stops || isDue) {
-      await saveTrainingState(backend, trainable, progress, origin, folder.state, average.values);
-      lastSaved = performance.now();
-      yield { kind: "checkpoint", step: step.step };
-    }
-    if (stops) {
-      yield { kind: "stopped", step: step.step };
-      return;
-    }
-  }
+    },
+    async validateAfter(step) {
+      if (!validates(step)) return null;
+      return average.count > 0 ? await average.during(() => validateAndKeep(step)) : await validateAndKeep(step);
+    },
+    // The state holds the best validation, whose weights have just been written.
+    saveAfterValidation: true,
+    save: () => saveTrainingState(trained, progress, folder.state, average.values),
+  };
+  if (!(yield* checkpointedLoop(folder, progress, training, limits))) return;
   const isBestKept = progress.best !== null && existsSync(folder.best);
   if (isBestKept) await loadWeightValues(backend, trainable, folder.best);
   if (average.count > 0 && !isBestKept) await average.during(() => saveTrained(bench, folder));
@@ -165,7 +154,25 @@ export async function* trainRun(
   yield { kind: "end", steps: progress.step, best: progress.best, seconds };
 }
 
-async function validate(bench: Workbench, examples: readonly Example[], step: number, progress: TrainingProgress) {
+const never = () => false;
+
+/** Tells the steps after which something is due: every `steps` of them, rounded to at least one, and the last one. */
+function dueAfter(steps: number, totalSteps: number): (step: number) => boolean {
+  const whole = Math.max(1, Math.round(steps));
+  return (step) => step % whole === 0 || step === totalSteps;
+}
+
+function validationsOf(recipe: Recipe, stepsPerEpoch: number, totalSteps: number): (step: number) => boolean {
+  const { validateEvery } = recipe.train;
+  return validateEvery > 0 ? dueAfter(validateEvery * stepsPerEpoch, totalSteps) : never;
+}
+
+async function validate(
+  bench: OpenedRecipe,
+  examples: readonly Example[],
+  step: number,
+  progress: TrainingProgress,
+): Promise<Validation> {
   const started = performance.now();
   const { metrics } = await evaluate(bench.extractor, examples, { bootstrap: null });
   const paperF1 = metrics.conventions.paper.f1;
@@ -174,5 +181,5 @@ async function validate(bench: Workbench, examples: readonly Example[], step: nu
   const isBest = progress.best === null || metric > progress.best.metric;
   if (isBest) progress.best = { metric, step };
   const seconds = (performance.now() - started) / 1000;
-  return { kind: "validation" as const, step, paperF1, microF1, rows: examples.length, seconds, isBest };
+  return { step, paperF1, microF1, rows: examples.length, seconds, isBest };
 }

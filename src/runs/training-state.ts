@@ -4,20 +4,27 @@ import type { Backend, Weight, WeightPart } from "../compute/backend.ts";
 import { openSafetensors, writeSafetensors } from "../formats/safetensors.ts";
 import type { TensorSource, TensorToWrite } from "../formats/tensor-source.ts";
 
-/** Where training stands, beside the weights themselves. */
+/** How far a training has come; saved with its weights. */
 export interface TrainingProgress {
   /** Updates made. */
   step: number;
-  /** The best validation so far: its metric (0..1) and after which step; null before the first. */
+  /** The best validation so far: its metric (0..1) and the step before it; null before the first validation. */
   best: { metric: number; step: number } | null;
-  /** How many points the mean of the weights has; 0 where there is none. */
+  /** Number of points in the mean of the weights; 0 when no mean is kept. */
   averaged: number;
 }
 
-/** Digests of what decides a run's numbers beside its weights; training only goes on from a state with the same ones. */
+/** Digests of everything that decides a run's numbers except its weights. Training resumes only from a state with equal digests. */
 export interface TrainingOrigin {
   recipe: string;
   rows: string;
+}
+
+/** The weights that a training changes, and the origin of its numbers. */
+export interface TrainedWeights {
+  backend: Backend;
+  weights: readonly Weight[];
+  origin: TrainingOrigin;
 }
 
 const STATE_PARTS: readonly WeightPart[] = ["value", "moment1", "moment2"];
@@ -37,14 +44,14 @@ function partsToWrite(backend: Backend, weights: readonly Weight[], parts: reado
   );
 }
 
-/** One part of a weight, float; throws a UserError when the file has it in another shape or not at all. */
+/** One part of a weight as float32. Throws a UserError when the file lacks it or has it in another shape. */
 async function readTensor(source: TensorSource, weight: Weight, part: WeightPart | "average", file: string) {
   const name = tensorName(weight, part);
   const shape = source.tensors.get(name)?.shape;
   if (shape?.join() !== `${weight.rows},${weight.columns}`) {
     throw new UserError(
       `${file}: "${name}" is ${shape ? `[${shape}]` : "missing"}, expected [${weight.rows},${weight.columns}].`,
-      { hint: "Was the model changed since this run began? Start a new run." },
+      { hint: "Was the model changed since this run began? Then start a new run." },
     );
   }
   return await source.read(name);
@@ -63,14 +70,12 @@ async function readParts(
 }
 
 /**
- * Saves weights, moments, progress and the mean of the weights (`average`, if there is one) as one file, written beside and renamed: a crash
- * leaves the old one or the new one.
+ * Saves weights, moments, progress and the mean of the weights (`average`, if one is kept) as one file. It is written under another name and
+ * renamed, so a crash leaves the old file or the new one.
  */
 export async function saveTrainingState(
-  backend: Backend,
-  weights: readonly Weight[],
+  { backend, weights, origin }: TrainedWeights,
   progress: TrainingProgress,
-  origin: TrainingOrigin,
   file: string,
   average: readonly Float32Array[] = [],
 ): Promise<void> {
@@ -85,13 +90,11 @@ export async function saveTrainingState(
 }
 
 /**
- * Loads what {@link saveTrainingState} saved; null when there is no such file yet. Throws a UserError when the file is damaged or was saved
- * by a run of another origin.
+ * Loads the file of {@link saveTrainingState} into the weights; null when there is no such file yet. Throws a UserError when the file is
+ * damaged or has another origin.
  */
 export async function loadTrainingState(
-  backend: Backend,
-  weights: readonly Weight[],
-  origin: TrainingOrigin,
+  { backend, weights, origin }: TrainedWeights,
   file: string,
 ): Promise<{ progress: TrainingProgress; average: Float32Array[] } | null> {
   if (!existsSync(file)) return null;
@@ -111,7 +114,7 @@ export async function loadTrainingState(
   }
 }
 
-/** How far the training was whose state a file holds. Throws a UserError when it is damaged. */
+/** The progress in the state file of a training. Throws a UserError when the file is damaged. */
 export async function readTrainingProgress(file: string): Promise<TrainingProgress> {
   const source = await openSafetensors(file);
   try {
@@ -122,8 +125,8 @@ export async function readTrainingProgress(file: string): Promise<TrainingProgre
 }
 
 function otherOrigin(file: string, what: string): UserError {
-  return new UserError(`${file}: was saved with other ${what}, going on would mix two runs.`, {
-    hint: "Undo the change that was made since the run began, or start a new run.",
+  return new UserError(`${file}: was saved with other ${what}; resuming would mix two runs.`, {
+    hint: "Undo the change made since the run began, or start a new run.",
   });
 }
 
@@ -132,14 +135,14 @@ function readProgress(text: string | undefined, file: string): TrainingProgress 
   try {
     progress = JSON.parse(text ?? "null");
   } catch {
-    // Reported below together with a progress of the wrong form.
+    // Reported below, together with a progress of the wrong form.
   }
-  // States of older versions have no mean.
+  // Older versions saved no mean.
   const { step, best = null, averaged = 0 } = progress ?? {};
   const isCount = (value: unknown): value is number => Number.isSafeInteger(value) && (value as number) >= 0;
   if (isCount(step) && isCount(averaged) && (best === null || (typeof best.metric === "number" && isCount(best.step))))
     return { step, best, averaged };
-  throw new UserError(`${file}: does not say after which step it was saved, it is not the state of a training.`);
+  throw new UserError(`${file}: has no readable step count; it is not the state of a training.`);
 }
 
 /** Saves the values of the trainable weights only. */
@@ -147,7 +150,7 @@ export async function saveWeightValues(backend: Backend, weights: readonly Weigh
   await writeSafetensors(file, partsToWrite(backend, weights, ["value"]), { format: "pt" });
 }
 
-/** Loads what {@link saveWeightValues} saved. */
+/** Loads the file of {@link saveWeightValues}. */
 export async function loadWeightValues(backend: Backend, weights: readonly Weight[], file: string): Promise<void> {
   const source = await openSafetensors(file);
   try {

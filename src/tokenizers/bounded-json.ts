@@ -9,14 +9,14 @@ const MAX_VALUES = 1 << 23;
 export type JsonObject = Readonly<Record<string, unknown>>;
 
 /**
- * Reads a JSON file whose top level is an object, of at most `maxBytes`; throws a UserError for anything else, and for nesting or numbers of
+ * Reads a JSON file of at most `maxBytes` whose top level is an object. Throws a UserError for anything else, and for nesting or a number of
  * values that would fill the memory.
  */
 export async function readJsonObject(file: string, what: string, maxBytes: number): Promise<JsonObject> {
   return parseJsonObject(await readTextFile(file, what, maxBytes), file, what);
 }
 
-/** Like {@link readJsonObject} for a text; `name` stands in errors. */
+/** Like {@link readJsonObject} for a text; errors use `name`. */
 export function parseJsonObject(text: string, name: string, what: string): JsonObject {
   checkShape(text, name);
   let value: unknown;
@@ -35,7 +35,7 @@ export function isJsonObject(value: unknown): value is JsonObject {
   return typeof value === "object" && value !== null && !Array.isArray(value);
 }
 
-/** Counts brackets and commas outside of strings before anything is built from them. */
+/** Counts brackets and commas outside strings, before parsing builds anything from them. */
 function checkShape(text: string, name: string): void {
   let depth = 0;
   let containers = 0;

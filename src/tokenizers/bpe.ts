@@ -3,18 +3,18 @@ import { createChain, createJoins, type Joins, joinPairs } from "./join-pairs.ts
 import type { PrefixTrie } from "./prefix-trie.ts";
 import { NORMAL, type SentencePieceModel, UNUSED } from "./sentencepiece-model.ts";
 
-/** Bounds the work of loading: the sum over the pieces of their squared length in characters (real models stay under 2^24). */
+/** Bounds the work of loading: the sum of the squared lengths of all pieces in characters (real models stay under 2^24). */
 const MAX_SPLIT_WORK = 2 ** 28;
-/** Texts up to this length share one set of buffers; longer ones get their own, which are then freed. */
+/** Texts up to this length share one set of buffers; a longer text gets buffers of its own, which are freed after it. */
 const SHARED_BUFFER_UNITS = 1 << 16;
 
 /**
- * Cuts normalised text into symbols. A symbol is the id of a piece or, for a character that is none, −1 − its code point.
- * Not safe to call again from inside itself: buffers are shared.
+ * Cuts normalised text into symbols. A symbol is the id of a piece or, for a character that is no piece, −1 − its code point.
+ * Not reentrant: buffers are shared.
  */
 export type Segmenter = (normalized: string) => number[];
 
-/** Symbols of single characters. Those from `pieceCount` on are characters that are no piece alone but stand in longer ones. */
+/** Symbols of single characters. Those from `pieceCount` on are no pieces by themselves but occur in longer ones. */
 interface Characters {
   basic: Int32Array;
   astral: Map<number, number>;
@@ -23,9 +23,9 @@ interface Characters {
 }
 
 /**
- * Prepares byte-pair encoding exactly as SentencePiece's bpe_model.cc does it: the joinable pair with the best score goes first, of equals the
- * leftmost; user-defined symbols (`userDefinedIds` by key of `userDefined`) never join; an unused piece falls apart again into the
- * pair that last formed it. Throws a UserError when the pieces are so long that preparing would not end.
+ * Prepares byte-pair encoding exactly as SentencePiece's bpe_model.cc does it: the pair with the best score is joined first, the leftmost of
+ * equals; user-defined symbols (`userDefinedIds` by key of `userDefined`) never join; an unused piece is split again into the pair that last
+ * formed it. Throws a UserError when the pieces are so long that preparing would not end.
  */
 export function createSegmenter(
   model: SentencePieceModel,
@@ -40,7 +40,7 @@ export function createSegmenter(
   return (text) => {
     const chain = text.length <= SHARED_BUFFER_UNITS ? shared : createChain(text.length);
     const { symbols, next } = chain;
-    /** Unused piece → the pair it was last seen to form from. */
+    /** Unused piece → the pair that last formed it. */
     const origins = new Map<number, [number, number]>();
     const noteUnused = (piece: number, left: number, right: number): void => {
       if (types[piece] === UNUSED) origins.set(piece, [left, right]);

@@ -1,21 +1,21 @@
 import { UserError } from "../base/errors.ts";
 import { createChain, type Joins, joinPairs } from "./join-pairs.ts";
 
-/** What cuts a text into words: the alternatives of an expression match every character, so that nothing is left out. */
+/** An expression that cuts a text into words; its alternatives match every character, so that nothing is left out. */
 export type WordPattern = RegExp;
 export type Normalization = "NFC" | "NFD" | "NFKC" | "NFKD";
 
-/** Longer runs of letters overflow the stack of V8's regular expressions (from 2^22 on). */
+/** Longer sequences of letters overflow the stack of V8's regular expressions (from 2^22 on). */
 const MAX_TEXT_UNITS = 1 << 20;
 const MAX_CACHED_WORDS = 1 << 16;
-/** V8 keeps the whole text alive for a longer part of it. */
+/** For a longer part of a text V8 keeps the whole text alive. */
 const MAX_CACHED_WORD_UNITS = 12;
-/** Words up to so many bytes share one chain; longer ones get their own, which is then freed. */
+/** In bytes. Words up to this length share one chain; a longer word gets a chain of its own, which is freed after it. */
 const SHARED_CHAIN_BYTES = 1 << 14;
 
 /**
- * GPT-2's way to write bytes as visible characters (encoder.py of GPT-2): those that are visible in Latin-1 stand for themselves, the others
- * follow from U+0100 on.
+ * GPT-2's visible characters for bytes (encoder.py of GPT-2): a byte that is visible in Latin-1 is its own character, the others follow from
+ * U+0100 on.
  */
 export const BYTE_CHARACTERS: readonly string[] = (() => {
   let hidden = 0;
@@ -26,7 +26,7 @@ export const BYTE_CHARACTERS: readonly string[] = (() => {
 })();
 const BYTE_OF_CHARACTER = new Map(BYTE_CHARACTERS.map((character, byte) => [character, byte]));
 
-/** The bytes that a piece stands for; a piece that is not written in byte characters stands for its own text. */
+/** The bytes of a piece: those of its byte characters, or its own text where it is not written in byte characters. */
 export function bytesOf(piece: string): number[] | Uint8Array {
   const bytes: number[] = [];
   for (const character of piece) {
@@ -37,21 +37,21 @@ export function bytesOf(piece: string): number[] | Uint8Array {
   return bytes;
 }
 
-/** The expression that is built into the byte level: GPT-2's. */
+/** GPT-2's expression, which is built into the byte level. */
 export const GPT2_WORDS = compile("'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+");
 const QWEN_WORDS =
   "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+";
 const LLAMA3_WORDS = QWEN_WORDS.replace("|\\p{N}|", "|\\p{N}{1,3}|");
 
 /**
- * The expressions of Split that are known, as tokenizer.json writes them: Qwen2's (of Qwen2.5 and Qwen3 too) and Llama-3's. No other one is
- * taken: an expression out of a hostile file could run for ever.
+ * The supported expressions of Split, as tokenizer.json writes them: that of Qwen2, Qwen2.5 and Qwen3, and Llama-3's. Every other one is
+ * refused: an expression from a hostile file could take forever.
  */
 export const SPLIT_WORDS: ReadonlyMap<string, WordPattern> = new Map(
   [QWEN_WORDS, LLAMA3_WORDS].map((source) => [source, compile(source)]),
 );
 
-/** JavaScript's `\s` has U+FEFF and lacks U+0085; it has no `(?i:`, in which Oniguruma takes U+017F for an s. */
+/** JavaScript's `\s` has U+FEFF and lacks U+0085; it has no `(?i:`, for which Oniguruma matches U+017F as an s. */
 function compile(source: string): WordPattern {
   const contractions = "'(?:[sSſ]|[tT]|[rR][eE]|[vV][eE]|[mM]|[lL][lL]|[dD])";
   const own = source.replace("(?i:'s|'t|'re|'ve|'m|'ll|'d)", contractions);
@@ -60,18 +60,18 @@ function compile(source: string): WordPattern {
 
 export interface ByteLevelModel {
   normalization: Normalization | null;
-  /** Applied one after the other, each to the words of the one before. */
+  /** Applied in this order, each to the words of the previous one. */
   words: readonly WordPattern[];
-  /** The id of the piece of each byte. */
+  /** The id of each byte's piece. */
   byteIds: Int32Array;
   joins: Joins;
-  /** Ids of words that are taken whole, without joining; null where none are (`ignore_merges`). */
+  /** Ids of whole words that need no joining; null where `ignore_merges` is off. */
   wholeWords: ReadonlyMap<string, number> | null;
 }
 
 /**
- * Prepares byte-level byte-pair encoding as Hugging Face's tokenizers do it, without added tokens; `name` stands in errors. What it makes
- * throws a UserError for a text of more than 2^20 characters, and must not be called again from inside itself: buffers are shared.
+ * Prepares byte-level byte-pair encoding as Hugging Face's tokenizers do it, without added tokens; errors use `name`. The encoder throws a
+ * UserError for a text of more than 2^20 characters and is not reentrant: buffers are shared.
  */
 export function createByteLevelEncoder(model: ByteLevelModel, name: string): (text: string) => number[] {
   const { normalization, byteIds, joins, wholeWords } = model;
@@ -81,7 +81,7 @@ export function createByteLevelEncoder(model: ByteLevelModel, name: string): (te
   const cache = new Map<string, readonly number[]>();
 
   const encodeWord = (word: string): number[] => {
-    // A UTF-16 unit takes at most three bytes.
+    // A UTF-16 unit has at most three bytes of UTF-8.
     const isShort = 3 * word.length <= SHARED_CHAIN_BYTES;
     const bytes = isShort ? sharedBytes : new Uint8Array(3 * word.length);
     const count = utf8.encodeInto(word, bytes).written;

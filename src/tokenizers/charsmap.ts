@@ -14,7 +14,7 @@ export interface NormalizationRules {
 
 /**
  * Reads the `precompiled_charsmap` of a SentencePiece model: a 32-bit size, a double-array trie of that size, and the replacements, each
- * ended by a zero byte (layout: SentencePiece normalizer.h; the units of the trie: darts-clone, darts.h). Throws a UserError when any of it
+ * ended by a zero byte (layout: SentencePiece normalizer.h; the units of the trie: darts-clone, darts.h). Throws a UserError when an offset
  * points outside the blob or the rules exceed the bounds.
  */
 export function readCharsmap(blob: Uint8Array, name: string): NormalizationRules {
@@ -68,7 +68,7 @@ export function readCharsmap(blob: Uint8Array, name: string): NormalizationRules
   return rules;
 }
 
-/** A child carries its label and lies at its parent's position XOR that label. Units of values have the top bit set; no label is 0. */
+/** A child holds its label; its position is its parent's XOR that label. Units of values have the top bit set; no label is 0. */
 function childrenByPosition(units: Int32Array): Map<number, number[]> {
   const children = new Map<number, number[]>();
   for (let child = 1; child < units.length; child++) {
@@ -82,7 +82,7 @@ function childrenByPosition(units: Int32Array): Map<number, number[]> {
   return children;
 }
 
-/** How far a node's position lies from its unit: bits 10 to 30, in steps of 256 where bit 9 is set. */
+/** The distance from a unit to its node's position: bits 10 to 30, in steps of 256 where bit 9 is set. */
 function offsetOf(unit: number): number {
   return (unit >>> 10) << ((unit & 0x200) >>> 6);
 }

@@ -1,6 +1,6 @@
 /**
- * What pairs of symbols join into, and how early: open addressing over (left, right), −1 as left where a slot is free. A lower rank goes
- * first. Symbols that join are not negative.
+ * The result and the rank of each pair of symbols that can be joined: open addressing over (left, right), −1 as left where a slot is free. A
+ * lower rank is joined first. Symbols that join are not negative.
  */
 export interface Joins {
   mask: number;
@@ -28,12 +28,12 @@ export function createChain(mostSymbols: number): Chain {
     next: new Int32Array(mostSymbols),
     prev: new Int32Array(mostSymbols),
     joined: new Int32Array(mostSymbols),
-    // Every symbol starts one pair, and every join starts at most two more.
+    // Every symbol begins one pair, and every join adds at most two.
     heap: new Float64Array(3 * mostSymbols),
   };
 }
 
-/** Makes the table of joins: `lefts[i]` and `rights[i]` give `pieces[i]` with rank `ranks[i]`; of equal pairs the last one counts. */
+/** Makes the table of joins: `lefts[i]` and `rights[i]` give `pieces[i]` with rank `ranks[i]`; of equal pairs the last counts. */
 export function createJoins(
   lefts: ArrayLike<number>,
   rights: ArrayLike<number>,
@@ -60,8 +60,8 @@ export function createJoins(
 }
 
 /**
- * Byte-pair encoding: joins the first `count` symbols of a chain until no pair is left that could; of all pairs the one with the lowest
- * rank goes first, of equals the leftmost. What remains is read along `next`, from 0 to `count`. `onPair` hears of every pair that could join.
+ * Byte-pair encoding: joins the first `count` symbols of a chain until no pair can be joined, the pair with the lowest rank first, the
+ * leftmost of equals. The result is read along `next`, from 0 to `count`. `onPair` is called for every pair that could be joined.
  */
 export function joinPairs(
   joins: Joins,
@@ -93,7 +93,7 @@ export function joinPairs(
     const rank = Math.floor(key / LEFT_RANGE);
     const left = key - rank * LEFT_RANGE;
     const slot = joined[left];
-    // A key says only "rank r at place p": it is stale unless the pair that stands there now has that rank.
+    // A key says only "rank r at place p": it is stale unless the pair now at p has that rank.
     if (slot < 0 || ranks[slot] !== rank) continue;
     const right = next[left];
     symbols[left] = pieces[slot];
@@ -109,7 +109,7 @@ export function joinPairs(
   }
 }
 
-/** The slot of a pair, or the free one where it would stand. */
+/** The slot of a pair, or the free slot for it. */
 function slotOf({ mask, lefts, rights }: Joins, left: number, right: number): number {
   const mixed = Math.imul(Math.imul(left, 0x9e3779b1) ^ right, 0x85ebca6b);
   for (let slot = (mixed ^ (mixed >>> 15)) & mask; ; slot = (slot + 1) & mask) {
@@ -130,7 +130,7 @@ function push(heap: Float64Array, size: number, key: number): number {
   return size + 1;
 }
 
-/** Takes the top of the heap away; returns the new size. */
+/** Removes the top of the heap; returns the new size. */
 function dropTop(heap: Float64Array, size: number): number {
   const last = size - 1;
   const key = heap[last];

@@ -23,7 +23,7 @@ const UNKNOWN_ID = 0;
 const BOS_ID = 1;
 const EOS_ID = 2;
 
-/** What the file leaves out, because llama2.c knows it: text as it is, with a space in front. */
+/** Settings that the file does not state because llama2.c fixes them: text as it is, with a space in front. */
 const NORMALIZER: NormalizerSpec = {
   name: "identity",
   charsmap: new Uint8Array(0),
@@ -32,7 +32,7 @@ const NORMALIZER: NormalizerSpec = {
   escapeWhitespaces: true,
 };
 
-/** Reads a tokenizer file of llama2.c (`tok512.bin`, `tokenizer.bin`); throws a UserError naming the file and what is wrong with it. */
+/** Reads a tokenizer file of llama2.c (`tok512.bin`, `tokenizer.bin`). Throws a UserError that names the file and the problem. */
 export async function loadLlama2cTokenizer(file: string): Promise<SentencePieceTokenizer> {
   const sizeBytes = await fileSizeBytes(file, "a llama2.c tokenizer");
   if (sizeBytes > MAX_FILE_BYTES) {
@@ -44,7 +44,7 @@ export async function loadLlama2cTokenizer(file: string): Promise<SentencePieceT
 /**
  * Makes a tokenizer of the bytes of a llama2.c tokenizer file: an int32 with the length of the longest piece, then for each piece a float32
  * score, an int32 length and that many bytes. The pieces are those of a SentencePiece BPE model with byte fallback, spaces written as
- * spaces; ids 0, 1 and 2 are unknown, begin and end. `name` stands in errors. Throws a UserError when they are not such a file.
+ * spaces; ids 0, 1 and 2 are unknown, begin and end. errors use `name`. Throws a UserError when the bytes are no such file.
  */
 export function parseLlama2cTokenizer(bytes: Uint8Array, name: string): SentencePieceTokenizer {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
@@ -76,7 +76,7 @@ export function parseLlama2cTokenizer(bytes: Uint8Array, name: string): Sentence
     at = start + length;
   }
   for (const [id, piece] of ["<unk>", "<s>", "</s>"].entries()) {
-    // Begin and end stand between line breaks, which are no part of their names.
+    // Line breaks surround the begin and end marks; they are no part of the names.
     if (texts[id]?.trim() !== piece) throw fail(`piece ${id} is ${showValue(texts[id])}, expected "${piece}"`);
     texts[id] = piece;
   }

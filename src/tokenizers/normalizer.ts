@@ -6,12 +6,12 @@ import type { NormalizerSpec } from "./sentencepiece-model.ts";
 /** The visible mark that SentencePiece writes for a space. */
 export const SPACE_MARK = "\u2581";
 
-/** Names that mean "no rules" or "rules of the model's maker"; any other name promises rules. */
+/** Names that mean "no rules" or "rules of the model's maker"; a model with any other name must have rules. */
 const NAMES_WITHOUT_RULES = ["", "identity", "user_defined"];
 
 /**
- * Returns the function that brings text into the form that is cut into pieces (SentencePiece normalizer.cc): replacement rules of the
- * model, spaces, and the dummy prefix. User-defined symbols are kept as they are. Throws a UserError when the rules cannot be read.
+ * Returns the function that normalises text before it is cut into pieces (SentencePiece normalizer.cc): replacement rules of the
+ * model, spaces, and the dummy prefix. User-defined symbols stay as they are. Throws a UserError when the rules cannot be read.
  */
 export function createNormalizer(
   spec: NormalizerSpec,
@@ -34,7 +34,7 @@ export function createNormalizer(
 
   return (text) => {
     let at = 0;
-    /** What the text at `at` turns into; moves `at` behind it. */
+    /** The replacement of the text at `at`; moves `at` past that text. */
     const take = (): string => {
       const symbol = userDefined.longestAt(text, at);
       const rule = symbol < 0 ? ruleTrie.longestAt(text, at) : -1;

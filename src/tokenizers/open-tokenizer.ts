@@ -1,25 +1,42 @@
 import { copyFile, mkdir, readdir, stat } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import { messageOf, UserError } from "../base/errors.ts";
-import { withChatGlmCommands } from "./chatglm.ts";
+import { withCommandPieces } from "./command-pieces.ts";
 import { loadLlama2cTokenizer } from "./llama2c.ts";
 import { loadSentencePiece, type TokenizerExpectations } from "./sentencepiece.ts";
 import type { Tokenizer } from "./tokenizer.ts";
-import { GENERATION_CONFIG_FILE, readTokenizerSettings, TOKENIZER_CONFIG_FILE } from "./tokenizer-config.ts";
+import {
+  GENERATION_CONFIG_FILE,
+  readTokenizerSettings,
+  TOKENIZER_CONFIG_FILE,
+  type TokenizerSettings,
+} from "./tokenizer-config.ts";
 import { loadTokenizerJson } from "./tokenizer-json.ts";
 
 const SENTENCEPIECE_FILE = "tokenizer.model";
 const TOKENIZERS_FILE = "tokenizer.json";
 const LLAMA2C_FILE = /^tok.*\.bin$/;
 
+/** What the code of one family of models changes in its SentencePiece tokenizer, and how the files name that family. */
+export interface TokenizerRule {
+  /** The `model_type` of config.json. */
+  modelType: string;
+  /** The `tokenizer_class` of tokenizer_config.json. */
+  tokenizerClass: string;
+  /** Pieces after the file's own. */
+  commandPieces: readonly string[];
+}
+
 export interface OpenTokenizerOptions extends TokenizerExpectations {
-  /** The `model_type` of the model it is for, where no config.json beside it says so: ChatGLM2 has pieces that no file holds. */
+  /** The rules of the families that have one; without rules a tokenizer is what its files say. */
+  rules?: readonly TokenizerRule[];
+  /** The `model_type` of the tokenizer's model, if no config.json next to the tokenizer names it. */
   modelType?: string;
 }
 
 /**
- * Opens the tokenizer of a model folder (tokenizer.model, tokenizer.json, or llama2.c's tok*.bin), or a tokenizer file itself, with what the
- * configuration beside it says of its marks. Throws a UserError that says what was looked for.
+ * Opens the tokenizer of a model folder (tokenizer.model, tokenizer.json, or llama2.c's tok*.bin), or a tokenizer file, with the marks that
+ * the configuration next to it names. Throws a UserError for a tokenizer that is missing, broken or not supported.
  */
 export async function openTokenizer(path: string, options: OpenTokenizerOptions = {}): Promise<Tokenizer> {
   const file = await findTokenizerFile(path);
@@ -27,13 +44,26 @@ export async function openTokenizer(path: string, options: OpenTokenizerOptions 
   const settings = await readTokenizerSettings(dirname(file));
   if (file.endsWith(".json")) return loadTokenizerJson(file, settings, options);
   const tokenizer: Tokenizer = await loadSentencePiece(file, options);
-  if (settings.isChatGlm || options.modelType === "chatglm") return withChatGlmCommands(tokenizer);
+  const rule = ruleFor(settings, options);
+  if (rule) return withCommandPieces(tokenizer, rule.commandPieces);
   return settings.addsBos ? tokenizer : { ...tokenizer, bosId: null };
 }
 
+function ruleFor(
+  settings: TokenizerSettings,
+  { rules = [], modelType }: OpenTokenizerOptions,
+): TokenizerRule | undefined {
+  return rules.find(
+    (rule) =>
+      rule.modelType === modelType ||
+      rule.modelType === settings.modelType ||
+      rule.tokenizerClass === settings.tokenizerClass,
+  );
+}
+
 /**
- * Copies the tokenizer that {@link openTokenizer} would open into a model folder, under the name by which it is found there, and the
- * configuration beside it.
+ * Copies the tokenizer that {@link openTokenizer} would open into a model folder, under the name by which it is found there, with the
+ * configuration next to it.
  */
 export async function copyTokenizer(path: string, directory: string): Promise<void> {
   const file = await findTokenizerFile(path);
@@ -45,12 +75,12 @@ export async function copyTokenizer(path: string, directory: string): Promise<vo
   const isJson = file.endsWith(".json");
   await copyFile(file, join(directory, isJson ? TOKENIZERS_FILE : SENTENCEPIECE_FILE));
   for (const name of [TOKENIZER_CONFIG_FILE, ...(isJson ? [GENERATION_CONFIG_FILE] : [])]) {
-    const beside = join(dirname(file), name);
-    if (await exists(beside)) await copyFile(beside, join(directory, name));
+    const source = join(dirname(file), name);
+    if (await exists(source)) await copyFile(source, join(directory, name));
   }
 }
 
-/** The tokenizer file of a model folder, or the file itself; throws a UserError that says what was looked for. */
+/** The tokenizer file of a model folder, or the file itself; throws a UserError where there is none, or more than one. */
 export async function findTokenizerFile(path: string): Promise<string> {
   if (await isFile(path)) return path;
   for (const name of [SENTENCEPIECE_FILE, TOKENIZERS_FILE]) {

@@ -1,4 +1,4 @@
-/** Finds the longest of a set of keys that a text has at a place. */
+/** Finds the longest key of a set that a text has at a position. */
 export interface PrefixTrie {
   readonly keys: readonly string[];
   /** The index in `keys` of the longest key that `text` has at `at`, or -1. */
@@ -7,7 +7,7 @@ export interface PrefixTrie {
 
 /** Builds a trie over UTF-16 units. Keys must not be empty; of equal keys the first counts. */
 export function createPrefixTrie(keys: readonly string[]): PrefixTrie {
-  // The first step is taken for every character of every text: a plain table.
+  // A plain table for the first step, which happens at every character of every text.
   const roots = new Int32Array(keys.length > 0 ? 0x10000 : 0);
   const steps = new Map<number, number>();
   const keyAt: number[] = [-1];

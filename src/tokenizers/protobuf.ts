@@ -13,7 +13,7 @@ const WIRE_TYPE_NAMES = new Map([
   [FIXED32, "4 bytes"],
 ]);
 
-/** One message inside a file: bytes [start, end) and what it is called in errors. */
+/** One message inside a file: bytes [start, end), and its name in errors. */
 export interface MessageRange {
   bytes: Uint8Array;
   start: number;
@@ -21,7 +21,7 @@ export interface MessageRange {
   name: string;
 }
 
-/** Takes one field: its number and wire type, the value of a varint (else 0), and where its content lies in the bytes. */
+/** Called with one field: its number and wire type, the value of a varint (else 0), and the place of its content in the bytes. */
 export type FieldVisitor = (field: number, wireType: number, value: number, start: number, end: number) => void;
 
 /** Calls `visit` for every field of a message in order. Throws a UserError with the offset where the encoding is broken. */
@@ -64,7 +64,7 @@ export function readMessage({ bytes, start, end, name }: MessageRange, visit: Fi
   }
 }
 
-/** Throws a UserError unless a field has the wire type that its definition says. */
+/** Throws a UserError unless a field has the wire type of its definition. */
 export function expectWireType(got: number, expected: number, name: string, field: string): void {
   if (got === expected) return;
   throw new UserError(`${name}: ${field} is ${WIRE_TYPE_NAMES.get(got)}, expected ${WIRE_TYPE_NAMES.get(expected)}.`);

@@ -23,9 +23,9 @@ export interface Pieces {
   types: Uint8Array;
 }
 
-/** Ids by text. Ordinary pieces and reserved ones are two name spaces: "<s>" may be a control piece and a user-defined symbol. */
+/** Ids by text. Ordinary and reserved pieces are two name spaces: "<s>" may be both a control piece and a user-defined symbol. */
 export interface PieceIds {
-  /** Normal, user-defined and unused pieces: what text is cut into. */
+  /** Normal, user-defined and unused pieces, into which text is cut. */
   ordinary: Map<string, number>;
   /** Control, unknown and byte pieces. */
   reserved: Map<string, number>;
@@ -50,7 +50,7 @@ export interface NormalizerSpec {
   escapeWhitespaces: boolean;
 }
 
-/** What a `tokenizer.model` file says. */
+/** The content of a `tokenizer.model` file. */
 export interface SentencePieceModel {
   /** The file, for errors. */
   name: string;
@@ -61,7 +61,7 @@ export interface SentencePieceModel {
   denormalizer: NormalizerSpec | null;
 }
 
-/** Reads a SentencePiece ModelProto of type BPE (sentencepiece_model.proto). Throws a UserError naming the item that is wrong. */
+/** Reads a SentencePiece ModelProto of type BPE (sentencepiece_model.proto). Throws a UserError that names the wrong item. */
 export function readModel(bytes: Uint8Array, name: string): SentencePieceModel {
   const texts: string[] = [];
   const scores: number[] = [];
@@ -235,7 +235,7 @@ export function indexPieces(
   return { ordinary, reserved };
 }
 
-/** The byte that a piece such as `<0x0A>` stands for, or null. */
+/** The byte of a piece such as `<0x0A>`, or null. */
 export function byteOfPiece(text: string): number | null {
   return /^<0x[0-9A-F]{2}>$/.test(text) ? Number.parseInt(text.slice(3, 5), 16) : null;
 }

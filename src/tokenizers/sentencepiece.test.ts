@@ -97,7 +97,7 @@ describe("encoding", () => {
     expect(tokenizer.encode("野家\u{20bb7}")).toEqual([0, 4, 0]);
   });
 
-  it("gives one unknown id for a run of unknown characters", () => {
+  it("gives one unknown id for consecutive unknown characters", () => {
     const tokenizer = parse([...SPECIAL, ["a"]], [BPE], PLAIN);
     expect(tokenizer.encode("axyza上海")).toEqual([3, 0, 3, 0]);
     expect(tokenizer.decode([3, 0, 3])).toBe("a \u2047 a");

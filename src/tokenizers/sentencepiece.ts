@@ -25,11 +25,11 @@ export interface SentencePieceTokenizer extends Tokenizer {
 }
 
 export interface TokenizerExpectations {
-  /** How many pieces the model's config promises. */
+  /** The number of pieces in the model's configuration. */
   expectedPieces?: number;
 }
 
-/** Reads a `tokenizer.model` file; throws a UserError naming the file and what is wrong with it. */
+/** Reads a `tokenizer.model` file. Throws a UserError that names the file and the problem. */
 export async function loadSentencePiece(
   file: string,
   expectations: TokenizerExpectations = {},
@@ -43,7 +43,7 @@ export async function loadSentencePiece(
   return parseSentencePiece(await readFile(file), file, expectations);
 }
 
-/** Makes a tokenizer of the bytes of a SentencePiece BPE model; `name` stands in errors. Throws a UserError when they are not one. */
+/** Makes a tokenizer of the bytes of a SentencePiece BPE model; errors use `name`. Throws a UserError when the bytes are no such model. */
 export function parseSentencePiece(
   bytes: Uint8Array,
   name: string,
@@ -93,7 +93,7 @@ export function createSentencePieceTokenizer(model: SentencePieceModel): Sentenc
     encodeAll: (all) => all.map(encode),
     decode: createDecoder(model, pieceOf),
     pieceOf,
-    // Where a text is two pieces, the reserved one has the name, as in SentencePiece.
+    // Where two pieces have one text, the name means the reserved piece, as in SentencePiece.
     idOf: (piece) => reserved.get(piece) ?? ordinary.get(piece) ?? null,
   };
 }
@@ -141,18 +141,18 @@ function createDecoder(model: SentencePieceModel, pieceOf: (id: number) => strin
 
   return (ids) => {
     let text = "";
-    let run: number[] = [];
-    // The dummy prefix goes once; where extra spaces are removed, so do all that lead.
+    let bytesSoFar: number[] = [];
+    // Removes the dummy prefix once, or all leading spaces where the model removes extra ones.
     let stripsSpace = addDummyPrefix || removeExtraWhitespaces;
     for (const id of ids) {
       let piece = pieceOf(id);
       if (types[id] === BYTE) {
-        run.push(bytes[id]);
+        bytesSoFar.push(bytes[id]);
         continue;
       }
-      if (run.length > 0) {
-        text += decodeLossy(run);
-        run = [];
+      if (bytesSoFar.length > 0) {
+        text += decodeLossy(bytesSoFar);
+        bytesSoFar = [];
       }
       if (text !== "") stripsSpace = false;
       if (types[id] === CONTROL) continue;
@@ -166,6 +166,6 @@ function createDecoder(model: SentencePieceModel, pieceOf: (id: number) => strin
       }
       text += piece.replaceAll(SPACE_MARK, " ");
     }
-    return denormalize(text + decodeLossy(run));
+    return denormalize(text + decodeLossy(bytesSoFar));
   };
 }

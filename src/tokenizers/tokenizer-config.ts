@@ -7,27 +7,27 @@ export const TOKENIZER_CONFIG_FILE = "tokenizer_config.json";
 export const GENERATION_CONFIG_FILE = "generation_config.json";
 const MODEL_CONFIG_FILE = "config.json";
 const MAX_CONFIG_BYTES = 8 * 2 ** 20;
-const CHATGLM_CLASS = "ChatGLMTokenizer";
-const CHATGLM_TYPE = "chatglm";
 
-/** A mark as a folder's files give it: by its piece, or by its id; null where no file speaks of it. */
+/** A mark as a folder's files name it, by its piece or by its id; null where no file names it. */
 export type Mark = { piece: string } | { id: number } | null;
 
-/** What the files beside a tokenizer say about it. */
+/** The settings of a tokenizer in the files next to it. */
 export interface TokenizerSettings {
   /** The folder, for errors. */
   directory: string;
   bos: Mark;
   eos: Mark;
   pad: Mark;
-  /** False where the family's tokenizer sets no begin mark before a text, though its vocabulary has one (Baichuan2). */
+  /** False where the tokenizer sets no begin mark before a text although its vocabulary has one (Baichuan2). */
   addsBos: boolean;
-  isChatGlm: boolean;
+  /** The `tokenizer_class` and `model_type` that the files name; null where they name none. */
+  tokenizerClass: string | null;
+  modelType: string | null;
 }
 
 /**
- * Reads tokenizer_config.json, generation_config.json and the model_type of config.json, as far as they are there. Throws a UserError
- * when one of them is broken.
+ * Reads tokenizer_config.json, generation_config.json and the model_type of config.json, those that exist. Throws a UserError when one of
+ * them is broken.
  */
 export async function readTokenizerSettings(directory: string): Promise<TokenizerSettings> {
   const read = async (name: string): Promise<{ file: string; values: JsonObject }> => {
@@ -37,7 +37,7 @@ export async function readTokenizerSettings(directory: string): Promise<Tokenize
   const tokenizer = await read(TOKENIZER_CONFIG_FILE);
   const generation = await read(GENERATION_CONFIG_FILE);
   const model = await read(MODEL_CONFIG_FILE);
-  // Qwen's generation_config.json names a begin mark, tokenizer_config.json says that there is none: the tokenizer's own file goes first.
+  // The tokenizer's own file decides: Qwen's generation_config.json names a begin mark, its tokenizer_config.json says that there is none.
   const mark = (name: string): Mark =>
     Object.hasOwn(tokenizer.values, `${name}_token`)
       ? markPiece(tokenizer.values[`${name}_token`], `${tokenizer.file}: ${name}_token`)
@@ -48,9 +48,12 @@ export async function readTokenizerSettings(directory: string): Promise<Tokenize
     eos: mark("eos"),
     pad: mark("pad"),
     addsBos: tokenizer.values.add_bos_token !== false,
-    isChatGlm: tokenizer.values.tokenizer_class === CHATGLM_CLASS || model.values.model_type === CHATGLM_TYPE,
+    tokenizerClass: textOrNull(tokenizer.values.tokenizer_class),
+    modelType: textOrNull(model.values.model_type),
   };
 }
+
+const textOrNull = (value: unknown) => (typeof value === "string" ? value : null);
 
 /** transformers writes a special token as its text or as an object with `content`. */
 function markPiece(value: unknown, where: string): Mark {
@@ -60,7 +63,7 @@ function markPiece(value: unknown, where: string): Mark {
   throw new UserError(`${where} is ${showValue(value)}, expected a piece.`);
 }
 
-/** A list of several end marks begins with the one that ends a chat's turn. */
+/** The first of several end marks is the one that ends a chat's turn. */
 function markId(value: unknown, where: string): Mark {
   if (value === undefined || value === null) return null;
   const id: unknown = Array.isArray(value) ? value[0] : value;

@@ -12,7 +12,7 @@ export interface AddedPiece {
   special: boolean;
 }
 
-/** What a tokenizer.json with byte-level BPE says. */
+/** The content of a tokenizer.json with byte-level BPE. */
 export interface TokenizerFile {
   normalization: Normalization | null;
   words: WordPattern[];
@@ -22,7 +22,7 @@ export interface TokenizerFile {
   added: AddedPiece[];
 }
 
-/** Checks a parsed tokenizer.json so far that every text can be cut and every result has an id; `name` stands in errors. Throws a UserError. */
+/** Checks that a parsed tokenizer.json can cut every text and has an id for every result; errors use `name`. Throws a UserError. */
 export function readTokenizerFile(value: JsonObject, name: string): TokenizerFile {
   const normalization = readNormalization(value.normalizer, name);
   const words = readWords(value.pre_tokenizer, name);

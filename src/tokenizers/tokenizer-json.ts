@@ -6,14 +6,14 @@ import type { Tokenizer } from "./tokenizer.ts";
 import type { Mark, TokenizerSettings } from "./tokenizer-config.ts";
 import { type AddedPiece, readTokenizerFile } from "./tokenizer-json-file.ts";
 
-/** Qwen3's has 11 MB. */
+/** Qwen3's file has 11 MB. */
 export const MAX_TOKENIZER_JSON_BYTES = 48 * 2 ** 20;
 
 export interface TokenizerJson extends Tokenizer {
   readonly kind: "tokenizer.json";
 }
 
-/** Reads a `tokenizer.json` file; throws a UserError naming the file and what is wrong or not supported in it. */
+/** Reads a `tokenizer.json` file. Throws a UserError that names the file and the wrong or unsupported item. */
 export async function loadTokenizerJson(
   file: string,
   settings: TokenizerSettings,
@@ -31,8 +31,8 @@ export async function loadTokenizerJson(
 }
 
 /**
- * Makes a tokenizer of a parsed `tokenizer.json` with byte-level BPE; `name` stands in errors. Text that looks like an
- * added token is cut like any other. Throws a UserError.
+ * Makes a tokenizer of a parsed `tokenizer.json` with byte-level BPE; errors use `name`. Text that looks like an added token is cut like any
+ * other. Throws a UserError.
  */
 export function createTokenizerJson(
   value: JsonObject,
@@ -93,7 +93,7 @@ export function createTokenizerJson(
         if (special?.special) continue;
         for (const byte of special ? Buffer.from(piece) : bytesOf(piece)) bytes.push(byte);
       }
-      // Bytes that are no UTF-8 become U+FFFD as in the library's Rust original: one for each longest beginning of a character.
+      // Invalid UTF-8 becomes U+FFFD as in the library's Rust original: one for each maximal beginning of a character.
       return new TextDecoder("utf-8", { ignoreBOM: true }).decode(Uint8Array.from(bytes));
     },
     pieceOf,

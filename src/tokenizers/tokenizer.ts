@@ -1,4 +1,4 @@
-/** Text to ids and back; the same for every model family. */
+/** Text to ids and back, one interface for every model family. */
 export interface Tokenizer {
   readonly vocabularySize: number;
   readonly bosId: number | null;

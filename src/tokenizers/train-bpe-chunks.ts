@@ -16,8 +16,8 @@ const CLASSES: readonly [RegExp, number][] = [
 ];
 
 /**
- * Cuts text into the chunks inside which pieces are learnt: runs of one kind of character (Chinese and Japanese, Latin, other letters,
- * signs), each digit alone, symbols left out. A space goes with what follows it.
+ * Cuts text into the chunks within which pieces are learnt: sequences of one kind of character (Chinese and Japanese, Latin, other
+ * letters, signs), each digit alone, symbols left out. A space belongs to the chunk after it.
  */
 export function createChunker(symbols: readonly string[]): (text: string) => Generator<string> {
   const trie = createPrefixTrie([...symbols]);

@@ -44,7 +44,7 @@ function bpeModelBytes({ joins, characters }: LearntPieces, settings: BpeSetting
   for (const symbol of settings.symbols) put(symbol, 0, USER_DEFINED);
   for (let byte = 0; byte < 256; byte++) put(`<0x${byte.toString(16).toUpperCase().padStart(2, "0")}>`, 0, BYTE);
   let rank = 0;
-  // What joins first has the highest score; characters join nothing and come last, as SentencePiece has it.
+  // As in SentencePiece, the first join has the highest score; characters join nothing and come last.
   for (const text of [...joins, ...characters]) put(text, 0 - rank++, NORMAL);
   const trainer = [
     varintField(3, BPE_MODEL),

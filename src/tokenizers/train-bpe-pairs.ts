@@ -8,18 +8,18 @@ export interface Pair {
 /** Whether a pair may become a piece. */
 export type Allows = (left: number, right: number) => boolean;
 
-/** All text as chains of pieces, with how often each pair of neighbours occurs and where. */
+/** All text as chains of pieces, with the count and the places of each pair of neighbours. */
 export interface Pairs {
-  /** Lets every pair that is there take part. */
+  /** Counts every pair of the chains. */
   offerAll(allows: Allows): void;
-  /** The most frequent pair, the one that was seen first among equals; null when no pair occurs. */
+  /** The most frequent pair, the first seen among equals; null when no pair occurs. */
   takeBest(): Pair | null;
-  /** Puts `id` in the place of every occurrence of a pair. */
+  /** Replaces every occurrence of a pair by `id`. */
   join(pair: Pair, id: number, allows: Allows): void;
 }
 
 const ID_RANGE = 2 ** 24;
-/** Sums of weights that are no whole numbers leave a rest. */
+/** Sums of fractional weights leave a rounding error. */
 const NOTHING = 1e-6;
 
 /** Chains of the characters of each chunk; a character that is no piece ends one. */
@@ -34,7 +34,7 @@ export function createPairs(weights: ReadonlyMap<string, number>, ids: ReadonlyM
   const lefts: number[] = [];
   const rights: number[] = [];
   const counts: number[] = [];
-  /** Where a pair was seen; some places may have changed since. */
+  /** The places where a pair was seen; some may have changed since. */
   const places: number[][] = [];
   const heap = createHeap(counts);
 
@@ -92,7 +92,7 @@ export function createPairs(weights: ReadonlyMap<string, number>, ids: ReadonlyM
     },
     join({ index, left, right }, id, allows) {
       const touched = new Set<number>();
-      // From the first place on, so that of three equal neighbours always the first two are joined.
+      // In order, so that of three equal neighbours the first two are joined.
       for (const place of places[index].sort((a, b) => a - b)) {
         const second = next[place];
         if (symbols[place] !== left || second < 0 || symbols[second] !== right) continue;
@@ -116,7 +116,7 @@ export function createPairs(weights: ReadonlyMap<string, number>, ids: ReadonlyM
   };
 }
 
-/** Pairs by count, the largest on top, the smaller index first among equals; a pair whose count has changed since is put in its place when it comes up. */
+/** Pairs by count, the largest on top, the smaller index first among equals; a pair whose count has changed is moved when it comes up. */
 function createHeap(counts: readonly number[]) {
   const indices: number[] = [];
   const seen: number[] = [];
@@ -156,7 +156,7 @@ function createHeap(counts: readonly number[]) {
       while (indices.length > 0) {
         const { index, count } = takeTop();
         if (counts[index] === count) return index;
-        // Grown counts have an entry of their own already.
+        // A grown count already has an entry of its own.
         if (counts[index] < count) push(index);
       }
       return -1;

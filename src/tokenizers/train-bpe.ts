@@ -2,24 +2,24 @@ import { UserError } from "../base/errors.ts";
 import { createChunker } from "./train-bpe-chunks.ts";
 import { createPairs } from "./train-bpe-pairs.ts";
 
-/** Text with how often it counts. */
+/** A text and its weight. */
 export interface WeightedText {
   text: string;
   weight: number;
 }
 
 export interface BpeSettings {
-  /** Pieces in all: marks, symbols, bytes, joins and characters. */
+  /** Number of pieces: marks, symbols, bytes, joins and characters. */
   pieces: number;
-  /** Share of the text whose characters become pieces of their own; the rarest others are written in bytes. */
+  /** Share of the text whose characters become pieces of their own; rarer ones are written in bytes. */
   coverage: number;
   /** Characters of the longest piece. */
   longest: number;
-  /** Texts that are always pieces of their own and never joined with a neighbour. */
+  /** Texts that are always pieces by themselves and never join a neighbour. */
   symbols: readonly string[];
 }
 
-/** What was learnt: joins in the order in which they are made, and characters, the most frequent first. */
+/** The learnt pieces: joins in the order of joining, and characters, the most frequent first. */
 export interface LearntPieces {
   joins: string[];
   characters: string[];
@@ -29,9 +29,9 @@ export interface LearntPieces {
 export const RESERVED_PIECES = 4 + 256;
 
 /**
- * Learns byte-pair encoding (Sennrich, Haddow & Birch 2016): again and again the most frequent pair of neighbouring pieces becomes a piece.
- * Pieces never cross what {@link createChunker} separates. Of pairs that are equally frequent the one that was seen first goes first, so the
- * same text gives the same pieces. Throws a UserError when there is no room for joins or not enough text for them.
+ * Learns byte-pair encoding (Sennrich, Haddow & Birch 2016): repeatedly makes the most frequent pair of neighbouring pieces a piece. No piece
+ * crosses a border of {@link createChunker}'s chunks. Of equally frequent pairs the first seen comes first, so the same text gives the same
+ * pieces. Throws a UserError when there is no room for joins or not enough text for them.
  */
 export async function learnPieces(
   texts: AsyncIterable<WeightedText> | Iterable<WeightedText>,
@@ -95,7 +95,7 @@ function joinPairs(
     const best = pairs.takeBest();
     if (best === null) break;
     const text = texts[best.left] + texts[best.right];
-    // Two pairs may give one text: it is one piece.
+    // Two pairs may give one text, which is one piece.
     let id = ids.get(text);
     if (id === undefined) {
       id = texts.push(text) - 1;

@@ -15,7 +15,7 @@ export function codePointIn(bytes: ArrayLike<number>, at: number, end: number): 
   return codePoint > 0x10ffff || utf8Bytes(codePoint) !== length ? -1 : codePoint;
 }
 
-/** How many bytes a code point takes in UTF-8. */
+/** Number of bytes of a code point in UTF-8. */
 export function utf8Bytes(codePoint: number): number {
   return codePoint < 0x80 ? 1 : codePoint < 0x800 ? 2 : codePoint < 0x10000 ? 3 : 4;
 }

@@ -2,29 +2,29 @@ import { createRandom, mixSeed } from "../base/random.ts";
 import type { PackedTokens } from "../models/decoder.ts";
 import { packSequences } from "./shared-prefixes.ts";
 
-/** A training example in ids: the loss is on the answer (and, with a weight, on the prompt). */
+/** A training example as token ids: the loss is on the answer and, with a weight, on the prompt. */
 export interface EncodedExample {
   promptIds: ArrayLike<number>;
   /** With the end-of-sequence token. */
   answerIds: ArrayLike<number>;
 }
 
-/** Packed training tokens with what each output row should predict. */
+/** Packed training tokens with the targets of their output rows. */
 export interface TrainingBatch {
   tokens: PackedTokens;
   /** Next token and loss weight of each output row; weights of a whole step add up to 1. */
   targets: Int32Array;
   weights: Float32Array;
-  /** Rows of the forward pass: tokens, those of shared beginnings once. */
+  /** Rows of the forward pass: all tokens, those of shared prefixes once. */
   tokenCount: number;
   answerTokens: number;
 }
 
-/** How examples fall into steps: a pure function of the seed, so that a run can go on anywhere. */
+/** The assignment of examples to steps: a pure function of the seed, so that a run can resume at any step. */
 export interface StepPlan {
   stepsPerEpoch: number;
   totalSteps: number;
-  /** Indices of the examples of one step, as lists of the forward passes it accumulates. */
+  /** Indices of the examples of one step, one list for each forward pass that it accumulates. */
   passesOf(step: number): number[][];
 }
 
@@ -68,9 +68,9 @@ export function lossWeight(examples: readonly EncodedExample[], promptLoss: numb
 }
 
 /**
- * Packs examples into one forward pass. Each loss weight is divided by `totalWeight`, the sum over the whole step, so that accumulating
- * passes gives the same loss and gradient as one large batch. With `sharePrefixes` common beginnings are computed once; the loss and its
- * gradient stay the same (dropout draws one mask for a shared token).
+ * Packs examples into one forward pass. Each loss weight is divided by `totalWeight`, the sum over the whole step, so that gradient
+ * accumulation gives the loss and gradient of one large batch. With `sharePrefixes` common prefixes are computed once; loss and gradient do
+ * not change, except that dropout draws one mask for a shared token.
  */
 export function packExamples(
   examples: readonly EncodedExample[],
@@ -78,7 +78,7 @@ export function packExamples(
   totalWeight: number,
   sharePrefixes = false,
 ): TrainingBatch {
-  // The last answer token is a target only.
+  // The last answer token is only a target.
   const sequences = examples.map(({ promptIds, answerIds }) => {
     const sequence = new Int32Array(promptIds.length + answerIds.length - 1);
     for (let i = 0; i < sequence.length; i++) sequence[i] = idAt(promptIds, answerIds, i);

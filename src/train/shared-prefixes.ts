@@ -1,6 +1,6 @@
 import type { AttentionSegment } from "../compute/backend.ts";
 
-/** Sequences of token ids as rows of one forward pass; beginnings that several have in common stand there once. */
+/** Sequences of token ids as rows of one forward pass, with each shared prefix once. */
 export interface PackedSequences {
   ids: Int32Array; // [T]
   segments: AttentionSegment[];
@@ -8,22 +8,22 @@ export interface PackedSequences {
   rows: Int32Array[];
 }
 
-/** Shorter common beginnings are not worth a segment of their own: attention works on blocks of 32 rows. */
+/** A shorter shared prefix is not worth a segment of its own: attention works on blocks of 32 rows. */
 const SHORTEST_PREFIX = 16;
 
 type Context = AttentionSegment["context"];
 
 /**
- * Packs sequences behind each other. With `share`, sequences that begin alike (the instruction of a prompt, the sentence that several pairs
- * of entities are in) see the rows of their common beginning instead of having their own, to any depth: every token still sees exactly the
- * tokens before it in its sequence, so what is computed of it is the same.
+ * Packs sequences one after another. With `share`, sequences with a common prefix (the instruction of a prompt, the sentence of several
+ * pairs of entities) see one copy of its rows, to any depth of nesting. Every token still sees exactly the tokens before it in its
+ * sequence, so its result does not change.
  */
 export function packSequences(sequences: readonly ArrayLike<number>[], share: boolean): PackedSequences {
   const ids: number[] = [];
   const segments: AttentionSegment[] = [];
   const rows = sequences.map((sequence) => new Int32Array(sequence.length));
 
-  /** Tokens [from, end) of the first sequence of a group, which all of the group have; returns what those behind them see. */
+  /** Adds tokens [from, end) that all sequences of a group share, taken from the first; returns the context of the tokens behind them. */
   const emit = (group: readonly number[], from: number, end: number, context: Context): Context => {
     if (end === from) return context;
     const start = ids.length;
@@ -36,7 +36,7 @@ export function packSequences(sequences: readonly ArrayLike<number>[], share: bo
     return [...context, { start, length: end - from, position: from }];
   };
 
-  /** Sequences that have their first `common` tokens in common, of which the first `from` are `context`. */
+  /** Adds sequences that share their first `common` tokens; the first `from` of these are `context`. */
   const place = (group: readonly number[], from: number, common: number, context: Context): void => {
     if (group.length === 1 || !share) {
       for (const member of group) emit([member], from, sequences[member].length, context);
@@ -45,7 +45,7 @@ export function packSequences(sequences: readonly ArrayLike<number>[], share: bo
     const end = commonEnd(group, common);
     const worth = end - from >= SHORTEST_PREFIX;
     const seen = worth ? emit(group, from, end, context) : context;
-    // By the next token, in order of appearance; those that end here have all their rows, or have them still to come.
+    // Grouped by the next token, in order of appearance. A sequence that ends here has all its rows already, or gets them below.
     const branches = new Map<number, number[]>();
     for (const member of group) {
       const next = sequences[member].length > end ? sequences[member][end] : -1;
@@ -59,7 +59,7 @@ export function packSequences(sequences: readonly ArrayLike<number>[], share: bo
     }
   };
 
-  /** How far the sequences of a group agree; they do up to `known`. */
+  /** The length of the common prefix of a group, at least `known`. */
   const commonEnd = (group: readonly number[], known: number): number => {
     const first = sequences[group[0]];
     let end = first.length;

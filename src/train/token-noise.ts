@@ -3,13 +3,13 @@ import type { EncodedExample } from "./batches.ts";
 
 /** Replaces some prompt tokens by random ones, so that a small model cannot learn sentences by heart. */
 export interface TokenNoise {
-  /** The example with each replaceable prompt token replaced with the noise's probability; the same seed gives the same ids. */
+  /** Replaces each replaceable prompt token of an example with the noise's probability. Equal seeds give equal ids. */
   apply(example: EncodedExample, seed: number): EncodedExample;
 }
 
 /**
- * Prepares replacement with a probability. New tokens are drawn as often as they occur in the prompts. Tokens that stand in every prompt
- * (marks, template) are never replaced and never drawn. Null when the probability is 0 or there is nothing to replace.
+ * Prepares replacement with a probability. New tokens are drawn by their frequency in the prompts. Tokens that occur in every prompt (marks,
+ * template) are never replaced and never drawn. Null when the probability is 0 or no token can be replaced.
  */
 export function createTokenNoise(examples: readonly EncodedExample[], probability: number): TokenNoise | null {
   if (probability === 0) return null;

@@ -1,9 +1,10 @@
 import { afterAll, describe, expect, it } from "vitest";
 import { randomIds, tinyDecoder } from "../../test/tiny-model.ts";
-import { attachAdapter } from "../adapters/adapter.ts";
+import { oneGroup, weightsOf } from "../adapters/method.ts";
+import { attachAdapter } from "../adapters/methods.ts";
 import { UserError } from "../base/errors.ts";
 import { createRandom } from "../base/random.ts";
-import type { Backend, Weight } from "../compute/backend.ts";
+import type { Backend } from "../compute/backend.ts";
 import { openReference } from "../compute/reference/backend.ts";
 import { decoderWeights, freeDecoder } from "../models/decoder.ts";
 import type { TrainSettings } from "../recipe/schema.ts";
@@ -65,10 +66,11 @@ async function trained(
   const { seed = 3, count = 12, lora = false } = options;
   const model = await tinyDecoder(on, { seed: 1, trainable: !lora, deviation: 0.2 });
   const adapter = lora ? { method: "lora" as const, rank: 2, alpha: 4, dropout: 0.3, targets: "all" as const } : null;
-  const weights: Weight[] = attachAdapter(model, adapter ?? { method: "full" }, seed);
+  const groups = await attachAdapter(model, adapter ?? { method: "full" }, seed);
+  const weights = weightsOf(groups);
   const examples = toyExamples(count);
   const steps: TrainStep[] = [];
-  for await (const step of train(model, weights, examples, planSteps(count, settings, seed), settings, seed)) {
+  for await (const step of train(model, groups, examples, planSteps(count, settings, seed), settings, seed)) {
     steps.push(step);
   }
   return {
@@ -164,7 +166,7 @@ describe("train", () => {
     const before = backend.memory();
     const model = await tinyDecoder(backend, { seed: 1, trainable: true });
     const plan = planSteps(12, SETTINGS, 1);
-    for await (const { step } of train(model, decoderWeights(model), toyExamples(12), plan, SETTINGS, 1)) {
+    for await (const { step } of train(model, oneGroup(decoderWeights(model)), toyExamples(12), plan, SETTINGS, 1)) {
       if (step === 2) break;
     }
     freeDecoder(model);
@@ -186,7 +188,7 @@ describe("updateWeights", () => {
       [1, 2, 3, 4],
     );
     backend.writeWeight(weight, [0, Number.POSITIVE_INFINITY, 0, 0], "gradient");
-    await expect(updateWeights(backend, [weight], SETTINGS, 0.1, 6)).rejects.toThrow(
+    await expect(updateWeights(backend, oneGroup([weight]), SETTINGS, 0.1, 6)).rejects.toThrow(
       "norm of the gradient became Infinity at step 7",
     );
     expect([...(await backend.readWeight(weight))]).toEqual([1, 2, 3, 4]);
@@ -199,12 +201,22 @@ describe("updateWeights", () => {
     backend.writeWeight(matrix, [3, 0, 0, 0], "gradient");
     backend.writeWeight(norm, [0, 4], "gradient");
     const settings = { ...SETTINGS, weightDecay: 0.5, clipNorm: 1 };
-    expect(await updateWeights(backend, [matrix, norm], settings, 0.1, 0)).toBeCloseTo(5, 6);
+    expect(await updateWeights(backend, oneGroup([matrix, norm]), settings, 0.1, 0)).toBeCloseTo(5, 6);
     // The first AdamW update moves by the learning rate against the gradient's sign; untouched elements only decay.
     const values = [...(await backend.readWeight(matrix)), ...(await backend.readWeight(norm))];
     for (const [i, want] of [0.85, 0.95, 0.95, 0.95, 1, 0.9].entries()) expect(values[i]).toBeCloseTo(want, 6);
     const moment = await backend.readWeight(norm, "moment1");
     expect(moment[1]).toBeCloseTo(0.1 * (4 / 5), 6);
     expect([...(await backend.readWeight(matrix, "gradient"))]).toEqual([0, 0, 0, 0]);
+  });
+
+  it("gives each group of weights its own learning rate", async () => {
+    const spec = { rows: 1, columns: 1, storage: "float32", trainable: true } as const;
+    const [slow, fast] = ["slow", "fast"].map((name) => backend.weight({ ...spec, name }, [1]));
+    for (const weight of [slow, fast]) backend.writeWeight(weight, [2], "gradient");
+    const groups = [...oneGroup([slow]), { weights: [fast], learningRateFactor: 4 }];
+    await updateWeights(backend, groups, SETTINGS, 0.1, 0);
+    expect((await backend.readWeight(slow))[0]).toBeCloseTo(0.9, 6);
+    expect((await backend.readWeight(fast))[0]).toBeCloseTo(0.6, 6);
   });
 });

@@ -1,13 +1,13 @@
+import { type WeightGroup, weightsOf } from "../adapters/method.ts";
 import { mixSeed } from "../base/random.ts";
 import { createTape } from "../compute/autograd.ts";
-import type { Weight } from "../compute/backend.ts";
 import { type Decoder, forward } from "../models/decoder.ts";
 import type { TrainSettings } from "../recipe/schema.ts";
 import { type EncodedExample, lossWeight, packExamples, type StepPlan, type TrainingBatch } from "./batches.ts";
 import { divergence, learningRateAt, updateWeights } from "./optimizer.ts";
 import { createTokenNoise } from "./token-noise.ts";
 
-/** What one update did. */
+/** One update of the weights. */
 export interface TrainStep {
   /** Number of updates made, from 1. */
   step: number;
@@ -22,12 +22,12 @@ export interface TrainStep {
 }
 
 /**
- * The training loop: yields after every update; the caller prints, validates and saves. `startStep` updates are taken as done.
- * Throws a UserError when the loss or the gradient is no longer a number.
+ * The training loop: yields after every update; the caller prints, validates and saves. The first `startStep` updates were
+ * made before. Throws a UserError when the loss or the gradient is not finite.
  */
 export async function* train(
   model: Decoder,
-  weights: readonly Weight[],
+  groups: readonly WeightGroup[],
   examples: readonly EncodedExample[],
   plan: StepPlan,
   settings: TrainSettings,
@@ -35,7 +35,7 @@ export async function* train(
   startStep = 0,
 ): AsyncGenerator<TrainStep, void, void> {
   const { backend } = model;
-  backend.zeroGradients(weights);
+  backend.zeroGradients(weightsOf(groups));
   const noise = createTokenNoise(examples, settings.tokenNoise);
   for (let step = startStep; step < plan.totalSteps; step++) {
     const started = performance.now();
@@ -57,7 +57,7 @@ export async function* train(
     const loss = (await Promise.all(losses)).reduce((sum, part) => sum + part, 0);
     const learningRate = learningRateAt(settings, step, plan.totalSteps);
     if (!Number.isFinite(loss)) throw divergence("loss", loss, step + 1);
-    const gradientNorm = await updateWeights(backend, weights, settings, learningRate, step);
+    const gradientNorm = await updateWeights(backend, groups, settings, learningRate, step);
     const seconds = (performance.now() - started) / 1000;
     const epoch = (step + 1) / plan.stepsPerEpoch;
     yield { step: step + 1, epoch, loss, learningRate, gradientNorm, tokens, answerTokens, seconds };

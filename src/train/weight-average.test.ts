@@ -18,7 +18,7 @@ const put = (a: number[], b: number[]) => {
 };
 
 describe("createWeightAverage", () => {
-  it("is the mean of what was taken, and goes on from a saved one", async () => {
+  it("is the mean of the added weights, and continues a saved one", async () => {
     const first = createWeightAverage(backend, weights);
     put([1, 2, 3, 4], [5, 6]);
     await first.add();
@@ -39,7 +39,7 @@ describe("createWeightAverage", () => {
     expect([first.count, second.count, first.values[0][3]]).toEqual([2, 3, 2]);
   });
 
-  it("stands in the place of the weights for a while, also when what happens meanwhile fails", async () => {
+  it("replaces the weights during a call, and restores them when the call fails", async () => {
     const average = createWeightAverage(backend, weights, {
       count: 1,
       values: [Float32Array.of(1, 1, 1, 1), Float32Array.of(2, 2)],

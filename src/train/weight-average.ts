@@ -1,21 +1,21 @@
 import type { Backend, Weight } from "../compute/backend.ts";
 
 /**
- * The mean of the weights at many points of a training: it lies in the middle of where the last steps wander, and does better on rows that
- * were not trained on ("Averaging Weights Leads to Wider Optima and Better Generalization", Izmailov et al. 2018, arXiv 1803.05407).
+ * The mean of the weights at many steps of a training. The last steps wander around it, and it does better on rows that were not trained on
+ * ("Averaging Weights Leads to Wider Optima and Better Generalization", Izmailov et al. 2018, arXiv 1803.05407).
  */
 export interface WeightAverage {
-  /** How often `add` was called, in the runs before this one too. */
+  /** Number of calls of `add`, those before the run was resumed included. */
   readonly count: number;
   /** The means in the order of the weights; empty while the count is 0. */
   readonly values: readonly Float32Array[];
-  /** Takes the weights as they are now into the mean. */
+  /** Adds the present weights to the mean. */
   add(): Promise<void>;
-  /** Runs `body` with the mean in the place of the weights, and puts them back. */
+  /** Runs `body` with the mean in place of the weights, then restores them. */
   during<T>(body: () => Promise<T>): Promise<T>;
 }
 
-/** Starts a mean, or goes on with one of which `count` points were taken. */
+/** Starts a mean, or continues one of `count` points. */
 export function createWeightAverage(
   backend: Backend,
   weights: readonly Weight[],

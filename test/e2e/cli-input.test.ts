@@ -1,4 +1,4 @@
-import { cpSync, existsSync, mkdirSync, readFileSync, truncateSync, writeFileSync } from "node:fs";
+import { cpSync, existsSync, mkdirSync, readFileSync, rmSync, truncateSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import {
@@ -63,6 +63,48 @@ describe("bad input is a clear message and exit code 1", () => {
         "prompt.maxPromptTokens is",
       ],
     );
+  });
+
+  it("a recipe with six mistakes of six kinds: six lines, and no weight is read", async () => {
+    const broken = file("broken");
+    cpSync(model, broken, { recursive: true });
+    const weights = readFileSync(join(model, "model.safetensors"));
+    // Loading these weights is an error of its own.
+    writeFileSync(
+      join(broken, "model.safetensors"),
+      Buffer.from(weights.toString("latin1").replace("model.norm.weight", "model.nrom.weight"), "latin1"),
+    );
+    const untrained = file("untrained");
+    cpSync(data, untrained, { recursive: true });
+    rmSync(join(untrained, "train.jsonl"));
+    const right = { ...toyRecipe(data), model: { path: broken }, adapter: { method: "lora" } };
+    const start = (name: string, changed: unknown) => [
+      "train",
+      writeRecipe(file(name), changed),
+      "--run",
+      file("never"),
+    ];
+    await expectMistake(start("right.yaml", right), ["do not fit config.json", '"model.norm.weight" is missing']);
+    const wrong = {
+      ...right,
+      data: { path: untrained },
+      prompt: { style: "marked", template: "plian", maxPromptTokens: 300, maxAnswerTokens: 1 },
+      adapter: { method: "lora", targets: ["q_porj"] },
+      train: { ...toyRecipe(data).train, epochs: -5 },
+    };
+    const { code, stderr } = await cre(start("six.yaml", wrong));
+    expect(code).toBe(1);
+    const lines = stderr.split("\n").filter((line) => line.startsWith("  - "));
+    expect(lines).toEqual([
+      expect.stringContaining("train.epochs is -5"),
+      expect.stringContaining('chat template: got "plian"'),
+      expect.stringContaining('adapter.targets: "q_porj" is not a module of a llama model, did you mean "q_proj"?'),
+      expect.stringContaining("prompt.maxPromptTokens is 300, expected at most the 256"),
+      expect.stringContaining("untrained has valid, test, expected train"),
+      expect.stringMatching(/prompt.maxAnswerTokens is 1, expected at least \d: .*"收购" \(\d tokens\)/),
+    ]);
+    expect(stderr).toContain("six.yaml: 6 problems:");
+    expect(existsSync(file("never"))).toBe(false);
   });
 
   it("a sentence without its entity", async () => {

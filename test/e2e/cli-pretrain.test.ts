@@ -57,7 +57,7 @@ describe("from text to a base model", () => {
     expect(existsSync(run)).toBe(false);
 
     const stopped = await cre(["model", "pretrain", recipe, "--run", run, "--until-step", "2"]);
-    expect(stopped.stderr).toContain("after step 2. Go on with: cre model pretrain --resume --run");
+    expect(stopped.stderr).toContain("after step 2. Resume with: cre model pretrain --resume --run");
     expect(stopped.code).toBe(130);
     const rest = await cre(["model", "pretrain", "--resume", "--run", run]);
     expect(rest.stderr).toMatch(/held out after step 6: \d+\.\d{3} bits per character {2}\(text \d/);

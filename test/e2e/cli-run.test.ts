@@ -187,7 +187,7 @@ describe("training that is interrupted", () => {
       },
     );
     expect(stopped.code, stopped.stderr).toBe(130);
-    expect(stopped.stderr).toContain(`Go on with: cre train --resume --run ${directory}`);
+    expect(stopped.stderr).toContain(`Resume with: cre train --resume --run ${directory}`);
     expect(stopped.stderr).not.toContain("    at ");
     expect(existsSync(join(directory, "checkpoints", "state.safetensors"))).toBe(true);
     const release = await holdLock(join(directory, "run.lock"), directory);
@@ -198,9 +198,31 @@ describe("training that is interrupted", () => {
     const resumed = await cre(["train", "--resume", "--run", directory]);
     expect(resumed.code, resumed.stderr).toBe(0);
     expect(existsSync(join(directory, "run.lock"))).toBe(false);
-    expect(resumed.stderr).toMatch(/going on after step [1-9]/);
+    expect(resumed.stderr).toMatch(/resuming after step [1-9]/);
     expect(logOf(directory)).toEqual(logOf(whole));
     expect(weightsOf(directory).equals(weightsOf(whole))).toBe(true);
+  });
+
+  it("stops on SIGTERM as on Ctrl-C, and ends at once on a second signal", async () => {
+    const directory = file("terminated");
+    const log = join(directory, "log.jsonl");
+    const hasSteps = () => existsSync(log) && readFileSync(log, "utf8").split("\n").length > 3;
+    const options = [...LONGER, "--set", "train.checkpointSeconds=1000"];
+    const kill = { when: hasSteps, signal: "SIGTERM" as const };
+    const stopped = await cre(["train", recipe, "--run", directory, ...options], { kill });
+    expect(stopped.code, stopped.stderr).toBe(143);
+    expect(stopped.stderr).toContain("stopping after this step and saving a checkpoint");
+    expect(stopped.stderr).toContain(`Resume with: cre train --resume --run ${directory}`);
+    expect(existsSync(join(directory, "run.lock"))).toBe(false);
+    expect((await cre(["train", "--resume", "--run", directory])).code).toBe(0);
+    expect(weightsOf(directory).equals(weightsOf(whole))).toBe(true);
+
+    // Steps of several seconds: the second signal comes before the first one's step is done.
+    const slow = ["--set", "model.init.width=256", "--set", "model.init.layers=8", "--set", "train.batchExamples=16"];
+    const twice = { when: hasBegun, afterMs: 300, signal: "SIGTERM" as const, again: "stopping after this step" };
+    const killed = await cre(["train", recipe, "--run", file("twice"), ...slow], { kill: twice });
+    expect(killed.signal, killed.stderr).toBe("SIGTERM");
+    expect(existsSync(join(file("twice"), "checkpoints"))).toBe(false);
   });
 
   it("leaves nothing behind when the training cannot begin", async () => {
@@ -219,7 +241,7 @@ describe("training that is interrupted", () => {
       expect(existsSync(directory)).toBe(false);
     }
     rmSync(file("toy.yaml"));
-    expect((await cre(["train"])).stderr).toContain("A recipe is missing");
+    expect((await cre(["train"])).stderr).toContain("got neither a recipe nor data");
     expect((await cre(["train", "--resume"])).stderr).toContain("--resume needs --run DIR or the recipe");
   });
 });

@@ -1,10 +1,10 @@
 import { describe, expect, it } from "vitest";
-import { attachAdapter } from "../../src/adapters/adapter.ts";
+import { attachAdapter } from "../../src/adapters/methods.ts";
 import { createRandom } from "../../src/base/random.ts";
 import type { Backend } from "../../src/compute/backend.ts";
 import { nativeStatus, openNative } from "../../src/compute/native/open.ts";
 import { openReference } from "../../src/compute/reference/backend.ts";
-import { initDecoder } from "../../src/models/load.ts";
+import { initDecoder } from "../../src/models/init.ts";
 import { recipeSchema, type TrainSettings } from "../../src/recipe/schema.ts";
 import { type EncodedExample, planSteps } from "../../src/train/batches.ts";
 import { train } from "../../src/train/train.ts";
@@ -42,10 +42,10 @@ async function lossesOn(backend: Backend, method: "full" | "lora"): Promise<numb
     const adapter = trainable
       ? { method: "full" as const }
       : { method: "lora" as const, rank: 4, alpha: 32, dropout: 0.1, targets: "all" as const };
-    const weights = attachAdapter(model, adapter, 7);
+    const groups = await attachAdapter(model, adapter, 7);
     const rows = examples();
     const losses: number[] = [];
-    for await (const step of train(model, weights, rows, planSteps(rows.length, settings, 7), settings, 7)) {
+    for await (const step of train(model, groups, rows, planSteps(rows.length, settings, 7), settings, 7)) {
       losses.push(step.loss);
     }
     return losses;

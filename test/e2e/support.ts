@@ -98,8 +98,11 @@ export interface CreOptions {
   cwd?: string;
   input?: string | Buffer;
   env?: Record<string, string>;
-  /** Sends a signal some time after a condition on all of standard error (or on the world) holds; asked every few milliseconds. */
-  kill?: { when: (stderr: string) => boolean; afterMs?: number; signal: NodeJS.Signals };
+  /**
+   * Sends a signal some time after a condition on all of standard error (or on the world) holds; asked every few milliseconds. With `again`
+   * it is sent once more when standard error has that text.
+   */
+  kill?: { when: (stderr: string) => boolean; afterMs?: number; signal: NodeJS.Signals; again?: string };
 }
 
 /** Runs the built command line on the reference backend. */
@@ -118,6 +121,15 @@ export async function cre(command: readonly string[], options: CreOptions = {}):
     clearInterval(watch);
     setTimeout(() => child.kill(kill.signal), kill.afterMs ?? 0);
   }, 5);
+  if (kill?.again !== undefined) {
+    const text = kill.again;
+    const onText = () => {
+      if (!stderr.includes(text)) return;
+      child.stderr.off("data", onText);
+      child.kill(kill.signal);
+    };
+    child.stderr.on("data", onText);
+  }
   // A command may well end without reading its input.
   child.stdin.on("error", () => {});
   child.stdin.end(options.input ?? "");

@@ -8,7 +8,7 @@ import { openGguf } from "../../src/formats/gguf.ts";
 import { openLlama2c } from "../../src/formats/llama2c.ts";
 import { openPeftFolder } from "../../src/formats/peft-folder.ts";
 import { openPytorchBin } from "../../src/formats/pytorch-bin.ts";
-import { createRunBuffers } from "../../src/formats/row-runs.ts";
+import { createChunkBuffers } from "../../src/formats/row-chunks.ts";
 import { openSafetensors } from "../../src/formats/safetensors.ts";
 import { DTYPE_BYTES, type TensorSource } from "../../src/formats/tensor-source.ts";
 import { parseJsonObject } from "../../src/tokenizers/bounded-json.ts";
@@ -67,7 +67,7 @@ async function readAll(source: TensorSource): Promise<void> {
       const rows = source.rows?.(name);
       if (!rows) continue;
       let bytes = 0;
-      for await (const run of rows.runs(0, shape[0], createRunBuffers())) bytes += run.length;
+      for await (const chunk of rows.chunks(0, shape[0], createChunkBuffers())) bytes += chunk.length;
       expect(bytes).toBe(length * DTYPE_BYTES[rows.dtype]);
     }
   } finally {

@@ -1,6 +1,6 @@
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
-import { openCheckpoint } from "../../src/formats/checkpoint.ts";
+import { openCheckpoint } from "../../src/models/checkpoint.ts";
 import { familyOf, readSpec } from "../../src/models/families/registry.ts";
 
 // converted.gguf was made of each folder by llama.cpp's converter (test/golden/make/convert_gguf.py), without a vocabulary.

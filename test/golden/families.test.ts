@@ -5,10 +5,11 @@ import { afterAll, afterEach, beforeEach, describe, expect, it } from "vitest";
 import { detachLora, loadLora, saveLora } from "../../src/adapters/lora.ts";
 import { createTape } from "../../src/compute/autograd.ts";
 import type { Backend, Weight } from "../../src/compute/backend.ts";
-import { openCheckpoint } from "../../src/formats/checkpoint.ts";
 import { openSafetensors, type SafetensorsFile } from "../../src/formats/safetensors.ts";
+import { openCheckpoint } from "../../src/models/checkpoint.ts";
 import { type Decoder, decoderWeights, forward } from "../../src/models/decoder.ts";
-import { loadDecoder, saveDecoder } from "../../src/models/load.ts";
+import { loadDecoder } from "../../src/models/load.ts";
+import { saveDecoder } from "../../src/models/save.ts";
 import { TESTED_BACKENDS, worstOf } from "./backends.ts";
 import { lossAndGradients, packed } from "./loss-and-gradients.ts";
 

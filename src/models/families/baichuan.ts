@@ -1,14 +1,16 @@
-import { checkSpec, type Family } from "../spec.ts";
+import type { Family } from "../family.ts";
+import { checkSpec } from "../spec.ts";
 import { type Config, createConfigReader } from "./config-reader.ts";
 import { ATTENTION_NORM, LLAMA_LIKE, MODULES_AFTER_ATTENTION, readLlamaLike, writeLlamaLike } from "./llama-like.ts";
+import { TINY_SIZES } from "./tiny-sizes.ts";
 
 /** Vocabulary of the first Baichuan models, whose output layer is not normalised. */
 const FIRST_VOCABULARY = 64_000;
 
 /**
- * Whether a model has ALiBi. The authors give their two sizes one model_type and one class name with different code: in the published
- * config.json only the 7B one, which has rotary positions, names max_position_embeddings (beside model_max_length); the 13B one (width 5120,
- * 40 heads) does not. Some tools add the entry, so the sizes of the 13B model go first.
+ * Whether a model has ALiBi. The authors give their two sizes one model_type and one class name, but different code. In the published
+ * config.json only the 7B model, which has rotary positions, names max_position_embeddings (in addition to model_max_length); the 13B model
+ * (width 5120, 40 heads) does not. Some tools add the entry, so the published sizes decide before it does.
  */
 function hasAlibi(config: Config): boolean {
   if (config.hidden_size === 5120 && config.num_attention_heads === 40) return true;
@@ -20,7 +22,11 @@ function hasAlibi(config: Config): boolean {
 export const baichuan: Family = {
   ...LLAMA_LIKE,
   modelType: "baichuan",
-  modules: [ATTENTION_NORM, { name: "self_attn.W_pack", slots: ["q", "k", "v"] }, ...MODULES_AFTER_ATTENTION],
+  modules: [
+    ATTENTION_NORM,
+    { name: "self_attn.W_pack", slots: ["q", "k", "v"], gguf: ["attn_q", "attn_k", "attn_v"] },
+    ...MODULES_AFTER_ATTENTION,
+  ],
   loraTargets: ["W_pack"],
   readConfig(config, where) {
     const read = createConfigReader(config, where);
@@ -48,5 +54,24 @@ export const baichuan: Family = {
       pad_token_id: 0,
       z_loss_weight: 0,
     };
+  },
+  gguf: {
+    architecture: "baichuan",
+    rotaryLayout: "interleaved",
+    sentencePieceRule: "default",
+    // llama.cpp's converter notes so that the rows of queries and keys are interleaved.
+    fields: [{ key: "baichuan.tensor_data_layout", type: "string", value: "Meta AI original pth" }],
+    // llama.cpp's src/models/baichuan.cpp.
+    layersByPositions: { rotary: 32, alibi: 40 },
+  },
+  chatTemplate: "baichuan2",
+  init: {
+    deviation: 0.02,
+    queryKeyValueBias: false,
+    tiny: {
+      "baichuan2-7b": { ...TINY_SIZES, keyValueHeads: 4 },
+      // Like the 40 heads of the published model, 5 are no power of two, which changes ALiBi's slopes.
+      "baichuan2-13b": { ...TINY_SIZES, width: 80, heads: 5, keyValueHeads: 5, positions: "alibi" },
+    },
   },
 };

@@ -1,9 +1,11 @@
-import { checkSpec, type DecoderSpec, type Family } from "../spec.ts";
+import type { Family } from "../family.ts";
+import { checkSpec, type DecoderSpec } from "../spec.ts";
 import { createConfigReader } from "./config-reader.ts";
+import { TINY_SIZES } from "./tiny-sizes.ts";
 
 /**
  * ChatGLM2-6B as the authors' own code stores it: queries, keys and values in one matrix with biases, gate and up in another, rotary
- * positions on the first half of each head in interleaved pairs, and rows beyond the tokenizer's last id.
+ * positions on the first half of each head in interleaved pairs, and more rows in the embedding than the tokenizer has ids.
  */
 export const chatglm: Family = {
   modelType: "chatglm",
@@ -11,15 +13,15 @@ export const chatglm: Family = {
     embedding: "transformer.embedding.word_embeddings.weight",
     finalNorm: "transformer.encoder.final_layernorm.weight",
     head: "transformer.output_layer.weight",
-    layer: (index) => `transformer.encoder.layers.${index}`,
+    layers: "transformer.encoder.layers.",
   },
   modules: [
-    { name: "input_layernorm", slots: ["attentionNorm"] },
-    { name: "self_attention.query_key_value", slots: ["q", "k", "v"] },
-    { name: "self_attention.dense", slots: ["output"] },
-    { name: "post_attention_layernorm", slots: ["feedForwardNorm"] },
-    { name: "mlp.dense_h_to_4h", slots: ["gate", "up"] },
-    { name: "mlp.dense_4h_to_h", slots: ["down"] },
+    { name: "input_layernorm", slots: ["attentionNorm"], gguf: ["attn_norm"] },
+    { name: "self_attention.query_key_value", slots: ["q", "k", "v"], gguf: ["attn_qkv"] },
+    { name: "self_attention.dense", slots: ["output"], gguf: ["attn_output"] },
+    { name: "post_attention_layernorm", slots: ["feedForwardNorm"], gguf: ["ffn_norm"] },
+    { name: "mlp.dense_h_to_4h", slots: ["gate", "up"], gguf: ["ffn_up"] },
+    { name: "mlp.dense_4h_to_h", slots: ["down"], gguf: ["ffn_down"] },
   ],
   rotaryLayout: "interleaved",
   loraTargets: ["query_key_value"],
@@ -40,7 +42,7 @@ export const chatglm: Family = {
     read.only("quantization_bit", 0);
     read.only("quantization_config");
     read.only("pre_seq_len");
-    // Without it queries, keys and values stand in another order.
+    // Without it queries, keys and values have another order.
     if (config.multi_query_attention !== true) read.refuse("multi_query_attention", "true");
     const vocabularySize = read.number("padded_vocab_size");
     const headWidth = read.number("kv_channels");
@@ -92,4 +94,16 @@ export const chatglm: Family = {
     eos_token_id: spec.eosId,
     pad_token_id: 0,
   }),
+  gguf: { architecture: "chatglm", rotaryLayout: "interleaved", sentencePieceRule: "chatglm-spm", fields: [] },
+  tokenizer: {
+    tokenizerClass: "ChatGLMTokenizer",
+    // tokenization_chatglm.py of ChatGLM2-6B: ids 64,789 and on. `[gMASK]` `sop` begin a prompt in place of a begin mark.
+    commandPieces: ["[MASK]", "[gMASK]", "[sMASK]", "sop", "eop"],
+  },
+  chatTemplate: "chatglm2",
+  init: {
+    deviation: 0.02,
+    queryKeyValueBias: true,
+    tiny: { chatglm2: { ...TINY_SIZES, normEpsilon: 1e-5, vocabularyMultiple: 256 } },
+  },
 };

@@ -3,17 +3,17 @@ import { showValue, UserErrors } from "../../base/errors.ts";
 /** A config.json as read. */
 export type Config = Readonly<Record<string, unknown>>;
 
-/** Reads entries of a config.json and collects what is wrong with them, to be reported together. */
+/** Reads entries of a config.json and collects their problems, to report them together. */
 export interface ConfigReader {
-  /** A number; NaN when it is missing without a fallback or not a number, which `finish` reports. */
+  /** A number; where there is none and no fallback, NaN, and `finish` reports the problem. */
   number(key: string, fallback?: number): number;
-  /** A token id of the vocabulary, the first one of a list; null when there is none. */
+  /** A token id of the vocabulary, the first id of a list; null when there is none. */
   tokenId(key: string, vocabularySize: number): number | null;
-  /** Allows only these values besides null and nothing: the others are not computed here. */
+  /** Refuses every value but these; null or no entry are fine. */
   only(key: string, ...allowed: (string | number | boolean)[]): void;
   /** Reports a value that is not computed here. */
   refuse(key: string, supported: string): void;
-  /** Throws a UserErrors when anything was wrong. */
+  /** Throws a UserErrors when there was any problem. */
   finish(): void;
 }
 

@@ -1,7 +1,8 @@
 import { describe, expect, it } from "vitest";
 import { UserErrors } from "../../base/errors.ts";
-import { type ModelSizes, specFromSizes } from "../sizes.ts";
-import { parameterCount } from "../spec.ts";
+import { parameterCount } from "../layer.ts";
+import { specFromSizes } from "../sizes.ts";
+import type { ModelSizes } from "../spec.ts";
 import { TINY_MODELS } from "../tiny.ts";
 import { readSpec } from "./registry.ts";
 

@@ -1,50 +1,50 @@
-import type { DecoderSpec, Family, LayerModule, RotaryPositions } from "../spec.ts";
+import type { Family, LayerModule } from "../family.ts";
+import type { DecoderSpec, RotaryPositions } from "../spec.ts";
 import type { Config, ConfigReader } from "./config-reader.ts";
 
-// What Hugging Face's Llama has in common with the families that were built after it: names of tensors and entries of config.json.
+// What Hugging Face's Llama shares with the families that follow its design: names of tensors and entries of config.json.
 
-export const ATTENTION_NORM: LayerModule = { name: "input_layernorm", slots: ["attentionNorm"] };
+export const ATTENTION_NORM: LayerModule = { name: "input_layernorm", slots: ["attentionNorm"], gguf: ["attn_norm"] };
+
+export const QUERY_KEY_VALUE: readonly LayerModule[] = [
+  { name: "self_attn.q_proj", slots: ["q"], gguf: ["attn_q"] },
+  { name: "self_attn.k_proj", slots: ["k"], gguf: ["attn_k"] },
+  { name: "self_attn.v_proj", slots: ["v"], gguf: ["attn_v"] },
+];
 
 /** A layer's modules from the output of attention on. */
 export const MODULES_AFTER_ATTENTION: readonly LayerModule[] = [
-  { name: "self_attn.o_proj", slots: ["output"] },
-  { name: "post_attention_layernorm", slots: ["feedForwardNorm"] },
-  { name: "mlp.gate_proj", slots: ["gate"] },
-  { name: "mlp.up_proj", slots: ["up"] },
-  { name: "mlp.down_proj", slots: ["down"] },
+  { name: "self_attn.o_proj", slots: ["output"], gguf: ["attn_output"] },
+  { name: "post_attention_layernorm", slots: ["feedForwardNorm"], gguf: ["ffn_norm"] },
+  { name: "mlp.gate_proj", slots: ["gate"], gguf: ["ffn_gate"] },
+  { name: "mlp.up_proj", slots: ["up"], gguf: ["ffn_up"] },
+  { name: "mlp.down_proj", slots: ["down"], gguf: ["ffn_down"] },
 ];
 
-/** Everything of a family but its name and its configuration. */
-export const LLAMA_LIKE: Omit<Family, "modelType" | "readConfig" | "writeConfig"> = {
+/** What most of these families have; each adds its own name, configuration, GGUF form, chat template and tiny models. */
+export const LLAMA_LIKE = {
   names: {
     embedding: "model.embed_tokens.weight",
     finalNorm: "model.norm.weight",
     head: "lm_head.weight",
-    layer: (index) => `model.layers.${index}`,
+    layers: "model.layers.",
   },
-  modules: [
-    ATTENTION_NORM,
-    { name: "self_attn.q_proj", slots: ["q"] },
-    { name: "self_attn.k_proj", slots: ["k"] },
-    { name: "self_attn.v_proj", slots: ["v"] },
-    { name: "self_attn.q_norm", slots: ["queryNorm"] },
-    { name: "self_attn.k_norm", slots: ["keyNorm"] },
-    ...MODULES_AFTER_ATTENTION,
-  ],
+  modules: [ATTENTION_NORM, ...QUERY_KEY_VALUE, ...MODULES_AFTER_ATTENTION],
   rotaryLayout: "halves",
   loraTargets: ["q_proj", "v_proj"],
   ignored: [/^model\.layers\.\d+\.self_attn\.rotary_emb\.inv_freq$/],
-};
+  tokenizer: null,
+} as const satisfies Partial<Family>;
 
-/** Rotary positions as transformers 4 (rope_theta, rope_scaling) or 5 (rope_parameters) writes them; ours adds rope_layout. */
+/** Rotary positions as transformers 4 (rope_theta, rope_scaling) or 5 (rope_parameters) writes them; rope_layout is our own entry. */
 export function readRotary(config: Config, read: ConfigReader, headWidth: number): RotaryPositions {
   let base = read.number("rope_theta", 10_000);
   for (const key of ["rope_scaling", "rope_parameters"]) {
     const value = config[key] ?? {};
     const { rope_type, type, rope_theta, partial_rotary_factor } = value as Record<string, unknown>;
     const kind = rope_type ?? type ?? "default";
-    const turnsAll = (partial_rotary_factor ?? 1) === 1;
-    if (typeof value !== "object" || kind !== "default" || !turnsAll) read.refuse(key, "plain rotary positions");
+    const rotatesAll = (partial_rotary_factor ?? 1) === 1;
+    if (typeof value !== "object" || kind !== "default" || !rotatesAll) read.refuse(key, "plain rotary positions");
     if (typeof rope_theta === "number") base = rope_theta;
   }
   read.only("partial_rotary_factor", 1);
@@ -53,7 +53,7 @@ export function readRotary(config: Config, read: ConfigReader, headWidth: number
   return { kind: "rotary", base, layout, rotatedWidth: headWidth };
 }
 
-/** Reads what the families have in common into a specification without the options that set one apart. */
+/** Reads the entries that the families share; the caller adds the traits of its own family. */
 export function readLlamaLike(
   config: Config,
   read: ConfigReader,

@@ -1,7 +1,8 @@
 import { readFileSync } from "node:fs";
 import { describe, expect, it } from "vitest";
 import { UserErrors } from "../../base/errors.ts";
-import { checkSpec, LINEAR_SLOTS, layerShape, NORM_SLOTS, parameterCount } from "../spec.ts";
+import { LAYER_SLOTS, parameterCount, slotShape } from "../layer.ts";
+import { checkSpec } from "../spec.ts";
 import { llama } from "./llama.ts";
 import { familyNamed, familyOf, readSpec } from "./registry.ts";
 
@@ -86,7 +87,7 @@ describe("the configuration of a Llama model", () => {
     });
   });
 
-  it("takes the first of several end tokens", () => {
+  it("uses the first of several end tokens", () => {
     expect(readSpec({ ...LLAMA2_7B, eos_token_id: [7, 8] }, "x").eosId).toBe(7);
   });
 
@@ -177,7 +178,7 @@ describe("checkSpec", () => {
   it("gives back a specification that fits, with shapes for every slot", () => {
     const spec = readSpec({ ...LLAMA2_7B, num_key_value_heads: 8, head_dim: 64 }, "x");
     expect(checkSpec(spec, "x")).toBe(spec);
-    expect(Object.fromEntries([...NORM_SLOTS, ...LINEAR_SLOTS].map((slot) => [slot, layerShape(spec, slot)]))).toEqual({
+    expect(Object.fromEntries(LAYER_SLOTS.map((slot) => [slot, slotShape(spec, slot)]))).toEqual({
       attentionNorm: [4096],
       queryNorm: [64],
       keyNorm: [64],

@@ -1,6 +1,8 @@
-import { checkSpec, type Family } from "../spec.ts";
+import type { Family } from "../family.ts";
+import { checkSpec } from "../spec.ts";
 import { createConfigReader } from "./config-reader.ts";
 import { LLAMA_LIKE, readLlamaLike, writeLlamaLike } from "./llama-like.ts";
+import { TINY_SIZES } from "./tiny-sizes.ts";
 
 /** Llama and Llama-2 as Hugging Face transformers stores them (LlamaForCausalLM). */
 export const llama: Family = {
@@ -20,4 +22,12 @@ export const llama: Family = {
     attention_bias: false,
     mlp_bias: false,
   }),
+  // llama.cpp's converter interleaves the rows of queries and keys.
+  gguf: { architecture: "llama", rotaryLayout: "interleaved", sentencePieceRule: "default", fields: [] },
+  chatTemplate: "llama2",
+  init: {
+    deviation: 0.02,
+    queryKeyValueBias: false,
+    tiny: { llama2: { ...TINY_SIZES, normEpsilon: 1e-5 } },
+  },
 };

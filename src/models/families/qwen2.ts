@@ -1,12 +1,14 @@
-import { checkSpec, type Family } from "../spec.ts";
+import type { Family } from "../family.ts";
+import { checkSpec } from "../spec.ts";
 import { type Config, type ConfigReader, createConfigReader } from "./config-reader.ts";
 import { LLAMA_LIKE, readLlamaLike, writeLlamaLike } from "./llama-like.ts";
+import { TINY_SIZES } from "./tiny-sizes.ts";
 
-/** Attention over a sliding window is not computed here; most Qwen models name one that they do not use. */
+/** Refuses attention over a sliding window, which is not computed here; most Qwen models name a window that they do not use. */
 export function refuseSlidingWindow(config: Config, read: ConfigReader): void {
   const { use_sliding_window: use, sliding_window: window, max_window_layers: from, layer_types: types } = config;
   const layers = config.num_hidden_layers as number;
-  // transformers 4 slides from layer max_window_layers on (28 unless told); transformers 5 lists the layers' kinds.
+  // transformers 4 slides from layer max_window_layers on (28 by default); transformers 5 lists the layers' kinds.
   const slides = use === true && (window ?? null) !== null && ((from as number | undefined) ?? 28) < layers;
   if (slides) read.refuse("use_sliding_window", "false");
   const isList = Array.isArray(types) && types.every((type) => type === "full_attention");
@@ -29,4 +31,11 @@ export const qwen2: Family = {
     ...writeLlamaLike(spec),
     use_sliding_window: false,
   }),
+  gguf: { architecture: "qwen2", rotaryLayout: "halves", sentencePieceRule: "default", fields: [] },
+  chatTemplate: "qwen",
+  init: {
+    deviation: 0.02,
+    queryKeyValueBias: true,
+    tiny: { qwen2: { ...TINY_SIZES, tiedHead: true, rotaryBase: 1_000_000, vocabularyMultiple: 128 } },
+  },
 };

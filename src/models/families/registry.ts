@@ -1,12 +1,22 @@
 import { showValue, UserError } from "../../base/errors.ts";
-import type { DecoderSpec, Family } from "../spec.ts";
+import type { Family } from "../family.ts";
+import type { DecoderSpec } from "../spec.ts";
 import { baichuan } from "./baichuan.ts";
 import { chatglm } from "./chatglm.ts";
 import { llama } from "./llama.ts";
 import { qwen2 } from "./qwen2.ts";
 import { qwen3 } from "./qwen3.ts";
 
-const FAMILIES: readonly Family[] = [llama, chatglm, baichuan, qwen2, qwen3];
+/** Every family. A new family needs its file, a place in this list and a golden test. */
+export const FAMILIES: readonly Family[] = [llama, chatglm, baichuan, qwen2, qwen3];
+
+/** The `model_type` of every family. */
+export const FAMILY_NAMES: readonly string[] = FAMILIES.map(({ modelType }) => modelType);
+
+/** The changes that the families' own code makes to their tokenizers, as `openTokenizer` expects them. */
+export const TOKENIZER_RULES = FAMILIES.flatMap(({ modelType, tokenizer }) =>
+  tokenizer ? [{ modelType, ...tokenizer }] : [],
+);
 
 /** The family of a config.json; throws a UserError that names the supported ones. */
 export function familyOf(config: Readonly<Record<string, unknown>>, where: string): Family {
@@ -17,8 +27,7 @@ export function familyOf(config: Readonly<Record<string, unknown>>, where: strin
 export function familyNamed(modelType: unknown, where: string): Family {
   const family = FAMILIES.find((candidate) => candidate.modelType === modelType);
   if (family) return family;
-  const supported = FAMILIES.map((candidate) => candidate.modelType).join(", ");
-  throw new UserError(`${where}: model_type is ${showValue(modelType)}, supported: ${supported}.`);
+  throw new UserError(`${where}: model_type is ${showValue(modelType)}, supported: ${FAMILY_NAMES.join(", ")}.`);
 }
 
 /** The specification of a config.json. */

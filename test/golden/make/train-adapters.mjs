@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { attachLora, loraWeights, saveLora } from "../../../dist/adapters/lora.js";
 import { createTape } from "../../../dist/compute/autograd.js";
 import { openReference } from "../../../dist/compute/reference/backend.js";
-import { openCheckpoint } from "../../../dist/formats/checkpoint.js";
+import { openCheckpoint } from "../../../dist/models/checkpoint.js";
 import { forward } from "../../../dist/models/decoder.js";
 import { loadDecoder } from "../../../dist/models/load.js";
 

@@ -1,0 +1,31 @@
+import { z } from "zod";
+import type { Decoder } from "../models/decoder.ts";
+import { freeze } from "./freeze.ts";
+import { full } from "./full.ts";
+import { lora } from "./lora.ts";
+import type { TuningMethod, WeightGroup } from "./method.ts";
+
+/** Every tuning method. A new one is a file and a line here. */
+export const METHODS = [full, lora, freeze] as const;
+
+type Schemas<T extends readonly unknown[]> = {
+  -readonly [K in keyof T]: T[K] extends { schema: infer Schema } ? Schema : never;
+};
+
+/** The `adapter` block of a recipe: `method` says which settings it has. */
+export const adapterSchema = z.discriminatedUnion(
+  "method",
+  METHODS.map(({ schema }) => schema) as unknown as Schemas<typeof METHODS>,
+);
+
+export type AdapterSettings = z.output<typeof adapterSchema>;
+
+/** The method that settings are for. */
+export function methodOf(settings: AdapterSettings): TuningMethod<AdapterSettings> {
+  return METHODS.find((method) => method.name === settings.method) as TuningMethod<AdapterSettings>;
+}
+
+/** Prepares a loaded model for training: adds what the method needs and returns the trained weights. */
+export function attachAdapter(model: Decoder, settings: AdapterSettings, seed: number): Promise<WeightGroup[]> {
+  return methodOf(settings).attach(model, settings, seed);
+}

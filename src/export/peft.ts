@@ -1,0 +1,23 @@
+import { copyFile, mkdir } from "node:fs/promises";
+import { join } from "node:path";
+import type { SavedAdapter } from "../adapters/method.ts";
+import type { AdapterSettings } from "../adapters/methods.ts";
+import { readSpec } from "../models/families/registry.ts";
+import type { ExportJob } from "./trained-tensors.ts";
+
+/** Writes an adapter as Hugging Face PEFT loads it and returns the folder. */
+export async function exportPeft(
+  { folder, checkpoint, output }: ExportJob,
+  adapter: SavedAdapter<AdapterSettings>,
+): Promise<string> {
+  const { config, directory } = checkpoint;
+  if (config.rope_layout === "interleaved") {
+    await adapter.saveInHalves(folder.directory, output, readSpec(config, directory));
+    return output;
+  }
+  await mkdir(output, { recursive: true });
+  for (const name of ["adapter_model.safetensors", "adapter_config.json"]) {
+    await copyFile(join(folder.directory, name), join(output, name));
+  }
+  return output;
+}

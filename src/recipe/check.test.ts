@@ -1,0 +1,76 @@
+import { describe, expect, it } from "vitest";
+import { TINY_SPEC } from "../../test/tiny-model.ts";
+import { UserError, UserErrors } from "../base/errors.ts";
+import { createLabelSet } from "../data/label-set.ts";
+import { contentProblems, problemsOf } from "./check.ts";
+import { recipeSchema } from "./schema.ts";
+
+/** One token a UTF-16 unit. */
+const TOKENIZER = {
+  encode: (text: string) => Array.from(text, (_, i) => i),
+  bosId: 1,
+  eosId: 2,
+  idOf: () => null,
+};
+const AROUND = { spec: TINY_SPEC, tokenizer: TOKENIZER, splitNames: ["train"] as const };
+
+function recipe(prompt: object) {
+  return recipeSchema.parse({
+    model: { path: "base" },
+    data: { path: "rows" },
+    prompt: { style: "marked", template: "plain", maxPromptTokens: TINY_SPEC.maxTokens, ...prompt },
+    adapter: { method: "lora" },
+    train: { epochs: 1, batchExamples: 1, learningRate: 0.1 },
+  });
+}
+
+describe("contentProblems", () => {
+  it("names the labels whose answer is too long, the first ten of them", () => {
+    const labels = createLabelSet(
+      { labels: ["是", ...Array.from({ length: 12 }, (_, i) => `关系第${i + 10}号`)] },
+      "x",
+    );
+    const [problem, ...others] = contentProblems(recipe({ maxAnswerTokens: 6 }), { ...AROUND, labels });
+    expect(others).toEqual([]);
+    expect(problem).toContain(
+      'prompt.maxAnswerTokens is 6, expected at least 7: the answer is longer for "关系第10号" (7 tokens), ',
+    );
+    expect(problem).toMatch(/"关系第19号" \(7 tokens\) and 2 more$/);
+    expect(contentProblems(recipe({ maxAnswerTokens: 7 }), { ...AROUND, labels })).toEqual([]);
+  });
+
+  it("counts the whole answer of a style, entities and brackets too", () => {
+    const labels = createLabelSet({ labels: ["合作"] }, "x");
+    const paper = { style: "paper", maxAnswerTokens: 12 };
+    expect(contentProblems(recipe(paper), { ...AROUND, labels })).toEqual([
+      'prompt.maxAnswerTokens is 12, expected at least 13: the answer is longer for "合作" (13 tokens)',
+    ]);
+    expect(contentProblems(recipe({ ...paper, maxAnswerTokens: 13 }), { ...AROUND, labels })).toEqual([]);
+  });
+
+  it("allows prompts up to the model's context", () => {
+    const wrong = recipe({ maxPromptTokens: TINY_SPEC.maxTokens + 1 });
+    const nothing = { ...AROUND, labels: null };
+    expect(contentProblems(wrong, nothing)).toEqual([
+      `prompt.maxPromptTokens is ${TINY_SPEC.maxTokens + 1}, expected at most the ${TINY_SPEC.maxTokens} of base`,
+    ]);
+    expect(contentProblems(recipe({}), nothing)).toEqual([]);
+    expect(contentProblems(wrong, { ...nothing, spec: null })).toEqual([]);
+  });
+
+  it("expects a train split where there is a folder of rows", () => {
+    const around = { ...AROUND, labels: null };
+    expect(contentProblems(recipe({}), { ...around, splitNames: [] })).toEqual([
+      "data.path: rows has no split, expected train",
+    ]);
+    expect(contentProblems(recipe({}), { ...around, splitNames: null })).toEqual([]);
+  });
+});
+
+describe("problemsOf", () => {
+  it("gives a line for each problem, with title and hint, and throws what is no mistake of the user", () => {
+    expect(problemsOf(new UserError("a is b.", { hint: "Try c." }))).toEqual(["a is b (Try c.)"]);
+    expect(problemsOf(new UserErrors("file:", ["one", "two"]))).toEqual(["file: one", "file: two"]);
+    expect(() => problemsOf(new TypeError("fault"))).toThrow("fault");
+  });
+});

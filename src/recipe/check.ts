@@ -1,0 +1,92 @@
+import { methodOf } from "../adapters/methods.ts";
+import { UserError, UserErrors } from "../base/errors.ts";
+import { type Example, type LabelSet, quoted } from "../data/example.ts";
+import type { SplitName } from "../data/split.ts";
+import type { DecoderSpec } from "../models/spec.ts";
+import { AUTO_TEMPLATE, type ChatTemplate, chatTemplate } from "../prompts/chat-template.ts";
+import { type PromptStyle, promptStyle } from "../prompts/relation-prompt.ts";
+import { createRenderer, type RendererOptions } from "../prompts/renderer.ts";
+import type { RecipeParts } from "./parts.ts";
+
+/** The surroundings a recipe is checked against; null for a part that could not be opened, which is reported elsewhere. */
+export interface RecipeSurroundings {
+  spec: DecoderSpec | null;
+  tokenizer: RendererOptions["tokenizer"] | null;
+  labels: LabelSet | null;
+  /** The splits of the data folder; null when the rows come from elsewhere. */
+  splitNames: readonly SplitName[] | null;
+}
+
+/** Most labels that one problem names. */
+const MOST_LABELS = 10;
+
+/** The shortest pair of entities: an answer about others is no shorter. */
+const SHORTEST: Example = { sentence: "甲乙", head: "甲", tail: "乙" };
+
+/** One line a problem, with its hint; throws what is not the user's mistake. */
+export function problemsOf(error: unknown): string[] {
+  if (!(error instanceof UserError)) throw error;
+  const hint = error.hint ? ` (${error.hint})` : "";
+  if (!(error instanceof UserErrors)) return [`${error.message.replace(/\.$/, "")}${hint}`];
+  const title = error.message.slice(0, error.message.indexOf("\n"));
+  return error.problems.map((problem) => `${title} ${problem}${hint}`);
+}
+
+/** Everything in a recipe that does not fit its model, tokenizer, labels or data; reads no weights. */
+export function contentProblems(parts: RecipeParts, around: RecipeSurroundings): string[] {
+  const { model, prompt, adapter } = parts;
+  const { spec, tokenizer, labels, splitNames } = around;
+  const problems: string[] = [];
+  const attempt = <T>(make: () => T): T | null => {
+    try {
+      return make();
+    } catch (error) {
+      problems.push(...problemsOf(error));
+      return null;
+    }
+  };
+  const style = prompt.style === undefined ? null : attempt(() => promptStyle(prompt.style as string));
+  // "auto" has become a name by now, or the model is not known.
+  const isNamed = prompt.template !== undefined && prompt.template !== AUTO_TEMPLATE;
+  const template = isNamed ? attempt(() => chatTemplate(prompt.template as string)) : null;
+  if (spec && adapter) problems.push(...methodOf(adapter).problems(adapter, spec));
+  const { maxPromptTokens, maxAnswerTokens } = prompt;
+  if (spec && maxPromptTokens !== undefined && maxPromptTokens > spec.maxTokens) {
+    const where = model.init ? "model.init" : (model.path ?? "the model");
+    problems.push(`prompt.maxPromptTokens is ${maxPromptTokens}, expected at most the ${spec.maxTokens} of ${where}`);
+  }
+  if (splitNames && !splitNames.includes("train")) {
+    const found = splitNames.length > 0 ? splitNames.join(", ") : "no split";
+    problems.push(`data.path: ${parts.data.path} has ${found}, expected train`);
+  }
+  if (style && tokenizer && labels) {
+    const limit = maxAnswerTokens ?? Number.POSITIVE_INFINITY;
+    // An answer has the same length under every template.
+    const found = attempt(() => answerProblems(style, template ?? chatTemplate("plain"), tokenizer, labels, limit));
+    problems.push(...(found ?? []));
+  }
+  return problems;
+}
+
+/** Labels whose answer has too many tokens, in one problem. Throws a UserError when the tokenizer lacks what the template needs. */
+function answerProblems(
+  style: PromptStyle,
+  template: ChatTemplate,
+  tokenizer: RendererOptions["tokenizer"],
+  labels: LabelSet,
+  maxAnswerTokens: number,
+): string[] {
+  const unlimited = { maxPromptTokens: Number.POSITIVE_INFINITY, maxAnswerTokens: Number.POSITIVE_INFINITY };
+  const addBos = tokenizer.bosId !== null;
+  const renderer = createRenderer({ tokenizer, style, template, labels, addBos, ...unlimited });
+  const tooLong = labels.labels
+    .map((label) => ({ label, tokens: renderer.renderAnswer(SHORTEST, label).length }))
+    .filter(({ tokens }) => tokens > maxAnswerTokens);
+  if (tooLong.length === 0) return [];
+  const named = tooLong.slice(0, MOST_LABELS).map(({ label, tokens }) => `${quoted(label)} (${tokens} tokens)`);
+  const more = tooLong.length > MOST_LABELS ? ` and ${tooLong.length - MOST_LABELS} more` : "";
+  return [
+    `prompt.maxAnswerTokens is ${maxAnswerTokens}, expected at least ${Math.max(...tooLong.map(({ tokens }) => tokens))}: ` +
+      `the answer is longer for ${named.join(", ")}${more}`,
+  ];
+}

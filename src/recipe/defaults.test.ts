@@ -1,0 +1,122 @@
+import { describe, expect, it } from "vitest";
+import {
+  type DataFacts,
+  defaultsFor,
+  dependsOnData,
+  fillIn,
+  MANY_ROWS,
+  NO_FACTS,
+  type RecipeValues,
+} from "./defaults.ts";
+
+const SHIPPED = {
+  model: { path: "/embedded" },
+  adapter: { method: "lora", rank: 8 },
+  train: { epochs: 1, learningRate: 1 },
+};
+const FULL = { ...SHIPPED, adapter: { method: "full" } };
+const read = async (file: string) => (/full|small/.test(file) ? FULL : SHIPPED);
+const facts = (rows: number, others: Partial<DataFacts> = {}): DataFacts => ({ ...NO_FACTS, rows, ...others });
+
+async function defaultsOf(given: RecipeValues, rows: number, isNative = true) {
+  const { values, basis } = await defaultsFor(given, facts(rows), isNative, read);
+  const { epochs, learningRate } = values.train as Record<string, number>;
+  return { basis, epochs, learningRate };
+}
+
+describe("the defaults of a recipe without a model", () => {
+  it("come from the recipe that fits the number of rows, method and backend", async () => {
+    const lora = { adapter: { method: "lora" } };
+    const full = { adapter: { method: "full" } };
+    const cases: [RecipeValues, number, boolean, string, number][] = [
+      [{}, 0, true, "demo.yaml", 8],
+      [{}, 100, true, "demo.yaml", 30],
+      [{}, 1_094, true, "demo.yaml", 8],
+      [{}, MANY_ROWS - 1, true, "demo.yaml", 8],
+      [{}, MANY_ROWS, true, "finre-base-all.yaml", 12],
+      [{}, 12_294, true, "finre-base-all.yaml", 8],
+      [{}, 17_092, true, "finre-base-all.yaml", 6],
+      [{}, 1_000_000, true, "finre-base-all.yaml", 2],
+      [full, 1_094, true, "finre-base-full.yaml", 30],
+      [full, 12_294, true, "finre-base-full.yaml", 6],
+      [{}, 1_094, false, "demo-small.yaml", 30],
+      [full, 12_294, false, "finre-small.yaml", 12],
+      [lora, 1_094, false, "demo.yaml", 8],
+    ];
+    for (const [given, rows, isNative, basis, epochs] of cases) {
+      expect(await defaultsOf(given, rows, isNative)).toMatchObject({ basis, epochs, learningRate: 1 });
+    }
+  });
+
+  it("have another learning rate for a method that no shipped recipe has", async () => {
+    const given = { adapter: { method: "prefix" } };
+    expect(await defaultsOf(given, 1_094)).toEqual({ basis: "demo.yaml", epochs: 8, learningRate: 0.02 });
+  });
+
+  it("ask in both directions when every label has an inverse, and give further relations when rows have several", async () => {
+    const decodeOf = async (one: DataFacts) => (await defaultsFor({}, one, true, read)).values.decode;
+    expect(await decodeOf(facts(1000))).toEqual({ bothDirections: false, furtherRelations: 1 });
+    expect(await decodeOf(facts(1000, { severalRelations: 49 }))).toMatchObject({ furtherRelations: 1 });
+    expect(await decodeOf(facts(1000, { severalRelations: 50, hasInverses: true }))).toEqual({
+      bothDirections: true,
+      furtherRelations: 0.5,
+    });
+  });
+});
+
+describe("the defaults of a recipe with a model", () => {
+  it("are CRE-LLM's batch and epochs, with a learning rate for the method", async () => {
+    const model = { path: "llama" };
+    expect((await defaultsFor({ model }, facts(12_294), true, read)).values).toEqual({
+      data: {},
+      prompt: {},
+      adapter: { method: "lora", targets: "auto" },
+      train: { epochs: 5, batchExamples: 4, accumulation: 4, learningRate: 2e-4 },
+    });
+    const full = await defaultsFor({ model, adapter: { method: "full" } }, facts(1000), false, read);
+    expect(full.values.train).toMatchObject({ epochs: 10, learningRate: 2e-5 });
+    expect(full.basis).toBeNull();
+  });
+
+  it("train a model from nothing whole", async () => {
+    const { values } = await defaultsFor({ model: { init: {} } }, facts(12_294), true, read);
+    expect(values.adapter).toEqual({ method: "full" });
+    expect(values.train).toEqual({ epochs: 12, batchExamples: 32, learningRate: 1.5e-3 });
+  });
+
+  it("leave the number of passes alone when the recipe has its batch", async () => {
+    const given = { model: { path: "llama" }, train: { batchExamples: 8 } };
+    const { values } = await defaultsFor(given, NO_FACTS, true, read);
+    expect(values.train).toEqual({ epochs: 5, learningRate: 2e-4 });
+  });
+});
+
+describe("fillIn", () => {
+  it("keeps what is given and adds what is left out, key by key", () => {
+    const given = { train: { epochs: 2 }, adapter: { rank: 4 }, seed: 7, data: null, typo: 1 };
+    expect(fillIn(given, { ...SHIPPED, data: { format: "auto" } })).toEqual({
+      model: { path: "/embedded" },
+      data: { format: "auto" },
+      adapter: { method: "lora", rank: 4 },
+      train: { epochs: 2, learningRate: 1 },
+      seed: 7,
+      typo: 1,
+    });
+  });
+
+  it("takes nothing of another method's adapter, and leaves what is no group to the schema", () => {
+    expect(fillIn({ adapter: { method: "full" }, train: 3 }, SHIPPED)).toMatchObject({
+      adapter: { method: "full" },
+      train: 3,
+    });
+  });
+});
+
+describe("dependsOnData", () => {
+  it("is true where rows decide: without a model, or without epochs", () => {
+    expect(dependsOnData({})).toBe(true);
+    expect(dependsOnData({ model: { storage: "nf4" }, train: { epochs: 1 } })).toBe(true);
+    expect(dependsOnData({ model: { path: "x" } })).toBe(true);
+    expect(dependsOnData({ model: { path: "x" }, train: { epochs: 1 } })).toBe(false);
+  });
+});

@@ -1,0 +1,182 @@
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { METHODS } from "../adapters/methods.ts";
+
+/** The package's recipes; this file is in src/recipe or dist/recipe. */
+export const RECIPES_FOLDER = fileURLToPath(new URL("../../recipes/", import.meta.url));
+
+/** Values of a recipe as its file gives them, not yet checked. */
+export type RecipeValues = Record<string, unknown>;
+
+/** What of a data set decides the defaults. */
+export interface DataFacts {
+  /** Training rows; 0 when nobody knows. */
+  rows: number;
+  /** Training rows with more than one relation. */
+  severalRelations: number;
+  /** Whether every label has a declared inverse, so that (tail, head) can be asked too. */
+  hasInverses: boolean;
+}
+
+export const NO_FACTS: DataFacts = { rows: 0, severalRelations: 0, hasInverses: false };
+
+/** A training that is known to be good, and how its epochs change with the number of rows. */
+interface Basis {
+  /** The rows and epochs of that training: with fewer rows each is repeated more often. */
+  rows: number;
+  epochs: { usual: number; least: number; most: number };
+}
+
+/** A shipped recipe whose values are the defaults. */
+interface RecipeBasis extends Basis {
+  file: string;
+}
+
+const DEMO = { rows: 1_094 };
+const FINRE = { rows: 12_294 };
+
+/** From this number of training rows on, the defaults are the settings of FinRE instead of those of the demonstration. */
+export const MANY_ROWS = 3000;
+/** From this share of rows with several relations on, a row may get more than one (FinRE has 9 %, SanWen 0.3 %). */
+const SEVERAL_SHARE = 0.05;
+
+const BASES = {
+  /** Methods that keep the base frozen, or most of it. */
+  adapter: {
+    few: { file: "demo.yaml", ...DEMO, epochs: { usual: 8, least: 8, most: 30 } },
+    many: { file: "finre-base-all.yaml", ...FINRE, epochs: { usual: 8, least: 2, most: 12 } },
+  },
+  whole: {
+    few: { file: "finre-base-full.yaml", ...FINRE, epochs: { usual: 6, least: 6, most: 30 } },
+    many: { file: "finre-base-full.yaml", ...FINRE, epochs: { usual: 6, least: 2, most: 12 } },
+  },
+  /** A small model from nothing, where the base model would need hours for want of the native backend. */
+  nothing: {
+    few: { file: "demo-small.yaml", ...DEMO, epochs: { usual: 30, least: 30, most: 100 } },
+    many: { file: "finre-small.yaml", ...FINRE, epochs: { usual: 12, least: 3, most: 30 } },
+  },
+} as const satisfies Record<string, Record<"few" | "many", RecipeBasis>>;
+
+const CRE_LLM: Basis = { ...FINRE, epochs: { usual: 5, least: 2, most: 10 } };
+
+const DEFAULT_METHOD = { ofTrainedModel: "lora", fromNothing: "full" } as const;
+/** A small model from nothing, as in finre-small.yaml. */
+const FIRST_LEARNING_RATE = 1.5e-3;
+
+/** What the values of a recipe leave out. */
+export interface Defaults {
+  values: RecipeValues;
+  /** The shipped recipe that they come from, null for CRE-LLM's settings. */
+  basis: string | null;
+}
+
+/**
+ * The defaults of everything that a recipe leaves out. A recipe that names a model (path or init) gets CRE-LLM's settings. Any other starts
+ * from the embedded base model with the settings of a shipped recipe, which `readShipped` reads; its model paths must be absolute.
+ */
+export async function defaultsFor(
+  given: RecipeValues,
+  facts: DataFacts,
+  isNative: boolean,
+  readShipped: (file: string) => Promise<RecipeValues>,
+): Promise<Defaults> {
+  if (namesModel(given)) return { values: defaultsOfNamed(given, facts.rows), basis: null };
+  const basis = basisOf(given, facts.rows, isNative);
+  const shipped = await readShipped(join(RECIPES_FOLDER, basis.file));
+  const method = methodOf(given);
+  const train = { ...section(shipped, "train"), epochs: epochsFor(basis, facts.rows) };
+  const hasOwnRecipe = method === undefined || method === section(shipped, "adapter").method;
+  return {
+    values: {
+      ...shipped,
+      // Values that were tuned on one data set are not carried over to another.
+      data: { format: "auto" },
+      decode: {
+        bothDirections: facts.hasInverses,
+        furtherRelations: facts.severalRelations >= SEVERAL_SHARE * Math.max(1, facts.rows) ? 0.5 : 1,
+      },
+      train: hasOwnRecipe ? train : { ...train, learningRate: learningRateOf(method) },
+    },
+    basis: basis.file,
+  };
+}
+
+/** Values with the defaults of what they leave out; an adapter of another method than the default's is left alone. */
+export function fillIn(given: RecipeValues, defaults: RecipeValues): RecipeValues {
+  const filled: RecipeValues = { ...defaults, ...withoutNulls(given) };
+  for (const key of Object.keys(defaults)) {
+    const isOtherMethod = key === "adapter" && (methodOf(given) ?? methodOf(defaults)) !== methodOf(defaults);
+    if (isSection(given[key]) && isSection(defaults[key]) && !isOtherMethod) {
+      filled[key] = { ...section(defaults, key), ...section(given, key) };
+    }
+  }
+  return filled;
+}
+
+/** Whether the defaults of what is left out depend on the data. */
+export function dependsOnData(given: RecipeValues): boolean {
+  return !namesModel(given) || section(given, "train").epochs === undefined;
+}
+
+/** Whether a recipe says which model it starts from. */
+export function namesModel(values: RecipeValues): boolean {
+  const { path, init } = section(values, "model");
+  return path !== undefined || init !== undefined;
+}
+
+function basisOf(given: RecipeValues, rows: number, isNative: boolean): RecipeBasis {
+  const method = methodOf(given);
+  const size = rows < MANY_ROWS ? "few" : "many";
+  // An adapter needs a model below it, however slow that is here.
+  const isWhole = METHODS.find(({ name }) => name === method)?.startsFrom === "any";
+  const isFromNothing = !isNative && (method === undefined || isWhole);
+  return BASES[isFromNothing ? "nothing" : isWhole ? "whole" : "adapter"][size];
+}
+
+function defaultsOfNamed(given: RecipeValues, rows: number): RecipeValues {
+  const isFromNothing = section(given, "model").path === undefined;
+  const method = methodOf(given) ?? (isFromNothing ? DEFAULT_METHOD.fromNothing : DEFAULT_METHOD.ofTrainedModel);
+  const hasBatch = section(given, "train").batchExamples !== undefined;
+  const batch = isFromNothing ? { batchExamples: 32 } : { batchExamples: 4, accumulation: 4 };
+  return {
+    data: {},
+    prompt: {},
+    adapter: { method },
+    train: {
+      epochs: epochsFor(isFromNothing ? BASES.nothing.many : CRE_LLM, rows),
+      ...(hasBatch ? {} : batch),
+      learningRate: isFromNothing ? FIRST_LEARNING_RATE : learningRateOf(method),
+    },
+  };
+}
+
+/** The epochs in which a training sees about the rows that the basis saw, within its bounds. */
+function epochsFor(basis: Basis, rows: number): number {
+  const { usual, least, most } = basis.epochs;
+  return rows === 0 ? usual : Math.min(most, Math.max(least, Math.round((usual * basis.rows) / rows)));
+}
+
+function learningRateOf(method: string): number {
+  const named = (wanted: string) => METHODS.find(({ name }) => name === wanted)?.usualLearningRate;
+  return named(method) ?? (named(DEFAULT_METHOD.ofTrainedModel) as number);
+}
+
+function methodOf(values: RecipeValues): string | undefined {
+  const { method } = section(values, "adapter");
+  return typeof method === "string" ? method : undefined;
+}
+
+function isSection(value: unknown): value is RecipeValues {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
+}
+
+/** A group of values, empty when it is not there; the schema reports what is no group. */
+export function section(values: RecipeValues, key: string): RecipeValues {
+  const value = values[key];
+  return isSection(value) ? withoutNulls(value) : {};
+}
+
+/** A key without a value ("train:") is one that was left out. */
+function withoutNulls(values: RecipeValues): RecipeValues {
+  return Object.fromEntries(Object.entries(values).filter(([, value]) => value !== null));
+}

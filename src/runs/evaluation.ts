@@ -1,0 +1,115 @@
+import { UserError } from "../base/errors.ts";
+import { writeFileAtomic } from "../base/files.ts";
+import { openDataset } from "../data/dataset.ts";
+import type { Example } from "../data/example.ts";
+import type { OnBadRow, SplitName } from "../data/split.ts";
+import type { BootstrapOptions } from "../evaluate/bootstrap.ts";
+import { errorExamples } from "../evaluate/error-examples.ts";
+import { type Evaluation, evaluate } from "../evaluate/evaluate.ts";
+import { renderHtmlReport } from "../evaluate/html-report.ts";
+import type { LogPoint } from "../evaluate/loss-curve.ts";
+import { type Reference, trivialReferences } from "../evaluate/references.ts";
+import { type MetricsJson, toJson } from "../evaluate/report.ts";
+import type { ValidationPoint } from "../evaluate/validation-curve.ts";
+import { recipeText } from "../recipe/read.ts";
+import { checkLabelledRows, type DataEvent, readLabelledSplit } from "./labelled-rows.ts";
+import type { Run } from "./run.ts";
+import { type LogLine, readLog } from "./run-folder.ts";
+
+/** An event of an evaluation: a split that was read, then the rows that are extracted. */
+export type EvaluationEvent = DataEvent | { kind: "rows"; done: number; total: number };
+
+export interface EvaluateOptions {
+  /** A data folder or labelled rows; default: the data folder that the run was trained on. */
+  data?: string | readonly Example[];
+  /** The split of a data folder; default test. */
+  split?: SplitName;
+  /** What happens to a bad row; default: as in training. */
+  onBadRow?: OnBadRow;
+  /** Null computes no intervals. */
+  bootstrap?: BootstrapOptions | null;
+  onEvent?: (event: EvaluationEvent) => void;
+}
+
+/** The scores of a run on labelled rows, with what they were computed from. */
+export interface RunEvaluation extends Evaluation {
+  examples: readonly Example[];
+  /** Name of the data folder and its split; null for rows that a program gave. */
+  source: { data: string; split: SplitName } | null;
+  /** F1 of trivial answers on the same rows. */
+  references: Reference[];
+  /** Time of the extraction. */
+  seconds: number;
+}
+
+/** Evaluates a run; see {@link Run.evaluate}. Throws a UserError for data that cannot be read and rows without known relations. */
+export async function evaluateRun(run: Run, options: EvaluateOptions = {}): Promise<RunEvaluation> {
+  const { onEvent = () => {}, bootstrap } = options;
+  const { examples, source } = await rowsToEvaluate(run, options, onEvent);
+  const total = examples.length;
+  onEvent({ kind: "rows", done: 0, total });
+  const started = performance.now();
+  const evaluation = await evaluate(run.extractor, examples, {
+    bootstrap,
+    onRows: (done) => onEvent({ kind: "rows", done, total }),
+  });
+  const seconds = (performance.now() - started) / 1000;
+  return { ...evaluation, examples, source, references: trivialReferences(evaluation.rows, run.labels), seconds };
+}
+
+async function rowsToEvaluate(
+  { recipe, labels, folder }: Run,
+  { data = recipe.data.path, split = "test", onBadRow = recipe.data.badRows }: EvaluateOptions,
+  onEvent: (event: DataEvent) => void,
+): Promise<Pick<RunEvaluation, "examples" | "source">> {
+  if (data === undefined) {
+    throw new UserError(`${folder.directory}: does not know where its data is.`, {
+      hint: "Give the data folder: cre evaluate RUN --data DIR, or run.evaluate({ data }).",
+    });
+  }
+  if (typeof data !== "string") {
+    checkLabelledRows(data, labels, "evaluate");
+    return { examples: data, source: null };
+  }
+  const dataset = await openDataset(data, { format: recipe.data.format, labels });
+  const examples = await readLabelledSplit(dataset, split, onBadRow, onEvent);
+  return { examples, source: { data: dataset.name, split } };
+}
+
+/** The content of metrics.json. */
+export interface RunMetricsJson extends MetricsJson {
+  /** Name of the data folder and its split; absent for rows that a program gave. */
+  data?: string;
+  split?: SplitName;
+  seconds: number;
+  truncated: number;
+}
+
+export function evaluationJson({ metrics, references, source, seconds, truncated }: RunEvaluation): RunMetricsJson {
+  return { ...toJson(metrics, { references }), ...source, seconds, truncated };
+}
+
+/** What a report of an evaluation is called. */
+export function evaluationTitle({ folder }: Run, { source, examples }: RunEvaluation): string {
+  return `${folder.directory} on ${source ? `${source.data}, ${source.split}` : `${examples.length} rows`}`;
+}
+
+/** Writes `metrics.json` and `report.html` of an evaluation into the run's folder. */
+export async function saveEvaluation(run: Run, evaluation: RunEvaluation): Promise<void> {
+  const { folder, recipe } = run;
+  const { metrics, examples, rows, extractions, references } = evaluation;
+  await writeFileAtomic(folder.metrics, `${JSON.stringify(evaluationJson(evaluation), null, 2)}\n`);
+  const probabilities = extractions.map(({ predictions }) => predictions[0]?.probability ?? null);
+  const log: unknown[] = await readLog(folder);
+  const ofKind = <T>(kind: LogLine["kind"]) => log.filter((line) => (line as LogLine).kind === kind) as T[];
+  const html = renderHtmlReport({
+    title: evaluationTitle(run, evaluation),
+    metrics,
+    recipe: recipeText(recipe),
+    log: ofKind<LogPoint>("step"),
+    validations: ofKind<ValidationPoint>("validation"),
+    examples: errorExamples(examples, rows, probabilities),
+    references,
+  });
+  await writeFileAtomic(folder.report, html);
+}

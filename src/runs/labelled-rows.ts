@@ -1,0 +1,64 @@
+import { nearestName, UserErrors } from "../base/errors.ts";
+import type { Dataset } from "../data/dataset.ts";
+import { type Example, exampleProblem, type LabelSet, quoted } from "../data/example.ts";
+import type { BadRow, OnBadRow, SplitCounts, SplitName } from "../data/split.ts";
+
+/** Rows to train on and to validate on, with their labels. */
+export interface TrainingData {
+  labels: LabelSet;
+  train: readonly Example[];
+  /** Without them the last weights are kept, not the best. */
+  valid?: readonly Example[];
+}
+
+/** A split that was read from a data folder; bad rows that were skipped are counted and listed. */
+export interface DataEvent {
+  kind: "data";
+  directory: string;
+  split: SplitName;
+  counts: SplitCounts;
+  badRows: readonly BadRow[];
+}
+
+/** Reads one split of a data folder and reports its counts. Throws UserErrors for bad rows, unless they are skipped. */
+export async function readLabelledSplit(
+  dataset: Dataset,
+  split: SplitName,
+  onBadRow: OnBadRow,
+  onEvent: (event: DataEvent) => void,
+): Promise<Example[]> {
+  const { examples, counts, badRows } = await dataset.split(split, { onBadRow });
+  onEvent({ kind: "data", directory: dataset.directory, split, counts, badRows });
+  return examples;
+}
+
+/** Reads the training and validation rows of a data folder. Throws a UserError when they cannot be read. */
+export async function readTrainingData(
+  dataset: Dataset,
+  onBadRow: OnBadRow,
+  onEvent: (event: DataEvent) => void,
+): Promise<Required<TrainingData>> {
+  const read = (split: SplitName) => readLabelledSplit(dataset, split, onBadRow, onEvent);
+  const train = await read("train");
+  return { labels: dataset.labels, train, valid: dataset.splitNames.includes("valid") ? await read("valid") : [] };
+}
+
+/** Checks rows that a program gives as rows from a file are checked. Throws a UserErrors that lists all problems. */
+export function checkLabelledRows(rows: readonly Example[], labels: LabelSet, name: string): void {
+  const known = new Set(labels.labels);
+  const problems = rows.flatMap((row, i) => {
+    const problem = exampleProblem(row) ?? relationsProblem(row, known);
+    return problem === null ? [] : [`row ${i + 1}: ${problem}`];
+  });
+  if (rows.length === 0) problems.push("got no rows, expected at least one");
+  if (problems.length > 0) throw new UserErrors(`${name}: the rows cannot be used:`, problems);
+}
+
+function relationsProblem({ relations }: Example, known: ReadonlySet<string>): string | null {
+  if (!relations?.length)
+    return "got no relations, expected at least one label (the one for no relation, if none holds)";
+  const unknown = relations.find((label) => !known.has(label));
+  if (unknown === undefined) return null;
+  const near = nearestName(unknown, known);
+  return `got the relation ${quoted(unknown)}, expected one of the ${known.size} labels${near ? ` (did you mean ${quoted(near)}?)` : ""}`;
+}

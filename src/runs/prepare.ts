@@ -1,0 +1,167 @@
+import { existsSync } from "node:fs";
+import { UserError, UserErrors } from "../base/errors.ts";
+import { problemsTitle } from "../base/schema.ts";
+import { type Dataset, openDataset } from "../data/dataset.ts";
+import type { LabelSet } from "../data/example.ts";
+import type { Checkpoint } from "../formats/hf-folder.ts";
+import { openCheckpoint } from "../models/checkpoint.ts";
+import { readSpec } from "../models/families/registry.ts";
+import { specFromSizes } from "../models/sizes.ts";
+import type { DecoderSpec } from "../models/spec.ts";
+import { chatTemplate } from "../prompts/chat-template.ts";
+import { promptStyle } from "../prompts/relation-prompt.ts";
+import { createRenderer, type Renderer } from "../prompts/renderer.ts";
+import { contentProblems, problemsOf } from "../recipe/check.ts";
+import type { RecipeParts } from "../recipe/parts.ts";
+import { missingModelPaths, missingPaths, type RecipeReading } from "../recipe/read.ts";
+import { resolveNames } from "../recipe/resolve.ts";
+import type { InitSettings, Recipe } from "../recipe/schema.ts";
+import type { Tokenizer } from "../tokenizers/tokenizer.ts";
+import { openModelTokenizer } from "./tokenizer.ts";
+
+/** A checked recipe with everything open that it names; of the model only the header has been read. */
+export interface PreparedRecipe {
+  /** With names in the place of "auto". */
+  recipe: Recipe;
+  tokenizer: Tokenizer;
+  renderer: Renderer;
+  spec: DecoderSpec;
+  /** Null for a model from nothing. */
+  base: Checkpoint | null;
+  /** Closes the checkpoint; a second call does nothing. */
+  close(): Promise<void>;
+}
+
+/** A recipe that is ready to train on its data. */
+export interface PreparedTraining extends PreparedRecipe {
+  dataset: Dataset;
+}
+
+/**
+ * Opens the data, tokenizer and model of a recipe, without the weights. Throws one UserErrors with every problem of the recipe: of its
+ * values, its paths, and of what does not fit the model, the tokenizer or the labels.
+ */
+export async function prepareTraining(reading: RecipeReading): Promise<PreparedTraining> {
+  const { path, format } = reading.parts.data;
+  const problems = [...reading.problems, ...missingPaths(reading.parts)];
+  const dataset = path && existsSync(path) ? await attempt(problems, () => openDataset(path, { format })) : null;
+  const prepared = await prepare(reading.where, { ...reading, problems }, dataset);
+  return { ...prepared, dataset: dataset as Dataset };
+}
+
+/** As {@link prepareTraining}, for labels that the caller has. */
+export function prepareForLabels(reading: RecipeReading, labels: LabelSet): Promise<PreparedRecipe> {
+  const problems = [...reading.problems, ...missingModelPaths(reading.parts)];
+  return prepare(reading.where, { ...reading, problems }, { labels, splitNames: null });
+}
+
+/** Prepares a recipe whose values are checked, for these labels. Throws one UserErrors with every problem. */
+export function prepareRecipe(recipe: Recipe, labels: LabelSet): Promise<PreparedRecipe> {
+  return prepare(
+    "The recipe",
+    { recipe, parts: recipe, problems: missingModelPaths(recipe) },
+    { labels, splitNames: null },
+  );
+}
+
+/** What is known about the rows. */
+interface Rows {
+  labels: LabelSet;
+  splitNames: Dataset["splitNames"] | null;
+}
+
+async function prepare(
+  where: string,
+  reading: Pick<RecipeReading, "recipe" | "parts" | "problems">,
+  rows: Rows | null,
+): Promise<PreparedRecipe> {
+  const { parts } = reading;
+  const problems = [...reading.problems];
+  const { init, path } = parts.model;
+  const base = !init && path && existsSync(path) ? await attempt(problems, () => openCheckpoint(path)) : null;
+  let isOpen = base !== null;
+  const close = async () => {
+    if (isOpen) await base?.source.close();
+    isOpen = false;
+  };
+  try {
+    const modelType = init?.family ?? (base ? String(base.config.model_type) : undefined);
+    const tokenizer = await openPartsTokenizer(problems, parts, modelType);
+    const spec = await attempt(problems, () => specOf(base, init, tokenizer));
+    if (spec && tokenizer) await attempt(problems, () => checkVocabulary(tokenizer, spec, path ?? "model.init"));
+    const resolved =
+      spec && reading.recipe
+        ? await attempt(problems, () => resolveNames(reading.recipe as Recipe, spec.family))
+        : null;
+    const { labels = null, splitNames = null } = rows ?? {};
+    problems.push(...contentProblems(resolved ?? parts, { spec, tokenizer, labels, splitNames }));
+    if (problems.length > 0 || !resolved || !tokenizer || !spec || !labels) throw listed(where, problems);
+    return { recipe: resolved, tokenizer, spec, base, renderer: rendererOf(resolved, tokenizer, labels), close };
+  } catch (error) {
+    await close();
+    throw error;
+  }
+}
+
+function listed(where: string, problems: readonly string[]): UserErrors {
+  const distinct = [...new Set(problems)];
+  return new UserErrors(problemsTitle(where, distinct.length), distinct);
+}
+
+/** What `open` gives; null after a mistake of the user, which is added to the problems. */
+async function attempt<T>(problems: string[], open: () => T | Promise<T>): Promise<T | null> {
+  try {
+    return await open();
+  } catch (error) {
+    problems.push(...problemsOf(error));
+    return null;
+  }
+}
+
+async function openPartsTokenizer(
+  problems: string[],
+  { model }: RecipeParts,
+  modelType: string | undefined,
+): Promise<Tokenizer | null> {
+  const path = model.tokenizer ?? model.path;
+  if (!path || !existsSync(path)) return null;
+  return attempt(problems, () => openModelTokenizer(path, { modelType }));
+}
+
+function specOf(
+  base: Checkpoint | null,
+  init: InitSettings | undefined,
+  tokenizer: Tokenizer | null,
+): DecoderSpec | null {
+  if (init) return tokenizer && specFromInit(init, tokenizer);
+  return base && readSpec(base.config, base.directory);
+}
+
+/** The specification of a model made from nothing for a tokenizer. */
+export function specFromInit(init: InitSettings, tokenizer: Tokenizer): DecoderSpec {
+  return specFromSizes(init, tokenizer, "model.init");
+}
+
+/** Checks a tokenizer against a model's vocabulary; the model may have padding rows, never too few. Throws a UserError. */
+export function checkVocabulary(tokenizer: Tokenizer, spec: DecoderSpec, where: string): void {
+  if (tokenizer.vocabularySize > spec.vocabularySize) {
+    throw new UserError(
+      `${where}: the tokenizer has ${tokenizer.vocabularySize} pieces, but the model's vocabulary is ${spec.vocabularySize}.`,
+      { hint: "Does the tokenizer belong to this model?" },
+    );
+  }
+}
+
+/** The renderer of a resolved recipe. */
+export function rendererOf({ prompt }: Pick<Recipe, "prompt">, tokenizer: Tokenizer, labels: LabelSet): Renderer {
+  const { style, template, maxPromptTokens, maxAnswerTokens } = prompt;
+  return createRenderer({
+    tokenizer,
+    style: promptStyle(style),
+    template: chatTemplate(template),
+    labels,
+    maxPromptTokens,
+    maxAnswerTokens,
+    addBos: tokenizer.bosId !== null,
+  });
+}

@@ -1,0 +1,102 @@
+import { UserError } from "../base/errors.ts";
+import type { Example, LabelSet } from "../data/example.ts";
+import type { Extraction, Extractor, Unextracted } from "../extract/extractor.ts";
+import { DEFAULT_WINDOW_ROWS, windowsOf } from "../extract/windows.ts";
+import type { Recipe } from "../recipe/schema.ts";
+import { type EvaluateOptions, evaluateRun, type RunEvaluation } from "./evaluation.ts";
+import { type OpenOptions, openTrained } from "./open.ts";
+import type { Stop } from "./protocol.ts";
+import type { RunFolder } from "./run-folder.ts";
+import type { StopSignal } from "./stop-signals.ts";
+
+/** A finished run, opened to extract and to evaluate. The command line and every program use it alike. Close it to free its weights. */
+export interface Run extends AsyncDisposable {
+  /** The paths of the run's files. */
+  readonly folder: RunFolder;
+  /** The resolved recipe that the run was trained by. */
+  readonly recipe: Recipe;
+  readonly labels: LabelSet;
+  /** The model with its prompt and labels; `extract`, `stream` and `evaluate` call it. */
+  readonly extractor: Extractor;
+  /**
+   * Finds the relations between the two entities of an example. Throws a UserError for an example that cannot be used (an entity that is not
+   * in the sentence) or does not fit the model.
+   */
+  extract(example: Example): Promise<Extraction>;
+  /** The same for many examples, computed together; results in their order. */
+  extract(examples: readonly Example[]): Promise<Extraction[]>;
+  /**
+   * Extracts from a stream of any length with bounded memory: one result for each example, in order. An example that cannot be used gives
+   * `{ problem }` while the others are extracted. `windowRows` examples (default 512) are read and computed together.
+   */
+  stream(
+    examples: AsyncIterable<Example> | Iterable<Example>,
+    options?: { windowRows?: number },
+  ): AsyncGenerator<Extraction | Unextracted, void, void>;
+  /** Extracts labelled rows and scores the result, by default of the test split of the data that the run was trained on. */
+  evaluate(options?: EvaluateOptions): Promise<RunEvaluation>;
+  /** Frees the weights; the run cannot be used afterwards. */
+  close(): Promise<void>;
+}
+
+/** Thrown when a training was stopped before its end. Its state is saved: resume the run to continue. */
+export class RunStopped extends Error {
+  readonly directory: string;
+  /** The step of the checkpoint. */
+  readonly step: number;
+  /** The process signal that stopped it; null for an AbortSignal. */
+  readonly signal: StopSignal | null;
+
+  constructor(directory: string, { step, signal }: Stop) {
+    super(`${directory}: training stopped after step ${step}; its state is saved.`);
+    this.name = "RunStopped";
+    this.directory = directory;
+    this.step = step;
+    this.signal = signal;
+  }
+}
+
+/**
+ * Opens a finished run: its best weights, with the prompt, template and labels that it was trained with. Throws a UserError for a folder that
+ * is not a run, a run whose training has not finished, or a base model that was replaced.
+ */
+export async function openRun(directory: string, options: OpenOptions = {}): Promise<Run> {
+  const { folder, recipe, renderer, extractor: trained, close } = await openTrained(directory, options);
+  let isClosed = false;
+  const whileOpen = <T>(work: () => T): T => {
+    if (isClosed) throw new UserError(`${directory}: the run is closed.`, { hint: "Open it again with openRun." });
+    return work();
+  };
+  const extractor: Extractor = {
+    ...trained,
+    extract: async (examples) => whileOpen(() => trained.extract(examples)),
+    extractEach: async (examples) => whileOpen(() => trained.extractEach(examples)),
+  };
+  async function extract(example: Example): Promise<Extraction>;
+  async function extract(examples: readonly Example[]): Promise<Extraction[]>;
+  async function extract(given: Example | readonly Example[]): Promise<Extraction | Extraction[]> {
+    return isList(given) ? extractor.extract(given) : (await extractor.extract([given]))[0];
+  }
+  const run: Run = {
+    folder,
+    recipe,
+    labels: renderer.labels,
+    extractor,
+    extract,
+    async *stream(examples, { windowRows = DEFAULT_WINDOW_ROWS } = {}) {
+      for await (const window of windowsOf(examples, windowRows)) yield* await extractor.extractEach(window);
+    },
+    evaluate: (evaluateOptions) => evaluateRun(run, evaluateOptions),
+    async close() {
+      if (isClosed) return;
+      isClosed = true;
+      await close();
+    },
+    [Symbol.asyncDispose]: () => run.close(),
+  };
+  return run;
+}
+
+function isList(given: Example | readonly Example[]): given is readonly Example[] {
+  return Array.isArray(given);
+}

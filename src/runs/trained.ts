@@ -1,0 +1,38 @@
+import { existsSync } from "node:fs";
+import { join } from "node:path";
+import type { SavedAdapter } from "../adapters/method.ts";
+import { type AdapterSettings, methodOf } from "../adapters/methods.ts";
+import { UserError } from "../base/errors.ts";
+import type { Recipe } from "../recipe/schema.ts";
+import { expectSameBase, type RunFolder } from "./run-folder.ts";
+
+/** What a finished run has trained. */
+export interface TrainedResult {
+  /** Path of the model to open: the run's own `model/`, or the base of its adapter. */
+  model: string;
+  /** Path of the tokenizer that belongs to it. */
+  tokenizer: string;
+  /** How the adapter in the run folder is used; null for a whole model. */
+  adapter: SavedAdapter<AdapterSettings> | null;
+}
+
+/** The path of the tokenizer that a recipe means. */
+export function tokenizerPath(recipe: Recipe): string {
+  return recipe.model.tokenizer ?? (recipe.model.path as string);
+}
+
+/** Finds the result of a run. Throws a UserError when training has not finished, or when the base of an adapter is another model now. */
+export async function findTrained(folder: RunFolder, recipe: Recipe): Promise<TrainedResult> {
+  const { saved } = methodOf(recipe.adapter);
+  const isAdapter = saved.kind === "adapter";
+  // Both are written last.
+  const lastFile = isAdapter ? join(folder.directory, "adapter_config.json") : join(folder.model, "config.json");
+  if (!existsSync(lastFile)) {
+    throw new UserError(`${folder.directory}: training has not finished (there is no ${lastFile}).`, {
+      hint: `Resume it with: cre train --resume --run ${folder.directory}`,
+    });
+  }
+  if (!isAdapter) return { model: folder.model, tokenizer: folder.model, adapter: null };
+  await expectSameBase(folder, recipe);
+  return { model: recipe.model.path as string, tokenizer: tokenizerPath(recipe), adapter: saved };
+}

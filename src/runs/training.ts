@@ -1,0 +1,194 @@
+import type { z } from "zod";
+import { UserError } from "../base/errors.ts";
+import { hasNativeBackend } from "../compute/open.ts";
+import type { Dataset } from "../data/dataset.ts";
+import { decoderWeights } from "../models/decoder.ts";
+import { type RecipeReading, readRecipeParts } from "../recipe/read.ts";
+import type { Recipe, recipeSchema } from "../recipe/schema.ts";
+import { checkLabelledRows, type DataEvent, readTrainingData, type TrainingData } from "./labelled-rows.ts";
+import { openPrepared, saveLabels } from "./open.ts";
+import { type PreparedRecipe, prepareForLabels, prepareTraining } from "./prepare.ts";
+import { begunRun, newRun, type RunKind, type Stop, type TrainableRun, workInRun } from "./protocol.ts";
+import { openRun, type Run, RunStopped } from "./run.ts";
+import { createRunFolder, expectFreeFolder, expectSameBase, openRunFolder } from "./run-folder.ts";
+import type { StopOptions } from "./stop-signals.ts";
+import { type RunEvent, trainRun } from "./train-run.ts";
+
+/** A line for the user: a slow backend, data without a validation split. */
+export interface NoticeEvent {
+  kind: "notice";
+  text: string;
+}
+
+/** Tensors of the model that are loaded or made. */
+export interface LoadingEvent {
+  kind: "loading";
+  done: number;
+  total: number;
+}
+
+/** An event of a training: of what is read before the first step, then of the run. */
+export type TrainingEvent =
+  | DataEvent
+  | NoticeEvent
+  | LoadingEvent
+  | { kind: "model"; parameters: number; trained: number; labels: number; backend: string }
+  | RunEvent;
+
+const NO_VALIDATION = "the data has no validation split: the last weights are kept, not the best.";
+
+/** Fine-tuning reports missing paths with all other problems of the recipe, when it is prepared. */
+const FINE_TUNING: RunKind<Recipe> = {
+  create: createRunFolder,
+  open: openRunFolder,
+  missingPaths: () => [],
+  expectSameBase,
+};
+
+/** A run whose recipe is checked against its model, tokenizer and labels; no weight has been read. `runTraining` closes it. */
+export interface PreparedRun extends TrainableRun<Recipe> {
+  prepared: PreparedRecipe;
+  /** Rows that the caller has, or the data set to read them from. */
+  rows: TrainingData | Dataset;
+}
+
+/** Prepares a new run. Throws a UserErrors that lists every problem of the recipe. */
+export async function newTraining(
+  directory: string,
+  reading: RecipeReading,
+  data?: TrainingData,
+): Promise<PreparedRun> {
+  await expectFreeFolder(directory);
+  const { prepared, rows } = await prepareRows(reading, data);
+  return { ...(await newRun(FINE_TUNING, directory, prepared.recipe, reading.where)), prepared, rows };
+}
+
+/** Prepares a run that was begun; null when it has finished. Throws a UserErrors that lists every problem. */
+export async function begunTraining(directory: string, data?: TrainingData): Promise<PreparedRun | null> {
+  const run = await begunRun(FINE_TUNING, directory);
+  if (run === null) return null;
+  const { prepared, rows } = await prepareRows(await readRecipeParts({ file: run.folder.recipe }), data);
+  return { ...run, recipe: prepared.recipe, prepared, rows };
+}
+
+async function prepareRows(
+  reading: RecipeReading,
+  data: TrainingData | undefined,
+): Promise<Pick<PreparedRun, "prepared" | "rows">> {
+  if (data) return { prepared: await prepareForLabels(reading, checked(data).labels), rows: data };
+  const prepared = await prepareTraining(reading);
+  return { prepared, rows: prepared.dataset };
+}
+
+export interface TrainingOptions extends StopOptions {
+  onEvent?: (event: TrainingEvent) => void;
+}
+
+/**
+ * Fine-tunes a run to its end, or to a request to stop: reads data and model, makes and locks the folder, saves labels, log, checkpoints and
+ * the trained weights. Returns where it stopped, null when it finished. Throws a UserError for data or a model that cannot be used.
+ */
+export async function runTraining(run: PreparedRun, options: TrainingOptions = {}): Promise<Stop | null> {
+  const { folder, recipe, prepared, rows } = run;
+  const onEvent = options.onEvent ?? (() => {});
+  return workInRun(run, options, async ({ signal, begin }) => {
+    const data = "split" in rows ? await readTrainingData(rows, recipe.data.badRows, onEvent) : rows;
+    const { labels, train, valid = [] } = data;
+    if (valid.length === 0) onEvent({ kind: "notice", text: NO_VALIDATION });
+    const opened = await openPrepared(prepared, {
+      onNotice: (text) => onEvent({ kind: "notice", text }),
+      onLoad: (done, total) => onEvent({ kind: "loading", done, total }),
+    });
+    let stoppedAt: number | null = null;
+    try {
+      for await (const event of trainRun(opened, folder, train, valid, { signal })) {
+        if (event.kind === "start") {
+          await begin(opened.recipe);
+          await saveLabels(folder, labels);
+          onEvent({
+            kind: "model",
+            parameters: parameterSum(decoderWeights(opened.model)),
+            trained: parameterSum(opened.trainable),
+            labels: labels.labels.length,
+            backend: opened.backend.description,
+          });
+        }
+        if (event.kind === "stopped") stoppedAt = event.step;
+        onEvent(event);
+      }
+    } finally {
+      await opened.close();
+    }
+    return stoppedAt;
+  }).finally(prepared.close);
+}
+
+function checked(data: TrainingData): TrainingData {
+  checkLabelledRows(data.train, data.labels, "data.train");
+  if (data.valid?.length) checkLabelledRows(data.valid, data.labels, "data.valid");
+  return data;
+}
+
+function parameterSum(weights: readonly { rows: number; columns: number }[]): number {
+  return weights.reduce((sum, { rows, columns }) => sum + rows * columns, 0);
+}
+
+/** The values of a recipe as a program writes them; any of them may be left out. Paths are relative to the working directory. */
+export type RecipeInput = DeepPartial<z.input<typeof recipeSchema>>;
+
+type DeepPartial<T> = T extends readonly unknown[] ? T : T extends object ? { [K in keyof T]?: DeepPartial<T[K]> } : T;
+
+export interface TrainOptions extends StopOptions {
+  /** The run's folder; it must be empty or not exist, unless `resume` is given. */
+  run: string;
+  /** A recipe file, or the values of a recipe; without it the defaults for the data. A resumed run has its own. */
+  recipe?: string | RecipeInput;
+  /** A data folder or rows, in the place of the recipe's `data.path`. Rows are not saved: give them again when the run is resumed. */
+  data?: string | TrainingData;
+  /** Continue the run in the folder from its last checkpoint. */
+  resume?: boolean;
+  /** Hears what happens: data, model, every step, validation and checkpoint. An error that it throws ends the training at once. */
+  onEvent?: (event: TrainingEvent) => void;
+}
+
+/**
+ * Fine-tunes a model by a recipe and opens the finished run. A run that was killed or stopped is continued with `resume`, and ends with the
+ * same weights; a finished run is only opened.
+ *
+ * Throws a UserError (UserErrors for several problems) for a mistake in recipe, data or folder, before any step is made where possible, and a
+ * {@link RunStopped} when `signal` aborted or a process signal came.
+ */
+export async function train(options: TrainOptions): Promise<Run> {
+  const { run: directory } = options;
+  const run = options.resume ? await toResume(options) : await toStart(options);
+  if (run) {
+    const stop = await runTraining(run, options);
+    if (stop) throw new RunStopped(directory, stop);
+  }
+  const { onEvent } = options;
+  return openRun(directory, {
+    onNotice: (text) => onEvent?.({ kind: "notice", text }),
+    onLoad: (done, total) => onEvent?.({ kind: "loading", done, total }),
+  });
+}
+
+async function toStart({ run, recipe, data }: TrainOptions): Promise<PreparedRun> {
+  if (recipe === undefined && data === undefined) {
+    throw new UserError("train: got neither a recipe nor data, expected one of them.", {
+      hint: 'For example: train({ data: "my-data", run: "runs/first" })',
+    });
+  }
+  const reading = await readRecipeParts({
+    ...(typeof recipe === "string" ? { file: recipe } : { values: recipe }),
+    dataPath: typeof data === "string" ? data : undefined,
+    isNative: hasNativeBackend(),
+  });
+  return newTraining(run, reading, typeof data === "object" ? data : undefined);
+}
+
+async function toResume({ run, recipe, data }: TrainOptions): Promise<PreparedRun | null> {
+  if (recipe !== undefined || typeof data === "string") {
+    throw new UserError("train: a resumed run has its own recipe and data folder; leave out recipe and data.");
+  }
+  return begunTraining(run, data);
+}

@@ -1,0 +1,126 @@
+import { execFile } from "node:child_process";
+import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { buildCli, ROOT, temporaryFolder } from "../e2e/support.ts";
+
+const MARK = "<!-- test:api-example -->";
+/** npm's error codes for a registry that cannot be reached while its cache lacks a package. */
+const OFFLINE =
+  /E(NOTFOUND|AI_AGAIN|NOTCACHED|CONNREFUSED|TIMEDOUT|NETUNREACH|HOSTUNREACH|CONNRESET)|EIDLETIMEOUT|network/;
+
+const folder = temporaryFolder("tarball");
+const inFolder = (...names: string[]) => join(folder.path, ...names);
+const installed = (...names: string[]) => inFolder("node_modules", "cre-llm", ...names);
+
+interface Ended {
+  code: number;
+  stdout: string;
+  stderr: string;
+}
+
+/** Runs a command in the temporary folder, on the reference backend. */
+function run(command: string, words: readonly string[], cwd = folder.path): Promise<Ended> {
+  const env = { ...process.env, CRE_BACKEND: "reference", NO_COLOR: "1" };
+  return new Promise((ended) => {
+    execFile(command, words, { cwd, env, maxBuffer: 1 << 26 }, (error, stdout, stderr) => {
+      ended({ code: error === null ? 0 : typeof error.code === "number" ? error.code : 1, stdout, stderr });
+    });
+  });
+}
+
+/** The code of README.md that follows the mark. */
+function exampleOfReadme(): string {
+  const text = readFileSync(join(ROOT, "README.md"), "utf8");
+  const code = text.slice(text.indexOf(MARK)).match(/^<!--.*-->\s+```js\n([\s\S]*?)```/)?.[1];
+  if (code === undefined) throw new Error(`README.md has no js block after ${MARK}.`);
+  return code;
+}
+
+/** Packs the built package and installs it into the empty folder. Returns why that cannot be done here, or null. */
+async function install(): Promise<string | null> {
+  await buildCli();
+  const packed = await run("npm", ["pack", "--ignore-scripts", "--json", "--pack-destination", folder.path], ROOT);
+  expect(packed.code, packed.stderr).toBe(0);
+  const [{ filename }] = JSON.parse(packed.stdout);
+  writeFileSync(inFolder("package.json"), JSON.stringify({ private: true, type: "module" }));
+  const options = ["--ignore-scripts", "--prefer-offline", "--no-audit", "--no-fund", "--fetch-retries", "0"];
+  const { code, stderr } = await run("npm", ["install", ...options, `./${filename}`]);
+  if (code !== 0 && OFFLINE.test(stderr)) return stderr.split("\n")[0];
+  expect(code, stderr).toBe(0);
+  return null;
+}
+
+describe("the packed tarball, installed in an empty folder", () => {
+  let problem: string | null = null;
+  beforeAll(async () => {
+    problem = await install();
+    if (problem !== null) console.warn(`the tarball is not tested: its dependencies cannot be installed (${problem})`);
+  }, 300_000);
+  afterAll(() => folder.remove());
+
+  it("has the files that its user needs, and no tests", (test) => {
+    test.skip(problem !== null, problem ?? "");
+    const needed = ["README.md", "LICENSE", "dist/index.d.ts", "native/binding", "models/base-zh", "recipes/demo.yaml"];
+    for (const name of [...needed, "demo/train.jsonl", "demo/labels.json"]) {
+      expect(existsSync(installed(name)), name).toBe(true);
+    }
+    const names = readdirSync(installed(), { recursive: true, encoding: "utf8" });
+    expect(names.filter((name) => /\.(test|contract)\.|^(src|test|bench)\b/.test(name))).toEqual([]);
+  });
+
+  it("runs the example of README.md: trains on forty rows, extracts, prints", async (test) => {
+    test.skip(problem !== null, problem ?? "");
+    const code = exampleOfReadme();
+    writeFileSync(inFolder("example.js"), code);
+    const { code: exit, stdout, stderr } = await run(process.execPath, ["example.js"]);
+    expect(exit, stderr).toBe(0);
+    expect(stdout).toMatch(/^\[ \{ relation: '.+', probability: 0\.\d+ \} \]\n$/);
+    const log = readFileSync(inFolder("runs", "first", "log.jsonl"), "utf8")
+      .trimEnd()
+      .split("\n");
+    const losses = log.map((line) => JSON.parse(line).loss);
+    // 8 epochs of 40 rows in steps of 8.
+    expect(losses).toHaveLength(40);
+    expect(losses.at(-1)).toBeLessThan(losses[0] / 3);
+  }, 180_000);
+
+  it("has complete types", async (test) => {
+    test.skip(problem !== null, problem ?? "");
+    const program = `
+      import { type Extraction, openRun, RunStopped, score, train, UserError, type Run, type TrainingEvent } from "cre-llm";
+      const run: Run = await openRun("runs/first", { storage: "int8", decode: { method: "generate" } });
+      const one: Extraction = await run.extract({ sentence: "甲在乙", head: "甲", tail: "乙" });
+      const many: Extraction[] = await run.extract([{ sentence: "甲在乙", head: "甲", tail: "乙" }]);
+      for await (const result of run.stream([])) if ("problem" in result) console.log(result.problem);
+      const f1: number = (await run.evaluate({ split: "valid" })).metrics.conventions.micro.f1;
+      const losses: number[] = [];
+      const onEvent = (event: TrainingEvent) => void (event.kind === "step" && losses.push(event.loss));
+      try {
+        await train({ run: "r", recipe: "recipe.yaml", data: "data", signal: AbortSignal.timeout(1000), onEvent });
+      } catch (error) {
+        if (error instanceof RunStopped) console.log(error.step, error.signal);
+        if (error instanceof UserError) console.log(error.message, error.hint);
+      }
+      console.log(one, many, f1, (await score("found.jsonl", { gold: "demo" })).matching.missing);
+      // @ts-expect-error: no such method
+      await run.extracts([]);
+    `;
+    writeFileSync(inFolder("types.ts"), program);
+    const tsc = join(ROOT, "node_modules", "typescript", "bin", "tsc");
+    const types = ["--typeRoots", join(ROOT, "node_modules", "@types"), "--types", "node"];
+    const options = ["--noEmit", "--strict", "--target", "es2022", "--module", "nodenext", "--skipLibCheck", ...types];
+    const { code, stdout } = await run(process.execPath, [tsc, ...options, "types.ts"]);
+    expect(code, stdout).toBe(0);
+  }, 180_000);
+
+  it("does not let a program import its inner files", async (test) => {
+    test.skip(problem !== null, problem ?? "");
+    const inner = await run(process.execPath, ["--input-type=module", "-e", `await import("cre-llm/dist/cli.js")`]);
+    expect(inner.code).toBe(1);
+    expect(inner.stderr).toContain("ERR_PACKAGE_PATH_NOT_EXPORTED");
+    const version = `import p from "cre-llm/package.json" with { type: "json" }; console.log(p.name)`;
+    const own = await run(process.execPath, ["--no-warnings", "--input-type=module", "-e", version]);
+    expect(own.stdout, own.stderr).toBe("cre-llm\n");
+  });
+});
