@@ -41,7 +41,7 @@ const newRows = (count: number, cached: number): AttentionSegment[] =>
     context: [{ start: i * (cached + 1), length: cached, position: 0 }],
   }));
 
-/** The kernels beside the matrix products at the sizes of a model of 110M parameters: 1,536 rows of 768, 12 heads of 64. */
+/** The kernels other than matrix products at the sizes of a model of 110M parameters: 1,536 rows of 768, 12 heads of 64. */
 function kernelsOf(backend: Backend): { kernels: Kernel[]; free: () => void } {
   const random = createRandom(1);
   const numbers = Float32Array.from({ length: 4099 }, () => random.uniform() * 2 - 1);

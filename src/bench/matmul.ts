@@ -1,7 +1,7 @@
 import { createRandom } from "../base/random.ts";
 import type { Backend, Weight } from "../compute/backend.ts";
 
-/** A product y[T,O] = x[T,I] · wᵀ to be timed. */
+/** The shape of a product y[T,O] = x[T,I] · wᵀ. */
 export interface MatmulShape {
   rows: number; // T
   inputs: number; // I
@@ -36,8 +36,8 @@ export const MATMUL_SHAPES: readonly MatmulShape[] = [
 ];
 
 /**
- * Times the three products of each shape, median of `rounds` rounds of at least `roundMs` each. Results are issued and freed, never read,
- * so that copying to JavaScript is not in the time.
+ * Times the three products of each shape: the median of `rounds` rounds of at least `roundMs` each. Results are freed and never read, so
+ * the time has no copy to JavaScript in it.
  */
 export async function* measureMatmul(
   backend: Backend,

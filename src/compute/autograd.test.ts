@@ -1,8 +1,9 @@
 import { describe, expect, it } from "vitest";
 import { createTape, type Tape, type TapeOptions, type Value } from "./autograd.ts";
-import type { Backend, Values, Weight } from "./backend.ts";
+import type { Backend, KernelPolicy, Values, Weight } from "./backend.ts";
 import { gradientCases, weightMaker } from "./contract/gradient-cases.contract.ts";
-import { openReference } from "./reference/backend.ts";
+import { openReference, referenceKernels } from "./reference/backend.ts";
+import { createBackend } from "./shell.ts";
 
 const lossAlone = async (backend: Backend, loss: (tape: Tape) => Value) => {
   const tape = createTape(backend, { record: true });
@@ -104,7 +105,7 @@ describe("recomputed blocks", () => {
   });
 });
 
-/** x[3,4] through a block with one product, and what is needed to look at it. */
+/** Weights x[3,4] and w[4,4] with a tape and the number of tensors alive. */
 function small(options: TapeOptions, precision: "float32" | "float64" = "float32") {
   const backend = openReference({ precision });
   const make = weightMaker(backend, 3);
@@ -220,6 +221,40 @@ describe("gradient width", () => {
   });
 });
 
+describe("kernel policy", () => {
+  /** The calls of the backward pass of x · wᵀ, whose gradient has three products. */
+  const backwardCalls = (policy: KernelPolicy) => {
+    const backend = createBackend({ ...referenceKernels("float64"), policy });
+    const make = weightMaker(backend, 3);
+    const [x, w, v] = [make.weight(3, 4), make.weight(4, 4, { trainable: false }), make.weight(5, 4)];
+    const calls: string[] = [];
+    const { matmulBackwardInput, matmulBackward } = Object.getPrototypeOf(backend) as Backend;
+    backend.matmulBackwardInput = (dy, weight, options) => {
+      calls.push(`${1 + (options?.plus?.length ?? 0)} terms`);
+      return matmulBackwardInput.call(backend, dy, weight, options);
+    };
+    backend.matmulBackward = (...given) => {
+      calls.push("both gradients");
+      return matmulBackward.call(backend, ...given);
+    };
+    const tape = createTape(backend, { record: true });
+    const input = tape.matmul(tape.embed(x, Int32Array.of(0, 1, 2)), w, { wide: true });
+    const inner = tape.add(tape.matmul(input, w), tape.add(tape.matmul(input, w), tape.matmul(input, w)));
+    tape.backward(tape.crossEntropy(tape.matmul(tape.add(inner, inner, { wide: true }), v), targets, ones));
+    return calls;
+  };
+
+  it("bounds the terms of a sum", () => {
+    expect(backwardCalls({ sumTerms: 16, thinColumns: 0 })).toEqual(["1 terms", "3 terms", "1 terms"]);
+    expect(backwardCalls({ sumTerms: 2, thinColumns: 0 })).toEqual(["1 terms", "2 terms", "1 terms", "1 terms"]);
+  });
+
+  it("chooses both gradients in one pass for trainable weights of few columns", () => {
+    expect(backwardCalls({ sumTerms: 16, thinColumns: 3 })).not.toContain("both gradients");
+    expect(backwardCalls({ sumTerms: 16, thinColumns: 4 })).toEqual(["both gradients", "3 terms", "1 terms"]);
+  });
+});
+
 describe("misuse", () => {
   it("names what is wrong", () => {
     const { backend, make, tape, x, w, ids } = small({ record: true });
@@ -228,14 +263,14 @@ describe("misuse", () => {
     const other = createTape(backend, { record: true }).embed(x, ids);
     expect(() => tape.rmsNorm(other, w, 1e-5)).toThrow("the value [3,4] is not of this tape");
     const spec = { heads: 1, headWidth: 4, frequencies: Float32Array.of(1), layout: "halves" } as const;
-    const turned = tape.rotary(input, ids, spec);
-    expect(() => tape.matmul(turned, w)).toThrow(
-      "the value [3,4] was turned, expected attention with rotary to use it",
+    const rotated = tape.rotary(input, ids, spec);
+    expect(() => tape.matmul(rotated, w)).toThrow(
+      "the value [3,4] was rotated, expected only attention with rotary to use it",
     );
     const attention = { ...spec, keyValueHeads: 1, scale: 1, slopes: null, rotary: spec };
-    expect(() => tape.attention(turned, input, input, [], attention)).toThrow("that were not turned");
-    expect(() => tape.attention(turned, turned, input, [], { ...attention, rotary: null })).toThrow("was turned");
-    expect(() => tape.backward(input)).toThrow("the value [3,4] is no loss, expected a result of crossEntropy");
+    expect(() => tape.attention(rotated, input, input, [], attention)).toThrow("were not rotated");
+    expect(() => tape.attention(rotated, rotated, input, [], { ...attention, rotary: null })).toThrow("was rotated");
+    expect(() => tape.backward(input)).toThrow("the value [3,4] is not a loss, expected a result of crossEntropy");
     expect(() => tape.matmul(loss, make.weight(1, 1))).toThrow("a loss is used as an operand");
     expect(() => tape.block([], () => tape.matmul(input, w))).toThrow("expected it among the inputs of the block");
     let inside: Value | null = null;

@@ -18,9 +18,9 @@ export interface TapeMatmulOptions {
   residual?: Value | null;
   scale?: number;
   wide?: boolean;
-  /** Further products of the same shape, added before anything is rounded. */
+  /** Further products of the same shape; the sum is rounded once. */
   plus?: readonly { x: Value; w: Weight; scale?: number }[];
-  /** The result is turned, as by `rotary`, before it is rounded. */
+  /** Rotates the result as `rotary` does. */
   rotary?: (RotarySpec & RowPositions) | null;
 }
 
@@ -35,26 +35,23 @@ interface Term {
   input: Node;
 }
 
-/** As of an adapter of low rank: both gradients of a product with such a weight are made in one pass. */
-const FEW_COLUMNS = 16;
-
 function productOptions([first, ...plus]: readonly Term[], { bias }: TapeMatmulOptions): GatedOptions {
   return { bias, scale: first.scale, plus: plus.map(({ x, w, scale }) => ({ x: x.tensor, w, scale })) };
 }
 
 /**
- * Runs operations on a backend and owns every tensor they make. A recording tape remembers them, so that `backward` can add to the
- * gradients of the trainable weights; a tape that does not record frees intermediate tensors as soon as their block ends.
+ * Runs operations on a backend and owns every tensor they make. A recording tape keeps a record of them, so that `backward` can add to
+ * the gradients of the trainable weights; a tape that does not record frees intermediate tensors at the end of their block.
  */
 export interface Tape {
   readonly backend: Backend;
   readonly recording: boolean;
-  /** A tensor from outside as a value without gradient; the caller keeps owning it. */
+  /** A tensor from outside as a value without gradient; the caller still owns it. */
   constant(tensor: Tensor): Value;
   embed(table: Weight, ids: Int32Array): Value;
   matmul(x: Value, w: Weight, options?: TapeMatmulOptions): Value;
   rmsNorm(x: Value, g: Weight, epsilon: number): Value;
-  /** Turned queries or keys. Only attention with the same `rotary` takes them, which gives the gradients of what was turned. */
+  /** Rotated queries or keys, for attention with the same `rotary` only: its backward pass gives the gradients before the rotation. */
   rotary(x: Value, positions: Int32Array, spec: RotarySpec): Value;
   attention(q: Value, k: Value, v: Value, segments: readonly AttentionSegment[], spec: AttentionSpec): Value;
   swiglu(gate: Value, up: Value): Value;
@@ -66,14 +63,14 @@ export interface Tape {
   /** The weighted sum of losses [1,1]. Losses can be added to each other, nothing else. */
   crossEntropy(logits: Value, targets: Int32Array, weights: Float32Array, labelSmoothing?: number): Value;
   /**
-   * Runs `body` as one block, which may use its inputs, constants and what it makes itself. Not recording: everything made inside is freed
-   * but the result. Recording with recomputation: the same, and the backward pass runs `body` again to get the intermediates back (so
-   * `body` must issue the same operations every time).
+   * Runs `body` as one block, which may use its inputs, constants and the values it makes itself. Without recording, everything made
+   * inside is freed except the result. Recording with recomputation frees it too, and the backward pass runs `body` again to get the
+   * intermediates back, so `body` must issue the same operations every time.
    */
   block(inputs: readonly Value[], body: (inputs: readonly Value[]) => Value): Value;
-  /** Adds the gradients of `loss` [1,1] to every trainable weight it depends on, and frees all tensors of the tape but kept ones. */
+  /** Adds the gradients of `loss` [1,1] to every trainable weight it depends on, and frees all tensors of the tape except kept ones. */
   backward(loss: Value): void;
-  /** Takes a tensor out of the tape: the caller frees it from now on. */
+  /** Removes a tensor from the tape: from now on the caller owns it. */
   keep(value: Value): Tensor;
   /** Frees every tensor that the tape still owns. */
   dispose(): void;
@@ -85,7 +82,7 @@ export interface TapeOptions {
   recompute?: boolean;
 }
 
-/** Starts a tape on a backend. Whoever starts it calls `dispose` (also after an error), before the backend is closed. */
+/** Starts a tape on a backend. The caller must call `dispose`, also after an error, before it closes the backend. */
 export function createTape(backend: Backend, options: TapeOptions): Tape {
   return new BackendTape(backend, options);
 }
@@ -138,18 +135,19 @@ class BackendTape implements Tape {
     return [{ x, w, scale }, ...plus].map((term) => ({ scale: 1, ...term, input: this.#graph.use(term.x) }));
   }
 
-  /** The value of a sum of products (+ bias + residual), maybe turned. */
-  #product(y: Tensor, terms: readonly Term[], bias: Weight | null, residual: Node | null, turned = false): Node {
+  /** The value of a sum of products (+ bias + residual). */
+  #product(y: Tensor, terms: readonly Term[], bias: Weight | null, residual: Node | null, rotated = false): Node {
     const inputs = terms.map((term) => term.input);
+    const { thinColumns } = this.backend.policy;
     return this.#graph.result(y, {
-      turned,
+      rotated,
       inputs: residual ? [...inputs, residual] : inputs,
       weights: [bias, ...terms.map((term) => term.w)],
       saved: terms.filter((term) => term.w.trainable).map((term) => term.input),
       backward: (dy) => {
         if (bias?.trainable) this.backend.biasBackward(dy.tensor, bias);
         for (const { input, w, scale } of terms) {
-          if (w.trainable && w.columns <= FEW_COLUMNS && this.#graph.needsOnly(input)) {
+          if (w.trainable && w.columns <= thinColumns && this.#graph.needsOnly(input)) {
             this.#graph.give(input, this.backend.matmulBackward(dy.tensor, input.tensor, w, scale));
             continue;
           }
@@ -179,16 +177,16 @@ class BackendTape implements Tape {
     const input = this.#graph.use(x);
     return this.#graph.result(this.backend.rotary(x.tensor, positions, spec), {
       inputs: [input],
-      turned: true,
+      rotated: true,
       backward: (dy) => this.#graph.share(input, dy),
     });
   }
 
   attention(q: Value, k: Value, v: Value, segments: readonly AttentionSegment[], spec: AttentionSpec): Value {
-    const turned = Boolean(spec.rotary);
-    const inputs = [this.#graph.use(q, turned), this.#graph.use(k, turned), this.#graph.use(v)];
-    if (turned && inputs.slice(0, 2).some((node) => node.needsGradient && !node.turned)) {
-      throw new Error("attention: rotary is given for queries and keys that were not turned, expected turned ones.");
+    const rotated = Boolean(spec.rotary);
+    const inputs = [this.#graph.use(q, rotated), this.#graph.use(k, rotated), this.#graph.use(v)];
+    if (rotated && inputs.slice(0, 2).some((node) => node.needsGradient && !node.rotated)) {
+      throw new Error("attention: rotary is given, but queries or keys were not rotated, expected rotated ones.");
     }
     const made = this.backend.attention(q.tensor, k.tensor, v.tensor, segments, spec);
     return this.#graph.result(made.output, {
@@ -211,7 +209,7 @@ class BackendTape implements Tape {
     return this.#swiglu(this.backend.swiglu(gate.tensor, up.tensor), gateNode, upNode);
   }
 
-  /** The value h = silu(gate) · up; while its gradient is but a sum of products, that sum is not kept. */
+  /** The value h = silu(gate) · up. If its gradient is a sum of products and nothing else, that sum is not stored. */
   #swiglu(h: Tensor, gate: Node, up: Node): Node {
     const give = ({ dGate, dUp }: SwigluGradients) => {
       this.#graph.give(gate, dGate);

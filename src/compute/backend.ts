@@ -1,17 +1,19 @@
 /**
- * The contract of a backend: the few operations from which models are computed and trained.
+ * The contract of a backend: the operations that compute and train models. A new backend supplies the kernels of kernels.ts, and
+ * `createBackend` of shell.ts does the rest.
  *
  * Shape letters: B batch, T tokens, S cached, H query heads, G key/value heads, D head width, C model width, F feed-forward, V vocabulary,
  * R rank; for weights O outputs and I inputs.
  *
  * Rules that every backend keeps (src/compute/contract/backend.contract.ts tests them):
  * 1. A tensor is an opaque matrix [rows, columns]; its memory layout belongs to its backend. Tokens of a batch are packed as rows, without padding.
- * 2. Operations are issued in order and take effect in order; they return at once. Only `read*`, `sync` and `weightFromRuns` are awaited.
- * 3. Tensors never change after they were made, except by the operations that say so (`copyRows`). Whoever makes a tensor frees it;
+ * 2. Operations are issued in order and take effect in order; they return at once. Only `read*`, `sync`, `close` and `weightFromChunks` are
+ *    awaited.
+ * 3. A tensor does not change after it was made, except by operations that say so (`copyRows`). The caller frees every tensor it gets;
  *    freeing is in order too, so an operation issued before keeps its operands.
  * 4. A narrow tensor has the backend's precision (activations), a wide tensor always has float32 (residual stream, its gradient, losses).
- *    Operations take either width; each says what it returns.
- * 5. Same operations, same numbers: results do not depend on the number of threads or on timing.
+ *    Operations accept either width; each says what it returns.
+ * 5. The same operations give the same numbers: results do not depend on the number of threads or on timing.
  * 6. Misuse (shapes that do not fit, a freed tensor, an id out of range) throws an Error at the call that made the mistake.
  */
 
@@ -20,7 +22,7 @@ export type Values = Float32Array | Float64Array;
 
 export type Precision = "float32" | "bfloat16" | "float64";
 
-/** How a weight is kept: a property of the weight, never of the model or the method. */
+/** The number format of a weight; it belongs to the weight, never to the model or the method. */
 export type WeightStorage = "float32" | "bfloat16" | "int8" | "nf4";
 
 /** An opaque matrix [rows, columns] on a backend. */
@@ -36,7 +38,7 @@ export interface Weight {
   readonly rows: number;
   readonly columns: number;
   readonly storage: WeightStorage;
-  /** Trainable weights keep a float32 master, a gradient and two moments beside what products read. */
+  /** A trainable weight has a float32 master, a gradient and two moments, in addition to the copy that products read. */
   readonly trainable: boolean;
 }
 
@@ -51,19 +53,19 @@ export interface WeightSpec {
 /** Element types of numbers in files, little-endian. */
 export type RawType = "F32" | "F16" | "BF16";
 
-/** A matrix as a file keeps it: raw elements, row-major, in runs of whole rows, a multiple of 32 of them in every run but the last. */
+/** A matrix as it is in a file: raw elements, row-major, in chunks of whole rows; every chunk but the last has a multiple of 32 rows. */
 export interface RawMatrix {
   type: RawType;
-  /** The memory of a run may be used again when the second one after it is asked for. */
-  runs: AsyncIterable<Uint8Array>;
-  /** Whether every row is divided by its length (torch.nn.functional.normalize). */
+  /** The source may overwrite a chunk's memory when it is asked for the second chunk after it. */
+  chunks: AsyncIterable<Uint8Array>;
+  /** Divides every row by its length (torch.nn.functional.normalize). */
   normalized?: boolean;
 }
 
-/** What a trainable weight consists of. */
+/** The parts of a trainable weight. */
 export type WeightPart = "value" | "gradient" | "moment1" | "moment2";
 
-/** A run of rows of a key tensor. `position` is the sequence position of its first row (ALiBi and rotary look at it). */
+/** Consecutive rows of a key tensor. `position` is the sequence position of the first one (ALiBi and rotary embedding need it). */
 export interface KeySpan {
   start: number;
   length: number;
@@ -71,8 +73,8 @@ export interface KeySpan {
 }
 
 /**
- * One run of query rows that belong together. Row i of it sees every row of every context span and rows 0..i of its own keys.
- * Shared prefixes, trees of labels and caches are all context spans.
+ * Consecutive query rows of one sequence. Row i sees every row of every context span, and rows 0..i of the segment's own keys.
+ * Shared prefixes, label tries and caches are all context spans.
  */
 export interface AttentionSegment {
   /** First query row, number of rows. */
@@ -91,24 +93,25 @@ export interface AttentionSpec {
   headWidth: number; // D
   /** Factor on q·k, usually 1/√D. */
   scale: number;
-  /** ALiBi slopes, one a head: −slope · (query position − key position) is added to the scaled score; null without ALiBi. */
+  /** ALiBi slopes, one per head: −slope · (query position − key position) is added to the scaled score; null without ALiBi. */
   slopes: Float32Array | null;
   /**
-   * How queries and keys were turned before, by the positions of their segments and spans: `attentionBackward` turns their gradients back, to
-   * those of what was turned. A key row that several segments see has one position. Absent or null: gradients are of queries and keys.
+   * The rotation that q and k went through, by the positions of their segments and spans. With it, `attentionBackward` rotates dq and dk
+   * back and returns the gradients of queries and keys before the rotation; then a key row has one position in all segments that see it.
+   * Absent or null: the gradients of q and k as given.
    */
-  rotary?: RotaryTurn | null;
+  rotary?: Rotation | null;
 }
 
-/** How pairs of a head's columns turn by a token's position (Su et al. 2021). */
-export interface RotaryTurn {
-  /** Angle per position of each rotated pair; 2 × length is the rotated width, the rest of a head passes through. */
+/** Rotary embedding: pairs of a head's columns rotate by a token's position (Su et al. 2021). */
+export interface Rotation {
+  /** Angle per position of each pair; 2 × length is the rotated width, the rest of a head passes through. */
   frequencies: Float32Array;
-  /** interleaved: pairs (2i, 2i+1), as llama2.c and ChatGLM; halves: pairs (i, i + width/2), as Hugging Face. */
+  /** interleaved: pairs (2i, 2i+1), as in llama2.c and ChatGLM; halves: pairs (i, i + width/2), as in Hugging Face. */
   layout: "interleaved" | "halves";
 }
 
-export interface RotarySpec extends RotaryTurn {
+export interface RotarySpec extends Rotation {
   heads: number;
   headWidth: number; // D
 }
@@ -118,7 +121,7 @@ export interface RowPositions {
   positions: Int32Array;
 }
 
-/** A further product of a sum: scale · x · wᵀ (or scale · x · w backward, where x is the gradient of that product's result). */
+/** A further product of a sum: scale · x · wᵀ, or scale · x · w backward, where x is the gradient of that product's result. */
 export interface ProductTerm {
   x: Tensor;
   w: Weight;
@@ -134,13 +137,13 @@ export interface MatmulOptions {
   scale?: number;
   /** Width of the result; narrow by default. */
   wide?: boolean;
-  /** Products of the same shape that are added before anything is rounded; at most 15. */
+  /** Products of the result's shape; the sum is rounded once. With the first product at most `policy.sumTerms`. */
   plus?: readonly ProductTerm[];
-  /** The result turns, as by `rotary`, before it is rounded (forward, without residual). */
+  /** Rotates the result as `rotary` does (forward, without residual). */
   rotary?: (RotarySpec & RowPositions) | null;
 }
 
-/** Options of a product with a gate, as of {@link MatmulOptions}. */
+/** Options of a product with a gate, a part of {@link MatmulOptions}. */
 export type GatedOptions = Pick<MatmulOptions, "bias" | "scale" | "plus">;
 
 export interface SwigluGradients {
@@ -155,7 +158,7 @@ export interface AdamWSettings {
   epsilon: number;
   /** Decoupled decay: w ← w − learningRate · weightDecay · w (Loshchilov & Hutter 2019). */
   weightDecay: number;
-  /** Number of this update, from 1, for the bias correction. */
+  /** Number of this update, counted from 1, for the bias correction. */
   step: number;
   /** Factor on the gradient (clipping, accumulation). */
   gradientScale: number;
@@ -164,9 +167,17 @@ export interface AdamWSettings {
 export interface MemoryUse {
   bytes: number;
   peakBytes: number;
-  /** Tensors alive, weights alive: what a leak test looks at. */
+  /** Tensors and weights that are alive, for leak tests. */
   tensors: number;
   weights: number;
+}
+
+/** What autograd asks a backend before it chooses between operations that give the same numbers. */
+export interface KernelPolicy {
+  /** Most products in one sum: the first one and `plus`. */
+  readonly sumTerms: number;
+  /** `matmulBackward` is faster than its two halves for weights up to this number of columns; 0 where it never is. */
+  readonly thinColumns: number;
 }
 
 export interface Backend {
@@ -175,6 +186,7 @@ export interface Backend {
   /** For people: instruction set, threads, precision. */
   readonly description: string;
   readonly precision: Precision;
+  readonly policy: KernelPolicy;
 
   // ---- tensors
   /** A tensor from row-major values [rows, columns]. */
@@ -187,9 +199,9 @@ export interface Backend {
   // ---- weights
   /** A weight from row-major values [O,I]; zeros without values. */
   weight(spec: WeightSpec, values?: ArrayLike<number>): Weight;
-  /** A weight whose values come in runs of rows, of which nothing else is kept; rejects when there are too many or too few. */
-  weightFromRuns(spec: WeightSpec, matrix: RawMatrix): Promise<Weight>;
-  /** Replaces one part; "value" also renews what products read. */
+  /** A weight whose values come in chunks of rows; keeps no copy of the chunks. Rejects when rows are missing or too many. */
+  weightFromChunks(spec: WeightSpec, matrix: RawMatrix): Promise<Weight>;
+  /** Replaces one part; "value" also renews the copy that products read. */
   writeWeight(weight: Weight, values: ArrayLike<number>, part?: WeightPart): void;
   /** One part, row-major [O,I]. */
   readWeight(weight: Weight, part?: WeightPart): Promise<Values>;
@@ -207,22 +219,22 @@ export interface Backend {
   matmulBackwardInput(dy: Tensor, w: Weight, options?: MatmulOptions): Tensor;
   /** w.gradient[O,I] += scale · dyᵀ · x. */
   matmulBackwardWeight(dy: Tensor, x: Tensor, w: Weight, scale?: number): void;
-  /** matmulBackwardWeight, and the wide result of matmulBackwardInput: where w has few columns, in one pass over dy. */
+  /** matmulBackwardWeight, and the wide result of matmulBackwardInput; one pass over dy where `policy.thinColumns` says so. */
   matmulBackward(dy: Tensor, x: Tensor, w: Weight, scale?: number): Tensor;
   /** b.gradient[1,O] += column sums of dy[T,O]. */
   biasBackward(dy: Tensor, b: Weight): void;
 
-  /** y = x / √(mean(x²) + epsilon) · g[1,C], row by row; with g[1,D] for x[T,H·D] each head of a row on its own; narrow. */
+  /** y = x / √(mean(x²) + epsilon) · g[1,C], row by row; with g[1,D] for x[T,H·D] head by head; narrow. */
   rmsNorm(x: Tensor, g: Weight, epsilon: number): Tensor;
-  /** dx (+ residual), wide; g.gradient is added to when g is trainable. */
+  /** dx (+ residual), wide; adds to g.gradient when g is trainable. */
   rmsNormBackward(x: Tensor, g: Weight, dy: Tensor, epsilon: number, residual?: Tensor | null): Tensor;
 
-  /** x[T,H·D] with each head's pairs turned by position · frequency (or back, for the gradient); narrow. */
+  /** x[T,H·D] with each head's pairs rotated by position · frequency, or back for the gradient; narrow. */
   rotary(x: Tensor, positions: Int32Array, spec: RotarySpec, direction?: "forward" | "backward"): Tensor;
 
   /**
-   * Softmax attention of q[T,H·D] over k, v[S,G·D] as the segments say; query head h reads key/value head ⌊h·G/H⌋.
-   * Query rows outside every segment give zeros. `output` [T,H·D] narrow; `logSumExp` [T,H] wide, for the backward pass.
+   * Softmax attention of q[T,H·D] over k, v[S,G·D], segment by segment; query head h reads key/value head ⌊h·G/H⌋.
+   * Query rows outside of all segments give zeros. `output` [T,H·D] narrow; `logSumExp` [T,H] wide, for the backward pass.
    */
   attention(
     q: Tensor,
@@ -244,14 +256,14 @@ export interface Backend {
   swigluBackward(gate: Tensor, up: Tensor, dh: Tensor): SwigluGradients;
   /** up = matmul(x, w, options) and h = silu(gate) · up in one pass; narrow. */
   matmulSwiglu(gate: Tensor, x: Tensor, w: Weight, options?: GatedOptions): { up: Tensor; h: Tensor };
-  /** swigluBackward(gate, up, dh) for dh = matmulBackwardInput(dy, w, options), which is not kept (bias is not allowed here). */
+  /** swigluBackward(gate, up, dh) for dh = matmulBackwardInput(dy, w, options), which is not stored (bias is not allowed here). */
   matmulBackwardSwiglu(gate: Tensor, up: Tensor, dy: Tensor, w: Weight, options?: GatedOptions): SwigluGradients;
 
-  /** a + scale · b; width of `a` unless told. */
+  /** a + scale · b; width of `a` by default. */
   add(a: Tensor, b: Tensor, options?: { scale?: number; wide?: boolean }): Tensor;
   /**
-   * x with elements zeroed with the given probability and the others divided by (1 − probability); width of x. Element (r, c) depends
-   * only on (seed, r, c) through {@link dropoutKeeps}, so the gradient is the same call on dy.
+   * Zeroes elements of x with the given probability and divides the others by (1 − probability); width of x. {@link dropoutKeeps} decides
+   * by (seed, row, column) alone, so the same call on dy gives the gradient.
    */
   dropout(x: Tensor, probability: number, seed: number): Tensor;
 
@@ -259,7 +271,7 @@ export interface Backend {
   gatherRows(x: Tensor, rows: Int32Array): Tensor;
   /** dx[totalRows, C] with dx[rows[i]] += dy[i], zeros elsewhere; width of dy. */
   gatherRowsBackward(dy: Tensor, rows: Int32Array, totalRows: number): Tensor;
-  /** destination[rows[i]] = source[i], in place: how keys and values enter a cache. */
+  /** destination[rows[i]] = source[i], in place; writes keys and values to a cache. */
   copyRows(source: Tensor, destination: Tensor, rows: Int32Array): void;
 
   /**
@@ -281,17 +293,17 @@ export interface Backend {
   zeroGradients(weights: readonly Weight[]): void;
   /** out[1,1] = √ of the sum of all squared gradient elements; wide. */
   gradientNorm(weights: readonly Weight[]): Tensor;
-  /** One AdamW update of master values and moments; what products read is renewed. */
+  /** One AdamW update of master values and moments; renews the copy that products read. */
   adamW(weights: readonly Weight[], settings: AdamWSettings): void;
 
   memory(): MemoryUse;
   /** Resolves when everything issued so far has taken effect. */
   sync(): Promise<void>;
-  /** Frees everything; the backend cannot be used afterwards. */
+  /** Frees everything; any later use throws. */
   close(): Promise<void>;
 }
 
-/** Whether dropout keeps element (row, column): a 32-bit mix (murmur3 finaliser) against probability · 2³². All backends use exactly this. */
+/** Whether dropout keeps element (row, column): compares a 32-bit mix (murmur3 finaliser) with probability · 2³². The same on all backends. */
 export function dropoutKeeps(seed: number, row: number, column: number, probability: number): boolean {
   let hash = (seed ^ Math.imul(row, 0x9e3779b1) ^ Math.imul(column, 0x85ebca77)) >>> 0;
   hash = Math.imul(hash ^ (hash >>> 16), 0x85ebca6b);

@@ -1,18 +1,17 @@
 import type {
   AdamWSettings,
-  AttentionSegment,
-  AttentionSpec,
   GatedOptions,
+  KernelPolicy,
   MatmulOptions,
   ProductTerm,
   RotarySpec,
-  RotaryTurn,
+  Rotation,
   Weight,
   WeightPart,
   WeightSpec,
 } from "./backend.ts";
 
-// The argument checks that every backend shares. Each throws an Error that names the operation, what it got and what fits.
+// The argument checks of the shell (shell.ts). Each throws an Error that names the operation, the value it got and the value it expected.
 
 /** Anything with the shape [rows, columns]: a tensor or a weight. */
 export interface Shaped {
@@ -20,28 +19,35 @@ export interface Shaped {
   readonly columns: number;
 }
 
-// Rows, columns and element numbers stay below 2^31, so that kernels can use 32-bit indices.
+// Kernels may use 32-bit indices: rows, columns and their product stay below 2^31.
 const maxElements = 2 ** 31 - 1;
 
-const shapeOf = (x: Shaped) => `[${x.rows},${x.columns}]`;
+export const shapeOf = (x: Shaped) => `[${x.rows},${x.columns}]`;
 
-function expectShape(operation: string, name: string, x: Shaped, rows: number, columns: number, why: string): void {
+export function expectShape(
+  operation: string,
+  name: string,
+  x: Shaped,
+  rows: number,
+  columns: number,
+  why: string,
+): void {
   if (x.rows !== rows || x.columns !== columns) {
     throw new Error(`${operation}: ${name} is ${shapeOf(x)}, expected [${rows},${columns}] (${why}).`);
   }
 }
 
-function expectColumns(operation: string, name: string, x: Shaped, columns: number, why: string): void {
+export function expectColumns(operation: string, name: string, x: Shaped, columns: number, why: string): void {
   if (x.columns !== columns) {
     throw new Error(`${operation}: ${name} is ${shapeOf(x)}, expected ${columns} columns (${why}).`);
   }
 }
 
-function expectNumber(operation: string, name: string, value: number, fits: boolean, expected: string): void {
+export function expectNumber(operation: string, name: string, value: number, fits: boolean, expected: string): void {
   if (!fits) throw new Error(`${operation}: ${name} is ${value}, expected ${expected}.`);
 }
 
-/** Whole numbers in [0, bound); at least one. */
+/** At least one whole number, all in [0, bound). */
 export function checkIds(operation: string, name: string, ids: Int32Array, bound: number): void {
   if (!(ids instanceof Int32Array)) throw new Error(`${operation}: ${name} is not an Int32Array.`);
   if (ids.length === 0) throw new Error(`${operation}: ${name} is empty, expected at least one.`);
@@ -52,7 +58,7 @@ export function checkIds(operation: string, name: string, ids: Int32Array, bound
   }
 }
 
-/** A shape that can be made: positive whole numbers, fewer than 2^31 elements. */
+/** Positive whole numbers, fewer than 2^31 elements. */
 export function checkShape(operation: string, rows: number, columns: number): void {
   const fits = Number.isInteger(rows) && Number.isInteger(columns) && rows > 0 && columns > 0;
   if (!fits || rows * columns > maxElements) {
@@ -81,7 +87,7 @@ export function checkWeightSpec(spec: WeightSpec, values?: ArrayLike<number>): v
   if (values) checkValues(operation, values, spec.rows, spec.columns);
 }
 
-/** Frozen weights have no part but their value. */
+/** A frozen weight has only its value. */
 export function checkWeightPart(operation: string, weight: Weight, part: WeightPart): void {
   if (part !== "value") checkTrainable(operation, weight);
 }
@@ -102,62 +108,79 @@ export function checkEmbedBackward(table: Weight, ids: Int32Array, dy: Shaped): 
   expectShape("embedBackward", "dy", dy, ids.length, table.columns, `table ${shapeOf(table)}, ${ids.length} ids`);
 }
 
-function checkScale(operation: string, scale: number | undefined): void {
+export function checkScale(operation: string, scale: number | undefined): void {
   if (scale !== undefined) expectNumber(operation, "scale", scale, Number.isFinite(scale), "a finite number");
 }
 
-const MOST_PLUS = 15;
-
-/** Terms x[T,·] whose weights have `width` of `output`, and as many of `input` as their x has columns. */
+/** Further products [rows, width]: the side `output` of their weights is `width`, the side `input` fits their x. */
 function checkPlus(
   operation: string,
   rows: number,
   width: number,
-  plus: readonly ProductTerm[] | undefined,
+  plus: readonly ProductTerm[] = [],
+  { sumTerms }: KernelPolicy,
   output: "rows" | "columns",
   input: "rows" | "columns",
 ): void {
-  for (const [i, { x, w, scale }] of (plus ?? []).entries()) {
+  if (plus.length >= sumTerms) {
+    throw new Error(`${operation}: ${plus.length} further products, expected at most ${sumTerms - 1}.`);
+  }
+  for (const [i, { x, w, scale }] of plus.entries()) {
     const name = `plus[${i}]`;
-    if (i === MOST_PLUS)
-      throw new Error(`${operation}: ${plus?.length} further products, expected at most ${MOST_PLUS}.`);
     expectShape(operation, `${name}.x`, x, rows, w[input], `its w "${w.name}" is ${shapeOf(w)}`);
     checkScale(operation, scale);
     if (w[output] === width) continue;
     throw new Error(
-      `${operation}: ${name}.w "${w.name}" is ${shapeOf(w)}, expected ${width} ${output} as the first product.`,
+      `${operation}: ${name}.w "${w.name}" is ${shapeOf(w)}, expected ${width} ${output} like the first product.`,
     );
   }
 }
 
-export function checkMatmul(x: Shaped, w: Weight, options: MatmulOptions = {}): void {
-  expectColumns("matmul", "x", x, w.columns, `w "${w.name}" is ${shapeOf(w)}`);
-  checkScale("matmul", options.scale);
-  checkPlus("matmul", x.rows, w.rows, options.plus, "rows", "columns");
-  if (options.bias) expectShape("matmul", "bias", options.bias, 1, w.rows, `w "${w.name}" is ${shapeOf(w)}`);
+export function checkMatmul(
+  x: Shaped,
+  w: Weight,
+  options: MatmulOptions,
+  policy: KernelPolicy,
+  operation = "matmul",
+): void {
+  expectColumns(operation, "x", x, w.columns, `w "${w.name}" is ${shapeOf(w)}`);
+  checkScale(operation, options.scale);
+  checkPlus(operation, x.rows, w.rows, options.plus, policy, "rows", "columns");
+  if (options.bias) expectShape(operation, "bias", options.bias, 1, w.rows, `w "${w.name}" is ${shapeOf(w)}`);
   if (options.residual) {
-    expectShape("matmul", "residual", options.residual, x.rows, w.rows, `x ${shapeOf(x)}, w ${shapeOf(w)}`);
+    expectShape(operation, "residual", options.residual, x.rows, w.rows, `x ${shapeOf(x)}, w ${shapeOf(w)}`);
   }
   if (options.rotary) {
-    if (options.residual) throw new Error("matmul: a residual is given beside rotary, expected one of them.");
-    checkRotary({ rows: x.rows, columns: w.rows }, options.rotary.positions, options.rotary, "matmul");
+    if (options.residual) throw new Error(`${operation}: residual and rotary are given, expected one of them.`);
+    checkRotary({ rows: x.rows, columns: w.rows }, options.rotary.positions, options.rotary, operation);
   }
 }
 
-export function checkMatmulBackwardInput(dy: Shaped, w: Weight, options: MatmulOptions = {}): void {
-  const operation = "matmulBackwardInput";
+export function checkMatmulBackwardInput(
+  dy: Shaped,
+  w: Weight,
+  options: MatmulOptions,
+  policy: KernelPolicy,
+  operation = "matmulBackwardInput",
+): void {
   expectColumns(operation, "dy", dy, w.rows, `w "${w.name}" is ${shapeOf(w)}`);
   checkScale(operation, options.scale);
-  checkPlus(operation, dy.rows, w.columns, options.plus, "columns", "rows");
-  if (options.bias) throw new Error(`${operation}: a bias is given, expected none (it has no part in dx).`);
-  if (options.rotary) throw new Error(`${operation}: rotary is given, expected none (dx does not turn).`);
+  checkPlus(operation, dy.rows, w.columns, options.plus, policy, "columns", "rows");
+  if (options.bias) throw new Error(`${operation}: a bias is given, expected none (dx does not depend on it).`);
+  if (options.rotary) throw new Error(`${operation}: rotary is given, expected none (dx is not rotated).`);
   if (options.residual) {
     expectShape(operation, "residual", options.residual, dy.rows, w.columns, `dy ${shapeOf(dy)}, w ${shapeOf(w)}`);
   }
 }
 
-export function checkMatmulSwiglu(gate: Shaped, x: Shaped, w: Weight, options: GatedOptions): void {
-  checkMatmul(x, w, options);
+export function checkMatmulSwiglu(
+  gate: Shaped,
+  x: Shaped,
+  w: Weight,
+  options: GatedOptions,
+  policy: KernelPolicy,
+): void {
+  checkMatmul(x, w, options, policy, "matmulSwiglu");
   expectShape("matmulSwiglu", "gate", gate, x.rows, w.rows, `x ${shapeOf(x)}, w ${shapeOf(w)}`);
 }
 
@@ -167,9 +190,10 @@ export function checkMatmulBackwardSwiglu(
   dy: Shaped,
   w: Weight,
   options: GatedOptions,
+  policy: KernelPolicy,
 ): void {
   const operation = "matmulBackwardSwiglu";
-  checkMatmulBackwardInput(dy, w, options);
+  checkMatmulBackwardInput(dy, w, options, policy, operation);
   expectShape(operation, "gate", gate, dy.rows, w.columns, `dy ${shapeOf(dy)}, w ${shapeOf(w)}`);
   expectShape(operation, "up", up, dy.rows, w.columns, `dy ${shapeOf(dy)}, w ${shapeOf(w)}`);
 }
@@ -221,92 +245,9 @@ export function checkRotary(x: Shaped, positions: Int32Array, spec: RotarySpec, 
   checkRotatedWidth(operation, spec, spec.headWidth);
 }
 
-function checkRotatedWidth(operation: string, { frequencies }: RotaryTurn, headWidth: number): void {
+export function checkRotatedWidth(operation: string, { frequencies }: Rotation, headWidth: number): void {
   const width = 2 * frequencies.length;
   expectNumber(operation, "the rotated width", width, width <= headWidth, `at most ${headWidth}`);
-}
-
-function checkAttentionShapes(operation: string, q: Shaped, k: Shaped, v: Shaped, spec: AttentionSpec): void {
-  const { heads, keyValueHeads, headWidth, slopes } = spec;
-  for (const [name, value] of Object.entries({ heads, keyValueHeads, headWidth })) {
-    expectNumber(operation, name, value, Number.isInteger(value) && value > 0, "a positive whole number");
-  }
-  expectNumber(operation, "keyValueHeads", keyValueHeads, heads % keyValueHeads === 0, `a divisor of ${heads} heads`);
-  checkScale(operation, spec.scale);
-  expectColumns(operation, "q", q, heads * headWidth, `${heads} heads of width ${headWidth}`);
-  expectColumns(operation, "k", k, keyValueHeads * headWidth, `${keyValueHeads} key heads of width ${headWidth}`);
-  expectShape(operation, "v", v, k.rows, k.columns, "as k");
-  if (slopes && slopes.length !== heads) {
-    throw new Error(`${operation}: ${slopes.length} slopes, expected one for each of ${heads} heads.`);
-  }
-}
-
-function checkRun(operation: string, name: string, start: number, length: number, minimum: number, rows: number): void {
-  const fits = Number.isInteger(start) && Number.isInteger(length) && start >= 0 && length >= minimum;
-  if (!fits || start + length > rows) {
-    throw new Error(
-      `${operation}: ${name} has start ${start} and length ${length}, expected at least ${minimum} row inside ${rows} rows.`,
-    );
-  }
-}
-
-/** Segments lie inside q and k, have at least one row each, and no two of them share a query row. */
-export function checkAttention(
-  q: Shaped,
-  k: Shaped,
-  v: Shaped,
-  segments: readonly AttentionSegment[],
-  spec: AttentionSpec,
-  operation = "attention",
-): void {
-  checkAttentionShapes(operation, q, k, v, spec);
-  if (spec.rotary) checkRotatedWidth(operation, spec.rotary, spec.headWidth);
-  const taken = new Uint8Array(q.rows);
-  segments.forEach((segment, s) => {
-    checkRun(operation, `segment ${s}`, segment.start, segment.length, 1, q.rows);
-    checkRun(operation, `the keys of segment ${s}`, segment.keyStart, segment.length, 1, k.rows);
-    expectNumber(operation, `position of segment ${s}`, segment.position, isPosition(segment.position), wholeNumber);
-    segment.context.forEach((span, c) => {
-      checkRun(operation, `context span ${c} of segment ${s}`, span.start, span.length, 0, k.rows);
-      expectNumber(operation, `position of context span ${c}`, span.position, isPosition(span.position), wholeNumber);
-    });
-    for (let row = segment.start; row < segment.start + segment.length; row++) {
-      if (taken[row]) throw new Error(`${operation}: query row ${row} is in two segments, expected one at most.`);
-      taken[row] = 1;
-    }
-  });
-}
-
-function checkKeyPositions(operation: string, k: Shaped, segments: readonly AttentionSegment[]): void {
-  const positions = new Float64Array(k.rows).fill(Number.NaN);
-  for (const { length, keyStart, position, context } of segments) {
-    for (const span of [...context, { start: keyStart, length, position }]) {
-      for (let i = 0; i < span.length; i++) {
-        const [before, here] = [positions[span.start + i], span.position + i];
-        if (before !== here && !Number.isNaN(before)) {
-          throw new Error(`${operation}: key row ${span.start + i} has positions ${before} and ${here}, expected one.`);
-        }
-        positions[span.start + i] = here;
-      }
-    }
-  }
-}
-const wholeNumber = "a whole number";
-const isPosition = (position: number) => Number.isInteger(position) && Math.abs(position) <= 2 ** 30;
-
-export function checkAttentionBackward(
-  forward: { q: Shaped; k: Shaped; v: Shaped; output: Shaped; logSumExp: Shaped },
-  dOutput: Shaped,
-  segments: readonly AttentionSegment[],
-  spec: AttentionSpec,
-): void {
-  const operation = "attentionBackward";
-  const { q, k, v, output, logSumExp } = forward;
-  checkAttention(q, k, v, segments, spec, operation);
-  if (spec.rotary) checkKeyPositions(operation, k, segments);
-  expectShape(operation, "output", output, q.rows, q.columns, "as q");
-  expectShape(operation, "dOutput", dOutput, q.rows, q.columns, "as q");
-  expectShape(operation, "logSumExp", logSumExp, q.rows, spec.heads, `q ${shapeOf(q)}, ${spec.heads} heads`);
 }
 
 export function checkSwiglu(gate: Shaped, up: Shaped): void {
@@ -325,7 +266,7 @@ export function checkAdd(a: Shaped, b: Shaped, scale?: number): void {
 
 export function checkDropout(probability: number, seed: number): void {
   expectNumber("dropout", "probability", probability, probability >= 0 && probability < 1, "a number in [0, 1)");
-  expectNumber("dropout", "seed", seed, Number.isInteger(seed), wholeNumber);
+  expectNumber("dropout", "seed", seed, Number.isInteger(seed), "a whole number");
 }
 
 export function checkGatherRows(x: Shaped, rows: Int32Array): void {
@@ -364,12 +305,11 @@ export function checkLogProbabilities(logits: Shaped, rows: Int32Array, tokens: 
   checkIds("logProbabilities", "rows", rows, logits.rows);
   checkIds("logProbabilities", "tokens", tokens, logits.columns);
   if (rows.length !== tokens.length) {
-    throw new Error(`logProbabilities: ${rows.length} rows and ${tokens.length} tokens, expected as many of each.`);
+    throw new Error(`logProbabilities: ${rows.length} rows and ${tokens.length} tokens, expected equal numbers.`);
   }
 }
 
-export function checkAdamW(weights: readonly Weight[], settings: AdamWSettings): void {
-  for (const weight of weights) checkTrainable("adamW", weight);
+export function checkAdamW(settings: AdamWSettings): void {
   for (const [name, value] of Object.entries(settings)) {
     expectNumber("adamW", name, value, Number.isFinite(value) && value >= 0, "a number from 0 on");
   }

@@ -1,6 +1,6 @@
 import type { Backend, ProductTerm, Tensor, Weight } from "./backend.ts";
 
-// What a tape keeps beside its operations: who owns which tensor, which values need a gradient, and what undoes each operation.
+// The record of a tape: the owner of each tensor, the values that need a gradient, and the backward step of each operation.
 
 /** A tensor on a tape. */
 export interface Value {
@@ -8,13 +8,13 @@ export interface Value {
   readonly needsGradient: boolean;
 }
 
-/** A tensor of the backward pass. Several values can own one (a residual's gradient is dy itself); the last owner frees it. */
+/** A tensor of the backward pass. Several values can own it (a residual's gradient is dy itself); the last owner frees it. */
 export interface Gradient {
   readonly tensor: Tensor;
   owners: number;
 }
 
-/** A part of a gradient that is still to be computed: scale · dy · w. */
+/** A part of a gradient that is not computed yet: scale · dy · w. */
 interface PendingProduct {
   readonly dy: Gradient;
   readonly w: Weight;
@@ -24,9 +24,9 @@ interface PendingProduct {
 export interface Node extends Value {
   /** The gradient of a loss is a plain number, so that a sum of losses needs no tensors. */
   readonly isLoss: boolean;
-  /** Turned queries or keys: the gradient is that of what was turned. */
-  readonly turned: boolean;
-  /** Comes from outside and may be used in every block. */
+  /** Rotated queries or keys; the gradient is the one before the rotation. */
+  readonly rotated: boolean;
+  /** Comes from outside; every block may use it. */
   readonly isConstant: boolean;
   /** Whether the graph frees the tensor. */
   owned: boolean;
@@ -36,7 +36,7 @@ export interface Node extends Value {
   /** Recorded operations whose backward step reads the tensor. */
   savers: number;
   gradient: Gradient | null;
-  /** Belong to the gradient and wait for each other: one sum of products is computed faster than many, and rounded once. */
+  /** Parts of the gradient that are computed later, in one sum: that is faster than one by one, and rounds once. */
   products: PendingProduct[];
   lossGradient: number;
 }
@@ -55,29 +55,26 @@ interface Operation {
   readonly backwardOfProducts: Recorded["backwardOfProducts"];
 }
 
-/** How an operation is undone: `backward` gets the gradient of its result, `lossBackward` stands there instead when the result is a loss. */
+/** An operation's backward step: `backward` gets the gradient of the result; for a loss there is `lossBackward` instead. */
 export interface Recorded {
   inputs: readonly Node[];
   weights?: readonly (Weight | null)[];
-  /** Inputs that the backward step reads; with `savesOutput` the result too; `extras` are tensors that nothing else reads. */
+  /** Inputs that the backward step reads; with `savesOutput` it reads the result too. Only the backward step reads `extras`. */
   saved?: readonly Node[];
   savesOutput?: boolean;
   extras?: readonly Gradient[];
-  turned?: boolean;
+  rotated?: boolean;
   backward?: (dy: Gradient) => void;
-  /** Stands in for `backward` where the gradient is nothing but this sum of products backward to the input, and computes it on the way. */
+  /** Replaces `backward` where the gradient is a sum of products backward to the input and nothing else; gets the terms of that sum. */
   backwardOfProducts?: (first: ProductTerm, plus: readonly ProductTerm[]) => void;
   lossBackward?: (factor: number) => void;
 }
-
-/** A backend takes one product and fifteen more at a time. */
-const MOST_PRODUCTS = 16;
 
 type BlockBody = (inputs: readonly Value[]) => Value;
 
 const newBlock = (inputs: readonly Node[] = []): Block => ({ inputs: new Set(inputs), nodes: new Set() });
 
-/** Owns every tensor of a tape, remembers its operations when recording, and undoes them. */
+/** Owns every tensor of a tape; when recording, keeps its operations and runs their backward steps in reverse. */
 export class GradientGraph {
   readonly #backend: Backend;
   readonly #recording: boolean;
@@ -87,7 +84,7 @@ export class GradientGraph {
   readonly #root = newBlock();
   #operations: Operation[] = [];
   #block = this.#root;
-  /** Inside a block that the backward pass will run again: nothing is recorded yet. */
+  /** Inside a block that the backward pass will run again: nothing is recorded in this pass. */
   #runsAgain = false;
 
   constructor(backend: Backend, recording: boolean) {
@@ -102,8 +99,8 @@ export class GradientGraph {
     return this.#node(tensor, { needsGradient: false, isConstant: true });
   }
 
-  /** The node behind a value; throws when it is of another tape, was freed, is out of reach of this block or is turned without leave. */
-  use(value: Value, mayBeTurned = false): Node {
+  /** The node of a value. Throws when the value belongs to another tape, was freed, is not visible in this block or must not be rotated. */
+  use(value: Value, mayBeRotated = false): Node {
     const name = `the value [${value.tensor.rows},${value.tensor.columns}]`;
     if (!this.#known.has(value)) throw new Error(`tape: ${name} is not of this tape, expected a value it made.`);
     const node = value as Node;
@@ -113,8 +110,9 @@ export class GradientGraph {
     if (node.block !== this.#block && !node.isConstant && !this.#block.inputs.has(node)) {
       throw new Error(`tape: ${name} comes from outside this block, expected it among the inputs of the block.`);
     }
-    if (node.turned && !mayBeTurned)
-      throw new Error(`tape: ${name} was turned, expected attention with rotary to use it.`);
+    if (node.rotated && !mayBeRotated) {
+      throw new Error(`tape: ${name} was rotated, expected only attention with rotary to use it.`);
+    }
     return node;
   }
 
@@ -123,17 +121,17 @@ export class GradientGraph {
     return { tensor, owners: 1 };
   }
 
-  /** The value of an operation, which is remembered when anything it depends on is trained. */
+  /** The value of an operation; records the operation when it depends on a trainable weight. */
   result(tensor: Tensor, recorded: Recorded): Node {
     this.#live.add(tensor);
-    const { inputs, weights = [], extras = [], turned, backward, lossBackward } = recorded;
+    const { inputs, weights = [], extras = [], rotated, backward, lossBackward } = recorded;
     const learns = inputs.some((node) => node.needsGradient) || weights.some((weight) => weight?.trainable);
     const needsGradient = this.#recording && learns;
     const isLoss = lossBackward !== undefined;
     if (!isLoss && inputs.some((node) => node.isLoss && node.needsGradient)) {
-      throw new Error("tape: a loss is used as an operand, expected nothing but adding it to another loss.");
+      throw new Error("tape: a loss is used as an operand, expected only adding it to another loss.");
     }
-    const node = this.#node(tensor, { needsGradient, isLoss, owned: true, turned });
+    const node = this.#node(tensor, { needsGradient, isLoss, owned: true, rotated });
     if (needsGradient && !this.#runsAgain) {
       this.#record(node, recorded, () => {
         if (lossBackward) lossBackward(node.lossGradient);
@@ -145,7 +143,7 @@ export class GradientGraph {
     return node;
   }
 
-  /** Runs `body` as a block; with `recompute` its inside is freed now and run again in the backward pass. */
+  /** Runs `body` as a block; with `recompute` frees its inside now and runs it again in the backward pass. */
   block(inputs: readonly Node[], body: BlockBody, recompute: boolean): Node {
     const outerRunsAgain = this.#runsAgain;
     const recordsBlock = this.#recording && recompute && !outerRunsAgain;
@@ -176,9 +174,9 @@ export class GradientGraph {
   }
 
   #node(tensor: Tensor, is: Partial<Node> & Pick<Node, "needsGradient">): Node {
-    const { needsGradient, isLoss = false, isConstant = false, owned = false, turned = false } = is;
+    const { needsGradient, isLoss = false, isConstant = false, owned = false, rotated = false } = is;
     const counts = { consumers: 0, savers: 0, gradient: null, products: [], lossGradient: 0 };
-    const node: Node = { tensor, needsGradient, isLoss, turned, isConstant, owned, block: this.#block, ...counts };
+    const node: Node = { tensor, needsGradient, isLoss, rotated, isConstant, owned, block: this.#block, ...counts };
     this.#known.add(node);
     this.#block.nodes.add(node);
     return node;
@@ -193,7 +191,7 @@ export class GradientGraph {
     this.#operations.push({ output, inputs, saved, extras, run, backwardOfProducts });
   }
 
-  /** Runs `body` with `block` as the current one, moves its result out and frees what no backward step reads. */
+  /** Runs `body` with `block` as the current one, moves its result out and frees the values that no backward step reads. */
   #inside(block: Block, body: () => Node): Node {
     const outer = this.#block;
     this.#block = block;
@@ -221,13 +219,13 @@ export class GradientGraph {
 
   // ---- backward
 
-  /** Undoes everything from `loss` on and frees every tensor of the graph. */
+  /** Runs all backward steps, starting at `loss`, and frees every tensor of the graph. */
   backward(loss: Node): void {
     if (!this.#recording) throw new Error("backward: the tape does not record, expected createTape with record: true.");
     if (this.#block !== this.#root) throw new Error("backward: called inside a block, expected after all blocks.");
     if (!loss.isLoss) {
       const { rows, columns } = loss.tensor;
-      throw new Error(`backward: the value [${rows},${columns}] is no loss, expected a result of crossEntropy.`);
+      throw new Error(`backward: the value [${rows},${columns}] is not a loss, expected a result of crossEntropy.`);
     }
     if (!loss.needsGradient) throw new Error("backward: the loss depends on no trainable weight.");
     try {
@@ -239,29 +237,29 @@ export class GradientGraph {
     }
   }
 
-  /** Adds a tensor, which the graph owns from now on, to a gradient. */
+  /** Adds a tensor to a gradient; the graph owns it from now on. */
   give(node: Node, tensor: Tensor): void {
     this.#receive(node, this.own(tensor));
   }
 
-  /** Adds a gradient that others own too. */
+  /** Adds a gradient that other values own too. */
   share(node: Node, gradient: Gradient): void {
     gradient.owners++;
     this.#receive(node, gradient);
   }
 
-  /** Whether the operation that is being undone is all that adds to the gradient of a wide value. */
+  /** Whether the value is wide and the current backward step is the only one that adds to its gradient. */
   needsOnly(node: Node): boolean {
     const isFirst = node.gradient === null && node.products.length === 0;
     return node.needsGradient && node.tensor.wide && node.consumers === 1 && isFirst;
   }
 
-  /** Adds scale · dy · w to a gradient, when it is needed. */
+  /** Adds scale · dy · w to a gradient, if the value needs one. */
   giveProduct(node: Node, product: PendingProduct): void {
     if (!node.needsGradient) return;
     product.dy.owners++;
     node.products.push(product);
-    if (node.products.length === MOST_PRODUCTS) this.#settle(node);
+    if (node.products.length === this.#backend.policy.sumTerms) this.#settle(node);
   }
 
   /** Adds scale · x to a gradient. */
@@ -275,7 +273,7 @@ export class GradientGraph {
     });
   }
 
-  /** Replaces a gradient by one with the old one added in; wide while more is to come, so that sums are not rounded on the way. */
+  /** Replaces a gradient by a new one that includes it; wide while more parts follow, so that partial sums are not rounded. */
   fold(node: Node, make: (sum: Tensor | null, wide: boolean) => Tensor): void {
     if (!node.needsGradient) return;
     const before = node.gradient;
@@ -302,7 +300,7 @@ export class GradientGraph {
     }
   }
 
-  /** The backward step of a recomputed block: `body` is recorded on stand-ins for its inputs and undone at once. */
+  /** The backward step of a recomputed block: records `body` on stand-ins for its inputs and runs its backward steps at once. */
   #repeat(inputs: readonly Node[], body: BlockBody, output: Node): void {
     const outerOperations = this.#operations;
     this.#operations = [];
@@ -320,7 +318,7 @@ export class GradientGraph {
     });
   }
 
-  /** Computes what waits. */
+  /** Computes the products that wait. */
   #settle(node: Node): void {
     const [first, ...rest] = node.products;
     if (first === undefined) return;
@@ -340,7 +338,7 @@ export class GradientGraph {
     if (--gradient.owners === 0 && this.#live.delete(gradient.tensor)) this.#backend.free(gradient.tensor);
   }
 
-  /** Takes over one ownership of `gradient`. */
+  /** Adds a gradient; the caller gives up its ownership. */
   #receive(node: Node, gradient: Gradient): void {
     if (node.needsGradient && !node.gradient) {
       node.gradient = gradient;

@@ -4,8 +4,8 @@ import { nativeStatus, openNative } from "./native/open.ts";
 import { openReference } from "./reference/backend.ts";
 
 /**
- * Opens the best backend of this machine: the native one, or the slow reference one with a line that says why. CRE_BACKEND=reference|native
- * forces one. Throws a UserError when the forced one cannot be had.
+ * Opens the best backend of this machine: the native one, or else the slow reference one, with a notice that says why.
+ * CRE_BACKEND=reference|native forces one. Throws a UserError when the forced one is not available.
  */
 export function openBackend(
   precision: "auto" | "bfloat16" | "float32",

@@ -1,6 +1,7 @@
 import { roundToBfloat16 } from "./backend.ts";
 
-// Quantised storages in plain code: the judge of native/matmul/quantize.cpp, which must choose the same codes. Groups are 64 inputs of one output.
+// Quantised storages in plain code: the reference for native/matmul/quantize.cpp, which must choose the same codes. A group is 64 inputs of
+// one output.
 
 const GROUP = 64;
 const STEP_OUTPUTS = 32;
@@ -15,7 +16,7 @@ export const NORMAL_FLOAT: readonly number[] = [
 
 const { fround } = Math;
 
-/** What int8 storage makes of w[O,I]: codes −127..127 times a bfloat16 scale for each group. */
+/** w[O,I] rounded by int8 storage: codes −127..127 times a bfloat16 scale per group. */
 export function roundToInt8(values: ArrayLike<number>, rows: number, columns: number): Float32Array {
   const out = new Float32Array(rows * columns);
   forGroups(rows, columns, (_row, _group, start, end) => {
@@ -26,7 +27,7 @@ export function roundToInt8(values: ArrayLike<number>, rows: number, columns: nu
 }
 
 /**
- * What nf4 storage makes of w[O,I]: a NormalFloat times the scale of its group. Scales are quantised too: 8 bits of their distance to the
+ * w[O,I] rounded by nf4 storage: a NormalFloat times the scale of its group. Scales are quantised too: 8 bits of their distance to the
  * mean scale of the matrix, with one bfloat16 step for 32 outputs × 8 groups.
  */
 export function roundToNf4(values: ArrayLike<number>, rows: number, columns: number): Float32Array {

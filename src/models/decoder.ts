@@ -5,7 +5,7 @@ import type {
   AttentionSpec,
   Backend,
   RotarySpec,
-  RotaryTurn,
+  Rotation,
   RowPositions,
   Tensor,
   Weight,
@@ -94,7 +94,7 @@ export function forward(model: Decoder, tape: Tape, tokens: PackedTokens): Value
     scale: 1 / Math.sqrt(spec.headWidth),
     slopes: spec.positions.kind === "alibi" ? alibiSlopes(spec.heads) : null,
   };
-  const rotation: RotaryTurn | null =
+  const rotation: Rotation | null =
     spec.positions.kind === "rotary"
       ? { frequencies: rotaryFrequencies(spec.positions), layout: spec.positions.layout }
       : null;

@@ -71,8 +71,8 @@ async function placeTensors(
   ): Promise<Weight> => {
     // The authors normalise a copy of the rows once training is over; the normalised copy is not what can be trained.
     const trainable = isTrained(name) && !normalized;
-    const matrix = { type: dtype, runs: chunks(start, end, buffers), normalized };
-    return keep(await backend.weightFromRuns({ name, rows, columns, storage, trainable }, matrix));
+    const matrix = { type: dtype, chunks: chunks(start, end, buffers), normalized };
+    return keep(await backend.weightFromChunks({ name, rows, columns, storage, trainable }, matrix));
   };
   /** The embedding or the head. */
   const placeTable = async (tensor: ModelTensor, normalized = false): Promise<Weight> => {

@@ -1,5 +1,5 @@
 import { expect, it } from "vitest";
-import type { AttentionSegment, AttentionSpec, RotaryTurn } from "../backend.ts";
+import type { AttentionSegment, AttentionSpec, Rotation } from "../backend.ts";
 import type { Contract } from "./backend.contract.ts";
 
 const specOf = (heads: number, keyValueHeads: number, headWidth: number, alibi = false): AttentionSpec => ({
@@ -10,13 +10,13 @@ const specOf = (heads: number, keyValueHeads: number, headWidth: number, alibi =
   slopes: alibi ? Float32Array.from({ length: heads }, (_, h) => 2 ** -((8 * (h + 1)) / heads)) : null,
 });
 
-/** The spec with `pairs` pairs of each head that were turned. */
-const turning = (spec: AttentionSpec, pairs: number, layout: RotaryTurn["layout"] = "halves"): AttentionSpec => ({
+/** The spec with `pairs` rotated pairs of each head. */
+const rotating = (spec: AttentionSpec, pairs: number, layout: Rotation["layout"] = "halves"): AttentionSpec => ({
   ...spec,
   rotary: { frequencies: Float32Array.from({ length: pairs }, (_, i) => 100 ** (-i / pairs)), layout },
 });
 
-const run = (start: number, length: number, more: Partial<AttentionSegment> = {}): AttentionSegment => ({
+const segmentOf = (start: number, length: number, more: Partial<AttentionSegment> = {}): AttentionSegment => ({
   start,
   length,
   keyStart: start,
@@ -36,7 +36,7 @@ function packed(...lengths: number[]): Layout {
   let start = 0;
   const segments = lengths.map((length) => {
     start += length;
-    return run(start - length, length);
+    return segmentOf(start - length, length);
   });
   return { queries: start, keys: start, segments };
 }
@@ -47,41 +47,41 @@ const layouts: Record<string, Layout> = {
   "one row": packed(1),
   "one sequence of 33": packed(33),
   "packed sequences": packed(1, 5, 40, 2, 32),
-  // Blocks of rows that products read where they stand.
+  // Blocks of rows that products read in place.
   "sequences of whole blocks": packed(64, 96, 20),
   "a prefix shared by three": {
     queries: 34 + 3 + 33 + 1,
     keys: 34 + 3 + 33 + 1,
     segments: [
-      run(0, 34),
-      run(34, 3, { position: 34, context: [prefix] }),
-      run(37, 33, { position: 34, context: [prefix] }),
-      run(70, 1, { position: 37, context: [prefix, { start: 35, length: 2, position: 35 }] }),
+      segmentOf(0, 34),
+      segmentOf(34, 3, { position: 34, context: [prefix] }),
+      segmentOf(37, 33, { position: 34, context: [prefix] }),
+      segmentOf(70, 1, { position: 37, context: [prefix, { start: 35, length: 2, position: 35 }] }),
     ],
   },
   "cache, one new row each": {
     queries: 3,
     keys: 150,
     segments: [
-      run(2, 1, { keyStart: 40, position: 40, context: [{ start: 0, length: 40, position: 0 }] }),
-      run(0, 1, { keyStart: 50, position: 0 }),
-      run(1, 1, { keyStart: 149, position: 33, context: [{ start: 116, length: 33, position: 0 }] }),
+      segmentOf(2, 1, { keyStart: 40, position: 40, context: [{ start: 0, length: 40, position: 0 }] }),
+      segmentOf(0, 1, { keyStart: 50, position: 0 }),
+      segmentOf(1, 1, { keyStart: 149, position: 33, context: [{ start: 116, length: 33, position: 0 }] }),
     ],
   },
   "positions that floats do not tell apart": {
     queries: 40,
     keys: 40,
     segments: [
-      run(0, 5, { position: 2 ** 24 + 1 }),
-      run(5, 35, { position: 2 ** 24 + 6, context: [{ start: 0, length: 5, position: 2 ** 24 + 1 }] }),
+      segmentOf(0, 5, { position: 2 ** 24 + 1 }),
+      segmentOf(5, 35, { position: 2 ** 24 + 6, context: [{ start: 0, length: 5, position: 2 ** 24 + 1 }] }),
     ],
   },
   "rows outside, an empty context": {
     queries: 45,
     keys: 50,
     segments: [
-      run(3, 4, { keyStart: 1, context: [{ start: 9, length: 0, position: 0 }] }),
-      run(40, 2, { keyStart: 44 }),
+      segmentOf(3, 4, { keyStart: 1, context: [{ start: 9, length: 0, position: 0 }] }),
+      segmentOf(40, 2, { keyStart: 44 }),
     ],
   },
 };
@@ -94,12 +94,12 @@ const specs = [
   specOf(4, 1, 64),
   specOf(6, 3, 20, true),
   specOf(2, 1, 128),
-  turning(specOf(2, 1, 8), 3),
-  turning(specOf(2, 2, 64), 32),
-  turning(specOf(6, 2, 64), 32),
-  turning(specOf(2, 1, 128), 64),
-  turning(specOf(2, 2, 128, true), 32),
-  turning(specOf(2, 1, 64), 16, "interleaved"),
+  rotating(specOf(2, 1, 8), 3),
+  rotating(specOf(2, 2, 64), 32),
+  rotating(specOf(6, 2, 64), 32),
+  rotating(specOf(2, 1, 128), 64),
+  rotating(specOf(2, 2, 128, true), 32),
+  rotating(specOf(2, 1, 64), 16, "interleaved"),
 ];
 
 export function attentionContract({ compare, open, tolerance }: Contract): void {
@@ -108,8 +108,8 @@ export function attentionContract({ compare, open, tolerance }: Contract): void 
       const c = compare(queries + keys);
       for (const spec of specs) {
         const { heads, keyValueHeads, headWidth } = spec;
-        const turns = spec.rotary ? `, ${spec.rotary.frequencies.length} pairs turn` : "";
-        const what = `${heads}/${keyValueHeads} heads of ${headWidth}${turns}`;
+        const rotated = spec.rotary ? `, ${spec.rotary.frequencies.length} pairs rotate` : "";
+        const what = `${heads}/${keyValueHeads} heads of ${headWidth}${rotated}`;
         for (const wide of headWidth === 8 ? [false, true] : [false]) {
           const q = await c.tensor(queries, heads * headWidth, { wide });
           const k = await c.tensor(keys, keyValueHeads * headWidth, { wide });
@@ -138,7 +138,7 @@ export function attentionContract({ compare, open, tolerance }: Contract): void 
     const ones = (rows: number, columns: number) =>
       backend.tensor(new Float32Array(rows * columns).fill(1), rows, columns);
     const [q, k, v] = [ones(40, 16), ones(40, 8), ones(40, 8)];
-    const segments = [run(3, 2)];
+    const segments = [segmentOf(3, 2)];
     const made = backend.attention(q, k, v, segments, spec);
     const isRowZero = (values: ArrayLike<number>, columns: number) =>
       Array.from({ length: 40 }, (_, t) =>
@@ -176,9 +176,9 @@ export function attentionContract({ compare, open, tolerance }: Contract): void 
       Float32Array.from({ length: count }, (_, i) => Math.sin(phase + 3 * i * i));
     const [q, k, v] = [numbers(40 * 32, 1), numbers(40 * 16, 2), numbers(40 * 16, 3)];
     const [kTensor, vTensor] = [backend.tensor(k, 40, 16), backend.tensor(v, 40, 16)];
-    const whole = backend.attention(backend.tensor(q, 40, 32), kTensor, vTensor, [run(0, 40)], spec);
+    const whole = backend.attention(backend.tensor(q, 40, 32), kTensor, vTensor, [segmentOf(0, 40)], spec);
     const last = backend.tensor(q.subarray(39 * 32), 1, 32);
-    const cached = run(0, 1, { keyStart: 39, position: 39, context: [{ start: 0, length: 39, position: 0 }] });
+    const cached = segmentOf(0, 1, { keyStart: 39, position: 39, context: [{ start: 0, length: 39, position: 0 }] });
     const alone = backend.attention(last, kTensor, vTensor, [cached], spec);
     const expected = Array.from((await backend.read(whole.output)).subarray(39 * 32));
     const got = Array.from(await backend.read(alone.output));

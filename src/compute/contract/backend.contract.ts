@@ -1,11 +1,11 @@
 import { describe } from "vitest";
 import type { Backend } from "../backend.ts";
 import { attentionContract } from "./attention.contract.ts";
+import { chunkContract } from "./chunks.contract.ts";
 import { type Comparison, compare } from "./comparison.contract.ts";
 import { productContract } from "./products.contract.ts";
 import { rowContract } from "./rows.contract.ts";
 import { ruleContract } from "./rules.contract.ts";
-import { runContract } from "./runs.contract.ts";
 import { storageContract } from "./storages.contract.ts";
 import { trainingContract } from "./training.contract.ts";
 
@@ -14,22 +14,22 @@ export interface ContractOptions {
   tolerance: number;
   /** Largest relative error of a loss after 20 training steps. */
   lossTolerance: number;
-  /** The same backend with another number of threads, where that is a choice. */
+  /** The same backend with another number of threads, if it has threads. */
   openWithThreads?: (threads: number) => Backend;
 }
 
-/** What the parts of the suite get: every test opens its own backend. */
+/** For the parts of the suite; every test opens its own backend. */
 export interface Contract extends ContractOptions {
   open: () => Backend;
   compare: (seed: number) => Comparison;
 }
 
-/** The tests every backend has to pass: values against the float64 reference, and the rules of src/compute/backend.ts. */
+/** The tests that every backend has to pass: values against the float64 reference, and the rules of src/compute/backend.ts. */
 export function backendContract(open: () => Backend, options: ContractOptions): void {
   const contract: Contract = { ...options, open, compare: (seed) => compare(open(), options.tolerance, seed) };
   describe("products", () => productContract(contract));
   describe("storages", () => storageContract(contract));
-  describe("weights from runs of rows", () => runContract(contract));
+  describe("weights from chunks of rows", () => chunkContract(contract));
   describe("rows and elements", () => rowContract(contract));
   describe("attention", () => attentionContract(contract));
   describe("losses and training", () => trainingContract(contract));

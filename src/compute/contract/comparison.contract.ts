@@ -11,7 +11,7 @@ import {
 } from "../backend.ts";
 import { openReference } from "../reference/backend.ts";
 
-// Runs an operation on a backend and, with the same inputs, on the float64 reference, and compares what comes out.
+// Runs an operation on a backend and, with the same inputs, on the float64 reference, and compares the results.
 
 /** The same tensor or weight on both sides. */
 export interface Twin<T> {
@@ -32,14 +32,14 @@ export interface TensorOptions {
 
 export interface Comparison {
   subject: Backend;
-  /** Random values; the judge gets what the subject made of them. */
+  /** Random values; the judge gets them as the subject rounded them. */
   tensor(rows: number, columns: number, options?: TensorOptions): Promise<Twin<Tensor>>;
   weight(
     rows: number,
     columns: number,
     options?: { trainable?: boolean; storage?: WeightStorage; spread?: number; offset?: number },
   ): Twin<Weight>;
-  /** Compares one result; it is also contracted over both its padded sides. Returns it for further operations. */
+  /** Compares one result, and products over its rows and over its columns, which show wrong padding. Returns it for further operations. */
   same(what: string, run: (side: Side) => Tensor, tolerance?: number): Promise<Twin<Tensor>>;
   sameAll<K extends string>(
     what: string,

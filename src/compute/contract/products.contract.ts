@@ -143,8 +143,8 @@ export function productContract({ compare, open }: Contract): void {
     },
   );
 
-  // [T, I, heads, D, pairs]: heads of one, two, four and five blocks of columns, and of less; turned in whole, in half and hardly; one pass
-  // over the depth, and several.
+  // [T, I, heads, D, pairs]: heads of one, two, four and five blocks of columns, and of less; all pairs, half of them or few rotate; one
+  // pass over the depth, and several.
   it.each([
     [1, 40, 2, 64, 32],
     [16, 40, 2, 64, 32],
@@ -156,7 +156,7 @@ export function productContract({ compare, open }: Contract): void {
     [33, 50, 5, 20, 7],
     [400, 2900, 2, 128, 64],
   ] as const)(
-    "matmul [%i,%i] to %i heads of %i columns, %i pairs turn",
+    "matmul [%i,%i] to %i heads of %i columns, %i pairs rotate",
     async (rows, inputs, heads, headWidth, pairs) => {
       const c = compare(rows + inputs + headWidth);
       const columns = heads * headWidth;

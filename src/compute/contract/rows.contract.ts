@@ -161,7 +161,7 @@ export function rowContract({ compare, open, tolerance }: Contract): void {
     await backend.close();
   });
 
-  it("dropout takes its threshold from the float64 probability", async () => {
+  it("dropout computes its threshold from the float64 probability", async () => {
     const backend = open();
     const one = backend.tensor([1], 1, 1);
     const threshold = Math.floor(0.3 * 2 ** 32);
@@ -214,7 +214,7 @@ export function rowContract({ compare, open, tolerance }: Contract): void {
     await c.close();
   });
 
-  it("argmax takes the first of equal values", async () => {
+  it("argmax gives the first of equal values", async () => {
     const backend = open();
     const rows = [
       [3, 1, 3, 2],
@@ -239,7 +239,7 @@ export function rowContract({ compare, open, tolerance }: Contract): void {
   });
 }
 
-/** The seed for which element (0, 0) gets this hash: the finaliser of dropoutKeeps run backwards. */
+/** The seed for which element (0, 0) gets this hash: inverts the finaliser of dropoutKeeps. */
 function seedWithHash(hash: number): number {
   const inverse = (odd: number) => {
     let x = odd;

@@ -152,7 +152,7 @@ export function ruleContract({ open, openWithThreads }: Contract): void {
   });
 }
 
-/** Every operation on shapes that are worth splitting between threads; the numbers of all results. */
+/** The results of every operation, on shapes that threads divide. */
 async function everything(backend: Backend): Promise<Values[]> {
   const [rows, width, vocabulary] = [150, 96, 333];
   const weight = (name: string, o: number, i: number) =>

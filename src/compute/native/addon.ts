@@ -10,12 +10,12 @@ import { nativeFolder } from "./build.ts";
 export const LEVELS = ["portable", "avx2", "avx512", "amx"] as const;
 export type Level = (typeof LEVELS)[number];
 
-/** Handles are positive whole numbers; what each call takes stands above its definition in native/binding_*.cpp. */
+/** Handles are positive whole numbers. The arguments of each call are described above its definition in native/binding/. */
 export interface Engine {
   tensor(values: Float32Array | null, rows: number, columns: number, wide: boolean): number;
   read(tensor: number): Promise<Float32Array>;
   free(tensor: number): void;
-  /** Null for zeros, undefined for a weight whose rows come by `writeRows`. */
+  /** Null for zeros, undefined for a weight whose rows follow by `writeRows`. */
   weight(
     values: Float32Array | null | undefined,
     rows: number,
@@ -23,17 +23,17 @@ export interface Engine {
     storage: number,
     trainable: boolean,
   ): number;
-  /** The next rows, raw; resolves when `bytes` was taken. */
+  /** The next rows, raw; resolves when `bytes` was read. */
   writeRows(weight: number, bytes: Uint8Array, type: number, normalized: boolean): Promise<void>;
   writeWeight(weight: number, values: Float32Array, part: number): void;
   readWeight(weight: number, part: number): Promise<Float32Array>;
   freeWeight(weight: number): void;
   sync(): Promise<void>;
   close(): Promise<void>;
-  /** What is issued from now on is timed and counts as this kind; 0 is not timed. */
+  /** Times everything issued from now on as this kind; 0 stops timing. */
   label(kind: number): void;
   /**
-   * In 10⁹ a second: operations from registers alone (on zeros), bytes read from memory when asked for (1 GB of it), and operations on
+   * In 10⁹ per second: operations from registers alone (on zeros), bytes read from memory (when `reads`; needs 1 GB), and operations on
    * numbers from the first-level cache.
    */
   peak(seconds: number, reads: boolean): Promise<Float32Array>;
@@ -49,20 +49,20 @@ export interface Engine {
     residual: number | null,
     scale: number,
     wide: boolean,
-    ...turning: Turning | []
+    ...rotary: RotaryPlan | []
   ): number;
   matmulSum(
     xs: Int32Array,
     ws: Int32Array,
     scales: Float32Array,
-    /** Null forward; backward whether each weight has a second copy. */
+    /** Null forward; backward, whether each weight has a second copy. */
     secondCopies: Int32Array | null,
     bias: number | null,
     residual: number | null,
     wide: boolean,
-    ...turning: Turning | []
+    ...rotary: RotaryPlan | []
   ): number;
-  /** Forward: the sum and silu(gate) · it. Backward, with up: the gradients of gate and up. */
+  /** Forward: up = the sum, and silu(gate) · up. Backward, with `up`: the gradients of gate and up. */
   matmulSwiglu(
     xs: Int32Array,
     ws: Int32Array,
@@ -88,7 +88,7 @@ export interface Engine {
   copyRows(source: number, destination: number, rows: Int32Array): void;
   rmsNorm(x: number, g: number, epsilon: number): number;
   rmsNormBackward(x: number, g: number, dy: number, epsilon: number, residual: number | null): number;
-  rotary(x: number, backward: boolean, ...turning: Turning): number;
+  rotary(x: number, backward: boolean, ...rotary: RotaryPlan): number;
   attention(q: number, k: number, v: number, ...plan: AttentionPlan): [output: number, logSumExp: number];
   attentionBackward(
     q: number,
@@ -116,8 +116,8 @@ export interface Engine {
   adamW(weights: Int32Array, settings: Float64Array): void;
 }
 
-/** How a result turns (native/binding/binding_products.cpp). */
-export type Turning = [
+/** The rotation of a result, for native/binding/binding_products.cpp. */
+export type RotaryPlan = [
   positions: Int32Array,
   heads: number,
   headWidth: number,
@@ -125,11 +125,17 @@ export type Turning = [
   interleaved: boolean,
 ];
 
-export function turningOf({ positions, heads, headWidth, frequencies, layout }: RotarySpec & RowPositions): Turning {
+export function rotaryPlan({
+  positions,
+  heads,
+  headWidth,
+  frequencies,
+  layout,
+}: RotarySpec & RowPositions): RotaryPlan {
   return [positions, heads, headWidth, frequencies, layout === "interleaved"];
 }
 
-/** Segments are six numbers each, spans three (native/binding/binding_rows.cpp). */
+/** Attention for native/binding/binding_rows.cpp: six numbers per segment, three per span. */
 export type AttentionPlan = [
   heads: number,
   keyValueHeads: number,
@@ -151,8 +157,8 @@ export function attentionPlan(segments: readonly AttentionSegment[], spec: Atten
   }
   const { heads, keyValueHeads, headWidth, scale, slopes, rotary } = spec;
   const numbers = [Int32Array.from(segmentNumbers), Int32Array.from(spanNumbers)] as const;
-  const turn = [rotary?.frequencies ?? null, rotary?.layout === "interleaved"] as const;
-  return [heads, keyValueHeads, headWidth, scale, slopes, ...numbers, ...turn];
+  const rotation = [rotary?.frequencies ?? null, rotary?.layout === "interleaved"] as const;
+  return [heads, keyValueHeads, headWidth, scale, slopes, ...numbers, ...rotation];
 }
 
 interface Addon {
@@ -163,9 +169,9 @@ interface Addon {
 
 export interface NativeStatus {
   available: boolean;
-  /** Why it is not available, for people; null when it is. */
+  /** For people: why it is not available; null when it is. */
   reason: string | null;
-  /** Levels that are built and that this processor runs, weakest first. */
+  /** Levels that are built and that this processor supports, weakest first. */
   levels: Level[];
   best: Level | null;
 }
@@ -192,7 +198,7 @@ export function nativeStatus(): NativeStatus {
   }
 }
 
-/** Loads the addon of a level (by default CRE_CPU, else the best one); throws a UserError when this machine cannot run it. */
+/** Loads the addon of a level (by default CRE_CPU, else the best one); throws a UserError for a level that this machine lacks. */
 export function loadAddon(wanted: string | undefined): { addon: Addon; level: Level } {
   const status = nativeStatus();
   if (status.best === null) throw new UserError(status.reason ?? "the native backend is not available");
@@ -201,7 +207,7 @@ export function loadAddon(wanted: string | undefined): { addon: Addon; level: Le
   const level = status.levels.find((name) => name === asked);
   if (level === undefined) {
     const source = wanted === undefined ? "CRE_CPU" : "level";
-    throw new UserError(`${source} is "${asked}", but this machine runs only: ${status.levels.join(", ")}.`, {
+    throw new UserError(`${source} is "${asked}", but this machine supports only: ${status.levels.join(", ")}.`, {
       hint: "Leave it out to get the best level.",
     });
   }
@@ -225,14 +231,14 @@ function defaultThreads(): number {
   return Math.max(1, Math.min(256, Math.floor(allowed / threadsPerCore())));
 }
 
-/** Processors that a control group (version 2) grants, rounded up. */
+/** Processors that the control group (version 2) grants, rounded up; Infinity without a limit. */
 function cgroupProcessors(): number {
   const text = readIfThere("/sys/fs/cgroup/cpu.max");
   const [quota, period] = (text ?? "").trim().split(/\s+/).map(Number);
   return quota > 0 && period > 0 ? Math.ceil(quota / period) : Number.POSITIVE_INFINITY;
 }
 
-/** Logical processors sharing one core: two of them on one core are no faster for matrix products. */
+/** Logical processors per core: matrix products gain nothing from the second one. */
 function threadsPerCore(): number {
   const folder = "/sys/devices/system/cpu";
   if (!existsSync(folder)) return 1;

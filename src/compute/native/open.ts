@@ -1,29 +1,30 @@
 import { UserError } from "../../base/errors.ts";
 import type { Backend } from "../backend.ts";
 import { keepEngine } from "../peak.ts";
+import { createBackend } from "../shell.ts";
 import { chooseThreads, type Level, loadAddon } from "./addon.ts";
-import { NativeBackend } from "./backend.ts";
-import { type BackwardCopy, chooseBackwardCopy, NativeMemory } from "./memory.ts";
+import { nativeKernels } from "./kernels.ts";
+import { type BackwardCopy, chooseBackwardCopy } from "./packing.ts";
 import { profiled } from "./profile.ts";
 
 export { nativeStatus } from "./addon.ts";
 
 export interface NativeOptions {
-  /** bfloat16 by default where the tile units (amx) multiply it, float32 elsewhere. */
+  /** By default bfloat16 on the level amx, whose tile units multiply it, and float32 elsewhere. */
   precision?: "bfloat16" | "float32";
-  /** Instruction level; the environment's CRE_CPU, else the best one by default. */
+  /** Instruction level; by default the environment's CRE_CPU, else the best one. */
   level?: Level;
-  /** The environment's CRE_THREADS, else the physical cores by default. */
+  /** By default the environment's CRE_THREADS, else the number of physical cores. */
   threads?: number;
-  /** Fills every output with NaN before its kernel runs, so that tests see what a kernel leaves out; CRE_POISON=1 by default. */
+  /** Fills every output with NaN before its kernel runs, so that tests see elements that a kernel does not write; by default CRE_POISON=1. */
   poison?: boolean;
-  /** Times every kind of operation (profileOf of profile.ts); CRE_PROFILE=1 by default. */
+  /** Times every kind of operation (profileOf of profile.ts); by default CRE_PROFILE=1. */
   profile?: boolean;
-  /** Second packed copies of frozen weights for the backward pass; the environment's CRE_BACKWARD_COPY, else while they are few by default. */
+  /** Second packed copies of frozen weights for the backward pass; by default the environment's CRE_BACKWARD_COPY, else "auto". */
   backwardCopy?: BackwardCopy;
 }
 
-/** Opens the native backend; throws a UserError when it is not built or this machine cannot run what is asked for. */
+/** Opens the native backend; throws a UserError when it is not built or this machine lacks the level or precision. */
 export function openNative(options: NativeOptions = {}): Backend {
   const { addon, level } = loadAddon(options.level);
   const threads = chooseThreads(options.threads);
@@ -34,10 +35,10 @@ export function openNative(options: NativeOptions = {}): Backend {
     });
   }
   const poison = options.poison ?? process.env.CRE_POISON === "1";
-  const memory = new NativeMemory("native", precision === "bfloat16", chooseBackwardCopy(options.backwardCopy));
+  const backwardCopy = chooseBackwardCopy(options.backwardCopy);
   const engine = new addon.Engine(threads, precision === "bfloat16", poison);
   const description = `${level}, ${threads} thread${threads === 1 ? "" : "s"}, ${precision}`;
-  const backend = new NativeBackend(engine, memory, precision, description);
+  const backend = createBackend(nativeKernels(engine, { precision, description, backwardCopy }));
   const opened = (options.profile ?? process.env.CRE_PROFILE === "1") ? profiled(backend, engine) : backend;
   keepEngine(opened, engine);
   return opened;

@@ -6,7 +6,7 @@ import { compare, expectClose } from "../contract/comparison.contract.ts";
 import { openReference } from "../reference/backend.ts";
 import { nativeStatus, openNative } from "./open.ts";
 
-// Sizes at which the kernels take another path than in the contract suite: several chunks of keys, runs that are divided or joined,
+// Sizes that lead the kernels to other paths than the contract suite: several chunks of keys, segments that are divided or joined,
 // many heads on one key, vocabularies beyond one tile.
 
 const status = nativeStatus();

@@ -1,25 +1,25 @@
 import type { Backend, MatmulOptions, Tensor, Weight } from "../backend.ts";
 import type { Engine } from "./addon.ts";
 
-/** Time of one kind of operation: its name and, for products, its shape. */
+/** Time of one kind of operation; a kind is its name and, for products, its shape. */
 export interface KindTime {
   kind: string;
   calls: number;
   seconds: number;
-  /** Processor time of the whole process meanwhile. */
+  /** Processor time of the whole process in these calls. */
   processorSeconds: number;
-  /** Floating-point operations of all calls; 0 where nobody counts them. */
+  /** Floating-point operations of all calls; 0 for operations other than products. */
   flops: number;
 }
 
 const profiles = new WeakMap<Backend, () => KindTime[]>();
 
-/** Times of everything that a profiled backend has computed so far; empty for others. Await `sync` before. */
+/** Times of everything that a profiled backend has computed so far; empty for other backends. Await `sync` first. */
 export function profileOf(backend: Backend): KindTime[] {
   return profiles.get(backend)?.() ?? [];
 }
 
-/** The backend with every operation timed where it runs. */
+/** The backend with every operation timed on the thread that computes it. */
 export function profiled(backend: Backend, engine: Pick<Engine, "label" | "spent">): Backend {
   const kinds: { kind: string; flops: number }[] = [];
   const numbers = new Map<string, number>();

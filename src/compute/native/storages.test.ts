@@ -54,7 +54,7 @@ describe.skipIf(!status.available)("native without second copies", () => {
     }
   });
 
-  it("takes no more from the system than weights have bytes", async () => {
+  it("uses no more memory of the system than weights have bytes", async () => {
     const backend = openNative({ threads: 1 });
     try {
       await backend.sync();

@@ -1,49 +1,36 @@
-import type { AttentionSegment, AttentionSpec, RotaryTurn, Values } from "../backend.ts";
+import type { AttentionSegment, AttentionSpec, Rotation, Values } from "../backend.ts";
+import { keyPositions, keySpans, queryPositions } from "../segments.ts";
 import type { Matrix } from "./products.ts";
 import { rotary } from "./rows.ts";
 
-// Attention of the reference backend: every score of every row is written out, so that the rules of a segment can be read off.
+// Attention of the reference backend: computes every score of every row, to show the rules of a segment.
 
-/** The keys a segment can see, context first, with their sequence positions. Row i of the segment sees the first contextLength + i + 1. */
+/** The keys that a segment sees, context first, with their sequence positions. Row i sees the first contextLength + i + 1 of them. */
 function visibleKeys(segment: AttentionSegment): { rows: number[]; positions: number[]; contextLength: number } {
   const rows: number[] = [];
   const positions: number[] = [];
-  for (const span of segment.context) {
-    for (let j = 0; j < span.length; j++) {
-      rows.push(span.start + j);
-      positions.push(span.position + j);
+  for (const { start, length, position } of keySpans(segment)) {
+    for (let j = 0; j < length; j++) {
+      rows.push(start + j);
+      positions.push(position + j);
     }
   }
-  const contextLength = rows.length;
-  for (let j = 0; j < segment.length; j++) {
-    rows.push(segment.keyStart + j);
-    positions.push(segment.position + j);
-  }
-  return { rows, positions, contextLength };
+  return { rows, positions, contextLength: rows.length - segment.length };
 }
 
-/** Gradients of queries and keys that were turned by their positions, turned back. */
-function turnBack(
+/** Rotates gradients of rotated queries and keys back, in place. */
+function rotateBack(
   { q, k }: { q: Matrix; k: Matrix },
   segments: readonly AttentionSegment[],
   spec: AttentionSpec,
-  turn: RotaryTurn,
+  rotation: Rotation,
 ): void {
-  const queryPositions = new Int32Array(q.rows);
-  const keyPositions = new Int32Array(k.rows);
-  for (const segment of segments) {
-    for (let i = 0; i < segment.length; i++) queryPositions[segment.start + i] = segment.position + i;
-    const { rows, positions } = visibleKeys(segment);
-    rows.forEach((row, j) => {
-      keyPositions[row] = positions[j];
-    });
-  }
   const back = (x: Matrix, positions: Int32Array, heads: number) => {
-    const before = { ...x, values: x.values.slice() };
-    rotary(before, positions, { ...turn, heads, headWidth: spec.headWidth }, -1, x.values);
+    const before = { ...x, data: x.data.slice() };
+    rotary(before, positions, { ...rotation, heads, headWidth: spec.headWidth }, -1, x.data);
   };
-  back(q, queryPositions, spec.heads);
-  back(k, keyPositions, spec.keyValueHeads);
+  back(q, queryPositions(segments, q.rows), spec.heads);
+  back(k, keyPositions(segments, k.rows), spec.keyValueHeads);
 }
 
 /** One query row and head: where its vectors start, the key rows it sees and its softmax over them. */
@@ -81,7 +68,7 @@ function attendAll(
         for (let j = 0; j < count; j++) {
           const key = rows[j] * k.columns + keyColumn;
           let score = 0;
-          for (let d = 0; d < headWidth; d++) score += q.values[query + d] * k.values[key + d];
+          for (let d = 0; d < headWidth; d++) score += q.data[query + d] * k.data[key + d];
           score *= scale;
           if (slopes) score -= slopes[h] * (segment.position + i - positions[j]);
           probabilities[j] = score;
@@ -100,7 +87,7 @@ function attendAll(
   }
 }
 
-/** output[T,H·D] and logSumExp[T,H], both zero where no segment has the row. */
+/** output[T,H·D] and logSumExp[T,H], both zero in rows outside of all segments. */
 export function attention(
   q: Matrix,
   k: Matrix,
@@ -114,7 +101,7 @@ export function attention(
     const { query, keyColumn, keyRows, probabilities, count } = attended;
     for (let d = 0; d < spec.headWidth; d++) {
       let sum = 0;
-      for (let j = 0; j < count; j++) sum += probabilities[j] * v.values[keyRows[j] * v.columns + keyColumn + d];
+      for (let j = 0; j < count; j++) sum += probabilities[j] * v.data[keyRows[j] * v.columns + keyColumn + d];
       output[query + d] = sum;
     }
     logSumExp[attended.row * spec.heads + attended.head] = attended.logSumExp;
@@ -128,31 +115,32 @@ export function attentionBackward(
   segments: readonly AttentionSegment[],
   spec: AttentionSpec,
   gradients: { dq: Values; dk: Values; dv: Values },
+  rotation: Rotation | null,
 ): void {
   const { q, k, v } = forward;
   const { headWidth, scale } = spec;
-  const dq = new Float64Array(q.values.length);
-  const dk = new Float64Array(k.values.length);
-  const dv = new Float64Array(v.values.length);
+  const dq = new Float64Array(q.data.length);
+  const dk = new Float64Array(k.data.length);
+  const dv = new Float64Array(v.data.length);
   attendAll(q, k, segments, spec, ({ query, keyColumn, keyRows, probabilities, count }) => {
     const dProbabilities = new Float64Array(count);
     let mean = 0;
     for (let j = 0; j < count; j++) {
       const key = keyRows[j] * v.columns + keyColumn;
-      for (let d = 0; d < headWidth; d++) dProbabilities[j] += dOutput.values[query + d] * v.values[key + d];
+      for (let d = 0; d < headWidth; d++) dProbabilities[j] += dOutput.data[query + d] * v.data[key + d];
       mean += probabilities[j] * dProbabilities[j];
     }
     for (let j = 0; j < count; j++) {
       const key = keyRows[j] * k.columns + keyColumn;
       const dScore = probabilities[j] * (dProbabilities[j] - mean) * scale;
       for (let d = 0; d < headWidth; d++) {
-        dv[key + d] += probabilities[j] * dOutput.values[query + d];
-        dq[query + d] += dScore * k.values[key + d];
-        dk[key + d] += dScore * q.values[query + d];
+        dv[key + d] += probabilities[j] * dOutput.data[query + d];
+        dq[query + d] += dScore * k.data[key + d];
+        dk[key + d] += dScore * q.data[query + d];
       }
     }
   });
-  if (spec.rotary) turnBack({ q: { ...q, values: dq }, k: { ...k, values: dk } }, segments, spec, spec.rotary);
+  if (rotation) rotateBack({ q: { ...q, data: dq }, k: { ...k, data: dk } }, segments, spec, rotation);
   gradients.dq.set(dq);
   gradients.dk.set(dk);
   gradients.dv.set(dv);

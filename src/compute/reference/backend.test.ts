@@ -90,7 +90,7 @@ describe("reference, by hand", () => {
     await expectValues(backend.rmsNorm(heads, w([2, -1]), 0.5), ...wanted);
   });
 
-  it("rotary turns pairs counter-clockwise", async () => {
+  it("rotary rotates pairs counter-clockwise", async () => {
     const { backend, x, expectValues } = exact();
     const quarter = Float32Array.of(Math.PI / 2, 0);
     const angle = quarter[0] * 3;

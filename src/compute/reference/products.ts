@@ -6,7 +6,7 @@ import type { Values } from "../backend.ts";
 export interface Matrix {
   readonly rows: number;
   readonly columns: number;
-  readonly values: Values;
+  readonly data: Values;
 }
 
 /** y[T,O] = scale · x[T,I] · wᵀ + bias[O] + residual[T,O]. */
@@ -19,8 +19,8 @@ export function matmul(
   const { scale, bias, residual } = terms;
   const inputs = w.columns;
   const outputs = w.rows;
-  const xs = x.values;
-  const ws = w.values;
+  const xs = x.data;
+  const ws = w.data;
   for (let t = 0; t < x.rows; t++) {
     for (let o = 0; o < outputs; o++) {
       const xStart = t * inputs;
@@ -30,7 +30,7 @@ export function matmul(
       sum *= scale;
       if (bias) sum += bias[o];
       if (residual) sum += residual[t * outputs + o];
-      y.values[t * outputs + o] = sum;
+      y.data[t * outputs + o] = sum;
     }
   }
 }
@@ -44,17 +44,17 @@ export function matmulBackwardInput(
 ): void {
   const inputs = w.columns;
   const outputs = w.rows;
-  const ws = w.values;
+  const ws = w.data;
   const sums = new Float64Array(inputs);
   for (let t = 0; t < dy.rows; t++) {
     sums.fill(0);
     for (let o = 0; o < outputs; o++) {
-      const factor = terms.scale * dy.values[t * outputs + o];
+      const factor = terms.scale * dy.data[t * outputs + o];
       const wStart = o * inputs;
       for (let i = 0; i < inputs; i++) sums[i] += factor * ws[wStart + i];
     }
     for (let i = 0; i < inputs; i++) {
-      dx.values[t * inputs + i] = sums[i] + (terms.residual ? terms.residual[t * inputs + i] : 0);
+      dx.data[t * inputs + i] = sums[i] + (terms.residual ? terms.residual[t * inputs + i] : 0);
     }
   }
 }
@@ -63,12 +63,12 @@ export function matmulBackwardInput(
 export function matmulBackwardWeight(dy: Matrix, x: Matrix, scale: number, gradient: Values): void {
   const inputs = x.columns;
   const outputs = dy.columns;
-  const xs = x.values;
+  const xs = x.data;
   const sums = new Float64Array(inputs);
   for (let o = 0; o < outputs; o++) {
     sums.fill(0);
     for (let t = 0; t < dy.rows; t++) {
-      const factor = scale * dy.values[t * outputs + o];
+      const factor = scale * dy.data[t * outputs + o];
       const xStart = t * inputs;
       for (let i = 0; i < inputs; i++) sums[i] += factor * xs[xStart + i];
     }
@@ -80,7 +80,7 @@ export function matmulBackwardWeight(dy: Matrix, x: Matrix, scale: number, gradi
 export function biasBackward(dy: Matrix, gradient: Values): void {
   for (let o = 0; o < dy.columns; o++) {
     let sum = 0;
-    for (let t = 0; t < dy.rows; t++) sum += dy.values[t * dy.columns + o];
+    for (let t = 0; t < dy.rows; t++) sum += dy.data[t * dy.columns + o];
     gradient[o] += sum;
   }
 }
@@ -89,7 +89,7 @@ export function biasBackward(dy: Matrix, gradient: Values): void {
 export function gatherRows(x: Matrix, rows: Int32Array, y: Values): void {
   const width = x.columns;
   for (let i = 0; i < rows.length; i++) {
-    for (let c = 0; c < width; c++) y[i * width + c] = x.values[rows[i] * width + c];
+    for (let c = 0; c < width; c++) y[i * width + c] = x.data[rows[i] * width + c];
   }
 }
 
@@ -97,7 +97,7 @@ export function gatherRows(x: Matrix, rows: Int32Array, y: Values): void {
 export function scatterAddRows(y: Matrix, rows: Int32Array, x: Values): void {
   const width = y.columns;
   for (let i = 0; i < rows.length; i++) {
-    for (let c = 0; c < width; c++) x[rows[i] * width + c] += y.values[i * width + c];
+    for (let c = 0; c < width; c++) x[rows[i] * width + c] += y.data[i * width + c];
   }
 }
 
@@ -105,6 +105,6 @@ export function scatterAddRows(y: Matrix, rows: Int32Array, x: Values): void {
 export function scatterRows(y: Matrix, rows: Int32Array, x: Values): void {
   const width = y.columns;
   for (let i = 0; i < rows.length; i++) {
-    for (let c = 0; c < width; c++) x[rows[i] * width + c] = y.values[i * width + c];
+    for (let c = 0; c < width; c++) x[rows[i] * width + c] = y.data[i * width + c];
   }
 }

@@ -5,14 +5,14 @@ import type { Matrix } from "./products.ts";
 // The operations of the reference backend that work on one row or one element at a time.
 
 /** x[T,H·D] as a matrix [T·H,D] of the same numbers. */
-export function headsAsRows({ rows, columns, values }: Matrix, headWidth: number): Matrix {
-  return { rows: (rows * columns) / headWidth, columns: headWidth, values };
+export function headsAsRows({ rows, columns, data }: Matrix, headWidth: number): Matrix {
+  return { rows: (rows * columns) / headWidth, columns: headWidth, data };
 }
 
 /** 1 / √(mean(x²) + epsilon) of row t. */
 function inverseRms(x: Matrix, t: number, epsilon: number): number {
   let squares = 0;
-  for (let c = 0; c < x.columns; c++) squares += x.values[t * x.columns + c] ** 2;
+  for (let c = 0; c < x.columns; c++) squares += x.data[t * x.columns + c] ** 2;
   return 1 / Math.sqrt(squares / x.columns + epsilon);
 }
 
@@ -22,7 +22,7 @@ export function rmsNorm(x: Matrix, g: Values, epsilon: number, y: Values): void 
     const inverse = inverseRms(x, t, epsilon);
     for (let c = 0; c < x.columns; c++) {
       const at = t * x.columns + c;
-      y[at] = x.values[at] * inverse * g[c];
+      y[at] = x.data[at] * inverse * g[c];
     }
   }
 }
@@ -44,23 +44,23 @@ export function rmsNormBackward(
     let mean = 0;
     for (let c = 0; c < width; c++) {
       const at = t * width + c;
-      mean += (g[c] * dy[at] * x.values[at] * inverse) / width;
-      gradientSums[c] += dy[at] * x.values[at] * inverse;
+      mean += (g[c] * dy[at] * x.data[at] * inverse) / width;
+      gradientSums[c] += dy[at] * x.data[at] * inverse;
     }
     for (let c = 0; c < width; c++) {
       const at = t * width + c;
-      dx[at] = inverse * (g[c] * dy[at] - x.values[at] * inverse * mean) + (residual ? residual[at] : 0);
+      dx[at] = inverse * (g[c] * dy[at] - x.data[at] * inverse * mean) + (residual ? residual[at] : 0);
     }
   }
   if (gradient) for (let c = 0; c < width; c++) gradient[c] += gradientSums[c];
 }
 
-/** Turns each pair of each head by direction · position · frequency (Su et al. 2021); direction is 1 or −1. */
+/** Rotates each pair of each head by direction · position · frequency (Su et al. 2021); direction is 1 or −1. */
 export function rotary(x: Matrix, positions: Int32Array, spec: RotarySpec, direction: number, y: Values): void {
   const { heads, headWidth, frequencies } = spec;
   const pairs = frequencies.length;
   const interleaved = spec.layout === "interleaved";
-  y.set(x.values);
+  y.set(x.data);
   for (let t = 0; t < x.rows; t++) {
     for (let i = 0; i < pairs; i++) {
       const angle = direction * positions[t] * frequencies[i];
@@ -70,8 +70,8 @@ export function rotary(x: Matrix, positions: Int32Array, spec: RotarySpec, direc
         const head = t * x.columns + h * headWidth;
         const first = head + (interleaved ? 2 * i : i);
         const second = head + (interleaved ? 2 * i + 1 : i + pairs);
-        const a = x.values[first];
-        const b = x.values[second];
+        const a = x.data[first];
+        const b = x.data[second];
         y[first] = a * cosine - b * sine;
         y[second] = a * sine + b * cosine;
       }
@@ -103,7 +103,7 @@ export function dropout(x: Matrix, probability: number, seed: number, y: Values)
   for (let t = 0; t < x.rows; t++) {
     for (let c = 0; c < x.columns; c++) {
       const at = t * x.columns + c;
-      y[at] = dropoutKeeps(seed, t, c, probability) ? x.values[at] * factor : 0;
+      y[at] = dropoutKeeps(seed, t, c, probability) ? x.data[at] * factor : 0;
     }
   }
 }

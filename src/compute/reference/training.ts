@@ -7,9 +7,9 @@ import type { Matrix } from "./products.ts";
 function logSumExp(logits: Matrix, t: number): number {
   const start = t * logits.columns;
   let largest = Number.NEGATIVE_INFINITY;
-  for (let c = 0; c < logits.columns; c++) largest = Math.max(largest, logits.values[start + c]);
+  for (let c = 0; c < logits.columns; c++) largest = Math.max(largest, logits.data[start + c]);
   let total = 0;
-  for (let c = 0; c < logits.columns; c++) total += Math.exp(logits.values[start + c] - largest);
+  for (let c = 0; c < logits.columns; c++) total += Math.exp(logits.data[start + c] - largest);
   return largest + Math.log(total);
 }
 
@@ -27,7 +27,7 @@ export function crossEntropy(
     const normaliser = logSumExp(logits, t);
     let sum = 0;
     for (let c = 0; c < width; c++) {
-      const logProbability = logits.values[t * width + c] - normaliser;
+      const logProbability = logits.data[t * width + c] - normaliser;
       const target = labelSmoothing / width + (c === targets[t] ? 1 - labelSmoothing : 0);
       sum -= target * logProbability;
       dLogits[t * width + c] = weights[t] * (Math.exp(logProbability) - target);
@@ -40,7 +40,7 @@ export function crossEntropy(
 /** out[N] = log softmax(logits[rows[n]])[tokens[n]]. */
 export function logProbabilities(logits: Matrix, rows: Int32Array, tokens: Int32Array, out: Values): void {
   for (let n = 0; n < rows.length; n++) {
-    out[n] = logits.values[rows[n] * logits.columns + tokens[n]] - logSumExp(logits, rows[n]);
+    out[n] = logits.data[rows[n] * logits.columns + tokens[n]] - logSumExp(logits, rows[n]);
   }
 }
 
@@ -49,7 +49,7 @@ export function argmax(x: Matrix, out: Values): void {
   for (let t = 0; t < x.rows; t++) {
     let best = 0;
     for (let c = 1; c < x.columns; c++) {
-      if (x.values[t * x.columns + c] > x.values[t * x.columns + best]) best = c;
+      if (x.data[t * x.columns + c] > x.data[t * x.columns + best]) best = c;
     }
     out[t] = best;
   }

@@ -7,7 +7,7 @@ import type { Contract } from "./backend.contract.ts";
 const types = ["F32", "F16", "BF16"] as const;
 const storages = ["float32", "bfloat16", "int8", "nf4"] as const;
 
-/** Raw elements, at an address that is a multiple of nothing. */
+/** Raw elements at an odd address. */
 function elements(type: RawType, count: number, seed: number): Uint8Array {
   const random = createRandom(seed);
   const encoded = encodeElements(
@@ -19,12 +19,12 @@ function elements(type: RawType, count: number, seed: number): Uint8Array {
   return shifted;
 }
 
-/** The rows in runs, in two buffers that take turns, as a file is read: what was handed out is overwritten as early as it may be. */
-async function* inRuns(bytes: Uint8Array, rows: number, runRows: readonly number[]): AsyncGenerator<Uint8Array> {
+/** The rows in chunks, from two alternating buffers as files are read: each chunk is overwritten as early as the contract allows. */
+async function* inChunks(bytes: Uint8Array, rows: number, chunkRows: readonly number[]): AsyncGenerator<Uint8Array> {
   const rowBytes = bytes.length / rows;
   const buffers = [0, 1].map(() => new Uint8Array(rows * rowBytes));
   let start = 0;
-  for (const [i, count] of runRows.entries()) {
+  for (const [i, count] of chunkRows.entries()) {
     const buffer = buffers[i % 2].fill(0xff);
     buffer.set(bytes.subarray(start * rowBytes, (start + count) * rowBytes));
     start += count;
@@ -38,17 +38,17 @@ const normalizedRows = (values: Float32Array, columns: number): Float32Array =>
     return value / Math.sqrt(row.reduce((sum, other) => sum + other * other, 0));
   });
 
-/** Weights that come in runs of rows are those that come as values. */
-export function runContract({ open }: Contract): void {
+/** A weight from chunks of rows equals the weight from the same values. */
+export function chunkContract({ open }: Contract): void {
   const spec = (rows: number, columns: number, rest: Partial<WeightSpec> = {}): WeightSpec => ({
     ...{ name: "w", rows, columns, storage: "bfloat16", trainable: false },
     ...rest,
   });
 
-  it.each(types)("%s rows in any runs give the weight of their values, in every storage", async (type) => {
+  it.each(types)("%s rows in chunks of any size give the weight of their values, in every storage", async (type) => {
     const backend = open();
     for (const storage of storages) {
-      for (const [rows, columns, ...runRows] of [
+      for (const [rows, columns, ...chunkRows] of [
         [100, 70, 64, 32, 4],
         [96, 33, 32, 64],
         [5, 200, 5],
@@ -57,7 +57,7 @@ export function runContract({ open }: Contract): void {
       ]) {
         const bytes = elements(type, rows * columns, rows);
         const made = spec(rows, columns, { storage });
-        const weight = await backend.weightFromRuns(made, { type, runs: inRuns(bytes, rows, runRows) });
+        const weight = await backend.weightFromChunks(made, { type, chunks: inChunks(bytes, rows, chunkRows) });
         const expected = backend.weight(made, decodeElements(bytes, type));
         expect(weight).toMatchObject(made);
         expect(await backend.readWeight(weight)).toEqual(await backend.readWeight(expected));
@@ -73,8 +73,11 @@ export function runContract({ open }: Contract): void {
     const backend = open();
     for (const made of [spec(70, 40, { trainable: true }), spec(1, 70), spec(40, 70, { storage: "float32" })]) {
       const bytes = elements("BF16", made.rows * made.columns, 4);
-      const runRows = made.rows > 32 ? [32, made.rows - 32] : [made.rows];
-      const weight = await backend.weightFromRuns(made, { type: "BF16", runs: inRuns(bytes, made.rows, runRows) });
+      const chunkRows = made.rows > 32 ? [32, made.rows - 32] : [made.rows];
+      const weight = await backend.weightFromChunks(made, {
+        type: "BF16",
+        chunks: inChunks(bytes, made.rows, chunkRows),
+      });
       const expected = backend.weight(made, decodeElements(bytes, "BF16"));
       expect(await backend.readWeight(weight)).toEqual(await backend.readWeight(expected));
       if (made.trainable) {
@@ -102,20 +105,20 @@ export function runContract({ open }: Contract): void {
         0x3555,
       );
       const bytes = new Uint8Array(words.buffer);
-      const vector = await backend.weightFromRuns(spec(1, words.length), { type, runs: inRuns(bytes, 1, [1]) });
+      const vector = await backend.weightFromChunks(spec(1, words.length), { type, chunks: inChunks(bytes, 1, [1]) });
       expect(Array.from(await backend.readWeight(vector))).toEqual(Array.from(decodeElements(bytes, type)));
     }
     await backend.close();
   });
 
-  it("rows are divided by their length where that is asked for", async () => {
+  it("rows are divided by their length with `normalized`", async () => {
     const backend = open();
     for (const storage of ["float32", "bfloat16", "nf4"] as const) {
       const [rows, columns] = [70, 100];
       const bytes = elements("BF16", rows * columns, 5);
       bytes.fill(0, 200, 400);
-      const matrix: RawMatrix = { type: "BF16", runs: inRuns(bytes, rows, [32, 38]), normalized: true };
-      const weight = await backend.weightFromRuns(spec(rows, columns, { storage }), matrix);
+      const matrix: RawMatrix = { type: "BF16", chunks: inChunks(bytes, rows, [32, 38]), normalized: true };
+      const weight = await backend.weightFromChunks(spec(rows, columns, { storage }), matrix);
       const values = normalizedRows(decodeElements(bytes, "BF16"), columns).map((value) => value || 0);
       const expected = backend.weight(spec(rows, columns, { storage }), values);
       expect(await backend.readWeight(weight)).toEqual(await backend.readWeight(expected));
@@ -123,15 +126,15 @@ export function runContract({ open }: Contract): void {
     await backend.close();
   });
 
-  it("wrong runs are refused, and nothing is left of them", async () => {
+  it("wrong chunks are refused, and nothing remains of them", async () => {
     const backend = open();
     const bytes = elements("F32", 70 * 10, 6);
     const before = backend.memory();
-    const matrix = (runRows: number[]): RawMatrix => ({ type: "F32", runs: inRuns(bytes, 70, runRows) });
-    const refused = async (runRows: number[], message: string) =>
-      expect(backend.weightFromRuns(spec(70, 10, { storage: "nf4" }), matrix(runRows))).rejects.toThrow(message);
-    await refused([32, 32], 'weightFromRuns: "w" [70,10] got 64 of its rows.');
-    await refused([32, 16, 22], "gets a run of 16 rows, expected a multiple of 32 before the last run.");
+    const matrix = (chunkRows: number[]): RawMatrix => ({ type: "F32", chunks: inChunks(bytes, 70, chunkRows) });
+    const refused = async (chunkRows: number[], message: string) =>
+      expect(backend.weightFromChunks(spec(70, 10, { storage: "nf4" }), matrix(chunkRows))).rejects.toThrow(message);
+    await refused([32, 32], 'weightFromChunks: "w" [70,10] got 64 of its rows.');
+    await refused([32, 16, 22], "gets a chunk of 16 rows, expected a multiple of 32 before the last chunk.");
     await refused([64, 32], "gets 1280 bytes after 64 rows, expected rows of 40 bytes up to row 70.");
     await refused([], "got 0 of its rows");
     async function* broken(): AsyncGenerator<Uint8Array> {
@@ -139,11 +142,11 @@ export function runContract({ open }: Contract): void {
       yield bytes.subarray(0, 32 * 40);
       throw new Error("the disk is gone");
     }
-    const failing = backend.weightFromRuns(spec(70, 10, { storage: "nf4" }), { type: "F32", runs: broken() });
+    const failing = backend.weightFromChunks(spec(70, 10, { storage: "nf4" }), { type: "F32", chunks: broken() });
     await expect(failing).rejects.toThrow("the disk is gone");
-    const half = { type: "F32", runs: inRuns(bytes.subarray(0, 1002), 1, [1]) } as const;
-    await expect(backend.weightFromRuns(spec(70, 10), half)).rejects.toThrow("gets 1002 bytes after 0 rows");
-    const trained = backend.weightFromRuns(spec(70, 10, { storage: "int8", trainable: true }), matrix([70]));
+    const half = { type: "F32", chunks: inChunks(bytes.subarray(0, 1002), 1, [1]) } as const;
+    await expect(backend.weightFromChunks(spec(70, 10), half)).rejects.toThrow("gets 1002 bytes after 0 rows");
+    const trained = backend.weightFromChunks(spec(70, 10, { storage: "int8", trainable: true }), matrix([70]));
     await expect(trained).rejects.toThrow("cannot be kept as int8");
     await backend.sync();
     expect(backend.memory()).toMatchObject({ bytes: before.bytes, weights: before.weights });
