@@ -230,11 +230,6 @@ void forwardTiles(Pool& pool, int thread, const Forward& forward, const RunPart&
   if (forward.far) finishFarStores();
 }
 
-#else
-
-bool tilesFit(const Matrix&, const Matrix&, const Matrix&, int) { return false; }
-void forwardTiles(Pool&, int, const Forward&, const RunPart&, const RunPart*) {}
-
 #endif
 
 }  // namespace cre::attend

@@ -349,11 +349,6 @@ void backwardTiles(Pool& pool, int thread, const Backward& backward, const std::
   }
 }
 
-#else
-
-bool gradientTilesFit(const Backward&) { return false; }
-void backwardTiles(Pool&, int, const Backward&, const std::vector<Run>&, const std::vector<int32_t>&, const GroupPart&, const GroupPart*) {}
-
 #endif
 
 }  // namespace cre::attend

@@ -149,12 +149,19 @@ void forwardFloat(Pool& pool, int thread, const Forward& forward, const RunPart&
 void backwardFloat(Pool& pool, int thread, const Backward& backward, const std::vector<Run>& runs,
                    const std::vector<int32_t>& slotOfRow, const GroupPart& part);
 // attention_amx.cpp, attention_gradient_amx.cpp; only for bfloat16 matrices whose heads are whole blocks of 32 columns
+#ifdef __AMX_BF16__
 bool tilesFit(const Matrix& q, const Matrix& k, const Matrix& v, int headWidth);
 bool gradientTilesFit(const Backward& backward);  // output and its gradient too
 // `next`: what the thread will probably do next, or null.
 void forwardTiles(Pool& pool, int thread, const Forward& forward, const RunPart& part, const RunPart* next);
 void backwardTiles(Pool& pool, int thread, const Backward& backward, const std::vector<Run>& runs,
                    const std::vector<int32_t>& slotOfRow, const GroupPart& part, const GroupPart* next);
+#else
+inline bool tilesFit(const Matrix&, const Matrix&, const Matrix&, int) { return false; }
+inline bool gradientTilesFit(const Backward&) { return false; }
+inline void forwardTiles(Pool&, int, const Forward&, const RunPart&, const RunPart*) {}
+inline void backwardTiles(Pool&, int, const Backward&, const std::vector<Run>&, const std::vector<int32_t>&, const GroupPart&, const GroupPart*) {}
+#endif
 // attention_stream.cpp; a run of a single row whose heads are whole blocks of 32 columns
 void forwardSingleRow(Pool& pool, int thread, const Forward& forward, const Run& run, int keyValueHead);
 

@@ -2,8 +2,6 @@
 
 #include <utility>
 
-#include "runtime/cpu.h"
-
 namespace cre {
 namespace {
 
@@ -336,16 +334,8 @@ Napi::Function Binding::define(Napi::Env env) {
 
 namespace {
 
-Napi::Value levels(const Napi::CallbackInfo& info) {
-  const std::vector<std::string> names = supportedLevels();
-  Napi::Array list = Napi::Array::New(info.Env(), names.size());
-  for (uint32_t i = 0; i < names.size(); i++) list[i] = Napi::String::New(info.Env(), names[i]);
-  return list;
-}
-
 Napi::Object initialise(Napi::Env env, Napi::Object exports) {
   exports.Set("Engine", Binding::define(env));
-  exports.Set("supportedLevels", Napi::Function::New(env, levels));
   exports.Set("level", Napi::String::New(env, levelName()));
   return exports;
 }
