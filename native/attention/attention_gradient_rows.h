@@ -10,33 +10,33 @@ namespace cre::attend {
 class GradientRows {
  public:
   // `groupSums`: see TileBackward.
-  GradientRows(const Backward& backward, const Run& run, const GroupPart& part, const int32_t* slotOfRow, float* groupSums)
+  GradientRows(const Backward& backward, const JoinedSegment& joined, const GroupPart& part, const int32_t* slotOfRow, float* groupSums)
       : backward_(backward),
-        run_(run),
+        joined_(joined),
         part_(part),
         slotOfRow_(slotOfRow),
         groupSums_(groupSums),
         width_(backward.plan.headWidth),
         parts_(width_ / kBlock),
-        pairParts_(backward.turns.pairs / kBlock) {}
+        pairParts_(backward.rotation.pairs / kBlock) {}
 
   // Parts of a head that turn with as many others.
   int pairParts() const { return pairParts_; }
   // Parts of queries and keys that turn: the first half of them is finished together with the second.
-  bool turns(int part) const { return part < 2 * pairParts_; }
+  bool rotates(int part) const { return part < 2 * pairParts_; }
 
   // `others`: the finished sums of the part that turns with this one, or null.
   void finishKeys(int key, int part, bool isValue, const float* sums, const float* others) const {
     const Floats factor = broadcast(isValue ? 1 : backward_.plan.scale);
-    const int32_t* rows = run_.keyRow.data() + key * kBlock;
+    const int32_t* rows = joined_.keyRow.data() + key * kBlock;
     for (int r = 0; r < kBlock; r++, sums += kBlock) {
       if (rows[r] < 0) continue;
       Floats low = load(sums) * factor, high = load(sums + kLanes) * factor;
       if (others != nullptr) {
         Floats otherLow = load(others + r * kBlock) * factor, otherHigh = load(others + r * kBlock + kLanes) * factor;
-        const int slot = run_.keyTurn[key * kBlock + r];
-        turnBack(slot, part, 0, otherLow, low);
-        turnBack(slot, part, 1, otherHigh, high);
+        const int slot = joined_.keyRotation[key * kBlock + r];
+        rotateBack(slot, part, 0, otherLow, low);
+        rotateBack(slot, part, 1, otherHigh, high);
         giveKeyRow(rows[r], part - pairParts_, false, otherLow, otherHigh);
       }
       giveKeyRow(rows[r], part, isValue, low, high);
@@ -44,7 +44,7 @@ class GradientRows {
   }
 
   void finishQueries(int query, int head, int part, const float* sums, const float* others) const {
-    const int32_t* rows = run_.queryRow.data() + query * kBlock;
+    const int32_t* rows = joined_.queryRow.data() + query * kBlock;
     const int blocks = backward_.dq.columnBlocks(), block = head * parts_ + part;
     alignas(64) bf16 gradient[kBlockElements], other[kBlockElements];
     rowsOfQueries(sums, gradient);
@@ -58,8 +58,8 @@ class GradientRows {
         continue;
       }
       Floats second[2] = {load(from), load(from + kLanes)}, first[2] = {load(otherFrom), load(otherFrom + kLanes)};
-      const int slot = run_.queryTurn[query * kBlock + r];
-      for (int half = 0; half < 2; half++) turnBack(slot, part, half, first[half], second[half]);
+      const int slot = joined_.queryRotation[query * kBlock + r];
+      for (int half = 0; half < 2; half++) rotateBack(slot, part, half, first[half], second[half]);
       store(to, second[0], second[1], backward_.far);
       store(to - pairParts_ * kBlockElements, first[0], first[1], backward_.far);
     }
@@ -67,9 +67,9 @@ class GradientRows {
 
  private:
   // Back to where it stood before its position turned it: half a row of two parts that turn together.
-  CRE_INLINE void turnBack(int slot, int part, int half, Floats& first, Floats& second) const {
-    const float* cosines = backward_.turns.cosines(slot) + (part - pairParts_) * kBlock + half * kLanes;
-    turnPairs(second, first, load(cosines), load(cosines + backward_.turns.pairs));
+  CRE_INLINE void rotateBack(int slot, int part, int half, Floats& first, Floats& second) const {
+    const float* cosines = backward_.rotation.cosines(slot) + (part - pairParts_) * kBlock + half * kLanes;
+    rotatePairs(second, first, load(cosines), load(cosines + backward_.rotation.pairs));
   }
 
   CRE_INLINE void giveKeyRow(int row, int part, bool isValue, const Floats& low, const Floats& high) const {
@@ -103,7 +103,7 @@ class GradientRows {
   }
 
   const Backward& backward_;
-  const Run& run_;
+  const JoinedSegment& joined_;
   const GroupPart& part_;
   const int32_t* slotOfRow_;
   float* groupSums_;

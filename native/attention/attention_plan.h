@@ -10,9 +10,9 @@
 
 namespace cre::attend {
 
-constexpr int kMostRunRows = 256;  // segments are joined up to this many rows; a longer segment is a run by itself
+constexpr int kMostJoinedRows = 256;  // segments are joined up to this many rows; a longer segment is a run by itself
 
-struct Run {
+struct JoinedSegment {
   int firstSegment = 0, segmentCount = 0;
   int rows = 0, contextKeys = 0;
   int contextBlocks = 0, ownBlocks = 0;
@@ -22,9 +22,9 @@ struct Run {
   std::vector<float> queryPosition;  // [ownBlocks · 32] likewise
   std::vector<int32_t> firstKey;     // [ownBlocks · 32] first own key that the row sees; ascending
   std::vector<int32_t> endRow;       // [ownBlocks · 32] own key i is seen by the rows i .. endRow[i] − 1
-  // Whole positions, which floats do not tell apart beyond 2^24; after layOutTurns the slots of their tables.
-  std::vector<int32_t> keyTurn;    // [keyBlocks · 32]
-  std::vector<int32_t> queryTurn;  // [ownBlocks · 32]
+  // Whole positions, which floats do not tell apart beyond 2^24; after makeRotationTables the slots of their tables.
+  std::vector<int32_t> keyRotation;    // [keyBlocks · 32]
+  std::vector<int32_t> queryRotation;  // [ownBlocks · 32]
 
   int keyBlocks() const { return contextBlocks + ownBlocks; }
   // One query row alone: its keys are read where they are.
@@ -49,45 +49,45 @@ struct LaneRange {
 };
 
 // Keys of a block that a query row of the run sees.
-inline LaneRange keysSeen(const Run& run, int block, int row) {
-  if (block < run.contextBlocks) return {0, run.contextKeys - block * kBlock};
-  const int start = (block - run.contextBlocks) * kBlock;
-  return {run.firstKey[row] - start, row + 1 - start};
+inline LaneRange keysSeen(const JoinedSegment& joined, int block, int row) {
+  if (block < joined.contextBlocks) return {0, joined.contextKeys - block * kBlock};
+  const int start = (block - joined.contextBlocks) * kBlock;
+  return {joined.firstKey[row] - start, row + 1 - start};
 }
 
 // Query rows of a query block that see a key of a key block.
-inline LaneRange rowsSeeing(const Run& run, int block, int key, int queryBlock) {
+inline LaneRange rowsSeeing(const JoinedSegment& joined, int block, int key, int queryBlock) {
   const int start = queryBlock * kBlock;
-  if (block < run.contextBlocks) return {0, block * kBlock + key < run.contextKeys ? kBlock : 0};
-  const int own = (block - run.contextBlocks) * kBlock + key;
-  return {own - start, run.endRow[own] - start};  // endRow is 0 where there is no key
+  if (block < joined.contextBlocks) return {0, block * kBlock + key < joined.contextKeys ? kBlock : 0};
+  const int own = (block - joined.contextBlocks) * kBlock + key;
+  return {own - start, joined.endRow[own] - start};  // endRow is 0 where there is no key
 }
 
 // Runs of the plan, in order, without their arrays.
-std::vector<Run> findRuns(const AttentionPlan& plan);
+std::vector<JoinedSegment> joinSegments(const AttentionPlan& plan);
 // Fills the arrays of a run.
-void layOut(const AttentionPlan& plan, Run& run);
+void layOut(const AttentionPlan& plan, JoinedSegment& joined);
 
 // What turned queries and keys before: for each slot the cosines of its position's angles, then the sines.
-struct Turns {
+struct RotationTables {
   int pairs = 0;  // of a head; 0: nothing turns
   const float* tables = nullptr;
   const float* cosines(int slot) const { return tables + static_cast<size_t>(slot) * 2 * pairs; }
 };
 // Fills the tables, and puts slots in the place of the positions of runs that are laid out. The tables stand in slot 1 of shared scratch.
-Turns layOutTurns(Pool& pool, const RotaryTurn& rotary, std::vector<Run>& runs);
+RotationTables makeRotationTables(Pool& pool, const Rotation& rotary, std::vector<JoinedSegment>& joinedSegments);
 
 // Runs whose key rows meet, directly or through others: one thread treats them one after the other.
 struct Group {
-  std::vector<int> runs;         // ascending
-  std::vector<int32_t> keyRows;  // ascending
-  bool isPlain = false;          // one run that has each row once
+  std::vector<int> joinedSegments;  // ascending
+  std::vector<int32_t> keyRows;     // ascending
+  bool isPlain = false;             // one run that has each row once
 };
 struct Groups {
   std::vector<Group> groups;
   std::vector<int32_t> slotOfRow;  // [S] index within keyRows of the row's group, −1 where no run has the row
 };
-Groups findGroups(const std::vector<Run>& runs, int keyRows);
+Groups findGroups(const std::vector<JoinedSegment>& joinedSegments, int keyRows);
 
 // ---- rows of one head
 // out[32][stride] = columns [column, column + width) of the rows; zeros for row −1. Columns from width on are left alone.
@@ -126,12 +126,12 @@ struct Backward {
   const AttentionPlan& plan;
   Matrix &dq, &dk, &dv;
   bool far;
-  Turns turns;  // the path on tiles only
+  RotationTables rotation;  // the path on tiles only
 };
 
 // Query blocks [firstBlock, endBlock) of a run, for all query heads of one key/value head.
-struct RunPart {
-  const Run* run;
+struct SegmentPart {
+  const JoinedSegment* joined;
   int keyValueHead, firstBlock, endBlock;
 };
 // Query heads [firstHead, endHead) of one key/value head over the runs of a group. Sums of dk and dv, [2][keyRows][headStride], go to
@@ -145,25 +145,26 @@ struct GroupPart {
 inline int headStride(int headWidth) { return (headWidth + kLanes - 1) / kLanes * kLanes; }
 
 // attention_float.cpp
-void forwardFloat(Pool& pool, int thread, const Forward& forward, const RunPart& part);
-void backwardFloat(Pool& pool, int thread, const Backward& backward, const std::vector<Run>& runs,
+void forwardFloat(Pool& pool, int thread, const Forward& forward, const SegmentPart& part);
+void backwardFloat(Pool& pool, int thread, const Backward& backward, const std::vector<JoinedSegment>& joinedSegments,
                    const std::vector<int32_t>& slotOfRow, const GroupPart& part);
 // attention_amx.cpp, attention_gradient_amx.cpp; only for bfloat16 matrices whose heads are whole blocks of 32 columns
 #ifdef __AMX_BF16__
 bool tilesFit(const Matrix& q, const Matrix& k, const Matrix& v, int headWidth);
 bool gradientTilesFit(const Backward& backward);  // output and its gradient too
 // `next`: what the thread will probably do next, or null.
-void forwardTiles(Pool& pool, int thread, const Forward& forward, const RunPart& part, const RunPart* next);
-void backwardTiles(Pool& pool, int thread, const Backward& backward, const std::vector<Run>& runs,
+void forwardTiles(Pool& pool, int thread, const Forward& forward, const SegmentPart& part, const SegmentPart* next);
+void backwardTiles(Pool& pool, int thread, const Backward& backward, const std::vector<JoinedSegment>& joinedSegments,
                    const std::vector<int32_t>& slotOfRow, const GroupPart& part, const GroupPart* next);
 #else
 inline bool tilesFit(const Matrix&, const Matrix&, const Matrix&, int) { return false; }
 inline bool gradientTilesFit(const Backward&) { return false; }
-inline void forwardTiles(Pool&, int, const Forward&, const RunPart&, const RunPart*) {}
-inline void backwardTiles(Pool&, int, const Backward&, const std::vector<Run>&, const std::vector<int32_t>&, const GroupPart&, const GroupPart*) {}
+inline void forwardTiles(Pool&, int, const Forward&, const SegmentPart&, const SegmentPart*) {}
+inline void backwardTiles(Pool&, int, const Backward&, const std::vector<JoinedSegment>&, const std::vector<int32_t>&, const GroupPart&,
+                          const GroupPart*) {}
 #endif
 // attention_stream.cpp; a run of a single row whose heads are whole blocks of 32 columns
-void forwardSingleRow(Pool& pool, int thread, const Forward& forward, const Run& run, int keyValueHead);
+void forwardSingleRow(Pool& pool, int thread, const Forward& forward, const JoinedSegment& joined, int keyValueHead);
 
 inline float logSumExpAt(const Matrix& logSumExp, int row, int head) {
   return rowChunk(logSumExp.f32(), logSumExp.columnBlocks(), row, head / kBlock)[head % kBlock];

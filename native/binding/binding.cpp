@@ -14,8 +14,7 @@ void requireShape(const Napi::CallbackInfo& info, int rows, int columns) {
 
 }  // namespace
 
-Binding::Binding(const Napi::CallbackInfo& info)
-    : Napi::ObjectWrap<Binding>(info), memory_(truth(info[1]), truth(info[2])) {
+Binding::Binding(const Napi::CallbackInfo& info) : Napi::ObjectWrap<Binding>(info), memory_(truth(info[1]), truth(info[2])) {
   const int threads = wholeNumber(info[0], 1, kMostThreads);
   if (memory_.bf16Precision()) {
     require(info, supportsBf16(), "float32 precision: bfloat16 needs the amx level");
@@ -242,8 +241,8 @@ Napi::Value Binding::newWeight(const Napi::CallbackInfo& info) {
   const int rows = wholeNumber(info[1], 1, INT32_MAX), columns = wholeNumber(info[2], 1, INT32_MAX);
   requireShape(info, rows, columns);
   std::vector<float> values;
-  const bool comesInRuns = info[0].IsUndefined();
-  if (!info[0].IsNull() && !comesInRuns) {
+  const bool comesInChunks = info[0].IsUndefined();
+  if (!info[0].IsNull() && !comesInChunks) {
     values = floats(info[0]);
     require(info, values.size() == static_cast<size_t>(rows) * columns, "as many values as elements");
   }
@@ -259,8 +258,8 @@ Napi::Value Binding::newWeight(const Napi::CallbackInfo& info) {
   Weight* made = weights_.emplace(handle, std::move(owned)).first->second.get();
   const size_t payloadBytes = values.size() * sizeof(float);
   executor_->issue(
-      [this, made, comesInRuns, values = std::move(values)](Pool& pool) {
-        if (comesInRuns) memory_.reserve(pool, *made);
+      [this, made, comesInChunks, values = std::move(values)](Pool& pool) {
+        if (comesInChunks) memory_.reserve(pool, *made);
         else memory_.fill(pool, *made, values.empty() ? nullptr : values.data());
       },
       payloadBytes);
@@ -277,14 +276,13 @@ Napi::Value Binding::writeRows(const Napi::CallbackInfo& info) {
   const size_t rowBytes = written->view.columns * elementBytes(type), rows = bytes.ByteLength() / rowBytes;
   const int first = written->rowsGiven, left = written->view.rows - first;
   require(info, rows > 0 && rows * rowBytes == bytes.ByteLength() && rows <= static_cast<size_t>(left), "whole rows that are missing");
-  require(info, rows % kBlock == 0 || static_cast<int>(rows) == left, "runs of 32 rows but the last");
+  require(info, rows % kBlock == 0 || static_cast<int>(rows) == left, "chunks of 32 rows, except the last");
   Answer* answer = expectAnswer(info.Env(), 0);
   answer->taken = Napi::Persistent(bytes);
   written->rowsGiven += static_cast<int>(rows);
-  const RawRows run{bytes.Data(), type, static_cast<int>(rows), written->view.columns};
-  return promise(answer, [this, written, run, first, normalized](Pool& pool) {
-    memory_.writeRows(pool, *written, run, first, normalized);
-  });
+  const RawRows chunk{bytes.Data(), type, static_cast<int>(rows), written->view.columns};
+  return promise(answer,
+                 [this, written, chunk, first, normalized](Pool& pool) { memory_.writeRows(pool, *written, chunk, first, normalized); });
 }
 
 // (weight, values, part)
@@ -294,11 +292,8 @@ void Binding::writeWeight(const Napi::CallbackInfo& info) {
   std::vector<float> values = floats(info[1]);
   const size_t elements = static_cast<size_t>(written->view.rows) * written->view.columns;
   require(info, values.size() == elements, "as many values as elements");
-  executor_->issue(
-      [this, written, part, values = std::move(values)](Pool& pool) {
-        memory_.write(pool, *written, part, values.data());
-      },
-      elements * sizeof(float));
+  executor_->issue([this, written, part, values = std::move(values)](Pool& pool) { memory_.write(pool, *written, part, values.data()); },
+                   elements * sizeof(float));
 }
 
 // (weight, part)
@@ -318,12 +313,18 @@ void Binding::freeWeight(const Napi::CallbackInfo& info) {
 
 Napi::Function Binding::define(Napi::Env env) {
   std::vector<Napi::ClassPropertyDescriptor<Binding>> methods{
-      InstanceMethod("tensor", &Binding::newTensor),        InstanceMethod("read", &Binding::readTensor),
-      InstanceMethod("free", &Binding::freeTensor),         InstanceMethod("weight", &Binding::newWeight),
-      InstanceMethod("writeWeight", &Binding::writeWeight), InstanceMethod("readWeight", &Binding::readWeight),
-      InstanceMethod("freeWeight", &Binding::freeWeight),   InstanceMethod("sync", &Binding::sync),
-      InstanceMethod("close", &Binding::close),             InstanceMethod("label", &Binding::label),
-      InstanceMethod("spent", &Binding::spent),             InstanceMethod("peak", &Binding::peak),
+      InstanceMethod("tensor", &Binding::newTensor),
+      InstanceMethod("read", &Binding::readTensor),
+      InstanceMethod("free", &Binding::freeTensor),
+      InstanceMethod("weight", &Binding::newWeight),
+      InstanceMethod("writeWeight", &Binding::writeWeight),
+      InstanceMethod("readWeight", &Binding::readWeight),
+      InstanceMethod("freeWeight", &Binding::freeWeight),
+      InstanceMethod("sync", &Binding::sync),
+      InstanceMethod("close", &Binding::close),
+      InstanceMethod("label", &Binding::label),
+      InstanceMethod("spent", &Binding::spent),
+      InstanceMethod("peak", &Binding::peak),
       InstanceMethod("writeRows", &Binding::writeRows),
   };
   addProducts(methods);

@@ -85,7 +85,7 @@ class Binding : public Napi::ObjectWrap<Binding> {
   Napi::Value embed(const Napi::CallbackInfo& info);
   void embedBackward(const Napi::CallbackInfo& info);
   // How a result turns by its rows' positions; no positions: it does not.
-  struct Turning {
+  struct RotaryInput {
     std::vector<int32_t> positions;
     int heads = 1, headWidth = 1;
     std::vector<float> frequencies;
@@ -95,7 +95,7 @@ class Binding : public Napi::ObjectWrap<Binding> {
       return {positions.data(), heads, headWidth, {frequencies.data(), static_cast<int>(frequencies.size()), interleaved}};
     }
   };
-  Turning turningOf(const Napi::CallbackInfo& info, int first, int rows, int columns) const;
+  RotaryInput rotaryInputOf(const Napi::CallbackInfo& info, int first, int rows, int columns) const;
   Napi::Value matmul(const Napi::CallbackInfo& info);
   // A sum of products of one shape [rows, columns].
   struct Sum {

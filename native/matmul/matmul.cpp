@@ -71,11 +71,12 @@ bool supportsBf16() {
 void matmulForward(Pool& pool, const Matrix& x, const WeightView& w, const MatmulEpilogue& epilogue, Matrix& y) {
   if (epilogue.rotary != nullptr) {
 #ifdef __AMX_BF16__
-    const bool onTheWay = w.packedBf16 && !w.isQuantized() && turnsInProduct(y, *epilogue.rotary);
+    const bool onTheWay = w.packedBf16 && !w.isQuantized() && rotatesInProduct(y, *epilogue.rotary);
 #else
     constexpr bool onTheWay = false;
 #endif
-    if (!onTheWay) return turnAfter(pool, epilogue, y, [&](const MatmulEpilogue& plain, Matrix& sums) { matmulForward(pool, x, w, plain, sums); });
+    if (!onTheWay)
+      return rotateAfter(pool, epilogue, y, [&](const MatmulEpilogue& plain, Matrix& sums) { matmulForward(pool, x, w, plain, sums); });
   }
   multiplyPacked(pool, x, w, w.isQuantized() ? nullptr : w.forward, false, epilogue, y);
 }

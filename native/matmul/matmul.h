@@ -13,9 +13,9 @@ namespace cre {
 // y = scale · A · B + bias + residual. A consists of blocks of 32 rows x 32 of depth, B of panels of 32 columns. Strides are in elements.
 struct Product {
   const void* a = nullptr;
-  size_t aRowBlockStride = 0;   // from one row block to the next
+  size_t aRowBlockStride = 0;  // from one row block to the next
   size_t aDepthBlockStride = 0;
-  bool aTransposed = false;     // blocks are stored [depth][row] (float only)
+  bool aTransposed = false;  // blocks are stored [depth][row] (float only)
   const void* b = nullptr;
   size_t bPanelStride = 0;
   size_t bDepthBlockStride = 0;
@@ -24,7 +24,7 @@ struct Product {
   int depthBlocks = 0;
   MatmulEpilogue epilogue;
   Matrix* y = nullptr;
-  bool far = false;  // y is written past the caches: see isFar
+  bool far = false;               // y is written past the caches: see isFar
   const Product* next = nullptr;  // a further product, added before the epilogue (bf16 only); its own epilogue and y do not count
 
   int allDepthBlocks() const { return depthBlocks + (next == nullptr ? 0 : next->allDepthBlocks()); }
@@ -33,7 +33,7 @@ struct Product {
 void multiplyFloat(Pool&, const Product&);
 // amx level only: matmul_amx.cpp, matmul_quantized_amx.cpp, matmul_gradient_amx.cpp
 void multiplyBf16(Pool&, const Product&);
-bool turnsInProduct(const Matrix& y, const Rotary&);  // whether multiplyBf16 knows this kind of turn
+bool rotatesInProduct(const Matrix& y, const Rotary&);  // whether multiplyBf16 knows this kind of turn
 void multiplyBf16FromSource(Pool&, const Product&);
 void weightGradientBf16(Pool&, const Matrix& dy, const Matrix& x, float scale, Matrix& gradient);
 // matmul_thin_amx.cpp: gradients of weights with up to 16 columns
@@ -45,7 +45,7 @@ void thinBackwardBf16(Pool&, const Matrix& dy, const Matrix& x, float scale, Wei
 
 constexpr float kNoBias[kBlock] = {};
 
-// Turns rows of a finished block of sums (32 x 32, row-major) into rows of y. Residual is void when there is none.
+// RotationTables rows of a finished block of sums (32 x 32, row-major) into rows of y. Residual is void when there is none.
 template <class Out, class Residual>
 struct Finish {
   static constexpr int kRowsTogether = 2;
@@ -111,7 +111,9 @@ struct Finish {
     if constexpr (!std::is_void_v<Residual>) block.residual = residual + start;
     return block;
   }
-  CRE_INLINE void operator()(const float* sums, int rowBlock, int panel, int begin, int end) const { at(rowBlock, panel)(sums, begin, end); }
+  CRE_INLINE void operator()(const float* sums, int rowBlock, int panel, int begin, int end) const {
+    at(rowBlock, panel)(sums, begin, end);
+  }
 };
 
 #ifdef __AMX_BF16__
@@ -175,11 +177,13 @@ struct GatedFinish {
     const float* bias = epilogue.bias == nullptr ? kNoBias : epilogue.bias + panel * kBlock;
     return {epilogue.gate->b16() + start, up, y + start, second, bias, epilogue.scale, rows - rowBlock * kBlock, far};
   }
-  CRE_INLINE void operator()(const float* sums, int rowBlock, int panel, int begin, int end) const { at(rowBlock, panel)(sums, begin, end); }
+  CRE_INLINE void operator()(const float* sums, int rowBlock, int panel, int begin, int end) const {
+    at(rowBlock, panel)(sums, begin, end);
+  }
 };
 
-// Turns the finished sums of whole heads (RotaryTurn::isAligned) into blocks of a bf16 result.
-struct TurnFinish {
+// RotationTables the finished sums of whole heads (Rotation::isAligned) into blocks of a bf16 result.
+struct RotatingFinish {
   bf16* y;
   const float* bias;
   float scale;
@@ -189,7 +193,7 @@ struct TurnFinish {
   const float* tables;   // cosines, then sines of each slot
   const int32_t* slots;  // of the rows
 
-  TurnFinish(const Product& product, const float* tables, const int32_t* slots)
+  RotatingFinish(const Product& product, const float* tables, const int32_t* slots)
       : y(product.y->b16()),
         bias(product.epilogue.bias),
         scale(product.epilogue.scale),
@@ -197,7 +201,7 @@ struct TurnFinish {
         columnBlocks(product.y->columnBlocks()),
         far(product.far),
         headPanels(product.epilogue.rotary->headWidth / kBlock),
-        pairPanels(product.epilogue.rotary->turn.pairs / kBlock),
+        pairPanels(product.epilogue.rotary->rotation.pairs / kBlock),
         tables(tables),
         slots(slots) {}
 
@@ -216,7 +220,7 @@ struct TurnFinish {
             const int lane = half * kLanes;
             a[half] = sumOf(first + r * kBlock + lane, added + lane);
             b[half] = sumOf(second + r * kBlock + lane, otherAdded + lane);
-            turnPairs(a[half], b[half], load(cosines + lane), load(cosines + pairPanels * kBlock + lane));
+            rotatePairs(a[half], b[half], load(cosines + lane), load(cosines + pairPanels * kBlock + lane));
           }
         }
         store(to + r * kBlock, a[0], a[1], far);
@@ -263,7 +267,7 @@ void withFinish(const Product& product, Body&& body) {
 
 // The product in float, then turned.
 template <class Multiply>
-void turnAfter(Pool& pool, const MatmulEpilogue& epilogue, Matrix& y, Multiply&& multiply) {
+void rotateAfter(Pool& pool, const MatmulEpilogue& epilogue, Matrix& y, Multiply&& multiply) {
   MatmulEpilogue plain = epilogue;
   plain.rotary = nullptr;
   Matrix sums = y;
@@ -281,8 +285,8 @@ struct PassSize {
 
 // How a product is cut: an item is some row blocks times some panels over the whole depth, so threads never wait for each other.
 struct Cut {
-  int rowBlocks, panels;    // of one item
-  int depthBlocks;          // of one pass: rowBlocks x depthBlocks of A stay in the second-level cache
+  int rowBlocks, panels;  // of one item
+  int depthBlocks;        // of one pass: rowBlocks x depthBlocks of A stay in the second-level cache
   int rowItems, panelItems;
 
   // `cachedBlocks`: how many blocks of A may stay in the cache.

@@ -57,13 +57,13 @@ CRE_INLINE void makeGroup(const Quantized<kStorage>& quantized, int panel, int b
 
 // One panel; `turned` holds x by row blocks, `made` the blocks of a chunk, `sums` three blocks. kTiles tiles in the second row block.
 template <int kTiles, Storage kStorage, class FinishRows>
-void multiplyPanel(const Product& product, const Quantized<kStorage>& quantized, const bf16* turned, int panel, bf16* made, float* sums,
+void multiplyPanel(const Product& product, const Quantized<kStorage>& quantized, const bf16* transposed, int panel, bf16* made, float* sums,
                    const FinishRows& finish) {
   const int all = product.depthBlocks;
   memoryBarrier();
   for (int chunk = 0; chunk < all; chunk += kChunkBlocks) {
     const int count = std::min(kChunkBlocks, all - chunk);
-    const bf16* x = turned + static_cast<size_t>(chunk) * kBlockElements;
+    const bf16* x = transposed + static_cast<size_t>(chunk) * kBlockElements;
     startSums(sums, chunk > 0);
     for (int i = 0; i < count; i++) {
       bf16* block = made + i * kBlockElements;
@@ -87,11 +87,12 @@ template <Storage kStorage>
 void multiply(Pool& pool, const Product& product) {
   const Quantized<kStorage> quantized(*product.source);
   const bool full = product.y->rows > kBlock + kBlock / 2;
-  auto* turned = static_cast<bf16*>(pool.sharedScratch(1, 2 * static_cast<size_t>(product.depthBlocks) * kBlockElements * sizeof(bf16)));
+  auto* transposed =
+      static_cast<bf16*>(pool.sharedScratch(1, 2 * static_cast<size_t>(product.depthBlocks) * kBlockElements * sizeof(bf16)));
   for (int row = 0; row < 2; row++) {
     for (int block = 0; block < product.depthBlocks; block++) {
       const bf16* from = static_cast<const bf16*>(product.a) + row * product.aRowBlockStride + block * product.aDepthBlockStride;
-      bf16* to = turned + (static_cast<size_t>(row) * product.depthBlocks + block) * kBlockElements;
+      bf16* to = transposed + (static_cast<size_t>(row) * product.depthBlocks + block) * kBlockElements;
       for (int half = 0; half < 2; half++) {
         transposeWords(reinterpret_cast<const uint32_t*>(from) + half * 256, 16, reinterpret_cast<uint32_t*>(to) + half * 256, 16);
       }
@@ -101,8 +102,8 @@ void multiply(Pool& pool, const Product& product) {
     pool.parallelFor(product.y->columnBlocks(), [&](int panel, int thread) {
       auto* made = static_cast<bf16*>(pool.scratch(thread, 1, kChunkBlocks * kBlockElements * sizeof(bf16)));
       auto* sums = static_cast<float*>(pool.scratch(thread, 0, 3 * kBlockElements * sizeof(float)));
-      if (full) multiplyPanel<2>(product, quantized, turned, panel, made, sums, finish);
-      else multiplyPanel<1>(product, quantized, turned, panel, made, sums, finish);
+      if (full) multiplyPanel<2>(product, quantized, transposed, panel, made, sums, finish);
+      else multiplyPanel<1>(product, quantized, transposed, panel, made, sums, finish);
     });
   });
 }

@@ -56,9 +56,7 @@ struct Blocks {
   int columnBlocks;
 
   explicit Blocks(const Matrix& matrix) : data(static_cast<const T*>(matrix.data)), columnBlocks(matrix.columnBlocks()) {}
-  CRE_INLINE const T* at(int row, int column) const {
-    return data + (static_cast<size_t>(row) * columnBlocks + column) * kBlockElements;
-  }
+  CRE_INLINE const T* at(int row, int column) const { return data + (static_cast<size_t>(row) * columnBlocks + column) * kBlockElements; }
   template <class Arrange>
   CRE_INLINE void arrange(int row, int column, bf16* out, const Arrange& arranged) const {
     if constexpr (std::is_same_v<T, bf16>) {

@@ -98,7 +98,8 @@ struct WholeRow {
 
 // Up to kStreams panels.
 template <Storage kStorage, class FinishRows>
-void multiplyPanels(const Quantized<kStorage>& quantized, const WholeRow& x, int depthBlocks, int first, int end, const FinishRows& finish) {
+void multiplyPanels(const Quantized<kStorage>& quantized, const WholeRow& x, int depthBlocks, int first, int end,
+                    const FinishRows& finish) {
   alignas(64) float sums[kStreams<kStorage>][kBlock * 16] = {}, scales[kBlock], result[kBlockElements];
   for (int block = 0; block < depthBlocks; block += kGroupBlocks) {
     const Floats inputScale = broadcast(x.scales[block / kGroupBlocks]);

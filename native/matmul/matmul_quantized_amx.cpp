@@ -76,8 +76,8 @@ struct alignas(64) ItemScratch {
 };
 
 template <class Source, class FinishRows>
-void multiplyItem(const Product& product, const Source& source, const SourceCut& cut, int group, int item, float* sums, ItemScratch& scratch,
-                  const FinishRows& finish) {
+void multiplyItem(const Product& product, const Source& source, const SourceCut& cut, int group, int item, float* sums,
+                  ItemScratch& scratch, const FinishRows& finish) {
   Chunk chunk;
   chunk.firstRowBlock = group * cut.rowBlocks;
   chunk.rowBlocks = std::min(cut.rowBlocks, product.y->rowBlocks() - chunk.firstRowBlock);
@@ -130,18 +130,21 @@ void multiplyFrom(Pool& pool, const Product& product) {
   const Source source(*product.source);
   const SourceCut cut(product, pool.threadCount());
   withFinish(product, [&](const auto& finish) {
-    pool.parallelForGroups(cut.rowItems, cut.panelItems, {}, false, [&](int group, int, int item, int, int thread) {
-      auto* sums = static_cast<float*>(pool.scratch(thread, 0, cut.sumBlocks() * kBlockElements * sizeof(float)));
-      auto* scratch = static_cast<ItemScratch*>(pool.scratch(thread, 1, sizeof(ItemScratch)));
-      multiplyItem(product, source, cut, group, item, sums, *scratch, finish);
-    }, [](int) {});
+    pool.parallelForGroups(
+        cut.rowItems, cut.panelItems, {}, false,
+        [&](int group, int, int item, int, int thread) {
+          auto* sums = static_cast<float*>(pool.scratch(thread, 0, cut.sumBlocks() * kBlockElements * sizeof(float)));
+          auto* scratch = static_cast<ItemScratch*>(pool.scratch(thread, 1, sizeof(ItemScratch)));
+          multiplyItem(product, source, cut, group, item, sums, *scratch, finish);
+        },
+        [](int) {});
   });
 }
 
 // One panel of a product of at most 32 rows: the dequantised rows are left tiles as they stand and x, turned once, is the right factor, so
 // that a weight costs a look-up and nothing else.
 template <Storage kStorage, class FinishRows>
-void multiplyFewRowsPanel(const Product& product, const Quantized<kStorage>& quantized, const bf16* turned, int panel, bf16* buffers,
+void multiplyFewRowsPanel(const Product& product, const Quantized<kStorage>& quantized, const bf16* transposed, int panel, bf16* buffers,
                           float* sums, const FinishRows& finish) {
   constexpr int kAheadBytes = 4096, kLinesOfFour = kStorage == Storage::int8 ? 4 : 2;  // lines of four rows of a group
   const bool two = product.y->rows > kBlock / 2;
@@ -164,7 +167,7 @@ void multiplyFewRowsPanel(const Product& product, const Quantized<kStorage>& qua
       }
       memoryBarrier();
     }
-    const bf16* x = turned + static_cast<size_t>(block) * kBlockElements;
+    const bf16* x = transposed + static_cast<size_t>(block) * kBlockElements;
     loadTile<6>(x, kTileStride);
     loadTile<4>(rows, kTileStride);
     multiplyTiles<0, 4, 6>();
@@ -187,20 +190,20 @@ void multiplyFewRowsPanel(const Product& product, const Quantized<kStorage>& qua
 template <Storage kStorage>
 void multiplyFewRows(Pool& pool, const Product& product) {
   const Quantized<kStorage> quantized(*product.source);
-  auto* turned = static_cast<bf16*>(pool.sharedScratch(1, static_cast<size_t>(product.depthBlocks) * kBlockElements * sizeof(bf16)));
+  auto* transposed = static_cast<bf16*>(pool.sharedScratch(1, static_cast<size_t>(product.depthBlocks) * kBlockElements * sizeof(bf16)));
   const auto* a = static_cast<const bf16*>(product.a);
   const int halves = product.y->rows > kBlock / 2 ? 2 : 1;
   for (int block = 0; block < product.depthBlocks; block++) {
     for (int half = 0; half < halves; half++) {
       const size_t at = static_cast<size_t>(block) * 512 + half * 256;
-      transposeWords(reinterpret_cast<const uint32_t*>(a) + at, 16, reinterpret_cast<uint32_t*>(turned) + at, 16);
+      transposeWords(reinterpret_cast<const uint32_t*>(a) + at, 16, reinterpret_cast<uint32_t*>(transposed) + at, 16);
     }
   }
   withFinish(product, [&](const auto& finish) {
     pool.parallelFor(product.y->columnBlocks(), [&](int panel, int thread) {
       auto* buffers = static_cast<bf16*>(pool.scratch(thread, 1, kFewRowsBuffers * kBlockElements * sizeof(bf16)));
       auto* sums = static_cast<float*>(pool.scratch(thread, 0, 2 * kBlockElements * sizeof(float)));
-      multiplyFewRowsPanel(product, quantized, turned, panel, buffers, sums, finish);
+      multiplyFewRowsPanel(product, quantized, transposed, panel, buffers, sums, finish);
     });
   });
 }

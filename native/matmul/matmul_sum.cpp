@@ -55,7 +55,7 @@ const bf16* leftFactor(Pool& pool, const ProductTerm& term, float scale, bool pa
 
 // All in one accumulation on the tiles; false when this is not possible.
 bool multiplyTogether(Pool& pool, const ProductTerm* terms, int count, bool backward, const MatmulEpilogue& epilogue, Matrix& y) {
-  if (epilogue.rotary != nullptr && !turnsInProduct(y, *epilogue.rotary)) return false;
+  if (epilogue.rotary != nullptr && !rotatesInProduct(y, *epilogue.rotary)) return false;
   for (const Matrix* factor : {epilogue.gate, epilogue.up}) {
     if (factor != nullptr && !(factor->isBf16 && y.isBf16)) return false;
   }
@@ -102,7 +102,8 @@ void matmulSum(Pool& pool, const ProductTerm* terms, int count, bool backward, c
   if (multiplyTogether(pool, terms, count, backward, epilogue, y)) return;
 #endif
   if (epilogue.rotary != nullptr) {
-    return turnAfter(pool, epilogue, y, [&](const MatmulEpilogue& plain, Matrix& sums) { matmulSum(pool, terms, count, backward, plain, sums); });
+    return rotateAfter(pool, epilogue, y,
+                       [&](const MatmulEpilogue& plain, Matrix& sums) { matmulSum(pool, terms, count, backward, plain, sums); });
   }
   if (epilogue.gate == nullptr) return multiplyOneByOne(pool, terms, count, backward, epilogue, y);
   const MatmulEpilogue plain{epilogue.scale, epilogue.bias, epilogue.residual};

@@ -102,7 +102,7 @@ struct ThinPass {
 // gradient[N,R] += scale · the sums of all chunks, which stand across.
 void addSums(Pool& pool, const float* sums, int chunks, size_t elements, float scale, Matrix& gradient) {
   pool.parallelFor(gradient.rowBlocks(), [&](int block, int) {
-    alignas(64) float total[kThin * kBlock], turned[kBlock * kThin];
+    alignas(64) float total[kThin * kBlock], transposed[kBlock * kThin];
     for (int i = 0; i < kThin * kBlock; i += kLanes) {
       const float* from = sums + static_cast<size_t>(block) * kThin * kBlock + i;
       Floats sum = load(from);
@@ -111,9 +111,10 @@ void addSums(Pool& pool, const float* sums, int chunks, size_t elements, float s
     }
     float* to = gradient.f32() + static_cast<size_t>(block) * kBlockElements;
     for (int half = 0; half < 2; half++) {
-      transposeWords(reinterpret_cast<const uint32_t*>(total) + half * 16, kBlock, reinterpret_cast<uint32_t*>(turned) + half * 16 * kThin, kThin);
+      transposeWords(reinterpret_cast<const uint32_t*>(total) + half * 16, kBlock,
+                     reinterpret_cast<uint32_t*>(transposed) + half * 16 * kThin, kThin);
     }
-    for (int row = 0; row < kBlock; row++) store(to + row * kBlock, load(to + row * kBlock) + load(turned + row * kThin));
+    for (int row = 0; row < kBlock; row++) store(to + row * kBlock, load(to + row * kBlock) + load(transposed + row * kThin));
   });
 }
 
@@ -121,9 +122,8 @@ void thinGradient(Pool& pool, const ThinPass& pass, float scale, Matrix& gradien
   const int rowBlocks = pass.wide.rowBlocks(), chunks = std::min(kMostChunks, rowBlocks);
   const size_t elements = ThinPass::sumElements(pass.wide);
   auto* sums = static_cast<float*>(pool.sharedScratch(0, chunks * elements * sizeof(float)));
-  pool.parallelFor(chunks, [&](int chunk, int) {
-    pass.chunk(rowBlocks * chunk / chunks, rowBlocks * (chunk + 1) / chunks, sums + chunk * elements);
-  });
+  pool.parallelFor(
+      chunks, [&](int chunk, int) { pass.chunk(rowBlocks * chunk / chunks, rowBlocks * (chunk + 1) / chunks, sums + chunk * elements); });
   addSums(pool, sums, chunks, elements, scale, gradient);
 }
 

@@ -14,9 +14,9 @@ namespace cre {
 constexpr int kResidentBlocks = 18;  // of depth: 36 KB of the right factor stay in the first-level cache
 constexpr int kDepthBlocks = 16;     // of right factors that are made on the way
 constexpr int kCachedBlocks = 550;   // 1.1 MB of the left factor
-constexpr int kTileElements = 512;  // of bf16: half a block
-constexpr long kTileStride = 64;    // bytes from row to row in a bf16 tile
-constexpr long kSumStride = 128;    // in a 32 x 32 block of float sums
+constexpr int kTileElements = 512;   // of bf16: half a block
+constexpr long kTileStride = 64;     // bytes from row to row in a bf16 tile
+constexpr long kSumStride = 128;     // in a 32 x 32 block of float sums
 
 // Own assembly instead of intrinsics: those of GCC 12 do not say that a tile store writes memory.
 template <int kTile>
@@ -63,28 +63,30 @@ CRE_INLINE void startSum(float* sums, bool accumulate) {
 struct Ahead {
   static constexpr int kStreams = 4, kFraction = 12;
   const char* line = nullptr;
-  long apart = 0;      // bytes from one of the four to the next
-  int perStep = 0;     // of four lines, times 2^kFraction
+  long apart = 0;   // bytes from one of the four to the next
+  int perStep = 0;  // of four lines, times 2^kFraction
   int due = 0;
-  int untilSkip = 0;   // fours to the end of the run
-  int runFours = 0;
-  long skip = 0;       // bytes from the end of a run's first quarter to the next run
+  int untilSkip = 0;  // fours to the end of the run
+  int stretchFours = 0;
+  long skip = 0;  // bytes from the end of a run's first quarter to the next run
 
   Ahead() = default;
   // `runs` pieces of runBytes (a multiple of 256), strideBytes apart, in `steps` steps.
-  Ahead(const void* first, int runs, size_t runBytes, size_t strideBytes, int steps)
+  Ahead(const void* first, int stretches, size_t stretchBytes, size_t strideBytes, int steps)
       : line(static_cast<const char*>(first)),
-        apart(static_cast<long>(runBytes / kStreams)),
-        perStep(static_cast<int>(((static_cast<long>(runs) * static_cast<long>(runBytes / (64 * kStreams)) << kFraction) + steps - 1) / std::max(1, steps))),
-        untilSkip(static_cast<int>(runBytes / (64 * kStreams))),
-        runFours(untilSkip),
-        skip(static_cast<long>(strideBytes - runBytes / kStreams)) {}
+        apart(static_cast<long>(stretchBytes / kStreams)),
+        perStep(
+            static_cast<int>(((static_cast<long>(stretches) * static_cast<long>(stretchBytes / (64 * kStreams)) << kFraction) + steps - 1) /
+                             std::max(1, steps))),
+        untilSkip(static_cast<int>(stretchBytes / (64 * kStreams))),
+        stretchFours(untilSkip),
+        skip(static_cast<long>(strideBytes - stretchBytes / kStreams)) {}
 
   // The same runs, four of them at a time; what is beyond the last one is asked for in vain.
-  static Ahead inFours(const void* first, int runs, size_t runBytes, size_t strideBytes, int steps) {
-    Ahead ahead(first, (runs + kStreams - 1) / kStreams, kStreams * runBytes, kStreams * strideBytes, steps);
+  static Ahead inFours(const void* first, int stretches, size_t stretchBytes, size_t strideBytes, int steps) {
+    Ahead ahead(first, (stretches + kStreams - 1) / kStreams, kStreams * stretchBytes, kStreams * strideBytes, steps);
     ahead.apart = static_cast<long>(strideBytes);
-    ahead.skip = static_cast<long>(kStreams * strideBytes - runBytes);
+    ahead.skip = static_cast<long>(kStreams * strideBytes - stretchBytes);
     return ahead;
   }
 
@@ -93,7 +95,7 @@ struct Ahead {
       for (int stream = 0; stream < kStreams; stream++) __builtin_prefetch(line + stream * apart, 0, 2);
       line += 64;
       if (--untilSkip == 0) {
-        untilSkip = runFours;
+        untilSkip = stretchFours;
         line += skip;
       }
     }
@@ -117,10 +119,10 @@ struct Chunk {
   size_t bDepthBlockStride;
   int depthBlocks;  // those of `more` included
   int firstRowBlock, rowBlocks, panel;
-  float* sums;      // a block for each row block, where later chunks add to them
-  float* complete;  // two blocks, where sums wait to be finished
-  bool accumulate;  // on the sums of the chunks before
-  bool last;        // sums are complete, and each block is finished during the next one
+  float* sums;                    // a block for each row block, where later chunks add to them
+  float* complete;                // two blocks, where sums wait to be finished
+  bool accumulate;                // on the sums of the chunks before
+  bool last;                      // sums are complete, and each block is finished during the next one
   const Segment* more = nullptr;  // moreCount of them, after the first `ownBlocks` depth blocks
   int moreCount = 0;
   int ownBlocks = 0;
@@ -152,7 +154,7 @@ CRE_INLINE void multiplyChunkAs(const Chunk& chunk, NextChunk& ahead, const Fini
   constexpr int kFraction = 16;
   const int perStep = (kBlock << kFraction) / std::max(1, chunk.depthBlocks - kDelay) + 1;
   for (int block = 0; block <= chunk.rowBlocks; block++) {
-    const bool live = block < chunk.rowBlocks, before = block > 0;
+    const bool live = block<chunk.rowBlocks, before = block> 0;
     float* sums = chunk.sums + static_cast<size_t>(block) * kBlockElements;
     float* done = places + static_cast<size_t>(kLast ? (block + 1) & 1 : block - 1) * kBlockElements;
     const bf16* a = chunk.a + block * chunk.aRowBlockStride;

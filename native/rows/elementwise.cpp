@@ -140,7 +140,8 @@ void toRowMajor(Pool& pool, const Matrix& x, float* values) {
           const int width = std::min(kBlock, x.columns - b * kBlock);
           float* out = values + static_cast<size_t>(r) * x.columns + b * kBlock;
           if (width == kBlock) store(out, load(chunk), load(chunk + kLanes));
-          else for (int c = 0; c < width; c++) out[c] = toFloat(chunk[c]);
+          else
+            for (int c = 0; c < width; c++) out[c] = toFloat(chunk[c]);
         }
       }
     });

@@ -74,9 +74,7 @@ CRE_INLINE Floats powerOfTwo(const Floats& x) {
 }
 
 // 1 / (1 + e^−x)
-CRE_INLINE Floats logistic(const Floats& x) {
-  return reciprocal(broadcast(1.0f) + exponential(minimum(zeros() - x, broadcast(80.0f))));
-}
+CRE_INLINE Floats logistic(const Floats& x) { return reciprocal(broadcast(1.0f) + exponential(minimum(zeros() - x, broadcast(80.0f)))); }
 
 // The same for results that are rounded to bf16: relative error below 2e-4. 2^f on [-½, ½] is a cubic of least largest relative error.
 CRE_INLINE Floats roughLogistic(const Floats& x) {

@@ -107,9 +107,7 @@ struct GradientRow {
   int row;
   Floats shift, factor, minus;
 
-  CRE_INLINE Floats of(const Floats& logits) const {
-    return multiplyAdd(powerOfTwo((logits - shift) * broadcast(kLog2E)), factor, minus);
-  }
+  CRE_INLINE Floats of(const Floats& logits) const { return multiplyAdd(powerOfTwo((logits - shift) * broadcast(kLog2E)), factor, minus); }
 };
 
 // `kept` holds the logits as sumRows left them.
@@ -135,8 +133,7 @@ void writeGradients(const L* kept, int columns, const GradientRow* rows, int cou
     const GradientRow& row = rows[i];
     const L* from = kept + row.row * padded + whole * kBlock;
     D* to = out + static_cast<size_t>(whole) * kBlockElements + row.row * kBlock;
-    store(to, keepLanes(row.of(load(from)), 0, rest, zeros()),
-          keepLanes(row.of(load(from + kLanes)), 0, rest - kLanes, zeros()), far);
+    store(to, keepLanes(row.of(load(from)), 0, rest, zeros()), keepLanes(row.of(load(from + kLanes)), 0, rest - kLanes, zeros()), far);
   }
 }
 

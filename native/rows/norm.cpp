@@ -165,7 +165,8 @@ void rmsNormBackward(Pool& pool, const Matrix& x, const float* g, const Matrix& 
       });
       for (int r = count; r < step; r++) {
         zeroRow(out + r * kBlock, blocks, far);
-        for (int b = 0; narrow && b < blocks; b++) memset(narrow + static_cast<size_t>(b) * kBlockElements + r * kBlock, 0, kBlock * sizeof(bf16));
+        for (int b = 0; narrow && b < blocks; b++)
+          memset(narrow + static_cast<size_t>(b) * kBlockElements + r * kBlock, 0, kBlock * sizeof(bf16));
       }
     }
     finishFarStores();

@@ -19,16 +19,16 @@ struct RawRows {
 
 // ---- raw_rows.cpp
 // out[i] = the number in column begin + i of a row, for i < count.
-void readValues(const RawRows& run, int row, int begin, int count, float* out);
+void readValues(const RawRows& chunk, int row, int begin, int count, float* out);
 // The length of every row, as torch.nn.functional.normalize bounds it; run.lengths is not looked at.
-void rowLengths(Pool&, const RawRows& run, double* lengths);
+void rowLengths(Pool&, const RawRows& chunk, double* lengths);
 // A run into the master of a weight, from row `firstRow` on, a multiple of 32; zeros behind the last column and row.
-void copyToMaster(Pool&, const RawRows& run, int firstRow, WeightView& w);
+void copyToMaster(Pool&, const RawRows& chunk, int firstRow, WeightView& w);
 
 // ---- pack.cpp: a run into the forward copy of a weight, from row `firstRow` on, a multiple of 32; see packForward
-void packRows(Pool&, const RawRows& run, int firstRow, bool bf16Precision, bool rounded, void* packed);
+void packRows(Pool&, const RawRows& chunk, int firstRow, bool bf16Precision, bool rounded, void* packed);
 
 // ---- quantize.cpp: a run into an int8 weight of `rows` rows; nf4 takes all rows at once
-void quantizeRows(Pool&, const RawRows& run, int firstRow, int rows, Storage, void* quantized);
+void quantizeRows(Pool&, const RawRows& chunk, int firstRow, int rows, Storage, void* quantized);
 
 }  // namespace cre

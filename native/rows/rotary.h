@@ -18,7 +18,7 @@ struct DistinctPositions {
 void fillRotaryTables(Pool& pool, const DistinctPositions& distinct, const float* frequencies, int pairs, bool backward, float* tables);
 
 // Both elements of pairs turned by angles with these cosines and sines, in place.
-CRE_INLINE void turnPairs(Floats& first, Floats& second, const Floats& cosines, const Floats& sines) {
+CRE_INLINE void rotatePairs(Floats& first, Floats& second, const Floats& cosines, const Floats& sines) {
   const Floats before = first;
   first = first * cosines - second * sines;
   second = before * sines + second * cosines;

@@ -15,9 +15,7 @@ constexpr size_t kKeptFreeBytes = size_t{256} << 20;
 
 size_t roundUp(size_t bytes, size_t unit) { return (bytes + unit - 1) / unit * unit; }
 
-size_t mappedBytes(size_t bytes, Tail tail) {
-  return roundUp(bytes, tail == Tail::huge && bytes >= kHugePage ? kHugePage : 4096);
-}
+size_t mappedBytes(size_t bytes, Tail tail) { return roundUp(bytes, tail == Tail::huge && bytes >= kHugePage ? kHugePage : 4096); }
 
 }  // namespace
 

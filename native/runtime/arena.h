@@ -36,7 +36,7 @@ class Arena {
   std::vector<void*> chunks_;
   char* chunk_ = nullptr;
   size_t chunkLeft_ = 0;
-  size_t heldBytes_ = 0;   // taken from the operating system
+  size_t heldBytes_ = 0;  // taken from the operating system
   size_t freeLargeBytes_ = 0;
 };
 

@@ -56,8 +56,8 @@ int countSupportedLevels() {
   const Leaf more = cpuid(7, 1);
   const bool avx = (saved & 0x6) == 0x6 && bit(basic.c, 28);
   if (!avx || !bit(basic.c, 12) || !bit(basic.c, 29) || !bit(extended.b, 5)) return 1;  // FMA, F16C, AVX2
-  const bool avx512 = (saved & 0xe6) == 0xe6 && bit(extended.b, 16) && bit(extended.b, 17) && bit(extended.b, 30) &&
-                      bit(extended.b, 31);  // F, DQ, BW, VL
+  const bool avx512 =
+      (saved & 0xe6) == 0xe6 && bit(extended.b, 16) && bit(extended.b, 17) && bit(extended.b, 30) && bit(extended.b, 31);  // F, DQ, BW, VL
   if (!avx512) return 2;
   const bool tiles = (saved & 0x60000) == 0x60000 && bit(extended.d, 22) && bit(extended.d, 24) && bit(extended.d, 25);
   // AMX-BF16, -TILE and -INT8, AVX512-BF16 and -VNNI

@@ -21,8 +21,8 @@ struct Weight {
   WeightView view;
   bool trainable = false;
   uint32_t handle = 0;
-  int rowsGiven = 0;            // by runs; known on the JavaScript thread
-  void* rawRows = nullptr;      // what has come of a weight that is quantised as a whole
+  int rowsGiven = 0;        // by runs; known on the JavaScript thread
+  void* rawRows = nullptr;  // what has come of a weight that is quantised as a whole
   size_t rawBytes = 0;
 };
 
@@ -44,7 +44,7 @@ class Memory {
   void fill(Pool& pool, Weight& weight, const float* values);
   // Room for a weight whose rows come in runs, and one run: from row `firstRow` on, a multiple of 32; they come in order.
   void reserve(Pool& pool, Weight& weight);
-  void writeRows(Pool& pool, Weight& weight, RawRows run, int firstRow, bool normalized);
+  void writeRows(Pool& pool, Weight& weight, RawRows chunk, int firstRow, bool normalized);
   void write(Pool& pool, Weight& weight, Part part, const float* values);
   void read(Pool& pool, const Weight& weight, Part part, float* values);
   void release(Weight& weight);
@@ -69,7 +69,7 @@ class Memory {
   }
 
  private:
-  void quantizeRun(Pool& pool, Weight& weight, const RawRows& run, int firstRow);
+  void quantizeChunk(Pool& pool, Weight& weight, const RawRows& chunk, int firstRow);
   void releaseRaw(Weight& weight);
   static void zeroFloats(Pool& pool, float* data, size_t elements);
   static void addFirstRow(const float* blocks, WeightView& vector);

@@ -33,7 +33,7 @@ struct Matrix {
   void* data = nullptr;
   int rows = 0;
   int columns = 0;
-  bool isBf16 = false;  // narrow in bfloat16 precision; float otherwise
+  bool isBf16 = false;         // narrow in bfloat16 precision; float otherwise
   bf16* narrowCopy = nullptr;  // of a float matrix: the same numbers rounded, for products, where a kernel has made them on the way
 
   int rowBlocks() const { return blocksFor(rows); }
@@ -68,7 +68,7 @@ struct WeightView {
 
 // Rotary positions (Su et al. 2021): the pairs (i, i + pairs) of each head's columns, or (2i, 2i + 1), turn by position · frequencies[i]. Columns
 // from 2 · pairs on pass through; 0 pairs: nothing turns.
-struct RotaryTurn {
+struct Rotation {
   const float* frequencies = nullptr;  // [pairs]
   int pairs = 0;
   bool interleaved = false;
@@ -78,7 +78,7 @@ struct RotaryTurn {
 struct Rotary {
   const int32_t* positions;  // [T]
   int heads, headWidth;
-  RotaryTurn turn;
+  Rotation rotation;
 };
 
 // ---- matmul.cpp: the level this file was compiled for
@@ -88,9 +88,9 @@ bool supportsBf16();
 // ---- pack.cpp, matmul.cpp, matmul_float.cpp (all levels), matmul_amx.cpp (amx level, bf16): y = scale · product + bias + residual
 struct MatmulEpilogue {
   float scale = 1;
-  const float* bias = nullptr;        // [O] padded, or null
-  const Matrix* residual = nullptr;   // shape of y, either width, or null; may be y itself
-  const Rotary* rotary = nullptr;     // y turns before it is rounded; without residual and gate, forward only
+  const float* bias = nullptr;       // [O] padded, or null
+  const Matrix* residual = nullptr;  // shape of y, either width, or null; may be y itself
+  const Rotary* rotary = nullptr;    // y turns before it is rounded; without residual and gate, forward only
   // With a gate (matmulSum only): forward, `gated` becomes silu(gate) · y; backward, the product is the gradient of silu(gate) · up, y becomes
   // the gradient of the gate and dUp that of up.
   const Matrix* gate = nullptr;
@@ -113,10 +113,10 @@ void quantize(Pool&, const float* rowMajor, int rows, int columns, Storage, void
 void unpackQuantized(Pool&, const WeightView& w, float* rowMajor);
 void readQuantizedRow(const WeightView& w, int row, float* out);  // out[paddedTo32(I)]
 // ---- matmul.cpp
-void matmulForward(Pool&, const Matrix& x, const WeightView& w, const MatmulEpilogue&, Matrix& y);        // y[T,O]
+void matmulForward(Pool&, const Matrix& x, const WeightView& w, const MatmulEpilogue&, Matrix& y);          // y[T,O]
 void matmulBackwardInput(Pool&, const Matrix& dy, const WeightView& w, const MatmulEpilogue&, Matrix& dx);  // dx[T,I]
-void matmulBackwardWeight(Pool&, const Matrix& dy, const Matrix& x, float scale, WeightView& w);          // gradient[O,I] +=
-void matmulBackward(Pool&, const Matrix& dy, const Matrix& x, float scale, WeightView& w, Matrix& dx);    // both of them: dx = scale · dy · w
+void matmulBackwardWeight(Pool&, const Matrix& dy, const Matrix& x, float scale, WeightView& w);            // gradient[O,I] +=
+void matmulBackward(Pool&, const Matrix& dy, const Matrix& x, float scale, WeightView& w, Matrix& dx);  // both of them: dx = scale · dy · w
 void biasBackward(Pool&, const Matrix& dy, WeightView& b);
 
 // ---- matmul_sum.cpp: y = the sum of scale · x · wᵀ (backward: scale · x · w) + bias + residual; the epilogue's own scale does not count.
@@ -137,15 +137,15 @@ struct AdamW {
   double learningRate, beta1, beta2, epsilon, weightDecay, gradientScale;
   int step;
 };
-void adamW(Pool&, WeightView& w, const AdamW&);  // master and moments only; the caller packs again
+void adamW(Pool&, WeightView& w, const AdamW&);      // master and moments only; the caller packs again
 double gradientSquares(Pool&, const WeightView& w);  // same result for any number of threads: fixed chunks, added in order
 
 // ---- embedding.cpp
-void embed(Pool&, const WeightView& table, bool bf16Precision, const int32_t* ids, Matrix& y);           // y[T,C] wide
+void embed(Pool&, const WeightView& table, bool bf16Precision, const int32_t* ids, Matrix& y);  // y[T,C] wide
 void embedBackward(Pool&, WeightView& table, const int32_t* ids, const Matrix& dy);
 void gatherRows(Pool&, const Matrix& x, const int32_t* rows, Matrix& y);
-void gatherRowsBackward(Pool&, const Matrix& dy, const int32_t* rows, Matrix& dx);                       // repeated rows add up in order
-void copyRows(Pool&, const Matrix& source, const int32_t* rows, Matrix& destination);                    // widths may differ
+void gatherRowsBackward(Pool&, const Matrix& dy, const int32_t* rows, Matrix& dx);     // repeated rows add up in order
+void copyRows(Pool&, const Matrix& source, const int32_t* rows, Matrix& destination);  // widths may differ
 
 // ---- norm.cpp
 void rmsNorm(Pool&, const Matrix& x, const float* g, float epsilon, Matrix& y);
@@ -163,8 +163,8 @@ void rotary(Pool&, const Matrix& x, const Rotary&, bool backward, Matrix& y);  /
 // ---- elementwise.cpp
 void swiglu(Pool&, const Matrix& gate, const Matrix& up, Matrix& h);
 void swigluBackward(Pool&, const Matrix& gate, const Matrix& up, const Matrix& dh, Matrix& dGate, Matrix& dUp);
-void add(Pool&, const Matrix& a, const Matrix& b, float scale, Matrix& y);                               // widths may differ
-void dropout(Pool&, const Matrix& x, double probability, uint32_t seed, Matrix& y);                       // exactly dropoutKeeps of backend.ts
+void add(Pool&, const Matrix& a, const Matrix& b, float scale, Matrix& y);           // widths may differ
+void dropout(Pool&, const Matrix& x, double probability, uint32_t seed, Matrix& y);  // exactly dropoutKeeps of backend.ts
 void fromRowMajor(Pool&, const float* values, Matrix& y);
 void toRowMajor(Pool&, const Matrix& x, float* values);
 
@@ -183,7 +183,7 @@ struct AttentionPlan {
   int heads, keyValueHeads, headWidth;
   float scale;
   const float* slopes;  // [H] or null
-  RotaryTurn rotary;    // how queries and keys were turned before; the gradients are turned back, to those of what was turned
+  Rotation rotary;      // how queries and keys were turned before; the gradients are turned back, to those of what was turned
 };
 void attention(Pool&, const Matrix& q, const Matrix& k, const Matrix& v, const AttentionPlan&, Matrix& output, Matrix& logSumExp);
 // dk and dv receive every contribution; key rows may be context of several segments, whose contributions are added in segment order.
@@ -194,6 +194,6 @@ void attentionBackward(Pool&, const Matrix& q, const Matrix& k, const Matrix& v,
 void crossEntropy(Pool&, const Matrix& logits, const int32_t* targets, const float* weights, float labelSmoothing, Matrix& loss,
                   Matrix& dLogits);
 void logProbabilities(Pool&, const Matrix& logits, const int32_t* rows, const int32_t* tokens, int count, Matrix& out);  // out[1,N]
-void argmaxRows(Pool&, const Matrix& x, Matrix& out);                                                    // out[T,1]
+void argmaxRows(Pool&, const Matrix& x, Matrix& out);                                                                    // out[T,1]
 
 }  // namespace cre

@@ -19,7 +19,8 @@ namespace cre {
 namespace {
 
 constexpr int kScratchSlots = 8;
-constexpr int kWaitSpins = 1000;  // pauses of the caller before it lets other processes run: longer spinning costs a fifth on a busy machine
+constexpr int kWaitSpins =
+    1000;                     // pauses of the caller before it lets other processes run: longer spinning costs a fifth on a busy machine
 constexpr int kSpins = 2000;  // pauses before a worker sleeps: about 100 µs
 
 void pause() {

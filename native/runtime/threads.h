@@ -24,13 +24,14 @@ class Pool {
   template <class Body>
   void parallelFor(int items, Body&& body) {
     using Plain = std::remove_reference_t<Body>;
-    run(items, [](void* context, int item, int thread) { (*static_cast<Plain*>(context))(item, thread); },
+    run(
+        items, [](void* context, int item, int thread) { (*static_cast<Plain*>(context))(item, thread); },
         const_cast<void*>(static_cast<const void*>(&body)));
   }
 
   // How many pieces are handed out at a time: `most`, and towards the end fewer, down to `least`, so that each thread's part of what is left
   // makes `perThread` runs and threads end together though their cores be of different speed.
-  struct Runs {
+  struct Portions {
     int most = 1, least = 1, perThread = 2;
   };
   // Calls body(group, nextGroup, first, end, thread) for runs of the `pieces` pieces of each of `groups` groups. A thread takes pieces of one
@@ -38,7 +39,7 @@ class Pool {
   // pieces share stays in the cache of few threads. `backwards`: a thread takes its own groups from the last to the first. A thread that finds
   // no more pieces calls after(thread).
   template <class Body, class After>
-  void parallelForGroups(int groups, int pieces, const Runs& runs, bool backwards, Body&& body, After&& after) {
+  void parallelForGroups(int groups, int pieces, const Portions& portions, bool backwards, Body&& body, After&& after) {
     std::vector<std::atomic<int>> next(groups);
     std::atomic<int> left(groups * pieces);
     parallelFor(threadCount_, [&](int start, int thread) {
@@ -47,8 +48,8 @@ class Pool {
       for (int i = 0; i < groups; i++) {
         const int group = groupAt(i), nextGroup = i + 1 < own ? groupAt(i + 1) : -1;
         for (;;) {
-          const int share = threadCount_ == 1 ? runs.most : left.load(std::memory_order_relaxed) / (runs.perThread * threadCount_);
-          const int count = std::clamp(share, runs.least, runs.most);
+          const int share = threadCount_ == 1 ? portions.most : left.load(std::memory_order_relaxed) / (portions.perThread * threadCount_);
+          const int count = std::clamp(share, portions.least, portions.most);
           const int begin = next[group].fetch_add(count, std::memory_order_relaxed);
           if (begin >= pieces) break;
           const int end = std::min(begin + count, pieces);

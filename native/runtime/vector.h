@@ -43,10 +43,10 @@ struct Words {
 #define CRE_INLINE inline __attribute__((always_inline))
 #define CRE_PARTS _Pragma("GCC unroll 4") for (int i = 0; i < kParts; i++)
 
-#define CRE_OPERATOR(Type, sign)                          \
-  CRE_INLINE Type operator sign(Type a, const Type& b) {  \
-    CRE_PARTS a.part[i] = a.part[i] sign b.part[i];       \
-    return a;                                             \
+#define CRE_OPERATOR(Type, sign)                         \
+  CRE_INLINE Type operator sign(Type a, const Type& b) { \
+    CRE_PARTS a.part[i] = a.part[i] sign b.part[i];      \
+    return a;                                            \
   }
 CRE_OPERATOR(Floats, +)
 CRE_OPERATOR(Floats, -)
@@ -145,9 +145,7 @@ CRE_INLINE Floats load(const float* p) {
   CRE_PARTS a.part[i] = *reinterpret_cast<const FloatPartInMemory*>(p + i * (kLanes / kParts));
   return a;
 }
-CRE_INLINE void store(float* p, const Floats& a) {
-  CRE_PARTS *reinterpret_cast<FloatPartInMemory*>(p + i * (kLanes / kParts)) = a.part[i];
-}
+CRE_INLINE void store(float* p, const Floats& a) { CRE_PARTS* reinterpret_cast<FloatPartInMemory*>(p + i * (kLanes / kParts)) = a.part[i]; }
 
 CRE_INLINE float toFloat(bf16 value) {
   const uint32_t bits = static_cast<uint32_t>(value) << 16;
@@ -350,7 +348,8 @@ void forWrittenPieces(Pool& pool, const Matrix& matrix, Body&& body) {
 inline void clearPaddingRows(const Matrix& matrix) {
   if (matrix.rows != 1) return;
   const size_t rowBytes = matrix.bytes() / matrix.columnBlocks() / kBlock;
-  for (int b = 0; b < matrix.columnBlocks(); b++) memset(static_cast<char*>(matrix.data) + (b * kBlock + 1) * rowBytes, 0, (kBlock - 1) * rowBytes);
+  for (int b = 0; b < matrix.columnBlocks(); b++)
+    memset(static_cast<char*>(matrix.data) + (b * kBlock + 1) * rowBytes, 0, (kBlock - 1) * rowBytes);
 }
 
 }  // namespace cre
