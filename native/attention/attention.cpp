@@ -8,7 +8,7 @@ using namespace attend;
 
 namespace {
 
-// Adds up what the parts of a key/value head found, in order, and writes the rows of dk and dv.
+// Adds up the partial sums of a key/value head in a fixed order and writes the rows of dk and dv.
 void addParts(const Backward& backward, const Group& group, int keyValueHead, const float* sums, int parts) {
   const int width = backward.plan.headWidth;
   const size_t stride = headStride(width), matrixFloats = group.keyRows.size() * stride;
@@ -26,7 +26,7 @@ void addParts(const Backward& backward, const Group& group, int keyValueHead, co
   }
 }
 
-// RotationTables the gradients of queries and keys back, in place.
+// Applies the inverse rotation to the gradients of queries and keys, in place.
 void rotateBack(Pool& pool, const AttentionPlan& plan, Matrix& dq, Matrix& dk) {
   const Rotation& by = plan.rotary;
   std::vector<int32_t> queryPositions(dq.rows, 0), keyPositions(dk.rows, 0);
@@ -51,7 +51,7 @@ void rotateBack(Pool& pool, const AttentionPlan& plan, Matrix& dq, Matrix& dk) {
 void attention(Pool& pool, const Matrix& q, const Matrix& k, const Matrix& v, const AttentionPlan& plan, Matrix& output,
                Matrix& logSumExp) {
   for (const Matrix* matrix : {&k, &v}) clearPaddingRows(*matrix);
-  constexpr int kBlocksPerPart = 8;  // a long run is shared out: packing its keys again costs little beside 8 blocks of queries
+  constexpr int kBlocksPerPart = 8;  // long joined segments are divided: packing their keys again costs little next to 8 blocks of queries
   const bool tiles = tilesFit(q, k, v, plan.headWidth);
   const bool wholeBlocks = plan.headWidth % kBlock == 0 && k.isBf16 == v.isBf16;
   const auto streams = [&](const JoinedSegment& joined) { return wholeBlocks && joined.isSingleRow(); };
@@ -102,8 +102,8 @@ void attentionBackward(Pool& pool, const Matrix& q, const Matrix& k, const Matri
   const bool rotatesInTiles = tiles && plan.rotary.isAligned(plan.headWidth);
   if (rotatesInTiles) backward.rotation = makeRotationTables(pool, plan.rotary, joinedSegments);
 
-  // Where groups and key/value heads alone are too few to share out, the query heads of a key/value head are divided too. The plan decides,
-  // not the number of threads, which must not change the order of sums.
+  // When groups and key/value heads alone give too few work items, the query heads of a key/value head are divided too. The plan decides
+  // this, not the number of threads, because the order of sums must not depend on the number of threads.
   constexpr int kWantedItems = 16;
   const int headsPerKey = plan.heads / plan.keyValueHeads, pairs = static_cast<int>(groups.groups.size()) * plan.keyValueHeads;
   const int wantedParts = pairs == 0 ? 1 : std::clamp((kWantedItems + pairs - 1) / pairs, 1, headsPerKey);

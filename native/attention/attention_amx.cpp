@@ -4,9 +4,8 @@
 #include "attention/attention_tiles.h"
 #include "rows/exponential.h"
 
-// Attention forward on AMX tiles, after Dao et al. 2022 (FlashAttention). A query block meets up to kChunkBlocks key blocks at a time; when
-// these are all, as in sequences of up to 256 rows, there is nothing to correct and the sums of the output stay in the first-level
-// cache.
+// Attention forward on AMX tiles, after Dao et al. 2022 (FlashAttention). A query block is multiplied with up to kChunkBlocks key blocks at
+// a time. If that covers all keys (sequences of up to 256 rows), no correction is needed and the output sums stay in the first-level cache.
 
 namespace cre::attend {
 
@@ -17,7 +16,7 @@ constexpr int kChunkBlocks = 8;
 constexpr float kLowestScore = -1e30f;
 
 struct Rows {
-  alignas(64) float peak[kBlock], total[kBlock], factor[kBlock];  // factor: on what was summed before
+  alignas(64) float peak[kBlock], total[kBlock], factor[kBlock];  // factor: correction of the previous sums
 };
 
 class TileForward {
@@ -57,7 +56,7 @@ class TileForward {
  private:
   bf16* at(bf16* packed, int block, int part) const { return packed + (static_cast<size_t>(block) * parts_ + part) * kBlockElements; }
 
-  // The own key blocks that no query block of the part sees are left out.
+  // Skips own key blocks that no query block of this part sees.
   int firstOwnBlock() const { return joined_.contextBlocks + joined_.firstOwnBlock(part_.firstBlock); }
 
   void packKeys() {
@@ -81,7 +80,7 @@ class TileForward {
     const int start = joined_.blockStart(queryRows, forward_.q.rows), column = head * plan.headWidth;
     const bf16* q = headBlocks(forward_.q, start, queryRows, column, parts_, queries_);
     const float slope = plan.slopes ? plan.slopes[head] : 0;
-    // Scores are multiplied in the exponent; those that need more are prepared.
+    // The scale is applied in the exponent; scores that also need a bias or a mask are prepared first.
     const bool prepared = slope != 0 || !(plan.scale > 0);
     const float toExponent = prepared ? kLog2E : plan.scale * kLog2E;
     const int firstOwn = joined_.contextBlocks + joined_.firstOwnBlock(queryBlock), endBlock = joined_.contextBlocks + queryBlock + 1;
@@ -109,7 +108,7 @@ class TileForward {
     finish(queryRows, rowCount, head, prepared ? 1 : plan.scale, rows);
   }
 
-  // Scale and bias where they are not left to the exponent, −∞ for keys that a row does not see.
+  // Applies scale and bias unless the exponent does it; −∞ for keys that a row does not see.
   void prepare(int block, int queryBlock, float slope, bool prepared, float* scores) const {
     const int first = queryBlock * kBlock;
     const bool whole = keysSeen(block, first).isWhole() && keysSeen(block, std::min(first + kBlock, joined_.rows) - 1).isWhole();
@@ -132,7 +131,7 @@ class TileForward {
   }
   LaneRange keysSeen(int block, int row) const { return attend::keysSeen(joined_, block, row); }
 
-  // Scores of 16 rows become probabilities relative to the largest so far.
+  // Turns scores of 16 rows into probabilities relative to the largest score so far.
   CRE_INLINE void softmax(int count, int half, float toExponent, bool fresh, Rows& rows) {
     const float* scores = scores_ + half * kBlock;
     bf16* probabilities = probabilities_ + half * kBlock;

@@ -1,6 +1,6 @@
-// The two passes over a run in float. An engine owns the packed forms of keys and queries and makes the products of
-// 32 x 32 blocks; masks, softmax and its gradient are here, in float. After Dao et al. 2022 (FlashAttention): running maximum and sum in
-// the forward pass, probabilities again from logSumExp in the backward pass.
+// Forward and backward pass over a joined segment in float, after Dao et al. 2022 (FlashAttention): running maximum and sum in the forward
+// pass, probabilities recomputed from logSumExp in the backward pass. An engine owns the packed keys and queries and multiplies 32 x 32
+// blocks; masks, softmax and its gradient are here.
 #pragma once
 #include <cmath>
 #include <limits>
@@ -17,7 +17,7 @@ struct RowState {
   float peak = kLowestScore, total = 0;
 };
 
-// Scores of one row in a chunk become probabilities relative to its running maximum; returns the factor on what was summed before.
+// Turns scores of one row in a chunk into probabilities relative to its running maximum; returns the correction of the previous sums.
 template <class Engine>
 CRE_INLINE float softmaxRow(Engine& engine, const JoinedSegment& joined, const int* blocks, int count, int row, float scale, float slope,
                             float* scores, RowState& state) {
@@ -105,7 +105,7 @@ void forwardPart(Pool& pool, int thread, const Forward& forward, const SegmentPa
   }
 }
 
-// What the softmax gradient needs of the 32 rows of a query block; rows that do not exist get probability 0.
+// Row values of a query block for the softmax gradient; rows that do not exist get probability 0.
 struct QueryRows {
   float logSumExp[kBlock], delta[kBlock], position[kBlock];
 
@@ -120,7 +120,7 @@ struct QueryRows {
   }
 };
 
-// Probabilities and score gradients of a key block, keys as rows and queries as lanes, from their products q·k and dOutput·v.
+// Probabilities and score gradients of a key block from the products q·k and dOutput·v; keys are rows, queries are lanes.
 template <class Engine>
 CRE_INLINE void softmaxGradient(Engine& engine, const JoinedSegment& joined, int block, int queryBlock, const QueryRows& rows, float scale,
                                 float slope, const float* scores, const float* products) {

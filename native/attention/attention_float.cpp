@@ -1,12 +1,12 @@
 #include "attention/attention_driver.h"
 #include "matmul/blocks.h"
 
-// Attention in float: heads are copied to float scratch (any width, any first column), products by vectors.
+// Attention in float: heads are copied to float scratch (any width, any first column) and multiplied with vector instructions.
 
 namespace cre::attend {
 namespace {
 
-// Accumulators of one step fill the registers of the level: 16, 8 or 4 · 2.
+// The accumulators of one step fill the registers of the level: 16, 8 or 4 · 2.
 constexpr int kStepRows = kParts == 1 ? 8 : kParts == 2 ? 4 : 2;
 constexpr int kStepVectors = kParts == 1 ? 2 : 1;
 

@@ -3,10 +3,9 @@
 
 #include "attention/attention_gradient_rows.h"
 
-// Attention backward on AMX tiles. Up to kChunk key blocks meet up to kChunk query blocks at a time: first the probabilities and the
-// gradients of the scores of all their pairs, with keys as rows and queries as lanes, so that what belongs to a query stands in registers;
-// then three products over them, whose sums stay in the tiles meanwhile. The products of a pair run while the vector units are busy with
-// the pair before it.
+// Attention backward on AMX tiles. Up to kChunk key blocks are combined with up to kChunk query blocks at a time: first the probabilities
+// and score gradients of all pairs, with keys as rows and queries as lanes, so that the values of a query stay in registers; then three
+// products over them, whose sums stay in tiles. The tiles multiply one pair while the vector units work on the previous one.
 
 namespace cre::attend {
 
@@ -15,14 +14,14 @@ namespace {
 
 constexpr int kChunk = 4;
 
-// Blocks that wait for contributions.
+// Blocks whose sums are not complete yet.
 struct Progress {
   int all = 0, done = 0;
 };
 
 class TileBackward {
  public:
-  // `sums`: of dk and dv, [2][keyRows][headStride] in the order of slotOfRow; null when this run is all there is for its keys.
+  // `sums`: of dk and dv, [2][keyRows][headStride] in the order of slotOfRow; null when no other segment uses these keys.
   TileBackward(const Backward& backward, const JoinedSegment& joined, const GroupPart& part, const int32_t* slotOfRow, float* sums,
                const RowsAhead& ahead)
       : backward_(backward),
@@ -84,7 +83,7 @@ class TileBackward {
     return blocks + (key * kChunk + query) * kBlockElements;
   }
 
-  // Whether a query block comes late enough not to lie before the key block, and early enough to look back at it.
+  // Whether rows of the query block can see keys of the key block.
   bool sees(int query, int block) const {
     const int own = block - joined_.contextBlocks;
     return own < 0 || (own <= query && own >= joined_.firstOwnBlock(query));
@@ -182,7 +181,7 @@ class TileBackward {
   }
 
   // Probabilities and score gradients (without the scale) of a pair, as left factors; the gradients also as right factor, whose columns
-  // 4g + i of tile h are the queries 8g + 4h + i. Meanwhile the products of the next pair.
+  // 4g + i of tile h are the queries 8g + 4h + i. The tiles compute the products of the next pair at the same time.
   template <bool kMasked, bool kBias>
   void scoreGradient(int key, int query, int place, const PairProducts& present, const PairProducts* ahead, float slope) {
     const float *scores = present.scores, *products = present.products;
@@ -296,15 +295,15 @@ class TileBackward {
   const GroupPart& part_;
   int width_, parts_;
   GradientRows rows_;
-  bf16 *keys_, *values_, *keysAcross_;      // gathered where they do not stand in blocks; left factor kᵀ
+  bf16 *keys_, *values_, *keysAcross_;      // gathered unless they already are blocks; left factor kᵀ
   const bf16 **keyBlocks_, **valueBlocks_;  // left factors k, v
   bf16 *queries_, *dOutputs_;               // right factors q, dOutput
   bf16 *queriesAcross_, *dOutputsAcross_;   // right factors qᵀ, dOutputᵀ
   bf16 *gathered_, *gatheredOutput_;
   bf16 *probabilities_, *gradients_, *gradientsRight_;  // of the pairs of a chunk
   float *logSumExp_, *delta_;                           // [ownBlocks · 32], logSumExp in powers of two
-  float *scores_, *finished_;                           // two pairs of blocks; a block that nobody adds to later
-  float *dKeys_, *dValues_, *dQueries_;                 // sums that wait
+  float *scores_, *finished_;                           // two pairs of blocks; blocks that are complete
+  float *dKeys_, *dValues_, *dQueries_;                 // incomplete sums
   Progress *keyProgress_, *queryProgress_;
   enum class Part { key, value, query };
   struct Pending {

@@ -1,4 +1,4 @@
-// Finished sums of attention's gradients on AMX tiles become rows of dq, dk and dv.
+// Writes the finished sums of attention's gradients on AMX tiles to the rows of dq, dk and dv.
 #pragma once
 #include "attention/attention_tiles.h"
 #include "rows/rotary.h"
@@ -20,12 +20,12 @@ class GradientRows {
         parts_(width_ / kBlock),
         pairParts_(backward.rotation.pairs / kBlock) {}
 
-  // Parts of a head that turn with as many others.
+  // Half of the head parts that rotate: part i is rotated together with part i + pairParts.
   int pairParts() const { return pairParts_; }
-  // Parts of queries and keys that turn: the first half of them is finished together with the second.
+  // Whether this part of queries and keys rotates: the first half of these parts is finished together with the second.
   bool rotates(int part) const { return part < 2 * pairParts_; }
 
-  // `others`: the finished sums of the part that turns with this one, or null.
+  // `others`: the finished sums of the part that is rotated together with this one, or null.
   void finishKeys(int key, int part, bool isValue, const float* sums, const float* others) const {
     const Floats factor = broadcast(isValue ? 1 : backward_.plan.scale);
     const int32_t* rows = joined_.keyRow.data() + key * kBlock;
@@ -66,7 +66,7 @@ class GradientRows {
   }
 
  private:
-  // Back to where it stood before its position turned it: half a row of two parts that turn together.
+  // Inverse rotation of half a row of two parts that are rotated together.
   CRE_INLINE void rotateBack(int slot, int part, int half, Floats& first, Floats& second) const {
     const float* cosines = backward_.rotation.cosines(slot) + (part - pairParts_) * kBlock + half * kLanes;
     rotatePairs(second, first, load(cosines), load(cosines + backward_.rotation.pairs));
@@ -83,7 +83,7 @@ class GradientRows {
     store(sum + kLanes, load(sum + kLanes) + high);
   }
 
-  // A block of dqᵀ as rows of dq.
+  // Writes a block of dqᵀ to rows of dq.
   void rowsOfQueries(const float* sums, bf16* out) const {
     const __m512 factor = _mm512_set1_ps(backward_.plan.scale);
     const __m512i pairs = _mm512_set_epi16(31, 15, 30, 14, 29, 13, 28, 12, 27, 11, 26, 10, 25, 9, 24, 8, 23, 7, 22, 6, 21, 5, 20, 4, 19, 3,

@@ -56,7 +56,7 @@ std::vector<JoinedSegment> joinSegments(const AttentionPlan& plan) {
   for (int s = 0; s < plan.segmentCount; s++) {
     const AttentionSegment& segment = plan.segments[s];
     if (segment.length <= 0) continue;
-    // Rows that end with a block gain nothing from others behind them, but for a context that both read.
+    // A segment that ends at a block boundary gains nothing from joining, unless both read the same context.
     const bool full = !joinedSegments.empty() && joinedSegments.back().rows % kBlock == 0 && segment.spanCount == 0;
     const bool joins = !joinedSegments.empty() && !full && joinedSegments.back().rows + segment.length <= kMostJoinedRows &&
                        joinedSegments.back().firstSegment + joinedSegments.back().segmentCount == s &&
@@ -156,7 +156,7 @@ Groups findGroups(const std::vector<JoinedSegment>& joinedSegments, int keyRows)
   Groups result;
   std::vector<int> groupOfRoot(count, -1);
   for (int r = 0; r < count; r++) {
-    const int root = rootOf(r);  // the first run of its group
+    const int root = rootOf(r);  // the first joined segment of its group
     if (root == r) {
       groupOfRoot[r] = static_cast<int>(result.groups.size());
       result.groups.emplace_back();

@@ -5,8 +5,8 @@
 #include "attention/attention_plan.h"
 #include "rows/exponential.h"
 
-// One query row over many keys, as in generation: keys and values are read once, where they are, and nothing is packed. The query heads of
-// a key/value head go together, so that each key is loaded and converted once for (up to) eight of them.
+// One query row over many keys, as in generation: keys and values are read once, in place, without packing. The query heads of a key/value
+// head are computed together, so that each key is loaded and converted once for up to eight of them.
 
 namespace cre::attend {
 namespace {
@@ -24,8 +24,7 @@ struct HeadSums {
   float slope[kMostHeads];
 };
 
-// A row of a block, or the same row of the next block of keys: the blocks of a head lie too far from each other to be fetched ahead by the
-// processor.
+// Prefetches a row of a block, or that row of the next block of keys: the blocks of a head are too far apart for the hardware prefetcher.
 template <class T>
 CRE_INLINE void prefetchRow(const HeadSums& sums, const T* row) {
   for (int c = 0; c < sums.width; c += 64 / static_cast<int>(sizeof(T))) {

@@ -37,7 +37,7 @@ void Binding::cleanUp(void* self) {
   binding->stop();
 }
 
-// Ends the threads and gives all memory back. Safe to call twice.
+// Ends the threads and frees all memory. Safe to call twice.
 void Binding::stop() {
   if (!executor_) return;
   closed_ = true;
@@ -61,7 +61,7 @@ Binding::Answer* Binding::expectAnswer(Napi::Env env, size_t elements) {
   if (elements > 0) {
     Napi::Float32Array values = Napi::Float32Array::New(env, elements);
     answer->values = Napi::Persistent(values);
-    answer->data = values.Data();  // stays where it is while the reference stands
+    answer->data = values.Data();  // does not move while the reference exists
   }
   if (expectedAnswers_++ == 0) {
     courier_.Ref(env);
@@ -70,7 +70,7 @@ Binding::Answer* Binding::expectAnswer(Napi::Env env, size_t elements) {
   return answer;
 }
 
-// Issues a job that fulfils the answer; after a failure only the failure is told.
+// Issues a job that resolves the answer; after a failure the answer is rejected with it.
 Napi::Value Binding::promise(Answer* answer, std::function<void(Pool&)> body) {
   executor_->issueAlways([this, answer, body = std::move(body)](Pool& pool) {
     answer->failure = executor_->failure();
@@ -88,7 +88,7 @@ Napi::Value Binding::promise(Answer* answer, std::function<void(Pool&)> body) {
 
 void Binding::deliver(Napi::Env env, Napi::Function, Binding* binding, Answer* answer) {
   const std::unique_ptr<Answer> owned(answer);
-  if (env == nullptr) return;  // Node is ending
+  if (env == nullptr) return;  // Node is exiting
   if (--binding->expectedAnswers_ == 0) {
     binding->courier_.Unref(env);
     binding->Unref();
@@ -111,13 +111,13 @@ Napi::Value Binding::close(const Napi::CallbackInfo& info) {
   return promise(answer, [](Pool&) {});
 }
 
-// (kind): what is issued from now on is timed and counts as this kind; 0 is not timed
+// (kind): jobs issued from now on are timed under this kind; 0: not timed
 void Binding::label(const Napi::CallbackInfo& info) {
   expectOpen();
   executor_->label(wholeNumber(info[0], 0, kMostKinds));
 }
 
-// Three numbers for each kind: calls, seconds, processor seconds of the process meanwhile.
+// Three numbers for each kind: calls, seconds, and processor seconds of the process in that time.
 Napi::Value Binding::spent(const Napi::CallbackInfo& info) {
   expectOpen();
   const std::vector<Executor::Spent> spent = executor_->spent();
@@ -130,7 +130,7 @@ Napi::Value Binding::spent(const Napi::CallbackInfo& info) {
   return numbers;
 }
 
-// (seconds, whether memory is measured too): operations on zeros, bytes, operations on numbers a second, in 10⁹
+// (seconds, whether memory is measured too) → operations on zeros, bytes read, operations on numbers; all in 10⁹ per second
 Napi::Value Binding::peak(const Napi::CallbackInfo& info) {
   const double seconds = number(info[0]);
   const bool reads = truth(info[1]);
@@ -234,7 +234,7 @@ void Binding::freeTensor(const Napi::CallbackInfo& info) {
   executor_->issueAlways([this, freed](Pool&) { memory_.release(freed->matrix); });
 }
 
-// ---- weights: (values, null for zeros or undefined for rows that come in runs, rows, columns, storage, trainable)
+// ---- weights: (values, null for zeros or undefined for rows that come in chunks, rows, columns, storage, trainable)
 
 Napi::Value Binding::newWeight(const Napi::CallbackInfo& info) {
   expectOpen();
@@ -266,7 +266,7 @@ Napi::Value Binding::newWeight(const Napi::CallbackInfo& info) {
   return Napi::Number::New(info.Env(), handle);
 }
 
-// (weight, bytes, element type, whether rows are divided by their length): the next rows; a promise that the bytes were taken
+// (weight, bytes, element type, whether rows are divided by their length): the next rows; the promise resolves when the bytes were read
 Napi::Value Binding::writeRows(const Napi::CallbackInfo& info) {
   Weight* written = weight(info[0]);
   require(info, info[1].IsTypedArray() && info[1].As<Napi::TypedArray>().TypedArrayType() == napi_uint8_array, "a Uint8Array");

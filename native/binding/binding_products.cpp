@@ -42,7 +42,7 @@ void Binding::embedBackward(const Napi::CallbackInfo& info) {
   });
 }
 
-// What turns a result: (positions, heads, head width, frequencies, interleaved) from `first` on; positions null: nothing.
+// Rotation of a result: (positions, heads, head width, frequencies, interleaved) from argument `first` on; positions null: none.
 Binding::RotaryInput Binding::rotaryInputOf(const Napi::CallbackInfo& info, int first, int rows, int columns) const {
   RotaryInput rotation;
   if (info[first].IsNull() || info[first].IsUndefined()) return rotation;
@@ -68,7 +68,7 @@ Napi::Value Binding::matmul(const Napi::CallbackInfo& info) {
   require(info, bias == nullptr || (bias->view.isVector() && bias->view.columns == w->view.rows), "a bias of one number for each output");
   require(info, residual == nullptr || isShape(residual, x->matrix.rows, w->view.rows), "a residual of the result's shape");
   RotaryInput rotation = rotaryInputOf(info, 6, x->matrix.rows, w->view.rows);
-  require(info, !rotation.any() || residual == nullptr, "no residual where the result turns");
+  require(info, !rotation.any() || residual == nullptr, "no residual when the result is rotated");
   Tensor* y = make(x->matrix.rows, w->view.rows, truth(info[5]));
   produce({y}, [this, x, w, bias, residual, scale, rotation = std::move(rotation), y](Pool& pool) {
     memory_.needForward(pool, *w);
@@ -80,7 +80,7 @@ Napi::Value Binding::matmul(const Napi::CallbackInfo& info) {
   return handleOf(y);
 }
 
-// (dy, w, residual or null, scale, wide, whether a second packed copy is made when it does not stand)
+// (dy, w, residual or null, scale, wide, whether a missing second packed copy is made)
 Napi::Value Binding::matmulBackwardInput(const Napi::CallbackInfo& info) {
   const Tensor* dy = tensor(info[0]);
   Weight* w = weight(info[1]);
@@ -136,14 +136,14 @@ void Binding::multiply(Pool& pool, const Sum& sum, MatmulEpilogue epilogue, Matr
   cre::matmulSum(pool, terms.data(), static_cast<int>(terms.size()), sum.backward, epilogue, y);
 }
 
-// (xs, ws, scales, second copies or null, bias or null, residual or null, wide, then as rotaryInputOf): the sum of scale · x · wᵀ; of scale · x · w when it is
-// told for each weight whether a second packed copy is made when it does not stand
+// (xs, ws, scales, second copies or null, bias or null, residual or null, wide, then as rotaryInputOf) → the sum of scale · x · wᵀ. With second
+// copies the sum of scale · x · w; they say for each weight whether a missing second packed copy is made.
 Napi::Value Binding::matmulSum(const Napi::CallbackInfo& info) {
   Sum sum = sumOf(info);
   const Tensor* residual = tensorOrNull(info[5]);
   require(info, residual == nullptr || isShape(residual, sum.rows, sum.columns), "a residual of the result's shape");
   RotaryInput rotation = rotaryInputOf(info, 7, sum.rows, sum.columns);
-  require(info, !rotation.any() || (!sum.backward && residual == nullptr), "a forward sum without residual where it turns");
+  require(info, !rotation.any() || (!sum.backward && residual == nullptr), "a forward sum without residual when it is rotated");
   Tensor* y = make(sum.rows, sum.columns, truth(info[6]));
   produce({y}, [this, sum = std::move(sum), residual, rotation = std::move(rotation), y](Pool& pool) {
     MatmulEpilogue epilogue;
@@ -156,7 +156,7 @@ Napi::Value Binding::matmulSum(const Napi::CallbackInfo& info) {
 }
 
 // (xs, ws, scales, second copies or null, bias or null, gate, up or null) → [y, silu(gate) · y] of the sum y; backward, where the sum is the
-// gradient of silu(gate) · up: [the gradient of gate, that of up]
+// gradient of silu(gate) · up: [gradient of gate, gradient of up]
 Napi::Value Binding::matmulSwiglu(const Napi::CallbackInfo& info) {
   Sum sum = sumOf(info);
   const Tensor *gate = tensor(info[5]), *up = tensorOrNull(info[6]);
@@ -192,7 +192,7 @@ void Binding::matmulBackwardWeight(const Napi::CallbackInfo& info) {
   });
 }
 
-// As factorsOf: matmulBackwardWeight, and the wide scale · dy · w.
+// As factorsOf: matmulBackwardWeight, and returns the wide scale · dy · w.
 Napi::Value Binding::matmulBackward(const Napi::CallbackInfo& info) {
   const auto [dy, x, w, scale] = factorsOf(info);
   Tensor* dx = make(x->matrix.rows, x->matrix.columns, true);

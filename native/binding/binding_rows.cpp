@@ -43,7 +43,7 @@ Napi::Value Binding::rmsNormBackward(const Napi::CallbackInfo& info) {
     const int width = g->view.columns;
     const Matrix* added = residual == nullptr ? nullptr : &residual->matrix;
     if (width == x->matrix.columns) {
-      memory_.allocateNarrowCopy(dx->matrix);  // the gradient of a product's result, mostly
+      memory_.allocateNarrowCopy(dx->matrix);  // dx is usually the gradient of a product
       cre::rmsNormBackward(pool, x->matrix, g->view.master, dy->matrix, epsilon, added, dx->matrix, g->view.gradient);
     } else {
       cre::rmsNormHeadsBackward(pool, x->matrix, g->view.master, width, dy->matrix, epsilon, added, dx->matrix, g->view.gradient);
@@ -65,7 +65,7 @@ Napi::Value Binding::rotary(const Napi::CallbackInfo& info) {
 
 namespace {
 
-// What an attention job carries, checked against the shapes of q and k.
+// Data of an attention job, checked against the shapes of q and k.
 struct AttentionJob {
   std::vector<AttentionSegment> segments;
   std::vector<KeySpan> spans;
@@ -89,8 +89,9 @@ struct AttentionJob {
 
 bool isRange(int start, int length, int rows) { return start >= 0 && length >= 0 && start <= rows && length <= rows - start; }
 
-// (…, heads, key/value heads, head width, scale, slopes or null, segments, spans, rotary frequencies or null, interleaved) from `first` on. A segment is six numbers: start, length,
-// keyStart, position, first span, number of spans; a span is three: start, length, position.
+// (…, heads, key/value heads, head width, scale, slopes or null, segments, spans, rotary frequencies or null, interleaved) from argument
+// `first` on. A segment is six numbers: start, length, keyStart, position, first span, number of spans; a span is three: start, length,
+// position.
 AttentionJob attentionJob(const Napi::CallbackInfo& info, int first, const Matrix& q, const Matrix& k) {
   AttentionJob job;
   job.heads = wholeNumber(info[first], 1, 1 << 20);

@@ -1,5 +1,5 @@
-// The addon cre-cpu.node: which levels run here. It is compiled for the baseline processor and loaded before the others, so that neither
-// the build nor the package has to load code of a level that this processor may not run. In C, because napi.h would take a second to compile.
+// The addon cre-cpu.node, which lists the levels that run here. It is compiled for the baseline processor and loaded before the others, so
+// neither the build nor the package loads code of a level that this processor may not run. In C: napi.h would take a second to compile.
 #include <node_api.h>
 
 #include "runtime/cpu.h"

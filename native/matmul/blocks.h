@@ -1,4 +1,4 @@
-// Rearranging 32 x 32 blocks: transposes, and pairs of rows interleaved as AMX wants the right factor of a bf16 product.
+// Rearranges 32 x 32 blocks: transposes, and interleaves pairs of rows, the AMX layout of the right factor of a bf16 product.
 #pragma once
 #include "runtime/kernels.h"
 #include "runtime/vector.h"
@@ -45,7 +45,7 @@ CRE_INLINE void transposeBlock(const float* in, float* out) {
 }
 
 #ifdef __AVX512BF16__
-// A block of float as bf16.
+// Rounds a float block to bf16.
 CRE_INLINE void narrowBlock(const float* in, bf16* out) {
   for (int row = 0; row < kBlock; row++) store(out + row * kBlock, load(in + row * kBlock), load(in + row * kBlock + kLanes));
 }

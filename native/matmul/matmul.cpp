@@ -1,4 +1,4 @@
-// The products of kernels.h in terms of blocks and panels.
+// The products of kernels.h, expressed as products of blocks and panels.
 #include "matmul/matmul.h"
 
 #include "matmul/blocks.h"
@@ -92,7 +92,7 @@ void matmulBackwardWeight(Pool& pool, const Matrix& dy, const Matrix& x, float s
 #ifdef __AMX_BF16__
   if (w.packedBf16) return weightGradientBf16(pool, narrowest(dy), narrowest(x), scale, gradient);
 #endif
-  // Float needs no rearranging: a block of dy read down its columns is a block of dyᵀ, and blocks of x below each other are a panel.
+  // Float needs no rearranging: a block of dy read by columns is a block of dyᵀ, and a column of blocks of x is a panel.
   Product product;
   product.a = dy.f32();
   product.aTransposed = true;

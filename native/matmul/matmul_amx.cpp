@@ -10,24 +10,24 @@ namespace {
 
 constexpr int kChunkBlocks = 48;  // depth of a chunk
 constexpr int kFewRows = 16;
-// Where the left factor does not fit in the cache: depth of a pass over it, and the row blocks and panels whose sums wait there for the next
-// pass. Few rows leave room for all of that; but a right factor that does not stay in the third-level cache either should come seldom.
+// When the left factor does not fit in the cache: depth of a pass over it, and the row blocks and panels whose sums are kept there for the
+// next pass. Few rows leave room for all of that; but a right factor that does not fit in the third-level cache either should be read rarely.
 struct PassShape {
   int depthBlocks, rowBlocks, panels;
 };
 constexpr PassShape kPass{24, 8, 16}, kDeepPass{16, 16, 12};
 constexpr int kDeepBlocks = 512;
 
-// How a product is cut. A group is some row blocks whose left factor, or a pass over it, stays in the second-level cache; an item is a
+// Division of a product. A group is some row blocks whose left factor, or a pass over it, stays in the second-level cache; a work item is a
 // group and some panels over the whole depth, so threads never wait for each other's sums. Threads take the items of one group before those
-// of another: the left factor comes from beyond the cache once. Items consist of pieces, since the last ones are smaller.
+// of the next, so that the left factor is read once. Items consist of pieces, because the last items are smaller.
 struct TileCut {
   int rowBlocks, groups;
   int panels, pieces;  // of one piece; pieces of a group
   Pool::Portions items;
   int passBlocks;  // of depth
 
-  // `together`: panels that an item must not part.
+  // `together`: number of panels that an item must not separate.
   TileCut(const Product& product, int threads, int together) {
     constexpr int kFewestRows = 10, kItemsPerThread = 16, kMostPanels = 16;
     const int allRows = product.y->rowBlocks(), allPanels = product.y->columnBlocks(), allDepth = product.allDepthBlocks();
@@ -37,7 +37,7 @@ struct TileCut {
     rowBlocks = resident ? std::min(allRows, fitting) : std::min(allRows, pass.rowBlocks);
     passBlocks = resident ? allDepth : chunkOf(allDepth, pass.depthBlocks);
     groups = (allRows + rowBlocks - 1) / rowBlocks;
-    // As many groups for each thread, where that leaves enough rows for every block of the right factor.
+    // Each thread gets an equal number of groups, if that leaves enough rows for every block of the right factor.
     const int evenGroups = (groups + threads - 1) / threads * threads;
     if (allRows / evenGroups >= kFewestRows) groups = evenGroups;
     rowBlocks = (allRows + groups - 1) / groups;
@@ -45,7 +45,7 @@ struct TileCut {
     const int ofItem =
         std::max(1, std::min(resident ? kMostPanels : pass.panels, allPanels * groups / (resident ? kItemsPerThread * threads : threads)));
     const int perGroup = (allPanels + ofItem - 1) / ofItem, even = (allPanels + perGroup - 1) / perGroup;
-    // Passes read their left factor again for each item: items with few panels cost, so only the very last ones are halved.
+    // Passes read their left factor again for each item: items with few panels are expensive, so only the very last ones are halved.
     panels = resident ? together : ((even + 1) / 2 + together - 1) / together * together;
     items.most = (even + panels - 1) / panels;
     items.least = resident ? std::max(1, items.most / 4) : 1;
@@ -54,13 +54,13 @@ struct TileCut {
   }
 };
 
-// A run of depth blocks of one product.
+// Consecutive depth blocks of one product.
 struct DepthRange {
   const Product* product;
   int depth, depthBlocks;
 };
 
-// The depth of a product and those added to it, cut into passes and chunks of equal size.
+// The depth of a product and of those added to it, divided into passes and chunks of equal size.
 struct Chunks {
   static constexpr int kMostSegments = 4;
   struct Place {
@@ -105,7 +105,7 @@ Segment segmentOf(const DepthRange& range, int firstRowBlock, int panel) {
           range.depthBlocks};
 }
 
-// Lines of both factors that come next.
+// Prefetches the next cache lines of both factors.
 struct BothAhead {
   Ahead right, left;
   CRE_INLINE void step() {
@@ -114,7 +114,7 @@ struct BothAhead {
   }
 };
 
-// The part of a left factor that is fetched during slice `slice` of `slices`: some of its depth.
+// The part of the depth of a left factor that is prefetched during slice `slice` of `slices`.
 Ahead leftAhead(const DepthRange& range, int firstRowBlock, int rowBlocks, int slice, int slices, int steps) {
   const int begin = range.depthBlocks * slice / slices, end = range.depthBlocks * (slice + 1) / slices;
   if (begin == end) return {};
@@ -155,7 +155,7 @@ void multiplyItem(const Product& product, const TileCut& cut, const Chunks& chun
         chunk.accumulate = !place.first;
         chunk.last = index + 1 == placeCount && rotating == nullptr;
         const int steps = chunk.rowBlocks * chunk.depthBlocks;
-        // Next comes the rest of this panel, then the next panel, then the next pass.
+        // Next are the rest of this panel, the next panel, the next pass.
         BothAhead ahead;
         const bool samePanel = index + 1 < passEnd, samePass = samePanel || panel + 1 < endPanel || passEnd == placeCount;
         const int nextPanel = samePanel ? panel : samePass ? panel + 1 : firstPanel;
@@ -167,7 +167,7 @@ void multiplyItem(const Product& product, const TileCut& cut, const Chunks& chun
           const DepthRange& range = chunks.places[std::min(passEnd + index - passStart, placeCount - 1)].ranges[0];
           ahead.left = leftAhead(range, chunk.firstRowBlock, chunk.rowBlocks, panel - firstPanel, endPanel - firstPanel, steps);
         } else if (nextGroup >= 0 && index == passStart && 2 * panel >= allPanels) {
-          // The second half of the panels fetch what the next group begins with.
+          // The second half of the panels prefetches the start of the next group.
           const int nextRow = nextGroup * cut.rowBlocks, half = (allPanels + 1) / 2;
           ahead.left = leftAhead(chunks.places[0].ranges[0], nextRow, std::min(cut.rowBlocks, allRows - nextRow), panel - half,
                                  allPanels - half, steps);
@@ -185,7 +185,7 @@ void multiplyItem(const Product& product, const TileCut& cut, const Chunks& chun
   }
 }
 
-// At most kFewRows rows: half of every left block is padding, and the right factor comes from memory once. Two panels at a time are two streams.
+// At most kFewRows rows: half of every left block is padding, and the right factor is read from memory once, two panels as two streams.
 template <class FinishRows>
 void multiplyFewRows(const Product& product, int panel, float* sums, const FinishRows& finish) {
   constexpr int kAheadBlocks = 4;
@@ -228,7 +228,7 @@ void multiplyFewRows(const Product& product, int panel, float* sums, const Finis
   if (two) finish(sums + kBlockElements, 0, panel + 1, 0, written);
 }
 
-// `turned`: instead of `finish`, for results that turn.
+// `rotating`: used instead of `finish` for results that are rotated.
 template <class FinishRows>
 void multiplyFinishing(Pool& pool, const Product& product, const FinishRows& finish, const RotatingFinish* rotating = nullptr) {
   if (product.y->rows <= kFewRows) {

@@ -1,6 +1,6 @@
-// Products of 33 to 64 rows with quantised weights on AMX tiles. Blocks of dequantised rows, [outputs][inputs], are left factors as they
-// stand, and x, turned once, is the right factor. They come in chunks: the first 32 rows meet the blocks as they are made, the others find
-// them in the first-level cache. Empty on the other levels.
+// Products of 33 to 64 rows with quantised weights on AMX tiles. Blocks of dequantised rows, [outputs][inputs], are left factors without
+// conversion, and x, transposed once, is the right factor. Blocks are made in chunks: the first 32 rows use each block when it is made, the
+// others find it in the first-level cache.
 #include "matmul/matmul_few_rows.h"
 
 #include "matmul/matmul_tiles.h"
@@ -40,7 +40,7 @@ CRE_INLINE void addBlock(const bf16* weights, const bf16* x) {
   multiplyTiles<3, 5, 7>();
 }
 
-// `blocks` blocks of a group of 32 outputs as bf16.
+// Dequantises `blocks` blocks of a group of 32 outputs to bf16.
 template <Storage kStorage>
 CRE_INLINE void makeGroup(const Quantized<kStorage>& quantized, int panel, int block, int blocks, bf16* out) {
   constexpr int kAheadBytes = 4096, kLinesOfFour = kStorage == Storage::int8 ? 4 : 2;  // lines of four rows of a group
@@ -55,7 +55,7 @@ CRE_INLINE void makeGroup(const Quantized<kStorage>& quantized, int panel, int b
   memoryBarrier();
 }
 
-// One panel; `turned` holds x by row blocks, `made` the blocks of a chunk, `sums` three blocks. kTiles tiles in the second row block.
+// One panel; `transposed` holds x by row blocks, `made` the blocks of a chunk, `sums` three blocks. kTiles tiles in the second row block.
 template <int kTiles, Storage kStorage, class FinishRows>
 void multiplyPanel(const Product& product, const Quantized<kStorage>& quantized, const bf16* transposed, int panel, bf16* made, float* sums,
                    const FinishRows& finish) {

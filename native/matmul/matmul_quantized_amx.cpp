@@ -1,6 +1,6 @@
 // Products on AMX tiles whose right factor is made block by block: quantised weights in both directions, and bf16 weights backward from
-// their forward copy. The next chunk of the right factor is made between the tile instructions of the present one, which leave the vector
-// units idle. Empty on the other levels.
+// their forward copy. The next chunk of the right factor is made between the tile instructions of the current one, which leave the vector
+// units idle.
 #include "matmul/matmul_few_rows.h"
 #include "matmul/matmul_sources.h"
 #include "matmul/matmul_tiles.h"
@@ -10,7 +10,7 @@
 namespace cre {
 namespace {
 
-constexpr int kMostRowBlocks = 16;  // of an item: each block made serves so many
+constexpr int kMostRowBlocks = 16;  // of a work item: the number of uses of each block that is made
 constexpr int kMostPanels = 8;
 constexpr int kPrefetchBlocks = 2;
 constexpr int kFewRowsBuffers = 2 * kGroupBlocks;
@@ -59,7 +59,7 @@ struct Maker {
   }
 };
 
-// The next chunk of the right factor, and lines of the left one that the next pass needs.
+// Makes the next chunk of the right factor and prefetches cache lines of the left one for the next pass.
 template <class Source>
 struct MakerAhead {
   Maker<Source> right;
@@ -110,7 +110,7 @@ void multiplyItem(const Product& product, const Source& source, const SourceCut&
       const int nextDepth = depth + cut.depthBlocks;
       MakerAhead<Source> next{makerOf(samePass ? panel + 1 : firstPanel, samePass ? depth : nextDepth, place ^ 1), {}};
       if (nextDepth < product.depthBlocks) {
-        // Every panel fetches some of the depth of all rows.
+        // Every panel prefetches a part of the depth of all rows.
         const int ahead = std::min(cut.depthBlocks, product.depthBlocks - nextDepth), panels = endPanel - firstPanel;
         const int begin = ahead * (panel - firstPanel) / panels, end = ahead * (panel - firstPanel + 1) / panels;
         if (begin < end) {
@@ -141,8 +141,8 @@ void multiplyFrom(Pool& pool, const Product& product) {
   });
 }
 
-// One panel of a product of at most 32 rows: the dequantised rows are left tiles as they stand and x, turned once, is the right factor, so
-// that a weight costs a look-up and nothing else.
+// One panel of a product of at most 32 rows: the dequantised rows are left tiles without conversion and x, transposed once, is the right
+// factor, so that a weight costs only a table look-up.
 template <Storage kStorage, class FinishRows>
 void multiplyFewRowsPanel(const Product& product, const Quantized<kStorage>& quantized, const bf16* transposed, int panel, bf16* buffers,
                           float* sums, const FinishRows& finish) {

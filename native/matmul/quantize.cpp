@@ -1,5 +1,5 @@
-// Quantising frozen weights while they are loaded, and reading them back. src/compute/quantize.ts does the same in plain TypeScript and
-// is the judge: every rounding here is written so that both give the same codes.
+// Quantising frozen weights while they are loaded, and reading them back. src/compute/quantize.ts does the same in plain TypeScript
+// and is the reference: every rounding here is written so that both give identical codes.
 #include <algorithm>
 #include <cmath>
 #include <vector>
@@ -12,14 +12,14 @@ namespace {
 
 constexpr int kGroup = kGroupBlocks * kBlock;
 
-// Values of one group of a row as 64 floats, zeros behind the last input.
+// Values of one group of a row as 64 floats, zeros after the last input.
 void groupValues(const RawRows& chunk, int row, int group, float* out) {
   const int begin = group * kGroup, count = std::min(kGroup, chunk.columns - begin);
   readValues(chunk, row, begin, count, out);
   memset(out + count, 0, (kGroup - count) * sizeof(float));
 }
 
-// NaN when there is one: without the sign, the bits of numbers are in the order of the numbers, and those of NaN behind them.
+// NaN if there is one: without the sign, the bits of floats are ordered like their values, and NaN comes last.
 float largestMagnitude(const float* values) {
   uint32_t largest = 0;
   for (int i = 0; i < kGroup; i++) {
@@ -32,7 +32,7 @@ float largestMagnitude(const float* values) {
   return magnitude;
 }
 
-// Nearest whole number of |x| < 2^22, ties to even.
+// Nearest integer for |x| < 2^22, ties to even.
 float roundToWhole(float x) {
   constexpr float kMagic = 12582912.0f;  // 1.5 · 2^23
   return (x + kMagic) - kMagic;
@@ -75,7 +75,7 @@ void quantizeInt8(Pool& pool, const RawRows& chunk, int firstRow, const Target& 
         const bf16 rounded = toBf16(largestMagnitude(group64) / 127.0f);
         scales[group * kBlock + r] = rounded;
         const float scale = toFloat(rounded);
-        if (!(scale > 0)) continue;  // zeros, or NaN, which the scale keeps
+        if (!(scale > 0)) continue;  // zeros, or NaN, which is kept in the scale
         for (int block = 0; block < target.blocksOf(group); block++) {
           auto* codes = reinterpret_cast<int8_t*>(target.codes(outputBlock, group * kGroupBlocks + block)) + r * kBlock;
           for (int c = 0; c < kBlock; c++) codes[c] = nearestCode(group64[block * kBlock + c] / scale);
@@ -101,7 +101,7 @@ std::vector<float> allMagnitudes(Pool& pool, const RawRows& chunk, const Target&
   return largest;
 }
 
-// The mean of the rows that exist, added up in one order.
+// The mean over the rows that exist, summed in a fixed order.
 float meanOf(const std::vector<float>& largest, const Target& target) {
   double sum = 0;
   for (int row = 0; row < target.rows; row++) {

@@ -4,11 +4,11 @@
 #include "rows/exponential.h"
 #include "runtime/vector.h"
 
-// Padding needs no care in most of these: zeros give zeros.
+// Most of these need no special case for padding: zeros give zeros.
 
 namespace cre {
 
-// As exact as the numbers that are stored.
+// Accuracy to match the element type of the output.
 CRE_INLINE Floats logisticFor(const float*, const Floats& x) { return logistic(x); }
 CRE_INLINE Floats logisticFor(const bf16*, const Floats& x) { return roughLogistic(x); }
 

@@ -26,7 +26,7 @@ inline void sinCos(double angle, float& sine, float& cosine) {
   cosine = static_cast<float>(((quarter + 1) & 2) != 0 ? -cosineSize : cosineSize);
 }
 
-// Cosines and ±sines of a position's angles; negative for the backward turn.
+// Cosines and ±sines of a position's angles; negative for the backward rotation.
 void angles(int32_t position, const float* frequencies, int pairs, bool backward, float* __restrict__ sines, float* __restrict__ cosines) {
   const float sign = backward ? -1.0f : 1.0f;
   for (int i = 0; i < pairs; i++) {
@@ -76,9 +76,9 @@ void fillRotaryTables(Pool& pool, const DistinctPositions& distinct, const float
 
 namespace {
 
-// A turn is y[c] = x[c] · own[c] + x[c + distance] · ahead[c] + x[c − distance] · behind[c] with factors that depend on the position and
-// on c mod headWidth only: one of ahead and behind is zero, both are where nothing turns. Tables are periodic, 16 entries longer than a
-// head.
+// A rotation is y[c] = x[c] · own[c] + x[c + distance] · ahead[c] + x[c − distance] · behind[c], with factors that depend only on the
+// position and on c mod headWidth. One of ahead and behind is zero; both are zero for columns that are not rotated. Tables are periodic, 16
+// entries longer than a head.
 struct RotationPlan {
   int headWidth, pairs, distance;
   bool interleaved, backward;
@@ -129,8 +129,8 @@ void rotateRow(const In* x, int columns, const RotationPlan& plan, const float* 
   }
 }
 
-// Heads and pairs that begin at multiples of 32 columns, in halves: block pair by block pair, `count` rows of one block row. A token's
-// table holds the cosines, then the sines.
+// For heads and halves of pairs that begin at multiples of 32 columns: block pair by block pair, `count` rows of one block row. The table of
+// a token holds the cosines, then the sines.
 template <class In, class Out>
 void rotateAlignedRows(const In* x, int columns, const RotationPlan& plan, const float* tables, const int32_t* slots, int count, bool far,
                        Out* y) {
@@ -142,7 +142,7 @@ void rotateAlignedRows(const In* x, int columns, const RotationPlan& plan, const
       const size_t distance = static_cast<size_t>(pairBlocks) * kBlockElements;
       for (int r = 0; r < count; r++) {
         const In* row = from + r * kBlock;
-        // What comes after this pair: further blocks of the halves, else the next head.
+        // The blocks after this pair: further blocks of the halves, else the next head.
         const size_t next = pairBlocks == 1 ? 2 : 1;
         prefetchRow(row + next * kBlockElements);
         prefetchRow(row + next * kBlockElements + distance);

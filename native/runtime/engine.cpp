@@ -65,7 +65,7 @@ float* Memory::partOf(const Weight& weight, Part part) const {
 void Memory::reserve(Pool& pool, Weight& weight) {
   WeightView& view = weight.view;
   const size_t masterElements = view.masterElements();
-  // In bfloat16 precision the products' copy has lost bits, so a frozen float32 matrix keeps its numbers beside it.
+  // In bfloat16 precision the packed copy has lost bits, so a frozen float32 matrix also keeps its float values.
   const bool keepsMaster = view.isVector() || weight.trainable || (view.packedBf16 && view.storage == Storage::float32);
   const auto part = [&] {
     auto* data = static_cast<float*>(arena_.allocate(masterElements * sizeof(float)));
@@ -117,7 +117,7 @@ void Memory::writeRows(Pool& pool, Weight& weight, RawRows chunk, int firstRow, 
   }
 }
 
-// Scales of nf4 are relative to the mean of the whole matrix, so its rows are gathered as they are until the last has come.
+// Scales of nf4 are relative to the mean of the whole matrix, so raw rows are collected until the last one has arrived.
 void Memory::quantizeChunk(Pool& pool, Weight& weight, const RawRows& chunk, int firstRow) {
   WeightView& view = weight.view;
   if (view.storage == Storage::int8 || chunk.rows == view.rows) {
@@ -127,7 +127,7 @@ void Memory::quantizeChunk(Pool& pool, Weight& weight, const RawRows& chunk, int
   whole.rows = view.rows;
   if (weight.rawRows == nullptr) {
     weight.rawBytes = whole.bytes();
-    weight.rawRows = systemAllocate(weight.rawBytes);  // not the arena's: it would keep what no tensor asks for again
+    weight.rawRows = systemAllocate(weight.rawBytes);  // not from the arena, which would keep a size that no tensor needs again
   }
   whole.data = weight.rawRows;
   const size_t rowBytes = whole.bytes() / whole.rows;
