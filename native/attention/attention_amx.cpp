@@ -2,7 +2,7 @@
 #include <limits>
 
 #include "attention/attention_tiles.h"
-#include "rows/exponential.h"
+#include "runtime/exponential.h"
 
 // Attention forward on AMX tiles, after Dao et al. 2022 (FlashAttention). A query block is multiplied with up to kChunkBlocks key blocks at
 // a time. If that covers all keys (sequences of up to 256 rows), no correction is needed and the output sums stay in the first-level cache.

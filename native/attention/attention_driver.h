@@ -6,7 +6,7 @@
 #include <limits>
 
 #include "attention/attention_plan.h"
-#include "rows/exponential.h"
+#include "runtime/exponential.h"
 
 namespace cre::attend {
 

@@ -3,7 +3,7 @@
 #include <type_traits>
 
 #include "attention/attention_plan.h"
-#include "rows/exponential.h"
+#include "runtime/exponential.h"
 
 // One query row over many keys, as in generation: keys and values are read once, in place, without packing. The query heads of a key/value
 // head are computed together, so that each key is loaded and converted once for up to eight of them.

@@ -6,7 +6,7 @@
 
 #include "attention/attention_plan.h"
 #include "matmul/blocks.h"
-#include "rows/exponential.h"
+#include "runtime/exponential.h"
 
 #ifdef __AMX_BF16__
 

@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <type_traits>
 
-#include "rows/exponential.h"
+#include "runtime/exponential.h"
 #include "runtime/kernels.h"
 #include "rows/rotary.h"
 #include "runtime/vector.h"

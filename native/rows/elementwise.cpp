@@ -1,7 +1,7 @@
 #include <algorithm>
 #include <cmath>
 
-#include "rows/exponential.h"
+#include "runtime/exponential.h"
 #include "runtime/vector.h"
 
 // Most of these need no special case for padding: zeros give zeros.

@@ -3,7 +3,7 @@
 #include <limits>
 #include <vector>
 
-#include "rows/exponential.h"
+#include "runtime/exponential.h"
 #include "runtime/vector.h"
 
 namespace cre {

@@ -9,6 +9,7 @@ import {
   readFileSync,
   renameSync,
   rmSync,
+  utimesSync,
   writeFileSync,
 } from "node:fs";
 import { tmpdir } from "node:os";
@@ -56,7 +57,7 @@ describe.skipIf(!hasCompiler)("building the native backend", () => {
     mkdirSync(join(sources, "binding"), { recursive: true });
     write("number.h", "#pragma once\nint number();\n");
     write("number.cpp", '#include "number.h"\nint number() { return 7; }\n');
-    write("binding/binding.cpp", '#include "number.h"\n#include <napi.h>\nint twice() { return 2 * number(); }\n');
+    write("binding/binding.cpp", '#include "number.h"\n#include <node_api.h>\nint twice() { return 2 * number(); }\n');
     write("alone.cpp", "const char* level() { return CRE_LEVEL; }\n");
   });
   afterEach(() => rmSync(folder, { recursive: true, force: true }));
@@ -74,6 +75,16 @@ describe.skipIf(!hasCompiler)("building the native backend", () => {
     write("number.h", "#pragma once\nint number();\nint other();\n");
     expect(await build()).toMatchObject({ compiled: 2, problem: null });
     expect(readdirSync(join(output, "objects")).length).toBe(3);
+  });
+
+  it("removes what a stopped build left, but not what another build is making", async () => {
+    await build();
+    const objects = join(output, "objects");
+    mkdirSync(join(objects, "precompiled-old"));
+    mkdirSync(join(objects, "precompiled-new"));
+    utimesSync(join(objects, "precompiled-old"), 1000, 1000);
+    await build();
+    expect(readdirSync(objects).filter((name) => !name.endsWith(".o"))).toEqual(["precompiled-new"]);
   });
 
   it("reports its progress file by file", async () => {
@@ -110,6 +121,7 @@ describe.skipIf(!hasCompiler)("building the native backend", () => {
 
   it.skipIf(process.arch !== "x64")("compiles kernels once per level and the binding once for all", async () => {
     write("tiles_amx.cpp", "int tiles() { return 1; }\n");
+    write("binding/binding.cpp", "#include <napi.h>\nint twice() { return 14; }\n");
     const report = await build({ architecture: "x64" });
     expect(report.levels).toContain("avx2");
     const onTiles = report.levels.includes("amx") ? 1 : 0;
@@ -156,7 +168,7 @@ describe.skipIf(!hasCompiler)("building the native backend", () => {
   it("uses no other compiler than the one that CXX names", async () => {
     const report = await build({ cxx: "no-such-compiler" });
     expect(report.problem).toMatch(/^native backend: CXX is "no-such-compiler", which does not compile C\+\+17/);
-    expect(addons()).toEqual([]);
+    expect(existsSync(output)).toBe(false);
   });
 
   it("names a broken file and the log, and takes the old addon away", async () => {

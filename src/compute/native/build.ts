@@ -185,8 +185,9 @@ export async function buildNative(options: BuildOptions = {}): Promise<BuildRepo
     levels.delete(level);
     rmSync(addonFile(level, output), { force: true }); // never an addon of older sources
   }
-  for (const name of readdirSync(objects)) {
-    if (name.endsWith(".o") && !units.has(join(objects, name))) rmSync(join(objects, name), { force: true });
+  for (const file of readdirSync(objects).map((name) => join(objects, name))) {
+    const isNeeded = file.endsWith(".o") ? units.has(file) : ageMs(file) < LEFTOVER_MS;
+    if (!isNeeded) rmSync(file, { recursive: true, force: true });
   }
   const built = LEVELS.filter((level) => levels.has(level));
   const logFile = join(output, "build.log");
@@ -244,6 +245,11 @@ function nodeApiPackages(): { headers: string; version: string }[] {
   };
   return [found("node-addon-api", ""), found("node-api-headers", "include")];
 }
+
+/** A stopped build leaves precompiled headers (60 MB each) and partial objects; older than this they are no build's in progress. */
+const LEFTOVER_MS = 3_600_000;
+
+const ageMs = (file: string) => Date.now() - (statSync(file, { throwIfNoEntry: false })?.mtimeMs ?? 0);
 
 function showProgress(done: number, total: number): void {
   if (!process.stdout.isTTY) return;
