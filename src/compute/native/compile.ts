@@ -15,6 +15,9 @@ export interface Unit {
 /** Units with the same flags from which on it is faster to precompile their header: that costs about as much as two files. */
 const FEWEST_FOR_PRECOMPILED = 4;
 
+/** GCC does not keep the diagnostic pragmas of a precompiled header (native/runtime/vector.h has these). */
+const LOST_PRAGMAS = ["-Wno-psabi", "-Wno-maybe-uninitialized", "-Wno-uninitialized"];
+
 /**
  * Compiles units side by side, in the order of the list; returns what the compiler said. A unit that failed has no object.
  * `progress` is called before the first and after each unit.
@@ -66,7 +69,7 @@ async function precompile(compiler: Compiler, units: readonly Unit[], scratch: s
     const header = join(folder, "first.h");
     writeFileSync(header, `#include "${first.header}"\n`);
     const result = await call(compiler.command, [...first.flags, "-x", "c++-header", header, "-o", `${header}.gch`]);
-    if (result.code === 0) prefixes.set(group, ["-include", header]);
+    if (result.code === 0) prefixes.set(group, ["-include", header, ...LOST_PRAGMAS]);
   });
   await inParallel(tasks);
   return prefixes;
