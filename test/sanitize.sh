@@ -10,7 +10,7 @@ case $kind in
   thread) library=libtsan.so; export TSAN_OPTIONS="halt_on_error=1:report_bugs=1:ignore_noninstrumented_modules=1" ;;
   *) echo "unknown sanitizer '$kind', expected address or thread" >&2; exit 1 ;;
 esac
-export CRE_SANITIZE=$kind CRE_NATIVE=require
+export CRE_SANITIZE=$kind CRE_NATIVE=require CRE_LEVELS=${CRE_LEVELS:-all}
 npx tsc -p tsconfig.build.json
 node dist/compute/native/build.js
 # Node itself is not built with the sanitizer, so its run-time library has to come first in the process.

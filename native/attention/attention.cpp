@@ -8,7 +8,7 @@ using namespace attend;
 
 namespace {
 
-// Adds up what the parts of a key/value head found, in order, and writes the rows of dk and dv.
+// Adds up the partial sums of a key/value head in a fixed order and writes the rows of dk and dv.
 void addParts(const Backward& backward, const Group& group, int keyValueHead, const float* sums, int parts) {
   const int width = backward.plan.headWidth;
   const size_t stride = headStride(width), matrixFloats = group.keyRows.size() * stride;
@@ -26,9 +26,9 @@ void addParts(const Backward& backward, const Group& group, int keyValueHead, co
   }
 }
 
-// Turns the gradients of queries and keys back, in place.
-void turnBack(Pool& pool, const AttentionPlan& plan, Matrix& dq, Matrix& dk) {
-  const RotaryTurn& by = plan.rotary;
+// Applies the inverse rotation to the gradients of queries and keys, in place.
+void rotateBack(Pool& pool, const AttentionPlan& plan, Matrix& dq, Matrix& dk) {
+  const Rotation& by = plan.rotary;
   std::vector<int32_t> queryPositions(dq.rows, 0), keyPositions(dk.rows, 0);
   for (int s = 0; s < plan.segmentCount; s++) {
     const AttentionSegment& segment = plan.segments[s];
@@ -40,7 +40,8 @@ void turnBack(Pool& pool, const AttentionPlan& plan, Matrix& dq, Matrix& dk) {
       for (int j = 0; j < span.length; j++) keyPositions[span.start + j] = span.position + j;
     }
   }
-  const Rotary queries{queryPositions.data(), plan.heads, plan.headWidth, by}, keys{keyPositions.data(), plan.keyValueHeads, plan.headWidth, by};
+  const Rotary queries{queryPositions.data(), plan.heads, plan.headWidth, by},
+      keys{keyPositions.data(), plan.keyValueHeads, plan.headWidth, by};
   rotary(pool, dq, queries, true, dq);
   rotary(pool, dk, keys, true, dk);
 }
@@ -50,21 +51,21 @@ void turnBack(Pool& pool, const AttentionPlan& plan, Matrix& dq, Matrix& dk) {
 void attention(Pool& pool, const Matrix& q, const Matrix& k, const Matrix& v, const AttentionPlan& plan, Matrix& output,
                Matrix& logSumExp) {
   for (const Matrix* matrix : {&k, &v}) clearPaddingRows(*matrix);
-  constexpr int kBlocksPerPart = 8;  // a long run is shared out: packing its keys again costs little beside 8 blocks of queries
+  constexpr int kBlocksPerPart = 8;  // long joined segments are divided: packing their keys again costs little next to 8 blocks of queries
   const bool tiles = tilesFit(q, k, v, plan.headWidth);
   const bool wholeBlocks = plan.headWidth % kBlock == 0 && k.isBf16 == v.isBf16;
-  const auto streams = [&](const Run& run) { return wholeBlocks && run.isSingleRow(); };
-  std::vector<Run> runs = findRuns(plan);
+  const auto streams = [&](const JoinedSegment& joined) { return wholeBlocks && joined.isSingleRow(); };
+  std::vector<JoinedSegment> joinedSegments = joinSegments(plan);
   std::vector<char> covered(q.rows, 0);
-  std::vector<RunPart> parts;
-  for (Run& run : runs) {
-    for (int s = run.firstSegment; s < run.firstSegment + run.segmentCount; s++) {
+  std::vector<SegmentPart> parts;
+  for (JoinedSegment& joined : joinedSegments) {
+    for (int s = joined.firstSegment; s < joined.firstSegment + joined.segmentCount; s++) {
       std::fill_n(covered.begin() + plan.segments[s].start, plan.segments[s].length, 1);
     }
-    if (!streams(run)) layOut(plan, run);
+    if (!streams(joined)) layOut(plan, joined);
     for (int head = 0; head < plan.keyValueHeads; head++) {
-      for (int first = 0; first < run.ownBlocks; first += kBlocksPerPart) {
-        parts.push_back({&run, head, first, std::min(run.ownBlocks, first + kBlocksPerPart)});
+      for (int first = 0; first < joined.ownBlocks; first += kBlocksPerPart) {
+        parts.push_back({&joined, head, first, std::min(joined.ownBlocks, first + kBlocksPerPart)});
       }
     }
   }
@@ -73,8 +74,8 @@ void attention(Pool& pool, const Matrix& q, const Matrix& k, const Matrix& v, co
   const Forward forward{q, k, v, plan, output, logSumExp, isFar(pool, output)};
   const int count = static_cast<int>(parts.size());
   pool.parallelFor(count, [&](int item, int thread) {
-    const RunPart& part = parts[item];
-    if (streams(*part.run)) forwardSingleRow(pool, thread, forward, *part.run, part.keyValueHead);
+    const SegmentPart& part = parts[item];
+    if (streams(*part.joined)) forwardSingleRow(pool, thread, forward, *part.joined, part.keyValueHead);
     else if (tiles) forwardTiles(pool, thread, forward, part, item + 1 < count ? &parts[item + 1] : nullptr);
     else forwardFloat(pool, thread, forward, part);
   });
@@ -83,26 +84,26 @@ void attention(Pool& pool, const Matrix& q, const Matrix& k, const Matrix& v, co
 void attentionBackward(Pool& pool, const Matrix& q, const Matrix& k, const Matrix& v, const Matrix& output, const Matrix& logSumExp,
                        const Matrix& dOutput, const AttentionPlan& plan, Matrix& dq, Matrix& dk, Matrix& dv) {
   for (const Matrix* matrix : {&q, &k, &v, &output, &logSumExp, &dOutput}) clearPaddingRows(*matrix);
-  std::vector<Run> runs = findRuns(plan);
+  std::vector<JoinedSegment> joinedSegments = joinSegments(plan);
   std::vector<char> queriesCovered(q.rows, 0), keysCovered(k.rows, 0);
-  for (Run& run : runs) {
-    layOut(plan, run);
-    for (int row : run.queryRow) {
+  for (JoinedSegment& joined : joinedSegments) {
+    layOut(plan, joined);
+    for (int row : joined.queryRow) {
       if (row >= 0) queriesCovered[row] = 1;
     }
   }
-  const Groups groups = findGroups(runs, k.rows);
+  const Groups groups = findGroups(joinedSegments, k.rows);
   for (int row = 0; row < k.rows; row++) keysCovered[row] = groups.slotOfRow[row] >= 0;
   zeroUncovered(pool, dq, queriesCovered);
   zeroUncovered(pool, dk, keysCovered);
   zeroUncovered(pool, dv, keysCovered);
   Backward backward{q, k, v, output, logSumExp, dOutput, plan, dq, dk, dv, isFar(pool, dq), {}};
   const bool tiles = gradientTilesFit(backward);
-  const bool turnsOnTheWay = tiles && plan.rotary.isAligned(plan.headWidth);
-  if (turnsOnTheWay) backward.turns = layOutTurns(pool, plan.rotary, runs);
+  const bool rotatesInTiles = tiles && plan.rotary.isAligned(plan.headWidth);
+  if (rotatesInTiles) backward.rotation = makeRotationTables(pool, plan.rotary, joinedSegments);
 
-  // Where groups and key/value heads alone are too few to share out, the query heads of a key/value head are divided too. The plan decides,
-  // not the number of threads, which must not change the order of sums.
+  // When groups and key/value heads alone give too few work items, the query heads of a key/value head are divided too. The plan decides
+  // this, not the number of threads, because the order of sums must not depend on the number of threads.
   constexpr int kWantedItems = 16;
   const int headsPerKey = plan.heads / plan.keyValueHeads, pairs = static_cast<int>(groups.groups.size()) * plan.keyValueHeads;
   const int wantedParts = pairs == 0 ? 1 : std::clamp((kWantedItems + pairs - 1) / pairs, 1, headsPerKey);
@@ -127,8 +128,9 @@ void attentionBackward(Pool& pool, const Matrix& q, const Matrix& k, const Matri
   }
   const int count = static_cast<int>(items.size());
   pool.parallelFor(count, [&](int item, int thread) {
-    if (tiles) backwardTiles(pool, thread, backward, runs, groups.slotOfRow, items[item], item + 1 < count ? &items[item + 1] : nullptr);
-    else backwardFloat(pool, thread, backward, runs, groups.slotOfRow, items[item]);
+    if (tiles)
+      backwardTiles(pool, thread, backward, joinedSegments, groups.slotOfRow, items[item], item + 1 < count ? &items[item + 1] : nullptr);
+    else backwardFloat(pool, thread, backward, joinedSegments, groups.slotOfRow, items[item]);
   });
   if (parts > 1) {
     pool.parallelFor(pairs, [&](int pair, int) {
@@ -136,7 +138,7 @@ void attentionBackward(Pool& pool, const Matrix& q, const Matrix& k, const Matri
       addParts(backward, *first.group, first.keyValueHead, first.sums, parts);
     });
   }
-  if (plan.rotary.pairs > 0 && !turnsOnTheWay) turnBack(pool, plan, dq, dk);
+  if (plan.rotary.pairs > 0 && !rotatesInTiles) rotateBack(pool, plan, dq, dk);
 }
 
 }  // namespace cre

@@ -2,11 +2,10 @@
 #include <limits>
 
 #include "attention/attention_tiles.h"
-#include "rows/exponential.h"
+#include "runtime/exponential.h"
 
-// Attention forward on AMX tiles, after Dao et al. 2022 (FlashAttention). A query block meets up to kChunkBlocks key blocks at a time; when
-// these are all, as in sequences of up to 256 rows, there is nothing to correct and the sums of the output stay in the first-level
-// cache.
+// Attention forward on AMX tiles, after Dao et al. 2022 (FlashAttention). A query block is multiplied with up to kChunkBlocks key blocks at
+// a time. If that covers all keys (sequences of up to 256 rows), no correction is needed and the output sums stay in the first-level cache.
 
 namespace cre::attend {
 
@@ -17,23 +16,23 @@ constexpr int kChunkBlocks = 8;
 constexpr float kLowestScore = -1e30f;
 
 struct Rows {
-  alignas(64) float peak[kBlock], total[kBlock], factor[kBlock];  // factor: on what was summed before
+  alignas(64) float peak[kBlock], total[kBlock], factor[kBlock];  // factor: correction of the previous sums
 };
 
 class TileForward {
  public:
-  TileForward(const Forward& forward, const RunPart& part, const RunPart* next)
-      : forward_(forward), run_(*part.run), part_(part), parts_(forward.plan.headWidth / kBlock) {
+  TileForward(const Forward& forward, const SegmentPart& part, const SegmentPart* next)
+      : forward_(forward), joined_(*part.joined), part_(part), parts_(forward.plan.headWidth / kBlock) {
     if (next == nullptr) return;
     const int width = forward.plan.headWidth, headsPerKey = forward.plan.heads / forward.plan.keyValueHeads;
     const int column = next->keyValueHead * width;
-    for (const Matrix* x : {&forward.k, &forward.v}) ahead_.add(*x, next->run->keyRow, column, width);
-    ahead_.add(forward.q, next->run->queryRow, column * headsPerKey, width * headsPerKey);
+    for (const Matrix* x : {&forward.k, &forward.v}) ahead_.add(*x, next->joined->keyRow, column, width);
+    ahead_.add(forward.q, next->joined->queryRow, column * headsPerKey, width * headsPerKey);
   }
 
   size_t carve(Carver carver) {
     const size_t head = static_cast<size_t>(parts_) * kBlockElements;
-    const int blocks = run_.contextBlocks + part_.endBlock;
+    const int blocks = joined_.contextBlocks + part_.endBlock;
     keys_ = carver.take<bf16>(blocks * head);
     values_ = carver.take<bf16>(blocks * head);
     queries_ = carver.take<bf16>(head);
@@ -43,7 +42,7 @@ class TileForward {
     return carver.used();
   }
 
-  void run() {
+  void compute() {
     const AttentionPlan& plan = forward_.plan;
     const int headsPerKey = plan.heads / plan.keyValueHeads;
     packKeys();
@@ -57,16 +56,16 @@ class TileForward {
  private:
   bf16* at(bf16* packed, int block, int part) const { return packed + (static_cast<size_t>(block) * parts_ + part) * kBlockElements; }
 
-  // The own key blocks that no query block of the part sees are left out.
-  int firstOwnBlock() const { return run_.contextBlocks + run_.firstOwnBlock(part_.firstBlock); }
+  // Skips own key blocks that no query block of this part sees.
+  int firstOwnBlock() const { return joined_.contextBlocks + joined_.firstOwnBlock(part_.firstBlock); }
 
   void packKeys() {
     const int column = part_.keyValueHead * forward_.plan.headWidth;
-    const int end = run_.contextBlocks + part_.endBlock;
+    const int end = joined_.contextBlocks + part_.endBlock;
     for (int b = 0; b < end; b++) {
-      if (b == run_.contextBlocks) b = firstOwnBlock();
-      const int32_t* rows = run_.keyRow.data() + b * kBlock;
-      const int start = run_.blockStart(rows, forward_.k.rows);
+      if (b == joined_.contextBlocks) b = firstOwnBlock();
+      const int32_t* rows = joined_.keyRow.data() + b * kBlock;
+      const int start = joined_.blockStart(rows, forward_.k.rows);
       const bf16* k = headBlocks(forward_.k, start, rows, column, parts_, queries_);
       for (int part = 0; part < parts_; part++) packAcross(k + part * kBlockElements, at(keys_, b, part));
       const bf16* v = headBlocks(forward_.v, start, rows, column, parts_, queries_);
@@ -76,17 +75,17 @@ class TileForward {
 
   void attend(int queryBlock, int head) {
     const AttentionPlan& plan = forward_.plan;
-    const int first = queryBlock * kBlock, rowCount = std::min(kBlock, run_.rows - first);
-    const int32_t* queryRows = run_.queryRow.data() + first;
-    const int start = run_.blockStart(queryRows, forward_.q.rows), column = head * plan.headWidth;
+    const int first = queryBlock * kBlock, rowCount = std::min(kBlock, joined_.rows - first);
+    const int32_t* queryRows = joined_.queryRow.data() + first;
+    const int start = joined_.blockStart(queryRows, forward_.q.rows), column = head * plan.headWidth;
     const bf16* q = headBlocks(forward_.q, start, queryRows, column, parts_, queries_);
     const float slope = plan.slopes ? plan.slopes[head] : 0;
-    // Scores are multiplied in the exponent; those that need more are prepared.
+    // The scale is applied in the exponent; scores that also need a bias or a mask are prepared first.
     const bool prepared = slope != 0 || !(plan.scale > 0);
     const float toExponent = prepared ? kLog2E : plan.scale * kLog2E;
-    const int firstOwn = run_.contextBlocks + run_.firstOwnBlock(queryBlock), endBlock = run_.contextBlocks + queryBlock + 1;
-    const int count = run_.contextBlocks + endBlock - firstOwn;
-    const auto blockOf = [&](int i) { return i < run_.contextBlocks ? i : firstOwn + i - run_.contextBlocks; };
+    const int firstOwn = joined_.contextBlocks + joined_.firstOwnBlock(queryBlock), endBlock = joined_.contextBlocks + queryBlock + 1;
+    const int count = joined_.contextBlocks + endBlock - firstOwn;
+    const auto blockOf = [&](int i) { return i < joined_.contextBlocks ? i : firstOwn + i - joined_.contextBlocks; };
     Rows rows;
     for (int begin = 0; begin < count; begin += kChunkBlocks) {
       const int end = std::min(count, begin + kChunkBlocks);
@@ -109,18 +108,18 @@ class TileForward {
     finish(queryRows, rowCount, head, prepared ? 1 : plan.scale, rows);
   }
 
-  // Scale and bias where they are not left to the exponent, −∞ for keys that a row does not see.
+  // Applies scale and bias unless the exponent does it; −∞ for keys that a row does not see.
   void prepare(int block, int queryBlock, float slope, bool prepared, float* scores) const {
     const int first = queryBlock * kBlock;
-    const bool whole = keysSeen(block, first).isWhole() && keysSeen(block, std::min(first + kBlock, run_.rows) - 1).isWhole();
+    const bool whole = keysSeen(block, first).isWhole() && keysSeen(block, std::min(first + kBlock, joined_.rows) - 1).isWhole();
     if (whole && !prepared) return;
     const __m512 factor = _mm512_set1_ps(prepared ? forward_.plan.scale : 1), minus = _mm512_set1_ps(-slope);
     const __m512 unseen = _mm512_set1_ps(-std::numeric_limits<float>::infinity());
-    const float* positions = run_.keyPosition.data() + block * kBlock;
+    const float* positions = joined_.keyPosition.data() + block * kBlock;
     for (int r = 0; r < kBlock; r++) {
       const LaneRange seen = keysSeen(block, first + r);
       const uint32_t mask = laneMask(seen.first, seen.end);
-      const __m512 here = _mm512_set1_ps(run_.queryPosition[first + r]);
+      const __m512 here = _mm512_set1_ps(joined_.queryPosition[first + r]);
 #pragma GCC unroll 2
       for (int half = 0; half < 2; half++) {
         float* s = scores + r * kBlock + half * 16;
@@ -130,9 +129,9 @@ class TileForward {
       }
     }
   }
-  LaneRange keysSeen(int block, int row) const { return attend::keysSeen(run_, block, row); }
+  LaneRange keysSeen(int block, int row) const { return attend::keysSeen(joined_, block, row); }
 
-  // Scores of 16 rows become probabilities relative to the largest so far.
+  // Turns scores of 16 rows into probabilities relative to the largest score so far.
   CRE_INLINE void softmax(int count, int half, float toExponent, bool fresh, Rows& rows) {
     const float* scores = scores_ + half * kBlock;
     bf16* probabilities = probabilities_ + half * kBlock;
@@ -206,8 +205,8 @@ class TileForward {
   }
 
   const Forward& forward_;
-  const Run& run_;
-  const RunPart& part_;
+  const JoinedSegment& joined_;
+  const SegmentPart& part_;
   int parts_;
   bf16 *keys_, *values_;  // right factors kᵀ and v
   bf16 *queries_, *probabilities_;
@@ -222,18 +221,13 @@ bool tilesFit(const Matrix& q, const Matrix& k, const Matrix& v, int headWidth) 
   return q.isBf16 && k.isBf16 && v.isBf16 && headWidth % kBlock == 0;
 }
 
-void forwardTiles(Pool& pool, int thread, const Forward& forward, const RunPart& part, const RunPart* next) {
+void forwardTiles(Pool& pool, int thread, const Forward& forward, const SegmentPart& part, const SegmentPart* next) {
   TileForward engine(forward, part, next);
   const size_t bytes = engine.carve(Carver());
   engine.carve(Carver(pool.scratch(thread, 0, bytes)));
-  engine.run();
+  engine.compute();
   if (forward.far) finishFarStores();
 }
-
-#else
-
-bool tilesFit(const Matrix&, const Matrix&, const Matrix&, int) { return false; }
-void forwardTiles(Pool&, int, const Forward&, const RunPart&, const RunPart*) {}
 
 #endif
 

@@ -1,12 +1,12 @@
-// The two passes over a run in float. An engine owns the packed forms of keys and queries and makes the products of
-// 32 x 32 blocks; masks, softmax and its gradient are here, in float. After Dao et al. 2022 (FlashAttention): running maximum and sum in
-// the forward pass, probabilities again from logSumExp in the backward pass.
+// Forward and backward pass over a joined segment in float, after Dao et al. 2022 (FlashAttention): running maximum and sum in the forward
+// pass, probabilities recomputed from logSumExp in the backward pass. An engine owns the packed keys and queries and multiplies 32 x 32
+// blocks; masks, softmax and its gradient are here.
 #pragma once
 #include <cmath>
 #include <limits>
 
 #include "attention/attention_plan.h"
-#include "rows/exponential.h"
+#include "runtime/exponential.h"
 
 namespace cre::attend {
 
@@ -17,10 +17,10 @@ struct RowState {
   float peak = kLowestScore, total = 0;
 };
 
-// Scores of one row in a chunk become probabilities relative to its running maximum; returns the factor on what was summed before.
+// Turns scores of one row in a chunk into probabilities relative to its running maximum; returns the correction of the previous sums.
 template <class Engine>
-CRE_INLINE float softmaxRow(Engine& engine, const Run& run, const int* blocks, int count, int row, float scale, float slope, float* scores,
-                            RowState& state) {
+CRE_INLINE float softmaxRow(Engine& engine, const JoinedSegment& joined, const int* blocks, int count, int row, float scale, float slope,
+                            float* scores, RowState& state) {
   const int r = row % kBlock;
   const Floats factor = broadcast(scale);
   Floats peaks = broadcast(state.peak);
@@ -28,12 +28,12 @@ CRE_INLINE float softmaxRow(Engine& engine, const Run& run, const int* blocks, i
     float* s = scores + j * kBlockElements + r * kBlock;
     Floats low = load(s) * factor, high = load(s + kLanes) * factor;
     if (slope != 0) {
-      const float* positions = run.keyPosition.data() + blocks[j] * kBlock;
-      const Floats here = broadcast(run.queryPosition[row]), minus = broadcast(-slope);
+      const float* positions = joined.keyPosition.data() + blocks[j] * kBlock;
+      const Floats here = broadcast(joined.queryPosition[row]), minus = broadcast(-slope);
       low = multiplyAdd(here - load(positions), minus, low);
       high = multiplyAdd(here - load(positions + kLanes), minus, high);
     }
-    const LaneRange seen = keysSeen(run, blocks[j], row);
+    const LaneRange seen = keysSeen(joined, blocks[j], row);
     if (!seen.isWhole()) seen.keep(low, high, -std::numeric_limits<float>::infinity());
     store(s, low, high);
     peaks = maximum(maximum(low, high), peaks);
@@ -54,11 +54,11 @@ CRE_INLINE float softmaxRow(Engine& engine, const Run& run, const int* blocks, i
 }
 
 template <class Engine>
-void forwardPart(Pool& pool, int thread, const Forward& forward, const RunPart& part) {
+void forwardPart(Pool& pool, int thread, const Forward& forward, const SegmentPart& part) {
   const AttentionPlan& plan = forward.plan;
-  const Run& run = *part.run;
+  const JoinedSegment& joined = *part.joined;
   const int headsPerKey = plan.heads / plan.keyValueHeads, keyColumn = part.keyValueHead * plan.headWidth;
-  const int blocksNeeded = run.contextBlocks + part.endBlock;
+  const int blocksNeeded = joined.contextBlocks + part.endBlock;
   Carver measure;
   Engine::measure(measure, plan.headWidth, blocksNeeded);
   const size_t stride = headStride(plan.headWidth);
@@ -67,17 +67,17 @@ void forwardPart(Pool& pool, int thread, const Forward& forward, const RunPart& 
   float* scores = carver.take<float>(kChunkBlocks * kBlockElements);
   float* sums = carver.take<float>(kBlock * stride);
 
-  const int firstOwn = run.contextBlocks + run.firstOwnBlock(part.firstBlock);
+  const int firstOwn = joined.contextBlocks + joined.firstOwnBlock(part.firstBlock);
   for (int b = 0; b < blocksNeeded; b++) {
-    if (b == run.contextBlocks) b = firstOwn;
-    engine.packKeys(b, forward.k, forward.v, run.keyRow.data() + b * kBlock, keyColumn);
+    if (b == joined.contextBlocks) b = firstOwn;
+    engine.packKeys(b, forward.k, forward.v, joined.keyRow.data() + b * kBlock, keyColumn);
   }
   std::vector<int> blocks;
   for (int queryBlock = part.firstBlock; queryBlock < part.endBlock; queryBlock++) {
-    const int first = queryBlock * kBlock, rows = run.rows - first < kBlock ? run.rows - first : kBlock;
-    const int visible = run.visibleBlocks(queryBlock, blocks);
+    const int first = queryBlock * kBlock, rows = joined.rows - first < kBlock ? joined.rows - first : kBlock;
+    const int visible = joined.visibleBlocks(queryBlock, blocks);
     for (int head = part.keyValueHead * headsPerKey; head < (part.keyValueHead + 1) * headsPerKey; head++) {
-      engine.packQueries(forward.q, run.queryRow.data() + first, head * plan.headWidth);
+      engine.packQueries(forward.q, joined.queryRow.data() + first, head * plan.headWidth);
       memset(sums, 0, kBlock * stride * sizeof(float));
       RowState states[kBlock];
       const float slope = plan.slopes ? plan.slopes[head] : 0;
@@ -86,7 +86,7 @@ void forwardPart(Pool& pool, int thread, const Forward& forward, const RunPart& 
         for (int j = 0; j < count; j++) engine.scores(blocks[begin + j], rows, scores + j * kBlockElements);
         for (int r = 0; r < rows; r++) {
           const float correction =
-              softmaxRow(engine, run, blocks.data() + begin, count, first + r, plan.scale, slope, scores, states[r]);
+              softmaxRow(engine, joined, blocks.data() + begin, count, first + r, plan.scale, slope, scores, states[r]);
           if (correction == 1 || begin == 0) continue;
           float* sum = sums + r * stride;
           for (size_t c = 0; c < stride; c += kLanes) store(sum + c, load(sum + c) * broadcast(correction));
@@ -97,7 +97,7 @@ void forwardPart(Pool& pool, int thread, const Forward& forward, const RunPart& 
         float* sum = sums + r * stride;
         const Floats share = broadcast(1 / states[r].total);
         for (size_t c = 0; c < stride; c += kLanes) store(sum + c, load(sum + c) * share);
-        const int row = run.queryRow[first + r];
+        const int row = joined.queryRow[first + r];
         scatterHead(forward.output, row, head * plan.headWidth, plan.headWidth, sum);
         storeLogSumExp(forward.logSumExp, row, head, states[r].peak + std::log(states[r].total));
       }
@@ -105,31 +105,31 @@ void forwardPart(Pool& pool, int thread, const Forward& forward, const RunPart& 
   }
 }
 
-// What the softmax gradient needs of the 32 rows of a query block; rows that do not exist get probability 0.
+// Row values of a query block for the softmax gradient; rows that do not exist get probability 0.
 struct QueryRows {
   float logSumExp[kBlock], delta[kBlock], position[kBlock];
 
-  QueryRows(const Backward& backward, const Run& run, int first, int head) {
+  QueryRows(const Backward& backward, const JoinedSegment& joined, int first, int head) {
     const int width = backward.plan.headWidth;
     for (int r = 0; r < kBlock; r++) {
-      const int row = run.queryRow[first + r];
+      const int row = joined.queryRow[first + r];
       logSumExp[r] = row < 0 ? std::numeric_limits<float>::infinity() : logSumExpAt(backward.logSumExp, row, head);
       delta[r] = row < 0 ? 0 : dotOfHeads(backward.dOutput, backward.output, row, head * width, width);
-      position[r] = run.queryPosition[first + r];
+      position[r] = joined.queryPosition[first + r];
     }
   }
 };
 
-// Probabilities and score gradients of a key block, keys as rows and queries as lanes, from their products q·k and dOutput·v.
+// Probabilities and score gradients of a key block from the products q·k and dOutput·v; keys are rows, queries are lanes.
 template <class Engine>
-CRE_INLINE void softmaxGradient(Engine& engine, const Run& run, int block, int queryBlock, const QueryRows& rows, float scale, float slope,
-                                const float* scores, const float* products) {
+CRE_INLINE void softmaxGradient(Engine& engine, const JoinedSegment& joined, int block, int queryBlock, const QueryRows& rows, float scale,
+                                float slope, const float* scores, const float* products) {
   const Floats factor = broadcast(scale), minus = broadcast(-slope);
-  const float* positions = run.keyPosition.data() + block * kBlock;
+  const float* positions = joined.keyPosition.data() + block * kBlock;
   for (int key = 0; key < kBlock; key += 2) {
     Floats probability[2][2], gradient[2][2];
     for (int odd = 0; odd < 2; odd++) {
-      const LaneRange seen = rowsSeeing(run, block, key + odd, queryBlock);
+      const LaneRange seen = rowsSeeing(joined, block, key + odd, queryBlock);
       if (seen.isEmpty()) {
         for (int half = 0; half < 2; half++) probability[odd][half] = gradient[odd][half] = zeros();
         continue;
@@ -152,40 +152,42 @@ CRE_INLINE void softmaxGradient(Engine& engine, const Run& run, int block, int q
 }
 
 template <class Engine>
-void backwardRun(const Backward& backward, const Run& run, const GroupPart& part, Engine& engine, float* scores, float* products) {
+void backwardSegment(const Backward& backward, const JoinedSegment& joined, const GroupPart& part, Engine& engine, float* scores,
+                     float* products) {
   const AttentionPlan& plan = backward.plan;
   const int width = plan.headWidth;
-  for (int b = 0; b < run.keyBlocks(); b++) {
-    engine.packKeys(b, backward.k, backward.v, run.keyRow.data() + b * kBlock, part.keyValueHead * width);
+  for (int b = 0; b < joined.keyBlocks(); b++) {
+    engine.packKeys(b, backward.k, backward.v, joined.keyRow.data() + b * kBlock, part.keyValueHead * width);
   }
   std::vector<int> blocks;
-  for (int queryBlock = 0; queryBlock < run.ownBlocks; queryBlock++) {
+  for (int queryBlock = 0; queryBlock < joined.ownBlocks; queryBlock++) {
     const int first = queryBlock * kBlock;
-    run.visibleBlocks(queryBlock, blocks);
+    joined.visibleBlocks(queryBlock, blocks);
     for (int head = part.firstHead; head < part.endHead; head++) {
-      const QueryRows rows(backward, run, first, head);
-      engine.packQueries(backward.q, backward.dOutput, run.queryRow.data() + first, head * width);
+      const QueryRows rows(backward, joined, first, head);
+      engine.packQueries(backward.q, backward.dOutput, joined.queryRow.data() + first, head * width);
       for (int block : blocks) {
         engine.scores(block, scores, products);
-        softmaxGradient(engine, run, block, queryBlock, rows, plan.scale, plan.slopes ? plan.slopes[head] : 0, scores, products);
+        softmaxGradient(engine, joined, block, queryBlock, rows, plan.scale, plan.slopes ? plan.slopes[head] : 0, scores, products);
         engine.accumulate(block);
       }
       const float* dq = engine.queryGradient();
-      for (int r = 0; r < kBlock && first + r < run.rows; r++) {
-        scatterHead(backward.dq, run.queryRow[first + r], head * width, width, dq + r * headStride(width));
+      for (int r = 0; r < kBlock && first + r < joined.rows; r++) {
+        scatterHead(backward.dq, joined.queryRow[first + r], head * width, width, dq + r * headStride(width));
       }
     }
   }
 }
 
 template <class Engine>
-void backwardGroup(Pool& pool, int thread, const Backward& backward, const std::vector<Run>& runs, const std::vector<int32_t>& slotOfRow,
-                   const GroupPart& part) {
+void backwardGroup(Pool& pool, int thread, const Backward& backward, const std::vector<JoinedSegment>& joinedSegments,
+                   const std::vector<int32_t>& slotOfRow, const GroupPart& part) {
   const Group& group = *part.group;
   const int width = backward.plan.headWidth;
   const size_t stride = headStride(width), sumFloats = group.keyRows.size() * stride;
   int mostBlocks = 0;
-  for (int run : group.runs) mostBlocks = runs[run].keyBlocks() > mostBlocks ? runs[run].keyBlocks() : mostBlocks;
+  for (int joined : group.joinedSegments)
+    mostBlocks = joinedSegments[joined].keyBlocks() > mostBlocks ? joinedSegments[joined].keyBlocks() : mostBlocks;
   Carver measure;
   Engine::measure(measure, width, mostBlocks);
   Carver carver(pool.scratch(thread, 0, measure.used() + (2 * kBlockElements + 2 * sumFloats) * sizeof(float)));
@@ -195,14 +197,14 @@ void backwardGroup(Pool& pool, int thread, const Backward& backward, const std::
   float* dvSums = dkSums + sumFloats;
   memset(dkSums, 0, 2 * sumFloats * sizeof(float));
 
-  for (int index : group.runs) {
-    const Run& run = runs[index];
-    engine.startRun(run.keyBlocks());
-    backwardRun(backward, run, part, engine, scores, products);
-    for (int b = 0; b < run.keyBlocks(); b++) {
+  for (int index : group.joinedSegments) {
+    const JoinedSegment& joined = joinedSegments[index];
+    engine.startSegment(joined.keyBlocks());
+    backwardSegment(backward, joined, part, engine, scores, products);
+    for (int b = 0; b < joined.keyBlocks(); b++) {
       const float *dk = engine.keyGradient(b), *dv = engine.valueGradient(b);
       for (int key = 0; key < kBlock; key++) {
-        const int row = run.keyRow[b * kBlock + key];
+        const int row = joined.keyRow[b * kBlock + key];
         if (row < 0) continue;
         float *dkSum = dkSums + slotOfRow[row] * stride, *dvSum = dvSums + slotOfRow[row] * stride;
         for (size_t c = 0; c < stride; c += kLanes) {

@@ -1,12 +1,12 @@
 #include "attention/attention_driver.h"
 #include "matmul/blocks.h"
 
-// Attention in float: heads are copied to float scratch (any width, any first column), products by vectors.
+// Attention in float: heads are copied to float scratch (any width, any first column) and multiplied with vector instructions.
 
 namespace cre::attend {
 namespace {
 
-// Accumulators of one step fill the registers of the level: 16, 8 or 4 · 2.
+// The accumulators of one step fill the registers of the level: 16, 8 or 4 · 2.
 constexpr int kStepRows = kParts == 1 ? 8 : kParts == 2 ? 4 : 2;
 constexpr int kStepVectors = kParts == 1 ? 2 : 1;
 
@@ -67,8 +67,7 @@ void transpose(const float* rows, int width, float* out) {
 class FloatForward {
  public:
   static void measure(Carver& carver, int headWidth, int keyBlocks) { FloatForward(carver, headWidth, keyBlocks, false); }
-  FloatForward(Carver& carver, int headWidth, int keyBlocks, bool exists = true)
-      : headWidth_(headWidth), width_(headStride(headWidth)) {
+  FloatForward(Carver& carver, int headWidth, int keyBlocks, bool exists = true) : headWidth_(headWidth), width_(headStride(headWidth)) {
     const size_t block = static_cast<size_t>(kBlock) * width_;
     keys_ = carver.take<float>(keyBlocks * block);
     values_ = carver.take<float>(keyBlocks * block);
@@ -109,8 +108,7 @@ class FloatForward {
 class FloatBackward {
  public:
   static void measure(Carver& carver, int headWidth, int keyBlocks) { FloatBackward(carver, headWidth, keyBlocks, false); }
-  FloatBackward(Carver& carver, int headWidth, int keyBlocks, bool exists = true)
-      : headWidth_(headWidth), width_(headStride(headWidth)) {
+  FloatBackward(Carver& carver, int headWidth, int keyBlocks, bool exists = true) : headWidth_(headWidth), width_(headStride(headWidth)) {
     const size_t block = static_cast<size_t>(kBlock) * width_, all = keyBlocks * block;
     for (float** piece : {&keys_, &values_, &dKeys_, &dValues_}) *piece = carver.take<float>(all);
     for (float** piece : {&queries_, &dOutputs_, &queriesAcross_, &dOutputsAcross_, &dQueries_}) *piece = carver.take<float>(block);
@@ -121,7 +119,7 @@ class FloatBackward {
     for (float* piece : {queries_, dOutputs_}) memset(piece, 0, block * sizeof(float));
   }
 
-  void startRun(int keyBlocks) {
+  void startSegment(int keyBlocks) {
     for (float* piece : {dKeys_, dValues_}) memset(piece, 0, static_cast<size_t>(keyBlocks) * kBlock * width_ * sizeof(float));
   }
   void packKeys(int block, const Matrix& k, const Matrix& v, const int32_t* rows, int column) {
@@ -166,13 +164,13 @@ class FloatBackward {
 
 }  // namespace
 
-void forwardFloat(Pool& pool, int thread, const Forward& forward, const RunPart& part) {
+void forwardFloat(Pool& pool, int thread, const Forward& forward, const SegmentPart& part) {
   forwardPart<FloatForward>(pool, thread, forward, part);
 }
 
-void backwardFloat(Pool& pool, int thread, const Backward& backward, const std::vector<Run>& runs,
+void backwardFloat(Pool& pool, int thread, const Backward& backward, const std::vector<JoinedSegment>& joinedSegments,
                    const std::vector<int32_t>& slotOfRow, const GroupPart& part) {
-  backwardGroup<FloatBackward>(pool, thread, backward, runs, slotOfRow, part);
+  backwardGroup<FloatBackward>(pool, thread, backward, joinedSegments, slotOfRow, part);
 }
 
 }  // namespace cre::attend

@@ -3,10 +3,9 @@
 
 #include "attention/attention_gradient_rows.h"
 
-// Attention backward on AMX tiles. Up to kChunk key blocks meet up to kChunk query blocks at a time: first the probabilities and the
-// gradients of the scores of all their pairs, with keys as rows and queries as lanes, so that what belongs to a query stands in registers;
-// then three products over them, whose sums stay in the tiles meanwhile. The products of a pair run while the vector units are busy with
-// the pair before it.
+// Attention backward on AMX tiles. Up to kChunk key blocks are combined with up to kChunk query blocks at a time: first the probabilities
+// and score gradients of all pairs, with keys as rows and queries as lanes, so that the values of a query stay in registers; then three
+// products over them, whose sums stay in tiles. The tiles multiply one pair while the vector units work on the previous one.
 
 namespace cre::attend {
 
@@ -15,56 +14,57 @@ namespace {
 
 constexpr int kChunk = 4;
 
-// Blocks that wait for contributions.
+// Blocks whose sums are not complete yet.
 struct Progress {
   int all = 0, done = 0;
 };
 
 class TileBackward {
  public:
-  // `sums`: of dk and dv, [2][keyRows][headStride] in the order of slotOfRow; null when this run is all there is for its keys.
-  TileBackward(const Backward& backward, const Run& run, const GroupPart& part, const int32_t* slotOfRow, float* sums, const RowsAhead& ahead)
+  // `sums`: of dk and dv, [2][keyRows][headStride] in the order of slotOfRow; null when no other segment uses these keys.
+  TileBackward(const Backward& backward, const JoinedSegment& joined, const GroupPart& part, const int32_t* slotOfRow, float* sums,
+               const RowsAhead& ahead)
       : backward_(backward),
-        run_(run),
+        joined_(joined),
         part_(part),
         width_(backward.plan.headWidth),
         parts_(width_ / kBlock),
-        rows_(backward, run, part, slotOfRow, sums),
+        rows_(backward, joined, part, slotOfRow, sums),
         ahead_(ahead) {}
 
   size_t carve(Carver carver) {
-    const size_t head = static_cast<size_t>(parts_) * kBlockElements, keys = run_.keyBlocks() * head, queries = run_.ownBlocks * head;
+    const size_t head = static_cast<size_t>(parts_) * kBlockElements, keys = joined_.keyBlocks() * head, queries = joined_.ownBlocks * head;
     for (bf16** piece : {&keys_, &values_, &keysAcross_}) *piece = carver.take<bf16>(keys);
     for (bf16** piece : {&queries_, &queriesAcross_, &dOutputs_, &dOutputsAcross_}) *piece = carver.take<bf16>(queries);
     for (bf16** piece : {&gathered_, &gatheredOutput_}) *piece = carver.take<bf16>(head);
     for (bf16** piece : {&probabilities_, &gradients_, &gradientsRight_}) *piece = carver.take<bf16>(kChunk * kChunk * kBlockElements);
-    for (float** piece : {&logSumExp_, &delta_}) *piece = carver.take<float>(run_.ownBlocks * kBlock);
+    for (float** piece : {&logSumExp_, &delta_}) *piece = carver.take<float>(joined_.ownBlocks * kBlock);
     scores_ = carver.take<float>(4 * kBlockElements);
     finished_ = carver.take<float>(2 * kBlockElements);
     for (float** piece : {&dKeys_, &dValues_}) *piece = carver.take<float>(keys);
     dQueries_ = carver.take<float>(queries);
-    keyBlocks_ = carver.take<const bf16*>(run_.keyBlocks());
-    valueBlocks_ = carver.take<const bf16*>(run_.keyBlocks());
-    keyProgress_ = carver.take<Progress>(run_.keyBlocks());
-    queryProgress_ = carver.take<Progress>(run_.ownBlocks);
+    keyBlocks_ = carver.take<const bf16*>(joined_.keyBlocks());
+    valueBlocks_ = carver.take<const bf16*>(joined_.keyBlocks());
+    keyProgress_ = carver.take<Progress>(joined_.keyBlocks());
+    queryProgress_ = carver.take<Progress>(joined_.ownBlocks);
     return carver.used();
   }
 
-  void run() {
+  void compute() {
     packKeys();
     for (int head = part_.firstHead; head < part_.endHead; head++) {
       head_ = head;
-      for (int q = 0; q < run_.ownBlocks; q++) {
-        queryProgress_[q] = {run_.contextBlocks + q + 1 - run_.firstOwnBlock(q), 0};
+      for (int q = 0; q < joined_.ownBlocks; q++) {
+        queryProgress_[q] = {joined_.contextBlocks + q + 1 - joined_.firstOwnBlock(q), 0};
         packQueries(q, head);
       }
-      const int all = run_.keyBlocks(), keyChunks = (all + kChunk - 1) / kChunk;
+      const int all = joined_.keyBlocks(), keyChunks = (all + kChunk - 1) / kChunk;
       for (int chunk = 0; chunk < keyChunks; chunk++) {
         const int firstKey = all * chunk / keyChunks, endKey = all * (chunk + 1) / keyChunks;
-        const int own = firstKey - run_.contextBlocks, lastOwn = endKey - 1 - run_.contextBlocks;
+        const int own = firstKey - joined_.contextBlocks, lastOwn = endKey - 1 - joined_.contextBlocks;
         const int first = own < 0 ? 0 : own;
         int end = first;
-        while (end < run_.ownBlocks && (own < 0 || run_.firstOwnBlock(end) <= lastOwn)) end++;
+        while (end < joined_.ownBlocks && (own < 0 || joined_.firstOwnBlock(end) <= lastOwn)) end++;
         const int queryChunks = (end - first + kChunk - 1) / kChunk;
         for (int i = 0; i < queryChunks; i++) {
           meet(firstKey, endKey, first + (end - first) * i / queryChunks, first + (end - first) * (i + 1) / queryChunks);
@@ -83,29 +83,29 @@ class TileBackward {
     return blocks + (key * kChunk + query) * kBlockElements;
   }
 
-  // Whether a query block comes late enough not to lie before the key block, and early enough to look back at it.
+  // Whether rows of the query block can see keys of the key block.
   bool sees(int query, int block) const {
-    const int own = block - run_.contextBlocks;
-    return own < 0 || (own <= query && own >= run_.firstOwnBlock(query));
+    const int own = block - joined_.contextBlocks;
+    return own < 0 || (own <= query && own >= joined_.firstOwnBlock(query));
   }
 
   void packKeys() {
     const int column = part_.keyValueHead * width_, heads = part_.endHead - part_.firstHead;
-    for (int b = 0; b < run_.keyBlocks(); b++) {
-      const int32_t* rows = run_.keyRow.data() + b * kBlock;
-      const int start = run_.blockStart(rows, backward_.k.rows);
+    for (int b = 0; b < joined_.keyBlocks(); b++) {
+      const int32_t* rows = joined_.keyRow.data() + b * kBlock;
+      const int start = joined_.blockStart(rows, backward_.k.rows);
       keyBlocks_[b] = headBlocks(backward_.k, start, rows, column, parts_, at(keys_, b));
       valueBlocks_[b] = headBlocks(backward_.v, start, rows, column, parts_, at(values_, b));
       for (int part = 0; part < parts_; part++) transposeBlock(keyBlocks_[b] + part * kBlockElements, at(keysAcross_, b, part));
       keyProgress_[b] = {};
-      for (int q = 0; q < run_.ownBlocks; q++) keyProgress_[b].all += sees(q, b) ? heads : 0;
+      for (int q = 0; q < joined_.ownBlocks; q++) keyProgress_[b].all += sees(q, b) ? heads : 0;
     }
   }
 
   void packQueries(int block, int head) {
     const int first = block * kBlock, column = head * width_;
-    const int32_t* rows = run_.queryRow.data() + first;
-    const int start = run_.blockStart(rows, backward_.q.rows);
+    const int32_t* rows = joined_.queryRow.data() + first;
+    const int start = joined_.blockStart(rows, backward_.q.rows);
     const bf16* q = headBlocks(backward_.q, start, rows, column, parts_, gathered_);
     for (int part = 0; part < parts_; part++) {
       interleaveRows(q + part * kBlockElements, at(queries_, block, part));
@@ -149,8 +149,12 @@ class TileBackward {
     const auto productsOf = [&](int n) {
       const Pair& pair = pairs[n];
       float* scores = scores_ + n % 2 * 2 * kBlockElements;
-      return PairProducts{keyBlocks_[pair.key],           valueBlocks_[pair.key], at(queriesAcross_, pair.query),
-                          at(dOutputsAcross_, pair.query), scores,                 scores + kBlockElements,
+      return PairProducts{keyBlocks_[pair.key],
+                          valueBlocks_[pair.key],
+                          at(queriesAcross_, pair.query),
+                          at(dOutputsAcross_, pair.query),
+                          scores,
+                          scores + kBlockElements,
                           parts_};
     };
     PairProducts next = productsOf(0);
@@ -173,11 +177,11 @@ class TileBackward {
   }
 
   bool isMasked(int key, int query) const {
-    return !rowsSeeing(run_, key, 0, query).isWhole() || !rowsSeeing(run_, key, kBlock - 1, query).isWhole();
+    return !rowsSeeing(joined_, key, 0, query).isWhole() || !rowsSeeing(joined_, key, kBlock - 1, query).isWhole();
   }
 
   // Probabilities and score gradients (without the scale) of a pair, as left factors; the gradients also as right factor, whose columns
-  // 4g + i of tile h are the queries 8g + 4h + i. Meanwhile the products of the next pair.
+  // 4g + i of tile h are the queries 8g + 4h + i. The tiles compute the products of the next pair at the same time.
   template <bool kMasked, bool kBias>
   void scoreGradient(int key, int query, int place, const PairProducts& present, const PairProducts* ahead, float slope) {
     const float *scores = present.scores, *products = present.products;
@@ -189,8 +193,8 @@ class TileBackward {
     const __m512 factor = _mm512_set1_ps(backward_.plan.scale * kLog2E), tilt = _mm512_set1_ps(-slope * kLog2E);
     const __m512 minus[2] = {_mm512_load_ps(logSumExp), _mm512_load_ps(logSumExp + 16)};
     const __m512 deltas[2] = {_mm512_load_ps(delta), _mm512_load_ps(delta + 16)};
-    const float* here = run_.queryPosition.data() + query * kBlock;
-    const float* there = run_.keyPosition.data() + key * kBlock;
+    const float* here = joined_.queryPosition.data() + query * kBlock;
+    const float* there = joined_.keyPosition.data() + key * kBlock;
     for (int row = 0; row < kBlock; row += 2) {
       if (ahead != nullptr) ahead->step(row / 2);
       ahead_.step();
@@ -199,7 +203,7 @@ class TileBackward {
       for (int odd = 0; odd < 2; odd++) {
         uint32_t mask = ~0u;
         if constexpr (kMasked) {
-          const LaneRange seen = rowsSeeing(run_, key, row + odd, query);
+          const LaneRange seen = rowsSeeing(joined_, key, row + odd, query);
           mask = laneMask(seen.first, seen.end);
         }
         __m512 p[2], g[2];
@@ -238,7 +242,7 @@ class TileBackward {
     for (const bool isValue : {true, false}) {
       const bf16 *left = isValue ? probabilities_ : gradients_, *right = isValue ? dOutputs_ : queries_;
       for (int part = 0; part < parts_; part++) {
-        const bool alone = isValue || !rows_.turns(part);
+        const bool alone = isValue || !rows_.rotates(part);
         float* sums = fresh && complete && alone ? otherFinished() : at(isValue ? dValues_ : dKeys_, key, part);
         startSums(sums, fresh);
         for (int query = firstQuery; query < endQuery; query++) {
@@ -255,14 +259,15 @@ class TileBackward {
   void finishPending() {
     if (pending_.sums == nullptr) return;
     const int block = pending_.block, part = pending_.part, first = part - rows_.pairParts();
-    const bool turns = pending_.kind != Part::value && rows_.turns(part);
-    if (pending_.kind == Part::query) rows_.finishQueries(block, head_, part, pending_.sums, turns ? at(dQueries_, block, first) : nullptr);
-    else rows_.finishKeys(block, part, pending_.kind == Part::value, pending_.sums, turns ? at(dKeys_, block, first) : nullptr);
+    const bool rotates = pending_.kind != Part::value && rows_.rotates(part);
+    if (pending_.kind == Part::query)
+      rows_.finishQueries(block, head_, part, pending_.sums, rotates ? at(dQueries_, block, first) : nullptr);
+    else rows_.finishKeys(block, part, pending_.kind == Part::value, pending_.sums, rotates ? at(dKeys_, block, first) : nullptr);
     pending_.sums = nullptr;
   }
   float* otherFinished() {
-    turn_ ^= 1;
-    return finished_ + turn_ * kBlockElements;
+    finishedIndex_ ^= 1;
+    return finished_ + finishedIndex_ * kBlockElements;
   }
 
   // dqᵀ += kᵀ · g over the key blocks of a chunk.
@@ -274,31 +279,31 @@ class TileBackward {
     const bool fresh = before == 0;
     const bool complete = progress.done == progress.all;
     for (int part = 0; part < parts_; part++) {
-      float* sums = fresh && complete && !rows_.turns(part) ? otherFinished() : at(dQueries_, query, part);
+      float* sums = fresh && complete && !rows_.rotates(part) ? otherFinished() : at(dQueries_, query, part);
       startSums(sums, fresh);
       for (int key = firstKey; key < endKey; key++) {
         if (sees(query, key)) multiplyBlocks(at(keysAcross_, key, part), pairAt(gradientsRight_, key - firstKey, query - firstQuery));
       }
       finishPending();
       storeSums(sums);
-      if (complete && (!rows_.turns(part) || part >= rows_.pairParts())) pending_ = {sums, query, part, Part::query};
+      if (complete && (!rows_.rotates(part) || part >= rows_.pairParts())) pending_ = {sums, query, part, Part::query};
     }
   }
 
   const Backward& backward_;
-  const Run& run_;
+  const JoinedSegment& joined_;
   const GroupPart& part_;
   int width_, parts_;
   GradientRows rows_;
-  bf16 *keys_, *values_, *keysAcross_;     // gathered where they do not stand in blocks; left factor kᵀ
+  bf16 *keys_, *values_, *keysAcross_;      // gathered unless they already are blocks; left factor kᵀ
   const bf16 **keyBlocks_, **valueBlocks_;  // left factors k, v
-  bf16 *queries_, *dOutputs_;              // right factors q, dOutput
-  bf16 *queriesAcross_, *dOutputsAcross_;  // right factors qᵀ, dOutputᵀ
+  bf16 *queries_, *dOutputs_;               // right factors q, dOutput
+  bf16 *queriesAcross_, *dOutputsAcross_;   // right factors qᵀ, dOutputᵀ
   bf16 *gathered_, *gatheredOutput_;
   bf16 *probabilities_, *gradients_, *gradientsRight_;  // of the pairs of a chunk
   float *logSumExp_, *delta_;                           // [ownBlocks · 32], logSumExp in powers of two
-  float *scores_, *finished_;                           // two pairs of blocks; a block that nobody adds to later
-  float *dKeys_, *dValues_, *dQueries_;                 // sums that wait
+  float *scores_, *finished_;                           // two pairs of blocks; blocks that are complete
+  float *dKeys_, *dValues_, *dQueries_;                 // incomplete sums
   Progress *keyProgress_, *queryProgress_;
   enum class Part { key, value, query };
   struct Pending {
@@ -306,7 +311,7 @@ class TileBackward {
     int block, part;
     Part kind;
   } pending_;
-  int turn_ = 0, head_ = 0;
+  int finishedIndex_ = 0, head_ = 0;
   RowsAhead ahead_;
 };
 
@@ -316,30 +321,30 @@ bool gradientTilesFit(const Backward& backward) {
   return tilesFit(backward.q, backward.k, backward.v, backward.plan.headWidth) && backward.output.isBf16 && backward.dOutput.isBf16;
 }
 
-void backwardTiles(Pool& pool, int thread, const Backward& backward, const std::vector<Run>& runs, const std::vector<int32_t>& slotOfRow,
-                   const GroupPart& part, const GroupPart* next) {
+void backwardTiles(Pool& pool, int thread, const Backward& backward, const std::vector<JoinedSegment>& joinedSegments,
+                   const std::vector<int32_t>& slotOfRow, const GroupPart& part, const GroupPart* next) {
   const Group& group = *part.group;
   const int width = backward.plan.headWidth;
   const size_t sumFloats = group.keyRows.size() * width;
-  const auto fetched = [&](const Run& run, const GroupPart& of) {
+  const auto fetched = [&](const JoinedSegment& joined, const GroupPart& of) {
     RowsAhead ahead;
-    for (const Matrix* x : {&backward.k, &backward.v}) ahead.add(*x, run.keyRow, of.keyValueHead * width, width);
+    for (const Matrix* x : {&backward.k, &backward.v}) ahead.add(*x, joined.keyRow, of.keyValueHead * width, width);
     const int column = of.firstHead * width, columns = (of.endHead - of.firstHead) * width;
-    for (const Matrix* x : {&backward.q, &backward.dOutput, &backward.output}) ahead.add(*x, run.queryRow, column, columns);
+    for (const Matrix* x : {&backward.q, &backward.dOutput, &backward.output}) ahead.add(*x, joined.queryRow, column, columns);
     return ahead;
   };
   float* sums = part.sums;
   if (sums == nullptr && !group.isPlain) sums = static_cast<float*>(pool.scratch(thread, 1, 2 * sumFloats * sizeof(float)));
   if (sums != nullptr) memset(sums, 0, 2 * sumFloats * sizeof(float));
-  for (size_t i = 0; i < group.runs.size(); i++) {
-    const Run& run = runs[group.runs[i]];
+  for (size_t i = 0; i < group.joinedSegments.size(); i++) {
+    const JoinedSegment& joined = joinedSegments[group.joinedSegments[i]];
     RowsAhead ahead;
-    if (i + 1 < group.runs.size()) ahead = fetched(runs[group.runs[i + 1]], part);
-    else if (next != nullptr) ahead = fetched(runs[next->group->runs[0]], *next);
-    TileBackward engine(backward, run, part, slotOfRow.data(), sums, ahead);
+    if (i + 1 < group.joinedSegments.size()) ahead = fetched(joinedSegments[group.joinedSegments[i + 1]], part);
+    else if (next != nullptr) ahead = fetched(joinedSegments[next->group->joinedSegments[0]], *next);
+    TileBackward engine(backward, joined, part, slotOfRow.data(), sums, ahead);
     const size_t bytes = engine.carve(Carver());
     engine.carve(Carver(pool.scratch(thread, 0, bytes)));
-    engine.run();
+    engine.compute();
   }
   if (backward.far) finishFarStores();
   if (sums == nullptr || part.sums != nullptr) return;
@@ -348,11 +353,6 @@ void backwardTiles(Pool& pool, int thread, const Backward& backward, const std::
     scatterHead(backward.dv, group.keyRows[slot], part.keyValueHead * width, width, sums + sumFloats + slot * width);
   }
 }
-
-#else
-
-bool gradientTilesFit(const Backward&) { return false; }
-void backwardTiles(Pool&, int, const Backward&, const std::vector<Run>&, const std::vector<int32_t>&, const GroupPart&, const GroupPart*) {}
 
 #endif
 

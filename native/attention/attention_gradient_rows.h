@@ -1,4 +1,4 @@
-// Finished sums of attention's gradients on AMX tiles become rows of dq, dk and dv.
+// Writes the finished sums of attention's gradients on AMX tiles to the rows of dq, dk and dv.
 #pragma once
 #include "attention/attention_tiles.h"
 #include "rows/rotary.h"
@@ -10,33 +10,33 @@ namespace cre::attend {
 class GradientRows {
  public:
   // `groupSums`: see TileBackward.
-  GradientRows(const Backward& backward, const Run& run, const GroupPart& part, const int32_t* slotOfRow, float* groupSums)
+  GradientRows(const Backward& backward, const JoinedSegment& joined, const GroupPart& part, const int32_t* slotOfRow, float* groupSums)
       : backward_(backward),
-        run_(run),
+        joined_(joined),
         part_(part),
         slotOfRow_(slotOfRow),
         groupSums_(groupSums),
         width_(backward.plan.headWidth),
         parts_(width_ / kBlock),
-        pairParts_(backward.turns.pairs / kBlock) {}
+        pairParts_(backward.rotation.pairs / kBlock) {}
 
-  // Parts of a head that turn with as many others.
+  // Half of the head parts that rotate: part i is rotated together with part i + pairParts.
   int pairParts() const { return pairParts_; }
-  // Parts of queries and keys that turn: the first half of them is finished together with the second.
-  bool turns(int part) const { return part < 2 * pairParts_; }
+  // Whether this part of queries and keys rotates: the first half of these parts is finished together with the second.
+  bool rotates(int part) const { return part < 2 * pairParts_; }
 
-  // `others`: the finished sums of the part that turns with this one, or null.
+  // `others`: the finished sums of the part that is rotated together with this one, or null.
   void finishKeys(int key, int part, bool isValue, const float* sums, const float* others) const {
     const Floats factor = broadcast(isValue ? 1 : backward_.plan.scale);
-    const int32_t* rows = run_.keyRow.data() + key * kBlock;
+    const int32_t* rows = joined_.keyRow.data() + key * kBlock;
     for (int r = 0; r < kBlock; r++, sums += kBlock) {
       if (rows[r] < 0) continue;
       Floats low = load(sums) * factor, high = load(sums + kLanes) * factor;
       if (others != nullptr) {
         Floats otherLow = load(others + r * kBlock) * factor, otherHigh = load(others + r * kBlock + kLanes) * factor;
-        const int slot = run_.keyTurn[key * kBlock + r];
-        turnBack(slot, part, 0, otherLow, low);
-        turnBack(slot, part, 1, otherHigh, high);
+        const int slot = joined_.keyRotation[key * kBlock + r];
+        rotateBack(slot, part, 0, otherLow, low);
+        rotateBack(slot, part, 1, otherHigh, high);
         giveKeyRow(rows[r], part - pairParts_, false, otherLow, otherHigh);
       }
       giveKeyRow(rows[r], part, isValue, low, high);
@@ -44,7 +44,7 @@ class GradientRows {
   }
 
   void finishQueries(int query, int head, int part, const float* sums, const float* others) const {
-    const int32_t* rows = run_.queryRow.data() + query * kBlock;
+    const int32_t* rows = joined_.queryRow.data() + query * kBlock;
     const int blocks = backward_.dq.columnBlocks(), block = head * parts_ + part;
     alignas(64) bf16 gradient[kBlockElements], other[kBlockElements];
     rowsOfQueries(sums, gradient);
@@ -58,18 +58,18 @@ class GradientRows {
         continue;
       }
       Floats second[2] = {load(from), load(from + kLanes)}, first[2] = {load(otherFrom), load(otherFrom + kLanes)};
-      const int slot = run_.queryTurn[query * kBlock + r];
-      for (int half = 0; half < 2; half++) turnBack(slot, part, half, first[half], second[half]);
+      const int slot = joined_.queryRotation[query * kBlock + r];
+      for (int half = 0; half < 2; half++) rotateBack(slot, part, half, first[half], second[half]);
       store(to, second[0], second[1], backward_.far);
       store(to - pairParts_ * kBlockElements, first[0], first[1], backward_.far);
     }
   }
 
  private:
-  // Back to where it stood before its position turned it: half a row of two parts that turn together.
-  CRE_INLINE void turnBack(int slot, int part, int half, Floats& first, Floats& second) const {
-    const float* cosines = backward_.turns.cosines(slot) + (part - pairParts_) * kBlock + half * kLanes;
-    turnPairs(second, first, load(cosines), load(cosines + backward_.turns.pairs));
+  // Inverse rotation of half a row of two parts that are rotated together.
+  CRE_INLINE void rotateBack(int slot, int part, int half, Floats& first, Floats& second) const {
+    const float* cosines = backward_.rotation.cosines(slot) + (part - pairParts_) * kBlock + half * kLanes;
+    rotatePairs(second, first, load(cosines), load(cosines + backward_.rotation.pairs));
   }
 
   CRE_INLINE void giveKeyRow(int row, int part, bool isValue, const Floats& low, const Floats& high) const {
@@ -83,7 +83,7 @@ class GradientRows {
     store(sum + kLanes, load(sum + kLanes) + high);
   }
 
-  // A block of dqᵀ as rows of dq.
+  // Writes a block of dqᵀ to rows of dq.
   void rowsOfQueries(const float* sums, bf16* out) const {
     const __m512 factor = _mm512_set1_ps(backward_.plan.scale);
     const __m512i pairs = _mm512_set_epi16(31, 15, 30, 14, 29, 13, 28, 12, 27, 11, 26, 10, 25, 9, 24, 8, 23, 7, 22, 6, 21, 5, 20, 4, 19, 3,
@@ -103,7 +103,7 @@ class GradientRows {
   }
 
   const Backward& backward_;
-  const Run& run_;
+  const JoinedSegment& joined_;
   const GroupPart& part_;
   const int32_t* slotOfRow_;
   float* groupSums_;

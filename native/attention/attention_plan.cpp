@@ -36,14 +36,14 @@ void forHeadPieces(T* data, int columnBlocks, int row, int column, int width, Bo
 
 }  // namespace
 
-int Run::visibleBlocks(int queryBlock, std::vector<int>& blocks) const {
+int JoinedSegment::visibleBlocks(int queryBlock, std::vector<int>& blocks) const {
   blocks.clear();
   for (int b = 0; b < contextBlocks; b++) blocks.push_back(b);
   for (int own = firstOwnBlock(queryBlock); own <= queryBlock; own++) blocks.push_back(contextBlocks + own);
   return static_cast<int>(blocks.size());
 }
 
-int Run::blockStart(const int32_t* rows, int matrixRows) {
+int JoinedSegment::blockStart(const int32_t* rows, int matrixRows) {
   const int start = rows[0];
   if (start < 0 || start % kBlock != 0) return -1;
   bool follows = true;
@@ -51,104 +51,104 @@ int Run::blockStart(const int32_t* rows, int matrixRows) {
   return follows ? start : -1;
 }
 
-std::vector<Run> findRuns(const AttentionPlan& plan) {
-  std::vector<Run> runs;
+std::vector<JoinedSegment> joinSegments(const AttentionPlan& plan) {
+  std::vector<JoinedSegment> joinedSegments;
   for (int s = 0; s < plan.segmentCount; s++) {
     const AttentionSegment& segment = plan.segments[s];
     if (segment.length <= 0) continue;
-    // Rows that end with a block gain nothing from others behind them, but for a context that both read.
-    const bool full = !runs.empty() && runs.back().rows % kBlock == 0 && segment.spanCount == 0;
-    const bool joins = !runs.empty() && !full && runs.back().rows + segment.length <= kMostRunRows &&
-                       runs.back().firstSegment + runs.back().segmentCount == s &&
-                       sameContext(plan, plan.segments[runs.back().firstSegment], segment);
+    // A segment that ends at a block boundary gains nothing from joining, unless both read the same context.
+    const bool full = !joinedSegments.empty() && joinedSegments.back().rows % kBlock == 0 && segment.spanCount == 0;
+    const bool joins = !joinedSegments.empty() && !full && joinedSegments.back().rows + segment.length <= kMostJoinedRows &&
+                       joinedSegments.back().firstSegment + joinedSegments.back().segmentCount == s &&
+                       sameContext(plan, plan.segments[joinedSegments.back().firstSegment], segment);
     if (!joins) {
-      Run run;
-      run.firstSegment = s;
-      for (int i = 0; i < segment.spanCount; i++) run.contextKeys += plan.spans[segment.firstSpan + i].length;
-      runs.push_back(run);
+      JoinedSegment joined;
+      joined.firstSegment = s;
+      for (int i = 0; i < segment.spanCount; i++) joined.contextKeys += plan.spans[segment.firstSpan + i].length;
+      joinedSegments.push_back(joined);
     }
-    runs.back().segmentCount++;
-    runs.back().rows += segment.length;
+    joinedSegments.back().segmentCount++;
+    joinedSegments.back().rows += segment.length;
   }
-  for (Run& run : runs) {
-    run.contextBlocks = blocksFor(run.contextKeys);
-    run.ownBlocks = blocksFor(run.rows);
+  for (JoinedSegment& joined : joinedSegments) {
+    joined.contextBlocks = blocksFor(joined.contextKeys);
+    joined.ownBlocks = blocksFor(joined.rows);
   }
-  return runs;
+  return joinedSegments;
 }
 
-void layOut(const AttentionPlan& plan, Run& run) {
-  run.keyRow.assign(run.keyBlocks() * kBlock, -1);
-  run.keyPosition.assign(run.keyBlocks() * kBlock, 0);
-  run.queryRow.assign(run.ownBlocks * kBlock, -1);
-  run.queryPosition.assign(run.ownBlocks * kBlock, 0);
-  run.keyTurn.assign(run.keyBlocks() * kBlock, 0);
-  run.queryTurn.assign(run.ownBlocks * kBlock, 0);
-  run.firstKey.assign(run.ownBlocks * kBlock, 0);
-  run.endRow.assign(run.ownBlocks * kBlock, 0);
-  const AttentionSegment& first = plan.segments[run.firstSegment];
+void layOut(const AttentionPlan& plan, JoinedSegment& joined) {
+  joined.keyRow.assign(joined.keyBlocks() * kBlock, -1);
+  joined.keyPosition.assign(joined.keyBlocks() * kBlock, 0);
+  joined.queryRow.assign(joined.ownBlocks * kBlock, -1);
+  joined.queryPosition.assign(joined.ownBlocks * kBlock, 0);
+  joined.keyRotation.assign(joined.keyBlocks() * kBlock, 0);
+  joined.queryRotation.assign(joined.ownBlocks * kBlock, 0);
+  joined.firstKey.assign(joined.ownBlocks * kBlock, 0);
+  joined.endRow.assign(joined.ownBlocks * kBlock, 0);
+  const AttentionSegment& first = plan.segments[joined.firstSegment];
   const auto relative = [&first](int64_t position) { return static_cast<float>(position - first.position); };
   int key = 0;
   for (int i = 0; i < first.spanCount; i++) {
     const KeySpan& span = plan.spans[first.firstSpan + i];
     for (int j = 0; j < span.length; j++, key++) {
-      run.keyRow[key] = span.start + j;
-      run.keyTurn[key] = span.position + j;
-      run.keyPosition[key] = relative(span.position + j);
+      joined.keyRow[key] = span.start + j;
+      joined.keyRotation[key] = span.position + j;
+      joined.keyPosition[key] = relative(span.position + j);
     }
   }
-  const int own = run.contextBlocks * kBlock;
+  const int own = joined.contextBlocks * kBlock;
   int row = 0;
-  for (int s = run.firstSegment; s < run.firstSegment + run.segmentCount; s++) {
+  for (int s = joined.firstSegment; s < joined.firstSegment + joined.segmentCount; s++) {
     const AttentionSegment& segment = plan.segments[s];
     const int begin = row;
     for (int j = 0; j < segment.length; j++, row++) {
-      run.keyRow[own + row] = segment.keyStart + j;
-      run.keyTurn[own + row] = run.queryTurn[row] = segment.position + j;
-      run.keyPosition[own + row] = run.queryPosition[row] = relative(segment.position + j);
-      run.queryRow[row] = segment.start + j;
-      run.firstKey[row] = begin;
-      run.endRow[row] = begin + segment.length;
+      joined.keyRow[own + row] = segment.keyStart + j;
+      joined.keyRotation[own + row] = joined.queryRotation[row] = segment.position + j;
+      joined.keyPosition[own + row] = joined.queryPosition[row] = relative(segment.position + j);
+      joined.queryRow[row] = segment.start + j;
+      joined.firstKey[row] = begin;
+      joined.endRow[row] = begin + segment.length;
     }
   }
 }
 
-Turns layOutTurns(Pool& pool, const RotaryTurn& rotary, std::vector<Run>& runs) {
+RotationTables makeRotationTables(Pool& pool, const Rotation& rotary, std::vector<JoinedSegment>& joinedSegments) {
   std::vector<int32_t> positions;
   const auto add = [&](const std::vector<int32_t>& more) { positions.insert(positions.end(), more.begin(), more.end()); };
-  for (const Run& run : runs) {
-    add(run.keyTurn);
-    add(run.queryTurn);
+  for (const JoinedSegment& joined : joinedSegments) {
+    add(joined.keyRotation);
+    add(joined.queryRotation);
   }
   const DistinctPositions distinct(positions.data(), static_cast<int>(positions.size()));
   auto slot = distinct.slots.begin();
-  const auto take = [&](std::vector<int32_t>& turns) {
-    for (int32_t& turn : turns) turn = *slot++;
+  const auto take = [&](std::vector<int32_t>& rotations) {
+    for (int32_t& rotation : rotations) rotation = *slot++;
   };
-  for (Run& run : runs) {
-    take(run.keyTurn);
-    take(run.queryTurn);
+  for (JoinedSegment& joined : joinedSegments) {
+    take(joined.keyRotation);
+    take(joined.queryRotation);
   }
   auto* tables = static_cast<float*>(pool.sharedScratch(1, (distinct.values.size() * 2 * rotary.pairs + 1) * sizeof(float)));
   fillRotaryTables(pool, distinct, rotary.frequencies, rotary.pairs, false, tables);
   return {rotary.pairs, tables};
 }
 
-Groups findGroups(const std::vector<Run>& runs, int keyRows) {
-  const int count = static_cast<int>(runs.size());
+Groups findGroups(const std::vector<JoinedSegment>& joinedSegments, int keyRows) {
+  const int count = static_cast<int>(joinedSegments.size());
   std::vector<int> parent(count);
   std::iota(parent.begin(), parent.end(), 0);
-  const auto rootOf = [&](int run) {
-    while (parent[run] != run) run = parent[run] = parent[parent[run]];
-    return run;
+  const auto rootOf = [&](int joined) {
+    while (parent[joined] != joined) joined = parent[joined] = parent[parent[joined]];
+    return joined;
   };
-  std::vector<int> runOfRow(keyRows, -1);
+  std::vector<int> segmentOfRow(keyRows, -1);
   for (int r = 0; r < count; r++) {
-    for (int row : runs[r].keyRow) {
+    for (int row : joinedSegments[r].keyRow) {
       if (row < 0) continue;
-      if (runOfRow[row] < 0) runOfRow[row] = r;
+      if (segmentOfRow[row] < 0) segmentOfRow[row] = r;
       else {
-        const int a = rootOf(runOfRow[row]), b = rootOf(r);
+        const int a = rootOf(segmentOfRow[row]), b = rootOf(r);
         parent[std::max(a, b)] = std::min(a, b);
       }
     }
@@ -156,23 +156,23 @@ Groups findGroups(const std::vector<Run>& runs, int keyRows) {
   Groups result;
   std::vector<int> groupOfRoot(count, -1);
   for (int r = 0; r < count; r++) {
-    const int root = rootOf(r);  // the first run of its group
+    const int root = rootOf(r);  // the first joined segment of its group
     if (root == r) {
       groupOfRoot[r] = static_cast<int>(result.groups.size());
       result.groups.emplace_back();
     }
-    result.groups[groupOfRoot[root]].runs.push_back(r);
+    result.groups[groupOfRoot[root]].joinedSegments.push_back(r);
   }
   result.slotOfRow.assign(keyRows, -1);
   for (int row = 0; row < keyRows; row++) {
-    if (runOfRow[row] < 0) continue;
-    Group& group = result.groups[groupOfRoot[rootOf(runOfRow[row])]];
+    if (segmentOfRow[row] < 0) continue;
+    Group& group = result.groups[groupOfRoot[rootOf(segmentOfRow[row])]];
     result.slotOfRow[row] = static_cast<int32_t>(group.keyRows.size());
     group.keyRows.push_back(row);
   }
   for (Group& group : result.groups) {
-    if (group.runs.size() != 1) continue;
-    const auto& rows = runs[group.runs[0]].keyRow;
+    if (group.joinedSegments.size() != 1) continue;
+    const auto& rows = joinedSegments[group.joinedSegments[0]].keyRow;
     group.isPlain = std::count(rows.begin(), rows.end(), -1) + group.keyRows.size() == rows.size();
   }
   return result;

@@ -1,8 +1,8 @@
-// What attention shares between its paths: runs of segments, their masks, groups for the backward pass, access to the rows of a head.
+// Shared by all paths of attention: joined segments, their masks, groups for the backward pass, access to the rows of a head.
 //
-// A run is a stretch of segments with the same context, attended as if they were one: query rows and own keys of all its segments stand
-// one after the other, so that many short segments fill whole blocks of 32. Keys come in blocks of 32: first the context (its spans closed
-// up, the last block partly empty), then the own keys. Own row i sees every context key and the own keys firstKey[i] .. i.
+// A joined segment consists of consecutive segments with the same context that are computed as one: query rows and own keys of all its
+// segments follow each other, so that many short segments fill whole blocks of 32. Keys come in blocks of 32: first the context (spans
+// without gaps, the last block partly empty), then the own keys. Own row i sees every context key and the own keys firstKey[i] .. i.
 #pragma once
 #include <vector>
 
@@ -10,30 +10,30 @@
 
 namespace cre::attend {
 
-constexpr int kMostRunRows = 256;  // segments are joined up to this many rows; a longer segment is a run by itself
+constexpr int kMostJoinedRows = 256;  // segments are joined up to this number of rows; a longer segment stays alone
 
-struct Run {
+struct JoinedSegment {
   int firstSegment = 0, segmentCount = 0;
   int rows = 0, contextKeys = 0;
   int contextBlocks = 0, ownBlocks = 0;
   std::vector<int32_t> keyRow;       // [keyBlocks · 32] row of the key matrices, −1 where there is no key
-  std::vector<float> keyPosition;    // [keyBlocks · 32] from the position of the run's first own row on
+  std::vector<float> keyPosition;    // [keyBlocks · 32] relative to the first own row
   std::vector<int32_t> queryRow;     // [ownBlocks · 32] row of the query matrices, −1 where there is none
   std::vector<float> queryPosition;  // [ownBlocks · 32] likewise
   std::vector<int32_t> firstKey;     // [ownBlocks · 32] first own key that the row sees; ascending
   std::vector<int32_t> endRow;       // [ownBlocks · 32] own key i is seen by the rows i .. endRow[i] − 1
-  // Whole positions, which floats do not tell apart beyond 2^24; after layOutTurns the slots of their tables.
-  std::vector<int32_t> keyTurn;    // [keyBlocks · 32]
-  std::vector<int32_t> queryTurn;  // [ownBlocks · 32]
+  // Positions as integers, because floats are not exact beyond 2^24; makeRotationTables replaces them by slots of its tables.
+  std::vector<int32_t> keyRotation;    // [keyBlocks · 32]
+  std::vector<int32_t> queryRotation;  // [ownBlocks · 32]
 
   int keyBlocks() const { return contextBlocks + ownBlocks; }
-  // One query row alone: its keys are read where they are.
+  // A single query row: its keys are read in place.
   bool isSingleRow() const { return rows == 1; }
-  // First own block that a query block looks at.
+  // First own key block that a query block sees.
   int firstOwnBlock(int queryBlock) const { return firstKey[queryBlock * kBlock] / kBlock; }
-  // The first of the 32 rows when they are one block row of a matrix of `matrixRows` rows, whose padding they may include; else −1.
+  // The first of the 32 rows if they are one block row of a matrix of `matrixRows` rows (padding included), else −1.
   static int blockStart(const int32_t* rows, int matrixRows);
-  // The key blocks that rows of a query block see, ascending, and how many.
+  // Lists the key blocks that rows of a query block see, ascending; returns their number.
   int visibleBlocks(int queryBlock, std::vector<int>& blocks) const;
 };
 
@@ -48,57 +48,57 @@ struct LaneRange {
   }
 };
 
-// Keys of a block that a query row of the run sees.
-inline LaneRange keysSeen(const Run& run, int block, int row) {
-  if (block < run.contextBlocks) return {0, run.contextKeys - block * kBlock};
-  const int start = (block - run.contextBlocks) * kBlock;
-  return {run.firstKey[row] - start, row + 1 - start};
+// Keys of a block that a query row sees.
+inline LaneRange keysSeen(const JoinedSegment& joined, int block, int row) {
+  if (block < joined.contextBlocks) return {0, joined.contextKeys - block * kBlock};
+  const int start = (block - joined.contextBlocks) * kBlock;
+  return {joined.firstKey[row] - start, row + 1 - start};
 }
 
 // Query rows of a query block that see a key of a key block.
-inline LaneRange rowsSeeing(const Run& run, int block, int key, int queryBlock) {
+inline LaneRange rowsSeeing(const JoinedSegment& joined, int block, int key, int queryBlock) {
   const int start = queryBlock * kBlock;
-  if (block < run.contextBlocks) return {0, block * kBlock + key < run.contextKeys ? kBlock : 0};
-  const int own = (block - run.contextBlocks) * kBlock + key;
-  return {own - start, run.endRow[own] - start};  // endRow is 0 where there is no key
+  if (block < joined.contextBlocks) return {0, block * kBlock + key < joined.contextKeys ? kBlock : 0};
+  const int own = (block - joined.contextBlocks) * kBlock + key;
+  return {own - start, joined.endRow[own] - start};  // endRow is 0 where there is no key
 }
 
-// Runs of the plan, in order, without their arrays.
-std::vector<Run> findRuns(const AttentionPlan& plan);
-// Fills the arrays of a run.
-void layOut(const AttentionPlan& plan, Run& run);
+// The joined segments of the plan, in order, without their arrays.
+std::vector<JoinedSegment> joinSegments(const AttentionPlan& plan);
+// Fills the arrays of a joined segment.
+void layOut(const AttentionPlan& plan, JoinedSegment& joined);
 
-// What turned queries and keys before: for each slot the cosines of its position's angles, then the sines.
-struct Turns {
-  int pairs = 0;  // of a head; 0: nothing turns
+// Rotation of queries and keys: for each slot the cosines of its position's angles, then the sines.
+struct RotationTables {
+  int pairs = 0;  // of a head; 0: no rotation
   const float* tables = nullptr;
   const float* cosines(int slot) const { return tables + static_cast<size_t>(slot) * 2 * pairs; }
 };
-// Fills the tables, and puts slots in the place of the positions of runs that are laid out. The tables stand in slot 1 of shared scratch.
-Turns layOutTurns(Pool& pool, const RotaryTurn& rotary, std::vector<Run>& runs);
+// Fills the tables (in slot 1 of shared scratch) and replaces the positions in keyRotation and queryRotation by slots. After layOut.
+RotationTables makeRotationTables(Pool& pool, const Rotation& rotary, std::vector<JoinedSegment>& joinedSegments);
 
-// Runs whose key rows meet, directly or through others: one thread treats them one after the other.
+// Joined segments that share key rows, directly or through others: one thread handles them one after the other.
 struct Group {
-  std::vector<int> runs;         // ascending
-  std::vector<int32_t> keyRows;  // ascending
-  bool isPlain = false;          // one run that has each row once
+  std::vector<int> joinedSegments;  // ascending
+  std::vector<int32_t> keyRows;     // ascending
+  bool isPlain = false;             // a single joined segment that uses each row once
 };
 struct Groups {
   std::vector<Group> groups;
-  std::vector<int32_t> slotOfRow;  // [S] index within keyRows of the row's group, −1 where no run has the row
+  std::vector<int32_t> slotOfRow;  // [S] index within keyRows of the row's group, −1 where no segment has the row
 };
-Groups findGroups(const std::vector<Run>& runs, int keyRows);
+Groups findGroups(const std::vector<JoinedSegment>& joinedSegments, int keyRows);
 
 // ---- rows of one head
-// out[32][stride] = columns [column, column + width) of the rows; zeros for row −1. Columns from width on are left alone.
+// out[32][stride] = columns [column, column + width) of the rows; zeros for row −1. Columns from width on are not written.
 void gatherHead(const Matrix& matrix, const int32_t* rows, int column, int width, float* out, int stride);
-// The same columns of one row from `values`; nothing else of the row is touched.
+// Writes these columns of one row from `values`, and nothing else of the row.
 void scatterHead(Matrix& matrix, int row, int column, int width, const float* values);
 float dotOfHeads(const Matrix& a, const Matrix& b, int row, int column, int width);
-// Zeros in every row that is not in `covered` (padding rows among them) and in the padding columns.
+// Writes zeros to every row that is not in `covered` (padding rows included) and to the padding columns.
 void zeroUncovered(Pool& pool, Matrix& matrix, const std::vector<char>& covered);
 
-// Hands out 64-byte aligned pieces of one allocation; without one it only counts.
+// Divides one allocation into 64-byte aligned pieces; without an allocation it only counts bytes.
 class Carver {
  public:
   explicit Carver(void* memory = nullptr) : base_(static_cast<char*>(memory)) {}
@@ -119,44 +119,52 @@ struct Forward {
   const Matrix &q, &k, &v;
   const AttentionPlan& plan;
   Matrix &output, &logSumExp;
-  bool far;  // see isFar; the paths on tiles only
+  bool far;  // see isFar; only for the paths on tiles
 };
 struct Backward {
   const Matrix &q, &k, &v, &output, &logSumExp, &dOutput;
   const AttentionPlan& plan;
   Matrix &dq, &dk, &dv;
   bool far;
-  Turns turns;  // the path on tiles only
+  RotationTables rotation;  // only for the path on tiles
 };
 
-// Query blocks [firstBlock, endBlock) of a run, for all query heads of one key/value head.
-struct RunPart {
-  const Run* run;
+// Query blocks [firstBlock, endBlock) of a joined segment, for all query heads of one key/value head.
+struct SegmentPart {
+  const JoinedSegment* joined;
   int keyValueHead, firstBlock, endBlock;
 };
-// Query heads [firstHead, endHead) of one key/value head over the runs of a group. Sums of dk and dv, [2][keyRows][headStride], go to
-// `sums`, whose parts are added up afterwards; when it is null these heads are all, and dk and dv are finished.
+// Query heads [firstHead, endHead) of one key/value head over a group. `sums`: partial sums of dk and dv, [2][keyRows][headStride], which
+// are added up afterwards; null if these are all heads, and dk and dv are written at once.
 struct GroupPart {
   const Group* group;
   int keyValueHead, firstHead, endHead;
   float* sums;
 };
-// Floats from row to row where heads stand in scratch.
+// Distance in floats between rows of a head in scratch.
 inline int headStride(int headWidth) { return (headWidth + kLanes - 1) / kLanes * kLanes; }
 
 // attention_float.cpp
-void forwardFloat(Pool& pool, int thread, const Forward& forward, const RunPart& part);
-void backwardFloat(Pool& pool, int thread, const Backward& backward, const std::vector<Run>& runs,
+void forwardFloat(Pool& pool, int thread, const Forward& forward, const SegmentPart& part);
+void backwardFloat(Pool& pool, int thread, const Backward& backward, const std::vector<JoinedSegment>& joinedSegments,
                    const std::vector<int32_t>& slotOfRow, const GroupPart& part);
-// attention_amx.cpp, attention_gradient_amx.cpp; only for bfloat16 matrices whose heads are whole blocks of 32 columns
+// attention_amx.cpp, attention_gradient_amx.cpp: for bfloat16 matrices whose heads are whole blocks of 32 columns
+#ifdef __AMX_BF16__
 bool tilesFit(const Matrix& q, const Matrix& k, const Matrix& v, int headWidth);
 bool gradientTilesFit(const Backward& backward);  // output and its gradient too
-// `next`: what the thread will probably do next, or null.
-void forwardTiles(Pool& pool, int thread, const Forward& forward, const RunPart& part, const RunPart* next);
-void backwardTiles(Pool& pool, int thread, const Backward& backward, const std::vector<Run>& runs,
+// `next`: the likely next item of the thread, for prefetching, or null.
+void forwardTiles(Pool& pool, int thread, const Forward& forward, const SegmentPart& part, const SegmentPart* next);
+void backwardTiles(Pool& pool, int thread, const Backward& backward, const std::vector<JoinedSegment>& joinedSegments,
                    const std::vector<int32_t>& slotOfRow, const GroupPart& part, const GroupPart* next);
-// attention_stream.cpp; a run of a single row whose heads are whole blocks of 32 columns
-void forwardSingleRow(Pool& pool, int thread, const Forward& forward, const Run& run, int keyValueHead);
+#else
+inline bool tilesFit(const Matrix&, const Matrix&, const Matrix&, int) { return false; }
+inline bool gradientTilesFit(const Backward&) { return false; }
+inline void forwardTiles(Pool&, int, const Forward&, const SegmentPart&, const SegmentPart*) {}
+inline void backwardTiles(Pool&, int, const Backward&, const std::vector<JoinedSegment>&, const std::vector<int32_t>&, const GroupPart&,
+                          const GroupPart*) {}
+#endif
+// attention_stream.cpp: a single row whose heads are whole blocks of 32 columns
+void forwardSingleRow(Pool& pool, int thread, const Forward& forward, const JoinedSegment& joined, int keyValueHead);
 
 inline float logSumExpAt(const Matrix& logSumExp, int row, int head) {
   return rowChunk(logSumExp.f32(), logSumExp.columnBlocks(), row, head / kBlock)[head % kBlock];

@@ -3,10 +3,10 @@
 #include <type_traits>
 
 #include "attention/attention_plan.h"
-#include "rows/exponential.h"
+#include "runtime/exponential.h"
 
-// One query row over many keys, as in generation: keys and values are read once, where they are, and nothing is packed. The query heads of
-// a key/value head go together, so that each key is loaded and converted once for (up to) eight of them.
+// One query row over many keys, as in generation: keys and values are read once, in place, without packing. The query heads of a key/value
+// head are computed together, so that each key is loaded and converted once for up to eight of them.
 
 namespace cre::attend {
 namespace {
@@ -24,8 +24,7 @@ struct HeadSums {
   float slope[kMostHeads];
 };
 
-// A row of a block, or the same row of the next block of keys: the blocks of a head lie too far from each other to be fetched ahead by the
-// processor.
+// Prefetches a row of a block, or that row of the next block of keys: the blocks of a head are too far apart for the hardware prefetcher.
 template <class T>
 CRE_INLINE void prefetchRow(const HeadSums& sums, const T* row) {
   for (int c = 0; c < sums.width; c += 64 / static_cast<int>(sizeof(T))) {
@@ -148,26 +147,39 @@ void attendHeads(const Forward& forward, const AttentionSegment& segment, int ke
 
 }  // namespace
 
-void forwardSingleRow(Pool& pool, int thread, const Forward& forward, const Run& run, int keyValueHead) {
+void forwardSingleRow(Pool& pool, int thread, const Forward& forward, const JoinedSegment& joined, int keyValueHead) {
   const AttentionPlan& plan = forward.plan;
-  const AttentionSegment& segment = plan.segments[run.firstSegment];
+  const AttentionSegment& segment = plan.segments[joined.firstSegment];
   const int headsPerKey = plan.heads / plan.keyValueHeads, end = (keyValueHead + 1) * headsPerKey;
   auto* space = static_cast<float*>(pool.scratch(thread, 0, 2 * kMostHeads * plan.headWidth * sizeof(float)));
   withElements(forward.k, [&](auto* k) {
     auto* v = static_cast<decltype(k)>(forward.v.data);
     for (int head = end - headsPerKey; head < end; head += kMostHeads) {
-      const auto attend = [&](auto heads) {
-        attendHeads<decltype(heads)::value>(forward, segment, keyValueHead, head, space, k, v);
-      };
+      const auto attend = [&](auto heads) { attendHeads<decltype(heads)::value>(forward, segment, keyValueHead, head, space, k, v); };
       switch (std::min(kMostHeads, end - head)) {
-        case 1: attend(std::integral_constant<int, 1>{}); break;
-        case 2: attend(std::integral_constant<int, 2>{}); break;
-        case 3: attend(std::integral_constant<int, 3>{}); break;
-        case 4: attend(std::integral_constant<int, 4>{}); break;
-        case 5: attend(std::integral_constant<int, 5>{}); break;
-        case 6: attend(std::integral_constant<int, 6>{}); break;
-        case 7: attend(std::integral_constant<int, 7>{}); break;
-        default: attend(std::integral_constant<int, kMostHeads>{});
+        case 1:
+          attend(std::integral_constant<int, 1>{});
+          break;
+        case 2:
+          attend(std::integral_constant<int, 2>{});
+          break;
+        case 3:
+          attend(std::integral_constant<int, 3>{});
+          break;
+        case 4:
+          attend(std::integral_constant<int, 4>{});
+          break;
+        case 5:
+          attend(std::integral_constant<int, 5>{});
+          break;
+        case 6:
+          attend(std::integral_constant<int, 6>{});
+          break;
+        case 7:
+          attend(std::integral_constant<int, 7>{});
+          break;
+        default:
+          attend(std::integral_constant<int, kMostHeads>{});
       }
     }
   });

@@ -1,12 +1,12 @@
-// What the passes of attention on AMX tiles share. Every product is of 32 x 32 blocks, two tiles each: a left factor is row-major (rows
-// 0..15, 16..31), as blocks of activations stand in memory; a right factor has pairs of rows interleaved (columns 0..15, 16..31). Sums are
+// Shared by the passes of attention on AMX tiles. Every product is of 32 x 32 blocks, two tiles each: a left factor is row-major (rows
+// 0..15, 16..31), the layout of activations in memory; a right factor has pairs of rows interleaved (columns 0..15, 16..31). Sums are
 // 32 x 32 floats, row-major. Empty on the other levels.
 #pragma once
 #include <algorithm>
 
 #include "attention/attention_plan.h"
 #include "matmul/blocks.h"
-#include "rows/exponential.h"
+#include "runtime/exponential.h"
 
 #ifdef __AMX_BF16__
 
@@ -68,14 +68,14 @@ CRE_INLINE void multiplyBlocks(const bf16* left, const bf16* right) {
   multiplyTiles<3, 5, 7>();
 }
 
-// A right factor from a row-major block whose rows are its columns.
+// Makes a right factor from a row-major block; rows of the block become its columns.
 CRE_INLINE void packAcross(const bf16* rows, bf16* out) {
   const auto* in = reinterpret_cast<const uint32_t*>(rows);
   transposeWords(in, kLanes, reinterpret_cast<uint32_t*>(out), kLanes);
   transposeWords(in + 16 * kLanes, kLanes, reinterpret_cast<uint32_t*>(out) + 16 * kLanes, kLanes);
 }
 
-// The blocks of a head's columns in 32 rows: where they stand when the rows are one block row (`firstRow` >= 0), else gathered to `space`.
+// The blocks of a head's columns in 32 rows: in place if the rows are one block row (`firstRow` >= 0), else gathered to `space`.
 CRE_INLINE const bf16* headBlocks(const Matrix& matrix, int firstRow, const int32_t* rows, int column, int parts, bf16* space) {
   const int blocks = matrix.columnBlocks();
   if (firstRow >= 0) return rowChunk(matrix.b16(), blocks, firstRow, column / kBlock);
@@ -90,7 +90,7 @@ CRE_INLINE const bf16* headBlocks(const Matrix& matrix, int firstRow, const int3
 }
 
 // 2^x, exactly 0 for −∞ and far below −126. The relative error of 4e-6 (a polynomial through the Chebyshev nodes of [0, 1)) is a
-// thousandth of what the rounding to bf16 behind it loses.
+// thousandth of the error of the following rounding to bf16.
 CRE_INLINE __m512 powerOfTwo(__m512 x) {
   const __m512 rest = _mm512_reduce_ps(x, _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC);  // x − ⌊x⌋
   __m512 p = _mm512_fmadd_ps(_mm512_set1_ps(0.0136703094f), rest, _mm512_set1_ps(0.0517449975f));
@@ -100,8 +100,8 @@ CRE_INLINE __m512 powerOfTwo(__m512 x) {
   return _mm512_scalef_ps(p, x);  // by 2^⌊x⌋
 }
 
-// ln x of normal x > 0: x = m · 2^e with m in [0.75, 1.5), ln m = 2 artanh((m − 1) / (m + 1)); absolute error about 1e-7 beside the
-// rounding of e · ln 2.
+// ln x of normal x > 0: x = m · 2^e with m in [0.75, 1.5), ln m = 2 artanh((m − 1) / (m + 1)); absolute error about 1e-7 in addition
+// to the rounding of e · ln 2.
 CRE_INLINE __m512 logarithm(__m512 x) {
   const __m512 one = _mm512_set1_ps(1);
   const __m512 m = _mm512_getmant_ps(x, _MM_MANT_NORM_p75_1p5, _MM_MANT_SIGN_src);
@@ -114,10 +114,10 @@ CRE_INLINE __m512 logarithm(__m512 x) {
   return _mm512_fmadd_ps(e, _mm512_set1_ps(kLn2), _mm512_mul_ps(p, s));
 }
 
-// Lane i of the result joins the lanes of v[i]; always in the same order.
+// Lane i of the result combines all lanes of v[i], always in the same order.
 template <class Join>
 CRE_INLINE __m512 joinRows(const __m512 (&v)[16], Join join) {
-  // Each step halves the number of vectors: what stands in the lanes of two becomes the halves, quarters … of one.
+  // Each step halves the number of vectors: the lanes of two become the halves, quarters … of one.
   __m512 a[8], b[4], c[2];
 #pragma GCC unroll 8
   for (int i = 0; i < 8; i++) a[i] = join(_mm512_unpacklo_ps(v[i], v[i + 8]), _mm512_unpackhi_ps(v[i], v[i + 8]));
@@ -134,14 +134,14 @@ CRE_INLINE uint32_t laneMask(int first, int end) {
   return below(end) & ~below(first);
 }
 
-// A row of 32 columns. Past the caches when it is far: see isFar.
+// Stores a row of 32 columns, with non-temporal stores if `far`: see isFar.
 CRE_INLINE void storeRow(bf16* to, __m512i row, bool far) {
   if (far) _mm512_stream_si512(reinterpret_cast<__m512i*>(to), row);
   else _mm512_store_si512(to, row);
 }
 
-// What the next item reads of one head, fetched into the second-level cache a row at a time while this item is computed: a head's blocks are
-// too short for the processor to foresee the next one.
+// Prefetches the rows of one head that the next item reads into the second-level cache, one row at a time during the current item: a head's
+// blocks are too short for the hardware prefetcher.
 class RowsAhead {
  public:
   // Columns [column, column + columns) of the rows.
@@ -171,8 +171,8 @@ class RowsAhead {
   int count_ = 0, next_ = 0, rows_ = 0;
 };
 
-// The two products of a pair: scores = k · qᵀ, products = v · dOutputᵀ. They are spread over 16 steps between which vector work stands:
-// a store of sums that are not there yet would keep everything behind it waiting.
+// The two products of a pair: scores = k · qᵀ, products = v · dOutputᵀ. They are spread over 16 steps with vector work in between:
+// a store of sums that are not ready would stall everything after it.
 struct PairProducts {
   static constexpr int kProductSteps = 6;
   const bf16 *keys, *values, *queriesAcross, *dOutputsAcross;

@@ -2,8 +2,6 @@
 
 #include <utility>
 
-#include "runtime/cpu.h"
-
 namespace cre {
 namespace {
 
@@ -16,8 +14,7 @@ void requireShape(const Napi::CallbackInfo& info, int rows, int columns) {
 
 }  // namespace
 
-Binding::Binding(const Napi::CallbackInfo& info)
-    : Napi::ObjectWrap<Binding>(info), memory_(truth(info[1]), truth(info[2])) {
+Binding::Binding(const Napi::CallbackInfo& info) : Napi::ObjectWrap<Binding>(info), memory_(truth(info[1]), truth(info[2])) {
   const int threads = wholeNumber(info[0], 1, kMostThreads);
   if (memory_.bf16Precision()) {
     require(info, supportsBf16(), "float32 precision: bfloat16 needs the amx level");
@@ -40,7 +37,7 @@ void Binding::cleanUp(void* self) {
   binding->stop();
 }
 
-// Ends the threads and gives all memory back. Safe to call twice.
+// Ends the threads and frees all memory. Safe to call twice.
 void Binding::stop() {
   if (!executor_) return;
   closed_ = true;
@@ -64,7 +61,7 @@ Binding::Answer* Binding::expectAnswer(Napi::Env env, size_t elements) {
   if (elements > 0) {
     Napi::Float32Array values = Napi::Float32Array::New(env, elements);
     answer->values = Napi::Persistent(values);
-    answer->data = values.Data();  // stays where it is while the reference stands
+    answer->data = values.Data();  // does not move while the reference exists
   }
   if (expectedAnswers_++ == 0) {
     courier_.Ref(env);
@@ -73,7 +70,7 @@ Binding::Answer* Binding::expectAnswer(Napi::Env env, size_t elements) {
   return answer;
 }
 
-// Issues a job that fulfils the answer; after a failure only the failure is told.
+// Issues a job that resolves the answer; after a failure the answer is rejected with it.
 Napi::Value Binding::promise(Answer* answer, std::function<void(Pool&)> body) {
   executor_->issueAlways([this, answer, body = std::move(body)](Pool& pool) {
     answer->failure = executor_->failure();
@@ -91,7 +88,7 @@ Napi::Value Binding::promise(Answer* answer, std::function<void(Pool&)> body) {
 
 void Binding::deliver(Napi::Env env, Napi::Function, Binding* binding, Answer* answer) {
   const std::unique_ptr<Answer> owned(answer);
-  if (env == nullptr) return;  // Node is ending
+  if (env == nullptr) return;  // Node is exiting
   if (--binding->expectedAnswers_ == 0) {
     binding->courier_.Unref(env);
     binding->Unref();
@@ -114,13 +111,13 @@ Napi::Value Binding::close(const Napi::CallbackInfo& info) {
   return promise(answer, [](Pool&) {});
 }
 
-// (kind): what is issued from now on is timed and counts as this kind; 0 is not timed
+// (kind): jobs issued from now on are timed under this kind; 0: not timed
 void Binding::label(const Napi::CallbackInfo& info) {
   expectOpen();
   executor_->label(wholeNumber(info[0], 0, kMostKinds));
 }
 
-// Three numbers for each kind: calls, seconds, processor seconds of the process meanwhile.
+// Three numbers for each kind: calls, seconds, and processor seconds of the process in that time.
 Napi::Value Binding::spent(const Napi::CallbackInfo& info) {
   expectOpen();
   const std::vector<Executor::Spent> spent = executor_->spent();
@@ -133,7 +130,7 @@ Napi::Value Binding::spent(const Napi::CallbackInfo& info) {
   return numbers;
 }
 
-// (seconds, whether memory is measured too): operations on zeros, bytes, operations on numbers a second, in 10⁹
+// (seconds, whether memory is measured too) → operations on zeros, bytes read, operations on numbers; all in 10⁹ per second
 Napi::Value Binding::peak(const Napi::CallbackInfo& info) {
   const double seconds = number(info[0]);
   const bool reads = truth(info[1]);
@@ -237,15 +234,15 @@ void Binding::freeTensor(const Napi::CallbackInfo& info) {
   executor_->issueAlways([this, freed](Pool&) { memory_.release(freed->matrix); });
 }
 
-// ---- weights: (values, null for zeros or undefined for rows that come in runs, rows, columns, storage, trainable)
+// ---- weights: (values, null for zeros or undefined for rows that come in chunks, rows, columns, storage, trainable)
 
 Napi::Value Binding::newWeight(const Napi::CallbackInfo& info) {
   expectOpen();
   const int rows = wholeNumber(info[1], 1, INT32_MAX), columns = wholeNumber(info[2], 1, INT32_MAX);
   requireShape(info, rows, columns);
   std::vector<float> values;
-  const bool comesInRuns = info[0].IsUndefined();
-  if (!info[0].IsNull() && !comesInRuns) {
+  const bool comesInChunks = info[0].IsUndefined();
+  if (!info[0].IsNull() && !comesInChunks) {
     values = floats(info[0]);
     require(info, values.size() == static_cast<size_t>(rows) * columns, "as many values as elements");
   }
@@ -261,15 +258,15 @@ Napi::Value Binding::newWeight(const Napi::CallbackInfo& info) {
   Weight* made = weights_.emplace(handle, std::move(owned)).first->second.get();
   const size_t payloadBytes = values.size() * sizeof(float);
   executor_->issue(
-      [this, made, comesInRuns, values = std::move(values)](Pool& pool) {
-        if (comesInRuns) memory_.reserve(pool, *made);
+      [this, made, comesInChunks, values = std::move(values)](Pool& pool) {
+        if (comesInChunks) memory_.reserve(pool, *made);
         else memory_.fill(pool, *made, values.empty() ? nullptr : values.data());
       },
       payloadBytes);
   return Napi::Number::New(info.Env(), handle);
 }
 
-// (weight, bytes, element type, whether rows are divided by their length): the next rows; a promise that the bytes were taken
+// (weight, bytes, element type, whether rows are divided by their length): the next rows; the promise resolves when the bytes were read
 Napi::Value Binding::writeRows(const Napi::CallbackInfo& info) {
   Weight* written = weight(info[0]);
   require(info, info[1].IsTypedArray() && info[1].As<Napi::TypedArray>().TypedArrayType() == napi_uint8_array, "a Uint8Array");
@@ -279,14 +276,13 @@ Napi::Value Binding::writeRows(const Napi::CallbackInfo& info) {
   const size_t rowBytes = written->view.columns * elementBytes(type), rows = bytes.ByteLength() / rowBytes;
   const int first = written->rowsGiven, left = written->view.rows - first;
   require(info, rows > 0 && rows * rowBytes == bytes.ByteLength() && rows <= static_cast<size_t>(left), "whole rows that are missing");
-  require(info, rows % kBlock == 0 || static_cast<int>(rows) == left, "runs of 32 rows but the last");
+  require(info, rows % kBlock == 0 || static_cast<int>(rows) == left, "chunks of 32 rows, except the last");
   Answer* answer = expectAnswer(info.Env(), 0);
   answer->taken = Napi::Persistent(bytes);
   written->rowsGiven += static_cast<int>(rows);
-  const RawRows run{bytes.Data(), type, static_cast<int>(rows), written->view.columns};
-  return promise(answer, [this, written, run, first, normalized](Pool& pool) {
-    memory_.writeRows(pool, *written, run, first, normalized);
-  });
+  const RawRows chunk{bytes.Data(), type, static_cast<int>(rows), written->view.columns};
+  return promise(answer,
+                 [this, written, chunk, first, normalized](Pool& pool) { memory_.writeRows(pool, *written, chunk, first, normalized); });
 }
 
 // (weight, values, part)
@@ -296,11 +292,8 @@ void Binding::writeWeight(const Napi::CallbackInfo& info) {
   std::vector<float> values = floats(info[1]);
   const size_t elements = static_cast<size_t>(written->view.rows) * written->view.columns;
   require(info, values.size() == elements, "as many values as elements");
-  executor_->issue(
-      [this, written, part, values = std::move(values)](Pool& pool) {
-        memory_.write(pool, *written, part, values.data());
-      },
-      elements * sizeof(float));
+  executor_->issue([this, written, part, values = std::move(values)](Pool& pool) { memory_.write(pool, *written, part, values.data()); },
+                   elements * sizeof(float));
 }
 
 // (weight, part)
@@ -320,12 +313,18 @@ void Binding::freeWeight(const Napi::CallbackInfo& info) {
 
 Napi::Function Binding::define(Napi::Env env) {
   std::vector<Napi::ClassPropertyDescriptor<Binding>> methods{
-      InstanceMethod("tensor", &Binding::newTensor),        InstanceMethod("read", &Binding::readTensor),
-      InstanceMethod("free", &Binding::freeTensor),         InstanceMethod("weight", &Binding::newWeight),
-      InstanceMethod("writeWeight", &Binding::writeWeight), InstanceMethod("readWeight", &Binding::readWeight),
-      InstanceMethod("freeWeight", &Binding::freeWeight),   InstanceMethod("sync", &Binding::sync),
-      InstanceMethod("close", &Binding::close),             InstanceMethod("label", &Binding::label),
-      InstanceMethod("spent", &Binding::spent),             InstanceMethod("peak", &Binding::peak),
+      InstanceMethod("tensor", &Binding::newTensor),
+      InstanceMethod("read", &Binding::readTensor),
+      InstanceMethod("free", &Binding::freeTensor),
+      InstanceMethod("weight", &Binding::newWeight),
+      InstanceMethod("writeWeight", &Binding::writeWeight),
+      InstanceMethod("readWeight", &Binding::readWeight),
+      InstanceMethod("freeWeight", &Binding::freeWeight),
+      InstanceMethod("sync", &Binding::sync),
+      InstanceMethod("close", &Binding::close),
+      InstanceMethod("label", &Binding::label),
+      InstanceMethod("spent", &Binding::spent),
+      InstanceMethod("peak", &Binding::peak),
       InstanceMethod("writeRows", &Binding::writeRows),
   };
   addProducts(methods);
@@ -336,16 +335,8 @@ Napi::Function Binding::define(Napi::Env env) {
 
 namespace {
 
-Napi::Value levels(const Napi::CallbackInfo& info) {
-  const std::vector<std::string> names = supportedLevels();
-  Napi::Array list = Napi::Array::New(info.Env(), names.size());
-  for (uint32_t i = 0; i < names.size(); i++) list[i] = Napi::String::New(info.Env(), names[i]);
-  return list;
-}
-
 Napi::Object initialise(Napi::Env env, Napi::Object exports) {
   exports.Set("Engine", Binding::define(env));
-  exports.Set("supportedLevels", Napi::Function::New(env, levels));
   exports.Set("level", Napi::String::New(env, levelName()));
   return exports;
 }

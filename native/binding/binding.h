@@ -1,4 +1,4 @@
-// The backend as JavaScript sees it. Only the binding files include napi.h.
+// The JavaScript class of the backend. Only the files of binding/ include napi.h.
 #pragma once
 #include <napi.h>
 
@@ -20,7 +20,7 @@ class Binding : public Napi::ObjectWrap<Binding> {
   explicit Binding(const Napi::CallbackInfo& info);
   ~Binding() override;
 
-  // ---- what operations are made of; everything throws a JavaScript error on misuse
+  // ---- parts of operations; all of them throw a JavaScript error on misuse
   Tensor* tensor(const Napi::Value& handle) const;
   Tensor* tensorOrNull(const Napi::Value& handle) const;
   Weight* weight(const Napi::Value& handle) const;
@@ -29,7 +29,7 @@ class Binding : public Napi::ObjectWrap<Binding> {
   Tensor* make(int rows, int columns, bool wide);
   Napi::Value handleOf(const Tensor* made) const;
   Napi::Value handlesOf(std::initializer_list<const Tensor*> made) const;
-  // Issues a job that first takes memory for the outputs.
+  // Issues a job that first allocates its outputs.
   template <class Body>
   void produce(std::initializer_list<Tensor*> outputs, Body body) {
     executor_->issue([this, made = std::vector<Tensor*>(outputs), body = std::move(body)](Pool& pool) {
@@ -43,7 +43,7 @@ class Binding : public Napi::ObjectWrap<Binding> {
   }
 
  private:
-  // An answer on its way to the JavaScript thread.
+  // An answer for the JavaScript thread.
   struct Answer {
     Napi::Promise::Deferred deferred;
     Napi::Reference<Napi::Float32Array> values;
@@ -84,8 +84,8 @@ class Binding : public Napi::ObjectWrap<Binding> {
   // binding_products.cpp, binding_rows.cpp, binding_training.cpp: operations
   Napi::Value embed(const Napi::CallbackInfo& info);
   void embedBackward(const Napi::CallbackInfo& info);
-  // How a result turns by its rows' positions; no positions: it does not.
-  struct Turning {
+  // How a result is rotated by the positions of its rows; without positions it is not.
+  struct RotaryInput {
     std::vector<int32_t> positions;
     int heads = 1, headWidth = 1;
     std::vector<float> frequencies;
@@ -95,7 +95,7 @@ class Binding : public Napi::ObjectWrap<Binding> {
       return {positions.data(), heads, headWidth, {frequencies.data(), static_cast<int>(frequencies.size()), interleaved}};
     }
   };
-  Turning turningOf(const Napi::CallbackInfo& info, int first, int rows, int columns) const;
+  RotaryInput rotaryInputOf(const Napi::CallbackInfo& info, int first, int rows, int columns) const;
   Napi::Value matmul(const Napi::CallbackInfo& info);
   // A sum of products of one shape [rows, columns].
   struct Sum {
@@ -153,7 +153,7 @@ class Binding : public Napi::ObjectWrap<Binding> {
 
 inline bool isShape(const Tensor* x, int rows, int columns) { return x->matrix.rows == rows && x->matrix.columns == columns; }
 inline bool sameShape(const Tensor* a, const Tensor* b) { return isShape(a, b->matrix.rows, b->matrix.columns); }
-// In float32 precision narrow and wide are the same.
+// In float32 precision there is no difference between narrow and wide.
 inline bool isWide(const Tensor* x) { return !x->matrix.isBf16; }
 
 // ---- arguments: each throws a JavaScript error when the value does not fit

@@ -11,8 +11,8 @@ void require(const Napi::CallbackInfo& info, bool fits, const char* expected) {
 int wholeNumber(const Napi::Value& value, int least, int most) {
   const double given = value.IsNumber() ? value.As<Napi::Number>().DoubleValue() : NAN;
   if (!(given >= least && given <= most && given == std::floor(given))) {
-    throw Napi::Error::New(value.Env(), "native backend: expected a whole number from " + std::to_string(least) + " to " +
-                                            std::to_string(most) + ".");
+    throw Napi::Error::New(value.Env(),
+                           "native backend: expected a whole number from " + std::to_string(least) + " to " + std::to_string(most) + ".");
   }
   return static_cast<int>(given);
 }
@@ -47,8 +47,8 @@ std::vector<int32_t> ids(const Napi::Value& value, int bound) {
   std::vector<int32_t> numbers = integers(value);
   for (const int32_t id : numbers) {
     if (id < 0 || id >= bound) {
-      throw Napi::Error::New(value.Env(), "native backend: got the number " + std::to_string(id) + ", expected 0 to " +
-                                              std::to_string(bound - 1) + ".");
+      throw Napi::Error::New(value.Env(),
+                             "native backend: got the number " + std::to_string(id) + ", expected 0 to " + std::to_string(bound - 1) + ".");
     }
   }
   return numbers;

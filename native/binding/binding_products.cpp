@@ -38,27 +38,26 @@ void Binding::embedBackward(const Napi::CallbackInfo& info) {
   require(info, dy->matrix.rows == static_cast<int>(rows.size()) && dy->matrix.columns == table->view.columns,
           "dy with one row for each id");
   issue([this, table, rows = std::move(rows), dy](Pool& pool) {
-    memory_.withMatrixGradient(pool, *table,
-                               [&](WeightView& view) { cre::embedBackward(pool, view, rows.data(), dy->matrix); });
+    memory_.withMatrixGradient(pool, *table, [&](WeightView& view) { cre::embedBackward(pool, view, rows.data(), dy->matrix); });
   });
 }
 
-// What turns a result: (positions, heads, head width, frequencies, interleaved) from `first` on; positions null: nothing.
-Binding::Turning Binding::turningOf(const Napi::CallbackInfo& info, int first, int rows, int columns) const {
-  Turning turning;
-  if (info[first].IsNull() || info[first].IsUndefined()) return turning;
-  turning.positions = integers(info[first]);
-  turning.heads = wholeNumber(info[first + 1], 1, 1 << 20);
-  turning.headWidth = wholeNumber(info[first + 2], 1, 1 << 20);
-  turning.frequencies = floats(info[first + 3]);
-  turning.interleaved = truth(info[first + 4]);
-  require(info, turning.positions.size() == static_cast<size_t>(rows), "one position for each row");
-  require(info, static_cast<int64_t>(turning.heads) * turning.headWidth == columns, "heads x head width columns");
-  require(info, 2 * turning.frequencies.size() <= static_cast<size_t>(turning.headWidth), "a rotated width within a head");
-  return turning;
+// Rotation of a result: (positions, heads, head width, frequencies, interleaved) from argument `first` on; positions null: none.
+Binding::RotaryInput Binding::rotaryInputOf(const Napi::CallbackInfo& info, int first, int rows, int columns) const {
+  RotaryInput rotation;
+  if (info[first].IsNull() || info[first].IsUndefined()) return rotation;
+  rotation.positions = integers(info[first]);
+  rotation.heads = wholeNumber(info[first + 1], 1, 1 << 20);
+  rotation.headWidth = wholeNumber(info[first + 2], 1, 1 << 20);
+  rotation.frequencies = floats(info[first + 3]);
+  rotation.interleaved = truth(info[first + 4]);
+  require(info, rotation.positions.size() == static_cast<size_t>(rows), "one position for each row");
+  require(info, static_cast<int64_t>(rotation.heads) * rotation.headWidth == columns, "heads x head width columns");
+  require(info, 2 * rotation.frequencies.size() <= static_cast<size_t>(rotation.headWidth), "a rotated width within a head");
+  return rotation;
 }
 
-// (x, w, bias or null, residual or null, scale, wide, then as turningOf)
+// (x, w, bias or null, residual or null, scale, wide, then as rotaryInputOf)
 Napi::Value Binding::matmul(const Napi::CallbackInfo& info) {
   const Tensor* x = tensor(info[0]);
   Weight* w = weight(info[1]);
@@ -68,20 +67,20 @@ Napi::Value Binding::matmul(const Napi::CallbackInfo& info) {
   require(info, x->matrix.columns == w->view.columns, "x with as many columns as w");
   require(info, bias == nullptr || (bias->view.isVector() && bias->view.columns == w->view.rows), "a bias of one number for each output");
   require(info, residual == nullptr || isShape(residual, x->matrix.rows, w->view.rows), "a residual of the result's shape");
-  Turning turning = turningOf(info, 6, x->matrix.rows, w->view.rows);
-  require(info, !turning.any() || residual == nullptr, "no residual where the result turns");
+  RotaryInput rotation = rotaryInputOf(info, 6, x->matrix.rows, w->view.rows);
+  require(info, !rotation.any() || residual == nullptr, "no residual when the result is rotated");
   Tensor* y = make(x->matrix.rows, w->view.rows, truth(info[5]));
-  produce({y}, [this, x, w, bias, residual, scale, turning = std::move(turning), y](Pool& pool) {
+  produce({y}, [this, x, w, bias, residual, scale, rotation = std::move(rotation), y](Pool& pool) {
     memory_.needForward(pool, *w);
     MatmulEpilogue epilogue{scale, bias == nullptr ? nullptr : bias->view.master, residual == nullptr ? nullptr : &residual->matrix};
-    const Rotary rotary = turning.rotary();
-    if (turning.any()) epilogue.rotary = &rotary;
+    const Rotary rotary = rotation.rotary();
+    if (rotation.any()) epilogue.rotary = &rotary;
     matmulForward(pool, x->matrix, w->view, epilogue, y->matrix);
   });
   return handleOf(y);
 }
 
-// (dy, w, residual or null, scale, wide, whether a second packed copy is made when it does not stand)
+// (dy, w, residual or null, scale, wide, whether a missing second packed copy is made)
 Napi::Value Binding::matmulBackwardInput(const Napi::CallbackInfo& info) {
   const Tensor* dy = tensor(info[0]);
   Weight* w = weight(info[1]);
@@ -137,19 +136,19 @@ void Binding::multiply(Pool& pool, const Sum& sum, MatmulEpilogue epilogue, Matr
   cre::matmulSum(pool, terms.data(), static_cast<int>(terms.size()), sum.backward, epilogue, y);
 }
 
-// (xs, ws, scales, second copies or null, bias or null, residual or null, wide, then as turningOf): the sum of scale · x · wᵀ; of scale · x · w when it is
-// told for each weight whether a second packed copy is made when it does not stand
+// (xs, ws, scales, second copies or null, bias or null, residual or null, wide, then as rotaryInputOf) → the sum of scale · x · wᵀ. With second
+// copies the sum of scale · x · w; they say for each weight whether a missing second packed copy is made.
 Napi::Value Binding::matmulSum(const Napi::CallbackInfo& info) {
   Sum sum = sumOf(info);
   const Tensor* residual = tensorOrNull(info[5]);
   require(info, residual == nullptr || isShape(residual, sum.rows, sum.columns), "a residual of the result's shape");
-  Turning turning = turningOf(info, 7, sum.rows, sum.columns);
-  require(info, !turning.any() || (!sum.backward && residual == nullptr), "a forward sum without residual where it turns");
+  RotaryInput rotation = rotaryInputOf(info, 7, sum.rows, sum.columns);
+  require(info, !rotation.any() || (!sum.backward && residual == nullptr), "a forward sum without residual when it is rotated");
   Tensor* y = make(sum.rows, sum.columns, truth(info[6]));
-  produce({y}, [this, sum = std::move(sum), residual, turning = std::move(turning), y](Pool& pool) {
+  produce({y}, [this, sum = std::move(sum), residual, rotation = std::move(rotation), y](Pool& pool) {
     MatmulEpilogue epilogue;
-    const Rotary rotary = turning.rotary();
-    if (turning.any()) epilogue.rotary = &rotary;
+    const Rotary rotary = rotation.rotary();
+    if (rotation.any()) epilogue.rotary = &rotary;
     epilogue.residual = residual == nullptr ? nullptr : &residual->matrix;
     multiply(pool, sum, epilogue, y->matrix);
   });
@@ -157,7 +156,7 @@ Napi::Value Binding::matmulSum(const Napi::CallbackInfo& info) {
 }
 
 // (xs, ws, scales, second copies or null, bias or null, gate, up or null) → [y, silu(gate) · y] of the sum y; backward, where the sum is the
-// gradient of silu(gate) · up: [the gradient of gate, that of up]
+// gradient of silu(gate) · up: [gradient of gate, gradient of up]
 Napi::Value Binding::matmulSwiglu(const Napi::CallbackInfo& info) {
   Sum sum = sumOf(info);
   const Tensor *gate = tensor(info[5]), *up = tensorOrNull(info[6]);
@@ -189,21 +188,18 @@ Binding::Factors Binding::factorsOf(const Napi::CallbackInfo& info) const {
 void Binding::matmulBackwardWeight(const Napi::CallbackInfo& info) {
   const auto [dy, x, w, scale] = factorsOf(info);
   issue([this, dy = dy, x = x, w = w, scale = scale](Pool& pool) {
-    memory_.withMatrixGradient(pool, *w, [&](WeightView& view) {
-      cre::matmulBackwardWeight(pool, dy->matrix, x->matrix, scale, view);
-    });
+    memory_.withMatrixGradient(pool, *w, [&](WeightView& view) { cre::matmulBackwardWeight(pool, dy->matrix, x->matrix, scale, view); });
   });
 }
 
-// As factorsOf: matmulBackwardWeight, and the wide scale · dy · w.
+// As factorsOf: matmulBackwardWeight, and returns the wide scale · dy · w.
 Napi::Value Binding::matmulBackward(const Napi::CallbackInfo& info) {
   const auto [dy, x, w, scale] = factorsOf(info);
   Tensor* dx = make(x->matrix.rows, x->matrix.columns, true);
   produce({dx}, [this, dy = dy, x = x, w = w, scale = scale, dx](Pool& pool) {
     memory_.needBackward(pool, *w);
-    memory_.withMatrixGradient(pool, *w, [&](WeightView& view) {
-      cre::matmulBackward(pool, dy->matrix, x->matrix, scale, view, dx->matrix);
-    });
+    memory_.withMatrixGradient(pool, *w,
+                               [&](WeightView& view) { cre::matmulBackward(pool, dy->matrix, x->matrix, scale, view, dx->matrix); });
   });
   return handleOf(dx);
 }
@@ -234,9 +230,7 @@ Napi::Value Binding::gatherRowsBackward(const Napi::CallbackInfo& info) {
   require(info, dy->matrix.rows == static_cast<int>(rows.size()), "as many rows as dy has");
   require(info, static_cast<int64_t>(total) * dy->matrix.columns <= INT32_MAX, "fewer than 2^31 elements");
   Tensor* dx = make(total, dy->matrix.columns, isWide(dy));
-  produce({dx}, [dy, rows = std::move(rows), dx](Pool& pool) {
-    cre::gatherRowsBackward(pool, dy->matrix, rows.data(), dx->matrix);
-  });
+  produce({dx}, [dy, rows = std::move(rows), dx](Pool& pool) { cre::gatherRowsBackward(pool, dy->matrix, rows.data(), dx->matrix); });
   return handleOf(dx);
 }
 
@@ -247,9 +241,8 @@ void Binding::copyRows(const Napi::CallbackInfo& info) {
   std::vector<int32_t> rows = ids(info[2], destination->matrix.rows);
   require(info, source->matrix.rows == static_cast<int>(rows.size()), "as many rows as source has");
   require(info, source->matrix.columns == destination->matrix.columns, "source and destination of the same width");
-  issue([source, destination, rows = std::move(rows)](Pool& pool) {
-    cre::copyRows(pool, source->matrix, rows.data(), destination->matrix);
-  });
+  issue(
+      [source, destination, rows = std::move(rows)](Pool& pool) { cre::copyRows(pool, source->matrix, rows.data(), destination->matrix); });
 }
 
 }  // namespace cre

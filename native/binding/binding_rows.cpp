@@ -43,7 +43,7 @@ Napi::Value Binding::rmsNormBackward(const Napi::CallbackInfo& info) {
     const int width = g->view.columns;
     const Matrix* added = residual == nullptr ? nullptr : &residual->matrix;
     if (width == x->matrix.columns) {
-      memory_.allocateNarrowCopy(dx->matrix);  // the gradient of a product's result, mostly
+      memory_.allocateNarrowCopy(dx->matrix);  // dx is usually the gradient of a product
       cre::rmsNormBackward(pool, x->matrix, g->view.master, dy->matrix, epsilon, added, dx->matrix, g->view.gradient);
     } else {
       cre::rmsNormHeadsBackward(pool, x->matrix, g->view.master, width, dy->matrix, epsilon, added, dx->matrix, g->view.gradient);
@@ -52,20 +52,20 @@ Napi::Value Binding::rmsNormBackward(const Napi::CallbackInfo& info) {
   return handleOf(dx);
 }
 
-// (x, backward, then as turningOf)
+// (x, backward, then as rotaryInputOf)
 Napi::Value Binding::rotary(const Napi::CallbackInfo& info) {
   const Tensor* x = tensor(info[0]);
   const bool backward = truth(info[1]);
-  Turning turning = turningOf(info, 2, x->matrix.rows, x->matrix.columns);
-  require(info, turning.any(), "positions");
+  RotaryInput rotation = rotaryInputOf(info, 2, x->matrix.rows, x->matrix.columns);
+  require(info, rotation.any(), "positions");
   Tensor* y = make(x->matrix.rows, x->matrix.columns, false);
-  produce({y}, [=, turning = std::move(turning)](Pool& pool) { cre::rotary(pool, x->matrix, turning.rotary(), backward, y->matrix); });
+  produce({y}, [=, rotation = std::move(rotation)](Pool& pool) { cre::rotary(pool, x->matrix, rotation.rotary(), backward, y->matrix); });
   return handleOf(y);
 }
 
 namespace {
 
-// What an attention job carries, checked against the shapes of q and k.
+// Data of an attention job, checked against the shapes of q and k.
 struct AttentionJob {
   std::vector<AttentionSegment> segments;
   std::vector<KeySpan> spans;
@@ -87,10 +87,11 @@ struct AttentionJob {
   }
 };
 
-bool isRun(int start, int length, int rows) { return start >= 0 && length >= 0 && start <= rows && length <= rows - start; }
+bool isRange(int start, int length, int rows) { return start >= 0 && length >= 0 && start <= rows && length <= rows - start; }
 
-// (…, heads, key/value heads, head width, scale, slopes or null, segments, spans, rotary frequencies or null, interleaved) from `first` on. A segment is six numbers: start, length,
-// keyStart, position, first span, number of spans; a span is three: start, length, position.
+// (…, heads, key/value heads, head width, scale, slopes or null, segments, spans, rotary frequencies or null, interleaved) from argument
+// `first` on. A segment is six numbers: start, length, keyStart, position, first span, number of spans; a span is three: start, length,
+// position.
 AttentionJob attentionJob(const Napi::CallbackInfo& info, int first, const Matrix& q, const Matrix& k) {
   AttentionJob job;
   job.heads = wholeNumber(info[first], 1, 1 << 20);
@@ -109,13 +110,13 @@ AttentionJob attentionJob(const Napi::CallbackInfo& info, int first, const Matri
   require(info, segments.size() % 6 == 0 && spans.size() % 3 == 0, "segments of six numbers and spans of three");
   for (size_t i = 0; i < spans.size(); i += 3) {
     job.spans.push_back({spans[i], spans[i + 1], spans[i + 2]});
-    require(info, isRun(spans[i], spans[i + 1], k.rows), "context spans inside k");
+    require(info, isRange(spans[i], spans[i + 1], k.rows), "context spans inside k");
   }
   for (size_t i = 0; i < segments.size(); i += 6) {
     const int32_t* s = &segments[i];
     job.segments.push_back({s[0], s[1], s[2], s[3], s[4], s[5]});
-    require(info, isRun(s[0], s[1], q.rows) && isRun(s[2], s[1], k.rows), "segments inside q and k");
-    require(info, isRun(s[4], s[5], static_cast<int>(job.spans.size())), "spans of a segment inside the list of spans");
+    require(info, isRange(s[0], s[1], q.rows) && isRange(s[2], s[1], k.rows), "segments inside q and k");
+    require(info, isRange(s[4], s[5], static_cast<int>(job.spans.size())), "spans of a segment inside the list of spans");
   }
   return job;
 }
@@ -169,9 +170,7 @@ Napi::Value Binding::swigluBackward(const Napi::CallbackInfo& info) {
   require(info, sameShape(gate, up) && sameShape(gate, dh), "gate, up and dh of the same shape");
   Tensor* dGate = make(gate->matrix.rows, gate->matrix.columns, false);
   Tensor* dUp = make(gate->matrix.rows, gate->matrix.columns, false);
-  produce({dGate, dUp}, [=](Pool& pool) {
-    cre::swigluBackward(pool, gate->matrix, up->matrix, dh->matrix, dGate->matrix, dUp->matrix);
-  });
+  produce({dGate, dUp}, [=](Pool& pool) { cre::swigluBackward(pool, gate->matrix, up->matrix, dh->matrix, dGate->matrix, dUp->matrix); });
   return handlesOf({dGate, dUp});
 }
 

@@ -1,4 +1,4 @@
-// Rearranging 32 x 32 blocks: transposes, and pairs of rows interleaved as AMX wants the right factor of a bf16 product.
+// Rearranges 32 x 32 blocks: transposes, and interleaves pairs of rows, the AMX layout of the right factor of a bf16 product.
 #pragma once
 #include "runtime/kernels.h"
 #include "runtime/vector.h"
@@ -45,16 +45,15 @@ CRE_INLINE void transposeBlock(const float* in, float* out) {
 }
 
 #ifdef __AVX512BF16__
-// A block of float as bf16.
+// Rounds a float block to bf16.
 CRE_INLINE void narrowBlock(const float* in, bf16* out) {
   for (int row = 0; row < kBlock; row++) store(out + row * kBlock, load(in + row * kBlock), load(in + row * kBlock + kLanes));
 }
 
 // Two tiles of 16 x 64 bytes: word c of row r of tile h is the pair (in[2r][16h + c], in[2r + 1][16h + c]). The first `pairs` rows of each.
 CRE_INLINE void interleaveRows(const bf16* in, bf16* out, int pairs = 16) {
-  const __m512i counting = _mm512_set_epi32(0x002f000f, 0x002e000e, 0x002d000d, 0x002c000c, 0x002b000b, 0x002a000a, 0x00290009,
-                                            0x00280008, 0x00270007, 0x00260006, 0x00250005, 0x00240004, 0x00230003, 0x00220002,
-                                            0x00210001, 0x00200000);
+  const __m512i counting = _mm512_set_epi32(0x002f000f, 0x002e000e, 0x002d000d, 0x002c000c, 0x002b000b, 0x002a000a, 0x00290009, 0x00280008,
+                                            0x00270007, 0x00260006, 0x00250005, 0x00240004, 0x00230003, 0x00220002, 0x00210001, 0x00200000);
   const __m512i second = _mm512_add_epi16(counting, _mm512_set1_epi16(16));
   for (int r = 0; r < pairs; r++) {
     const __m512i even = _mm512_loadu_si512(in + 2 * r * kBlock), odd = _mm512_loadu_si512(in + (2 * r + 1) * kBlock);

@@ -1,4 +1,4 @@
-// The products of kernels.h in terms of blocks and panels.
+// The products of kernels.h, expressed as products of blocks and panels.
 #include "matmul/matmul.h"
 
 #include "matmul/blocks.h"
@@ -71,11 +71,12 @@ bool supportsBf16() {
 void matmulForward(Pool& pool, const Matrix& x, const WeightView& w, const MatmulEpilogue& epilogue, Matrix& y) {
   if (epilogue.rotary != nullptr) {
 #ifdef __AMX_BF16__
-    const bool onTheWay = w.packedBf16 && !w.isQuantized() && turnsInProduct(y, *epilogue.rotary);
+    const bool onTheWay = w.packedBf16 && !w.isQuantized() && rotatesInProduct(y, *epilogue.rotary);
 #else
     constexpr bool onTheWay = false;
 #endif
-    if (!onTheWay) return turnAfter(pool, epilogue, y, [&](const MatmulEpilogue& plain, Matrix& sums) { matmulForward(pool, x, w, plain, sums); });
+    if (!onTheWay)
+      return rotateAfter(pool, epilogue, y, [&](const MatmulEpilogue& plain, Matrix& sums) { matmulForward(pool, x, w, plain, sums); });
   }
   multiplyPacked(pool, x, w, w.isQuantized() ? nullptr : w.forward, false, epilogue, y);
 }
@@ -91,7 +92,7 @@ void matmulBackwardWeight(Pool& pool, const Matrix& dy, const Matrix& x, float s
 #ifdef __AMX_BF16__
   if (w.packedBf16) return weightGradientBf16(pool, narrowest(dy), narrowest(x), scale, gradient);
 #endif
-  // Float needs no rearranging: a block of dy read down its columns is a block of dyᵀ, and blocks of x below each other are a panel.
+  // Float needs no rearranging: a block of dy read by columns is a block of dyᵀ, and a column of blocks of x is a panel.
   Product product;
   product.a = dy.f32();
   product.aTransposed = true;

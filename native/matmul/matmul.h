@@ -1,9 +1,9 @@
-// What the matrix products share: the shape of a product, how it is cut into items, and what happens to a finished block of sums.
+// Shared by the matrix products: the shape of a product, its division into work items, and the epilogue of a finished block of sums.
 #pragma once
 #include <algorithm>
 #include <type_traits>
 
-#include "rows/exponential.h"
+#include "runtime/exponential.h"
 #include "runtime/kernels.h"
 #include "rows/rotary.h"
 #include "runtime/vector.h"
@@ -13,19 +13,19 @@ namespace cre {
 // y = scale · A · B + bias + residual. A consists of blocks of 32 rows x 32 of depth, B of panels of 32 columns. Strides are in elements.
 struct Product {
   const void* a = nullptr;
-  size_t aRowBlockStride = 0;   // from one row block to the next
+  size_t aRowBlockStride = 0;  // from one row block to the next
   size_t aDepthBlockStride = 0;
-  bool aTransposed = false;     // blocks are stored [depth][row] (float only)
+  bool aTransposed = false;  // blocks are stored [depth][row] (float only)
   const void* b = nullptr;
   size_t bPanelStride = 0;
   size_t bDepthBlockStride = 0;
-  const WeightView* source = nullptr;  // instead of b: panels are made from source->forward on the way
+  const WeightView* source = nullptr;  // instead of b: panels are made from source->forward during the product
   bool sourceBackward = false;
   int depthBlocks = 0;
   MatmulEpilogue epilogue;
   Matrix* y = nullptr;
-  bool far = false;  // y is written past the caches: see isFar
-  const Product* next = nullptr;  // a further product, added before the epilogue (bf16 only); its own epilogue and y do not count
+  bool far = false;               // non-temporal stores of y: see isFar
+  const Product* next = nullptr;  // a further product, added before the epilogue (bf16 only); its own epilogue and y are ignored
 
   int allDepthBlocks() const { return depthBlocks + (next == nullptr ? 0 : next->allDepthBlocks()); }
 };
@@ -33,7 +33,7 @@ struct Product {
 void multiplyFloat(Pool&, const Product&);
 // amx level only: matmul_amx.cpp, matmul_quantized_amx.cpp, matmul_gradient_amx.cpp
 void multiplyBf16(Pool&, const Product&);
-bool turnsInProduct(const Matrix& y, const Rotary&);  // whether multiplyBf16 knows this kind of turn
+bool rotatesInProduct(const Matrix& y, const Rotary&);  // whether multiplyBf16 can apply this rotation
 void multiplyBf16FromSource(Pool&, const Product&);
 void weightGradientBf16(Pool&, const Matrix& dy, const Matrix& x, float scale, Matrix& gradient);
 // matmul_thin_amx.cpp: gradients of weights with up to 16 columns
@@ -45,7 +45,7 @@ void thinBackwardBf16(Pool&, const Matrix& dy, const Matrix& x, float scale, Wei
 
 constexpr float kNoBias[kBlock] = {};
 
-// Turns rows of a finished block of sums (32 x 32, row-major) into rows of y. Residual is void when there is none.
+// Epilogue: makes rows of y from rows of a finished block of sums (32 x 32, row-major). Residual is void if there is none.
 template <class Out, class Residual>
 struct Finish {
   static constexpr int kRowsTogether = 2;
@@ -73,7 +73,7 @@ struct Finish {
     const Residual* residual;
     const float* bias;
     float scale;
-    int filled;  // rows of the matrix; the others stay zero
+    int filled;  // rows of the matrix; the others are zero
     bool far;
 
     CRE_INLINE void row(const float* sums, int r) const {
@@ -97,7 +97,7 @@ struct Finish {
 #pragma GCC unroll 2
       for (int i = 0; i < kRowsTogether; i++) row(sums, begin + i);
     }
-    // What they will read.
+    // Prefetches the input of these rows.
     CRE_INLINE void prefetchSome(int begin) const {
       if constexpr (!std::is_void_v<Residual>) {
         for (int i = 0; i < kRowsTogether; i++) prefetchRow(residual + (begin + i) * kBlock);
@@ -111,14 +111,16 @@ struct Finish {
     if constexpr (!std::is_void_v<Residual>) block.residual = residual + start;
     return block;
   }
-  CRE_INLINE void operator()(const float* sums, int rowBlock, int panel, int begin, int end) const { at(rowBlock, panel)(sums, begin, end); }
+  CRE_INLINE void operator()(const float* sums, int rowBlock, int panel, int begin, int end) const {
+    at(rowBlock, panel)(sums, begin, end);
+  }
 };
 
 #ifdef __AMX_BF16__
 // d silu(x) / dx, given σ(x) and silu(x).
 CRE_INLINE Floats siluSlope(const Floats& sigma, const Floats& silu) { return multiplyAdd(silu, broadcast(1.0f) - sigma, sigma); }
 
-// Like Finish, for bf16 results with a gate: y and silu(gate) · y, or backward the gradients of gate and up.
+// Epilogue of bf16 results with a gate: y and silu(gate) · y, or backward the gradients of gate and up.
 template <bool kBackward>
 struct GatedFinish {
   static constexpr int kRowsTogether = 1;
@@ -140,7 +142,7 @@ struct GatedFinish {
 
     CRE_INLINE Floats part(const float* sums, int at, int half, Floats& other) const {
       const int i = at + half * kLanes;
-      // Rounded as if it were stored first, so that a product with a gate gives the numbers of the two operations.
+      // Rounded as if it were stored first, so that a product with a gate is bit-identical to the two separate operations.
       const Floats product = rounded(multiplyAdd(load(sums + i), broadcast(scale), load(bias + half * kLanes)));
       const Floats x = load(gate + i), sigma = roughLogistic(x), silu = x * sigma;
       other = product * silu;
@@ -175,11 +177,13 @@ struct GatedFinish {
     const float* bias = epilogue.bias == nullptr ? kNoBias : epilogue.bias + panel * kBlock;
     return {epilogue.gate->b16() + start, up, y + start, second, bias, epilogue.scale, rows - rowBlock * kBlock, far};
   }
-  CRE_INLINE void operator()(const float* sums, int rowBlock, int panel, int begin, int end) const { at(rowBlock, panel)(sums, begin, end); }
+  CRE_INLINE void operator()(const float* sums, int rowBlock, int panel, int begin, int end) const {
+    at(rowBlock, panel)(sums, begin, end);
+  }
 };
 
-// Turns the finished sums of whole heads (RotaryTurn::isAligned) into blocks of a bf16 result.
-struct TurnFinish {
+// Epilogue with rotation: finished sums of whole heads (Rotation::isAligned) to blocks of a bf16 result.
+struct RotatingFinish {
   bf16* y;
   const float* bias;
   float scale;
@@ -189,7 +193,7 @@ struct TurnFinish {
   const float* tables;   // cosines, then sines of each slot
   const int32_t* slots;  // of the rows
 
-  TurnFinish(const Product& product, const float* tables, const int32_t* slots)
+  RotatingFinish(const Product& product, const float* tables, const int32_t* slots)
       : y(product.y->b16()),
         bias(product.epilogue.bias),
         scale(product.epilogue.scale),
@@ -197,11 +201,11 @@ struct TurnFinish {
         columnBlocks(product.y->columnBlocks()),
         far(product.far),
         headPanels(product.epilogue.rotary->headWidth / kBlock),
-        pairPanels(product.epilogue.rotary->turn.pairs / kBlock),
+        pairPanels(product.epilogue.rotary->rotation.pairs / kBlock),
         tables(tables),
         slots(slots) {}
 
-  // One row block of the head that begins at `panel`; the sums of its panels stand `stride` elements apart.
+  // One row block of the head that begins at `panel`; the sums of its panels are `stride` elements apart.
   void operator()(const float* sums, size_t stride, int rowBlock, int panel) const {
     for (int i = 0; i < pairPanels; i++) {
       const float *first = sums + i * stride, *second = first + pairPanels * stride;
@@ -216,7 +220,7 @@ struct TurnFinish {
             const int lane = half * kLanes;
             a[half] = sumOf(first + r * kBlock + lane, added + lane);
             b[half] = sumOf(second + r * kBlock + lane, otherAdded + lane);
-            turnPairs(a[half], b[half], load(cosines + lane), load(cosines + pairPanels * kBlock + lane));
+            rotatePairs(a[half], b[half], load(cosines + lane), load(cosines + pairPanels * kBlock + lane));
           }
         }
         store(to + r * kBlock, a[0], a[1], far);
@@ -245,7 +249,7 @@ struct TurnFinish {
 };
 #endif
 
-// Calls body(finish) with the Finish of y's and the residual's width.
+// Calls body(finish) with the Finish for the element types of y and the residual.
 template <class Body>
 void withFinish(const Product& product, Body&& body) {
   const Matrix* residual = product.epilogue.residual;
@@ -261,9 +265,9 @@ void withFinish(const Product& product, Body&& body) {
   body(Finish<float, float>(product));
 }
 
-// The product in float, then turned.
+// The product in float, then the rotation.
 template <class Multiply>
-void turnAfter(Pool& pool, const MatmulEpilogue& epilogue, Matrix& y, Multiply&& multiply) {
+void rotateAfter(Pool& pool, const MatmulEpilogue& epilogue, Matrix& y, Multiply&& multiply) {
   MatmulEpilogue plain = epilogue;
   plain.rotary = nullptr;
   Matrix sums = y;
@@ -273,16 +277,16 @@ void turnAfter(Pool& pool, const MatmulEpilogue& epilogue, Matrix& y, Multiply&&
   rotary(pool, sums, *epilogue.rotary, false, y);
 }
 
-// Where A does not fit in the cache: at most that much at a time. The more rows and panels share a pass, the fewer blocks come from beyond.
+// Largest pass when A does not fit in the cache. The more rows and panels share a pass, the fewer blocks are read from outside the cache.
 struct PassSize {
   int rowBlocks, panels;
   int cachedBlocks;  // of A
 };
 
-// How a product is cut: an item is some row blocks times some panels over the whole depth, so threads never wait for each other.
+// Division of a product: a work item is some row blocks times some panels over the whole depth, so threads never wait for each other.
 struct Cut {
-  int rowBlocks, panels;    // of one item
-  int depthBlocks;          // of one pass: rowBlocks x depthBlocks of A stay in the second-level cache
+  int rowBlocks, panels;  // of one item
+  int depthBlocks;        // of one pass: rowBlocks x depthBlocks of A stay in the second-level cache
   int rowItems, panelItems;
 
   // `cachedBlocks`: how many blocks of A may stay in the cache.
@@ -295,7 +299,7 @@ struct Cut {
     depthBlocks = allDepth;
     panels = 1;
     if (fitting < std::min(allRows, kFewestRowBlocks)) {
-      // A does not fit: several panels share a pass over a part of the depth, their sums wait in scratch.
+      // A does not fit: several panels share a pass over a part of the depth, and their sums are kept in scratch.
       rowBlocks = std::min(allRows, pass.rowBlocks);
       const int passes = (allDepth * rowBlocks + pass.cachedBlocks - 1) / pass.cachedBlocks;
       depthBlocks = (allDepth + passes - 1) / passes;

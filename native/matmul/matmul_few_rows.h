@@ -1,4 +1,4 @@
-// Products of a few rows with quantised weights: too few to make whole panels of the right factor for them.
+// Products of a few rows with quantised weights; too few rows to pay for whole panels of the right factor.
 #pragma once
 #include "matmul/matmul.h"
 

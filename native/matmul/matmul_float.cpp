@@ -1,10 +1,10 @@
-// Products of float blocks and panels, for every level: a register block of kRows x kColumns sums, broadcasting A and streaming B.
+// Products of float blocks and panels on every level: a register tile of kRows x kColumns sums; A is broadcast, B is streamed.
 #include "matmul/matmul_sources.h"
 
 namespace cre {
 namespace {
 
-// Register blocks that fit the level's registers, and how much of A stays in its second-level cache.
+// Register tile of the level, and the number of blocks of A that stay in the second-level cache.
 #if defined(__AVX512F__)
 constexpr int kRows = 8, kVectors = 2, kDepthBlocks = 8, kCachedBlocks = 160;
 #elif defined(__AVX2__)
@@ -23,7 +23,7 @@ struct Chunk {
   const float* b;
   size_t bDepthBlockStride;
   int depthBlocks;
-  bool accumulate;  // on the sums of the chunks before
+  bool accumulate;  // onto the sums of the previous chunks
 };
 
 // sums[kCount, kColumns] (+)= A[kCount, depth] · B[depth, kColumns]; in a block of A rows are kRowStep apart, depth kDepthStep.

@@ -1,7 +1,7 @@
-// Weight gradients on AMX tiles: gradient += scale · dyᵀ · x. Empty on the other levels.
+// Weight gradients on AMX tiles: gradient += scale · dyᵀ · x.
 //
-// Blocks of dy are transposed, blocks of x interleaved to tiles, both by the item that needs them next: going through memory as whole
-// matrices costs as much as a third of the product.
+// Blocks of dy are transposed and blocks of x interleaved by the work item that uses them next: converting whole matrices through memory
+// would take a third of the time of the product.
 #include "matmul/blocks.h"
 #include "matmul/matmul_tiles.h"
 
@@ -12,14 +12,14 @@ namespace {
 
 constexpr int kTokenBlocksOfPass = 32;  // 1,024 tokens
 
-// How a gradient is cut: an item is some row blocks times some panels over all tokens. Its sums and its part of dy in a pass stay in the
-// second-level cache; where there are several passes, all sums wait there.
+// Division of a gradient: a work item is some row blocks times some panels over all tokens. Its sums and its part of dy in a pass stay in
+// the second-level cache; with several passes, all sums are kept there.
 struct GradientCut {
   int tokenBlocks, passes;  // blocks of a pass
   int rowBlocks, panels, rowItems, panelItems;
 
   GradientCut(const Matrix& dy, const Matrix& x, int threads) {
-    // Time of rearranging a block of each factor, where the product of two blocks takes 1 (measured).
+    // Time to rearrange a block of each factor, relative to the product of two blocks (measured).
     constexpr double kTransposing = 1.6, kInterleaving = 0.8;
     constexpr int kMostRows = 48, kPanelItemsTried = 8;
     passes = (dy.rowBlocks() + kTokenBlocksOfPass - 1) / kTokenBlocksOfPass;
@@ -30,7 +30,7 @@ struct GradientCut {
     rowBlocks = 0;
     for (int rows = std::min(allRows, kMostRows); rows >= 1; rows--) {
       const int itemsOfRows = (allRows + rows - 1) / rows;
-      if (rows > 1 && (allRows + rows - 2) / (rows - 1) == itemsOfRows) continue;  // fewer rows make as many items
+      if (rows > 1 && (allRows + rows - 2) / (rows - 1) == itemsOfRows) continue;  // fewer rows give the same number of items
       const int cached = kCachedBlocks + kCachedBlocks / 2 - rows * tokenBlocks;
       const int mostPanels = passes == 1 ? allPanels : std::min(allPanels, cached / (2 * rows));
       if (cached <= 0 || mostPanels < 1) continue;
@@ -49,16 +49,14 @@ struct GradientCut {
   }
 };
 
-// A matrix whose blocks are taken as bf16.
+// A matrix whose blocks are read as bf16.
 template <class T>
 struct Blocks {
   const T* data;
   int columnBlocks;
 
   explicit Blocks(const Matrix& matrix) : data(static_cast<const T*>(matrix.data)), columnBlocks(matrix.columnBlocks()) {}
-  CRE_INLINE const T* at(int row, int column) const {
-    return data + (static_cast<size_t>(row) * columnBlocks + column) * kBlockElements;
-  }
+  CRE_INLINE const T* at(int row, int column) const { return data + (static_cast<size_t>(row) * columnBlocks + column) * kBlockElements; }
   template <class Arrange>
   CRE_INLINE void arrange(int row, int column, bf16* out, const Arrange& arranged) const {
     if constexpr (std::is_same_v<T, bf16>) {

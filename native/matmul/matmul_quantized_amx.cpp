@@ -1,6 +1,6 @@
 // Products on AMX tiles whose right factor is made block by block: quantised weights in both directions, and bf16 weights backward from
-// their forward copy. The next chunk of the right factor is made between the tile instructions of the present one, which leave the vector
-// units idle. Empty on the other levels.
+// their forward copy. The next chunk of the right factor is made between the tile instructions of the current one, which leave the vector
+// units idle.
 #include "matmul/matmul_few_rows.h"
 #include "matmul/matmul_sources.h"
 #include "matmul/matmul_tiles.h"
@@ -10,7 +10,7 @@
 namespace cre {
 namespace {
 
-constexpr int kMostRowBlocks = 16;  // of an item: each block made serves so many
+constexpr int kMostRowBlocks = 16;  // of a work item: the number of uses of each block that is made
 constexpr int kMostPanels = 8;
 constexpr int kPrefetchBlocks = 2;
 constexpr int kFewRowsBuffers = 2 * kGroupBlocks;
@@ -59,7 +59,7 @@ struct Maker {
   }
 };
 
-// The next chunk of the right factor, and lines of the left one that the next pass needs.
+// Makes the next chunk of the right factor and prefetches cache lines of the left one for the next pass.
 template <class Source>
 struct MakerAhead {
   Maker<Source> right;
@@ -76,8 +76,8 @@ struct alignas(64) ItemScratch {
 };
 
 template <class Source, class FinishRows>
-void multiplyItem(const Product& product, const Source& source, const SourceCut& cut, int group, int item, float* sums, ItemScratch& scratch,
-                  const FinishRows& finish) {
+void multiplyItem(const Product& product, const Source& source, const SourceCut& cut, int group, int item, float* sums,
+                  ItemScratch& scratch, const FinishRows& finish) {
   Chunk chunk;
   chunk.firstRowBlock = group * cut.rowBlocks;
   chunk.rowBlocks = std::min(cut.rowBlocks, product.y->rowBlocks() - chunk.firstRowBlock);
@@ -110,7 +110,7 @@ void multiplyItem(const Product& product, const Source& source, const SourceCut&
       const int nextDepth = depth + cut.depthBlocks;
       MakerAhead<Source> next{makerOf(samePass ? panel + 1 : firstPanel, samePass ? depth : nextDepth, place ^ 1), {}};
       if (nextDepth < product.depthBlocks) {
-        // Every panel fetches some of the depth of all rows.
+        // Every panel prefetches a part of the depth of all rows.
         const int ahead = std::min(cut.depthBlocks, product.depthBlocks - nextDepth), panels = endPanel - firstPanel;
         const int begin = ahead * (panel - firstPanel) / panels, end = ahead * (panel - firstPanel + 1) / panels;
         if (begin < end) {
@@ -130,18 +130,21 @@ void multiplyFrom(Pool& pool, const Product& product) {
   const Source source(*product.source);
   const SourceCut cut(product, pool.threadCount());
   withFinish(product, [&](const auto& finish) {
-    pool.parallelForGroups(cut.rowItems, cut.panelItems, {}, false, [&](int group, int, int item, int, int thread) {
-      auto* sums = static_cast<float*>(pool.scratch(thread, 0, cut.sumBlocks() * kBlockElements * sizeof(float)));
-      auto* scratch = static_cast<ItemScratch*>(pool.scratch(thread, 1, sizeof(ItemScratch)));
-      multiplyItem(product, source, cut, group, item, sums, *scratch, finish);
-    }, [](int) {});
+    pool.parallelForGroups(
+        cut.rowItems, cut.panelItems, {}, false,
+        [&](int group, int, int item, int, int thread) {
+          auto* sums = static_cast<float*>(pool.scratch(thread, 0, cut.sumBlocks() * kBlockElements * sizeof(float)));
+          auto* scratch = static_cast<ItemScratch*>(pool.scratch(thread, 1, sizeof(ItemScratch)));
+          multiplyItem(product, source, cut, group, item, sums, *scratch, finish);
+        },
+        [](int) {});
   });
 }
 
-// One panel of a product of at most 32 rows: the dequantised rows are left tiles as they stand and x, turned once, is the right factor, so
-// that a weight costs a look-up and nothing else.
+// One panel of a product of at most 32 rows: the dequantised rows are left tiles without conversion and x, transposed once, is the right
+// factor, so that a weight costs only a table look-up.
 template <Storage kStorage, class FinishRows>
-void multiplyFewRowsPanel(const Product& product, const Quantized<kStorage>& quantized, const bf16* turned, int panel, bf16* buffers,
+void multiplyFewRowsPanel(const Product& product, const Quantized<kStorage>& quantized, const bf16* transposed, int panel, bf16* buffers,
                           float* sums, const FinishRows& finish) {
   constexpr int kAheadBytes = 4096, kLinesOfFour = kStorage == Storage::int8 ? 4 : 2;  // lines of four rows of a group
   const bool two = product.y->rows > kBlock / 2;
@@ -164,7 +167,7 @@ void multiplyFewRowsPanel(const Product& product, const Quantized<kStorage>& qua
       }
       memoryBarrier();
     }
-    const bf16* x = turned + static_cast<size_t>(block) * kBlockElements;
+    const bf16* x = transposed + static_cast<size_t>(block) * kBlockElements;
     loadTile<6>(x, kTileStride);
     loadTile<4>(rows, kTileStride);
     multiplyTiles<0, 4, 6>();
@@ -187,20 +190,20 @@ void multiplyFewRowsPanel(const Product& product, const Quantized<kStorage>& qua
 template <Storage kStorage>
 void multiplyFewRows(Pool& pool, const Product& product) {
   const Quantized<kStorage> quantized(*product.source);
-  auto* turned = static_cast<bf16*>(pool.sharedScratch(1, static_cast<size_t>(product.depthBlocks) * kBlockElements * sizeof(bf16)));
+  auto* transposed = static_cast<bf16*>(pool.sharedScratch(1, static_cast<size_t>(product.depthBlocks) * kBlockElements * sizeof(bf16)));
   const auto* a = static_cast<const bf16*>(product.a);
   const int halves = product.y->rows > kBlock / 2 ? 2 : 1;
   for (int block = 0; block < product.depthBlocks; block++) {
     for (int half = 0; half < halves; half++) {
       const size_t at = static_cast<size_t>(block) * 512 + half * 256;
-      transposeWords(reinterpret_cast<const uint32_t*>(a) + at, 16, reinterpret_cast<uint32_t*>(turned) + at, 16);
+      transposeWords(reinterpret_cast<const uint32_t*>(a) + at, 16, reinterpret_cast<uint32_t*>(transposed) + at, 16);
     }
   }
   withFinish(product, [&](const auto& finish) {
     pool.parallelFor(product.y->columnBlocks(), [&](int panel, int thread) {
       auto* buffers = static_cast<bf16*>(pool.scratch(thread, 1, kFewRowsBuffers * kBlockElements * sizeof(bf16)));
       auto* sums = static_cast<float*>(pool.scratch(thread, 0, 2 * kBlockElements * sizeof(float)));
-      multiplyFewRowsPanel(product, quantized, turned, panel, buffers, sums, finish);
+      multiplyFewRowsPanel(product, quantized, transposed, panel, buffers, sums, finish);
     });
   });
 }

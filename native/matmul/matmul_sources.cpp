@@ -22,8 +22,8 @@ void floatBlock(const WeightView& w, bool backward, int panel, int depth, float*
     else quantizedBlock<Storage::nf4>(w, backward, panel, depth, out);
     return;
   }
-  const size_t index = backward ? static_cast<size_t>(depth) * blocksFor(w.columns) + panel
-                                : static_cast<size_t>(panel) * blocksFor(w.columns) + depth;
+  const size_t index =
+      backward ? static_cast<size_t>(depth) * blocksFor(w.columns) + panel : static_cast<size_t>(panel) * blocksFor(w.columns) + depth;
   const float* block = static_cast<const float*>(w.forward) + index * kBlockElements;
   if (backward) transposeBlock(block, out);
   else memcpy(out, block, kBlockElements * sizeof(float));

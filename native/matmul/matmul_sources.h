@@ -1,12 +1,12 @@
-// Where panels of the right factor come from when they do not stand in memory as products want them: quantised weights, and the forward
-// copy read for a product backward to the input. Blocks are made in small parts, so that they can be spread over the steps of a product.
+// Panels of the right factor that are not in memory in the layout of products and are made during the product: quantised weights, and the
+// forward copy read for a product backward to the input. Blocks are made in small parts, which are spread over the steps of a product.
 #pragma once
 #include "matmul/matmul.h"
 #include "matmul/quantized.h"
 
 namespace cre {
 
-// Block `depth` of panel `panel` as the float kernels want it, for products with w.forward only (any storage).
+// Block `depth` of panel `panel` in the layout of the float kernels, from w.forward (any storage).
 void floatBlock(const WeightView& w, bool backward, int panel, int depth, float* out);
 
 #ifdef __AMX_BF16__
@@ -57,7 +57,7 @@ struct PanelSource<Storage::bfloat16, true> {
   CRE_INLINE const bf16* block(int panel, int depth) const { return forward + (depth * columnBlocks + panel) * kBlockElements; }
 
   // Word c of row r of tile h of the forward block: inputs 2r, 2r + 1 of output 16h + c. Word c of row r of tile h of the backward block:
-  // outputs 2r, 2r + 1 of input 16h + c. So pairs of words move as in a transpose of 64-bit numbers, and change places inside.
+  // outputs 2r, 2r + 1 of input 16h + c. So pairs of words move as in a transpose of 64-bit numbers, and are swapped inside.
   CRE_INLINE void part(int panel, int depth, int part, PartScratch&, bf16* out) const {
     const bf16* from = block(panel, depth);
     const __m512i swap = _mm512_set4_epi32(0x0f0e0b0a, 0x0d0c0908, 0x07060302, 0x05040100);

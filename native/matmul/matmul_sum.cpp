@@ -1,4 +1,4 @@
-// Sums of products: y = scale · x · wᵀ + the others + bias + residual, and the same backward.
+// Sums of products: y = Σ scale · x · wᵀ + bias + residual, or backward with w instead of wᵀ.
 #include <vector>
 
 #include "matmul/matmul.h"
@@ -11,7 +11,7 @@ void multiplyTerm(Pool& pool, const ProductTerm& term, bool backward, const Matm
   else matmulForward(pool, *term.x, *term.w, epilogue, y);
 }
 
-// One after the other; the sums wait in float.
+// One product after the other; the sums are kept in float.
 void multiplyOneByOne(Pool& pool, const ProductTerm* terms, int count, bool backward, const MatmulEpilogue& epilogue, Matrix& y) {
   Matrix sums = y;
   sums.isBf16 = false;
@@ -32,10 +32,10 @@ bool isPlainBf16(const WeightView& w, bool backward) {
   return w.packedBf16 && !w.isQuantized() && (backward ? w.backward : w.forward) != nullptr;
 }
 
-// The numbers in bf16, where they stand.
+// The bf16 numbers of a matrix in place, or null.
 const bf16* narrow(const Matrix& x) { return x.isBf16 ? x.b16() : x.narrowCopy; }
 
-// The left factor scaled, in bf16 in shared scratch; `parted`: what its rounding has cut off stands behind it.
+// The scaled left factor as bf16 in shared scratch; `parted`: followed by its rounding errors as a second matrix.
 const bf16* leftFactor(Pool& pool, const ProductTerm& term, float scale, bool parted, int slot) {
   const Matrix& x = *term.x;
   const size_t elements = x.elements();
@@ -53,9 +53,9 @@ const bf16* leftFactor(Pool& pool, const ProductTerm& term, float scale, bool pa
   return copy;
 }
 
-// All in one accumulation on the tiles; false when this is not possible.
+// All products in one accumulation on the tiles; false if this is not possible.
 bool multiplyTogether(Pool& pool, const ProductTerm* terms, int count, bool backward, const MatmulEpilogue& epilogue, Matrix& y) {
-  if (epilogue.rotary != nullptr && !turnsInProduct(y, *epilogue.rotary)) return false;
+  if (epilogue.rotary != nullptr && !rotatesInProduct(y, *epilogue.rotary)) return false;
   for (const Matrix* factor : {epilogue.gate, epilogue.up}) {
     if (factor != nullptr && !(factor->isBf16 && y.isBf16)) return false;
   }
@@ -75,8 +75,8 @@ bool multiplyTogether(Pool& pool, const ProductTerm* terms, int count, bool back
     product.aDepthBlockStride = product.bDepthBlockStride = kBlockElements;
     product.depthBlocks = term.x->columnBlocks();
     const bool copied = term.scale != scale || narrow(*term.x) == nullptr;
-    // What an adapter has between its two matrices has few columns: its second part costs little, and without it all that the adapter gives
-    // has the error of a rounding.
+    // The activation between the two matrices of an adapter has few columns: a second part for its rounding errors costs little, and without it
+    // the whole output of the adapter would carry a rounding error.
     const bool parted = !backward && copied && !term.x->isBf16 && term.x->columns <= kPartedColumns;
     const bf16* a = copied ? leftFactor(pool, term, term.scale / scale, parted, slot++) : narrow(*term.x);
     product.a = a;
@@ -102,7 +102,8 @@ void matmulSum(Pool& pool, const ProductTerm* terms, int count, bool backward, c
   if (multiplyTogether(pool, terms, count, backward, epilogue, y)) return;
 #endif
   if (epilogue.rotary != nullptr) {
-    return turnAfter(pool, epilogue, y, [&](const MatmulEpilogue& plain, Matrix& sums) { matmulSum(pool, terms, count, backward, plain, sums); });
+    return rotateAfter(pool, epilogue, y,
+                       [&](const MatmulEpilogue& plain, Matrix& sums) { matmulSum(pool, terms, count, backward, plain, sums); });
   }
   if (epilogue.gate == nullptr) return multiplyOneByOne(pool, terms, count, backward, epilogue, y);
   const MatmulEpilogue plain{epilogue.scale, epilogue.bias, epilogue.residual};

@@ -1,5 +1,5 @@
-// What the backward pass of an adapter of low rank does with its wide matrices, on AMX tiles: they are read once, row block by row block, as
-// they stand in memory, since reading them is nearly all the work. Empty on the other levels.
+// Products of the backward pass of a low-rank adapter with its wide matrices, on AMX tiles. The wide matrices are read once, row block by
+// row block, in place, because reading them is nearly all the work.
 #include "matmul/blocks.h"
 #include "matmul/matmul_tiles.h"
 
@@ -8,15 +8,15 @@
 namespace cre {
 namespace {
 
-constexpr int kThin = 16;        // columns: a tile has as many rows
-constexpr int kMostChunks = 16;  // of tokens, whose sums are added in order: as many for any number of threads
+constexpr int kThin = 16;        // columns, the number of rows of a tile
+constexpr int kMostChunks = 16;  // of tokens, whose sums are added in order; does not depend on the number of threads
 
-// sums[thin columns][wide columns] = thinᵀ · wide over a chunk of row blocks, and rows of product = wide · right on the way.
+// sums[thin columns][wide columns] = thinᵀ · wide over a chunk of row blocks, and rows of product = wide · right in the same pass.
 struct ThinPass {
   const Matrix& wide;  // bf16 [T,N]
   const Matrix& thin;  // [T,R]
   const bf16* right;   // a panel of N rows of depth and up to 16 columns, or null
-  Matrix* product;     // float [T,R], where there is one
+  Matrix* product;     // float [T,R], or null
   float scale;         // of the product
 
   static size_t sumElements(const Matrix& wide) { return static_cast<size_t>(wide.columnBlocks()) * kThin * kBlock; }
@@ -37,7 +37,7 @@ struct ThinPass {
         const bf16* block = blocks + static_cast<size_t>(column) * kBlockElements;
         const bf16* now = arranged[column & 1];
         float* sum = sums + static_cast<size_t>(column) * kThin * kBlock;
-        // The next block while the tiles are busy with this one: what a vector has just stored cannot be loaded into a tile at once.
+        // Prepares the next block while the tiles work on this one: a tile cannot load at once what a vector has just stored.
         if (column + 1 < columnBlocks) interleaveRows(block + kBlockElements, arranged[(column + 1) & 1]);
         for (int line = 0; line < kBlock; line++) __builtin_prefetch(block + kAheadBlocks * kBlockElements + line * kBlock, 0, 2);
         memoryBarrier();
@@ -99,10 +99,10 @@ struct ThinPass {
   }
 };
 
-// gradient[N,R] += scale · the sums of all chunks, which stand across.
+// gradient[N,R] += scale · the sums of all chunks, which are transposed.
 void addSums(Pool& pool, const float* sums, int chunks, size_t elements, float scale, Matrix& gradient) {
   pool.parallelFor(gradient.rowBlocks(), [&](int block, int) {
-    alignas(64) float total[kThin * kBlock], turned[kBlock * kThin];
+    alignas(64) float total[kThin * kBlock], transposed[kBlock * kThin];
     for (int i = 0; i < kThin * kBlock; i += kLanes) {
       const float* from = sums + static_cast<size_t>(block) * kThin * kBlock + i;
       Floats sum = load(from);
@@ -111,9 +111,10 @@ void addSums(Pool& pool, const float* sums, int chunks, size_t elements, float s
     }
     float* to = gradient.f32() + static_cast<size_t>(block) * kBlockElements;
     for (int half = 0; half < 2; half++) {
-      transposeWords(reinterpret_cast<const uint32_t*>(total) + half * 16, kBlock, reinterpret_cast<uint32_t*>(turned) + half * 16 * kThin, kThin);
+      transposeWords(reinterpret_cast<const uint32_t*>(total) + half * 16, kBlock,
+                     reinterpret_cast<uint32_t*>(transposed) + half * 16 * kThin, kThin);
     }
-    for (int row = 0; row < kBlock; row++) store(to + row * kBlock, load(to + row * kBlock) + load(turned + row * kThin));
+    for (int row = 0; row < kBlock; row++) store(to + row * kBlock, load(to + row * kBlock) + load(transposed + row * kThin));
   });
 }
 
@@ -121,9 +122,8 @@ void thinGradient(Pool& pool, const ThinPass& pass, float scale, Matrix& gradien
   const int rowBlocks = pass.wide.rowBlocks(), chunks = std::min(kMostChunks, rowBlocks);
   const size_t elements = ThinPass::sumElements(pass.wide);
   auto* sums = static_cast<float*>(pool.sharedScratch(0, chunks * elements * sizeof(float)));
-  pool.parallelFor(chunks, [&](int chunk, int) {
-    pass.chunk(rowBlocks * chunk / chunks, rowBlocks * (chunk + 1) / chunks, sums + chunk * elements);
-  });
+  pool.parallelFor(
+      chunks, [&](int chunk, int) { pass.chunk(rowBlocks * chunk / chunks, rowBlocks * (chunk + 1) / chunks, sums + chunk * elements); });
   addSums(pool, sums, chunks, elements, scale, gradient);
 }
 

@@ -1,9 +1,9 @@
 // AMX tiles: the instructions, and the product of some row blocks with one chunk of a panel.
 //
-// What makes it fast: sums stay in tiles over as much depth as possible, since sums on their way to the
-// second-level cache and back cost more than both factors; the left factor and all but the beginning of the right one stream from the
-// second-level cache with the hint not to keep them in the first; the tile stores of one block and the rows of
-// its epilogue are spread over the steps of the next block; the next chunk of the right factor is fetched meanwhile.
+// Reasons for its speed: sums stay in tiles over the largest possible depth, because moving sums to the second-level cache and back costs
+// more than reading both factors; the left factor and all but the beginning of the right one stream from the second-level cache with the
+// hint not to keep them in the first; the tile stores of one block and the rows of its epilogue are spread over the steps of the next block;
+// the next chunk of the right factor is prefetched at the same time.
 #pragma once
 #include "matmul/matmul.h"
 
@@ -12,11 +12,11 @@
 namespace cre {
 
 constexpr int kResidentBlocks = 18;  // of depth: 36 KB of the right factor stay in the first-level cache
-constexpr int kDepthBlocks = 16;     // of right factors that are made on the way
+constexpr int kDepthBlocks = 16;     // of right factors that are made during the product
 constexpr int kCachedBlocks = 550;   // 1.1 MB of the left factor
-constexpr int kTileElements = 512;  // of bf16: half a block
-constexpr long kTileStride = 64;    // bytes from row to row in a bf16 tile
-constexpr long kSumStride = 128;    // in a 32 x 32 block of float sums
+constexpr int kTileElements = 512;   // of bf16: half a block
+constexpr long kTileStride = 64;     // bytes between rows of a bf16 tile
+constexpr long kSumStride = 128;     // in a 32 x 32 block of float sums
 
 // Own assembly instead of intrinsics: those of GCC 12 do not say that a tile store writes memory.
 template <int kTile>
@@ -58,33 +58,35 @@ CRE_INLINE void startSum(float* sums, bool accumulate) {
   else zeroTile<kTile>();
 }
 
-// Lines that a later chunk needs, fetched into the second-level cache a few at every step, from four places of a run in turn: 8 KB apart (two
-// pages), they come in faster beside a product than one after the other. May run past the end: a prefetch never faults.
+// Prefetches cache lines of a later chunk into the second-level cache, a few at every step, alternating between four places of a stretch:
+// 8 KB apart (two pages), they arrive faster during a product than sequential lines. May go past the end: a prefetch never faults.
 struct Ahead {
   static constexpr int kStreams = 4, kFraction = 12;
   const char* line = nullptr;
-  long apart = 0;      // bytes from one of the four to the next
-  int perStep = 0;     // of four lines, times 2^kFraction
+  long apart = 0;   // bytes between neighbours of the four
+  int perStep = 0;  // of four lines, times 2^kFraction
   int due = 0;
-  int untilSkip = 0;   // fours to the end of the run
-  int runFours = 0;
-  long skip = 0;       // bytes from the end of a run's first quarter to the next run
+  int untilSkip = 0;  // fours to the end of the stretch
+  int stretchFours = 0;
+  long skip = 0;  // bytes from the end of a stretch's first quarter to the next stretch
 
   Ahead() = default;
-  // `runs` pieces of runBytes (a multiple of 256), strideBytes apart, in `steps` steps.
-  Ahead(const void* first, int runs, size_t runBytes, size_t strideBytes, int steps)
+  // `stretches` pieces of stretchBytes (a multiple of 256), strideBytes apart, in `steps` steps.
+  Ahead(const void* first, int stretches, size_t stretchBytes, size_t strideBytes, int steps)
       : line(static_cast<const char*>(first)),
-        apart(static_cast<long>(runBytes / kStreams)),
-        perStep(static_cast<int>(((static_cast<long>(runs) * static_cast<long>(runBytes / (64 * kStreams)) << kFraction) + steps - 1) / std::max(1, steps))),
-        untilSkip(static_cast<int>(runBytes / (64 * kStreams))),
-        runFours(untilSkip),
-        skip(static_cast<long>(strideBytes - runBytes / kStreams)) {}
+        apart(static_cast<long>(stretchBytes / kStreams)),
+        perStep(
+            static_cast<int>(((static_cast<long>(stretches) * static_cast<long>(stretchBytes / (64 * kStreams)) << kFraction) + steps - 1) /
+                             std::max(1, steps))),
+        untilSkip(static_cast<int>(stretchBytes / (64 * kStreams))),
+        stretchFours(untilSkip),
+        skip(static_cast<long>(strideBytes - stretchBytes / kStreams)) {}
 
-  // The same runs, four of them at a time; what is beyond the last one is asked for in vain.
-  static Ahead inFours(const void* first, int runs, size_t runBytes, size_t strideBytes, int steps) {
-    Ahead ahead(first, (runs + kStreams - 1) / kStreams, kStreams * runBytes, kStreams * strideBytes, steps);
+  // The same stretches, four of them at a time; prefetches past the last one are useless but harmless.
+  static Ahead inFours(const void* first, int stretches, size_t stretchBytes, size_t strideBytes, int steps) {
+    Ahead ahead(first, (stretches + kStreams - 1) / kStreams, kStreams * stretchBytes, kStreams * strideBytes, steps);
     ahead.apart = static_cast<long>(strideBytes);
-    ahead.skip = static_cast<long>(kStreams * strideBytes - runBytes);
+    ahead.skip = static_cast<long>(kStreams * strideBytes - stretchBytes);
     return ahead;
   }
 
@@ -93,14 +95,14 @@ struct Ahead {
       for (int stream = 0; stream < kStreams; stream++) __builtin_prefetch(line + stream * apart, 0, 2);
       line += 64;
       if (--untilSkip == 0) {
-        untilSkip = runFours;
+        untilSkip = stretchFours;
         line += skip;
       }
     }
   }
 };
 
-// A part of a chunk whose factors stand elsewhere.
+// A further part of a chunk, with its own factors.
 struct Segment {
   const bf16* a;
   size_t aRowBlockStride, aDepthBlockStride;
@@ -115,12 +117,12 @@ struct Chunk {
   size_t aRowBlockStride, aDepthBlockStride;
   const bf16* b;
   size_t bDepthBlockStride;
-  int depthBlocks;  // those of `more` included
+  int depthBlocks;  // including those of `more`
   int firstRowBlock, rowBlocks, panel;
-  float* sums;      // a block for each row block, where later chunks add to them
-  float* complete;  // two blocks, where sums wait to be finished
-  bool accumulate;  // on the sums of the chunks before
-  bool last;        // sums are complete, and each block is finished during the next one
+  float* sums;                    // a block for each row block, if later chunks add to them
+  float* complete;                // two blocks of sums for the epilogue
+  bool accumulate;                // onto the sums of the previous chunks
+  bool last;                      // sums are complete; the epilogue of each block runs during the next one
   const Segment* more = nullptr;  // moreCount of them, after the first `ownBlocks` depth blocks
   int moreCount = 0;
   int ownBlocks = 0;
@@ -142,17 +144,17 @@ CRE_INLINE void multiplyStep(const bf16* a, const bf16* b, Between&& between) {
 
 template <bool kAccumulate, bool kLast, class NextChunk, class FinishRows>
 CRE_INLINE void multiplyChunkAs(const Chunk& chunk, NextChunk& ahead, const FinishRows& finish) {
-  constexpr int kDelay = 3;  // steps until the sums of the block before are surely in the cache
+  constexpr int kDelay = 3;  // steps until the sums of the previous block are certainly in the cache
   memoryBarrier();
-  // Sums that nobody adds to later need only two places, which stay in the first-level cache.
+  // Complete sums need only two places, which stay in the first-level cache.
   float* const places = kLast ? chunk.complete : chunk.sums;
   const int ownBlocks = chunk.moreCount > 0 ? chunk.ownBlocks : chunk.depthBlocks;
   const int resident = std::min(ownBlocks, kResidentBlocks);
-  // Rows a step, evenly: the vector units can do about 60 instructions of 512 bits at every step, more would hold the tiles up.
+  // Rows a step, evenly: the vector units can do about 60 instructions of 512 bits at every step; more would delay the tiles.
   constexpr int kFraction = 16;
   const int perStep = (kBlock << kFraction) / std::max(1, chunk.depthBlocks - kDelay) + 1;
   for (int block = 0; block <= chunk.rowBlocks; block++) {
-    const bool live = block < chunk.rowBlocks, before = block > 0;
+    const bool live = block<chunk.rowBlocks, before = block> 0;
     float* sums = chunk.sums + static_cast<size_t>(block) * kBlockElements;
     float* done = places + static_cast<size_t>(kLast ? (block + 1) & 1 : block - 1) * kBlockElements;
     const bf16* a = chunk.a + block * chunk.aRowBlockStride;

@@ -54,15 +54,15 @@ void packForward(Pool& pool, const float* rowMajor, int rows, int columns, bool 
   packRows(pool, RawRows{rowMajor, Element::f32, rows, columns}, 0, bf16Precision, rounded, packed);
 }
 
-void packRows(Pool& pool, const RawRows& run, int firstRow, bool bf16Precision, bool rounded, void* packed) {
-  const int columnBlocks = blocksFor(run.columns), firstBlock = firstRow / kBlock;
-  pool.parallelFor(blocksFor(run.rows), [&](int rowBlock, int) {
+void packRows(Pool& pool, const RawRows& chunk, int firstRow, bool bf16Precision, bool rounded, void* packed) {
+  const int columnBlocks = blocksFor(chunk.columns), firstBlock = firstRow / kBlock;
+  pool.parallelFor(blocksFor(chunk.rows), [&](int rowBlock, int) {
     alignas(64) float block[kBlockElements];
-    const int height = run.rows - rowBlock * kBlock < kBlock ? run.rows - rowBlock * kBlock : kBlock;
+    const int height = chunk.rows - rowBlock * kBlock < kBlock ? chunk.rows - rowBlock * kBlock : kBlock;
     for (int columnBlock = 0; columnBlock < columnBlocks; columnBlock++) {
-      const int column = columnBlock * kBlock, width = run.columns - column < kBlock ? run.columns - column : kBlock;
+      const int column = columnBlock * kBlock, width = chunk.columns - column < kBlock ? chunk.columns - column : kBlock;
       if (height < kBlock || width < kBlock) memset(block, 0, sizeof block);
-      for (int r = 0; r < height; r++) readValues(run, rowBlock * kBlock + r, column, width, block + r * kBlock);
+      for (int r = 0; r < height; r++) readValues(chunk, rowBlock * kBlock + r, column, width, block + r * kBlock);
       if (rounded && !bf16Precision) roundBlock(block);
       const size_t index = static_cast<size_t>(firstBlock + rowBlock) * columnBlocks + columnBlock;
       packBlock(block, bf16Precision, blockAt(packed, index, bf16Precision), nullptr);

@@ -1,5 +1,5 @@
-// Quantising frozen weights while they are loaded, and reading them back. src/compute/quantize.ts does the same in plain TypeScript and
-// is the judge: every rounding here is written so that both give the same codes.
+// Quantising frozen weights while they are loaded, and reading them back. src/compute/quantize.ts does the same in plain TypeScript
+// and is the reference: every rounding here is written so that both give identical codes.
 #include <algorithm>
 #include <cmath>
 #include <vector>
@@ -12,14 +12,14 @@ namespace {
 
 constexpr int kGroup = kGroupBlocks * kBlock;
 
-// Values of one group of a row as 64 floats, zeros behind the last input.
-void groupValues(const RawRows& run, int row, int group, float* out) {
-  const int begin = group * kGroup, count = std::min(kGroup, run.columns - begin);
-  readValues(run, row, begin, count, out);
+// Values of one group of a row as 64 floats, zeros after the last input.
+void groupValues(const RawRows& chunk, int row, int group, float* out) {
+  const int begin = group * kGroup, count = std::min(kGroup, chunk.columns - begin);
+  readValues(chunk, row, begin, count, out);
   memset(out + count, 0, (kGroup - count) * sizeof(float));
 }
 
-// NaN when there is one: without the sign, the bits of numbers are in the order of the numbers, and those of NaN behind them.
+// NaN if there is one: without the sign, the bits of floats are ordered like their values, and NaN comes last.
 float largestMagnitude(const float* values) {
   uint32_t largest = 0;
   for (int i = 0; i < kGroup; i++) {
@@ -32,7 +32,7 @@ float largestMagnitude(const float* values) {
   return magnitude;
 }
 
-// Nearest whole number of |x| < 2^22, ties to even.
+// Nearest integer for |x| < 2^22, ties to even.
 float roundToWhole(float x) {
   constexpr float kMagic = 12582912.0f;  // 1.5 · 2^23
   return (x + kMagic) - kMagic;
@@ -61,21 +61,21 @@ struct Target {
   int blocksOf(int group) const { return std::min(kGroupBlocks, layout.columnBlocks - group * kGroupBlocks); }
 };
 
-void quantizeInt8(Pool& pool, const RawRows& run, int firstRow, const Target& target) {
+void quantizeInt8(Pool& pool, const RawRows& chunk, int firstRow, const Target& target) {
   const auto& layout = target.layout;
-  pool.parallelFor(blocksFor(run.rows), [&](int runBlock, int) {
-    const int outputBlock = firstRow / kBlock + runBlock;
+  pool.parallelFor(blocksFor(chunk.rows), [&](int chunkBlock, int) {
+    const int outputBlock = firstRow / kBlock + chunkBlock;
     auto* scales = reinterpret_cast<bf16*>(target.data + layout.scalesAt) + static_cast<size_t>(outputBlock) * layout.groups * kBlock;
     memset(target.codes(outputBlock, 0), 0, layout.columnBlocks * layout.codeBlockBytes);
     memset(scales, 0, layout.groups * kBlock * sizeof(bf16));
-    for (int r = 0; r < kBlock && runBlock * kBlock + r < run.rows; r++) {
+    for (int r = 0; r < kBlock && chunkBlock * kBlock + r < chunk.rows; r++) {
       for (int group = 0; group < layout.groups; group++) {
         alignas(64) float group64[kGroup];
-        groupValues(run, runBlock * kBlock + r, group, group64);
+        groupValues(chunk, chunkBlock * kBlock + r, group, group64);
         const bf16 rounded = toBf16(largestMagnitude(group64) / 127.0f);
         scales[group * kBlock + r] = rounded;
         const float scale = toFloat(rounded);
-        if (!(scale > 0)) continue;  // zeros, or NaN, which the scale keeps
+        if (!(scale > 0)) continue;  // zeros, or NaN, which is kept in the scale
         for (int block = 0; block < target.blocksOf(group); block++) {
           auto* codes = reinterpret_cast<int8_t*>(target.codes(outputBlock, group * kGroupBlocks + block)) + r * kBlock;
           for (int c = 0; c < kBlock; c++) codes[c] = nearestCode(group64[block * kBlock + c] / scale);
@@ -86,14 +86,14 @@ void quantizeInt8(Pool& pool, const RawRows& run, int firstRow, const Target& ta
 }
 
 // [output block][group][32], the order of the scales.
-std::vector<float> allMagnitudes(Pool& pool, const RawRows& run, const Target& target) {
+std::vector<float> allMagnitudes(Pool& pool, const RawRows& chunk, const Target& target) {
   const auto& layout = target.layout;
   std::vector<float> largest(static_cast<size_t>(blocksFor(target.rows)) * layout.groups * kBlock, 0.0f);
   pool.parallelFor(blocksFor(target.rows), [&](int outputBlock, int) {
     for (int r = 0; r < kBlock && outputBlock * kBlock + r < target.rows; r++) {
       for (int group = 0; group < layout.groups; group++) {
         float group64[kGroup];
-        groupValues(run, outputBlock * kBlock + r, group, group64);
+        groupValues(chunk, outputBlock * kBlock + r, group, group64);
         largest[(static_cast<size_t>(outputBlock) * layout.groups + group) * kBlock + r] = largestMagnitude(group64);
       }
     }
@@ -101,7 +101,7 @@ std::vector<float> allMagnitudes(Pool& pool, const RawRows& run, const Target& t
   return largest;
 }
 
-// The mean of the rows that exist, added up in one order.
+// The mean over the rows that exist, summed in a fixed order.
 float meanOf(const std::vector<float>& largest, const Target& target) {
   double sum = 0;
   for (int row = 0; row < target.rows; row++) {
@@ -112,9 +112,9 @@ float meanOf(const std::vector<float>& largest, const Target& target) {
   return static_cast<float>(sum / (static_cast<double>(target.rows) * target.layout.groups));
 }
 
-void quantizeNf4(Pool& pool, const RawRows& run, const Target& target) {
+void quantizeNf4(Pool& pool, const RawRows& chunk, const Target& target) {
   const auto& layout = target.layout;
-  const std::vector<float> largest = allMagnitudes(pool, run, target);
+  const std::vector<float> largest = allMagnitudes(pool, chunk, target);
   const float offset = meanOf(largest, target);
   memcpy(target.data + layout.offsetAt, &offset, sizeof offset);
   WeightView view;
@@ -154,7 +154,7 @@ void quantizeNf4(Pool& pool, const RawRows& run, const Target& target) {
         if (!(scales[r] > 0)) continue;
         const int width = std::min(kBlock, target.columns - block * kBlock), shift = r % 4 * 4;
         float row[kBlock];
-        readValues(run, outputBlock * kBlock + r, block * kBlock, width, row);
+        readValues(chunk, outputBlock * kBlock + r, block * kBlock, width, row);
         uint16_t* line = lines + r / 4 * kBlock;
         for (int c = 0; c < width; c++) {
           line[c] = static_cast<uint16_t>((line[c] & ~(15 << shift)) | normalFloatCode(row[c] / scales[r]) << shift);
@@ -183,10 +183,10 @@ void quantize(Pool& pool, const float* rowMajor, int rows, int columns, Storage 
   quantizeRows(pool, RawRows{rowMajor, Element::f32, rows, columns}, 0, rows, storage, quantized);
 }
 
-void quantizeRows(Pool& pool, const RawRows& run, int firstRow, int rows, Storage storage, void* quantized) {
-  const Target target{QuantizedLayout(rows, run.columns, storage), static_cast<char*>(quantized), rows, run.columns};
-  if (storage == Storage::int8) quantizeInt8(pool, run, firstRow, target);
-  else quantizeNf4(pool, run, target);
+void quantizeRows(Pool& pool, const RawRows& chunk, int firstRow, int rows, Storage storage, void* quantized) {
+  const Target target{QuantizedLayout(rows, chunk.columns, storage), static_cast<char*>(quantized), rows, chunk.columns};
+  if (storage == Storage::int8) quantizeInt8(pool, chunk, firstRow, target);
+  else quantizeNf4(pool, chunk, target);
 }
 
 void readQuantizedRow(const WeightView& w, int row, float* out) {

@@ -1,14 +1,14 @@
-// Frozen weights in 8 and 4 bits: where their parts stand and how blocks of 32 x 32 become numbers again.
+// Frozen weights in 8 and 4 bits: their memory layout, and dequantisation of blocks of 32 x 32.
 //
 // A group is 64 inputs of one output and has one scale.
-//   int8  value = code · scale, codes −127..127, scale in bf16 (its rounding is made good by choosing the codes with it)
+//   int8  value = code · scale, codes −127..127, scale in bf16 (codes are chosen with the rounded scale, which compensates its rounding)
 //   nf4   value = kNormalFloat[code] · scale; scale = offset + second code · step, one step (bf16) for 32 outputs x 8 groups, that is 256
 //         scales, and one offset for the matrix: the double quantisation of QLoRA (Dettmers et al. 2023), whose code book this is
-// Memory: codes, scales, steps, offset, each 64-byte aligned. Block (output block p, input block i) of codes stands at p * columnBlocks + i.
+// Memory: codes, scales, steps, offset, each 64-byte aligned. Block (output block p, input block i) of codes is at index p * columnBlocks + i.
 //   int8  1024 bytes, row-major [output][input]
 //   nf4   512 bytes: eight lines of 32 words; nibble n of word j of line l is output 4l + n, input j, so that one load and three shifts give
 //         the indices of four permutations
-//   scales of 32 outputs stand together, [output block][group][32]; steps [output block][group / 8]
+//   scales of 32 outputs are contiguous, [output block][group][32]; steps [output block][group / 8]
 #pragma once
 #include "matmul/blocks.h"
 #include "runtime/kernels.h"
@@ -16,14 +16,26 @@
 
 namespace cre {
 
-constexpr int kGroupBlocks = 2;       // 64 inputs
+constexpr int kGroupBlocks = 2;  // 64 inputs
 constexpr int kGroupsOfStep = 8;
-constexpr int kZeroCode = 7;          // of kNormalFloat
+constexpr int kZeroCode = 7;  // of kNormalFloat
 
-alignas(64) constexpr float kNormalFloat[16] = {
-    -1.0f, -0.6961928009986877f, -0.5250730514526367f, -0.39491748809814453f, -0.28444138169288635f, -0.18477343022823334f,
-    -0.09105003625154495f, 0.0f, 0.07958029955625534f, 0.16093020141124725f, 0.24611230194568634f, 0.33791524171829224f,
-    0.44070982933044434f, 0.5626170039176941f, 0.7229568362236023f, 1.0f};
+alignas(64) constexpr float kNormalFloat[16] = {-1.0f,
+                                                -0.6961928009986877f,
+                                                -0.5250730514526367f,
+                                                -0.39491748809814453f,
+                                                -0.28444138169288635f,
+                                                -0.18477343022823334f,
+                                                -0.09105003625154495f,
+                                                0.0f,
+                                                0.07958029955625534f,
+                                                0.16093020141124725f,
+                                                0.24611230194568634f,
+                                                0.33791524171829224f,
+                                                0.44070982933044434f,
+                                                0.5626170039176941f,
+                                                0.7229568362236023f,
+                                                1.0f};
 
 struct QuantizedLayout {
   int columnBlocks, groups, steps;  // of one output block
@@ -120,7 +132,7 @@ struct Quantized {
   }
 
 #ifdef __AVX512BF16__
-  // The same as bf16, of kBlocks blocks that share their scales: codes and rows of the second stand behind those of the first.
+  // fourRows to bf16, for kBlocks blocks that share their scales; codes and rows of the second block follow those of the first.
   template <int kBlocks = 1>
   CRE_INLINE void fourRows(const char* codes, const float* scales, int first, bf16* out) const {
     if constexpr (kStorage == Storage::int8) {

@@ -1,14 +1,14 @@
 #include <algorithm>
 #include <cmath>
 
-#include "rows/exponential.h"
+#include "runtime/exponential.h"
 #include "runtime/vector.h"
 
-// Padding needs no care in most of these: zeros give zeros.
+// Most of these need no special case for padding: zeros give zeros.
 
 namespace cre {
 
-// As exact as the numbers that are stored.
+// Accuracy to match the element type of the output.
 CRE_INLINE Floats logisticFor(const float*, const Floats& x) { return logistic(x); }
 CRE_INLINE Floats logisticFor(const bf16*, const Floats& x) { return roughLogistic(x); }
 
@@ -140,7 +140,8 @@ void toRowMajor(Pool& pool, const Matrix& x, float* values) {
           const int width = std::min(kBlock, x.columns - b * kBlock);
           float* out = values + static_cast<size_t>(r) * x.columns + b * kBlock;
           if (width == kBlock) store(out, load(chunk), load(chunk + kLanes));
-          else for (int c = 0; c < width; c++) out[c] = toFloat(chunk[c]);
+          else
+            for (int c = 0; c < width; c++) out[c] = toFloat(chunk[c]);
         }
       }
     });

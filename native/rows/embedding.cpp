@@ -7,7 +7,7 @@
 namespace cre {
 namespace {
 
-// Calls body(columnBlock) for every block column: rows stay in order inside, whichever thread does it.
+// Calls body(columnBlock) for every block column: rows are added in order inside it, whichever thread does it.
 template <class Body>
 void forColumnBlocks(Pool& pool, const Matrix& matrix, Body&& body) {
   pool.parallelFor(matrix.columnBlocks(), [&](int block, int) { body(block); });
@@ -23,7 +23,7 @@ void copyChunk(const From* from, To* to) {
   store(to, load(from), load(from + kLanes));
 }
 
-// As products read a table kept as bfloat16.
+// The value of a table in bfloat16 storage, as products read it.
 template <class To>
 void copyRounded(const float* from, To* to) {
   bf16 rounded[kBlock];
@@ -37,15 +37,15 @@ void embed(Pool& pool, const WeightView& table, bool bf16Precision, const int32_
   const int blocks = y.columnBlocks(), written = writtenRows(y.rows);
   const bool rounded = table.storage == Storage::bfloat16 && !table.isVector();
   const bool far = isFar(pool, y);
-  // Rows of a packed table share their cache lines with their neighbours: tokens are read in the order of their ids, and the next row's
-  // lines, which are many, are asked for while the present one is put together. Without a packed table the order stays.
+  // Rows of a packed table share their cache lines with their neighbours: tokens are read in the order of their ids, and the many cache lines
+  // of the next row are prefetched while the current one is assembled. Without a packed table tokens are read in their own order.
   std::vector<int32_t> order(written);
   std::iota(order.begin(), order.end(), 0);
   if (!table.master) std::stable_sort(order.begin(), order.begin() + y.rows, [&](int a, int b) { return ids[a] < ids[b]; });
   constexpr int kRowsPerItem = 32;
   pool.parallelFor((written + kRowsPerItem - 1) / kRowsPerItem, [&](int item, int thread) {
     float* row = static_cast<float*>(pool.scratch(thread, 0, blocks * kBlock * sizeof(float)));
-    int present = -1;  // what `row` holds
+    int present = -1;  // id of the row in `row`
     withElements(y, [&](auto* to) {
       for (int i = item * kRowsPerItem; i < std::min(written, (item + 1) * kRowsPerItem); i++) {
         const int t = order[i];
@@ -70,7 +70,7 @@ void embed(Pool& pool, const WeightView& table, bool bf16Precision, const int32_
   });
 }
 
-// The gradient has matrix layout, also of a table of one row (Memory::withMatrixGradient).
+// The gradient has matrix layout, even for a table of one row (Memory::withMatrixGradient).
 void embedBackward(Pool& pool, WeightView& table, const int32_t* ids, const Matrix& dy) {
   const int blocks = dy.columnBlocks();
   withElements(dy, [&](auto* from) {
@@ -135,7 +135,7 @@ void copyRows(Pool& pool, const Matrix& source, const int32_t* rows, Matrix& des
   const int blocks = source.columnBlocks();
   withElements(source, [&](auto* from) {
     withElements(destination, [&](auto* to) {
-      // Of rows that repeat the last one stays.
+      // If destination rows repeat, the last one wins.
       forColumnBlocks(pool, source, [&](int b) {
         for (int i = 0; i < source.rows; i++) copyChunk(rowChunk(from, blocks, i, b), rowChunk(to, blocks, rows[i], b));
       });

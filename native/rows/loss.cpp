@@ -3,21 +3,21 @@
 #include <limits>
 #include <vector>
 
-#include "rows/exponential.h"
+#include "runtime/exponential.h"
 #include "runtime/vector.h"
 
 namespace cre {
 namespace {
 
 constexpr int kGroupRows = 16;  // most rows of one item
-constexpr int kTileBlocks = 8;  // block columns summed before they are added up: two levels keep the float sums exact to about 1e-6
+constexpr int kTileBlocks = 8;  // block columns of a partial sum: two levels of sums keep the error of float sums at about 1e-6
 constexpr float kLowest = -1e30f;
 constexpr float kLog2E = 1.44269504f;
 
-// Rows of one item of two passes: the first one keeps them in the second-level cache for the second, one row after the other, because the
-// lines of a few rows of a block row would fall on a few sets of that cache and push each other out.
+// Rows of one work item of two passes. The first pass keeps them in the second-level cache for the second, as contiguous rows, because the
+// cache lines of a few rows of a block row would map to a few sets of that cache and evict each other.
 int groupRows(const Matrix& logits) {
-  constexpr size_t kCached = 5 << 18;  // of 2 MB, which also hold what is passing through
+  constexpr size_t kCached = 5 << 18;  // of 2 MB, which also hold the streamed data
   const size_t rowBytes = logits.bytes() / std::max(1, paddedTo32(logits.rows));
   int rows = kGroupRows;
   while (rows > 1 && rows * rowBytes > kCached) rows /= 2;
@@ -31,7 +31,7 @@ struct SoftmaxSums {
   Floats total = zeros();
   Floats plain = zeros();
 
-  // Adds `count` pairs of vectors; pairAt(i, a, b) gives the i-th with `outside` in lanes that do not exist.
+  // Adds `count` pairs of vectors; pairAt(i, a, b) gives pair i, with `outside` in lanes that do not exist.
   template <class PairAt>
   CRE_INLINE void add(int count, bool wantsPlain, PairAt pairAt) {
     constexpr float kOutside = -std::numeric_limits<float>::infinity();
@@ -75,7 +75,7 @@ CRE_INLINE void copyRow(const T* from, T* to) {
   memcpy(to, from, kBlock * sizeof(T));
 }
 
-// `rows` points at the first of `count` rows in block column 0; unless `kept` is null they are copied there, row after row.
+// `rows` points at the first of `count` rows in block column 0; unless `kept` is null they are copied there as contiguous rows.
 template <class T>
 void sumRows(const T* rows, int count, int columns, bool wantsPlain, T* kept, SoftmaxSums* sums) {
   const size_t padded = paddedTo32(columns);
@@ -102,14 +102,12 @@ void sumRows(const T* rows, int count, int columns, bool wantsPlain, T* kept, So
   }
 }
 
-// What a row's gradient weight · (softmax − smoothing / V), without the target's part, is made from; `shift` is logSumExp.
+// Terms of a row's gradient weight · (softmax − smoothing / V), without the target's part; `shift` is logSumExp.
 struct GradientRow {
   int row;
   Floats shift, factor, minus;
 
-  CRE_INLINE Floats of(const Floats& logits) const {
-    return multiplyAdd(powerOfTwo((logits - shift) * broadcast(kLog2E)), factor, minus);
-  }
+  CRE_INLINE Floats of(const Floats& logits) const { return multiplyAdd(powerOfTwo((logits - shift) * broadcast(kLog2E)), factor, minus); }
 };
 
 // `kept` holds the logits as sumRows left them.
@@ -135,8 +133,7 @@ void writeGradients(const L* kept, int columns, const GradientRow* rows, int cou
     const GradientRow& row = rows[i];
     const L* from = kept + row.row * padded + whole * kBlock;
     D* to = out + static_cast<size_t>(whole) * kBlockElements + row.row * kBlock;
-    store(to, keepLanes(row.of(load(from)), 0, rest, zeros()),
-          keepLanes(row.of(load(from + kLanes)), 0, rest - kLanes, zeros()), far);
+    store(to, keepLanes(row.of(load(from)), 0, rest, zeros()), keepLanes(row.of(load(from + kLanes)), 0, rest - kLanes, zeros()), far);
   }
 }
 

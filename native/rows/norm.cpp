@@ -6,7 +6,7 @@
 namespace cre {
 namespace {
 
-// Rows of one item: whole block rows where there are enough of them to share out, quarters otherwise.
+// Rows of one work item: whole block rows if there are enough of them for all threads, quarters otherwise.
 int rowsPerItem(const Pool& pool, int rows) { return blocksFor(rows) >= 4 * pool.threadCount() ? kBlock : kBlock / 4; }
 
 template <class Y>
@@ -40,7 +40,7 @@ void normRows(const X* x, const float* g, float epsilon, int columns, int count,
   }
 }
 
-// A row of a narrow copy; only the level that multiplies in bf16 asks for one.
+// Writes a row of a narrow copy; only the amx level has these.
 CRE_INLINE void storeNarrow(bf16* row, const Floats& low, const Floats& high, bool far) {
 #if defined(__AVX512BF16__)
   store(row, low, high, far);
@@ -54,7 +54,7 @@ CRE_INLINE void storeNarrow(bf16* row, const Floats& low, const Floats& high, bo
 
 struct NormSums {
   Floats squares[kBlock];   // Σ x², then 1 / √(mean + epsilon)
-  Floats products[kBlock];  // Σ x · dy · g, then what x is multiplied by in dx
+  Floats products[kBlock];  // Σ x · dy · g, then the factor of x in dx
 };
 
 template <class X, class DY>
@@ -137,7 +137,7 @@ void rmsNormBackward(Pool& pool, const Matrix& x, const float* g, const Matrix& 
   constexpr int kMostChunks = 64;
   const int blocks = x.columnBlocks(), rowBlocks = x.rowBlocks();
   const bool far = isFar(pool, dx);
-  // A chunk's rows are summed in order, then the chunks: the shape alone decides how.
+  // Rows are summed in order within a chunk, then the chunks; only the shape decides the chunks.
   const int step = gGradient ? kBlock : rowsPerItem(pool, x.rows);
   const int stepsPerChunk = gGradient ? (rowBlocks + kMostChunks - 1) / kMostChunks : 1;
   const int steps = paddedTo32(x.rows) / step, chunks = (steps + stepsPerChunk - 1) / stepsPerChunk;
@@ -165,7 +165,8 @@ void rmsNormBackward(Pool& pool, const Matrix& x, const float* g, const Matrix& 
       });
       for (int r = count; r < step; r++) {
         zeroRow(out + r * kBlock, blocks, far);
-        for (int b = 0; narrow && b < blocks; b++) memset(narrow + static_cast<size_t>(b) * kBlockElements + r * kBlock, 0, kBlock * sizeof(bf16));
+        for (int b = 0; narrow && b < blocks; b++)
+          memset(narrow + static_cast<size_t>(b) * kBlockElements + r * kBlock, 0, kBlock * sizeof(bf16));
       }
     }
     finishFarStores();

@@ -3,7 +3,7 @@
 
 #include "runtime/vector.h"
 
-// RMSNorm of every head of a row on its own. A head may begin inside of a block, so each row is laid out flat first.
+// RMSNorm of every head of a row on its own. A head may begin inside a block, so each row is copied to a contiguous buffer first.
 
 namespace cre {
 namespace {
@@ -72,7 +72,7 @@ void rmsNormHeadsBackward(Pool& pool, const Matrix& x, const float* g, int headW
                           const Matrix* residual, Matrix& dx, float* gGradient) {
   const int blocks = x.columnBlocks(), rowBlocks = x.rowBlocks();
   const size_t padded = static_cast<size_t>(blocks) * kBlock;
-  // A chunk's rows are summed in order, then the chunks: the shape alone decides how.
+  // Rows are summed in order within a chunk, then the chunks; only the shape decides the chunks.
   const int blocksPerChunk = (rowBlocks + kMostChunks - 1) / kMostChunks, chunks = (rowBlocks + blocksPerChunk - 1) / blocksPerChunk;
   float* partial = gGradient ? static_cast<float*>(pool.sharedScratch(0, chunks * headWidth * sizeof(float))) : nullptr;
 

@@ -18,8 +18,8 @@ void forChunks(Pool& pool, size_t elements, Body&& body) {
   });
 }
 
-// Calls body(i) for the vectors i .. i + 15 of [begin, end), whole blocks of w's layout, but not for those that are padding only: adapters of
-// low rank are mostly padding.
+// Calls body(i) for the vectors i .. i + 15 of [begin, end), whole blocks of w's layout, except those that are all padding: adapters of low
+// rank are mostly padding.
 template <class Body>
 CRE_INLINE void forVectors(const WeightView& w, size_t begin, size_t end, Body&& body) {
   if (w.isVector()) {
@@ -70,7 +70,7 @@ double gradientSquares(Pool& pool, const WeightView& w) {
   std::vector<double> sums((elements + kChunk - 1) / kChunk);
   forChunks(pool, elements, [&](int chunk, size_t begin, size_t end) {
     double sum = 0;
-    // Float sums of 1,024 squares, joined in double.
+    // Float sums of 1,024 squares, added up in double.
     for (size_t i = begin; i < end; i += kBlockElements) {
       Floats squares = zeros();
       forVectors(w, i, i + kBlockElements < end ? i + kBlockElements : end, [&](size_t j) {

@@ -51,26 +51,26 @@ void readBf16(const char* from, int count, float* out) {
 
 }  // namespace
 
-void readValues(const RawRows& run, int row, int begin, int count, float* out) {
-  const size_t start = static_cast<size_t>(row) * run.columns + begin;
-  const char* from = static_cast<const char*>(run.data) + start * elementBytes(run.type);
-  if (run.type == Element::f32) memcpy(out, from, count * sizeof(float));
-  else if (run.type == Element::f16) readHalves(from, count, out);
+void readValues(const RawRows& chunk, int row, int begin, int count, float* out) {
+  const size_t start = static_cast<size_t>(row) * chunk.columns + begin;
+  const char* from = static_cast<const char*>(chunk.data) + start * elementBytes(chunk.type);
+  if (chunk.type == Element::f32) memcpy(out, from, count * sizeof(float));
+  else if (chunk.type == Element::f16) readHalves(from, count, out);
   else readBf16(from, count, out);
-  if (run.lengths == nullptr) return;
-  for (int i = 0; i < count; i++) out[i] = static_cast<float>(out[i] / run.lengths[row]);
+  if (chunk.lengths == nullptr) return;
+  for (int i = 0; i < count; i++) out[i] = static_cast<float>(out[i] / chunk.lengths[row]);
 }
 
-void rowLengths(Pool& pool, const RawRows& run, double* lengths) {
-  RawRows plain = run;
+void rowLengths(Pool& pool, const RawRows& chunk, double* lengths) {
+  RawRows plain = chunk;
   plain.lengths = nullptr;
-  pool.parallelFor(blocksFor(run.rows), [&](int rowBlock, int) {
-    const int end = std::min(run.rows, (rowBlock + 1) * kBlock);
+  pool.parallelFor(blocksFor(chunk.rows), [&](int rowBlock, int) {
+    const int end = std::min(chunk.rows, (rowBlock + 1) * kBlock);
     for (int row = rowBlock * kBlock; row < end; row++) {
       double squares = 0;
-      for (int begin = 0; begin < run.columns; begin += kBlock) {
+      for (int begin = 0; begin < chunk.columns; begin += kBlock) {
         float values[kBlock];
-        const int count = std::min(kBlock, run.columns - begin);
+        const int count = std::min(kBlock, chunk.columns - begin);
         readValues(plain, row, begin, count, values);
         for (int i = 0; i < count; i++) squares += static_cast<double>(values[i]) * values[i];
       }
@@ -79,17 +79,17 @@ void rowLengths(Pool& pool, const RawRows& run, double* lengths) {
   });
 }
 
-void copyToMaster(Pool& pool, const RawRows& run, int firstRow, WeightView& w) {
-  if (w.isVector()) return readValues(run, 0, 0, run.columns, w.master);
-  const int columnBlocks = blocksFor(run.columns);
-  pool.parallelFor(blocksFor(run.rows), [&](int rowBlock, int) {
+void copyToMaster(Pool& pool, const RawRows& chunk, int firstRow, WeightView& w) {
+  if (w.isVector()) return readValues(chunk, 0, 0, chunk.columns, w.master);
+  const int columnBlocks = blocksFor(chunk.columns);
+  pool.parallelFor(blocksFor(chunk.rows), [&](int rowBlock, int) {
     float* to = w.master + static_cast<size_t>(firstRow / kBlock + rowBlock) * columnBlocks * kBlockElements;
     memset(to, 0, columnBlocks * kBlockElements * sizeof(float));
-    const int height = std::min(kBlock, run.rows - rowBlock * kBlock);
+    const int height = std::min(kBlock, chunk.rows - rowBlock * kBlock);
     for (int r = 0; r < height; r++) {
-      for (int begin = 0; begin < run.columns; begin += kBlock) {
-        const int count = std::min(kBlock, run.columns - begin);
-        readValues(run, rowBlock * kBlock + r, begin, count, to + begin / kBlock * kBlockElements + r * kBlock);
+      for (int begin = 0; begin < chunk.columns; begin += kBlock) {
+        const int count = std::min(kBlock, chunk.columns - begin);
+        readValues(chunk, rowBlock * kBlock + r, begin, count, to + begin / kBlock * kBlockElements + r * kBlock);
       }
     }
   });

@@ -1,4 +1,4 @@
-// Rows of a weight as files keep them: how numbers on disk become packed or quantised weights without ever being a whole float matrix.
+// Rows of a weight in the format of files: they become packed or quantised weights chunk by chunk, never a whole float matrix.
 #pragma once
 #include "runtime/kernels.h"
 
@@ -7,28 +7,28 @@ namespace cre {
 enum class Element : int { f32 = 0, f16 = 1, bf16 = 2 };
 inline size_t elementBytes(Element type) { return type == Element::f32 ? 4 : 2; }
 
-// Whole rows of a matrix, row-major, little-endian, of any alignment.
+// A chunk of whole rows of a matrix: row-major, little-endian, any alignment.
 struct RawRows {
   const void* data;
   Element type;
   int rows, columns;
-  const double* lengths = nullptr;  // [rows]: what each row is divided by, or null
+  const double* lengths = nullptr;  // [rows]: divisor of each row, or null
 
   size_t bytes() const { return static_cast<size_t>(rows) * columns * elementBytes(type); }
 };
 
 // ---- raw_rows.cpp
 // out[i] = the number in column begin + i of a row, for i < count.
-void readValues(const RawRows& run, int row, int begin, int count, float* out);
-// The length of every row, as torch.nn.functional.normalize bounds it; run.lengths is not looked at.
-void rowLengths(Pool&, const RawRows& run, double* lengths);
-// A run into the master of a weight, from row `firstRow` on, a multiple of 32; zeros behind the last column and row.
-void copyToMaster(Pool&, const RawRows& run, int firstRow, WeightView& w);
+void readValues(const RawRows& chunk, int row, int begin, int count, float* out);
+// The length of every row, as torch.nn.functional.normalize bounds it; chunk.lengths is ignored.
+void rowLengths(Pool&, const RawRows& chunk, double* lengths);
+// Copies a chunk to the master of a weight, from row `firstRow` on, a multiple of 32; zeros after the last column and row.
+void copyToMaster(Pool&, const RawRows& chunk, int firstRow, WeightView& w);
 
-// ---- pack.cpp: a run into the forward copy of a weight, from row `firstRow` on, a multiple of 32; see packForward
-void packRows(Pool&, const RawRows& run, int firstRow, bool bf16Precision, bool rounded, void* packed);
+// ---- pack.cpp: packs a chunk into the forward copy of a weight, from row `firstRow` on, a multiple of 32; see packForward
+void packRows(Pool&, const RawRows& chunk, int firstRow, bool bf16Precision, bool rounded, void* packed);
 
-// ---- quantize.cpp: a run into an int8 weight of `rows` rows; nf4 takes all rows at once
-void quantizeRows(Pool&, const RawRows& run, int firstRow, int rows, Storage, void* quantized);
+// ---- quantize.cpp: quantises a chunk of an int8 weight of `rows` rows; nf4 needs all rows at once
+void quantizeRows(Pool&, const RawRows& chunk, int firstRow, int rows, Storage, void* quantized);
 
 }  // namespace cre

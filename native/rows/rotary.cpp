@@ -26,7 +26,7 @@ inline void sinCos(double angle, float& sine, float& cosine) {
   cosine = static_cast<float>(((quarter + 1) & 2) != 0 ? -cosineSize : cosineSize);
 }
 
-// Cosines and ±sines of a position's angles; negative for the backward turn.
+// Cosines and ±sines of a position's angles; negative for the backward rotation.
 void angles(int32_t position, const float* frequencies, int pairs, bool backward, float* __restrict__ sines, float* __restrict__ cosines) {
   const float sign = backward ? -1.0f : 1.0f;
   for (int i = 0; i < pairs; i++) {
@@ -76,10 +76,10 @@ void fillRotaryTables(Pool& pool, const DistinctPositions& distinct, const float
 
 namespace {
 
-// A turn is y[c] = x[c] · own[c] + x[c + distance] · ahead[c] + x[c − distance] · behind[c] with factors that depend on the position and
-// on c mod headWidth only: one of ahead and behind is zero, both are where nothing turns. Tables are periodic, 16 entries longer than a
-// head.
-struct Turn {
+// A rotation is y[c] = x[c] · own[c] + x[c + distance] · ahead[c] + x[c − distance] · behind[c], with factors that depend only on the
+// position and on c mod headWidth. One of ahead and behind is zero; both are zero for columns that are not rotated. Tables are periodic, 16
+// entries longer than a head.
+struct RotationPlan {
   int headWidth, pairs, distance;
   bool interleaved, backward;
   size_t stride() const { return (static_cast<size_t>(headWidth) + kLanes) * 3; }
@@ -105,7 +105,7 @@ struct Turn {
 };
 
 template <class In, class Out>
-void turnRow(const In* x, int columns, const Turn& turn, const float* table, float* row, bool far, Out* y) {
+void rotateRow(const In* x, int columns, const RotationPlan& plan, const float* table, float* row, bool far, Out* y) {
   const int blocks = blocksFor(columns);
   for (int b = 0; b < blocks; b++) {
     const In* chunk = x + static_cast<size_t>(b) * kBlockElements;
@@ -113,27 +113,28 @@ void turnRow(const In* x, int columns, const Turn& turn, const float* table, flo
     store(row + b * kBlock, load(chunk));
     store(row + b * kBlock + kLanes, load(chunk + kLanes));
   }
-  const float *own = table, *ahead = own + turn.length(), *behind = ahead + turn.length();
+  const float *own = table, *ahead = own + plan.length(), *behind = ahead + plan.length();
   int within = 0;  // column mod headWidth
   for (int b = 0; b < blocks; b++) {
     Floats out[2];
     for (int half = 0; half < 2; half++) {
       const float* from = row + b * kBlock + half * kLanes;
       out[half] = load(from) * load(own + within);
-      out[half] = multiplyAdd(load(from + turn.distance), load(ahead + within), out[half]);
-      out[half] = multiplyAdd(load(from - turn.distance), load(behind + within), out[half]);
+      out[half] = multiplyAdd(load(from + plan.distance), load(ahead + within), out[half]);
+      out[half] = multiplyAdd(load(from - plan.distance), load(behind + within), out[half]);
       within += kLanes;
-      while (within >= turn.headWidth) within -= turn.headWidth;
+      while (within >= plan.headWidth) within -= plan.headWidth;
     }
     store(y + static_cast<size_t>(b) * kBlockElements, out[0], out[1], far);
   }
 }
 
-// Heads and pairs that begin at multiples of 32 columns, in halves: block pair by block pair, `count` rows of one block row. A token's
-// table holds the cosines, then the sines.
+// For heads and halves of pairs that begin at multiples of 32 columns: block pair by block pair, `count` rows of one block row. The table of
+// a token holds the cosines, then the sines.
 template <class In, class Out>
-void turnAlignedRows(const In* x, int columns, const Turn& turn, const float* tables, const int32_t* slots, int count, bool far, Out* y) {
-  const int pairBlocks = turn.pairs / kBlock, headBlocks = turn.headWidth / kBlock;
+void rotateAlignedRows(const In* x, int columns, const RotationPlan& plan, const float* tables, const int32_t* slots, int count, bool far,
+                       Out* y) {
+  const int pairBlocks = plan.pairs / kBlock, headBlocks = plan.headWidth / kBlock;
   for (int head = 0; head < columns / kBlock; head += headBlocks) {
     for (int i = 0; i < pairBlocks; i++) {
       const In* from = x + static_cast<size_t>(head + i) * kBlockElements;
@@ -141,17 +142,17 @@ void turnAlignedRows(const In* x, int columns, const Turn& turn, const float* ta
       const size_t distance = static_cast<size_t>(pairBlocks) * kBlockElements;
       for (int r = 0; r < count; r++) {
         const In* row = from + r * kBlock;
-        // What comes after this pair: further blocks of the halves, else the next head.
+        // The blocks after this pair: further blocks of the halves, else the next head.
         const size_t next = pairBlocks == 1 ? 2 : 1;
         prefetchRow(row + next * kBlockElements);
         prefetchRow(row + next * kBlockElements + distance);
-        const float* cosines = tables + static_cast<size_t>(slots[r]) * 2 * turn.pairs + i * kBlock;
-        const float* sines = cosines + turn.pairs;
+        const float* cosines = tables + static_cast<size_t>(slots[r]) * 2 * plan.pairs + i * kBlock;
+        const float* sines = cosines + plan.pairs;
         Floats first[2], second[2];
         for (int half = 0; half < 2; half++) {
           first[half] = load(row + half * kLanes);
           second[half] = load(row + distance + half * kLanes);
-          turnPairs(first[half], second[half], load(cosines + half * kLanes), load(sines + half * kLanes));
+          rotatePairs(first[half], second[half], load(cosines + half * kLanes), load(sines + half * kLanes));
         }
         store(to + r * kBlock, first[0], first[1], far);
         store(to + distance + r * kBlock, second[0], second[1], far);
@@ -169,12 +170,12 @@ void turnAlignedRows(const In* x, int columns, const Turn& turn, const float* ta
 }  // namespace
 
 void rotary(Pool& pool, const Matrix& x, const Rotary& by, bool backward, Matrix& y) {
-  const float* frequencies = by.turn.frequencies;
-  const int headWidth = by.headWidth, pairs = by.turn.pairs;
-  const bool interleaved = by.turn.interleaved;
-  const bool aligned = by.turn.isAligned(headWidth);
-  const Turn turn{headWidth, pairs, interleaved ? 1 : pairs, interleaved, backward};
-  const size_t stride = aligned ? 2 * static_cast<size_t>(pairs) : turn.stride();
+  const float* frequencies = by.rotation.frequencies;
+  const int headWidth = by.headWidth, pairs = by.rotation.pairs;
+  const bool interleaved = by.rotation.interleaved;
+  const bool aligned = by.rotation.isAligned(headWidth);
+  const RotationPlan plan{headWidth, pairs, interleaved ? 1 : pairs, interleaved, backward};
+  const size_t stride = aligned ? 2 * static_cast<size_t>(pairs) : plan.stride();
   const DistinctPositions distinct(by.positions, x.rows);
   const int count = static_cast<int>(distinct.values.size());
   float* tables = static_cast<float*>(pool.sharedScratch(0, (count * stride + 1) * sizeof(float)));
@@ -184,7 +185,7 @@ void rotary(Pool& pool, const Matrix& x, const Rotary& by, bool backward, Matrix
     pool.parallelFor((count + kPositionsPerItem - 1) / kPositionsPerItem, [&](int item, int) {
       std::vector<float> sines(pairs), cosines(pairs);
       for (int i = item * kPositionsPerItem; i < std::min(count, (item + 1) * kPositionsPerItem); i++) {
-        turn.fill(distinct.values[i], frequencies, tables + i * stride, sines.data(), cosines.data());
+        plan.fill(distinct.values[i], frequencies, tables + i * stride, sines.data(), cosines.data());
       }
     });
   }
@@ -192,7 +193,7 @@ void rotary(Pool& pool, const Matrix& x, const Rotary& by, bool backward, Matrix
   const int columns = by.heads * headWidth, blocks = x.columnBlocks();
   constexpr int kRowsPerItem = 16;
   const bool far = isFar(pool, y);
-  const size_t margin = paddedTo32(turn.distance + 1);
+  const size_t margin = paddedTo32(plan.distance + 1);
   const size_t rowFloats = 2 * margin + static_cast<size_t>(blocks) * kBlock;
   const int written = writtenRows(x.rows);
   pool.parallelFor((written + kRowsPerItem - 1) / kRowsPerItem, [&](int item, int thread) {
@@ -200,15 +201,15 @@ void rotary(Pool& pool, const Matrix& x, const Rotary& by, bool backward, Matrix
     withElements(y, [&](auto* to) {
       withElements(x, [&](auto* from) {
         if (aligned) {
-          turnAlignedRows(rowChunk(from, blocks, first, 0), columns, turn, tables, distinct.slots.data() + first, present, far,
-                          rowChunk(to, blocks, first, 0));
+          rotateAlignedRows(rowChunk(from, blocks, first, 0), columns, plan, tables, distinct.slots.data() + first, present, far,
+                            rowChunk(to, blocks, first, 0));
           return;
         }
         float* row = static_cast<float*>(pool.scratch(thread, 0, rowFloats * sizeof(float)));
         memset(row, 0, rowFloats * sizeof(float));
         for (int r = first; r < first + present; r++) {
           const float* table = tables + distinct.slots[r] * stride;
-          turnRow(rowChunk(from, blocks, r, 0), columns, turn, table, row + margin, far, rowChunk(to, blocks, r, 0));
+          rotateRow(rowChunk(from, blocks, r, 0), columns, plan, table, row + margin, far, rowChunk(to, blocks, r, 0));
         }
       });
       for (int r = first + present; r < std::min(first + kRowsPerItem, written); r++) {

@@ -1,4 +1,4 @@
-// What rotary positions share between their own kernel and attention, which turns queries and keys on their way to the tiles.
+// Shared by the rotary kernel, products that rotate their result, and the backward pass of attention.
 #pragma once
 #include <vector>
 
@@ -17,8 +17,8 @@ struct DistinctPositions {
 // For each distinct position the cosines, then the sines: [positions][2][pairs].
 void fillRotaryTables(Pool& pool, const DistinctPositions& distinct, const float* frequencies, int pairs, bool backward, float* tables);
 
-// Both elements of pairs turned by angles with these cosines and sines, in place.
-CRE_INLINE void turnPairs(Floats& first, Floats& second, const Floats& cosines, const Floats& sines) {
+// Rotates both elements of pairs by angles with these cosines and sines, in place.
+CRE_INLINE void rotatePairs(Floats& first, Floats& second, const Floats& cosines, const Floats& sines) {
   const Floats before = first;
   first = first * cosines - second * sines;
   second = before * sines + second * cosines;

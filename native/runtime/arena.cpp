@@ -9,15 +9,13 @@ namespace cre {
 namespace {
 
 constexpr size_t kHugePage = size_t{2} << 20;
-constexpr size_t kChunkBytes = size_t{4} << 20;  // small blocks are carved out of chunks
-constexpr size_t kLargeBytes = size_t{1} << 20;  // from here on a block is a mapping of its own
+constexpr size_t kChunkBytes = size_t{4} << 20;  // small blocks are cut from chunks
+constexpr size_t kLargeBytes = size_t{1} << 20;  // from this size on a block is a mapping of its own
 constexpr size_t kKeptFreeBytes = size_t{256} << 20;
 
 size_t roundUp(size_t bytes, size_t unit) { return (bytes + unit - 1) / unit * unit; }
 
-size_t mappedBytes(size_t bytes, Tail tail) {
-  return roundUp(bytes, tail == Tail::huge && bytes >= kHugePage ? kHugePage : 4096);
-}
+size_t mappedBytes(size_t bytes, Tail tail) { return roundUp(bytes, tail == Tail::huge && bytes >= kHugePage ? kHugePage : 4096); }
 
 }  // namespace
 
@@ -94,7 +92,7 @@ void Arena::release(void* data, size_t bytes) {
   if (size >= kLargeBytes) freeLargeBytes_ += size;
 }
 
-// On huge pages to the end, or in a class of its size, each of some hundred matrices of 8 MiB and a bit would take up to a fifth more.
+// Rounding up to huge pages or to a size class would waste up to a fifth on each of the hundreds of matrices of slightly over 8 MiB.
 void* Arena::allocateLasting(size_t bytes) {
   if (bytes < kLargeBytes) return allocate(bytes);
   trim();
@@ -110,8 +108,8 @@ void Arena::releaseLasting(void* data, size_t bytes) {
   heldBytes_ -= bytes;
 }
 
-// Free large blocks of sizes that no longer occur would otherwise stay for ever: before more is taken from the system, at most
-// kKeptFreeBytes, or a sixteenth of what is held, stay free; the largest go first.
+// Without this, free large blocks of sizes that no longer occur would be kept forever. Before more memory is taken from the system, free
+// blocks are returned, largest first, until at most kKeptFreeBytes or a sixteenth of the held memory is free.
 void Arena::trim() {
   const size_t kept = kKeptFreeBytes > heldBytes_ / 16 ? kKeptFreeBytes : heldBytes_ / 16;
   for (auto entry = free_.rbegin(); entry != free_.rend() && freeLargeBytes_ > kept && entry->first >= kLargeBytes; ++entry) {

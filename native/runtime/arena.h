@@ -1,4 +1,4 @@
-// Memory of tensors, weights and scratch: 64-byte aligned, large runs on huge pages, kept for reuse.
+// Memory of tensors, weights and scratch: 64-byte aligned, large blocks on huge pages, kept for reuse.
 #pragma once
 #include <cstddef>
 #include <map>
@@ -6,7 +6,7 @@
 
 namespace cre {
 
-// What does not fill a last huge page stands on a huge page all the same, or on small ones.
+// Pages of the last part of a block, which does not fill a huge page.
 enum class Tail { huge, small };
 // Straight from the operating system: aligned to 64 bytes at least; throws std::bad_alloc. `tail` as allocated.
 void* systemAllocate(size_t bytes, Tail tail = Tail::huge);
@@ -22,7 +22,7 @@ class Arena {
 
   void* allocate(size_t bytes);
   void release(void* data, size_t bytes);  // `bytes` as allocated
-  // The same for what stays as long as its model: takes no more than `bytes`, and goes back to the operating system at once.
+  // For memory that lives as long as its model: exactly `bytes`, and returned to the operating system at once.
   void* allocateLasting(size_t bytes);
   void releaseLasting(void* data, size_t bytes);
   size_t heldBytes() const { return heldBytes_; }
@@ -36,7 +36,7 @@ class Arena {
   std::vector<void*> chunks_;
   char* chunk_ = nullptr;
   size_t chunkLeft_ = 0;
-  size_t heldBytes_ = 0;   // taken from the operating system
+  size_t heldBytes_ = 0;  // taken from the operating system
   size_t freeLargeBytes_ = 0;
 };
 

@@ -47,26 +47,24 @@ bool permitTiles() {
 
 }  // namespace
 
-std::vector<std::string> supportedLevels() {
-  std::vector<std::string> levels{"portable"};
+int countSupportedLevels() {
 #if defined(__x86_64__)
   const Leaf basic = cpuid(1, 0);
-  if (!bit(basic.c, 27)) return levels;  // OSXSAVE
+  if (!bit(basic.c, 27)) return 1;  // OSXSAVE
   const uint64_t saved = savedStates();
   const Leaf extended = cpuid(7, 0);
   const Leaf more = cpuid(7, 1);
   const bool avx = (saved & 0x6) == 0x6 && bit(basic.c, 28);
-  if (!avx || !bit(basic.c, 12) || !bit(basic.c, 29) || !bit(extended.b, 5)) return levels;  // FMA, F16C, AVX2
-  levels.push_back("avx2");
-  const bool avx512 = (saved & 0xe6) == 0xe6 && bit(extended.b, 16) && bit(extended.b, 17) && bit(extended.b, 30) &&
-                      bit(extended.b, 31);  // F, DQ, BW, VL
-  if (!avx512) return levels;
-  levels.push_back("avx512");
+  if (!avx || !bit(basic.c, 12) || !bit(basic.c, 29) || !bit(extended.b, 5)) return 1;  // FMA, F16C, AVX2
+  const bool avx512 =
+      (saved & 0xe6) == 0xe6 && bit(extended.b, 16) && bit(extended.b, 17) && bit(extended.b, 30) && bit(extended.b, 31);  // F, DQ, BW, VL
+  if (!avx512) return 2;
   const bool tiles = (saved & 0x60000) == 0x60000 && bit(extended.d, 22) && bit(extended.d, 24) && bit(extended.d, 25);
   // AMX-BF16, -TILE and -INT8, AVX512-BF16 and -VNNI
-  if (tiles && bit(more.a, 5) && bit(extended.c, 11) && permitTiles()) levels.push_back("amx");
+  return tiles && bit(more.a, 5) && bit(extended.c, 11) && permitTiles() ? 4 : 3;
+#else
+  return 1;
 #endif
-  return levels;
 }
 
 }  // namespace cre

@@ -1,11 +1,13 @@
-// What this processor and its operating system can run.
+// Instruction levels that this processor and its operating system run.
 #pragma once
-#include <string>
-#include <vector>
 
 namespace cre {
 
-// Levels that work here, weakest first: "portable", "avx2", "avx512", "amx".
-std::vector<std::string> supportedLevels();
+constexpr int kLevelCount = 4;
+// Weakest first; each level includes the ones before it.
+constexpr const char* kLevelNames[kLevelCount] = {"portable", "avx2", "avx512", "amx"};
+
+// How many of kLevelNames run here. Asks the operating system for the tile registers (for the whole process) before it counts amx.
+int countSupportedLevels();
 
 }  // namespace cre

@@ -41,9 +41,7 @@ void Memory::zero(Pool& pool, Matrix& matrix) { fillBytes(pool, matrix.data, 0, 
 
 void Memory::zeroFloats(Pool& pool, float* data, size_t elements) { fillBytes(pool, data, 0, elements * sizeof(float)); }
 
-void Memory::zeroGradient(Pool& pool, Weight& weight) {
-  zeroFloats(pool, weight.view.gradient, weight.view.masterElements());
-}
+void Memory::zeroGradient(Pool& pool, Weight& weight) { zeroFloats(pool, weight.view.gradient, weight.view.masterElements()); }
 
 void Memory::addFirstRow(const float* blocks, WeightView& vector) {
   for (int c = 0; c < vector.columns; c++) {
@@ -53,17 +51,21 @@ void Memory::addFirstRow(const float* blocks, WeightView& vector) {
 
 float* Memory::partOf(const Weight& weight, Part part) const {
   switch (part) {
-    case Part::gradient: return weight.view.gradient;
-    case Part::moment1: return weight.view.moment1;
-    case Part::moment2: return weight.view.moment2;
-    default: return weight.view.master;
+    case Part::gradient:
+      return weight.view.gradient;
+    case Part::moment1:
+      return weight.view.moment1;
+    case Part::moment2:
+      return weight.view.moment2;
+    default:
+      return weight.view.master;
   }
 }
 
 void Memory::reserve(Pool& pool, Weight& weight) {
   WeightView& view = weight.view;
   const size_t masterElements = view.masterElements();
-  // In bfloat16 precision the products' copy has lost bits, so a frozen float32 matrix keeps its numbers beside it.
+  // In bfloat16 precision the packed copy has lost bits, so a frozen float32 matrix also keeps its float values.
   const bool keepsMaster = view.isVector() || weight.trainable || (view.packedBf16 && view.storage == Storage::float32);
   const auto part = [&] {
     auto* data = static_cast<float*>(arena_.allocate(masterElements * sizeof(float)));
@@ -97,42 +99,42 @@ void Memory::fill(Pool& pool, Weight& weight, const float* values) {
   else if (view.forward != nullptr) fillBytes(pool, view.forward, 0, packBytes(view));
 }
 
-void Memory::writeRows(Pool& pool, Weight& weight, RawRows run, int firstRow, bool normalized) {
+void Memory::writeRows(Pool& pool, Weight& weight, RawRows chunk, int firstRow, bool normalized) {
   WeightView& view = weight.view;
   std::vector<double> lengths;
   if (normalized) {
-    lengths.resize(run.rows);
-    rowLengths(pool, run, lengths.data());
-    run.lengths = lengths.data();
+    lengths.resize(chunk.rows);
+    rowLengths(pool, chunk, lengths.data());
+    chunk.lengths = lengths.data();
   }
   if (view.master != nullptr) {
-    copyToMaster(pool, run, firstRow, view);
-    if (firstRow + run.rows == view.rows) repack(pool, weight);
+    copyToMaster(pool, chunk, firstRow, view);
+    if (firstRow + chunk.rows == view.rows) repack(pool, weight);
   } else if (view.isQuantized()) {
-    quantizeRun(pool, weight, run, firstRow);
+    quantizeChunk(pool, weight, chunk, firstRow);
   } else {
-    packRows(pool, run, firstRow, view.packedBf16, view.storage == Storage::bfloat16, view.forward);
+    packRows(pool, chunk, firstRow, view.packedBf16, view.storage == Storage::bfloat16, view.forward);
   }
 }
 
-// Scales of nf4 are relative to the mean of the whole matrix, so its rows are gathered as they are until the last has come.
-void Memory::quantizeRun(Pool& pool, Weight& weight, const RawRows& run, int firstRow) {
+// Scales of nf4 are relative to the mean of the whole matrix, so raw rows are collected until the last one has arrived.
+void Memory::quantizeChunk(Pool& pool, Weight& weight, const RawRows& chunk, int firstRow) {
   WeightView& view = weight.view;
-  if (view.storage == Storage::int8 || run.rows == view.rows) {
-    return quantizeRows(pool, run, firstRow, view.rows, view.storage, view.forward);
+  if (view.storage == Storage::int8 || chunk.rows == view.rows) {
+    return quantizeRows(pool, chunk, firstRow, view.rows, view.storage, view.forward);
   }
-  RawRows whole = run;
+  RawRows whole = chunk;
   whole.rows = view.rows;
   if (weight.rawRows == nullptr) {
     weight.rawBytes = whole.bytes();
-    weight.rawRows = systemAllocate(weight.rawBytes);  // not the arena's: it would keep what no tensor asks for again
+    weight.rawRows = systemAllocate(weight.rawBytes);  // not from the arena, which would keep a size that no tensor needs again
   }
   whole.data = weight.rawRows;
   const size_t rowBytes = whole.bytes() / whole.rows;
-  std::memcpy(static_cast<char*>(weight.rawRows) + firstRow * rowBytes, run.data, run.bytes());
-  if (firstRow + run.rows < view.rows) return;
+  std::memcpy(static_cast<char*>(weight.rawRows) + firstRow * rowBytes, chunk.data, chunk.bytes());
+  if (firstRow + chunk.rows < view.rows) return;
   std::vector<double> lengths;
-  if (run.lengths != nullptr) {
+  if (chunk.lengths != nullptr) {
     lengths.resize(whole.rows);
     rowLengths(pool, whole, lengths.data());
     whole.lengths = lengths.data();

@@ -1,4 +1,4 @@
-// Tensors and weights of one backend: what the JavaScript thread knows of them (shape) and what the executor thread keeps (memory).
+// Tensors and weights of one backend: shapes belong to the JavaScript thread, memory to the executor thread.
 #pragma once
 #include <vector>
 
@@ -9,7 +9,7 @@
 
 namespace cre {
 
-// Shapes are fixed when it is made, on the JavaScript thread; `matrix.data` belongs to the executor thread.
+// The shape is fixed on the JavaScript thread when the tensor is made; `matrix.data` belongs to the executor thread.
 struct Tensor {
   Matrix matrix;
   uint32_t handle = 0;
@@ -21,37 +21,37 @@ struct Weight {
   WeightView view;
   bool trainable = false;
   uint32_t handle = 0;
-  int rowsGiven = 0;            // by runs; known on the JavaScript thread
-  void* rawRows = nullptr;      // what has come of a weight that is quantised as a whole
+  int rowsGiven = 0;        // in chunks so far; counted on the JavaScript thread
+  void* rawRows = nullptr;  // rows so far of a weight that is quantised as a whole
   size_t rawBytes = 0;
 };
 
-// Everything here but the constructor runs on the executor thread.
+// Everything except the constructor runs on the executor thread.
 class Memory {
  public:
   Memory(bool bf16Precision, bool poison) : bf16_(bf16Precision), poison_(poison) {}
 
   bool bf16Precision() const { return bf16_; }
 
-  // Output memory, uninitialised (or NaN in poison mode).
+  // Allocates output memory, uninitialised (or NaN in poison mode).
   void allocate(Matrix& matrix);
-  // Room for the narrow copy of a float matrix, where products take bf16.
+  // Allocates the narrow copy of a float matrix on levels whose products read bf16.
   void allocateNarrowCopy(Matrix& matrix);
   void release(Matrix& matrix);
   void zero(Pool& pool, Matrix& matrix);
 
   // `values` row-major [O,I], or null for zeros.
   void fill(Pool& pool, Weight& weight, const float* values);
-  // Room for a weight whose rows come in runs, and one run: from row `firstRow` on, a multiple of 32; they come in order.
+  // Allocates a weight whose rows come in chunks; writeRows stores one chunk from row `firstRow` on, a multiple of 32, in order.
   void reserve(Pool& pool, Weight& weight);
-  void writeRows(Pool& pool, Weight& weight, RawRows run, int firstRow, bool normalized);
+  void writeRows(Pool& pool, Weight& weight, RawRows chunk, int firstRow, bool normalized);
   void write(Pool& pool, Weight& weight, Part part, const float* values);
   void read(Pool& pool, const Weight& weight, Part part, float* values);
   void release(Weight& weight);
-  // Makes the packed copies that a product needs and that do not stand yet.
+  // Makes a packed copy for a product unless it exists.
   void needForward(Pool& pool, Weight& weight);
   void needBackward(Pool& pool, Weight& weight);
-  // Renews the packed copies from the master.
+  // Packs the copies again from the master.
   void repack(Pool& pool, Weight& weight);
 
   void zeroGradient(Pool& pool, Weight& weight);
@@ -69,7 +69,7 @@ class Memory {
   }
 
  private:
-  void quantizeRun(Pool& pool, Weight& weight, const RawRows& run, int firstRow);
+  void quantizeChunk(Pool& pool, Weight& weight, const RawRows& chunk, int firstRow);
   void releaseRaw(Weight& weight);
   static void zeroFloats(Pool& pool, float* data, size_t elements);
   static void addFirstRow(const float* blocks, WeightView& vector);

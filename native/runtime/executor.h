@@ -23,19 +23,19 @@ class Executor {
   Executor(const Executor&) = delete;
   Executor& operator=(const Executor&) = delete;
 
-  // Runs after everything issued before. Jobs that fail leave their message in failure(), and later ones are left out. `payloadBytes` is
-  // what the job carries; the call waits while too much of that is queued (loading a large model must not be queued as a whole).
+  // Runs after everything issued before. A job that fails sets failure(), and later jobs are skipped. `payloadBytes`:
+  // data that the job owns; the call waits while too much of it is queued, so that a large model is never queued as a whole.
   void issue(Job job, size_t payloadBytes = 0);
-  // Like issue, but also run after a failure: frees and answers.
+  // Like issue, but the job also runs after a failure: for frees and answers.
   void issueAlways(Job job);
-  // What is issued from now on counts as this kind of job (from 1; 0 counts nothing).
+  // Jobs issued from now on are counted as this kind (from 1; 0: not counted).
   void label(int kind);
   struct Spent {
     double calls = 0, seconds = 0, processorSeconds = 0;
   };
-  // By kind, from the beginning; jobs still queued are not in it.
+  // Totals by kind since the start; queued jobs are not included.
   std::vector<Spent> spent();
-  // Drops what is queued, waits for the job that runs, ends the threads.
+  // Drops queued jobs, waits for the current one, ends the threads.
   void stop();
   // On the executor thread: the message of the first failure, or empty.
   const std::string& failure() const { return failure_; }

@@ -1,15 +1,15 @@
 // All kernels of the native backend: signatures, shapes and the memory layout they share.
 //
-// Every source file that includes this one is compiled once per instruction level (portable, avx2, avx512, amx) into an addon of its own,
-// so a level is chosen at run time by loading its addon, and no inline function compiled for one level can end up in another.
+// Every source file that includes this one is compiled for each instruction level (portable, avx2, avx512, amx) into an addon of its own. A
+// level is chosen at run time by loading its addon, and no inline function compiled for one level can end up in another.
 //
 // Layout of a matrix [rows, columns], wide (float) or narrow (the backend's precision: float, or bf16 on the amx level):
-//   blocks of 32 x 32 elements, block row by block row; inside a block row-major. Element (r, c) stands at
+//   blocks of 32 x 32 elements, block row by block row; row-major inside a block. Element (r, c) is at
 //   ((r / 32) * columnBlocks + c / 32) * 1024 + (r % 32) * 32 + c % 32.
-//   Two halves of a bf16 block (rows 0..15, 16..31) are AMX A-tiles as they stand. Memory is 64-byte aligned.
+//   The two halves of a bf16 block (rows 0..15, 16..31) are AMX A-tiles without conversion. Memory is 64-byte aligned.
 // Padding rows and columns (up to the next multiple of 32) are ZERO: products contract over them. A kernel writes its whole output, padding
-// included (outputs arrive uninitialised; tests poison them with NaN). Only a matrix of ONE ROW may hold anything in its 31 padding rows:
-// generation makes hundreds of them for every token, and 32 rows would be written for each. Kernels that contract over rows clear them first.
+// included (outputs arrive uninitialised; tests poison them with NaN). Exception: a matrix of ONE ROW has undefined padding rows, because
+// generation makes hundreds of these for every token and must not write 32 rows each time. Kernels that contract over rows clear them first.
 //
 // Letters: T tokens, S keys, H query heads, G key/value heads, D head width, C model width, F feed-forward, V vocabulary, O outputs, I inputs.
 #pragma once
@@ -24,7 +24,7 @@ constexpr int kBlock = 32;
 constexpr int kBlockElements = kBlock * kBlock;
 inline int blocksFor(int n) { return (n + kBlock - 1) / kBlock; }
 inline int paddedTo32(int n) { return blocksFor(n) * kBlock; }
-// Rows that a kernel writes of an output with this many.
+// Rows that a kernel writes for an output of `rows` rows.
 inline int writtenRows(int rows) { return rows == 1 ? 1 : paddedTo32(rows); }
 
 using bf16 = uint16_t;
@@ -33,8 +33,8 @@ struct Matrix {
   void* data = nullptr;
   int rows = 0;
   int columns = 0;
-  bool isBf16 = false;  // narrow in bfloat16 precision; float otherwise
-  bf16* narrowCopy = nullptr;  // of a float matrix: the same numbers rounded, for products, where a kernel has made them on the way
+  bool isBf16 = false;         // a narrow matrix in bfloat16 precision; float otherwise
+  bf16* narrowCopy = nullptr;  // rounded copy of a float matrix for products, if the kernel that wrote it made one
 
   int rowBlocks() const { return blocksFor(rows); }
   int columnBlocks() const { return blocksFor(columns); }
@@ -44,9 +44,9 @@ struct Matrix {
   bf16* b16() const { return static_cast<bf16*>(data); }
 };
 
-// A weight w[O,I] as products read it. `forward` serves x·wᵀ, `backward` serves dy·w (a second packed copy; where it does not stand, dy·w
-// reads `forward` too); their formats belong to matmul_*.cpp, and to quantized.h for int8 and nf4, which have `forward` only. `master` is set
-// for trainable weights and for vectors: float in matrix layout ([1,C] vectors: plain floats padded with zeros to a multiple of 32).
+// A weight w[O,I] as products read it. `forward` serves x·wᵀ, `backward` serves dy·w (a second packed copy; without it, dy·w reads
+// `forward`). matmul_*.cpp define their formats, quantized.h those of int8 and nf4, which have `forward` only. `master` is set for trainable
+// weights and for vectors: float in matrix layout ([1,C] vectors: plain floats padded with zeros to a multiple of 32).
 enum class Storage : int { float32 = 0, bfloat16 = 1, int8 = 2, nf4 = 3 };
 struct WeightView {
   int rows = 0;     // O
@@ -66,19 +66,19 @@ struct WeightView {
   }
 };
 
-// Rotary positions (Su et al. 2021): the pairs (i, i + pairs) of each head's columns, or (2i, 2i + 1), turn by position · frequencies[i]. Columns
-// from 2 · pairs on pass through; 0 pairs: nothing turns.
-struct RotaryTurn {
+// Rotary positions (Su et al. 2021): the pairs (i, i + pairs) of each head's columns, or (2i, 2i + 1), rotate by position · frequencies[i].
+// Columns from 2 · pairs on are copied; 0 pairs: no rotation.
+struct Rotation {
   const float* frequencies = nullptr;  // [pairs]
   int pairs = 0;
   bool interleaved = false;
-  // Whether heads and pairs begin at multiples of 32 columns, in halves.
+  // Whether heads and both halves of their pairs begin at multiples of 32 columns.
   bool isAligned(int headWidth) const { return pairs > 0 && !interleaved && pairs % kBlock == 0 && headWidth % kBlock == 0; }
 };
 struct Rotary {
   const int32_t* positions;  // [T]
   int heads, headWidth;
-  RotaryTurn turn;
+  Rotation rotation;
 };
 
 // ---- matmul.cpp: the level this file was compiled for
@@ -88,11 +88,11 @@ bool supportsBf16();
 // ---- pack.cpp, matmul.cpp, matmul_float.cpp (all levels), matmul_amx.cpp (amx level, bf16): y = scale · product + bias + residual
 struct MatmulEpilogue {
   float scale = 1;
-  const float* bias = nullptr;        // [O] padded, or null
-  const Matrix* residual = nullptr;   // shape of y, either width, or null; may be y itself
-  const Rotary* rotary = nullptr;     // y turns before it is rounded; without residual and gate, forward only
+  const float* bias = nullptr;       // [O] padded, or null
+  const Matrix* residual = nullptr;  // shape of y, either width, or null; may be y itself
+  const Rotary* rotary = nullptr;    // y is rotated before it is rounded; without residual and gate, forward only
   // With a gate (matmulSum only): forward, `gated` becomes silu(gate) · y; backward, the product is the gradient of silu(gate) · up, y becomes
-  // the gradient of the gate and dUp that of up.
+  // the gradient of gate and dUp the gradient of up.
   const Matrix* gate = nullptr;
   Matrix* gated = nullptr;
   const Matrix* up = nullptr;
@@ -113,14 +113,14 @@ void quantize(Pool&, const float* rowMajor, int rows, int columns, Storage, void
 void unpackQuantized(Pool&, const WeightView& w, float* rowMajor);
 void readQuantizedRow(const WeightView& w, int row, float* out);  // out[paddedTo32(I)]
 // ---- matmul.cpp
-void matmulForward(Pool&, const Matrix& x, const WeightView& w, const MatmulEpilogue&, Matrix& y);        // y[T,O]
+void matmulForward(Pool&, const Matrix& x, const WeightView& w, const MatmulEpilogue&, Matrix& y);          // y[T,O]
 void matmulBackwardInput(Pool&, const Matrix& dy, const WeightView& w, const MatmulEpilogue&, Matrix& dx);  // dx[T,I]
-void matmulBackwardWeight(Pool&, const Matrix& dy, const Matrix& x, float scale, WeightView& w);          // gradient[O,I] +=
-void matmulBackward(Pool&, const Matrix& dy, const Matrix& x, float scale, WeightView& w, Matrix& dx);    // both of them: dx = scale · dy · w
+void matmulBackwardWeight(Pool&, const Matrix& dy, const Matrix& x, float scale, WeightView& w);            // gradient[O,I] +=
+void matmulBackward(Pool&, const Matrix& dy, const Matrix& x, float scale, WeightView& w, Matrix& dx);      // both: dx = scale · dy · w
 void biasBackward(Pool&, const Matrix& dy, WeightView& b);
 
-// ---- matmul_sum.cpp: y = the sum of scale · x · wᵀ (backward: scale · x · w) + bias + residual; the epilogue's own scale does not count.
-// The residual is not y.
+// ---- matmul_sum.cpp: y = the sum of scale · x · wᵀ (backward: scale · x · w) + bias + residual; the epilogue's scale is ignored.
+// The residual must not be y.
 struct ProductTerm {
   const Matrix* x;
   const WeightView* w;
@@ -128,7 +128,7 @@ struct ProductTerm {
 };
 void matmulSum(Pool&, const ProductTerm* terms, int count, bool backward, const MatmulEpilogue&, Matrix& y);
 
-// ---- peak.cpp: operations a second from registers alone (on zeros) or on numbers from the first-level cache, bytes a second read from memory
+// ---- peak.cpp: operations per second from registers (on zeros) or on numbers from the first-level cache; bytes per second read from memory
 double peakFlops(Pool&, double seconds, bool withNumbers);
 double readBandwidth(Pool&, double seconds);
 
@@ -137,22 +137,23 @@ struct AdamW {
   double learningRate, beta1, beta2, epsilon, weightDecay, gradientScale;
   int step;
 };
-void adamW(Pool&, WeightView& w, const AdamW&);  // master and moments only; the caller packs again
+void adamW(Pool&, WeightView& w, const AdamW&);      // updates master and moments; the caller packs again
 double gradientSquares(Pool&, const WeightView& w);  // same result for any number of threads: fixed chunks, added in order
 
 // ---- embedding.cpp
-void embed(Pool&, const WeightView& table, bool bf16Precision, const int32_t* ids, Matrix& y);           // y[T,C] wide
+void embed(Pool&, const WeightView& table, bool bf16Precision, const int32_t* ids, Matrix& y);  // y[T,C] wide
 void embedBackward(Pool&, WeightView& table, const int32_t* ids, const Matrix& dy);
 void gatherRows(Pool&, const Matrix& x, const int32_t* rows, Matrix& y);
-void gatherRowsBackward(Pool&, const Matrix& dy, const int32_t* rows, Matrix& dx);                       // repeated rows add up in order
-void copyRows(Pool&, const Matrix& source, const int32_t* rows, Matrix& destination);                    // widths may differ
+void gatherRowsBackward(Pool&, const Matrix& dy, const int32_t* rows, Matrix& dx);     // repeated rows add up in order
+void copyRows(Pool&, const Matrix& source, const int32_t* rows, Matrix& destination);  // widths may differ
 
 // ---- norm.cpp
 void rmsNorm(Pool&, const Matrix& x, const float* g, float epsilon, Matrix& y);
-void rmsNormBackward(Pool&, const Matrix& x, const float* g, const Matrix& dy, float epsilon, const Matrix* residual, Matrix& dx,
-                     float* gGradient /* [C] or null, added to; fixed chunks added in order */);  // and dx's narrow copy, if there is room
+void rmsNormBackward(
+    Pool&, const Matrix& x, const float* g, const Matrix& dy, float epsilon, const Matrix* residual, Matrix& dx,
+    float* gGradient /* [C] or null, added to; fixed chunks added in order */);  // and dx's narrow copy, if it is allocated
 
-// ---- norm_heads.cpp: the same over each head of a row, with g[D] for all of them
+// ---- norm_heads.cpp: RMSNorm over each head of a row, with one g[D] for all heads
 void rmsNormHeads(Pool&, const Matrix& x, const float* g, int headWidth, float epsilon, Matrix& y);
 void rmsNormHeadsBackward(Pool&, const Matrix& x, const float* g, int headWidth, const Matrix& dy, float epsilon, const Matrix* residual,
                           Matrix& dx, float* gGradient);
@@ -163,8 +164,8 @@ void rotary(Pool&, const Matrix& x, const Rotary&, bool backward, Matrix& y);  /
 // ---- elementwise.cpp
 void swiglu(Pool&, const Matrix& gate, const Matrix& up, Matrix& h);
 void swigluBackward(Pool&, const Matrix& gate, const Matrix& up, const Matrix& dh, Matrix& dGate, Matrix& dUp);
-void add(Pool&, const Matrix& a, const Matrix& b, float scale, Matrix& y);                               // widths may differ
-void dropout(Pool&, const Matrix& x, double probability, uint32_t seed, Matrix& y);                       // exactly dropoutKeeps of backend.ts
+void add(Pool&, const Matrix& a, const Matrix& b, float scale, Matrix& y);           // widths may differ
+void dropout(Pool&, const Matrix& x, double probability, uint32_t seed, Matrix& y);  // the mask of dropoutKeeps in backend.ts
 void fromRowMajor(Pool&, const float* values, Matrix& y);
 void toRowMajor(Pool&, const Matrix& x, float* values);
 
@@ -183,10 +184,10 @@ struct AttentionPlan {
   int heads, keyValueHeads, headWidth;
   float scale;
   const float* slopes;  // [H] or null
-  RotaryTurn rotary;    // how queries and keys were turned before; the gradients are turned back, to those of what was turned
+  Rotation rotary;      // how q and k were rotated before; attentionBackward returns the gradients before the rotation
 };
 void attention(Pool&, const Matrix& q, const Matrix& k, const Matrix& v, const AttentionPlan&, Matrix& output, Matrix& logSumExp);
-// dk and dv receive every contribution; key rows may be context of several segments, whose contributions are added in segment order.
+// Key rows may be context of several segments; their contributions to dk and dv are added in segment order.
 void attentionBackward(Pool&, const Matrix& q, const Matrix& k, const Matrix& v, const Matrix& output, const Matrix& logSumExp,
                        const Matrix& dOutput, const AttentionPlan&, Matrix& dq, Matrix& dk, Matrix& dv);
 
@@ -194,6 +195,6 @@ void attentionBackward(Pool&, const Matrix& q, const Matrix& k, const Matrix& v,
 void crossEntropy(Pool&, const Matrix& logits, const int32_t* targets, const float* weights, float labelSmoothing, Matrix& loss,
                   Matrix& dLogits);
 void logProbabilities(Pool&, const Matrix& logits, const int32_t* rows, const int32_t* tokens, int count, Matrix& out);  // out[1,N]
-void argmaxRows(Pool&, const Matrix& x, Matrix& out);                                                    // out[T,1]
+void argmaxRows(Pool&, const Matrix& x, Matrix& out);                                                                    // out[T,1]
 
 }  // namespace cre

@@ -1,5 +1,5 @@
-// What this machine can do at best: multiplications from registers alone, the same on numbers from the first-level cache, and reading memory
-// in streams.
+// Peak speeds of this machine: multiplications from registers, multiplications on numbers from the first-level cache, and reading memory in
+// streams.
 #include <chrono>
 #include <memory>
 #include <vector>
@@ -13,7 +13,7 @@ namespace {
 using Clock = std::chrono::steady_clock;
 double secondsSince(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
 
-// What multiplyNumbers multiplies: 32 KB of bf16.
+// Input of multiplyNumbers: 32 KB of bf16.
 constexpr int kSteps = 8, kTile = 512, kNumbers = kSteps * 4 * kTile;
 
 // Floating-point operations of one call.
@@ -29,8 +29,8 @@ double multiplyRegisters() {
   return kRounds * 4 * 2.0 * 16 * 16 * 32;
 }
 
-// 32 rows and columns over 256 of depth, again and again, with the loads that a product needs. What it multiplies matters: zeros let the core
-// run at a higher frequency.
+// 32 rows and columns over 256 of depth, again and again, with the loads that a product needs. The values matter: on zeros the core
+// runs at a higher frequency.
 double multiplyNumbers(const bf16* numbers) {
   constexpr int kRounds = 500;
   constexpr long kStride = 64;
@@ -63,7 +63,7 @@ double multiplyRegisters() {
   return kRounds * kChains * 2.0 * kLanes;
 }
 
-// Numbers make no difference here.
+// The values make no difference on these levels.
 double multiplyNumbers(const bf16*) { return multiplyRegisters(); }
 #endif
 
@@ -96,7 +96,7 @@ double peakFlops(Pool& pool, double seconds, bool withNumbers) {
     value = toBf16(static_cast<float>(static_cast<int32_t>(state)) / 2147483648.0f);  // in [-1, 1)
   }
   const auto start = Clock::now();
-  // One item a thread; a thread that comes late takes none, and the others' time counts all the same.
+  // One item per thread; a thread that is late gets none, and the time of the others still counts.
   pool.parallelFor(threads, [&](int item, int) {
     while (secondsSince(start) < seconds) flops[item] += withNumbers ? multiplyNumbers(numbers) : multiplyRegisters();
   });
@@ -108,7 +108,7 @@ double peakFlops(Pool& pool, double seconds, bool withNumbers) {
 
 double readBandwidth(Pool& pool, double seconds) {
   constexpr size_t kItemElements = size_t{1} << 20;
-  constexpr int kItems = 256;  // 1 GB: third-level caches of half that are being sold
+  constexpr int kItems = 256;  // 1 GB: third-level caches of half that size exist
   constexpr size_t kBytes = kItemElements * kItems * sizeof(float);
   const std::unique_ptr<void, void (*)(void*)> memory(systemAllocate(kBytes), [](void* held) { systemRelease(held, kBytes); });
   auto* data = static_cast<float*>(memory.get());
@@ -121,7 +121,7 @@ double readBandwidth(Pool& pool, double seconds) {
     const double speed = kBytes / secondsSince(round);
     if (speed > best) best = speed;
   }
-  // Nothing above may be left out: the sums are zeros.
+  // Uses the sums (zeros), so that the compiler removes nothing above.
   return best + sums[0];
 }
 

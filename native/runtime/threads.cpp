@@ -19,7 +19,8 @@ namespace cre {
 namespace {
 
 constexpr int kScratchSlots = 8;
-constexpr int kWaitSpins = 1000;  // pauses of the caller before it lets other processes run: longer spinning costs a fifth on a busy machine
+// Pauses of the caller before it yields to other processes: longer spinning costs a fifth of the speed on a busy machine.
+constexpr int kWaitSpins = 1000;
 constexpr int kSpins = 2000;  // pauses before a worker sleeps: about 100 µs
 
 void pause() {
@@ -65,14 +66,14 @@ using ScratchSlots = std::array<Scratch, kScratchSlots>;
 
 }  // namespace
 
-// `gate` says whether a region is open: generation << 32 | open bit | number of workers inside. A worker enters by adding one while the
-// region is open; the caller closes it when the items are handed out and waits for those inside only, so a sleeping worker delays nobody.
+// `gate` of a parallel region: generation << 32 | open bit | number of workers inside. A worker enters by adding one while the region is
+// open; the caller closes it when all items are taken and waits only for the workers inside, so a sleeping worker delays nobody.
 struct Pool::State {
   static constexpr uint64_t kOpen = uint64_t{1} << 31;
   static constexpr uint64_t kInside = kOpen - 1;
 
   alignas(64) std::atomic<uint64_t> gate{0};
-  // Items [next, end) of one thread, which others take from when theirs are done.
+  // Items [next, end) of one thread; other threads steal from them when their own are done.
   struct alignas(64) Share {
     std::atomic<int> next{0};
     int end = 0;
@@ -181,7 +182,7 @@ void Pool::run(int items, Call call, void* context) {
   s.gate.fetch_and(~State::kOpen);
   for (int spins = 0; (s.gate.load() & State::kInside) != 0;) {
     if (++spins < kWaitSpins) pause();
-    else std::this_thread::yield();  // a further process on this core must not turn the wait into a stall of a time slice
+    else std::this_thread::yield();  // or another process on this core would stall the wait for a time slice
   }
   if (s.failure) {
     std::exception_ptr failure = s.failure;

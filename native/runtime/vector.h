@@ -43,10 +43,10 @@ struct Words {
 #define CRE_INLINE inline __attribute__((always_inline))
 #define CRE_PARTS _Pragma("GCC unroll 4") for (int i = 0; i < kParts; i++)
 
-#define CRE_OPERATOR(Type, sign)                          \
-  CRE_INLINE Type operator sign(Type a, const Type& b) {  \
-    CRE_PARTS a.part[i] = a.part[i] sign b.part[i];       \
-    return a;                                             \
+#define CRE_OPERATOR(Type, sign)                         \
+  CRE_INLINE Type operator sign(Type a, const Type& b) { \
+    CRE_PARTS a.part[i] = a.part[i] sign b.part[i];      \
+    return a;                                            \
   }
 CRE_OPERATOR(Floats, +)
 CRE_OPERATOR(Floats, -)
@@ -105,7 +105,7 @@ CRE_INLINE Floats squareRoot(Floats a) {
 #endif
   return a;
 }
-// Lanes of yes where a > b, of no elsewhere.
+// Lanes of `yes` where a > b, of `no` elsewhere.
 CRE_INLINE Floats whereGreater(const Floats& a, const Floats& b, Floats yes, const Floats& no) {
   CRE_PARTS yes.part[i] = a.part[i] > b.part[i] ? yes.part[i] : no.part[i];
   return yes;
@@ -138,16 +138,14 @@ CRE_INLINE Floats keepLanes(Floats a, int first, int end, const Floats& outside)
 }
 
 // ---- memory; addresses need no alignment
-// Part by part: compilers copy the whole struct in pieces of 16 bytes, which the wider loads behind it then wait for.
+// Part by part: compilers copy the whole struct in pieces of 16 bytes, and wider loads after that would stall.
 using FloatPartInMemory = float __attribute__((vector_size(kPartBytes), aligned(4), may_alias));
 CRE_INLINE Floats load(const float* p) {
   Floats a;
   CRE_PARTS a.part[i] = *reinterpret_cast<const FloatPartInMemory*>(p + i * (kLanes / kParts));
   return a;
 }
-CRE_INLINE void store(float* p, const Floats& a) {
-  CRE_PARTS *reinterpret_cast<FloatPartInMemory*>(p + i * (kLanes / kParts)) = a.part[i];
-}
+CRE_INLINE void store(float* p, const Floats& a) { CRE_PARTS* reinterpret_cast<FloatPartInMemory*>(p + i * (kLanes / kParts)) = a.part[i]; }
 
 CRE_INLINE float toFloat(bf16 value) {
   const uint32_t bits = static_cast<uint32_t>(value) << 16;
@@ -215,7 +213,7 @@ CRE_INLINE Floats rounded(const Floats& a) {
 }
 #endif
 
-// Both halves of a row of a block, lanes in whatever order is cheapest.
+// Both halves of a row of a block, with lanes in the cheapest order.
 template <class T>
 CRE_INLINE void loadUnordered(const T* p, Floats& a, Floats& b) {
   a = load(p);
@@ -229,19 +227,19 @@ CRE_INLINE void loadUnordered(const bf16* p, Floats& a, Floats& b) {
 }
 #endif
 
-// ---- rows of blocks on their way from and to memory
-// Asks for the 32 columns of a row that will be read soon: the runs of a block are too short for the processor to fetch ahead by itself.
+// ---- prefetching and non-temporal stores of rows of blocks
+// Prefetches the 32 columns of a row that will be read soon: the rows of a block are too short for the hardware prefetcher.
 template <class T>
 CRE_INLINE void prefetchRow(const T* row) {
   __builtin_prefetch(row);
   if (sizeof(T) == 4) __builtin_prefetch(row + kLanes);
 }
 
-// Whether an output is written past the caches: a line written whole need not be read first (a core copies 30 GB/s instead of 15), but who
-// reads it next finds it in memory only. So only outputs that the second-level caches could not keep anyway.
+// Whether an output is written with non-temporal stores: a cache line that is written whole need not be read first (a core copies 30 GB/s
+// instead of 15), but the next reader finds it only in memory. So only for outputs that do not fit in the second-level caches.
 inline bool isFar(const Pool& pool, const Matrix& matrix) { return matrix.bytes() > static_cast<size_t>(pool.threadCount()) << 20; }
 
-// Both halves of a row of a block. After the last row that was far: finishFarStores, before another thread may read it.
+// Both halves of a row of a block. Call finishFarStores after the last far row, before another thread reads it.
 CRE_INLINE void storeFarPart(float* p, const FloatPart& a) {
 #if defined(__AVX512F__)
   _mm512_stream_ps(p, (__m512)a);
@@ -268,7 +266,7 @@ CRE_INLINE void store(bf16* p, const Floats& low, const Floats& high, bool far) 
   store(p, low, high);
 #endif
 }
-// For halves as loadUnordered gives them.
+// For halves in the order of loadUnordered.
 CRE_INLINE void storeUnordered(float* p, const Floats& a, const Floats& b, bool far) { store(p, a, b, far); }
 CRE_INLINE void storeUnordered(bf16* p, const Floats& a, const Floats& b, bool far) {
 #if defined(__AVX512BF16__)
@@ -311,11 +309,16 @@ CRE_INLINE float largestOf(const Floats& a) {
 #endif
 
 // ---- matrices
-// Calls body with the matrix's data as float* or bf16*.
+// Calls body with the matrix's data as float* or bf16*. Only the amx level has bf16 matrices (supportsBf16), so the other levels compile
+// nothing for them: nested calls would multiply the kernels by 2 to 16.
 template <class Body>
 CRE_INLINE void withElements(const Matrix& matrix, Body&& body) {
+#ifdef __AMX_BF16__
   if (matrix.isBf16) body(matrix.b16());
   else body(matrix.f32());
+#else
+  body(matrix.f32());
+#endif
 }
 
 // The 32 columns of block column `block` in one row.
@@ -324,7 +327,7 @@ CRE_INLINE T* rowChunk(T* data, int columnBlocks, int row, int block) {
   return data + (static_cast<size_t>(row / kBlock) * columnBlocks + block) * kBlockElements + row % kBlock * kBlock;
 }
 
-// Calls body(begin, end) for pieces of [0, elements), at most 16 blocks each: they stay in the first-level caches.
+// Calls body(begin, end) for pieces of [0, elements), at most 16 blocks each, which fit in the first-level cache.
 template <class Body>
 void forPieces(Pool& pool, size_t elements, Body&& body) {
   constexpr size_t kPiece = 16 * kBlockElements;
@@ -334,18 +337,19 @@ void forPieces(Pool& pool, size_t elements, Body&& body) {
   });
 }
 
-// The same for what is written of a matrix: all of it, or the only row, 32 elements at a time.
+// forPieces over the part of a matrix that a kernel writes: all of it, or its only row, 32 elements at a time.
 template <class Body>
 void forWrittenPieces(Pool& pool, const Matrix& matrix, Body&& body) {
   if (matrix.rows != 1) return forPieces(pool, matrix.elements(), body);
   for (size_t begin = 0; begin < matrix.elements(); begin += kBlockElements) body(begin, begin + kBlock);
 }
 
-// Zeros below the only row of a matrix, before a kernel contracts over rows.
+// Clears the padding below the only row of a matrix, before a kernel contracts over rows.
 inline void clearPaddingRows(const Matrix& matrix) {
   if (matrix.rows != 1) return;
   const size_t rowBytes = matrix.bytes() / matrix.columnBlocks() / kBlock;
-  for (int b = 0; b < matrix.columnBlocks(); b++) memset(static_cast<char*>(matrix.data) + (b * kBlock + 1) * rowBytes, 0, (kBlock - 1) * rowBytes);
+  for (int b = 0; b < matrix.columnBlocks(); b++)
+    memset(static_cast<char*>(matrix.data) + (b * kBlock + 1) * rowBytes, 0, (kBlock - 1) * rowBytes);
 }
 
 }  // namespace cre

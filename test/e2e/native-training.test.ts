@@ -2,6 +2,7 @@ import { describe, expect, it } from "vitest";
 import { attachAdapter } from "../../src/adapters/methods.ts";
 import { createRandom } from "../../src/base/random.ts";
 import type { Backend } from "../../src/compute/backend.ts";
+import { builtLevels, LEVELS, reasonAgainst, runnableLevels } from "../../src/compute/native/levels.ts";
 import { nativeStatus, openNative } from "../../src/compute/native/open.ts";
 import { openReference } from "../../src/compute/reference/backend.ts";
 import { initDecoder } from "../../src/models/init.ts";
@@ -11,7 +12,6 @@ import { train } from "../../src/train/train.ts";
 import { randomIds, TINY_SPEC } from "../tiny-model.ts";
 
 const STEPS = 20;
-const LEVELS = ["portable", "avx2", "avx512", "amx"] as const;
 const SPEC = { ...TINY_SPEC, vocabularySize: 200, width: 32, headWidth: 8, feedForward: 80, tiedHead: true };
 SPEC.positions = { kind: "rotary", base: 10_000, layout: "halves", rotatedWidth: 8 };
 
@@ -55,9 +55,10 @@ async function lossesOn(backend: Backend, method: "full" | "lora"): Promise<numb
 }
 
 const status = nativeStatus();
-const missing = LEVELS.filter((level) => !status.levels.includes(level));
-if (missing.length > 0)
-  console.warn(`training is not compared on ${missing.join(", ")}: ${status.reason ?? "not this processor"}`);
+for (const level of LEVELS.filter((name) => !status.levels.includes(name))) {
+  const reason = status.reason ?? reasonAgainst(level, runnableLevels(), builtLevels());
+  console.warn(`training is not compared on ${level}: ${reason}`);
+}
 
 describe("20 training steps", () => {
   for (const method of ["full", "lora"] as const) {

@@ -4,11 +4,9 @@ import { availableParallelism } from "node:os";
 import { join } from "node:path";
 import { messageOf, UserError } from "../../base/errors.ts";
 import type { AttentionSegment, AttentionSpec, RotarySpec, RowPositions } from "../backend.ts";
-import { nativeFolder } from "./build.ts";
+import { addonFile, builtLevels, cpuAddonFile, type Level, levelError, runnableLevels } from "./levels.ts";
 
-/** Instruction levels, weakest first. */
-export const LEVELS = ["portable", "avx2", "avx512", "amx"] as const;
-export type Level = (typeof LEVELS)[number];
+export type { Level } from "./levels.ts";
 
 /** Handles are positive whole numbers. The arguments of each call are described above its definition in native/binding/. */
 export interface Engine {
@@ -163,7 +161,6 @@ export function attentionPlan(segments: readonly AttentionSegment[], spec: Atten
 
 interface Addon {
   Engine: new (threads: number, bfloat16: boolean, poison: boolean) => Engine;
-  supportedLevels(): string[];
   level: string;
 }
 
@@ -176,7 +173,6 @@ export interface NativeStatus {
   best: Level | null;
 }
 
-const addonFile = (level: Level) => join(nativeFolder, `cre-${level}.node`);
 const requireAddon = createRequire(import.meta.url);
 
 function load(level: Level): Addon {
@@ -186,12 +182,16 @@ function load(level: Level): Addon {
 /** Whether the native backend can be opened here, and at which instruction levels. */
 export function nativeStatus(): NativeStatus {
   const none = (reason: string): NativeStatus => ({ available: false, reason, levels: [], best: null });
-  if (!existsSync(addonFile("portable"))) {
+  if (!existsSync(cpuAddonFile())) {
     return none("the native backend is not built (`npm run build` builds it where a C++17 compiler is installed)");
   }
   try {
-    const supported = load("portable").supportedLevels();
-    const levels = LEVELS.filter((level) => supported.includes(level) && existsSync(addonFile(level)));
+    const [runnable, built] = [runnableLevels(), builtLevels()];
+    const levels = built.filter((level) => runnable.includes(level));
+    if (levels.length === 0) {
+      const found = `this processor runs ${runnable.join(", ")}; built: ${built.join(", ") || "none"}`;
+      return none(`the native backend is not built for this processor (${found}); \`npm run build\` builds it`);
+    }
     return { available: true, reason: null, levels, best: levels[levels.length - 1] };
   } catch (error) {
     return none(`the native backend cannot be loaded: ${messageOf(error)}`);
@@ -207,9 +207,7 @@ export function loadAddon(wanted: string | undefined): { addon: Addon; level: Le
   const level = status.levels.find((name) => name === asked);
   if (level === undefined) {
     const source = wanted === undefined ? "CRE_CPU" : "level";
-    throw new UserError(`${source} is "${asked}", but this machine supports only: ${status.levels.join(", ")}.`, {
-      hint: "Leave it out to get the best level.",
-    });
+    throw levelError(source, asked, runnableLevels(), builtLevels());
   }
   return { addon: load(level), level };
 }

@@ -1,18 +1,22 @@
 import { execFileSync } from "node:child_process";
 import {
   chmodSync,
+  cpSync,
   existsSync,
   mkdirSync,
   mkdtempSync,
   readdirSync,
   readFileSync,
+  renameSync,
   rmSync,
+  utimesSync,
   writeFileSync,
 } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import { buildNative, exitCodeOf } from "./build.ts";
+import { type BuildOptions, buildNative, exitCodeOf } from "./build.ts";
+import { packageRoot, runnableLevels } from "./levels.ts";
 
 const hasCompiler = (() => {
   try {
@@ -30,27 +34,30 @@ describe.skipIf(!hasCompiler)("building the native backend", () => {
   let output: string;
   let lines: string[];
   const compilers = ["no-such-compiler", "g++"];
-  const build = (options: { compilers?: string[]; architecture?: string } = {}) => {
+  const build = (options: BuildOptions = {}) => {
     lines = [];
     return buildNative({
       sources,
       output,
       compilers,
+      cxx: "",
       architecture: "arm64",
+      levels: "all",
       print: (line) => lines.push(line),
       ...options,
     });
   };
   const write = (name: string, text: string) => writeFileSync(join(sources, name), text);
+  const addons = () => readdirSync(output).filter((name) => name.endsWith(".node"));
 
   beforeEach(() => {
     folder = mkdtempSync(join(tmpdir(), "build-native-"));
     sources = join(folder, "native");
     output = join(folder, "build");
-    mkdirSync(sources);
+    mkdirSync(join(sources, "binding"), { recursive: true });
     write("number.h", "#pragma once\nint number();\n");
     write("number.cpp", '#include "number.h"\nint number() { return 7; }\n');
-    write("binding.cpp", '#include "number.h"\n#include <napi.h>\nint twice() { return 2 * number(); }\n');
+    write("binding/binding.cpp", '#include "number.h"\n#include <node_api.h>\nint twice() { return 2 * number(); }\n');
     write("alone.cpp", "const char* level() { return CRE_LEVEL; }\n");
   });
   afterEach(() => rmSync(folder, { recursive: true, force: true }));
@@ -58,7 +65,9 @@ describe.skipIf(!hasCompiler)("building the native backend", () => {
   it("compiles only what changed", async () => {
     expect(await build()).toEqual({ levels: ["portable"], compiled: 3, problem: null });
     expect(existsSync(join(output, "cre-portable.node"))).toBe(true);
-    expect(lines[0]).toMatch(/compiling 3 files/);
+    expect(lines).toHaveLength(2);
+    expect(lines[0]).toMatch(/^native backend: compiling 3 files for portable with /);
+    expect(lines[1]).toMatch(/^native backend: portable built in [\d.]+ s\.$/);
 
     expect(await build()).toEqual({ levels: ["portable"], compiled: 0, problem: null });
     expect(lines).toEqual([]);
@@ -68,11 +77,73 @@ describe.skipIf(!hasCompiler)("building the native backend", () => {
     expect(readdirSync(join(output, "objects")).length).toBe(3);
   });
 
+  it("removes what a stopped build left, but not what another build is making", async () => {
+    await build();
+    const objects = join(output, "objects");
+    mkdirSync(join(objects, "precompiled-old"));
+    mkdirSync(join(objects, "precompiled-new"));
+    utimesSync(join(objects, "precompiled-old"), 1000, 1000);
+    await build();
+    expect(readdirSync(objects).filter((name) => !name.endsWith(".o"))).toEqual(["precompiled-new"]);
+  });
+
+  it("reports its progress file by file", async () => {
+    const seen: string[] = [];
+    await build({ progress: (done, total) => seen.push(`${done}/${total}`) });
+    expect(seen).toEqual(["0/3", "1/3", "2/3", "3/3"]);
+  });
+
+  it("compiles nothing in a copy of the checkout at another place", async () => {
+    await build();
+    const moved = join(folder, "moved");
+    cpSync(sources, join(moved, "native"), { recursive: true });
+    renameSync(output, join(moved, "build"));
+    const report = await build({ sources: join(moved, "native"), output: join(moved, "build") });
+    expect(report).toEqual({ levels: ["portable"], compiled: 0, problem: null });
+  });
+
+  it("precompiles a header that many files share", async () => {
+    mkdirSync(join(sources, "runtime"));
+    write("runtime/vector.h", "#pragma once\ninline int shared() { return 5; }\n");
+    for (let i = 0; i < 4; i++) {
+      write(`kernel${i}.cpp`, `#include "runtime/vector.h"\nint kernel${i}() { return shared() + ${i}; }\n`);
+    }
+    const log = join(folder, "calls");
+    const spy = join(folder, "spy");
+    writeFileSync(spy, `#!/bin/sh\necho "$*" >> ${log}\nexec g++ "$@"\n`);
+    chmodSync(spy, 0o755);
+    expect(await build({ compilers: [spy] })).toMatchObject({ compiled: 7, problem: null });
+    const calls = readFileSync(log, "utf8").split("\n");
+    expect(calls.filter((line) => line.includes("-x c++-header"))).toHaveLength(1);
+    expect(calls.filter((line) => /-include .*first\.h -Wno-psabi .*-c .*kernel\d\.cpp/.test(line))).toHaveLength(4);
+    expect(readdirSync(join(output, "objects")).every((name) => name.endsWith(".o"))).toBe(true);
+  });
+
   it.skipIf(process.arch !== "x64")("compiles kernels once per level and the binding once for all", async () => {
+    write("tiles_amx.cpp", "int tiles() { return 1; }\n");
+    write("binding/binding.cpp", "#include <napi.h>\nint twice() { return 14; }\n");
     const report = await build({ architecture: "x64" });
     expect(report.levels).toContain("avx2");
-    expect(report.compiled).toBe(2 * report.levels.length + 1);
-    for (const level of report.levels) expect(existsSync(join(output, `cre-${level}.node`))).toBe(true);
+    const onTiles = report.levels.includes("amx") ? 1 : 0;
+    expect(report.compiled).toBe(2 * report.levels.length + onTiles + 1);
+    expect(addons()).toEqual(report.levels.map((level) => `cre-${level}.node`).sort());
+  });
+
+  it.skipIf(process.arch !== "x64")("builds only the best level of this processor unless told otherwise", async () => {
+    for (const name of ["binding/cpu_addon.cpp", "runtime/cpu.cpp", "runtime/cpu.h"]) {
+      cpSync(join(packageRoot, "native", name), join(sources, name));
+    }
+    const all = await build({ architecture: "x64" });
+    const best = await build({ architecture: "x64", levels: "best" });
+    const expected = runnableLevels(output).filter((level) => all.levels.includes(level));
+    expect(best).toEqual({ levels: expected.slice(-1), compiled: 0, problem: null });
+    expect(addons()).toEqual([`cre-${best.levels[0]}.node`, "cre-cpu.node"]);
+
+    expect((await build({ architecture: "x64", levels: "portable,avx2" })).levels).toEqual(["portable", "avx2"]);
+    expect(addons()).toEqual(["cre-avx2.node", "cre-cpu.node", "cre-portable.node"]);
+    expect((await build({ levels: "avx3" })).problem).toMatch(
+      /CRE_LEVELS is "avx3", expected "best", "all" or some of portable,avx2,avx512,amx/,
+    );
   });
 
   it.skipIf(process.arch !== "x64")("leaves out levels whose flags the compiler does not know", async () => {
@@ -85,11 +156,19 @@ describe.skipIf(!hasCompiler)("building the native backend", () => {
     expect(lines.join("\n")).toMatch(/does not know .*-mamx-tile.*level amx is left out/);
   });
 
-  it("says in one line that there is no compiler", async () => {
+  it("says first that there is no compiler and what to install", async () => {
     const report = await build({ compilers: ["no-such-compiler"] });
     expect(report.levels).toEqual([]);
     expect(lines).toEqual([report.problem]);
-    expect(report.problem).toMatch(/no C\+\+17 compiler found .* the slow reference backend is used/);
+    const [first, second] = (report.problem ?? "").split("\n");
+    expect(first).toMatch(/^native backend: no C\+\+17 compiler found \(no-such-compiler\)\. Install /);
+    expect(second).toBe("The slow reference backend is used.");
+  });
+
+  it("uses no other compiler than the one that CXX names", async () => {
+    const report = await build({ cxx: "no-such-compiler" });
+    expect(report.problem).toMatch(/^native backend: CXX is "no-such-compiler", which does not compile C\+\+17/);
+    expect(existsSync(output)).toBe(false);
   });
 
   it("names a broken file and the log, and takes the old addon away", async () => {

@@ -1,32 +1,37 @@
 /**
  * Compiles the native backend: `node dist/compute/native/build.js`, run by `npm run build`.
  *
- * One addon per instruction level (build/native/cre-<level>.node). Nothing but a C++17 compiler and the npm packages node-addon-api and
- * node-api-headers is needed; the Node-API symbols are resolved when Node loads the addon. Objects are kept under the hash of everything
- * that went into them, so a build without changes compiles nothing. What cannot be built is told in one line and never stops an installation, because the
- * package also works on the reference backend; CRE_NATIVE=require makes it an error.
+ * One addon per instruction level (build/native/cre-<level>.node), and cre-cpu.node, which says what the processor runs. Only the best level
+ * of this machine is built; CRE_LEVELS=all builds every level, CRE_LEVELS=portable,avx2 those two. A C++17 compiler and the npm packages
+ * node-addon-api and node-api-headers are enough; Node resolves the Node-API symbols when it loads the addon. An object file is named by the hash of
+ * everything that it is made from, without the folder of the checkout, so a build without changes compiles nothing and a copied
+ * build folder stays valid. A failed build prints why and does not stop an installation, because the package also works on the
+ * reference backend; CRE_NATIVE=require makes it an error.
  */
-import { execFile } from "node:child_process";
-import { createHash } from "node:crypto";
-import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { createRequire } from "node:module";
-import { availableParallelism } from "node:os";
 import { basename, dirname, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { messageOf } from "../../base/errors.ts";
+import { compileUnits, hashOf, linkAddon, sourceAndHeaders, type Unit } from "./compile.ts";
+import {
+  addonFile,
+  BUILD_ALL_HINT,
+  cpuAddonFile,
+  LEVELS,
+  type Level,
+  nativeFolder,
+  packageRoot,
+  runnableLevels,
+  sanitizer,
+} from "./levels.ts";
+import { accepts, type Compiler, findCompiler } from "./toolchain.ts";
 
-export const packageRoot = resolve(dirname(fileURLToPath(import.meta.url)), "../../..");
-
-/** CRE_SANITIZE=address or thread builds and loads addons with that sanitizer, beside the ordinary ones (test/sanitize.sh). */
-const sanitizer = process.env.CRE_SANITIZE ?? "";
 const SANITIZER_FLAGS: Record<string, string[]> = {
   "": [],
   address: ["-fsanitize=address", "-fno-omit-frame-pointer", "-g1"],
   thread: ["-fsanitize=thread", "-fno-omit-frame-pointer", "-g1"],
 };
-
-/** Where the addons are: one `cre-<level>.node` for each level. */
-export const nativeFolder = join(packageRoot, sanitizer === "" ? "build/native" : `build/native-${sanitizer}`);
 
 const COMMON_FLAGS = [
   "-std=c++17",
@@ -37,12 +42,15 @@ const COMMON_FLAGS = [
   "-pthread",
   "-Wall",
   "-Wextra",
+  "-DNAPI_VERSION=8",
+  "-DNAPI_CPP_EXCEPTIONS",
+  "-DNODE_ADDON_API_DISABLE_DEPRECATED",
 ];
 
 const AVX512_FLAGS = ["-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mavx2", "-mfma", "-mf16c"];
 
-/** Flags of each instruction level, weakest first. */
-const LEVEL_FLAGS: Record<string, Record<string, string[]>> = {
+/** Flags of each instruction level by architecture, weakest first. */
+const LEVEL_FLAGS: Record<string, Partial<Record<Level, string[]>>> = {
   x64: {
     portable: [],
     avx2: ["-mavx2", "-mfma", "-mf16c"],
@@ -51,76 +59,39 @@ const LEVEL_FLAGS: Record<string, Record<string, string[]>> = {
   },
 };
 
+/** Sources of cre-cpu.node. */
+const CPU_SOURCES = ["binding/cpu_addon.cpp", "runtime/cpu.cpp"];
 /** Files without kernels: compiled once, for the baseline, and linked into every level. */
-const SHARED_SOURCES = /^(binding\/.*|runtime\/(executor|engine|arena|cpu)\.cpp)$/;
-
-interface Run {
-  code: number;
-  output: string;
-}
-
-function run(command: string, argumentList: readonly string[], input?: string): Promise<Run> {
-  return new Promise((done) => {
-    const child = execFile(command, argumentList, { maxBuffer: 1 << 26 }, (error, stdout, stderr) => {
-      const code = error === null ? 0 : typeof error.code === "number" ? error.code : 127;
-      done({ code, output: `${stdout}${stderr}` });
-    });
-    child.stdin?.on("error", () => {});
-    child.stdin?.end(input ?? "");
-  });
-}
-
-/** The first compiler that can make C++17, and what it says about itself. */
-async function findCompiler(candidates: readonly string[]): Promise<{ command: string; version: string } | null> {
-  for (const command of candidates) {
-    const probe = await run(command, ["-std=c++17", "-fsyntax-only", "-x", "c++", "-"], "#include <thread>\nint a;\n");
-    if (probe.code !== 0) continue;
-    const version = (await run(command, ["--version"])).output.split("\n")[0];
-    return { command, version };
-  }
-  return null;
-}
-
-async function accepts(compiler: string, flags: readonly string[]): Promise<boolean> {
-  return (await run(compiler, [...flags, "-fsyntax-only", "-x", "c++", "-"], "int a;\n")).code === 0;
-}
-
-const hashOf = (...parts: readonly (string | Buffer)[]): string => {
-  const hash = createHash("sha256");
-  for (const part of parts) hash.update(part).update("\0");
-  return hash.digest("hex").slice(0, 32);
-};
-
-function includeFolders(): string[] {
-  const require = createRequire(import.meta.url);
-  return [
-    dirname(require.resolve("node-addon-api/package.json")),
-    join(dirname(require.resolve("node-api-headers/package.json")), "include"),
-  ];
-}
+const SHARED_SOURCES = /^(binding\/.*|runtime\/(executor|engine|arena)\.cpp)$/;
+/** Files for the tile units, which no other level needs. */
+const AMX_SOURCES = /_amx\.cpp$/;
+/** Headers worth precompiling, because many files include them and they are slow to read. */
+const KERNEL_HEADER = "runtime/vector.h";
+const BINDING_HEADER = "binding/binding.h";
 
 export interface BuildOptions {
   /** Folder of the C++ files; the package's own by default. */
   sources?: string;
   output?: string;
+  /** Compilers to try in order, unless `cxx` names one. */
   compilers?: readonly string[];
+  /** The environment's CXX by default. */
+  cxx?: string;
   architecture?: string;
+  /** "best", "all", or names with commas; the environment's CRE_LEVELS by default, else "best". */
+  levels?: string;
   print?: (line: string) => void;
+  /** Called after each compiled file; by default it rewrites one line when the output is a terminal. */
+  progress?: (done: number, total: number) => void;
 }
 
 export interface BuildReport {
-  /** Levels whose addon stands now. */
-  levels: string[];
-  /** Files compiled by this call; 0 when nothing had changed. */
+  /** Levels whose addon now exists. */
+  levels: Level[];
+  /** Files that this call compiled for these levels; 0 when nothing had changed. */
   compiled: number;
-  /** Why there are no addons (no compiler, compile error), or null. */
+  /** Why addons are missing (no compiler, compile error), or null. */
   problem: string | null;
-}
-
-interface Unit {
-  source: string;
-  object: string;
-  flags: readonly string[];
 }
 
 /** Compiles what changed and links the addons; failures are printed and reported, not thrown. */
@@ -128,144 +99,167 @@ export async function buildNative(options: BuildOptions = {}): Promise<BuildRepo
   const print = options.print ?? ((line) => console.log(line));
   const sources = options.sources ?? join(packageRoot, "native");
   const output = options.output ?? nativeFolder;
-  const failed = (problem: string, levels: string[] = [], compiled = 0): BuildReport => {
+  const failed = (problem: string, levels: Level[] = [], compiled = 0): BuildReport => {
     print(problem);
     return { levels, compiled, problem };
   };
+  const unusable = (reason: string) => failed(`native backend: ${reason}\nThe slow reference backend is used.`);
 
-  const wanted = process.env.CXX ? [process.env.CXX] : [];
-  const compiler = await findCompiler(options.compilers ?? [...wanted, "g++", "clang++", "c++"]);
-  if (compiler === null || process.platform === "win32") {
-    return failed(
-      "native backend: no C++17 compiler found (CXX, g++, clang++, c++); the slow reference backend is used.",
-    );
-  }
+  const compiler = await findCompiler(options.compilers ?? ["g++", "clang++", "c++"], options.cxx ?? process.env.CXX);
+  if (typeof compiler === "string") return unusable(compiler);
   const sanitizerFlags = SANITIZER_FLAGS[sanitizer];
-  if (sanitizerFlags === undefined) {
-    return failed(`native backend: CRE_SANITIZE is "${sanitizer}", expected "address" or "thread".`);
+  if (sanitizerFlags === undefined) return unusable(`CRE_SANITIZE is "${sanitizer}", expected "address" or "thread".`);
+  const choice = options.levels ?? (process.env.CRE_LEVELS || "best");
+  const names = choice.split(",");
+  if (!["best", "all"].includes(choice) && names.some((name) => !LEVELS.includes(name as Level))) {
+    return unusable(`CRE_LEVELS is "${choice}", expected "best", "all" or some of ${LEVELS.join(",")}.`);
   }
-  const common = [...COMMON_FLAGS, ...sanitizerFlags, ...includeFolders().map((folder) => `-isystem${folder}`)];
-  common.push(`-I${sources}`, "-DNAPI_VERSION=8", "-DNAPI_CPP_EXCEPTIONS", "-DNODE_ADDON_API_DISABLE_DEPRECATED");
-  if (await accepts(compiler.command, ["-fno-gnu-unique"])) common.push("-fno-gnu-unique");
 
+  const packages = nodeApiPackages();
+  const folders = [...packages.map(({ headers }) => `-isystem${headers}`), `-I${sources}`];
+  const common = [...COMMON_FLAGS];
+  if (await accepts(compiler, ["-fno-gnu-unique"])) common.push("-fno-gnu-unique");
   const objects = join(output, "objects");
   mkdirSync(objects, { recursive: true });
-  const cpp = readdirSync(sources, { recursive: true, encoding: "utf8" })
-    .map((name) => name.replaceAll("\\", "/"))
-    .filter((name) => name.endsWith(".cpp"))
-    .sort();
   const units = new Map<string, Unit>();
-  const unitOf = (name: string, flags: readonly string[]): Unit => {
-    const hash = hashOf(compiler.version, flags.join(" "), name, ...sourceAndHeaders(sources, name));
+  const unitOf = (name: string, flags: readonly string[], header: string | null): Unit => {
+    const versions = packages.map(({ version }) => version);
+    const hash = hashOf(compiler.version, ...versions, flags.join(" "), name, ...sourceAndHeaders(sources, name));
     const object = join(objects, `${basename(name, ".cpp")}-${hash}.o`);
-    const unit = units.get(object) ?? { source: join(sources, name), object, flags };
+    const unit = units.get(object) ?? { source: join(sources, name), object, flags: [...flags, ...folders], header };
     units.set(object, unit);
     return unit;
   };
 
-  const levels = new Map<string, Unit[]>();
-  const leaveOut = (level: string): void => {
-    levels.delete(level);
-    rmSync(addonFile(output, level), { force: true });
-  };
-  for (const [level, flags] of Object.entries(LEVEL_FLAGS[options.architecture ?? process.arch] ?? { portable: [] })) {
-    if (!(await accepts(compiler.command, flags))) {
+  const cpuUnits = CPU_SOURCES.filter((name) => existsSync(join(sources, name))).map((name) =>
+    unitOf(name, [...common, "-O2"], null),
+  );
+  const cpuProblem = await buildCpuAddon(compiler, cpuUnits, output);
+  if (cpuProblem !== null) return unusable(`${CPU_SOURCES.join(", ")} could not be compiled:\n${cpuProblem}`);
+
+  const levelFlags = LEVEL_FLAGS[options.architecture ?? process.arch] ?? { portable: [] };
+  const levels = new Map<Level, Unit[]>();
+  const cpp = kernelSources(sources);
+  for (const level of candidateLevels(choice, Object.keys(levelFlags) as Level[], output, print)) {
+    const flags = levelFlags[level] ?? [];
+    if (!(await accepts(compiler, flags))) {
       print(`native backend: ${compiler.version} does not know ${flags.join(" ")}; level ${level} is left out.`);
-      leaveOut(level);
       continue;
     }
     // Sanitizers multiply the work of the optimizer; their addons are for checking, not for speed.
-    const perLevel = [...common, sanitizer === "" ? "-O3" : "-O1", ...flags, `-DCRE_LEVEL="${level}"`];
-    const unitsOf = cpp.map((name) => unitOf(name, SHARED_SOURCES.test(name) ? [...common, "-O2"] : perLevel));
-    levels.set(level, unitsOf);
+    const shared = [...common, ...sanitizerFlags, "-O2"];
+    const perLevel = [
+      ...common,
+      ...sanitizerFlags,
+      sanitizer === "" ? "-O3" : "-O1",
+      ...flags,
+      `-DCRE_LEVEL="${level}"`,
+    ];
+    const parts = cpp
+      .filter((name) => level === "amx" || !AMX_SOURCES.test(name))
+      .map((name) => {
+        if (!SHARED_SOURCES.test(name)) return unitOf(name, perLevel, join(sources, KERNEL_HEADER));
+        return unitOf(name, shared, name.startsWith("binding/") ? join(sources, BINDING_HEADER) : null);
+      });
+    levels.set(level, parts);
+    if (choice === "best") break;
   }
 
   const startMs = Date.now();
   const stale = [...units.values()].filter((unit) => !existsSync(unit.object));
-  if (stale.length > 0) print(`native backend: compiling ${stale.length} files with ${compiler.version} …`);
-  const log = await compileAll(compiler.command, stale);
+  const wanted = LEVELS.filter((level) => levels.has(level));
+  if (stale.length > 0) {
+    print(`native backend: compiling ${stale.length} files for ${wanted.join(", ")} with ${compiler.version} …`);
+  }
+  const bySize = stale.sort((a, b) => statSync(b.source).size - statSync(a.source).size);
+  const log = await compileUnits(compiler, bySize, objects, options.progress ?? showProgress);
   const broken = stale.filter((unit) => !existsSync(unit.object)).map((unit) => basename(unit.source));
-  for (const [level, parts] of levels) {
-    if (parts.every((unit) => existsSync(unit.object))) {
-      const failure = await link(compiler.command, level, parts, output);
+  for (const level of LEVELS) {
+    const parts = levels.get(level);
+    if (parts?.every((unit) => existsSync(unit.object))) {
+      const failure = await linkAddon(compiler, addonFile(level, output), parts, sanitizerFlags);
       if (failure === null) continue;
-      broken.push(basename(addonFile(output, level)));
+      broken.push(basename(addonFile(level, output)));
       log.push(failure);
     }
-    leaveOut(level);
+    levels.delete(level);
+    rmSync(addonFile(level, output), { force: true }); // never an addon of older sources
   }
-  for (const name of readdirSync(objects)) {
-    if (name.endsWith(".o") && !units.has(join(objects, name))) rmSync(join(objects, name), { force: true });
+  for (const file of readdirSync(objects).map((name) => join(objects, name))) {
+    const isNeeded = file.endsWith(".o") ? units.has(file) : ageMs(file) < LEFTOVER_MS;
+    if (!isNeeded) rmSync(file, { recursive: true, force: true });
   }
-  const built = [...levels.keys()];
+  const built = LEVELS.filter((level) => levels.has(level));
   const logFile = join(output, "build.log");
   if (stale.length > 0) writeFileSync(logFile, log.join("\n"));
   if (broken.length > 0) return failed(compileProblem(broken, built, log, logFile), built, stale.length);
   if (stale.length > 0) {
-    print(`native backend: ${built.join(", ")} built in ${((Date.now() - startMs) / 1000).toFixed(1)} s.`);
+    const hint = choice === "best" && Object.keys(levelFlags).length > 1 ? ` ${BUILD_ALL_HINT}` : "";
+    print(`native backend: ${built.join(", ")} built in ${((Date.now() - startMs) / 1000).toFixed(1)} s.${hint}`);
   }
   return { levels: built, compiled: stale.length, problem: null };
 }
 
-const addonFile = (output: string, level: string) => join(output, `cre-${level}.node`);
-
-/** A source file and everything it includes with quotes, each once. */
-function sourceAndHeaders(folder: string, name: string, seen = new Set<string>()): Buffer[] {
-  if (seen.has(name) || !existsSync(join(folder, name))) return [];
-  seen.add(name);
-  const text = readFileSync(join(folder, name));
-  const included = [...text.toString("utf8").matchAll(/^\s*#\s*include\s+"([^"]+)"/gm)].map((match) => match[1]);
-  return [text, ...included.flatMap((header) => sourceAndHeaders(folder, header, seen))];
-}
-
-/** Compiles units side by side; returns what the compiler said. A unit that failed has no object. */
-async function compileAll(compiler: string, stale: readonly Unit[]): Promise<string[]> {
-  const queue = [...stale];
-  const log: string[] = [];
-  const worker = async (): Promise<void> => {
-    for (let unit = queue.shift(); unit !== undefined; unit = queue.shift()) {
-      const partial = `${unit.object}.${process.pid}.partial`;
-      const result = await run(compiler, [...unit.flags, "-c", unit.source, "-o", partial]);
-      if (result.output !== "") log.push(`${basename(unit.source)} (${unit.flags.join(" ")})\n${result.output}`);
-      if (result.code === 0) renameSync(partial, unit.object);
-      else rmSync(partial, { force: true });
-    }
-  };
-  await Promise.all(Array.from({ length: availableParallelism() }, worker));
-  return log;
-}
-
-/** Links the addon of a level unless it stands; returns the linker's complaint or null. */
-async function link(compiler: string, level: string, parts: readonly Unit[], output: string): Promise<string | null> {
-  const addon = addonFile(output, level);
-  const stamp = join(output, `cre-${level}.hash`);
-  const objects = parts.map((unit) => unit.object);
-  const hash = hashOf(...objects.map((object) => basename(object)));
-  if (existsSync(addon) && existsSync(stamp) && readFileSync(stamp, "utf8") === hash) return null;
-  const undefinedSymbols = process.platform === "darwin" ? ["-undefined", "dynamic_lookup"] : [];
-  const partial = `${addon}.${process.pid}.partial`;
-  const result = await run(compiler, [
-    "-shared",
-    "-pthread",
-    ...SANITIZER_FLAGS[sanitizer],
-    ...undefinedSymbols,
-    ...objects,
-    "-o",
-    partial,
-  ]);
-  if (result.code !== 0) {
-    rmSync(partial, { force: true });
-    return result.output;
+/** Levels to build if the compiler knows them; for "best" strongest first, and the first one that it knows is built. */
+function candidateLevels(
+  choice: string,
+  known: readonly Level[],
+  output: string,
+  print: (line: string) => void,
+): readonly Level[] {
+  if (choice === "all" || (choice === "best" && known.length === 1)) return known;
+  if (choice !== "best") return known.filter((level) => choice.split(",").includes(level));
+  try {
+    const runnable = runnableLevels(output);
+    return known.filter((level) => runnable.includes(level)).reverse();
+  } catch (error) {
+    print(`native backend: this processor cannot be asked for its level (${messageOf(error)}).`);
+    return ["portable"];
   }
-  renameSync(partial, addon);
-  writeFileSync(stamp, hash);
-  return null;
+}
+
+/** Builds cre-cpu.node; returns what the compiler or linker complained about, or null. */
+async function buildCpuAddon(compiler: Compiler, parts: readonly Unit[], output: string): Promise<string | null> {
+  if (parts.length === 0) return null;
+  const stale = parts.filter((unit) => !existsSync(unit.object));
+  const log = await compileUnits(compiler, stale, dirname(parts[0].object), () => {});
+  if (!parts.every((unit) => existsSync(unit.object))) return log.join("\n");
+  return linkAddon(compiler, cpuAddonFile(output), parts, []);
+}
+
+/** The C++ files of the level addons, relative to `sources`. */
+function kernelSources(sources: string): string[] {
+  return readdirSync(sources, { recursive: true, encoding: "utf8" })
+    .map((name) => name.replaceAll("\\", "/"))
+    .filter((name) => name.endsWith(".cpp") && !CPU_SOURCES.includes(name))
+    .sort();
+}
+
+/** Folder of the headers and version of the npm packages with Node-API. */
+function nodeApiPackages(): { headers: string; version: string }[] {
+  const require = createRequire(import.meta.url);
+  const found = (name: string, folder: string) => {
+    const file = require.resolve(`${name}/package.json`);
+    const { version } = JSON.parse(readFileSync(file, "utf8")) as { version: string };
+    return { headers: join(dirname(file), folder), version: `${name} ${version}` };
+  };
+  return [found("node-addon-api", ""), found("node-api-headers", "include")];
+}
+
+/** A stopped build leaves precompiled headers (60 MB each) and partial objects; older than this they are no build's in progress. */
+const LEFTOVER_MS = 3_600_000;
+
+const ageMs = (file: string) => Date.now() - (statSync(file, { throwIfNoEntry: false })?.mtimeMs ?? 0);
+
+function showProgress(done: number, total: number): void {
+  if (!process.stdout.isTTY) return;
+  process.stdout.write(done < total ? `\rcompiling ${done + 1}/${total} …` : "\r\x1b[K");
 }
 
 function compileProblem(broken: readonly string[], built: readonly string[], log: readonly string[], logFile: string) {
   const errors = log.flatMap((text) => text.split("\n")).filter((line) => /error|undefined/i.test(line));
   const consequence =
-    built.length === 0 ? "the slow reference backend is used" : `only these levels stand: ${built.join(", ")}`;
+    built.length === 0 ? "the slow reference backend is used" : `only these levels are built: ${built.join(", ")}`;
   return [
     ...errors.slice(0, 10),
     `native backend: ${[...new Set(broken)].join(", ")} could not be compiled (whole output: ${logFile}); ${consequence}.`,

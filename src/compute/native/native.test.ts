@@ -1,5 +1,6 @@
-import { describe, it } from "vitest";
+import { describe } from "vitest";
 import { backendContract, type ContractOptions } from "../contract/backend.contract.ts";
+import { skipOtherLevels } from "./levels.contract.ts";
 import { nativeStatus, openNative } from "./open.ts";
 
 // The contract suite on every instruction level and precision of this machine. Outputs are poisoned with NaN, so that what a kernel
@@ -21,7 +22,4 @@ describe.skipIf(!status.available)("native", () => {
   }
 });
 
-if (!status.available) {
-  it.skip(`native: ${status.reason}`);
-  console.warn(`The native backend is not tested: ${status.reason}`);
-}
+skipOtherLevels("native contract");

@@ -4,6 +4,7 @@ import { measureKernels } from "../../bench/kernels.ts";
 import type { AttentionSegment, AttentionSpec, Backend, Tensor } from "../backend.ts";
 import { compare, expectClose } from "../contract/comparison.contract.ts";
 import { openReference } from "../reference/backend.ts";
+import { skipOtherLevels } from "./levels.contract.ts";
 import { nativeStatus, openNative } from "./open.ts";
 
 // Sizes that lead the kernels to other paths than the contract suite: several chunks of keys, segments that are divided or joined,
@@ -212,7 +213,4 @@ describe.skipIf(!status.available)("the benchmark of kernels", () => {
   });
 });
 
-if (!status.available) {
-  it.skip(`native kernels: ${status.reason}`);
-  console.warn(`The native kernels are not tested: ${status.reason}`);
-}
+skipOtherLevels("native kernels");

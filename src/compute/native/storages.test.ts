@@ -2,12 +2,13 @@ import { afterAll, describe, expect, it } from "vitest";
 import { createRandom } from "../../base/random.ts";
 import { compare } from "../contract/comparison.contract.ts";
 import { productContract } from "../contract/products.contract.ts";
+import { skipOtherLevels } from "./levels.contract.ts";
 import { nativeStatus, openNative } from "./open.ts";
 
 // Products backward to the input from the forward copy, on every level of this machine; outputs are poisoned with NaN.
 
 const status = nativeStatus();
-if (!status.available) console.warn(`native storages are not tested: ${status.reason}`);
+skipOtherLevels("native without second copies");
 
 describe.skipIf(!status.available)("native without second copies", () => {
   for (const level of status.levels) {

@@ -1,4 +1,4 @@
-// Exponentials, logistic functions and what they are made of, for a vector of floats.
+// Exponentials and logistic functions of a vector of floats, and their parts.
 #pragma once
 #include "runtime/vector.h"
 
@@ -16,7 +16,7 @@ CRE_INLINE Floats exponentialOfRest(const Floats& r) {
 }
 CRE_INLINE Floats exponential(const Floats& x) {
 #if defined(__AVX512F__)
-  // −1000 instead of −∞, whose rest would be NaN; scaling by 2ⁿ saturates by itself.
+  // −1000 instead of −∞, whose remainder would be NaN; scaling by 2ⁿ saturates by itself.
   const Floats bounded = maximum(x, broadcast(-1000.0f));
   Floats n = bounded * broadcast(1.44269504f);
   n.part[0] = (FloatPart)_mm512_roundscale_ps((__m512)n.part[0], _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
@@ -61,7 +61,7 @@ CRE_INLINE Floats powerOfTwo(const Floats& x) {
   Floats rest;
   rest.part[0] = (FloatPart)_mm512_reduce_ps((__m512)x.part[0], _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC);
   Floats power = powerOfRest(rest);
-  power.part[0] = (FloatPart)_mm512_scalef_ps((__m512)power.part[0], (__m512)x.part[0]);  // itself rounds x down
+  power.part[0] = (FloatPart)_mm512_scalef_ps((__m512)power.part[0], (__m512)x.part[0]);  // scalef rounds x down itself
   return power;
 #else
   const Floats bounded = minimum(maximum(x, broadcast(-126.0f)), broadcast(126.9f));
@@ -74,9 +74,7 @@ CRE_INLINE Floats powerOfTwo(const Floats& x) {
 }
 
 // 1 / (1 + e^−x)
-CRE_INLINE Floats logistic(const Floats& x) {
-  return reciprocal(broadcast(1.0f) + exponential(minimum(zeros() - x, broadcast(80.0f))));
-}
+CRE_INLINE Floats logistic(const Floats& x) { return reciprocal(broadcast(1.0f) + exponential(minimum(zeros() - x, broadcast(80.0f)))); }
 
 // The same for results that are rounded to bf16: relative error below 2e-4. 2^f on [-½, ½] is a cubic of least largest relative error.
 CRE_INLINE Floats roughLogistic(const Floats& x) {

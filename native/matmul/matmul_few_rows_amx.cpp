@@ -1,6 +1,6 @@
-// Products of 33 to 64 rows with quantised weights on AMX tiles. Blocks of dequantised rows, [outputs][inputs], are left factors as they
-// stand, and x, turned once, is the right factor. They come in chunks: the first 32 rows meet the blocks as they are made, the others find
-// them in the first-level cache. Empty on the other levels.
+// Products of 33 to 64 rows with quantised weights on AMX tiles. Blocks of dequantised rows, [outputs][inputs], are left factors without
+// conversion, and x, transposed once, is the right factor. Blocks are made in chunks: the first 32 rows use each block when it is made, the
+// others find it in the first-level cache.
 #include "matmul/matmul_few_rows.h"
 
 #include "matmul/matmul_tiles.h"
@@ -40,7 +40,7 @@ CRE_INLINE void addBlock(const bf16* weights, const bf16* x) {
   multiplyTiles<3, 5, 7>();
 }
 
-// `blocks` blocks of a group of 32 outputs as bf16.
+// Dequantises `blocks` blocks of a group of 32 outputs to bf16.
 template <Storage kStorage>
 CRE_INLINE void makeGroup(const Quantized<kStorage>& quantized, int panel, int block, int blocks, bf16* out) {
   constexpr int kAheadBytes = 4096, kLinesOfFour = kStorage == Storage::int8 ? 4 : 2;  // lines of four rows of a group
@@ -55,15 +55,15 @@ CRE_INLINE void makeGroup(const Quantized<kStorage>& quantized, int panel, int b
   memoryBarrier();
 }
 
-// One panel; `turned` holds x by row blocks, `made` the blocks of a chunk, `sums` three blocks. kTiles tiles in the second row block.
+// One panel; `transposed` holds x by row blocks, `made` the blocks of a chunk, `sums` three blocks. kTiles tiles in the second row block.
 template <int kTiles, Storage kStorage, class FinishRows>
-void multiplyPanel(const Product& product, const Quantized<kStorage>& quantized, const bf16* turned, int panel, bf16* made, float* sums,
+void multiplyPanel(const Product& product, const Quantized<kStorage>& quantized, const bf16* transposed, int panel, bf16* made, float* sums,
                    const FinishRows& finish) {
   const int all = product.depthBlocks;
   memoryBarrier();
   for (int chunk = 0; chunk < all; chunk += kChunkBlocks) {
     const int count = std::min(kChunkBlocks, all - chunk);
-    const bf16* x = turned + static_cast<size_t>(chunk) * kBlockElements;
+    const bf16* x = transposed + static_cast<size_t>(chunk) * kBlockElements;
     startSums(sums, chunk > 0);
     for (int i = 0; i < count; i++) {
       bf16* block = made + i * kBlockElements;
@@ -87,11 +87,12 @@ template <Storage kStorage>
 void multiply(Pool& pool, const Product& product) {
   const Quantized<kStorage> quantized(*product.source);
   const bool full = product.y->rows > kBlock + kBlock / 2;
-  auto* turned = static_cast<bf16*>(pool.sharedScratch(1, 2 * static_cast<size_t>(product.depthBlocks) * kBlockElements * sizeof(bf16)));
+  auto* transposed =
+      static_cast<bf16*>(pool.sharedScratch(1, 2 * static_cast<size_t>(product.depthBlocks) * kBlockElements * sizeof(bf16)));
   for (int row = 0; row < 2; row++) {
     for (int block = 0; block < product.depthBlocks; block++) {
       const bf16* from = static_cast<const bf16*>(product.a) + row * product.aRowBlockStride + block * product.aDepthBlockStride;
-      bf16* to = turned + (static_cast<size_t>(row) * product.depthBlocks + block) * kBlockElements;
+      bf16* to = transposed + (static_cast<size_t>(row) * product.depthBlocks + block) * kBlockElements;
       for (int half = 0; half < 2; half++) {
         transposeWords(reinterpret_cast<const uint32_t*>(from) + half * 256, 16, reinterpret_cast<uint32_t*>(to) + half * 256, 16);
       }
@@ -101,8 +102,8 @@ void multiply(Pool& pool, const Product& product) {
     pool.parallelFor(product.y->columnBlocks(), [&](int panel, int thread) {
       auto* made = static_cast<bf16*>(pool.scratch(thread, 1, kChunkBlocks * kBlockElements * sizeof(bf16)));
       auto* sums = static_cast<float*>(pool.scratch(thread, 0, 3 * kBlockElements * sizeof(float)));
-      if (full) multiplyPanel<2>(product, quantized, turned, panel, made, sums, finish);
-      else multiplyPanel<1>(product, quantized, turned, panel, made, sums, finish);
+      if (full) multiplyPanel<2>(product, quantized, transposed, panel, made, sums, finish);
+      else multiplyPanel<1>(product, quantized, transposed, panel, made, sums, finish);
     });
   });
 }

@@ -1,6 +1,6 @@
-// Products of a single row with quantised weights: greedy decoding. x becomes whole numbers of 15 bits (14 for nf4) with a scale for each group
-// of 64, which multiplies the group's scale of the weight; codes become whole numbers in registers, and sums of a group are exact, so that
-// reading the codes is what takes time. Empty on the other levels.
+// Products of a single row with quantised weights: greedy decoding. x is rounded to integers of 15 bits (14 for nf4) with a scale for each
+// group of 64, which is multiplied with the weight's scale of that group; codes become integers in registers, and the sums of a group are
+// exact. So the time is spent reading the codes.
 #include "matmul/matmul_few_rows.h"
 #include "matmul/quantized.h"
 
@@ -9,7 +9,7 @@
 namespace cre {
 namespace {
 
-// Panels that are read together, since a core has too few requests to memory under way with one stream, and how far ahead (measured).
+// Panels that are read together, because a single stream keeps too few memory requests in flight, and the prefetch distance (measured).
 template <Storage kStorage>
 constexpr int kStreams = kStorage == Storage::int8 ? 2 : 4;
 template <Storage kStorage>
@@ -20,7 +20,7 @@ CRE_INLINE void addScaled(__m512i part, float scale, float* sums) {
   _mm512_store_ps(sums, _mm512_fmadd_ps(_mm512_cvtepi32_ps(part), _mm512_set1_ps(scale), _mm512_load_ps(sums)));
 }
 
-// The largest whole number of x: four products of a lane are summed, with codes up to 127 or kBookUnit.
+// The largest integer of x: four products of a lane are summed, with codes up to 127 or kBookUnit.
 template <Storage kStorage>
 constexpr float kLargestInput = kStorage == Storage::int8 ? 32767.0f : 16383.0f;
 constexpr float kBookUnit = 16384.0f;
@@ -32,12 +32,12 @@ CRE_INLINE __m512i wholeBook() {
   return _mm512_inserti64x4(_mm512_castsi256_si512(half), half, 1);
 }
 
-// 64 inputs (or the 32 of a last block) as whole numbers; returns the scale that makes them x again.
+// Rounds 64 inputs (or the 32 of a last block) to integers; returns the scale that restores x.
 template <Storage kStorage>
 float wholeNumbers(const Floats* x, int count, int16_t* out) {
   const __m512i noSign = _mm512_set1_epi32(0x7fffffff);
   __m512i most = _mm512_setzero_si512();
-  // As bits: what is not finite is larger than every number, and spoils the scale as it must.
+  // Compared as bits: values that are not finite are larger than every number, so the scale becomes not finite too.
   for (int i = 0; i < count; i++) most = _mm512_max_epi32(most, _mm512_and_si512((__m512i)x[i].part[0], noSign));
   const int bits = _mm512_reduce_max_epi32(most);
   float largest;
@@ -90,7 +90,7 @@ CRE_INLINE void addGroup(const char* codes, const float* scales, const int16_t* 
   }
 }
 
-// A row as whole numbers, [group][64], and their scales.
+// A row as integers, [group][64], and their scales.
 struct WholeRow {
   const int16_t* numbers;
   const float* scales;
@@ -98,7 +98,8 @@ struct WholeRow {
 
 // Up to kStreams panels.
 template <Storage kStorage, class FinishRows>
-void multiplyPanels(const Quantized<kStorage>& quantized, const WholeRow& x, int depthBlocks, int first, int end, const FinishRows& finish) {
+void multiplyPanels(const Quantized<kStorage>& quantized, const WholeRow& x, int depthBlocks, int first, int end,
+                    const FinishRows& finish) {
   alignas(64) float sums[kStreams<kStorage>][kBlock * 16] = {}, scales[kBlock], result[kBlockElements];
   for (int block = 0; block < depthBlocks; block += kGroupBlocks) {
     const Floats inputScale = broadcast(x.scales[block / kGroupBlocks]);
