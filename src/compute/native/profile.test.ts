@@ -24,22 +24,19 @@ describe("profile and peak", () => {
     await backend.close();
   });
 
-  it.skipIf(!status.available)(
-    "measures the peak of every built level, and nothing on the reference backend",
-    async () => {
-      for (const level of status.levels) {
-        const backend = openNative({ level, threads: 1 });
-        const peak = await measurePeak(backend, 0.002);
-        expect(peak?.registers).toBeGreaterThan(0.1);
-        expect(peak?.numbers).toBeGreaterThan(0.1);
-        await backend.close();
-      }
-      const native = openNative({ threads: 2 });
-      expect(await measureReadSpeed(native, 0.01)).toBeGreaterThan(0.1);
-      await native.close();
-      const reference = openReference({ precision: "float32" });
-      expect(await measurePeak(reference)).toBeNull();
-      expect(profileOf(reference)).toEqual([]);
-    },
-  );
+  it.skipIf(!status.available)("measures the peak of every level, and nothing on the reference backend", async () => {
+    for (const level of status.levels) {
+      const backend = openNative({ level, threads: 1 });
+      const peak = await measurePeak(backend, 0.002);
+      expect(peak?.registers).toBeGreaterThan(0.1);
+      expect(peak?.numbers).toBeGreaterThan(0.1);
+      await backend.close();
+    }
+    const native = openNative({ threads: 2 });
+    expect(await measureReadSpeed(native, 0.01)).toBeGreaterThan(0.1);
+    await native.close();
+    const reference = openReference({ precision: "float32" });
+    expect(await measurePeak(reference)).toBeNull();
+    expect(profileOf(reference)).toEqual([]);
+  });
 });
