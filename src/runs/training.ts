@@ -3,7 +3,7 @@ import { UserError } from "../base/errors.ts";
 import { hasNativeBackend } from "../compute/open.ts";
 import type { Dataset } from "../data/dataset.ts";
 import { decoderWeights } from "../models/decoder.ts";
-import { type RecipeReading, readRecipeParts } from "../recipe/read.ts";
+import { factsOfRows, type RecipeReading, readRecipeParts } from "../recipe/read.ts";
 import type { Recipe, recipeSchema } from "../recipe/schema.ts";
 import { checkLabelledRows, type DataEvent, readTrainingData, type TrainingData } from "./labelled-rows.ts";
 import { openPrepared, saveLabels } from "./open.ts";
@@ -178,12 +178,14 @@ async function toStart({ run, recipe, data }: TrainOptions): Promise<PreparedRun
       hint: 'For example: train({ data: "my-data", run: "runs/first" })',
     });
   }
+  const rows = typeof data === "object" ? data : undefined;
   const reading = await readRecipeParts({
     ...(typeof recipe === "string" ? { file: recipe } : { values: recipe }),
     dataPath: typeof data === "string" ? data : undefined,
+    facts: rows && factsOfRows(rows.train, rows.labels),
     isNative: hasNativeBackend(),
   });
-  return newTraining(run, reading, typeof data === "object" ? data : undefined);
+  return newTraining(run, reading, rows);
 }
 
 async function toResume({ run, recipe, data }: TrainOptions): Promise<PreparedRun | null> {
