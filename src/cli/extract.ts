@@ -77,7 +77,8 @@ async function extract(directory: string, input: string, options: ExtractOptions
   const bar = output === undefined && process.stdout.isTTY ? noProgress : progress("extract", null);
   const badRows = badRowPrinter(bar);
   const counts = emptyCounts();
-  const stop = watchForStop({ onSignal: () => {} });
+  // Rows on standard output cannot be resumed: there a signal ends the process, also while a reader keeps it waiting.
+  const stop = watchForStop(output === undefined ? {} : { onSignal: () => {} });
   const corpus: CorpusOptions = {
     minProbability: options.minScore,
     signal: stop.signal,
@@ -100,8 +101,7 @@ async function extract(directory: string, input: string, options: ExtractOptions
   } catch (error) {
     if (!stop.signal.aborted) throw error;
     bar.stop();
-    const next = output === undefined ? "" : " Repeat the same command to resume.";
-    throw new Interrupted(`after ${counts.rows} rows.${next}`, stop.by);
+    throw new Interrupted(`after ${counts.rows} rows. Repeat the same command to resume.`, stop.by);
   } finally {
     bar.stop();
     stop.close();
