@@ -3,6 +3,7 @@ import { existsSync } from "node:fs";
 import { basename, join } from "node:path";
 import { type Command, InvalidArgumentError, Option } from "commander";
 import { UserError } from "../base/errors.ts";
+import { checkOutputFolder } from "../base/output.ts";
 import {
   expectSameRun,
   type ResultGroup,
@@ -46,6 +47,7 @@ function seedList(text: string): number[] {
 }
 
 async function results(recipes: readonly string[], options: ResultsOptions): Promise<void> {
+  await checkOutputFolder(options.runs);
   // All recipes are read before the first hour is spent.
   const dataOf = new Map<string, string>();
   for (const recipe of recipes) {

@@ -12,7 +12,7 @@ import type { Recipe } from "../recipe/schema.ts";
 
 const MAX_LOG_LINE_BYTES = 10_000_000;
 /** The name that base/files.ts gives a file until it is complete. */
-const LEFTOVER = /\.[0-9a-f]{8}\.part$/;
+export const LEFTOVER = /\.[0-9a-f]{8}\.part$/;
 
 /** The files of a run. */
 export interface RunFolder {
@@ -49,7 +49,8 @@ export function runFolder(directory: string): RunFolder {
   };
 }
 
-const LOCK = "run.lock";
+/** The lock of a run. */
+export const LOCK = "run.lock";
 
 /**
  * Checks that a new run can be made in a folder: it can be written, and has nothing in it but the lock of the run. Throws a UserError.
