@@ -180,7 +180,7 @@ async function makeFolders(path: string, asked: string): Promise<string[]> {
   const parents = dirname(path) === path ? [] : await makeFolders(dirname(path), asked);
   const again = await tryMake(path, asked);
   if (again !== "no parent") return [...parents, ...again];
-  throw new UserError(`${asked}: cannot be made (${dirname(path)} takes no folders).`);
+  throw new UserError(`${asked}: cannot be made (${dirname(path)} accepts no new folders).`);
 }
 
 async function tryMake(path: string, asked: string): Promise<string[] | "no parent"> {
