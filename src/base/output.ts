@@ -19,7 +19,7 @@ import { isSystemError, messageOf, UserError } from "./errors.ts";
 // The one way to write an output. A regular file is written under another name next to it and renamed. A link is followed. A device, a FIFO
 // or a socket is written to and stays what it is.
 
-/** As many links as Linux follows. */
+/** The limit of Linux. */
 const MAX_LINKS = 40;
 /** Names have at most 255 bytes on most file systems; 14 are added. */
 const LONGEST_SHOWN_NAME_BYTES = 240;

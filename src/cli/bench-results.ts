@@ -106,6 +106,6 @@ async function runCommand(name: string, rest: readonly string[]): Promise<void> 
   });
   if (code === 0) return;
   const stopped = [null, ...(["SIGINT", "SIGTERM", "SIGHUP"] as const).map(exitCodeOf)];
-  if (stopped.includes(code)) throw new Interrupted("the same command goes on with what is left.");
-  throw new UserError(`cre ${name} ended with code ${code}; its message stands above.`);
+  if (stopped.includes(code)) throw new Interrupted("Repeat the same command to continue.");
+  throw new UserError(`cre ${name} ended with code ${code}; its message is above.`);
 }

@@ -22,7 +22,7 @@ export function noUsableRows(
   return new UserErrors(title, shown, { hint: formatHint(head) });
 }
 
-/** The first bytes of a file, as many as {@link noUsableRows} looks at. */
+/** The first bytes of a file for {@link noUsableRows}. */
 export async function headOfFile(file: string): Promise<Uint8Array> {
   const handle = await open(file);
   try {
