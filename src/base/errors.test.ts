@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { editDistance, messageOf, nearestName, showValue, UserError, UserErrors } from "./errors.ts";
+import { editDistance, messageOf, nearestName, printable, showValue, UserError, UserErrors } from "./errors.ts";
 
 describe("UserError", () => {
   it("carries a hint and a cause", () => {
@@ -75,5 +75,13 @@ describe("showValue", () => {
     let deep: unknown = 0;
     for (let i = 0; i < 100_000; i++) deep = [deep];
     expect(showValue(deep)).toBe("a value of type object");
+  });
+});
+
+describe("printable", () => {
+  it("shows control characters as escapes, and leaves text, line breaks and tabs", () => {
+    expect(printable("关系\t<→>\n😀")).toBe("关系\t<→>\n😀");
+    expect(printable("\u001b[2J\u0007\r\u007f\u009b31m\u0000")).toBe("\\u001b[2J\\u0007\\r\\u007f\\u009b31m\\u0000");
+    expect(printable("a\u202eb\u2066c")).toBe("a\\u202eb\\u2066c");
   });
 });

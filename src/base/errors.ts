@@ -29,6 +29,11 @@ export function messageOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error);
 }
 
+/** Whether the system refused a call (a full disk, no permission, no such file). */
+export function isSystemError(error: unknown): error is NodeJS.ErrnoException {
+  return error instanceof Error && "syscall" in error;
+}
+
 /** A value as a message shows it: JSON on one line, cut after `maxCharacters`; works for any value, however deep or large. */
 export function showValue(value: unknown, maxCharacters = 80): string {
   if (value === undefined) return "missing";
@@ -44,6 +49,17 @@ export function showValue(value: unknown, maxCharacters = 80): string {
   // Not between the two halves of a surrogate pair.
   const cut = /[\ud800-\udbff]/.test(text[maxCharacters - 1]) ? maxCharacters - 1 : maxCharacters;
   return `${text.slice(0, cut)}…`;
+}
+
+/** Control characters but line breaks and TAB, and those that turn the direction of text. */
+const UNPRINTABLE = /(?![\n\t])[\p{Cc}\u202a-\u202e\u2066-\u2069]/gu;
+
+/** Text with control characters as their escapes ("\u001b"): what a file holds must not steer the terminal that shows it. */
+export function printable(text: string): string {
+  return text.replace(UNPRINTABLE, (character) => {
+    if (character === "\r") return "\\r";
+    return `\\u${character.charCodeAt(0).toString(16).padStart(4, "0")}`;
+  });
 }
 
 /** Levenshtein distance between two short strings. */

@@ -19,7 +19,7 @@ import { showLoading, storageOption } from "./loading.ts";
 import { addInitCommand } from "./model-init.ts";
 import { positiveNumber, wholeNumber } from "./options.ts";
 import { addExportBaseCommand, addPretrainCommand } from "./pretrain.ts";
-import { print, warn } from "./terminal.ts";
+import { print, printText, warn } from "./terminal.ts";
 
 const MAX_LINE_BYTES = 16_000_000;
 
@@ -98,10 +98,10 @@ async function info(path: string, options: { tensors?: boolean; json?: boolean }
       { "queries, keys, values": queriesText(spec) },
       { head: spec.tiedHead ? "tied to the embedding" : `its own weights${spec.normalizedHead ? ", normalised" : ""}` },
     );
-    await print(`${table.toString()}\n`);
+    await printText(`${table.toString()}\n`);
     if (options.tensors) {
       for (const { name, dtype, shape } of tensors)
-        await print(`${dtype.padEnd(5)}${`[${shape}]`.padEnd(18)}${name}\n`);
+        await printText(`${dtype.padEnd(5)}${`[${shape}]`.padEnd(18)}${name}\n`);
     }
   } finally {
     await source.close();
