@@ -6,6 +6,7 @@ import { addDemoCommand } from "./cli/demo.ts";
 import { addEvaluateCommands } from "./cli/evaluate.ts";
 import { addExportCommand } from "./cli/export.ts";
 import { addExtractCommand } from "./cli/extract.ts";
+import { expectExpandedPaths } from "./cli/home-paths.ts";
 import { addModelCommands } from "./cli/model.ts";
 import { addPromptCommand } from "./cli/prompt.ts";
 import { addRecipeCommands } from "./cli/recipe.ts";
@@ -34,6 +35,7 @@ export async function main(argv: readonly string[]): Promise<number> {
   addBenchCommands(program);
   addDemoCommand(program);
   try {
+    expectExpandedPaths(argv);
     await program.parseAsync([...argv], { from: "user" });
     return 0;
   } catch (error) {

@@ -3,6 +3,7 @@ import { dirname, isAbsolute, resolve } from "node:path";
 import { stringify as stringifyYaml } from "yaml";
 import { z } from "zod";
 import { checkSchema } from "../base/schema.ts";
+import { missingDataProblem, missingModelProblem } from "../recipe/path-hints.ts";
 import { readRecipeValues } from "../recipe/read.ts";
 import { count, initSchema, MOST, precisionSchema, SEED_DESCRIPTION, seedSchema } from "../recipe/schema.ts";
 
@@ -119,9 +120,9 @@ export function pretrainRecipeText(recipe: PretrainRecipe): string {
 
 /** The paths of a recipe that do not exist, one problem each. */
 export function missingPretrainPaths({ model, data }: PretrainRecipe): string[] {
-  const problems = existsSync(model.tokenizer) ? [] : [`model.tokenizer: ${model.tokenizer} does not exist`];
+  const problems = existsSync(model.tokenizer) ? [] : [missingModelProblem("model.tokenizer", model.tokenizer)];
   for (const [name, { path }] of Object.entries(data.sources)) {
-    if (!existsSync(path)) problems.push(`data.sources.${name}.path: ${path} does not exist`);
+    if (!existsSync(path)) problems.push(missingDataProblem(`data.sources.${name}.path`, path));
   }
   return problems;
 }
