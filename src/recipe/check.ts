@@ -7,6 +7,7 @@ import { AUTO_TEMPLATE, type ChatTemplate, chatTemplate } from "../prompts/chat-
 import { type PromptStyle, promptStyle } from "../prompts/relation-prompt.ts";
 import { createRenderer, type RendererOptions } from "../prompts/renderer.ts";
 import type { RecipeParts } from "./parts.ts";
+import type { Recipe } from "./schema.ts";
 
 /** The surroundings a recipe is checked against; null for a part that could not be opened, which is reported elsewhere. */
 export interface RecipeSurroundings {
@@ -66,6 +67,17 @@ export function contentProblems(parts: RecipeParts, around: RecipeSurroundings):
     problems.push(...(found ?? []));
   }
   return problems;
+}
+
+/** A line on prompts whose answer would go beyond what the model was made for; null where the longest prompt leaves room for the longest answer. */
+export function contextNotice(
+  { maxPromptTokens, maxAnswerTokens }: Recipe["prompt"],
+  { maxTokens }: DecoderSpec,
+): string | null {
+  // The last token of an answer is never read.
+  if (maxPromptTokens + maxAnswerTokens - 1 <= maxTokens) return null;
+  const sum = `prompt.maxPromptTokens ${maxPromptTokens} and maxAnswerTokens ${maxAnswerTokens}`;
+  return `${sum} are more than the ${maxTokens} tokens that the model was made for: after a prompt of nearly that length it answers worse.`;
 }
 
 /** Labels whose answer has too many tokens, in one problem. Throws a UserError when the tokenizer lacks what the template needs. */

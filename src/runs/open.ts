@@ -10,6 +10,7 @@ import { createExtractor, type Extractor } from "../extract/extractor.ts";
 import type { Checkpoint } from "../formats/hf-folder.ts";
 import { openCheckpoint } from "../models/checkpoint.ts";
 import type { Decoder } from "../models/decoder.ts";
+import { readSpec } from "../models/families/registry.ts";
 import { initDecoder } from "../models/init.ts";
 import { loadDecoder } from "../models/load.ts";
 import type { PlaceOptions } from "../models/place.ts";
@@ -19,6 +20,7 @@ import { resolveNames } from "../recipe/resolve.ts";
 import type { DecodeSettings, Recipe } from "../recipe/schema.ts";
 import { copyTokenizer } from "../tokenizers/open-tokenizer.ts";
 import type { Tokenizer } from "../tokenizers/tokenizer.ts";
+import { expectRoom, weightNeed } from "./memory.ts";
 import { checkVocabulary, type PreparedRecipe, prepareRecipe, rendererOf } from "./prepare.ts";
 import { openRunFolder, type RunFolder } from "./run-folder.ts";
 import { openModelTokenizer } from "./tokenizer.ts";
@@ -165,7 +167,11 @@ export async function openTrained(
   const checkpoint = await openCheckpoint(trained.model);
   try {
     const tokenizer = await openModelTokenizer(trained.tokenizer, { modelType: String(checkpoint.config.model_type) });
-    const renderer = rendererOf(recipe, tokenizer, labels);
+    const spec = readSpec(checkpoint.config, checkpoint.directory);
+    const { maxPromptTokens } = recipe.prompt;
+    if (maxPromptTokens > spec.maxTokens) options.onNotice?.(beyondContext(maxPromptTokens, spec.maxTokens));
+    const renderer = rendererOf(recipe, tokenizer, labels, spec.maxTokens);
+    expectRoom(directory, weightNeed(spec, recipe.model.storage), options.onNotice);
     const model = await loadTrained(recipe, checkpoint, tokenizer, options);
     try {
       await trained.adapter?.load(model, directory);
@@ -177,6 +183,11 @@ export async function openTrained(
   } finally {
     await checkpoint.source.close();
   }
+}
+
+/** A run of an older version, or a recipe that was changed since. */
+function beyondContext(maxPromptTokens: number, contextTokens: number): string {
+  return `prompt.maxPromptTokens is ${maxPromptTokens}, but the model was made for ${contextTokens} tokens: longer prompts are shortened to these.`;
 }
 
 async function loadTrained(
