@@ -6,6 +6,7 @@ import { addDemoCommand } from "./cli/demo.ts";
 import { addEvaluateCommands } from "./cli/evaluate.ts";
 import { addExportCommand } from "./cli/export.ts";
 import { addExtractCommand } from "./cli/extract.ts";
+import { buildBeforeComputing } from "./cli/first-build.ts";
 import { expectExpandedPaths } from "./cli/home-paths.ts";
 import { addModelCommands } from "./cli/model.ts";
 import { addPromptCommand } from "./cli/prompt.ts";
@@ -34,6 +35,7 @@ export async function main(argv: readonly string[]): Promise<number> {
   addTokenizerCommands(program);
   addBenchCommands(program);
   addDemoCommand(program);
+  program.hook("preAction", (_, command) => buildBeforeComputing(command));
   try {
     expectExpandedPaths(argv);
     await program.parseAsync([...argv], { from: "user" });

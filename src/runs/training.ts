@@ -1,5 +1,6 @@
 import type { z } from "zod";
 import { UserError } from "../base/errors.ts";
+import { buildAtFirstUse } from "../compute/native/first-build.ts";
 import { hasNativeBackend } from "../compute/open.ts";
 import type { Dataset } from "../data/dataset.ts";
 import type { Example } from "../data/example.ts";
@@ -193,13 +194,13 @@ export interface TrainOptions extends StopOptions {
  * {@link RunStopped} when `signal` aborted or a process signal came.
  */
 export async function train(options: TrainOptions): Promise<Run> {
-  const { run: directory } = options;
+  const { run: directory, onEvent } = options;
+  await buildAtFirstUse((text) => onEvent?.({ kind: "notice", text }));
   const run = options.resume ? await toResume(options) : await toStart(options);
   if (run) {
     const stop = await runTraining(run, options);
     if (stop) throw new RunStopped(directory, stop);
   }
-  const { onEvent } = options;
   return openRun(directory, {
     onNotice: (text) => onEvent?.({ kind: "notice", text }),
     onLoad: (done, total) => onEvent?.({ kind: "loading", done, total }),
