@@ -71,7 +71,7 @@ describe("a run of ChatGLM2", () => {
     const given = recipeSchema.parse({
       model: { path: join(folder, "glm", "model"), tokenizer: TOKENIZER },
       data: {},
-      prompt: { ...prompt, template: "auto" },
+      prompt: { template: "auto" },
       adapter: { method: "lora", rank: 2 },
       train: { epochs: 1, batchExamples: 1, learningRate: 0.001 },
       precision: "float32",
