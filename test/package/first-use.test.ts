@@ -76,6 +76,7 @@ const skipReason = () => problem ?? (isRoot && !works("setpriv", "--version") ? 
 describe("a fresh installation", () => {
   it.for(["20", "22", "24"])(
     "trains without a compiler on Node %s, and says first what to install",
+    { timeout: 120_000 },
     async (version, test) => {
       const reason = skipReason() ?? (version in nodes ? null : `Node ${version} is not there`);
       test.skip(reason !== null, reason ?? "");
@@ -89,7 +90,6 @@ describe("a fresh installation", () => {
       expect(stderr).toContain("reference");
       expect(stderr).toContain("done");
     },
-    120_000,
   );
 
   it("names a CXX that is no compiler", async (test) => {
