@@ -8,6 +8,8 @@ import { addDemoCommand } from "./cli/demo.ts";
 import { addEvaluateCommands } from "./cli/evaluate.ts";
 import { addExportCommand } from "./cli/export.ts";
 import { addExtractCommand } from "./cli/extract.ts";
+import { buildBeforeComputing } from "./cli/first-build.ts";
+import { expectExpandedPaths } from "./cli/home-paths.ts";
 import { addModelCommands } from "./cli/model.ts";
 import { expectPaths } from "./cli/options.ts";
 import { addPromptCommand } from "./cli/prompt.ts";
@@ -44,7 +46,9 @@ export async function main(argv: readonly string[]): Promise<number> {
   addTokenizerCommands(program);
   addBenchCommands(program);
   addDemoCommand(program);
+  program.hook("preAction", (_, command) => buildBeforeComputing(command));
   const code = await exitCodeAfter(async () => {
+    expectExpandedPaths(argv);
     await program.parseAsync([...argv], { from: "user" });
   });
   // Results that did not arrive are no success.

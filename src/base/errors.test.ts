@@ -38,6 +38,10 @@ describe("nearestName", () => {
     expect(editDistance("", "abc")).toBe(3);
     expect(editDistance("abc", "")).toBe(3);
     expect(editDistance("关系", "关联")).toBe(1);
+    expect(editDistance("kitten", "sitting", 4)).toBe(3);
+    expect(editDistance("kitten", "sitting", 3)).toBe(3);
+    expect(editDistance("kitten", "sitting", 2)).toBe(2);
+    expect(editDistance("kitten", "dog", 3)).toBe(3);
   });
 
   it("finds a slip of the finger and nothing else", () => {
@@ -55,6 +59,13 @@ describe("nearestName", () => {
     const start = performance.now();
     expect(nearestName("x".repeat(10_000_000), ["rank", "y".repeat(100)])).toBeNull();
     expect(performance.now() - start).toBeLessThan(1000);
+  });
+
+  it("is cheap for many names against many", () => {
+    const names = Array.from({ length: 2000 }, (_, i) => `关系${i}号标签`);
+    const start = performance.now();
+    for (const [i] of names.entries()) expect(nearestName(`全然不同的名字${i}`, names)).toBeNull();
+    expect(performance.now() - start).toBeLessThan(4000);
   });
 });
 

@@ -62,28 +62,36 @@ export function printable(text: string): string {
   });
 }
 
-/** Levenshtein distance between two short strings. */
-export function editDistance(a: string, b: string): number {
-  let previous = Array.from({ length: b.length + 1 }, (_, j) => j);
+/** Levenshtein distance between two strings, or `limit` when it is not below that; then it is known after a few characters. */
+export function editDistance(a: string, b: string, limit = Number.POSITIVE_INFINITY): number {
+  if (Math.abs(a.length - b.length) >= limit) return limit;
+  const row = new Int32Array(b.length + 1);
+  for (let j = 1; j <= b.length; j++) row[j] = j;
   for (let i = 1; i <= a.length; i++) {
-    const current = [i];
+    let diagonal = row[0]; // of the row before
+    row[0] = i;
+    let least = i;
     for (let j = 1; j <= b.length; j++) {
-      const substitution = previous[j - 1] + (a[i - 1] === b[j - 1] ? 0 : 1);
-      current.push(Math.min(previous[j] + 1, current[j - 1] + 1, substitution));
+      const substitution = diagonal + (a.charCodeAt(i - 1) === b.charCodeAt(j - 1) ? 0 : 1);
+      diagonal = row[j];
+      row[j] = Math.min(diagonal + 1, row[j - 1] + 1, substitution);
+      least = Math.min(least, row[j]);
     }
-    previous = current;
+    // No later row has a smaller number than the smallest of this one.
+    if (least >= limit) return limit;
   }
-  return previous[b.length];
+  return Math.min(limit, row[b.length]);
 }
 
 /** The candidate nearest to `name`, or null when none is close enough to be a slip of the finger. */
 export function nearestName(name: string, candidates: Iterable<string>): string | null {
   let best: string | null = null;
   let bestDistance = Math.max(2, Math.floor(name.length / 3)) + 1;
+  const lower = name.toLowerCase();
   for (const candidate of candidates) {
     // The distance is at least the difference of the lengths: keeps a hostile name of a megabyte cheap.
     if (Math.abs(name.length - candidate.length) >= bestDistance) continue;
-    const distance = editDistance(name.toLowerCase(), candidate.toLowerCase());
+    const distance = editDistance(lower, candidate.toLowerCase(), bestDistance);
     if (distance < bestDistance) {
       best = candidate;
       bestDistance = distance;

@@ -11,6 +11,7 @@ import { specFromSizes } from "../models/sizes.ts";
 import type { ModelSizes } from "../models/spec.ts";
 import { TINY_MODELS } from "../models/tiny.ts";
 import { readRecipe } from "../recipe/read.ts";
+import { expectRoom, weightNeed } from "../runs/memory.ts";
 import { openModelTokenizer } from "../runs/tokenizer.ts";
 import { copyTokenizer } from "../tokenizers/open-tokenizer.ts";
 import { positiveNumber, wholeNumber } from "./options.ts";
@@ -75,6 +76,7 @@ async function init(recipeFile: string | undefined, flags: InitFlags): Promise<v
   await checkModelFolder(flags.output, { overwrite: flags.overwrite, read: [], writes });
   const tokenizer = await openModelTokenizer(path, { modelType: sizes.family });
   const spec = specFromSizes({ ...sizes, layers: flags.layers ?? sizes.layers }, tokenizer, where);
+  expectRoom(where, weightNeed(spec, "float32"), warn);
   const backend = openBackend("float32", warn);
   try {
     const model = await initDecoder(backend, spec, flags.seed ?? seed, {

@@ -13,6 +13,7 @@ import { readSpec } from "../models/families/registry.ts";
 import { parameterCount } from "../models/layer.ts";
 import { loadDecoder } from "../models/load.ts";
 import type { DecoderSpec } from "../models/spec.ts";
+import { expectRoom, weightNeed } from "../runs/memory.ts";
 import { checkVocabulary } from "../runs/prepare.ts";
 import { openModelTokenizer } from "../runs/tokenizer.ts";
 import { showLoading, storageOption } from "./loading.ts";
@@ -143,12 +144,18 @@ async function generateText(path: string, options: GenerateFlags): Promise<void>
     const storage = options.storage ?? (precision === "float32" ? "float32" : "bfloat16");
     const tokenCount = tokenizer.vocabularySize;
     const onProgress = showLoading();
+    expectRoom(path, weightNeed(readSpec(checkpoint.config, path), storage), warn);
     const model = await loadDecoder(backend, checkpoint, { storage, trainable: false, tokenCount, onProgress });
     checkVocabulary(tokenizer, model.spec, path);
     const encoded = options.prompt === "" ? [] : tokenizer.encode(options.prompt);
     const prompt = tokenizer.bosId === null ? encoded : [tokenizer.bosId, ...encoded];
     if (prompt.length === 0) throw new UserError("The prompt is empty, and the model has no begin token.");
     const { temperature, topP, topK, seed, maxNewTokens } = options;
+    const { maxTokens } = model.spec;
+    if (prompt.length + maxNewTokens > maxTokens) {
+      const sum = `The prompt has ${prompt.length} tokens; with --max-new-tokens ${maxNewTokens}`;
+      warn(`${sum} the text goes beyond the ${maxTokens} tokens that the model was made for.`);
+    }
     const ids: number[] = [];
     let shown = "";
     const show = (isLast: boolean) => {

@@ -15,6 +15,8 @@ export interface LabelSetJson {
 
 const MAX_LABELS = 10_000;
 const MAX_LABEL_CHARS = 200;
+/** A message shows 40 problems. */
+const MOST_ADVICE = 40;
 
 /**
  * The labels of FinRE that hold in both directions. Its files have (B,A) for every (A,B), with exactly inverse labels in the train split: X
@@ -47,13 +49,15 @@ export function createLabelSet(
   }
   const known = new Set(labels);
   const problems = labels.flatMap((label) => labelProblem(label) ?? []);
-  for (const label of known) {
-    const times = known.size === labels.length ? 1 : labels.filter((other) => other === label).length;
+  const timesOf = new Map<string, number>();
+  for (const label of labels) timesOf.set(label, (timesOf.get(label) ?? 0) + 1);
+  for (const [label, times] of timesOf) {
     if (times > 1) problems.push(`label ${quoted(label)}: is given ${times} times, expected once`);
   }
   const requireKnown = (label: string, key: string) => {
     if (known.has(label)) return;
-    const near = nearestName(label, known);
+    // Advice is for a slip or two: comparing thousands of names with thousands of labels takes a minute, and nobody sees the result.
+    const near = problems.length < MOST_ADVICE ? nearestName(label, known) : null;
     problems.push(`${key}: ${quoted(label)} is not one of the labels${near ? `, did you mean ${quoted(near)}?` : ""}`);
   };
   if (noRelation !== null) requireKnown(noRelation, "noRelation");

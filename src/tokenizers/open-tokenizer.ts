@@ -2,6 +2,7 @@ import { readdir, stat } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import { messageOf, UserError } from "../base/errors.ts";
 import { copyFileAtomic } from "../base/files.ts";
+import { missingModelHint } from "../base/path-hints.ts";
 import { withCommandPieces } from "./command-pieces.ts";
 import { loadLlama2cTokenizer } from "./llama2c.ts";
 import { loadSentencePiece, type TokenizerExpectations } from "./sentencepiece.ts";
@@ -111,7 +112,9 @@ async function isFile(path: string): Promise<boolean> {
   try {
     return (await stat(path)).isFile();
   } catch (error) {
-    throw new UserError(`${path}: cannot be read (${messageOf(error)}), expected a model folder or a tokenizer file.`);
+    throw new UserError(`${path}: cannot be read (${messageOf(error)}), expected a model folder or a tokenizer file.`, {
+      hint: missingModelHint(path),
+    });
   }
 }
 
