@@ -1,5 +1,6 @@
 import { z } from "zod";
 import { messageOf, nearestName, UserError, UserErrors } from "../base/errors.ts";
+import { findDuplicateKey } from "../base/json-text.ts";
 import { checkSchema } from "../base/schema.ts";
 import { type LabelSet, quoted } from "./example.ts";
 
@@ -15,6 +16,7 @@ export interface LabelSetJson {
 
 const MAX_LABELS = 10_000;
 const MAX_LABEL_CHARS = 200;
+const MAX_NEAREST = 40;
 
 /**
  * The labels of FinRE that hold in both directions. Its files have (B,A) for every (A,B), with exactly inverse labels in the train split: X
@@ -47,13 +49,13 @@ export function createLabelSet(
   }
   const known = new Set(labels);
   const problems = labels.flatMap((label) => labelProblem(label) ?? []);
-  for (const label of known) {
-    const times = known.size === labels.length ? 1 : labels.filter((other) => other === label).length;
+  for (const [label, times] of countsOf(labels)) {
     if (times > 1) problems.push(`label ${quoted(label)}: is given ${times} times, expected once`);
   }
   const requireKnown = (label: string, key: string) => {
     if (known.has(label)) return;
-    const near = nearestName(label, known);
+    // Looking for the nearest of many labels takes time, and the message shows only the first problems.
+    const near = problems.length < MAX_NEAREST ? nearestName(label, known) : null;
     problems.push(`${key}: ${quoted(label)} is not one of the labels${near ? `, did you mean ${quoted(near)}?` : ""}`);
   };
   if (noRelation !== null) requireKnown(noRelation, "noRelation");
@@ -79,6 +81,12 @@ export function createLabelSet(
   }
   if (problems.length > 0) throw new UserErrors(`${where}: the labels cannot be used:`, problems);
   return { labels: [...labels], noRelation, inverses: inverseOf };
+}
+
+function countsOf(labels: readonly string[]): Map<string, number> {
+  const counts = new Map<string, number>();
+  for (const label of labels) counts.set(label, (counts.get(label) ?? 0) + 1);
+  return counts;
 }
 
 function labelProblem(label: string): string | null {
@@ -112,7 +120,8 @@ const labelSetSchema = z.strictObject({
 /** Reads a label set from parsed JSON; throws UserErrors listing every fault. */
 export function labelSetFromJson(value: unknown, where: string): LabelSet {
   const parts = checkSchema(labelSetSchema, value, where);
-  return createLabelSet({ ...parts, noRelation: parts.noRelation ?? null }, where);
+  const labels = createLabelSet({ ...parts, noRelation: parts.noRelation ?? null }, where);
+  return parts.noRelation === null ? { ...labels, hasNoRelation: false } : labels;
 }
 
 /** Reads `labels.json`; throws a UserError when it is not JSON or not a label set. */
@@ -123,6 +132,9 @@ export function parseLabelsJson(text: string, file: string): LabelSet {
   } catch (error) {
     throw new UserError(`${file}: is not JSON (${messageOf(error)}).`);
   }
+  const twice = findDuplicateKey(text);
+  if (twice !== null)
+    throw new UserError(`${file}: has the key ${quoted(twice)} twice in one object, expected it once.`);
   return labelSetFromJson(value, file);
 }
 

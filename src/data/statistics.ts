@@ -20,6 +20,8 @@ export interface SplitStatistics {
   name: string;
   rows: number;
   badRows: number;
+  /** Rows whose relations were added to an earlier row with equal input. */
+  merged: number;
   exactDuplicates: number;
   examples: number;
   sentences: number;
@@ -97,6 +99,7 @@ function splitStatistics(split: NamedSplit, labels: LabelSet): SplitStatistics {
     name,
     rows: counts?.rows ?? examples.length,
     badRows: counts?.badRows ?? 0,
+    merged: counts?.merged ?? 0,
     exactDuplicates: counts?.exactDuplicates ?? 0,
     examples: examples.length,
     sentences: new Set(examples.map((example) => example.sentence)).size,

@@ -4,6 +4,7 @@ import { mkdir, open, rename, rm, stat, truncate } from "node:fs/promises";
 import { dirname } from "node:path";
 import { messageOf, UserError } from "../base/errors.ts";
 import { fileSizeBytes, readTextFile, syncDirectory, writeFileAtomic } from "../base/files.ts";
+import { writeMembers } from "../base/json-text.ts";
 import { type JsonlLine, readJsonl } from "../data/jsonl.ts";
 import type { Extraction, Extractor } from "./extractor.ts";
 import { DEFAULT_WINDOW_ROWS, windowsOf } from "./windows.ts";
@@ -48,14 +49,18 @@ export async function* extractLines(
   options: CorpusOptions = {},
 ): AsyncGenerator<string[]> {
   const windowRows = options.windowRows ?? DEFAULT_WINDOW_ROWS;
-  for await (const window of windowsOf(rowsAfter(source, counts.resumed), windowRows)) {
+  for await (const window of windowsOf(rowsAfter(extractor, source, counts.resumed), windowRows)) {
     yield await extractWindow(extractor, window, counts, options);
   }
 }
 
-async function* rowsAfter(source: string | NodeJS.ReadableStream, done: number): AsyncGenerator<JsonlLine> {
+async function* rowsAfter(
+  { normalize }: Extractor,
+  source: string | NodeJS.ReadableStream,
+  done: number,
+): AsyncGenerator<JsonlLine> {
   let skip = done;
-  for await (const row of readJsonl(source)) {
+  for await (const row of readJsonl(source, { normalize })) {
     if (skip > 0) skip--;
     else yield row;
   }
@@ -79,7 +84,8 @@ async function extractWindow(
       return JSON.stringify({ line: row.line, error: result.problem });
     }
     countExtraction(result, counts);
-    return JSON.stringify({ ...row.object, ...outputFields(result, options.minProbability ?? 0) });
+    const members = row.problem === null ? row.members : new Map<string, string>();
+    return writeMembers(members, outputFields(result, options.minProbability ?? 0));
   });
   options.onRows?.(counts);
   return lines;

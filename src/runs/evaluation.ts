@@ -14,7 +14,7 @@ import type { ValidationPoint } from "../evaluate/validation-curve.ts";
 import type { Extractor } from "../extract/extractor.ts";
 import { recipeText } from "../recipe/read.ts";
 import type { Recipe } from "../recipe/schema.ts";
-import { checkLabelledRows, type DataEvent, readLabelledSplit } from "./labelled-rows.ts";
+import { type DataEvent, labelledRows, readLabelledSplit } from "./labelled-rows.ts";
 import { type LogLine, type RunFolder, readLog } from "./run-folder.ts";
 
 /** An event of an evaluation: a split that was read, then the rows that are extracted. */
@@ -80,10 +80,9 @@ async function rowsToEvaluate(
     });
   }
   if (typeof data !== "string") {
-    checkLabelledRows(data, labels, "evaluate");
-    return { examples: data, source: null };
+    return { examples: labelledRows(data, labels, "evaluate", recipe.data.normalize), source: null };
   }
-  const dataset = await openDataset(data, { format: recipe.data.format, labels });
+  const dataset = await openDataset(data, { format: recipe.data.format, labels, normalize: recipe.data.normalize });
   const examples = await readLabelledSplit(dataset, split, onBadRow, onEvent);
   return { examples, source: { data: dataset.name, split } };
 }

@@ -2,10 +2,11 @@ import type { z } from "zod";
 import { UserError } from "../base/errors.ts";
 import { hasNativeBackend } from "../compute/open.ts";
 import type { Dataset } from "../data/dataset.ts";
+import type { Example } from "../data/example.ts";
 import { decoderWeights } from "../models/decoder.ts";
 import { type RecipeReading, readRecipeParts } from "../recipe/read.ts";
 import type { Recipe, recipeSchema } from "../recipe/schema.ts";
-import { checkLabelledRows, type DataEvent, readTrainingData, type TrainingData } from "./labelled-rows.ts";
+import { type DataEvent, labelledRows, readTrainingData, type TrainingData } from "./labelled-rows.ts";
 import { openPrepared, saveLabels } from "./open.ts";
 import { type PreparedRecipe, prepareForLabels, prepareTraining } from "./prepare.ts";
 import { begunRun, newRun, type RunKind, type Stop, type TrainableRun, workInRun } from "./protocol.ts";
@@ -35,7 +36,11 @@ export type TrainingEvent =
   | { kind: "model"; parameters: number; trained: number; labels: number; backend: string }
   | RunEvent;
 
-const NO_VALIDATION = "the data has no validation split: the last weights are kept, not the best.";
+/** The notice for data without a validation split; names the file that may have been meant. */
+function noValidation(rows: Dataset | TrainingData): string {
+  const near = "split" in rows ? rows.nearSplit("valid") : null;
+  return `the data has no validation split: the last weights are kept, not the best.${near ? ` ${near}` : ""}`;
+}
 
 /** Fine-tuning reports missing paths with all other problems of the recipe, when it is prepared. */
 const FINE_TUNING: RunKind<Recipe> = {
@@ -75,7 +80,10 @@ async function prepareRows(
   reading: RecipeReading,
   data: TrainingData | undefined,
 ): Promise<Pick<PreparedRun, "prepared" | "rows">> {
-  if (data) return { prepared: await prepareForLabels(reading, checked(data).labels), rows: data };
+  if (data) {
+    const rows = checked(data, reading.parts.data.normalize);
+    return { prepared: await prepareForLabels(reading, data.labels), rows };
+  }
   const prepared = await prepareTraining(reading);
   return { prepared, rows: prepared.dataset };
 }
@@ -94,7 +102,9 @@ export async function runTraining(run: PreparedRun, options: TrainingOptions = {
   return workInRun(run, options, async ({ signal, begin }) => {
     const data = "split" in rows ? await readTrainingData(rows, recipe.data.badRows, onEvent) : rows;
     const { labels, train, valid = [] } = data;
-    if (valid.length === 0) onEvent({ kind: "notice", text: NO_VALIDATION });
+    const notices = "split" in rows ? rows.notices : [];
+    for (const text of notices) onEvent({ kind: "notice", text });
+    if (valid.length === 0) onEvent({ kind: "notice", text: noValidation(rows) });
     const opened = await openPrepared(prepared, {
       onNotice: (text) => onEvent({ kind: "notice", text }),
       onLoad: (done, total) => onEvent({ kind: "loading", done, total }),
@@ -123,10 +133,9 @@ export async function runTraining(run: PreparedRun, options: TrainingOptions = {
   }).finally(prepared.close);
 }
 
-function checked(data: TrainingData): TrainingData {
-  checkLabelledRows(data.train, data.labels, "data.train");
-  if (data.valid?.length) checkLabelledRows(data.valid, data.labels, "data.valid");
-  return data;
+function checked({ labels, train, valid = [] }: TrainingData, normalize: Recipe["data"]["normalize"]): TrainingData {
+  const read = (rows: readonly Example[], name: string) => labelledRows(rows, labels, name, normalize);
+  return { labels, train: read(train, "data.train"), valid: valid.length > 0 ? read(valid, "data.valid") : [] };
 }
 
 function parameterSum(weights: readonly { rows: number; columns: number }[]): number {
