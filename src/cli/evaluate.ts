@@ -42,6 +42,10 @@ export function addEvaluateCommands(program: Command): void {
     .addOption(
       new Option("--split <name>", "split of a gold folder").choices(["train", "valid", "test"]).default("test"),
     )
+    .option(
+      "--no-relation <label>",
+      'the label that means "no relation" (default: labels.json of the gold, else unknown)',
+    )
     .option("--json <file>", "write the metrics as JSON to a file, or to standard output with -")
     .action(scoreFile);
 }
@@ -80,8 +84,20 @@ function evaluationBar() {
   return { onEvent, close: () => bar?.stop() };
 }
 
-async function scoreFile(file: string, options: { gold?: string; split: SplitName; json?: string }): Promise<void> {
-  const { metrics, matching, references } = await score(file, options);
+interface ScoreOptions {
+  gold?: string;
+  split: SplitName;
+  json?: string;
+  /** Commander reads "--no-relation LABEL" as the option "relation". */
+  relation?: string | boolean;
+}
+
+function noRelationOf({ relation }: ScoreOptions): string | undefined {
+  return typeof relation === "string" ? relation : undefined;
+}
+
+async function scoreFile(file: string, options: ScoreOptions): Promise<void> {
+  const { metrics, matching, references } = await score(file, { ...options, noRelation: noRelationOf(options) });
   await printMetrics(options.json, toJson(metrics, { matching, references }), () =>
     renderReport(metrics, { title: file, matching, references, colour: process.stdout.isTTY }),
   );

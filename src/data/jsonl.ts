@@ -130,8 +130,8 @@ function exampleOf(
   if (object.id !== undefined && object.id !== null) {
     const id = idOf(object.id, members);
     if (id === null) {
-      const got = typeof object.id === "number" ? members.get("id") : typeName(object.id);
-      return `got ${got} "id", expected a text or a number of at most 17 digits, or a whole number`;
+      if (typeof object.id !== "number") return `got ${typeName(object.id)} "id", expected a text or a number`;
+      return `got the number ${members.get("id")} as "id", which a double cannot hold, expected fewer digits or a text`;
     }
     example.id = id;
   }

@@ -56,9 +56,13 @@ function inOrderOfText(a: Mark, b: Mark): number {
  */
 export function textBetween(example: Example): string {
   const { sentence, head, tail, headSpan, tailSpan } = example;
+  const tails = mentionsOf(sentence, tail, tailSpan);
   let nearest: { from: number; to: number; isHeadFirst: boolean } | null = null;
+  let after = 0;
   for (const headMention of mentionsOf(sentence, head, headSpan)) {
-    for (const tailMention of mentionsOf(sentence, tail, tailSpan)) {
+    // Mentions are in the order of the text and do not overlap: the nearest tail is the last one before the head, or the next one.
+    while (after < tails.length && tails[after].start < headMention.start) after++;
+    for (const tailMention of tails.slice(Math.max(0, after - 1), after + 1)) {
       const isHeadFirst = headMention.start <= tailMention.start;
       const [first, second] = isHeadFirst ? [headMention, tailMention] : [tailMention, headMention];
       const between = { from: first.end, to: Math.max(first.end, second.start), isHeadFirst };
