@@ -16,7 +16,8 @@ export interface LabelSetJson {
 
 const MAX_LABELS = 10_000;
 const MAX_LABEL_CHARS = 200;
-const MAX_NEAREST = 40;
+/** A message shows 40 problems. */
+const MOST_ADVICE = 40;
 
 /**
  * The labels of FinRE that hold in both directions. Its files have (B,A) for every (A,B), with exactly inverse labels in the train split: X
@@ -49,13 +50,15 @@ export function createLabelSet(
   }
   const known = new Set(labels);
   const problems = labels.flatMap((label) => labelProblem(label) ?? []);
-  for (const [label, times] of countsOf(labels)) {
+  const timesOf = new Map<string, number>();
+  for (const label of labels) timesOf.set(label, (timesOf.get(label) ?? 0) + 1);
+  for (const [label, times] of timesOf) {
     if (times > 1) problems.push(`label ${quoted(label)}: is given ${times} times, expected once`);
   }
   const requireKnown = (label: string, key: string) => {
     if (known.has(label)) return;
-    // Looking for the nearest of many labels takes time, and the message shows only the first problems.
-    const near = problems.length < MAX_NEAREST ? nearestName(label, known) : null;
+    // Advice is for a slip or two: comparing thousands of names with thousands of labels takes a minute, and nobody sees the result.
+    const near = problems.length < MOST_ADVICE ? nearestName(label, known) : null;
     problems.push(`${key}: ${quoted(label)} is not one of the labels${near ? `, did you mean ${quoted(near)}?` : ""}`);
   };
   if (noRelation !== null) requireKnown(noRelation, "noRelation");
@@ -81,12 +84,6 @@ export function createLabelSet(
   }
   if (problems.length > 0) throw new UserErrors(`${where}: the labels cannot be used:`, problems);
   return { labels: [...labels], noRelation, inverses: inverseOf };
-}
-
-function countsOf(labels: readonly string[]): Map<string, number> {
-  const counts = new Map<string, number>();
-  for (const label of labels) counts.set(label, (counts.get(label) ?? 0) + 1);
-  return counts;
 }
 
 function labelProblem(label: string): string | null {

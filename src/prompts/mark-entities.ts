@@ -58,11 +58,11 @@ export function textBetween(example: Example): string {
   const { sentence, head, tail, headSpan, tailSpan } = example;
   const tails = mentionsOf(sentence, tail, tailSpan);
   let nearest: { from: number; to: number; isHeadFirst: boolean } | null = null;
-  let after = 0;
+  let next = 0; // the first tail that does not start before the head
   for (const headMention of mentionsOf(sentence, head, headSpan)) {
-    // Mentions are in the order of the text and do not overlap: the nearest tail is the last one before the head, or the next one.
-    while (after < tails.length && tails[after].start < headMention.start) after++;
-    for (const tailMention of tails.slice(Math.max(0, after - 1), after + 1)) {
+    while (next < tails.length && tails[next].start < headMention.start) next++;
+    // Of the tails on one side of a head only the next one can be the nearest, so the cost is linear in the mentions.
+    for (const tailMention of tails.slice(Math.max(0, next - 1), next + 1)) {
       const isHeadFirst = headMention.start <= tailMention.start;
       const [first, second] = isHeadFirst ? [headMention, tailMention] : [tailMention, headMention];
       const between = { from: first.end, to: Math.max(first.end, second.start), isHeadFirst };
