@@ -16,7 +16,7 @@ describe("docs/recipes.md", () => {
   const recipes = page("recipes.md");
   /** The code block that follows a name at the beginning of a line. */
   const blockOf = (name: string) =>
-    new RegExp(`^\`${name}\`:[^\`]*(?:\`[^\`]+\`[^\`]*)*?\n\n\`\`\`\n([\\s\\S]*?)\n\`\`\``, "m").exec(recipes)?.[1];
+    new RegExp(`^\`${name}\`:[^\`]*(?:\`[^\`]+\`[^\`]*)*?\n\n\`\`\`text\n([\\s\\S]*?)\n\`\`\``, "m").exec(recipes)?.[1];
 
   it.each(Object.values(promptStyles))("shows the prompt style $name as it is rendered", (style) => {
     expect(blockOf(style.name)).toBe(style.renderQuery(EXAMPLE));
@@ -43,7 +43,7 @@ describe("docs/method.md", () => {
     const method = page("method.md");
     expect(method).toContain(`\`${promptStyles.paper.instruction}\``);
     const answer = promptStyles.paper.answerFor(example, "拥有");
-    expect(method).toContain(`\`\`\`\n${promptStyles.paper.renderInput(example)}\n${answer}\n\`\`\``);
+    expect(method).toContain(`\`\`\`text\n${promptStyles.paper.renderInput(example)}\n${answer}\n\`\`\``);
   });
 
   it("has the number of rows that the defaults are tuned to", async () => {

@@ -207,7 +207,7 @@ Napi::Value Binding::newTensor(const Napi::CallbackInfo& info) {
   std::vector<float> values;
   if (!info[0].IsNull()) {
     values = floats(info[0]);
-    require(info, values.size() == static_cast<size_t>(rows) * columns, "as many values as elements");
+    require(info, values.size() == static_cast<size_t>(rows) * columns, "one value for each element");
   }
   Tensor* made = make(rows, columns, truth(info[3]));
   const size_t payloadBytes = values.size() * sizeof(float);
@@ -244,7 +244,7 @@ Napi::Value Binding::newWeight(const Napi::CallbackInfo& info) {
   const bool comesInChunks = info[0].IsUndefined();
   if (!info[0].IsNull() && !comesInChunks) {
     values = floats(info[0]);
-    require(info, values.size() == static_cast<size_t>(rows) * columns, "as many values as elements");
+    require(info, values.size() == static_cast<size_t>(rows) * columns, "one value for each element");
   }
   const uint32_t handle = newHandle();
   auto owned = std::make_unique<Weight>();
@@ -291,7 +291,7 @@ void Binding::writeWeight(const Napi::CallbackInfo& info) {
   Weight* written = part == Part::value ? weight(info[0]) : trainable(info[0]);
   std::vector<float> values = floats(info[1]);
   const size_t elements = static_cast<size_t>(written->view.rows) * written->view.columns;
-  require(info, values.size() == elements, "as many values as elements");
+  require(info, values.size() == elements, "one value for each element");
   executor_->issue([this, written, part, values = std::move(values)](Pool& pool) { memory_.write(pool, *written, part, values.data()); },
                    elements * sizeof(float));
 }

@@ -64,7 +64,7 @@ Napi::Value Binding::matmul(const Napi::CallbackInfo& info) {
   const Weight* bias = info[2].IsNull() ? nullptr : weight(info[2]);
   const Tensor* residual = tensorOrNull(info[3]);
   const float scale = number(info[4]);
-  require(info, x->matrix.columns == w->view.columns, "x with as many columns as w");
+  require(info, x->matrix.columns == w->view.columns, "x with the columns of w");
   require(info, bias == nullptr || (bias->view.isVector() && bias->view.columns == w->view.rows), "a bias of one number for each output");
   require(info, residual == nullptr || isShape(residual, x->matrix.rows, w->view.rows), "a residual of the result's shape");
   RotaryInput rotation = rotaryInputOf(info, 6, x->matrix.rows, w->view.rows);
@@ -86,7 +86,7 @@ Napi::Value Binding::matmulBackwardInput(const Napi::CallbackInfo& info) {
   Weight* w = weight(info[1]);
   const Tensor* residual = tensorOrNull(info[2]);
   const float scale = number(info[3]);
-  require(info, dy->matrix.columns == w->view.rows, "dy with as many columns as w has rows");
+  require(info, dy->matrix.columns == w->view.rows, "dy with a column for each row of w");
   require(info, residual == nullptr || isShape(residual, dy->matrix.rows, w->view.columns), "a residual of the result's shape");
   const bool secondCopy = !w->view.isQuantized() && (truth(info[5]) || w->trainable || w->view.isVector());
   Tensor* dx = make(dy->matrix.rows, w->view.columns, truth(info[4]));
@@ -227,7 +227,7 @@ Napi::Value Binding::gatherRowsBackward(const Napi::CallbackInfo& info) {
   const Tensor* dy = tensor(info[0]);
   const int total = wholeNumber(info[2], 1, INT32_MAX);
   std::vector<int32_t> rows = ids(info[1], total);
-  require(info, dy->matrix.rows == static_cast<int>(rows.size()), "as many rows as dy has");
+  require(info, dy->matrix.rows == static_cast<int>(rows.size()), "one row number for each row of dy");
   require(info, static_cast<int64_t>(total) * dy->matrix.columns <= INT32_MAX, "fewer than 2^31 elements");
   Tensor* dx = make(total, dy->matrix.columns, isWide(dy));
   produce({dx}, [dy, rows = std::move(rows), dx](Pool& pool) { cre::gatherRowsBackward(pool, dy->matrix, rows.data(), dx->matrix); });
@@ -239,7 +239,7 @@ void Binding::copyRows(const Napi::CallbackInfo& info) {
   const Tensor* source = tensor(info[0]);
   Tensor* destination = tensor(info[1]);
   std::vector<int32_t> rows = ids(info[2], destination->matrix.rows);
-  require(info, source->matrix.rows == static_cast<int>(rows.size()), "as many rows as source has");
+  require(info, source->matrix.rows == static_cast<int>(rows.size()), "one row number for each row of source");
   require(info, source->matrix.columns == destination->matrix.columns, "source and destination of the same width");
   issue(
       [source, destination, rows = std::move(rows)](Pool& pool) { cre::copyRows(pool, source->matrix, rows.data(), destination->matrix); });

@@ -33,7 +33,7 @@ Napi::Value Binding::crossEntropy(const Napi::CallbackInfo& info) {
 Napi::Value Binding::logProbabilities(const Napi::CallbackInfo& info) {
   const Tensor* logits = tensor(info[0]);
   std::vector<int32_t> rows = ids(info[1], logits->matrix.rows), tokens = ids(info[2], logits->matrix.columns);
-  require(info, rows.size() == tokens.size() && !rows.empty(), "as many rows as tokens, at least one");
+  require(info, rows.size() == tokens.size() && !rows.empty(), "one row number for each token, at least one");
   Tensor* out = make(1, static_cast<int>(rows.size()), true);
   produce({out}, [logits, out, rows = std::move(rows), tokens = std::move(tokens)](Pool& pool) {
     cre::logProbabilities(pool, logits->matrix, rows.data(), tokens.data(), static_cast<int>(rows.size()), out->matrix);

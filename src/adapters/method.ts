@@ -23,7 +23,7 @@ export function weightsOf(groups: readonly WeightGroup[]): Weight[] {
   return groups.flatMap(({ weights }) => weights);
 }
 
-/** Stands where a method cannot do something: the reason, as the end of a sentence that begins with the method's name. */
+/** Takes the place of an ability that a method lacks: the reason, as the end of a sentence that begins with the method's name. */
 export interface Unable {
   because: string;
 }

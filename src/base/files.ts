@@ -3,6 +3,7 @@ import { constants, createReadStream } from "node:fs";
 import { type FileHandle, mkdir, open, readFile, rename, rm, stat } from "node:fs/promises";
 import { dirname } from "node:path";
 import { messageOf, UserError } from "./errors.ts";
+import { expectNoLfsPointer, MAX_POINTER_BYTES } from "./hints.ts";
 
 /** One write call of the system takes at most 2^31 − 1 bytes. */
 const WRITE_CHUNK_BYTES = 1 << 28;
@@ -77,8 +78,10 @@ export async function fileSizeBytes(file: string, what: string): Promise<number>
 export async function openToRead(file: string, what: string): Promise<{ handle: FileHandle; sizeBytes: number }> {
   const sizeBytes = await fileSizeBytes(file, what);
   try {
+    if (sizeBytes <= MAX_POINTER_BYTES) expectNoLfsPointer(file, await readFile(file), what);
     return { handle: await open(file), sizeBytes };
   } catch (error) {
+    if (error instanceof UserError) throw error;
     throw new UserError(`${file}: cannot be read (${messageOf(error)}), expected ${what}.`);
   }
 }
@@ -95,6 +98,7 @@ export async function readTextFile(file: string, what: string, maxBytes: number)
   } catch (error) {
     throw new UserError(`${file}: cannot be read (${messageOf(error)}), expected ${what}.`);
   }
+  expectNoLfsPointer(file, bytes, what);
   return decodeUtf8(bytes, file);
 }
 
@@ -159,9 +163,11 @@ export async function* readLines(
     try {
       let text = decoder.decode(joined);
       if (number === 1 && text.startsWith(BYTE_ORDER_MARK)) text = text.slice(1);
+      if (number === 1) expectNoLfsPointer(typeof source === "string" ? source : "standard input", text, "its rows");
       if (text.endsWith("\r")) text = text.slice(0, -1);
       return { number, text, problem: null };
-    } catch {
+    } catch (error) {
+      if (error instanceof UserError) throw error;
       return { number, text: null, problem: "the line is not valid UTF-8" };
     }
   };

@@ -73,7 +73,7 @@ const NOT_COMPARED = new Set(["model.path", "model.tokenizer", "data.path", "tra
 
 /**
  * Throws a UserError that names what differs when the run of a folder was begun with other values than the recipe's, or from another base
- * model: its numbers would stand in the table under a name that is not theirs.
+ * model: the table would list its numbers under a name that is not theirs.
  */
 export async function expectSameRun(directory: string, recipe: Recipe): Promise<void> {
   const folder = runFolder(directory);

@@ -109,7 +109,7 @@ export async function openTrainStep(backend: Backend, options: TrainStepOptions)
   const loadSeconds = (performance.now() - started) / 1000;
   const examples = randomExamples(options, model.spec.vocabularySize);
   const settings: TrainSettings = recipeSchema.shape.train.parse({
-    // As many steps as are asked for, each with the same learning rate.
+    // One step for each request, all with the same learning rate.
     epochs: Number.MAX_SAFE_INTEGER,
     schedule: "constant",
     warmup: 0,

@@ -105,5 +105,5 @@ async function runCommand(name: string, rest: readonly string[]): Promise<void> 
   if (code === 0) return;
   const stopped = [null, ...(["SIGINT", "SIGTERM", "SIGHUP"] as const).map(exitCodeOf)];
   if (stopped.includes(code)) throw new Interrupted("the same command goes on with what is left.");
-  throw new UserError(`cre ${name} ended with code ${code}; its message stands above.`);
+  throw new UserError(`cre ${name} ended with code ${code}; see its message above.`);
 }

@@ -30,7 +30,7 @@ export function addTokenizerCommands(program: Command): void {
     .description("learn a SentencePiece BPE tokenizer (tokenizer.model) from text")
     .argument(
       "<sources...>",
-      "text (documents separated by blank lines) or JSONL files, .gz or not, or folders of data sets (their training sentences); SOURCE@WEIGHT counts it so many times",
+      "text (documents separated by blank lines) or JSONL files, .gz or not, or folders of data sets (their training sentences); SOURCE@WEIGHT counts it WEIGHT times",
     )
     .requiredOption("--output <dir>", "model folder to write tokenizer.model into")
     .option("--pieces <n>", "size of the vocabulary", wholeNumber, 16_000)

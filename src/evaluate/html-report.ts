@@ -150,7 +150,7 @@ function confusionSection({ gold, predicted, counts }: Confusion): Markup {
     return html`<tr><th>${name}</th>${cells}</tr>`;
   });
   return html`<section><h2>Confusion</h2><div class="wide"><table class="heat${columns.length > DENSE_COLUMNS ? " dense" : ""}"><thead><tr><th></th>${columns.map(({ name }) => html`<th>${name}</th>`)}</tr></thead><tbody>${body}</tbody></table></div>
-<p class="note"><span class="key hit"></span>right<span class="key miss"></span>wrong. Lines are gold labels, columns the single best prediction, figures are rows, colour is the share of the line. A row with several gold labels stands under the predicted one when that is right, otherwise under its first.</p></section>`;
+<p class="note"><span class="key hit"></span>right<span class="key miss"></span>wrong. Lines are gold labels, columns the single best prediction, figures are rows, colour is the share of the line. A row with several gold labels counts under the predicted one when that is right, otherwise under its first.</p></section>`;
 }
 
 function errorSection(examples: readonly ErrorExample[], limit: number): Markup {

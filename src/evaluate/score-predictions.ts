@@ -161,7 +161,7 @@ function matchLabels({ file, lines, failedLines }: PredictionFile & { kind: "lab
   const matching = { ...emptyMatching(gold, lines.length), failed: failedLines };
   const byId = new Map<Example["id"], number>();
   for (const [place, { ids }] of gold.rows.entries()) for (const id of ids) addOnce(byId, id, place);
-  const chosen = new Map<number, LabelPrediction>();
+  const chosen = new Map<number, { lines: LabelPrediction[]; ids: Set<Example["id"]> }>();
   for (const line of lines) {
     const key = rowKey(line);
     const place = key === null ? byId.get(line.id) : (gold.byKey.get(inputKey(key)) ?? gold.byTexts.get(textsOf(key)));
@@ -172,11 +172,18 @@ function matchLabels({ file, lines, failedLines }: PredictionFile & { kind: "lab
         matching,
         `line ${line.line}: ${name} is not ${place === undefined ? "" : "one single row "}in the gold file`,
       );
-    } else if (chosen.has(place)) {
-      matching.duplicates++;
-      note(matching, `line ${line.line}: ${name} was predicted before on line ${chosen.get(place)?.line}`);
     } else {
-      chosen.set(place, line);
+      const earlier = chosen.get(place);
+      if (earlier === undefined) {
+        chosen.set(place, { lines: [line], ids: new Set([line.id]) });
+      } else if (key === null && !earlier.ids.has(line.id)) {
+        // Ids of gold rows that were merged: together their predictions are those of the one row.
+        earlier.lines.push(line);
+        earlier.ids.add(line.id);
+      } else {
+        matching.duplicates++;
+        note(matching, `line ${line.line}: ${name} was predicted before on line ${earlier.lines[0].line}`);
+      }
     }
   }
   if (chosen.size === 0) {
@@ -189,9 +196,10 @@ function matchLabels({ file, lines, failedLines }: PredictionFile & { kind: "lab
   }
   matching.matched = chosen.size;
   const rows = gold.rows.map(({ example, relations }, place): ScoredRow => {
-    const line = chosen.get(place);
-    if (line !== undefined) {
-      return { gold: relations, predicted: line.predicted, argmax: line.argmax, group: example.sentence };
+    const lines = chosen.get(place)?.lines;
+    if (lines !== undefined) {
+      const predicted = lines.flatMap((line) => line.predicted);
+      return { gold: relations, predicted, argmax: lines[0].argmax, group: example.sentence };
     }
     matching.missing++;
     note(matching, `gold row ${place + 1}: (${example.head}, ${example.tail}) has no prediction`);

@@ -111,7 +111,7 @@ describe("a prompt that is too long", () => {
   const filler = "一二三四五六七八九十".repeat(20);
   const long: Example = { sentence: `${filler}甲${filler}乙${filler}`, head: "甲", tail: "乙" };
 
-  it("keeps the entities, the question and the template, and as many words around the entities as fit", () => {
+  it("keeps the entities, the question and the template, and the words around the entities that fit", () => {
     const prompt = renderer({ maxPromptTokens: 40 }).renderPrompt(long);
     expect(prompt.truncated).toBe(true);
     expect(prompt.text).toBe("六七八九十[甲]一二三四五…六七八九十{乙}一二三四五\n[甲]{乙}\n");

@@ -5,6 +5,7 @@ import { messageOf, UserError, UserErrors } from "../base/errors.ts";
 import { readTextFile } from "../base/files.ts";
 import { checkSchema, problemsTitle } from "../base/schema.ts";
 import { openDataset } from "../data/dataset.ts";
+import type { Example, LabelSet } from "../data/example.ts";
 import { combinationProblems } from "./combinations.ts";
 import {
   type DataFacts,
@@ -31,6 +32,8 @@ export interface RecipeSource {
   overrides?: readonly string[];
   /** Data folder in the place of the recipe's, relative to the working directory. */
   dataPath?: string;
+  /** Facts of rows that the caller has, in the place of a data folder's. */
+  facts?: DataFacts;
   badRows?: Recipe["data"]["badRows"];
   /** Whether the native backend is available; without it the default model is a small one from nothing. */
   isNative?: boolean;
@@ -94,6 +97,10 @@ export async function readRecipeParts(source: RecipeSource): Promise<RecipeReadi
     const { values, basis } = await defaultsFor(given, facts, isNative, readShippedRecipe);
     return { ...reading(fillIn(given, values), where, folder), basis };
   };
+  if (source.facts) {
+    const facts = dependsOnData(given) ? source.facts : null;
+    return { where, ...(await readWith(facts ?? NO_FACTS)), facts };
+  }
   const first = await readWith(NO_FACTS);
   const { path } = first.parts.data;
   // Mistakes in values are reported before the data is read for the sake of defaults.
@@ -179,8 +186,11 @@ async function readShippedRecipe(file: string): Promise<RecipeValues> {
 /** What of a data folder decides the defaults. Bad rows are left out here; training reads and reports them. */
 async function factsOf(path: string, { format, normalize }: RecipeParts["data"]): Promise<DataFacts> {
   const dataset = await openDataset(path, { format, normalize });
-  const { examples } = await dataset.split("train", { onBadRow: "skip" });
-  const { labels, noRelation, inverses } = dataset.labels;
+  return factsOfRows((await dataset.split("train", { onBadRow: "skip" })).examples, dataset.labels);
+}
+
+/** What of training rows decides the defaults. */
+export function factsOfRows(examples: readonly Example[], { labels, noRelation, inverses }: LabelSet): DataFacts {
   return {
     rows: examples.length,
     severalRelations: examples.filter(({ relations = [] }) => new Set(relations).size > 1).length,

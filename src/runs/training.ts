@@ -3,8 +3,9 @@ import { UserError } from "../base/errors.ts";
 import { hasNativeBackend } from "../compute/open.ts";
 import type { Dataset } from "../data/dataset.ts";
 import type { Example } from "../data/example.ts";
+import { mergeRows } from "../data/split.ts";
 import { decoderWeights } from "../models/decoder.ts";
-import { type RecipeReading, readRecipeParts } from "../recipe/read.ts";
+import { factsOfRows, type RecipeReading, readRecipeParts } from "../recipe/read.ts";
 import type { Recipe, recipeSchema } from "../recipe/schema.ts";
 import { type DataEvent, labelledRows, readTrainingData, type TrainingData } from "./labelled-rows.ts";
 import { openPrepared, saveLabels } from "./open.ts";
@@ -187,12 +188,14 @@ async function toStart({ run, recipe, data }: TrainOptions): Promise<PreparedRun
       hint: 'For example: train({ data: "my-data", run: "runs/first" })',
     });
   }
+  const rows = typeof data === "object" ? data : undefined;
   const reading = await readRecipeParts({
     ...(typeof recipe === "string" ? { file: recipe } : { values: recipe }),
     dataPath: typeof data === "string" ? data : undefined,
+    facts: rows && factsOfRows(mergeRows(rows.train), rows.labels),
     isNative: hasNativeBackend(),
   });
-  return newTraining(run, reading, typeof data === "object" ? data : undefined);
+  return newTraining(run, reading, rows);
 }
 
 async function toResume({ run, recipe, data }: TrainOptions): Promise<PreparedRun | null> {

@@ -300,7 +300,7 @@ describe.skipIf(!status.available)("native backend", () => {
 
   it("refuses levels, threads and precisions it cannot have", () => {
     process.env.CRE_CPU = "vax";
-    expect(() => openNative()).toThrow(/CRE_CPU is "vax", but this machine supports only: portable/);
+    expect(() => openNative()).toThrow(/CRE_CPU is "vax", but this machine runs only: portable/);
     delete process.env.CRE_CPU;
     process.env.CRE_THREADS = "many";
     expect(() => openNative()).toThrow(/CRE_THREADS is many, expected a whole number from 1 to 256/);
