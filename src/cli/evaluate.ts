@@ -5,6 +5,7 @@ import type { WeightStorage } from "../compute/backend.ts";
 import type { SplitName } from "../data/split.ts";
 import { type MetricsJson, renderReport, toJson } from "../evaluate/report.ts";
 import { score } from "../evaluate/score.ts";
+import { noRelationRemark } from "../evaluate/wording.ts";
 import { type EvaluationEvent, evaluationJson, evaluationTitle, saveEvaluation } from "../runs/evaluation.ts";
 import { openRun } from "../runs/run.ts";
 import { showLoading, storageOption } from "./loading.ts";
@@ -98,6 +99,8 @@ function noRelationOf({ relation }: ScoreOptions): string | undefined {
 
 async function scoreFile(file: string, options: ScoreOptions): Promise<void> {
   const { metrics, matching, references } = await score(file, { ...options, noRelation: noRelationOf(options) });
+  const remark = noRelationRemark(metrics, matching);
+  if (remark !== null) warn(`${remark}.`);
   await printMetrics(options.json, toJson(metrics, { matching, references }), () =>
     renderReport(metrics, { title: file, matching, references, colour: process.stdout.isTTY }),
   );

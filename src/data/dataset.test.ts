@@ -155,7 +155,11 @@ describe("a JSONL folder", () => {
       message: expect.stringContaining("has no split, expected one of"),
       hint,
     });
-    expect(dataset.nearSplit(split === "test" ? "train" : "test")).toBe(null);
+    const row = JSON.stringify({ sentence: "甲乙", head: "甲", tail: "乙", relations: ["无"] });
+    const present = split === "test" ? "train" : "test";
+    const half = await folderWith({ "labels.json": LABELS, [name]: "", [`${present}.jsonl`]: row });
+    expect((await openDataset(half)).nearSplit(split)).toBe(hint);
+    expect((await openDataset(half)).nearSplit(present)).toBe(null);
   });
 
   it("gives a notice for a label that may mean no relation and is not declared", async () => {

@@ -57,7 +57,13 @@ export async function openDataset(
   const format = wanted === "auto" ? formatOf(directory, files) : wanted;
   const { extension, labelsFile, readSplit } = FORMATS[format];
   const labels = options.labels ?? (await readLabels(join(directory, labelsFile), format, files));
-  const nearSplit = (name: SplitName) => nearSplitHint(name, extension, files);
+  const splitNames = SPLIT_NAMES.filter((name) => files.includes(`${name}.${extension}`));
+  const nearSplit = (name: SplitName) => {
+    // In a folder without any split the files of the others are worth a word too.
+    const names = splitNames.length === 0 ? [name, ...SPLIT_NAMES.filter((other) => other !== name)] : [name];
+    const hints = names.flatMap((one) => nearSplitHint(one, extension, files) ?? []);
+    return hints.length === 0 ? null : hints.join(" ");
+  };
   return {
     name: basename(resolve(directory)),
     directory,
@@ -65,7 +71,7 @@ export async function openDataset(
     labels,
     notices: options.labels ? [] : undeclaredNotices(labels, join(directory, labelsFile)),
     nearSplit,
-    splitNames: SPLIT_NAMES.filter((name) => files.includes(`${name}.${extension}`)),
+    splitNames,
     async split(name, splitOptions = {}) {
       const file = `${name}.${extension}`;
       if (!files.includes(file)) {
@@ -80,10 +86,9 @@ export async function openDataset(
 /** The mistake of a folder without a train, valid or test file; names files that may have been meant. */
 export function noSplits({ directory, format, nearSplit }: Dataset): UserError {
   const { extension } = FORMATS[format];
-  const near = SPLIT_NAMES.flatMap((name) => nearSplit(name) ?? []);
   const expected = SPLIT_NAMES.map((name) => `${name}.${extension}`).join(", ");
   return new UserError(`${directory}: has no split, expected one of ${expected}.`, {
-    hint: near.length > 0 ? near.join(" ") : undefined,
+    hint: nearSplit("train") ?? undefined,
   });
 }
 

@@ -22,9 +22,13 @@ export function grouped(count: number): string {
   return count.toLocaleString("en-US");
 }
 
-function suspectedLabel({ noRelation, relations }: Metrics, matching: Matching | null): string | null {
-  if (matching !== null) return matching.suspectedNoRelation;
-  return noRelation === null ? noRelationLookalike(relations.map(({ relation }) => relation)) : null;
+/** What to do about a label that is scored as a relation and may mean "no relation"; null when there is none. */
+export function noRelationRemark({ noRelation, relations }: Metrics, matching: Matching | null): string | null {
+  const undeclared = noRelation === null ? noRelationLookalike(relations.map(({ relation }) => relation)) : null;
+  const suspected = matching === null ? undeclared : matching.suspectedNoRelation;
+  if (suspected === null) return null;
+  const step = matching === null ? "noRelation in labels.json" : "--no-relation, or noRelation in labels.json";
+  return `the label ${quoted(suspected)} counts as a relation; if it means no relation, declare it: ${step}`;
 }
 
 /** What was scored otherwise than it came, one sentence each; empty when all is well. */
@@ -44,10 +48,6 @@ export function remarks(metrics: Metrics, matching: Matching | null): string[] {
     [matching?.goldDiffers ?? 0, "answers carry a label that differs from the gold file; the gold file counts"],
   ];
   const said = found.filter(([count]) => count > 0).map(([count, text]) => `${grouped(count)} ${text}`);
-  const suspected = suspectedLabel(metrics, matching);
-  if (suspected !== null) {
-    const step = matching === null ? '"noRelation" in labels.json' : "--no-relation, or noRelation in labels.json";
-    said.push(`the label ${quoted(suspected)} counts as a relation; if it means no relation, declare it: ${step}`);
-  }
-  return said;
+  const suspicion = noRelationRemark(metrics, matching);
+  return suspicion === null ? said : [...said, suspicion];
 }
