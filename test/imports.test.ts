@@ -26,7 +26,8 @@ const TABLE: Record<string, readonly string[]> = {
   train: ["compute", "tokenizers", "data", "prompts", "models", "adapters", "recipe"],
   pretrain: ["compute", "tokenizers", "data", "models", "train", "recipe"],
   extract: ["tokenizers", "data", "documents", "linear", "prompts", "models", "adapters", "decode"],
-  evaluate: ["data", "extract"],
+  // Answers are read by the reader that extraction uses.
+  evaluate: ["data", "prompts", "extract"],
   graph: ["data", "documents", "extract"],
   runs: BELOW_RUNS,
   export: [...BELOW_RUNS, "runs"],

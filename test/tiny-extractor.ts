@@ -2,6 +2,7 @@ import { join } from "node:path";
 import type { Backend } from "../src/compute/backend.ts";
 import type { LabelSet } from "../src/data/example.ts";
 import { createLabelSet } from "../src/data/label-set.ts";
+import type { Normalization } from "../src/data/normalize.ts";
 import { createExtractor, type Extractor, type ExtractorSettings } from "../src/extract/extractor.ts";
 import { chatTemplate } from "../src/prompts/chat-template.ts";
 import { promptStyle } from "../src/prompts/relation-prompt.ts";
@@ -33,14 +34,23 @@ const SETTINGS: ExtractorSettings = {
 /** An extractor over a tiny random model with the project's own tokenizer. */
 export async function tinyExtractor(
   backend: Backend,
-  options: Partial<ExtractorSettings> & { style?: string; maxPromptTokens?: number; labels?: LabelSet } = {},
+  /** `normWeight` replaces all weights of the last norm. */
+  options: Partial<ExtractorSettings> & {
+    style?: string;
+    maxPromptTokens?: number;
+    labels?: LabelSet;
+    normalize?: Normalization;
+    normWeight?: number;
+  } = {},
 ): Promise<Extractor> {
-  const { style = "marked", maxPromptTokens = 200, labels = TINY_LABELS, ...settings } = options;
+  const { style = "marked", maxPromptTokens = 200, labels = TINY_LABELS, normalize, normWeight, ...settings } = options;
   const tokenizer = await openTokenizer(TOKENIZER);
   const model = await tinyDecoder(backend, {
     seed: 11,
     spec: { vocabularySize: tokenizer.vocabularySize, layers: 1 },
   });
+  const { rows, columns } = model.finalNorm;
+  if (normWeight !== undefined) backend.writeWeight(model.finalNorm, new Float32Array(rows * columns).fill(normWeight));
   const merged = { ...SETTINGS, ...settings };
   const renderer = createRenderer({
     tokenizer,
@@ -51,5 +61,5 @@ export async function tinyExtractor(
     maxAnswerTokens: merged.maxAnswerTokens,
     addBos: true,
   });
-  return createExtractor(model, tokenizer, renderer, merged);
+  return createExtractor(model, tokenizer, renderer, merged, normalize);
 }

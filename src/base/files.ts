@@ -1,6 +1,7 @@
 import { createReadStream } from "node:fs";
 import { type FileHandle, open, readFile, stat } from "node:fs/promises";
 import { messageOf, UserError } from "./errors.ts";
+import { expectNoLfsPointer, MAX_POINTER_BYTES } from "./hints.ts";
 import { writeOutput } from "./output.ts";
 
 /** One write call of the system takes at most 2^31 − 1 bytes. */
@@ -54,8 +55,10 @@ export async function fileSizeBytes(file: string, what: string): Promise<number>
 export async function openToRead(file: string, what: string): Promise<{ handle: FileHandle; sizeBytes: number }> {
   const sizeBytes = await fileSizeBytes(file, what);
   try {
+    if (sizeBytes <= MAX_POINTER_BYTES) expectNoLfsPointer(file, await readFile(file), what);
     return { handle: await open(file), sizeBytes };
   } catch (error) {
+    if (error instanceof UserError) throw error;
     throw new UserError(`${file}: cannot be read (${messageOf(error)}), expected ${what}.`);
   }
 }
@@ -72,6 +75,7 @@ export async function readTextFile(file: string, what: string, maxBytes: number)
   } catch (error) {
     throw new UserError(`${file}: cannot be read (${messageOf(error)}), expected ${what}.`);
   }
+  expectNoLfsPointer(file, bytes, what);
   return decodeUtf8(bytes, file);
 }
 
@@ -136,9 +140,11 @@ export async function* readLines(
     try {
       let text = decoder.decode(joined);
       if (number === 1 && text.startsWith(BYTE_ORDER_MARK)) text = text.slice(1);
+      if (number === 1) expectNoLfsPointer(typeof source === "string" ? source : "standard input", text, "its rows");
       if (text.endsWith("\r")) text = text.slice(0, -1);
       return { number, text, problem: null };
-    } catch {
+    } catch (error) {
+      if (error instanceof UserError) throw error;
       return { number, text: null, problem: "the line is not valid UTF-8" };
     }
   };

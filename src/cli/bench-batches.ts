@@ -46,7 +46,7 @@ async function batches(recipeFile: string, options: BatchesFlags): Promise<void>
   if (options.tokenizer) given.model.tokenizer = resolve(options.tokenizer);
   if (!given.data.path) throw new UserError(`${recipeFile}: data.path is missing.`, { hint: "--data DIR says where." });
   if (options.passes < 1 || options.rounds < 1) throw new UserError("--passes and --rounds are at least 1.");
-  const dataset = await openDataset(given.data.path, { format: given.data.format });
+  const dataset = await openDataset(given.data.path, { format: given.data.format, normalize: given.data.normalize });
   const opened = await openRenderer(given, dataset.labels, options.tokenizer ? "llama" : undefined);
   const rows = await readSplit(dataset, "train", given.data.badRows);
   const { encoded } = encodeExamples(opened, rows);

@@ -1,14 +1,14 @@
 import { type Command, Option } from "commander";
 import { checkOutputFolder } from "../base/output.ts";
 import { type ConvertTarget, convertExamples } from "../data/convert.ts";
-import { openDataset } from "../data/dataset.ts";
+import { noSplits, openDataset } from "../data/dataset.ts";
 import { fetchDataset, type PublishedDataset } from "../data/fetch.ts";
 import { formatStatistics } from "../data/format-statistics.ts";
 import type { SplitName } from "../data/split.ts";
 import { datasetStatistics } from "../data/statistics.ts";
 import { alpacaRow, promptStyle } from "../prompts/relation-prompt.ts";
 import { readSplit } from "./splits.ts";
-import { megabytes, print, printText, say } from "./terminal.ts";
+import { megabytes, print, printText, say, warn } from "./terminal.ts";
 
 export function addDataCommands(program: Command): void {
   const data = program.command("data").description("inspect, convert and fetch data");
@@ -20,6 +20,8 @@ export function addDataCommands(program: Command): void {
     .option("--skip-bad", "count and list bad rows instead of stopping")
     .action(async (directory: string, options: { json?: boolean; skipBad?: boolean }) => {
       const dataset = await openDataset(directory);
+      for (const notice of dataset.notices) warn(notice);
+      if (dataset.splitNames.length === 0) throw noSplits(dataset);
       const splits = [];
       for (const name of dataset.splitNames) {
         splits.push({ name, ...(await dataset.split(name, { onBadRow: options.skipBad ? "skip" : "stop" })) });
@@ -68,6 +70,7 @@ interface ConvertOptions {
 async function convert(directory: string, options: ConvertOptions): Promise<void> {
   const style = promptStyle(options.prompt);
   const dataset = await openDataset(directory);
+  for (const notice of dataset.notices) warn(notice);
   const examples = await readSplit(dataset, options.split, options.skipBad ? "skip" : "stop");
   const target: ConvertTarget =
     options.format === "alpaca"

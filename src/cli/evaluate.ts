@@ -8,6 +8,7 @@ import type { WeightStorage } from "../compute/backend.ts";
 import type { SplitName } from "../data/split.ts";
 import { type MetricsJson, renderReport, toJson } from "../evaluate/report.ts";
 import { score } from "../evaluate/score.ts";
+import { noRelationRemark } from "../evaluate/wording.ts";
 import { type EvaluationEvent, evaluationJson, evaluationTitle, saveEvaluation } from "../runs/evaluation.ts";
 import { openRun } from "../runs/run.ts";
 import { openRunFolder } from "../runs/run-folder.ts";
@@ -45,6 +46,10 @@ export function addEvaluateCommands(program: Command): void {
     .option("--gold <file>", "labelled JSONL rows, a Chinese_NRE file, or a data folder (with --split)")
     .addOption(
       new Option("--split <name>", "split of a gold folder").choices(["train", "valid", "test"]).default("test"),
+    )
+    .option(
+      "--no-relation <label>",
+      'the label that means "no relation" (default: labels.json of the gold, else unknown)',
     )
     .option("--json <file>", "write the metrics as JSON to a file, or to standard output with -")
     .action(scoreFile);
@@ -107,13 +112,27 @@ function evaluationBar() {
   return { onEvent, close: () => bar?.stop() };
 }
 
-async function scoreFile(file: string, options: { gold?: string; split: SplitName; json?: string }): Promise<void> {
+interface ScoreOptions {
+  gold?: string;
+  split: SplitName;
+  json?: string;
+  /** Commander reads "--no-relation LABEL" as the option "relation". */
+  relation?: string | boolean;
+}
+
+function noRelationOf({ relation }: ScoreOptions): string | undefined {
+  return typeof relation === "string" ? relation : undefined;
+}
+
+async function scoreFile(file: string, options: ScoreOptions): Promise<void> {
   const { gold, json } = options;
   if (json !== undefined && json !== "-") {
     await checkOutputFile(json);
     await expectNotRead(json, [file, ...(gold === undefined ? [] : [gold, ...(await filesIn(gold))])]);
   }
-  const { metrics, matching, references } = await score(file, options);
+  const { metrics, matching, references } = await score(file, { ...options, noRelation: noRelationOf(options) });
+  const remark = noRelationRemark(metrics, matching);
+  if (remark !== null) warn(`${remark}.`);
   await writeMetrics(options.json, toJson(metrics, { matching, references }), () =>
     renderReport(metrics, { title: file, matching, references, colour: process.stdout.isTTY }),
   );

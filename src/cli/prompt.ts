@@ -127,7 +127,7 @@ async function datasetOf(recipe: Recipe, dataPath: string | undefined, where: st
       hint: "Give --data DIR, or of a run with labels.json a JSONL file of rows.",
     });
   }
-  return openDataset(path, { format: recipe.data.format });
+  return openDataset(path, { format: recipe.data.format, normalize: recipe.data.normalize });
 }
 
 async function chosenRow(rows: string | undefined, wanted: number, opened: OpenedPrompt): Promise<PromptReport["row"]> {
@@ -139,8 +139,9 @@ async function chosenRow(rows: string | undefined, wanted: number, opened: Opene
   }
   if (rows !== "-" && !existsSync(rows)) throw new UserError(`${rows}: does not exist, expected JSONL rows.`);
   const source = rows === "-" ? "standard input" : rows;
+  const { normalize } = opened.recipe.data;
   let number = 0;
-  for await (const { line, example, problem } of readJsonl(rows === "-" ? process.stdin : rows)) {
+  for await (const { line, example, problem } of readJsonl(rows === "-" ? process.stdin : rows, { normalize })) {
     if (++number < wanted) continue;
     if (example === null) throw new UserError(`${source}, line ${line}: ${problem}.`);
     return { source, number, example };

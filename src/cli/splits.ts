@@ -6,14 +6,17 @@ import { say, warn } from "./terminal.ts";
 
 const MAX_SHOWN = 20;
 
-/** Prints the rows of a split that were skipped. */
+/** Prints the rows of a split that were skipped or merged. */
 export function warnBadRows({ directory, split, counts, badRows }: DataEvent): void {
+  if (counts.merged > 0) {
+    warn(`${directory}: ${counts.merged} rows of ${split} were merged into a row of the same sentence, head and tail.`);
+  }
   if (badRows.length === 0) return;
   warn(`${directory}: ${counts.badRows} bad rows of ${split} were left out:`);
   for (const { file, line, problem } of badRows.slice(0, MAX_SHOWN)) say(`  ${file}, line ${line}: ${problem}`);
 }
 
-/** Reads a split and prints the rows that were skipped. */
+/** Reads a split and prints the rows that were skipped or merged. */
 export function readSplit(dataset: Dataset, split: SplitName, onBadRow: OnBadRow): Promise<Example[]> {
   return readLabelledSplit(dataset, split, onBadRow, warnBadRows);
 }

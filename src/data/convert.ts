@@ -1,4 +1,5 @@
 import { UserError } from "../base/errors.ts";
+import { writeMembers } from "../base/json-text.ts";
 import { type Example, quoted } from "./example.ts";
 
 /** One row of instruction data as Stanford Alpaca and LLaMA-Factory read it. */
@@ -35,7 +36,7 @@ export async function* convertExamples(
 
 function jsonlLine(example: Example): string {
   const { id, sentence, head, tail, headSpan, tailSpan, relations } = example;
-  return JSON.stringify({ id, sentence, head, tail, headSpan, tailSpan, relations });
+  return writeMembers(new Map(), { id, sentence, head, tail, headSpan, tailSpan, relations });
 }
 
 function chineseNreLines(example: Example, number: number): string[] {

@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { UserErrors } from "../base/errors.ts";
-import { openDataset } from "./dataset.ts";
+import { noSplits, openDataset } from "./dataset.ts";
 
 let root: string;
 beforeAll(async () => {
@@ -112,18 +112,71 @@ describe("a chinese-nre folder", () => {
 });
 
 describe("a JSONL folder", () => {
-  it("reads examples one by one and counts equal rows", async () => {
-    const rows = [
-      { id: 1, sentence: "甲收购乙", head: "甲", tail: "乙", relations: ["收购"], headSpan: [0, 1] },
-      { id: 2, sentence: "甲收购乙", head: "甲", tail: "乙", relations: ["收购"], headSpan: { start: 0, end: 1 } },
-    ];
-    const train = rows.map((row) => JSON.stringify(row)).join("\r\n");
-    const dataset = await openDataset(await folderWith({ "labels.json": LABELS, "train.jsonl": train }));
+  const equal = [
+    { id: 1, sentence: "甲收购乙", head: "甲", tail: "乙", relations: ["收购"], headSpan: [0, 1] },
+    { id: 2, sentence: "甲收购乙", head: "乙", tail: "甲", relations: ["无"] },
+    { id: 3, sentence: "甲收购乙", head: "甲", tail: "乙", relations: ["无"], headSpan: { start: 0, end: 1 } },
+    { id: 4, sentence: "甲收购乙", head: "甲", tail: "乙", relations: ["收购"], headSpan: { start: 0, end: 1 } },
+    { id: 5, sentence: "甲收购乙", head: "甲", tail: "乙", relations: ["收购"] },
+  ];
+  const equalRows = () =>
+    folderWith({ "labels.json": LABELS, "train.jsonl": equal.map((row) => JSON.stringify(row)).join("\r\n") });
+
+  it("merges rows with the same texts and places in file order and keeps repeats", async () => {
+    const dataset = await openDataset(await equalRows());
     expect(dataset.format).toBe("jsonl");
     expect(dataset.labels.noRelation).toBe("无");
     const { examples, counts } = await dataset.split("train");
-    expect(examples[1]).toEqual({ ...rows[1] });
-    expect(counts).toEqual({ rows: 2, badRows: 0, merged: 0, exactDuplicates: 1, examples: 2 });
+    expect(examples.map(({ id, relations }) => [id, relations])).toEqual([
+      [1, ["收购", "无", "收购"]],
+      [2, ["无"]],
+      [5, ["收购"]],
+    ]);
+    expect(counts).toEqual({ rows: 5, badRows: 0, merged: 2, exactDuplicates: 1, examples: 3 });
+  });
+
+  it("keeps them apart on request", async () => {
+    const { examples, counts } = await (await openDataset(await equalRows())).split("train", { equalRows: "keep" });
+    expect(examples.map(({ id }) => id)).toEqual([1, 2, 3, 4, 5]);
+    expect(counts).toEqual({ rows: 5, badRows: 0, merged: 0, exactDuplicates: 1, examples: 5 });
+  });
+
+  it.each([
+    ["dev.jsonl", "valid", "dev.jsonl is not read; rename it to valid.jsonl."],
+    ["val.json", "valid", "val.json is not read; write its rows to valid.jsonl, one JSON object a line."],
+    ["train.json", "train", "train.json is not read; write its rows to train.jsonl, one JSON object a line."],
+    ["Train.JSONL", "train", "Train.JSONL is not read; rename it to train.jsonl."],
+    ["finre_test.csv", "test", "finre_test.csv is not read; write its rows to test.jsonl, one JSON object a line."],
+  ] as const)("names %s when there is no %s split", async (name, split, hint) => {
+    const dataset = await openDataset(await folderWith({ "labels.json": LABELS, [name]: "" }));
+    expect(dataset.nearSplit(split)).toBe(hint);
+    await expect(dataset.split(split)).rejects.toMatchObject({ hint });
+    expect(noSplits(dataset)).toMatchObject({
+      message: expect.stringContaining("has no split, expected one of"),
+      hint,
+    });
+    const row = JSON.stringify({ sentence: "甲乙", head: "甲", tail: "乙", relations: ["无"] });
+    const present = split === "test" ? "train" : "test";
+    const half = await folderWith({ "labels.json": LABELS, [name]: "", [`${present}.jsonl`]: row });
+    expect((await openDataset(half)).nearSplit(split)).toBe(hint);
+    expect((await openDataset(half)).nearSplit(present)).toBe(null);
+  });
+
+  it("gives a notice for a label that may mean no relation and is not declared", async () => {
+    const noticesOf = async (labels: unknown) =>
+      (await openDataset(await folderWith({ "labels.json": JSON.stringify(labels), "train.jsonl": "" }))).notices;
+    for (const name of ["无关系", "NA", "N/A", "no_relation", "None", "Other", "其他", "无", "unknown", "ＮＡ"]) {
+      expect(await noticesOf({ labels: ["收购", name] })).toEqual([
+        expect.stringContaining(`labels.json: the label "${name}" counts as a relation; write "noRelation": "${name}"`),
+      ]);
+    }
+    expect(await noticesOf({ labels: ["收购", "NA"], noRelation: null })).toEqual([]);
+    expect(await noticesOf({ labels: ["其他", "NA"], noRelation: "NA" })).toEqual([]);
+    expect(await noticesOf({ labels: ["收购", "合作"] })).toEqual([]);
+    const nre = await folderWith({ "relation2id.txt": "NA 0\n收购 1", "train.txt": "" });
+    expect((await openDataset(nre)).notices[0]).toMatch(
+      /relation2id.txt: the label "NA" .* only "unknown" means no relation/,
+    );
   });
 
   it("stops at a row without relations", async () => {

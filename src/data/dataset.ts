@@ -6,7 +6,9 @@ import { readChineseNreSplit } from "./chinese-nre.ts";
 import type { LabelSet } from "./example.ts";
 import { readJsonlSplit } from "./jsonl.ts";
 import { chineseNreLabelSet, parseLabelsJson, parseRelation2id } from "./label-set.ts";
-import type { OnBadRow, Split, SplitName } from "./split.ts";
+import { undeclaredNotices } from "./no-relation.ts";
+import type { Normalization } from "./normalize.ts";
+import type { Split, SplitName, SplitOptions } from "./split.ts";
 
 /** A folder with train, valid and test examples and their labels. */
 export interface Dataset {
@@ -17,14 +19,26 @@ export interface Dataset {
   labels: LabelSet;
   /** The splits that have a file, in the order train, valid, test. */
   splitNames: readonly SplitName[];
+  /** What a user should know of the folder: a label that may mean "no relation" and is not declared as that. */
+  notices: readonly string[];
+  /** Names the file that may have been meant for a split that is missing ("dev.jsonl is not read; …"); null when there is none. */
+  nearSplit(name: SplitName): string | null;
   /** Reads a split; throws a UserError when it is missing or empty and UserErrors for bad rows, unless they are skipped. */
-  split(name: SplitName, options?: { onBadRow?: OnBadRow; maxRowBytes?: number }): Promise<Split>;
+  split(name: SplitName, options?: SplitOptions): Promise<Split>;
 }
 
 export type DatasetFormat = "chinese-nre" | "jsonl";
 
 const SPLIT_NAMES: readonly SplitName[] = ["train", "valid", "test"];
 const MAX_LABEL_FILE_BYTES = 4_000_000;
+/** Names under which data sets of other projects keep a split. */
+const OTHER_NAMES: Record<SplitName, readonly string[]> = {
+  train: ["train", "training", "trn"],
+  valid: ["valid", "validation", "val", "dev", "develop", "development", "eval"],
+  test: ["test", "testing", "tst"],
+};
+/** Endings under which rows are kept; archives may be around them. */
+const ROW_FILE = /^(?<name>[^.]+)\.(?:jsonl?|ndjson|csv|tsv|txt|parquet)(?:\.(?:gz|zip|bz2|xz|zst))?$/i;
 const FORMATS = {
   "chinese-nre": { extension: "txt", labelsFile: "relation2id.txt", readSplit: readChineseNreSplit },
   jsonl: { extension: "jsonl", labelsFile: "labels.json", readSplit: readJsonlSplit },
@@ -32,31 +46,50 @@ const FORMATS = {
 
 /**
  * Opens a folder of examples: `train.txt, valid.txt, test.txt, relation2id.txt` or `train.jsonl, valid.jsonl, test.jsonl, labels.json`.
- * `labels` replaces the labels of the folder. Throws a UserError when the folder or its labels cannot be read.
+ * `labels` replaces the labels of the folder; `normalize` is applied to sentence, head and tail of every row. Throws a UserError when the folder or its labels cannot be read.
  */
 export async function openDataset(
   directory: string,
-  options: { format?: DatasetFormat | "auto"; labels?: LabelSet } = {},
+  options: { format?: DatasetFormat | "auto"; labels?: LabelSet; normalize?: Normalization } = {},
 ): Promise<Dataset> {
   const files = await filesIn(directory);
   const { format: wanted = "auto" } = options;
   const format = wanted === "auto" ? formatOf(directory, files) : wanted;
   const { extension, labelsFile, readSplit } = FORMATS[format];
   const labels = options.labels ?? (await readLabels(join(directory, labelsFile), format, files));
+  const splitNames = SPLIT_NAMES.filter((name) => files.includes(`${name}.${extension}`));
+  const nearSplit = (name: SplitName) => {
+    // In a folder without any split the files of the others are worth a word too.
+    const names = splitNames.length === 0 ? [name, ...SPLIT_NAMES.filter((other) => other !== name)] : [name];
+    const hints = names.flatMap((one) => nearSplitHint(one, extension, files) ?? []);
+    return hints.length === 0 ? null : hints.join(" ");
+  };
   return {
     name: basename(resolve(directory)),
     directory,
     format,
     labels,
-    splitNames: SPLIT_NAMES.filter((name) => files.includes(`${name}.${extension}`)),
+    notices: options.labels ? [] : undeclaredNotices(labels, join(directory, labelsFile)),
+    nearSplit,
+    splitNames,
     async split(name, splitOptions = {}) {
       const file = `${name}.${extension}`;
       if (!files.includes(file)) {
-        throw new UserError(`${directory}: has no ${name} split, expected ${file}; ${listed(files)}.`);
+        const hint = nearSplit(name) ?? undefined;
+        throw new UserError(`${directory}: has no ${name} split, expected ${file}; ${listed(files)}.`, { hint });
       }
-      return readSplit(join(directory, file), labels, splitOptions);
+      return readSplit(join(directory, file), labels, { normalize: options.normalize, ...splitOptions });
     },
   };
+}
+
+/** The mistake of a folder without a train, valid or test file; names files that may have been meant. */
+export function noSplits({ directory, format, nearSplit }: Dataset): UserError {
+  const { extension } = FORMATS[format];
+  const expected = SPLIT_NAMES.map((name) => `${name}.${extension}`).join(", ");
+  return new UserError(`${directory}: has no split, expected one of ${expected}.`, {
+    hint: nearSplit("train") ?? undefined,
+  });
 }
 
 async function filesIn(directory: string): Promise<string[]> {
@@ -98,6 +131,27 @@ async function readLabels(file: string, format: DatasetFormat, files: readonly s
   const text = await readTextFile(file, "the list of labels", MAX_LABEL_FILE_BYTES);
   if (text.trim() === "") throw new UserError(`${file}: is empty, expected the list of labels.`);
   return format === "jsonl" ? parseLabelsJson(text, file) : chineseNreLabelSet(parseRelation2id(text, file), file);
+}
+
+/** Names the file that may be meant for a split that is missing, and how to make it be read; null when there is none. */
+function nearSplitHint(split: SplitName, extension: string, files: readonly string[]): string | null {
+  const wanted = `${split}.${extension}`;
+  if (files.includes(wanted)) return null;
+  const near = files.filter((file) => {
+    const name = ROW_FILE.exec(file)?.groups?.name.toLowerCase();
+    return name !== undefined && OTHER_NAMES[split].some((other) => name === other || hasEnding(name, other));
+  });
+  if (near.length === 0) return null;
+  const isReady = near.some((file) => file.toLowerCase().endsWith(`.${extension}`));
+  const step = isReady
+    ? `rename it to ${wanted}`
+    : `write its rows to ${wanted}${extension === "jsonl" ? ", one JSON object a line" : ""}`;
+  return `${near.slice(0, 3).join(", ")} ${near.length === 1 ? "is" : "are"} not read; ${step}.`;
+}
+
+/** Whether a name like "finre_train" or "train-v2" names a split. */
+function hasEnding(name: string, split: string): boolean {
+  return name.split(/[-_ ]/).includes(split);
 }
 
 function listed(files: readonly string[]): string {

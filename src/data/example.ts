@@ -1,3 +1,5 @@
+import { textDifference } from "./text-difference.ts";
+
 /** Character offsets [start, end) into a sentence, in UTF-16 code units as JavaScript counts them. */
 export interface Span {
   start: number;
@@ -14,8 +16,8 @@ export interface Example {
   /** The place of the mention, when the data has it; otherwise every occurrence counts. */
   headSpan?: Span;
   tailSpan?: Span;
-  /** The owner's name for the row, kept unchanged. */
-  id?: string | number;
+  /** The owner's name for the row, kept unchanged; a bigint for a whole number beyond 2^53. */
+  id?: string | number | bigint;
 }
 
 /** The closed set of labels of a schema. */
@@ -24,6 +26,8 @@ export interface LabelSet {
   labels: readonly string[];
   /** The label that means "no relation", or null when the schema has none. */
   noRelation: string | null;
+  /** False where the schema says that no label means "no relation"; absent where it says nothing. */
+  hasNoRelation?: false;
   /** label → the label that holds for (tail, head); a symmetric label maps to itself; a label without a known inverse is absent. */
   inverses: ReadonlyMap<string, string>;
 }
@@ -52,11 +56,15 @@ export function exampleProblem(example: Example): string | null {
 }
 
 function mentionProblem(sentence: string, role: string, entity: string, span: Span | undefined): string | null {
-  if (span === undefined) {
-    if (sentence.includes(entity)) return null;
-    return `got the ${role} ${quoted(entity)}, expected a part of the sentence ${quoted(sentence)}`;
-  }
-  const { start, end } = span;
+  if (span !== undefined) return spanProblem(sentence, role, entity, span);
+  if (sentence.includes(entity)) return null;
+  const difference = textDifference(sentence, entity);
+  const shown = quoted(sentence);
+  return `got the ${role} ${quoted(entity)}, expected a part of the sentence ${shown}${difference ? ` (${difference})` : ""}`;
+}
+
+/** What is wrong with the span of an entity, or null. */
+export function spanProblem(sentence: string, role: string, entity: string, { start, end }: Span): string | null {
   if (sentence.slice(start, end) === entity && start >= 0) return null;
   const got = `got the ${role} span [${start}, ${end})`;
   if (Array.from(sentence).slice(start, end).join("") === entity && start >= 0) {
@@ -65,12 +73,29 @@ function mentionProblem(sentence: string, role: string, entity: string, span: Sp
   if (start < 0 || end <= start || end > sentence.length) {
     return `${got}, expected 0 ≤ start < end ≤ ${sentence.length}`;
   }
-  return `${got}, which is ${quoted(sentence.slice(start, end))}, expected ${quoted(entity)}`;
+  const found = sentence.slice(start, end);
+  const difference = textDifference(found, entity);
+  return `${got}, which is ${quoted(found)}, expected ${quoted(entity)}${difference ? ` (${difference})` : ""}`;
 }
 
-/** A text in quotation marks, cut to fit into a message. */
+/**
+ * Characters that no one sees, or that look like another one: controls, format characters (zero-width space, direction mark), spaces other
+ * than U+0020 and U+3000, separators, variation selectors, combining marks.
+ */
+const UNSEEN = /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Mn}\p{Me}\u00a0\u1680\u2000-\u200a\u202f\u205f\u3164\uffa0]/gu;
+
+/** A text in quotation marks, cut to fit into a message; characters that cannot be seen are escaped (\\u200b). */
 export function quoted(text: string, maxChars = 40): string {
   const chars = Array.from(text.slice(0, 2 * maxChars + 2));
   const isWhole = chars.length <= maxChars && chars.join("").length === text.length;
-  return isWhole ? JSON.stringify(text) : `${JSON.stringify(chars.slice(0, maxChars).join(""))}…`;
+  return isWhole ? escaped(text) : `${escaped(chars.slice(0, maxChars).join(""))}…`;
+}
+
+function escaped(text: string): string {
+  return JSON.stringify(text).replace(UNSEEN, (character) =>
+    Array.from(
+      { length: character.length },
+      (_, i) => `\\u${character.charCodeAt(i).toString(16).padStart(4, "0")}`,
+    ).join(""),
+  );
 }

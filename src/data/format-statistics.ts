@@ -9,6 +9,7 @@ export function formatStatistics(statistics: DatasetStatistics): string {
   const counts = [
     row("rows in the file", (split) => whole(split.rows)),
     row("bad rows", (split) => whole(split.badRows)),
+    row("merged into another row", (split) => whole(split.merged)),
     row("exact duplicates", (split) => whole(split.exactDuplicates)),
     row("examples", (split) => whole(split.examples)),
     row("different sentences", (split) => whole(split.sentences)),

@@ -24,7 +24,7 @@ describe("readJsonl", () => {
       source: { page: 3 },
     };
     const lines = await read(`\ufeff${JSON.stringify(object)}\r\n\n  \n${JSON.stringify(GOOD)}`);
-    expect(lines).toEqual([
+    expect(lines).toMatchObject([
       {
         line: 1,
         problem: null,
@@ -46,10 +46,21 @@ describe("readJsonl", () => {
     expect(line.example).toEqual(GOOD);
   });
 
+  it("keeps the fields as they were written", async () => {
+    const text =
+      '{"id": 7311234567890123457, "x": [ 1.0, {"y": 9007199254740993} ], "t": "\\u4e2d\\n", "sentence":"甲乙","head":"甲","tail":"乙"}';
+    const [line] = await read(text);
+    expect(line.example?.id).toBe(7311234567890123457n);
+    const members = line.problem === null ? Object.fromEntries(line.members) : {};
+    expect(members).toMatchObject({ id: "7311234567890123457", x: '[1.0,{"y":9007199254740993}]', t: '"中\\n"' });
+  });
+
   const deep = `{"sentence":"甲乙","head":"甲","tail":"乙","x":${"[".repeat(200)}${"]".repeat(200)}}`;
   it.each([
     ["{", 'got "{", expected a JSON object (', {}],
     ["[1]", 'got "[1]", expected a JSON object {"sentence", "head", "tail"}', {}],
+    ['{"a":{"b":1,"b":2}}', 'got the key "b" twice in one object, expected it once', {}],
+    [JSON.stringify(GOOD).replace("{", '{"id":1e400,'), 'got the number 1e400 as "id", which a double cannot hold', {}],
     ["null", 'got "null", expected a JSON object {"sentence", "head", "tail"}', {}],
     [deep, "got an object nested deeper than 100 levels", {}],
     ['{"sentense":"甲"}', 'got no "sentence", expected a text (there is "sentense")', {}],

@@ -1,11 +1,24 @@
 import { messageOf, nearestName } from "../base/errors.ts";
 import { readLines } from "../base/files.ts";
+import { exactNumber, findDuplicateKey, type JsonMembers, readMembers } from "../base/json-text.ts";
 import { type Example, exampleProblem, type LabelSet, quoted, type Span } from "./example.ts";
-import { addBadRow, emptySplit, finishSplit, MAX_ROW_BYTES, type OnBadRow, type Split } from "./split.ts";
+import { type Normalization, normalizedExample } from "./normalize.ts";
+import {
+  addBadRow,
+  emptySplit,
+  finishSplit,
+  MAX_ROW_BYTES,
+  rowCollector,
+  type Split,
+  type SplitOptions,
+} from "./split.ts";
 
-/** One line of a JSONL stream: an example with the object it was read from (further fields included), or what is wrong with it. */
+/**
+ * One line of a JSONL stream: an example with the object it was read from (further fields included), or what is wrong with it. `members`
+ * are the fields as they were written: numbers of `object` are doubles, which round whole numbers beyond 2^53.
+ */
 export type JsonlLine =
-  | { line: number; example: Example; object: Record<string, unknown>; problem: null }
+  | { line: number; example: Example; object: Record<string, unknown>; members: JsonMembers; problem: null }
   | { line: number; example: null; object: Record<string, unknown> | null; problem: string };
 
 export interface JsonlOptions {
@@ -14,11 +27,15 @@ export interface JsonlOptions {
   /** Whether a row without relations is a bad row. */
   requireRelations?: boolean;
   maxRowBytes?: number;
+  /** What is done to sentence, head and tail of `example`; default none. */
+  normalize?: Normalization;
 }
 
 /** Objects nested deeper than this are refused, because writing them out again could overflow the stack. */
 const MAX_NESTING = 100;
 const MAX_RELATIONS = 1000;
+/** The nearest label is looked for in this many bad rows of a file: it takes time, and more are not shown. */
+export const MAX_NEAREST_LABELS = 40;
 
 /**
  * Streams examples from a JSONL file or from standard input with bounded memory:
@@ -29,7 +46,7 @@ export async function* readJsonl(
   source: string | NodeJS.ReadableStream,
   options: JsonlOptions = {},
 ): AsyncGenerator<JsonlLine> {
-  const known = options.labels == null ? null : new Set(options.labels.labels);
+  const relations = relationReader(options.labels ?? null, options.requireRelations ?? false);
   for await (const { number, text, problem } of readLines(source, {
     maxLineBytes: options.maxRowBytes ?? MAX_ROW_BYTES,
   })) {
@@ -41,34 +58,25 @@ export async function* readJsonl(
         yield { line: number, example: null, object: null, problem: object };
         continue;
       }
-      const example = exampleOf(object, known, options.requireRelations ?? false);
+      const members = readMembers(text);
+      const example = exampleOf(object, members, relations, options.normalize);
       if (typeof example === "string") yield { line: number, example: null, object, problem: example };
-      else yield { line: number, example, object, problem: null };
+      else yield { line: number, example, object, members, problem: null };
     }
   }
 }
 
-/** Reads a labelled JSONL split; rows are kept one by one, equal rows counted. Throws UserErrors for bad rows (unless skipped). */
-export async function readJsonlSplit(
-  file: string,
-  labels: LabelSet,
-  options: { onBadRow?: OnBadRow; maxRowBytes?: number } = {},
-): Promise<Split> {
+/** Reads a labelled JSONL split; see {@link rowCollector} for rows with equal input. Throws UserErrors for bad rows (unless skipped). */
+export async function readJsonlSplit(file: string, labels: LabelSet, options: SplitOptions = {}): Promise<Split> {
+  const { onBadRow = "stop", equalRows, ...read } = options;
   const split = emptySplit();
-  const seen = new Set<string>();
-  for await (const row of readJsonl(file, { labels, requireRelations: true, maxRowBytes: options.maxRowBytes })) {
+  const collect = rowCollector(split, equalRows);
+  for await (const { line, example, problem } of readJsonl(file, { ...read, labels, requireRelations: true })) {
     split.counts.rows++;
-    if (row.example === null) {
-      addBadRow(split, { file, line: row.line, problem: row.problem });
-      continue;
-    }
-    const { id: _, ...content } = row.example;
-    const key = JSON.stringify(content);
-    if (seen.has(key)) split.counts.exactDuplicates++;
-    seen.add(key);
-    split.examples.push(row.example);
+    if (example === null) addBadRow(split, { file, line, problem });
+    else collect(example);
   }
-  return finishSplit(split, file, options.onBadRow ?? "stop");
+  return finishSplit(split, file, onBadRow);
 }
 
 function parseObject(text: string): Record<string, unknown> | string {
@@ -82,6 +90,8 @@ function parseObject(text: string): Record<string, unknown> | string {
     return `got ${quoted(text)}, expected a JSON object {"sentence", "head", "tail"}`;
   }
   if (isDeeperThan(value, MAX_NESTING)) return `got an object nested deeper than ${MAX_NESTING} levels`;
+  const twice = findDuplicateKey(text);
+  if (twice !== null) return `got the key ${quoted(twice)} twice in one object, expected it once`;
   return value as Record<string, unknown>;
 }
 
@@ -93,8 +103,9 @@ function isDeeperThan(value: unknown, levels: number): boolean {
 /** The example in a parsed object, or what is wrong with it. */
 function exampleOf(
   object: Record<string, unknown>,
-  known: ReadonlySet<string> | null,
-  requireRelations: boolean,
+  members: JsonMembers,
+  readRelations: RelationReader,
+  normalize: Normalization | undefined,
 ): Example | string {
   const texts: string[] = [];
   for (const key of ["sentence", "head", "tail"]) {
@@ -113,16 +124,25 @@ function exampleOf(
     if (typeof span === "string") return span;
     if (span !== null) example[key] = span;
   }
-  const relations = relationsOf(object.relations, known, requireRelations);
+  const relations = readRelations(object.relations);
   if (typeof relations === "string") return relations;
   if (relations !== null) example.relations = relations;
   if (object.id !== undefined && object.id !== null) {
-    if (typeof object.id !== "string" && typeof object.id !== "number") {
-      return `got ${typeName(object.id)} "id", expected a text or a number`;
+    const id = idOf(object.id, members);
+    if (id === null) {
+      if (typeof object.id !== "number") return `got ${typeName(object.id)} "id", expected a text or a number`;
+      return `got the number ${members.get("id")} as "id", which a double cannot hold, expected fewer digits or a text`;
     }
-    example.id = object.id;
+    example.id = id;
   }
-  return exampleProblem(example) ?? example;
+  const normalized = normalizedExample(example, normalize);
+  return typeof normalized === "string" ? normalized : (exampleProblem(normalized) ?? normalized);
+}
+
+/** The id of a row with all its digits; null for a value that is no id or that a number cannot hold. */
+export function idOf(value: unknown, members: JsonMembers): Example["id"] | null {
+  if (typeof value === "string") return value;
+  return typeof value === "number" ? exactNumber(members.get("id") as string) : null;
 }
 
 function spanOf(value: unknown, key: string): Span | null | string {
@@ -134,21 +154,34 @@ function spanOf(value: unknown, key: string): Span | null | string {
   return `got ${quoted(JSON.stringify(value))} as "${key}", expected {"start": 0, "end": 2} or [0, 2]`;
 }
 
-function relationsOf(value: unknown, known: ReadonlySet<string> | null, isRequired: boolean): string[] | null | string {
-  if (value === undefined || value === null) {
-    return isRequired ? 'got no "relations", expected a list of labels' : null;
-  }
-  if (!Array.isArray(value) || !value.every((label) => typeof label === "string")) {
-    return `got ${quoted(JSON.stringify(value))} as "relations", expected a list of labels`;
-  }
-  if (value.length > MAX_RELATIONS) return `got ${value.length} relations, expected at most ${MAX_RELATIONS}`;
-  if (value.length === 0 && isRequired) {
-    return 'got an empty list of "relations", expected at least one label (the one for no relation, if none holds)';
-  }
-  const unknown = known === null ? undefined : value.find((label) => !known.has(label));
-  if (known === null || unknown === undefined) return value;
-  const near = nearestName(unknown, known);
-  return `got the relation ${quoted(unknown)}, expected one of the ${known.size} labels${near ? ` (did you mean ${quoted(near)}?)` : ""}`;
+/** The relations of a row, null for none, or what is wrong with them. */
+type RelationReader = (value: unknown) => string[] | null | string;
+
+function relationReader(labels: LabelSet | null, isRequired: boolean): RelationReader {
+  const known = labels === null ? null : new Set(labels.labels);
+  let nearestLabels = 0;
+  return (value) => {
+    if (value === undefined || value === null) {
+      return isRequired ? 'got no "relations", expected a list of labels' : null;
+    }
+    if (!Array.isArray(value) || !value.every((label) => typeof label === "string")) {
+      return `got ${quoted(JSON.stringify(value))} as "relations", expected a list of labels`;
+    }
+    if (value.length > MAX_RELATIONS) return `got ${value.length} relations, expected at most ${MAX_RELATIONS}`;
+    if (value.length === 0 && isRequired) {
+      return 'got an empty list of "relations", expected at least one label (the one for no relation, if none holds)';
+    }
+    const unknown = known === null ? undefined : value.find((label) => !known.has(label));
+    if (known === null || unknown === undefined) return value;
+    return unknownRelation(unknown, known, ++nearestLabels <= MAX_NEAREST_LABELS);
+  };
+}
+
+/** The problem of a relation that the label set does not have; the nearest label is named when `isNearest` asks for it. */
+export function unknownRelation(relation: string, known: ReadonlySet<string>, isNearest = true): string {
+  const near = isNearest ? nearestName(relation, known) : null;
+  const hint = near ? ` (did you mean ${quoted(near)}?)` : "";
+  return `got the relation ${quoted(relation)}, expected one of the ${known.size} labels${hint}`;
 }
 
 function typeName(value: unknown): string {

@@ -1,5 +1,6 @@
 import { z } from "zod";
 import { messageOf, nearestName, UserError, UserErrors } from "../base/errors.ts";
+import { findDuplicateKey } from "../base/json-text.ts";
 import { checkSchema } from "../base/schema.ts";
 import { type LabelSet, quoted } from "./example.ts";
 
@@ -116,7 +117,8 @@ const labelSetSchema = z.strictObject({
 /** Reads a label set from parsed JSON; throws UserErrors listing every fault. */
 export function labelSetFromJson(value: unknown, where: string): LabelSet {
   const parts = checkSchema(labelSetSchema, value, where);
-  return createLabelSet({ ...parts, noRelation: parts.noRelation ?? null }, where);
+  const labels = createLabelSet({ ...parts, noRelation: parts.noRelation ?? null }, where);
+  return parts.noRelation === null ? { ...labels, hasNoRelation: false } : labels;
 }
 
 /** Reads `labels.json`; throws a UserError when it is not JSON or not a label set. */
@@ -127,6 +129,9 @@ export function parseLabelsJson(text: string, file: string): LabelSet {
   } catch (error) {
     throw new UserError(`${file}: is not JSON (${messageOf(error)}).`);
   }
+  const twice = findDuplicateKey(text);
+  if (twice !== null)
+    throw new UserError(`${file}: has the key ${quoted(twice)} twice in one object, expected it once.`);
   return labelSetFromJson(value, file);
 }
 

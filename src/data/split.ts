@@ -1,5 +1,6 @@
 import { UserError, UserErrors } from "../base/errors.ts";
 import type { Example } from "./example.ts";
+import type { Normalization } from "./normalize.ts";
 
 export type SplitName = "train" | "valid" | "test";
 
@@ -8,6 +9,19 @@ export interface BadRow {
   file: string;
   line: number;
   problem: string;
+}
+
+/** Whether rows with equal input (sentence, head, tail and spans) become one example or stay apart. */
+export type EqualRows = "merge" | "keep";
+
+export interface SplitOptions {
+  /** Default: stop. */
+  onBadRow?: OnBadRow;
+  /** Default: merge. */
+  equalRows?: EqualRows;
+  /** Default: none. */
+  normalize?: Normalization;
+  maxRowBytes?: number;
 }
 
 /** rows = badRows + merged + examples. */
@@ -38,6 +52,43 @@ const MAX_SHOWN_BAD_ROWS = 20;
 
 export function emptySplit(): Split {
   return { examples: [], badRows: [], counts: { rows: 0, badRows: 0, merged: 0, exactDuplicates: 0, examples: 0 } };
+}
+
+/**
+ * Collects the good rows of a split. Rows with equal input become one example with the relations of all in file order, repeats kept: their
+ * prompts are equal in every style, so a model cannot answer them differently (CRE-LLM's rule). The first row's id is kept.
+ */
+export function rowCollector(split: Split, equalRows: EqualRows = "merge"): (example: Example) => void {
+  const examples = new Map<string, Example>();
+  const contents = new Set<string>();
+  return (example) => {
+    const key = inputKey(example);
+    const content = `${JSON.stringify(example.relations)} ${key}`;
+    if (contents.has(content)) split.counts.exactDuplicates++;
+    contents.add(content);
+    const earlier = equalRows === "merge" ? examples.get(key) : undefined;
+    if (earlier === undefined) {
+      const own = example.relations === undefined ? example : { ...example, relations: [...example.relations] };
+      examples.set(key, own);
+      split.examples.push(own);
+    } else {
+      split.counts.merged++;
+      if (example.relations !== undefined) earlier.relations = [...(earlier.relations ?? []), ...example.relations];
+    }
+  };
+}
+
+/** What makes the inputs of two rows equal: the texts and, where the data has them, the places of the mentions. */
+export function inputKey(row: Pick<Example, "sentence" | "head" | "tail" | "headSpan" | "tailSpan">): string {
+  const { sentence, head, tail, headSpan, tailSpan } = row;
+  return JSON.stringify([sentence, head, tail, headSpan?.start, headSpan?.end, tailSpan?.start, tailSpan?.end]);
+}
+
+/** Rows that a program gives, with those of equal input merged as those of a file are. */
+export function mergeRows(rows: readonly Example[]): Example[] {
+  const split = emptySplit();
+  rows.forEach(rowCollector(split));
+  return split.examples;
 }
 
 /** Counts a bad row and keeps it while the list is short. */

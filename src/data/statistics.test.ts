@@ -41,6 +41,7 @@ describe("datasetStatistics", () => {
       name: "train",
       rows: 9,
       badRows: 1,
+      merged: 1,
       exactDuplicates: 1,
       examples: 7,
       sentences: 4,

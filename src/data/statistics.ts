@@ -20,6 +20,8 @@ export interface SplitStatistics {
   name: string;
   rows: number;
   badRows: number;
+  /** Rows whose relations were added to an earlier row with equal input. */
+  merged: number;
   exactDuplicates: number;
   examples: number;
   sentences: number;
@@ -97,6 +99,7 @@ function splitStatistics(split: NamedSplit, labels: LabelSet): SplitStatistics {
     name,
     rows: counts?.rows ?? examples.length,
     badRows: counts?.badRows ?? 0,
+    merged: counts?.merged ?? 0,
     exactDuplicates: counts?.exactDuplicates ?? 0,
     examples: examples.length,
     sentences: new Set(examples.map((example) => example.sentence)).size,
@@ -138,9 +141,15 @@ function unorderedKey({ sentence, head, tail }: Example): string {
 }
 
 function hasOverlap({ sentence, head, tail, headSpan, tailSpan }: Example): boolean {
+  const heads = mentionsOf(sentence, head, headSpan);
   const tails = mentionsOf(sentence, tail, tailSpan);
-  const isTouched = (start: number, end: number) => tails.some((mention) => start < mention.end && mention.start < end);
-  return mentionsOf(sentence, head, headSpan).some(({ start, end }) => isTouched(start, end));
+  // Both lists are in the order of the text: of two mentions that do not touch, the earlier one touches no later mention either.
+  for (let i = 0, j = 0; i < heads.length && j < tails.length; ) {
+    if (heads[i].end <= tails[j].start) i++;
+    else if (tails[j].end <= heads[i].start) j++;
+    else return true;
+  }
+  return false;
 }
 
 function lengthStatistics(lengths: number[]): LengthStatistics {

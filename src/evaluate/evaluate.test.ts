@@ -3,6 +3,8 @@ import type { Example } from "../data/example.ts";
 import { createLabelSet } from "../data/label-set.ts";
 import type { Extraction, Extractor } from "../extract/extractor.ts";
 import { evaluate } from "./evaluate.ts";
+import { renderHtmlReport } from "./html-report.ts";
+import { renderReport } from "./report.ts";
 
 const labels = createLabelSet({ labels: ["unknown", "合作", "拥有"], noRelation: "unknown" }, "labels");
 
@@ -61,6 +63,13 @@ describe("evaluate", () => {
     // paper: F1 of the rows is 1, 0, 1, 1, 0.
     expect(metrics.conventions.paper.f1).toBeCloseTo(3 / 5, 12);
     expect(rows[4]).toMatchObject({ predicted: [], argmax: null, group: "甲与乙答" });
+  });
+
+  it("counts the rows that were left out, and says so in tables and page", async () => {
+    const { metrics } = await evaluate(fakeExtractor(), [example("合作", ["合作"])], { bootstrap: null, badRows: 2 });
+    expect(metrics.counts).toMatchObject({ rows: 1, badRows: 2 });
+    expect(renderReport(metrics)).toContain("! 2 of 3 rows were left out: they cannot be used");
+    expect(renderHtmlReport({ title: "t", metrics })).toContain("2 of 3 rows were left out: they cannot be used");
   });
 
   it("counts an invented label as a wrong prediction", async () => {

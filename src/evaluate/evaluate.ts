@@ -14,6 +14,15 @@ export interface Evaluation {
   truncated: number;
 }
 
+interface EvaluationOptions {
+  /** Null computes no intervals. */
+  bootstrap?: BootstrapOptions | null;
+  /** Rows of the file that were left out, for the counts of the metrics. */
+  badRows?: number;
+  windowRows?: number;
+  onRows?: (done: number) => void;
+}
+
 /**
  * Extracts the examples exactly as users' rows are extracted and scores the result against their relations.
  * `onRows` is called with the number of examples done.
@@ -21,7 +30,7 @@ export interface Evaluation {
 export async function evaluate(
   extractor: Extractor,
   examples: readonly Example[],
-  options: { bootstrap?: BootstrapOptions | null; windowRows?: number; onRows?: (done: number) => void } = {},
+  options: EvaluationOptions = {},
 ): Promise<Evaluation> {
   const extractions: Extraction[] = [];
   for await (const window of windowsOf(examples, options.windowRows ?? DEFAULT_WINDOW_ROWS)) {
@@ -29,7 +38,10 @@ export async function evaluate(
     options.onRows?.(extractions.length);
   }
   const rows = examples.map((example, i) => scoredRow(example, extractions[i]));
-  const metrics = computeMetrics(rows, extractor.labels, { bootstrap: options.bootstrap });
+  const metrics = computeMetrics(rows, extractor.labels, {
+    bootstrap: options.bootstrap,
+    badRows: options.badRows,
+  });
   return { metrics, rows, extractions, truncated: extractions.filter((one) => one.truncated).length };
 }
 

@@ -42,9 +42,12 @@ describe("gold of cre score", () => {
     );
   });
 
-  it("a split file of Chinese_NRE, and a split of a folder: rows of one input merged", async () => {
+  it("a split file of Chinese_NRE, and a split of a folder: rows of one input still apart", async () => {
     const directory = folderWith(nre);
-    const expected = [{ ...row, relations: ["收购", "unknown"] }];
+    const expected = [
+      { ...row, relations: ["收购"] },
+      { ...row, relations: ["unknown"] },
+    ];
     const ofFile = await readGold(join(directory, "valid.txt"), "test");
     expect(ofFile.examples).toEqual(expected);
     expect(ofFile.labels?.labels).toEqual(["unknown", "收购"]);

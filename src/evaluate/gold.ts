@@ -7,7 +7,7 @@ import type { Example, LabelSet } from "../data/example.ts";
 import { readJsonl } from "../data/jsonl.ts";
 import { addBadRow, emptySplit, finishSplit, type SplitName } from "../data/split.ts";
 
-/** Gold rows; `labels` is undefined when a JSONL file has no label file next to it. */
+/** Gold rows, equal inputs not merged yet; `labels` is undefined when a JSONL file has no label file next to it. */
 export interface Gold {
   examples: Example[];
   labels: LabelSet | undefined;
@@ -21,11 +21,11 @@ export interface Gold {
 export async function readGold(path: string, split: SplitName): Promise<Gold> {
   if (statSync(path, { throwIfNoEntry: false })?.isDirectory()) {
     const dataset = await openDataset(path);
-    return { examples: (await dataset.split(split)).examples, labels: dataset.labels };
+    return { examples: (await dataset.split(split, { equalRows: "keep" })).examples, labels: dataset.labels };
   }
   if (path.endsWith(".txt")) {
     const { labels } = await openDataset(dirname(path), { format: "chinese-nre" });
-    return { examples: (await readChineseNreSplit(path, labels)).examples, labels };
+    return { examples: (await readChineseNreSplit(path, labels, { equalRows: "keep" })).examples, labels };
   }
   if (path.endsWith(".jsonl") || path.endsWith(".json")) return readGoldLines(path);
   throw new UserError(`${path}: expected a data folder, a .jsonl file or a .txt file as gold.`, {

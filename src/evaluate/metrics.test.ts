@@ -116,6 +116,7 @@ describe("conventions, counted by hand", () => {
     ]);
     expect(counts).toEqual({
       rows: 6,
+      badRows: 0,
       sentences: 6,
       noRelationRows: 2,
       multiLabelRows: 1,

@@ -23,7 +23,10 @@ export interface RelationScore extends Score {
 }
 
 export interface MetricCounts {
+  /** Rows that are scored. */
   rows: number;
+  /** Rows of the file that could not be used and were left out. */
+  badRows: number;
   /** Groups of the bootstrap. */
   sentences: number;
   /** Rows whose gold holds no label but the no-relation label. */
@@ -70,7 +73,7 @@ export interface Metrics extends TallyScores {
 export function computeMetrics(
   rows: readonly ScoredRow[],
   labels: ScoringLabels,
-  options: { bootstrap?: BootstrapOptions | null } = {},
+  options: { bootstrap?: BootstrapOptions | null; badRows?: number } = {},
 ): Metrics {
   const index = indexLabels(rows, labels);
   const groups = tallyByGroup(rows, labels, index);
@@ -81,7 +84,7 @@ export function computeMetrics(
     intervals: options.bootstrap === null ? null : bootstrapIntervals(groups, labels, options.bootstrap),
     relations: relationScores(sum, labels),
     confusion: confusionMatrix(rows, labels, index),
-    counts: countRows(rows, groups.length, labels, index),
+    counts: { ...countRows(rows, groups.length, labels, index), badRows: options.badRows ?? 0 },
     noRelation: labels.noRelation,
   };
 }
@@ -110,6 +113,7 @@ function countRows(
 ): MetricCounts {
   const counts: MetricCounts = {
     rows: rows.length,
+    badRows: 0,
     sentences,
     noRelationRows: 0,
     multiLabelRows: 0,

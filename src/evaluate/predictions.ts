@@ -1,13 +1,18 @@
 import { UserError, UserErrors } from "../base/errors.ts";
 import { readLines } from "../base/files.ts";
-import type { Span } from "../data/example.ts";
+import { findDuplicateKey, readMembers } from "../base/json-text.ts";
+import { type Example, quoted, type Span } from "../data/example.ts";
+import { idOf } from "../data/jsonl.ts";
 import { relationsOfAnswer } from "./answer-text.ts";
 
-/** A line of `generated_predictions.jsonl` as LLaMA-Factory writes it, read by the authors' rule. */
+/** A line of `generated_predictions.jsonl` as LLaMA-Factory writes it; `gold` and `predicted` are read without knowing the entities. */
 export interface AnswerPrediction {
   line: number;
   gold: string[];
   predicted: string[];
+  /** The texts they were read from. */
+  label: string;
+  predict: string;
 }
 
 /** A line of our own extraction output; identified by its triple of strings or, without them, by its id. */
@@ -18,7 +23,7 @@ export interface LabelPrediction {
   tail?: string;
   headSpan?: Span;
   tailSpan?: Span;
-  id?: string | number;
+  id?: Example["id"];
   predicted: string[];
   argmax: string | null;
 }
@@ -57,13 +62,15 @@ export async function readPredictions(file: string): Promise<PredictionFile> {
       const content = number === 1 ? text.replace(/^\uFEFF/, "") : text;
       if (content.trim() === "") continue;
       const fields = parseObject(content);
+      const twice = findDuplicateKey(content);
+      if (twice !== null) throw new LineProblem(`has the key ${quoted(twice)} twice in one object, expected it once`);
       const own = kindOf(fields);
       kind ??= own;
       if (own !== kind)
         throw new LineProblem(`is of another kind than the lines before, expected ${SHAPES} throughout`);
       if (own === "answers") answers.push(answerPrediction(fields, number));
       else if (isFailure(fields)) failedLines++;
-      else labels.push(labelPrediction(fields, number));
+      else labels.push(labelPrediction(fields, number, content));
     } catch (error) {
       if (!(error instanceof LineProblem)) throw error;
       badLines++;
@@ -110,17 +117,23 @@ function answerPrediction(fields: Fields, line: number): AnswerPrediction {
   if (gold.length === 0) {
     throw new LineProblem(`"label" holds no triple ([head],relation,[tail]), got ${shorten(label)}`);
   }
-  return { line, gold, predicted: relationsOfAnswer(text(fields, "predict")) };
+  const predict = text(fields, "predict");
+  return { line, gold, predicted: relationsOfAnswer(predict), label, predict };
 }
 
 /**
  * `predictions` are the labels that hold, and win over `relations`: `cre extract` keeps the fields of its input, so in its output
  * `relations` are the gold labels of a labelled input.
  */
-function labelPrediction(fields: Fields, line: number): LabelPrediction {
-  const id = fields.id ?? undefined;
-  if (id !== undefined && typeof id !== "string" && typeof id !== "number") {
-    throw new LineProblem(`"id" is ${describe(id)}, expected a string or a number`);
+function labelPrediction(fields: Fields, line: number, content: string): LabelPrediction {
+  const id = fields.id == null ? undefined : idOf(fields.id, readMembers(content));
+  if (id === null) {
+    if (typeof fields.id !== "number") {
+      throw new LineProblem(`"id" is ${describe(fields.id)}, expected a string or a number`);
+    }
+    throw new LineProblem(
+      `"id" is ${readMembers(content).get("id")}, which a double cannot hold, expected fewer digits`,
+    );
   }
   const hasKey = "sentence" in fields || "head" in fields || "tail" in fields || id === undefined;
   const key = hasKey

@@ -23,6 +23,7 @@ const matching = {
   duplicates: 1,
   unmatched: 0,
   goldDiffers: 0,
+  suspectedNoRelation: "其他",
   notes: ["line 5: (甲, 乙) was predicted before on line 2"],
 };
 
@@ -48,6 +49,9 @@ describe("terminal report", () => {
   it("says what was scored otherwise than it came", () => {
     expect(text).toContain("! 1 of 4 rows have a prediction without any label and score 0");
     expect(text).toContain("! 1 predictions were left out: their row had one already");
+    expect(text).toContain(
+      '! the label "其他" counts as a relation; if it means no relation, declare it: --no-relation',
+    );
     expect(text).toContain("! 1 gold rows were merged");
     expect(text).toContain("line 5: (甲, 乙) was predicted before on line 2");
   });

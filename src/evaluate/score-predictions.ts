@@ -1,10 +1,13 @@
-import { UserError } from "../base/errors.ts";
-import type { Example } from "../data/example.ts";
+import { nearestName, UserError } from "../base/errors.ts";
+import { jsonOf } from "../base/json-text.ts";
+import { type Example, quoted } from "../data/example.ts";
+import { noRelationLookalike } from "../data/no-relation.ts";
+import { inputKey } from "../data/split.ts";
+import { relationsOfAnswer } from "./answer-text.ts";
 import type { BootstrapOptions } from "./bootstrap.ts";
 import { computeMetrics, type Metrics } from "./metrics.ts";
 import type { AnswerPrediction, LabelPrediction, PredictionFile } from "./predictions.ts";
 import { labelsOfRows, type ScoredRow, type ScoringLabels } from "./rows.ts";
-import { PAPER_MAX_TRIPLES } from "./tally.ts";
 
 /** How predictions and gold rows were matched. Nothing is dropped without being counted here. */
 export interface Matching {
@@ -25,6 +28,8 @@ export interface Matching {
   unmatched: number;
   /** Lines whose own label differs from the gold row at that place; the gold file counts. */
   goldDiffers: number;
+  /** A label that may mean "no relation" by its name but is scored as a relation; null when there is none. */
+  suspectedNoRelation: string | null;
   /** The first of these, in words. */
   notes: string[];
 }
@@ -39,6 +44,8 @@ export interface ScoredPredictions {
 export interface ScorePredictionsOptions {
   /** Default: the labels that occur in the gold rows, with `unknown` as no relation. */
   labels?: ScoringLabels;
+  /** The label that means "no relation", in the place of the one of `labels`. */
+  noRelation?: string;
   bootstrap?: BootstrapOptions | null;
 }
 
@@ -57,8 +64,30 @@ export function scorePredictions(
   options: ScorePredictionsOptions = {},
 ): ScoredPredictions {
   const { rows, matching } = matchRows(predictions, gold);
-  const labels = options.labels ?? labelsOfRows(rows, DEFAULT_NO_RELATION);
+  const labels = scoringLabels(rows, options);
+  const isDeclared = options.noRelation !== undefined || (options.labels?.noRelation ?? null) !== null;
+  const occurring = new Set(rows.flatMap(({ gold: own, predicted }) => [...own, ...predicted]));
+  matching.suspectedNoRelation =
+    isDeclared || (labels.noRelation !== null && occurring.has(labels.noRelation))
+      ? null
+      : noRelationLookalike(occurring);
   return { metrics: computeMetrics(rows, labels, { bootstrap: options.bootstrap }), rows, labels, matching };
+}
+
+/** The labels to score by. Throws a UserError when the label that is said to mean "no relation" is none of them. */
+function scoringLabels(rows: readonly ScoredRow[], { labels, noRelation }: ScorePredictionsOptions): ScoringLabels {
+  if (noRelation === undefined) return labels ?? labelsOfRows(rows, DEFAULT_NO_RELATION);
+  const known = labels ?? labelsOfRows(rows, null);
+  const isKnown = known.labels.includes(noRelation);
+  if (!isKnown && (labels !== undefined || !rows.some(({ predicted }) => predicted.includes(noRelation)))) {
+    const near = nearestName(noRelation, known.labels);
+    const hint = `The labels are ${known.labels.slice(0, 10).join(", ")}${known.labels.length > 10 ? ", …" : ""}.`;
+    throw new UserError(
+      `--no-relation ${quoted(noRelation)}: is not one of the labels${near ? `, did you mean ${quoted(near)}?` : "."}`,
+      { hint },
+    );
+  }
+  return labels ? { labels: labels.labels, noRelation } : labelsOfRows(rows, noRelation);
 }
 
 function matchRows(predictions: PredictionFile, gold: readonly Example[] | null) {
@@ -78,6 +107,8 @@ function matchRows(predictions: PredictionFile, gold: readonly Example[] | null)
 interface GoldRow {
   example: Example;
   relations: string[];
+  /** Of all rows that were merged into this one. */
+  ids: Set<Example["id"]>;
 }
 
 /** What identifies a row: its texts and, where the data has them, the places of its mentions. */
@@ -105,16 +136,17 @@ function mergeGold(examples: readonly Example[]): MergedGold {
         hint: 'A JSONL gold file needs "relations": [...] on each line.',
       });
     }
-    const key = keyOf(example);
+    const key = inputKey(example);
     const known = byKey.get(key);
     if (known === undefined) {
       byKey.set(key, rows.length);
       addOnce(byTexts, textsOf(example), rows.length);
-      rows.push({ example, relations: [...example.relations] });
+      rows.push({ example, relations: [...example.relations], ids: new Set() });
     } else {
       rows[known].relations.push(...example.relations);
       merged++;
     }
+    if (example.id !== undefined) rows[known ?? rows.length - 1].ids.add(example.id);
   }
   if (rows.length === 0) throw new UserError("The gold file has no rows, expected at least one.");
   return { rows, byKey, byTexts, merged };
@@ -127,29 +159,31 @@ function addOnce<K>(places: Map<K, number>, key: K, place: number): void {
 
 function matchLabels({ file, lines, failedLines }: PredictionFile & { kind: "labels" }, gold: MergedGold) {
   const matching = { ...emptyMatching(gold, lines.length), failed: failedLines };
-  const byId = new Map<string | number, number>();
-  for (const [place, { example }] of gold.rows.entries()) {
-    if (example.id !== undefined) addOnce(byId, example.id, place);
-  }
-  const chosen = new Map<number, LabelPrediction>();
+  const byId = new Map<Example["id"], number>();
+  for (const [place, { ids }] of gold.rows.entries()) for (const id of ids) addOnce(byId, id, place);
+  const chosen = new Map<number, { lines: LabelPrediction[]; ids: Set<Example["id"]> }>();
   for (const line of lines) {
     const key = rowKey(line);
-    const place =
-      key === null
-        ? byId.get(line.id as string | number)
-        : (gold.byKey.get(keyOf(key)) ?? gold.byTexts.get(textsOf(key)));
-    const name = key === null ? `id ${JSON.stringify(line.id)}` : `(${key.head}, ${key.tail})`;
+    const place = key === null ? byId.get(line.id) : (gold.byKey.get(inputKey(key)) ?? gold.byTexts.get(textsOf(key)));
+    const name = key === null ? `id ${jsonOf(line.id)}` : `(${key.head}, ${key.tail})`;
     if (place === undefined || place === AMBIGUOUS) {
       matching.unmatched++;
       note(
         matching,
         `line ${line.line}: ${name} is not ${place === undefined ? "" : "one single row "}in the gold file`,
       );
-    } else if (chosen.has(place)) {
-      matching.duplicates++;
-      note(matching, `line ${line.line}: ${name} was predicted before on line ${chosen.get(place)?.line}`);
     } else {
-      chosen.set(place, line);
+      const earlier = chosen.get(place);
+      if (earlier === undefined) {
+        chosen.set(place, { lines: [line], ids: new Set([line.id]) });
+      } else if (key === null && !earlier.ids.has(line.id)) {
+        // Ids of gold rows that were merged: together their predictions are those of the one row.
+        earlier.lines.push(line);
+        earlier.ids.add(line.id);
+      } else {
+        matching.duplicates++;
+        note(matching, `line ${line.line}: ${name} was predicted before on line ${earlier.lines[0].line}`);
+      }
     }
   }
   if (chosen.size === 0) {
@@ -162,9 +196,10 @@ function matchLabels({ file, lines, failedLines }: PredictionFile & { kind: "lab
   }
   matching.matched = chosen.size;
   const rows = gold.rows.map(({ example, relations }, place): ScoredRow => {
-    const line = chosen.get(place);
-    if (line !== undefined) {
-      return { gold: relations, predicted: line.predicted, argmax: line.argmax, group: example.sentence };
+    const lines = chosen.get(place)?.lines;
+    if (lines !== undefined) {
+      const predicted = lines.flatMap((line) => line.predicted);
+      return { gold: relations, predicted, argmax: lines[0].argmax, group: example.sentence };
     }
     matching.missing++;
     note(matching, `gold row ${place + 1}: (${example.head}, ${example.tail}) has no prediction`);
@@ -185,15 +220,15 @@ function matchAnswers(file: string, lines: readonly AnswerPrediction[], gold: Me
   matching.matched = lines.length;
   const rows = lines.map((line, place): ScoredRow => {
     const { example, relations } = gold.rows[place];
-    const readable = relations.slice(0, PAPER_MAX_TRIPLES);
-    if (!sameSet(line.gold, readable)) {
+    const label = relationsOfAnswer(line.label, example);
+    if (!sameSet(label, relations)) {
       matching.goldDiffers++;
       note(
         matching,
-        `line ${line.line}: its label says ${line.gold.join(", ")}, gold row ${place + 1} says ${readable.join(", ")}`,
+        `line ${line.line}: its label says ${label.join(", ")}, gold row ${place + 1} says ${relations.join(", ")}`,
       );
     }
-    return { gold: relations, predicted: line.predicted, group: example.sentence };
+    return { gold: relations, predicted: relationsOfAnswer(line.predict, example), group: example.sentence };
   });
   if (matching.goldDiffers * 2 > lines.length) {
     throw new UserError(
@@ -222,6 +257,7 @@ function emptyMatching(gold: { rows: readonly unknown[]; merged: number }, predi
     duplicates: 0,
     unmatched: 0,
     goldDiffers: 0,
+    suspectedNoRelation: null,
     notes: [],
   };
 }
@@ -240,10 +276,6 @@ function sameSet(a: readonly string[], b: readonly string[]): boolean {
 function rowKey({ sentence, head, tail, headSpan, tailSpan }: LabelPrediction): RowKey | null {
   if (sentence === undefined || head === undefined || tail === undefined) return null;
   return { sentence, head, tail, headSpan, tailSpan };
-}
-
-function keyOf({ sentence, head, tail, headSpan, tailSpan }: RowKey): string {
-  return JSON.stringify([sentence, head, tail, headSpan?.start, headSpan?.end, tailSpan?.start, tailSpan?.end]);
 }
 
 function textsOf({ sentence, head, tail }: RowKey): string {

@@ -10,6 +10,8 @@ export interface ScoreOptions {
   gold?: string;
   /** The split of a gold folder; default test. */
   split?: SplitName;
+  /** The label that means "no relation"; default: the one of the gold's labels, else `unknown`. */
+  noRelation?: string;
   /** Null computes no intervals. */
   bootstrap?: BootstrapOptions | null;
 }
@@ -21,10 +23,10 @@ export interface ScoreOptions {
  */
 export async function score(
   predictions: string,
-  { gold: goldPath, split = "test", bootstrap }: ScoreOptions = {},
+  { gold: goldPath, split = "test", noRelation, bootstrap }: ScoreOptions = {},
 ): Promise<ScoredPredictions & { references: Reference[] }> {
   const file = await readPredictions(predictions);
   const gold = goldPath === undefined ? null : await readGold(goldPath, split);
-  const scored = scorePredictions(file, gold?.examples ?? null, { labels: gold?.labels, bootstrap });
+  const scored = scorePredictions(file, gold?.examples ?? null, { labels: gold?.labels, noRelation, bootstrap });
   return { ...scored, references: trivialReferences(scored.rows, scored.labels) };
 }

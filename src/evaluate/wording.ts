@@ -1,3 +1,5 @@
+import { quoted } from "../data/example.ts";
+import { noRelationLookalike } from "../data/no-relation.ts";
 import type { Metrics } from "./metrics.ts";
 import type { Matching } from "./score-predictions.ts";
 import type { Convention } from "./tally.ts";
@@ -20,11 +22,21 @@ export function grouped(count: number): string {
   return count.toLocaleString("en-US");
 }
 
+/** What to do about a label that is scored as a relation and may mean "no relation"; null when there is none. */
+export function noRelationRemark({ noRelation, relations }: Metrics, matching: Matching | null): string | null {
+  const undeclared = noRelation === null ? noRelationLookalike(relations.map(({ relation }) => relation)) : null;
+  const suspected = matching === null ? undeclared : matching.suspectedNoRelation;
+  if (suspected === null) return null;
+  const step = matching === null ? "noRelation in labels.json" : "--no-relation, or noRelation in labels.json";
+  return `the label ${quoted(suspected)} counts as a relation; if it means no relation, declare it: ${step}`;
+}
+
 /** What was scored otherwise than it came, one sentence each; empty when all is well. */
 export function remarks(metrics: Metrics, matching: Matching | null): string[] {
   const { counts } = metrics;
   const of = `of ${grouped(counts.rows)} rows`;
   const found: [number, string][] = [
+    [counts.badRows, `of ${grouped(counts.rows + counts.badRows)} rows were left out: they cannot be used`],
     [counts.missing, `${of} have no prediction and score 0`],
     [counts.unparseable, `${of} have a prediction without any label and score 0`],
     [counts.unknownLabel, "predicted labels are not in the label set and count as wrong"],
@@ -35,5 +47,7 @@ export function remarks(metrics: Metrics, matching: Matching | null): string[] {
     [matching?.unmatched ?? 0, "predictions were left out: their row is not in the gold file"],
     [matching?.goldDiffers ?? 0, "answers carry a label that differs from the gold file; the gold file counts"],
   ];
-  return found.filter(([count]) => count > 0).map(([count, text]) => `${grouped(count)} ${text}`);
+  const said = found.filter(([count]) => count > 0).map(([count, text]) => `${grouped(count)} ${text}`);
+  const suspicion = noRelationRemark(metrics, matching);
+  return suspicion === null ? said : [...said, suspicion];
 }

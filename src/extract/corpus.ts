@@ -3,6 +3,7 @@ import { existsSync } from "node:fs";
 import { stat } from "node:fs/promises";
 import { UserError } from "../base/errors.ts";
 import { fileSizeBytes, writeFully } from "../base/files.ts";
+import { writeMembers } from "../base/json-text.ts";
 import { expectUnlocked } from "../base/lock.ts";
 import {
   checkOutputFile,
@@ -62,7 +63,10 @@ export async function* extractLines(
   counts: CorpusCounts,
   options: CorpusOptions = {},
 ): AsyncGenerator<string[]> {
-  for await (const window of windowsOf(readJsonl(source), options.windowRows ?? DEFAULT_WINDOW_ROWS)) {
+  for await (const window of windowsOf(
+    readJsonl(source, { normalize: extractor.normalize }),
+    options.windowRows ?? DEFAULT_WINDOW_ROWS,
+  )) {
     const lines = await extractWindow(extractor, window, counts, options);
     options.onRows?.(counts);
     yield lines;
@@ -87,7 +91,8 @@ async function extractWindow(
       return JSON.stringify({ line: row.line, error: result.problem });
     }
     countExtraction(result, counts);
-    return JSON.stringify({ ...row.object, ...outputFields(result, options.minProbability ?? 0) });
+    const members = row.problem === null ? row.members : new Map<string, string>();
+    return writeMembers(members, outputFields(result, options.minProbability ?? 0));
   });
   return lines;
 }
@@ -211,7 +216,7 @@ async function extractInto(
     },
   };
   let windows = 0;
-  for await (const window of windowsOf(readJsonl(input), windowRows)) {
+  for await (const window of windowsOf(readJsonl(input, { normalize: extractor.normalize }), windowRows)) {
     const checksum = checksumOf(window);
     const done = output.done[windows++];
     if (done) {

@@ -53,6 +53,31 @@ describe("createExtractor", () => {
     });
   }
 
+  it("gives no answer when the model's scores are no numbers", async () => {
+    for (const method of ["labels", "generate"] as const) {
+      const extractor = await tinyExtractor(backend, { method, normWeight: Number.NaN });
+      await expect(extractor.extract(EXAMPLES.slice(1, 2))).rejects.toMatchObject({
+        name: "UserError",
+        message: `"甲与乙合作。": the model's scores are not finite numbers (NaN or Infinity).`,
+        hint: expect.stringContaining("NaN or Infinity in the weights"),
+      });
+      expect(await extractor.extractEach(EXAMPLES.slice(1, 2))).toEqual([
+        { problem: expect.stringContaining("scores are not finite numbers") },
+      ]);
+    }
+  });
+
+  it("reads normalised texts as the rows of training were read", async () => {
+    const plain = { sentence: "ABC收购乙", head: "ABC", tail: "乙" };
+    const wide = { sentence: "ＡＢＣ收购乙", head: "ABC", tail: "乙" };
+    const extractor = await tinyExtractor(backend, { normalize: "nfkc" });
+    const [first, second] = await extractor.extract([plain, wide]);
+    expectClose(second, first);
+    await expect((await tinyExtractor(backend)).extract([wide])).rejects.toThrow(
+      "data.normalize: nfkc reads them alike",
+    );
+  });
+
   it("asks both directions: the mirrored pair gets the inverse answer", async () => {
     const labels = createLabelSet(
       {

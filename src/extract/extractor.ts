@@ -1,5 +1,6 @@
 import { UserError } from "../base/errors.ts";
-import { type Example, exampleProblem, type LabelSet } from "../data/example.ts";
+import { type Example, exampleProblem, type LabelSet, quoted } from "../data/example.ts";
+import { type Normalization, normalizedExample } from "../data/normalize.ts";
 import { type LabelQuestion, labelProbabilities, questionTokens } from "../decode/choose-label.ts";
 import { generate } from "../decode/generate.ts";
 import { buildLabelTrie, type LabelTrie } from "../decode/label-trie.ts";
@@ -41,10 +42,19 @@ export interface Unextracted {
 export interface Extractor {
   readonly labels: LabelSet;
   readonly settings: ExtractorSettings;
+  /** What is done to the texts of an example before they are read, as in training. */
+  readonly normalize?: Normalization;
   /** Results in the order of the examples. Throws a UserError for an example that cannot be used or does not fit the model. */
   extract(examples: readonly Example[]): Promise<Extraction[]>;
   /** As `extract`, but an example that cannot be used gives its problem while the others are extracted. */
   extractEach(examples: readonly Example[]): Promise<(Extraction | Unextracted)[]>;
+}
+
+const NO_NUMBERS = "the model's scores are not finite numbers (NaN or Infinity)";
+const NO_NUMBERS_HINT = "Are there NaN or Infinity in the weights of the model or of the adapter?";
+
+function hasNoNumbers({ probabilities }: Extraction): boolean {
+  return !probabilities.every(Number.isFinite);
 }
 
 /** An example as the model reads it. */
@@ -61,6 +71,7 @@ export function createExtractor(
   tokenizer: Tokenizer,
   renderer: Renderer,
   settings: ExtractorSettings,
+  normalize: Normalization = "none",
 ): Extractor {
   const { labels } = renderer;
   const tries = new Map<string, LabelTrie>();
@@ -77,9 +88,10 @@ export function createExtractor(
     return trie;
   };
 
-  const prepare = (example: Example): Prepared => {
-    const problem = exampleProblem(example);
-    if (problem !== null) throw new UserError(problem);
+  const prepare = (given: Example): Prepared => {
+    const example = normalizedExample(given, normalize);
+    const problem = typeof example === "string" ? example : exampleProblem(example);
+    if (typeof example === "string" || problem !== null) throw new UserError(problem as string);
     const { ids, truncated } = renderer.renderPrompt(example);
     const question = { promptIds: ids, trie: trieOf(example) };
     if (!settings.bothDirections || settings.method === "generate")
@@ -144,7 +156,15 @@ export function createExtractor(
   return {
     labels,
     settings,
-    extract: async (examples) => answer(examples.map(prepare)),
+    normalize,
+    async extract(examples) {
+      const extractions = await answer(examples.map(prepare));
+      const unusable = extractions.findIndex(hasNoNumbers);
+      if (unusable >= 0) {
+        throw new UserError(`${quoted(examples[unusable].sentence)}: ${NO_NUMBERS}.`, { hint: NO_NUMBERS_HINT });
+      }
+      return extractions;
+    },
     async extractEach(examples) {
       const prepared = examples.map((example): Prepared | Unextracted => {
         try {
@@ -156,7 +176,11 @@ export function createExtractor(
       });
       const extractions = await answer(prepared.flatMap((one) => ("problem" in one ? [] : [one])));
       let next = 0;
-      return prepared.map((one) => ("problem" in one ? one : extractions[next++]));
+      return prepared.map((one) => {
+        if ("problem" in one) return one;
+        const extraction = extractions[next++];
+        return hasNoNumbers(extraction) ? { problem: NO_NUMBERS } : extraction;
+      });
     },
   };
 }

@@ -1,6 +1,6 @@
 import { messageOf, showValue, UserError } from "../base/errors.ts";
 import { openToRead, writeAtomic, writeFully } from "../base/files.ts";
-import { findDuplicateKey } from "./json-keys.ts";
+import { findDuplicateKey } from "../base/json-text.ts";
 import { readBytes } from "./read-bytes.ts";
 import { rowsInFile } from "./row-chunks.ts";
 import {

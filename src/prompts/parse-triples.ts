@@ -22,9 +22,10 @@ export function parseTriples(
   let at = 0;
   let isAfterTriple = false;
   while (at < text.length) {
-    const found = askedTripleAt(text, at, asked) ?? anyTripleAt(text, at);
+    const found = tripleAt(text, at, asked);
     if (found !== null) {
-      triples.push(found.triple);
+      const { head, relation, tail } = found;
+      triples.push({ head, relation: relation.trim(), tail });
       at = found.end;
       isAfterTriple = true;
       continue;
@@ -41,9 +42,14 @@ export function parseTriples(
   return { triples, rest: rest.length === 0 ? null : rest.join(" ") };
 }
 
-interface FoundTriple {
-  triple: Triple;
+/** A triple with its relation as it is written, and the place behind it. */
+interface FoundTriple extends Triple {
   end: number;
+}
+
+/** The triple that begins at `at` with "([", null when there is none. Without `asked` the entities are read from the brackets alone. */
+export function tripleAt(text: string, at: number, asked: { head: string; tail: string } | null): FoundTriple | null {
+  return (asked && askedTripleAt(text, at, asked)) ?? anyTripleAt(text, at);
 }
 
 /** The triple at `at` when its entities are those of the question; a label holds no comma. */
@@ -54,8 +60,8 @@ function askedTripleAt(text: string, at: number, asked: { head: string; tail: st
   const relationStart = at + open.length;
   const relationEnd = text.indexOf(",", relationStart);
   if (relationEnd < 0 || !text.startsWith(close, relationEnd)) return null;
-  const relation = text.slice(relationStart, relationEnd).trim();
-  return { triple: { ...asked, relation }, end: relationEnd + close.length };
+  const relation = text.slice(relationStart, relationEnd);
+  return { head: asked.head, relation, tail: asked.tail, end: relationEnd + close.length };
 }
 
 function anyTripleAt(text: string, at: number): FoundTriple | null {
@@ -69,12 +75,12 @@ function anyTripleAt(text: string, at: number): FoundTriple | null {
     if (!window.startsWith(",[", relationEnd)) continue;
     const tailEnd = window.indexOf("])", relationEnd + 2);
     if (tailEnd < 0) return null;
-    const triple = {
+    return {
       head: window.slice(2, headEnd),
-      relation: window.slice(headEnd + 2, relationEnd).trim(),
+      relation: window.slice(headEnd + 2, relationEnd),
       tail: window.slice(relationEnd + 2, tailEnd),
+      end: at + tailEnd + 2,
     };
-    return { triple, end: at + tailEnd + 2 };
   }
   return null;
 }

@@ -1,4 +1,5 @@
 import { nearestName, UserError } from "../base/errors.ts";
+import { jsonOf } from "../base/json-text.ts";
 import type { AlpacaRow } from "../data/convert.ts";
 import type { Example, LabelSet } from "../data/example.ts";
 import { textBetween, wrapEveryOccurrence, wrapMentions } from "./mark-entities.ts";
@@ -143,7 +144,7 @@ export function promptStyle(name: string): PromptStyle {
 export function alpacaRow(style: PromptStyle, example: Example): AlpacaRow {
   if (example.relations === undefined || example.relations.length === 0) {
     throw new UserError(
-      `the example ${JSON.stringify(example.id ?? example.sentence)} has no relations, expected at least one.`,
+      `the example ${jsonOf(example.id ?? example.sentence)} has no relations, expected at least one.`,
     );
   }
   return {

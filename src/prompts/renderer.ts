@@ -1,4 +1,5 @@
 import { UserError } from "../base/errors.ts";
+import { jsonOf } from "../base/json-text.ts";
 import { type Example, type LabelSet, quoted } from "../data/example.ts";
 import type { Tokenizer } from "../tokenizers/tokenizer.ts";
 import { type ChatTemplate, templateText } from "./chat-template.ts";
@@ -173,6 +174,6 @@ function createTextEncoder(
 }
 
 function nameOf(example: Example): string {
-  const id = example.id === undefined ? "" : ` ${JSON.stringify(example.id)}`;
+  const id = example.id === undefined ? "" : ` ${jsonOf(example.id)}`;
   return `example${id} ${quoted(example.sentence)} (${quoted(example.head)}, ${quoted(example.tail)})`;
 }

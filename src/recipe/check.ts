@@ -16,6 +16,8 @@ export interface RecipeSurroundings {
   labels: LabelSet | null;
   /** The splits of the data folder; null when the rows come from elsewhere. */
   splitNames: readonly SplitName[] | null;
+  /** Names the file that may have been meant when there is no train split. */
+  nearTrain?: string | null;
 }
 
 /** Most labels that one problem names. */
@@ -58,7 +60,8 @@ export function contentProblems(parts: RecipeParts, around: RecipeSurroundings):
   }
   if (splitNames && !splitNames.includes("train")) {
     const found = splitNames.length > 0 ? splitNames.join(", ") : "no split";
-    problems.push(`data.path: ${parts.data.path} has ${found}, expected train`);
+    const near = around.nearTrain ? ` (${around.nearTrain.replace(/\.$/, "")})` : "";
+    problems.push(`data.path: ${parts.data.path} has ${found}, expected train${near}`);
   }
   if (style && tokenizer && labels) {
     const limit = maxAnswerTokens ?? Number.POSITIVE_INFINITY;

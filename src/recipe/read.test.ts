@@ -163,12 +163,13 @@ describe("what a recipe leaves out", () => {
 
   it("counts only the rows that can be used", async () => {
     const data = mkdtempSync(join(directory, "data-"));
-    const row = (relations: string[]) => JSON.stringify({ sentence: "甲收购乙", head: "甲", tail: "乙", relations });
+    const row = (relations: string[], sentence = "甲收购乙") =>
+      JSON.stringify({ sentence, head: "甲", tail: "乙", relations });
     writeFileSync(
       join(data, "labels.json"),
       JSON.stringify({ labels: ["无", "收购"], noRelation: "无", symmetric: ["收购"] }),
     );
-    writeFileSync(join(data, "train.jsonl"), [row(["收购"]), "{", row(["收购", "无"])].join("\n"));
+    writeFileSync(join(data, "train.jsonl"), [row(["收购"]), "{", row(["收购"], "甲与乙"), row(["无"])].join("\n"));
     const { recipe, facts } = await resolveRecipe({ dataPath: data });
     expect(facts).toEqual({ rows: 2, severalRelations: 1, hasInverses: true });
     expect(recipe.train.epochs).toBe(30);

@@ -103,11 +103,11 @@ export async function readRecipeParts(source: RecipeSource): Promise<RecipeReadi
     return { where, ...(await readWith(facts ?? NO_FACTS)), facts };
   }
   const first = await readWith(NO_FACTS);
-  const { path, format = "auto" } = first.parts.data;
+  const { path } = first.parts.data;
   // Mistakes in values are reported before the data is read for the sake of defaults.
   const isSure = first.recipe === null || !dependsOnData(given) || path === undefined || !existsSync(path);
   if (isSure) return { where, ...first, facts: null };
-  const facts = await factsOf(path, format);
+  const facts = await factsOf(path, first.parts.data);
   return { where, ...(await readWith(facts)), facts };
 }
 
@@ -185,8 +185,8 @@ async function readShippedRecipe(file: string): Promise<RecipeValues> {
 }
 
 /** What of a data folder decides the defaults. Bad rows are left out here; training reads and reports them. */
-async function factsOf(path: string, format: Recipe["data"]["format"]): Promise<DataFacts> {
-  const dataset = await openDataset(path, { format });
+async function factsOf(path: string, { format, normalize }: RecipeParts["data"]): Promise<DataFacts> {
+  const dataset = await openDataset(path, { format, normalize });
   return factsOfRows((await dataset.split("train", { onBadRow: "skip" })).examples, dataset.labels);
 }
 

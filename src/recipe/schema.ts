@@ -185,6 +185,12 @@ const dataSchema = z.strictObject({
     .enum(["stop", "skip"])
     .default("stop")
     .describe("A row that cannot be used stops everything, or is skipped, counted and listed."),
+  normalize: z
+    .enum(["none", "nfc", "nfkc"])
+    .optional()
+    .describe(
+      "Unicode normalisation of sentence, head and tail: nfc joins combining marks, nfkc also folds full width; without it none.",
+    ),
 });
 
 const promptSchema = z.strictObject({

@@ -14,7 +14,7 @@ import type { ValidationPoint } from "../evaluate/validation-curve.ts";
 import type { Extractor } from "../extract/extractor.ts";
 import { recipeText } from "../recipe/read.ts";
 import type { Recipe } from "../recipe/schema.ts";
-import { checkLabelledRows, type DataEvent, readLabelledSplit } from "./labelled-rows.ts";
+import { type DataEvent, labelledRows, readLabelledSplit } from "./labelled-rows.ts";
 import { type LogLine, type RunFolder, readLog } from "./run-folder.ts";
 
 /** An event of an evaluation: a split that was read, then the rows that are extracted. */
@@ -57,12 +57,13 @@ export interface EvaluatedRun {
 /** Evaluates a run; see `Run.evaluate`. Throws a UserError for data that cannot be read and rows without known relations. */
 export async function evaluateRun(run: EvaluatedRun, options: EvaluateOptions = {}): Promise<RunEvaluation> {
   const { onEvent = () => {}, bootstrap } = options;
-  const { examples, source } = await rowsToEvaluate(run, options, onEvent);
+  const { examples, source, badRows } = await rowsToEvaluate(run, options, onEvent);
   const total = examples.length;
   onEvent({ kind: "rows", done: 0, total });
   const started = performance.now();
   const evaluation = await evaluate(run.extractor, examples, {
     bootstrap,
+    badRows,
     onRows: (done) => onEvent({ kind: "rows", done, total }),
   });
   const seconds = (performance.now() - started) / 1000;
@@ -73,19 +74,22 @@ async function rowsToEvaluate(
   { recipe, labels, folder }: EvaluatedRun,
   { data = recipe.data.path, split = "test", onBadRow = recipe.data.badRows }: EvaluateOptions,
   onEvent: (event: DataEvent) => void,
-): Promise<Pick<RunEvaluation, "examples" | "source">> {
+): Promise<Pick<RunEvaluation, "examples" | "source"> & { badRows: number }> {
   if (data === undefined) {
     throw new UserError(`${folder.directory}: does not know where its data is.`, {
       hint: "Give the data folder: cre evaluate RUN --data DIR, or run.evaluate({ data }).",
     });
   }
   if (typeof data !== "string") {
-    checkLabelledRows(data, labels, "evaluate");
-    return { examples: data, source: null };
+    return { examples: labelledRows(data, labels, "evaluate", recipe.data.normalize), source: null, badRows: 0 };
   }
-  const dataset = await openDataset(data, { format: recipe.data.format, labels });
-  const examples = await readLabelledSplit(dataset, split, onBadRow, onEvent);
-  return { examples, source: { data: dataset.name, split } };
+  const dataset = await openDataset(data, { format: recipe.data.format, labels, normalize: recipe.data.normalize });
+  let badRows = 0;
+  const examples = await readLabelledSplit(dataset, split, onBadRow, (event) => {
+    badRows = event.counts.badRows;
+    onEvent(event);
+  });
+  return { examples, source: { data: dataset.name, split }, badRows };
 }
 
 /** The content of metrics.json. */

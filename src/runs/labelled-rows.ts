@@ -1,7 +1,9 @@
-import { nearestName, UserErrors } from "../base/errors.ts";
+import { UserErrors } from "../base/errors.ts";
 import type { Dataset } from "../data/dataset.ts";
-import { type Example, exampleProblem, type LabelSet, quoted } from "../data/example.ts";
-import type { BadRow, OnBadRow, SplitCounts, SplitName } from "../data/split.ts";
+import { type Example, exampleProblem, type LabelSet } from "../data/example.ts";
+import { MAX_NEAREST_LABELS, unknownRelation } from "../data/jsonl.ts";
+import { type Normalization, normalizedExample } from "../data/normalize.ts";
+import { type BadRow, mergeRows, type OnBadRow, type SplitCounts, type SplitName } from "../data/split.ts";
 
 /** Rows to train on and to validate on, with their labels. */
 export interface TrainingData {
@@ -43,22 +45,35 @@ export async function readTrainingData(
   return { labels: dataset.labels, train, valid: dataset.splitNames.includes("valid") ? await read("valid") : [] };
 }
 
-/** Checks rows that a program gives as rows from a file are checked. Throws a UserErrors that lists all problems. */
-export function checkLabelledRows(rows: readonly Example[], labels: LabelSet, name: string): void {
+/**
+ * Rows that a program gives, checked, normalised and merged as rows from a file are. Throws a UserErrors that lists all problems.
+ */
+export function labelledRows(
+  rows: readonly Example[],
+  labels: LabelSet,
+  name: string,
+  normalize?: Normalization,
+): Example[] {
   const known = new Set(labels.labels);
-  const problems = rows.flatMap((row, i) => {
-    const problem = exampleProblem(row) ?? relationsProblem(row, known);
-    return problem === null ? [] : [`row ${i + 1}: ${problem}`];
+  const problems: string[] = [];
+  const good = rows.flatMap((row, i) => {
+    const example = normalizedExample(row, normalize);
+    const problem =
+      typeof example === "string"
+        ? example
+        : (exampleProblem(example) ?? relationsProblem(example, known, problems.length < MAX_NEAREST_LABELS));
+    if (problem !== null) problems.push(`row ${i + 1}: ${problem}`);
+    return typeof example === "string" ? [] : [example];
   });
   if (rows.length === 0) problems.push("got no rows, expected at least one");
   if (problems.length > 0) throw new UserErrors(`${name}: the rows cannot be used:`, problems);
+  return mergeRows(good);
 }
 
-function relationsProblem({ relations }: Example, known: ReadonlySet<string>): string | null {
+function relationsProblem({ relations }: Example, known: ReadonlySet<string>, isNearest: boolean): string | null {
   if (!relations?.length)
     return "got no relations, expected at least one label (the one for no relation, if none holds)";
   const unknown = relations.find((label) => !known.has(label));
   if (unknown === undefined) return null;
-  const near = nearestName(unknown, known);
-  return `got the relation ${quoted(unknown)}, expected one of the ${known.size} labels${near ? ` (did you mean ${quoted(near)}?)` : ""}`;
+  return unknownRelation(unknown, known, isNearest);
 }

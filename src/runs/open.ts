@@ -129,7 +129,7 @@ function openedRecipe(
 ): OpenedRecipe {
   const { backend } = model;
   const settings = { ...recipe.decode, ...decode, maxAnswerTokens: recipe.prompt.maxAnswerTokens };
-  const extractor = createExtractor(model, tokenizer, renderer, settings);
+  const extractor = createExtractor(model, tokenizer, renderer, settings, recipe.data.normalize);
   const trainable = weightsOf(groups);
   const close = () => backend.close();
   return { recipe, backend, model, tokenizer, renderer, extractor, groups, trainable, close };

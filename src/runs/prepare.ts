@@ -44,9 +44,10 @@ export interface PreparedTraining extends PreparedRecipe {
  * values, its paths, and of what does not fit the model, the tokenizer or the labels.
  */
 export async function prepareTraining(reading: RecipeReading): Promise<PreparedTraining> {
-  const { path, format } = reading.parts.data;
+  const { path, format, normalize } = reading.parts.data;
   const problems = [...reading.problems, ...missingPaths(reading.parts)];
-  const dataset = path && existsSync(path) ? await attempt(problems, () => openDataset(path, { format })) : null;
+  const dataset =
+    path && existsSync(path) ? await attempt(problems, () => openDataset(path, { format, normalize })) : null;
   const prepared = await prepare(reading.where, { ...reading, problems }, dataset);
   return { ...prepared, dataset: dataset as Dataset };
 }
@@ -70,6 +71,7 @@ export function prepareRecipe(recipe: Recipe, labels: LabelSet): Promise<Prepare
 interface Rows {
   labels: LabelSet;
   splitNames: Dataset["splitNames"] | null;
+  nearSplit?: Dataset["nearSplit"];
 }
 
 async function prepare(
@@ -95,8 +97,9 @@ async function prepare(
       spec && reading.recipe
         ? await attempt(problems, () => resolveNames(reading.recipe as Recipe, spec.family))
         : null;
-    const { labels = null, splitNames = null } = rows ?? {};
-    problems.push(...contentProblems(resolved ?? parts, { spec, tokenizer, labels, splitNames }));
+    const { labels = null, splitNames = null, nearSplit } = rows ?? {};
+    const nearTrain = nearSplit?.("train");
+    problems.push(...contentProblems(resolved ?? parts, { spec, tokenizer, labels, splitNames, nearTrain }));
     const room = spec && resolved ? memoryProblem(trainingNeed(resolved, spec)) : null;
     if (room !== null) problems.push(`the recipe ${room}`);
     if (problems.length > 0 || !resolved || !tokenizer || !spec || !labels) throw listed(where, problems);

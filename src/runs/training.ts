@@ -4,11 +4,12 @@ import { buildAtFirstUse } from "../compute/native/first-build.ts";
 import { hasNativeBackend } from "../compute/open.ts";
 import type { Dataset } from "../data/dataset.ts";
 import type { Example } from "../data/example.ts";
+import { mergeRows } from "../data/split.ts";
 import { decoderWeights } from "../models/decoder.ts";
 import { contextNotice } from "../recipe/check.ts";
 import { factsOfRows, type RecipeReading, readRecipeParts } from "../recipe/read.ts";
 import type { Recipe, recipeSchema } from "../recipe/schema.ts";
-import { checkLabelledRows, type DataEvent, readTrainingData, type TrainingData } from "./labelled-rows.ts";
+import { type DataEvent, labelledRows, readTrainingData, type TrainingData } from "./labelled-rows.ts";
 import { expectRoom, passBytes } from "./memory.ts";
 import { openPrepared, saveLabels } from "./open.ts";
 import { type PreparedRecipe, prepareForLabels, prepareTraining, trainingNeed } from "./prepare.ts";
@@ -39,7 +40,11 @@ export type TrainingEvent =
   | { kind: "model"; parameters: number; trained: number; labels: number; backend: string }
   | RunEvent;
 
-const NO_VALIDATION = "the data has no validation split: the last weights are kept, not the best.";
+/** The notice for data without a validation split; names the file that may have been meant. */
+function noValidation(rows: Dataset | TrainingData): string {
+  const near = "split" in rows ? rows.nearSplit("valid") : null;
+  return `the data has no validation split: the last weights are kept, not the best.${near ? ` ${near}` : ""}`;
+}
 
 /** Fine-tuning reports missing paths with all other problems of the recipe, when it is prepared. */
 const FINE_TUNING: RunKind<Recipe> = {
@@ -79,7 +84,10 @@ async function prepareRows(
   reading: RecipeReading,
   data: TrainingData | undefined,
 ): Promise<Pick<PreparedRun, "prepared" | "rows">> {
-  if (data) return { prepared: await prepareForLabels(reading, checked(data).labels), rows: data };
+  if (data) {
+    const rows = checked(data, reading.parts.data.normalize);
+    return { prepared: await prepareForLabels(reading, data.labels), rows };
+  }
   const prepared = await prepareTraining(reading);
   return { prepared, rows: prepared.dataset };
 }
@@ -98,8 +106,10 @@ export async function runTraining(run: PreparedRun, options: TrainingOptions = {
   return workInRun(run, options, async ({ signal, begin }) => {
     const data = "split" in rows ? await readTrainingData(rows, recipe.data.badRows, onEvent) : rows;
     const { labels, train, valid = [] } = data;
-    if (valid.length === 0) onEvent({ kind: "notice", text: NO_VALIDATION });
     const onNotice = (text: string) => onEvent({ kind: "notice", text });
+    const notices = "split" in rows ? rows.notices : [];
+    for (const text of notices) onNotice(text);
+    if (valid.length === 0) onNotice(noValidation(rows));
     const context = contextNotice(recipe.prompt, prepared.spec);
     if (context !== null) onNotice(context);
     const need = { ...trainingNeed(recipe, prepared.spec), pass: passNeed(prepared, train) };
@@ -158,10 +168,9 @@ function passNeed({ recipe, spec, renderer }: PreparedRecipe, train: readonly Ex
   return passBytes(spec, { tokens, outputs: promptLoss > 0 ? tokens : examples * meanOf("answer"), recompute });
 }
 
-function checked(data: TrainingData): TrainingData {
-  checkLabelledRows(data.train, data.labels, "data.train");
-  if (data.valid?.length) checkLabelledRows(data.valid, data.labels, "data.valid");
-  return data;
+function checked({ labels, train, valid = [] }: TrainingData, normalize: Recipe["data"]["normalize"]): TrainingData {
+  const read = (rows: readonly Example[], name: string) => labelledRows(rows, labels, name, normalize);
+  return { labels, train: read(train, "data.train"), valid: valid.length > 0 ? read(valid, "data.valid") : [] };
 }
 
 function parameterSum(weights: readonly { rows: number; columns: number }[]): number {
@@ -217,7 +226,7 @@ async function toStart({ run, recipe, data }: TrainOptions): Promise<PreparedRun
   const reading = await readRecipeParts({
     ...(typeof recipe === "string" ? { file: recipe } : { values: recipe }),
     dataPath: typeof data === "string" ? data : undefined,
-    facts: rows && factsOfRows(rows.train, rows.labels),
+    facts: rows && factsOfRows(mergeRows(rows.train), rows.labels),
     isNative: hasNativeBackend(),
   });
   return newTraining(run, reading, rows);
