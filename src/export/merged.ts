@@ -1,7 +1,8 @@
 import { existsSync } from "node:fs";
 import { copyFile, readdir } from "node:fs/promises";
 import { join } from "node:path";
-import { readJsonObject, saveHuggingFaceFolder } from "../formats/hf-folder.ts";
+import { saveHuggingFaceFolder } from "../formats/hf-folder.ts";
+import { readJsonObject } from "../formats/json-file.ts";
 import type { TensorDtype } from "../formats/tensor-source.ts";
 import { readSpec } from "../models/families/registry.ts";
 import { rowsInHalves } from "../models/hugging-face-rows.ts";

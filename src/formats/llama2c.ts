@@ -4,6 +4,7 @@ import { UserError } from "../base/errors.ts";
 import { openToRead } from "../base/files.ts";
 import type { Checkpoint } from "./hf-folder.ts";
 import { readBytes } from "./read-bytes.ts";
+import { createTensorChecks } from "./tensor-checks.ts";
 import { decodeElements, elementCount, type TensorInfo } from "./tensor-source.ts";
 
 const HEADER_BYTES = 28;
@@ -91,6 +92,8 @@ export async function openLlama2c(file: string): Promise<Checkpoint> {
         startByte += elementCount(block.shape) * 4;
       }
     }
+    const checks = createTensorChecks();
+    checks.header(file, header);
     return {
       directory: file,
       config: {
@@ -113,10 +116,16 @@ export async function openLlama2c(file: string): Promise<Checkpoint> {
       },
       source: {
         tensors,
+        checks,
         async read(name) {
           const info = tensors.get(name);
           if (!info) throw new UserError(`${file}: tensor "${name}" is missing.`);
-          return decodeElements(await readBytes(handle, file, info.startByte, elementCount(info.shape) * 4), "F32");
+          const sizeBytes = elementCount(info.shape) * 4;
+          const bytes = await readBytes(handle, file, info.startByte, sizeBytes);
+          const stored = { file, name, sizeBytes };
+          checks.part(stored, 0, bytes);
+          checks.values(stored, "F32", bytes);
+          return decodeElements(bytes, "F32");
         },
         close: () => handle.close(),
       },

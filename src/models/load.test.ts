@@ -8,6 +8,7 @@ import { UserError, UserErrors } from "../base/errors.ts";
 import type { Backend } from "../compute/backend.ts";
 import { openReference } from "../compute/reference/backend.ts";
 import type { Checkpoint } from "../formats/hf-folder.ts";
+import { createTensorChecks } from "../formats/tensor-checks.ts";
 import type { TensorInfo } from "../formats/tensor-source.ts";
 import { openCheckpoint } from "./checkpoint.ts";
 import { type Decoder, decoderWeights, freeDecoder } from "./decoder.ts";
@@ -44,7 +45,11 @@ function checkpointOf(spec: DecoderSpec, changes: Record<string, number[] | null
   );
   const read = async (name: string) =>
     new Float32Array((tensors.get(name) as TensorInfo).shape.reduce((a, b) => a * b, 1)).fill(1);
-  return { directory: "models/x", config: llama.writeConfig(spec), source: { tensors, read, close: async () => {} } };
+  return {
+    directory: "models/x",
+    config: llama.writeConfig(spec),
+    source: { tensors, checks: createTensorChecks(), read, close: async () => {} },
+  };
 }
 
 async function problemsOf(spec: DecoderSpec, changes: Record<string, number[] | null>): Promise<readonly string[]> {

@@ -7,6 +7,7 @@ import type { DecoderSpec } from "../models/spec.ts";
 import { missingPretrainPaths, type PretrainRecipe, pretrainRecipeText } from "../pretrain/recipe.ts";
 import type { TokenSource } from "../pretrain/token-file.ts";
 import type { Tokenizer } from "../tokenizers/tokenizer.ts";
+import type { NoticeEvent } from "./notice.ts";
 import { specFromInit } from "./prepare.ts";
 import {
   createPretrainFolder,
@@ -20,7 +21,6 @@ import { type RunKind, type Stop, type TrainableRun, workInRun } from "./protoco
 import type { RunFolder } from "./run-folder.ts";
 import type { StopOptions } from "./stop-signals.ts";
 import { openModelTokenizer } from "./tokenizer.ts";
-import type { NoticeEvent } from "./training.ts";
 
 export const PRETRAINING: RunKind<PretrainRecipe> = {
   create: createPretrainFolder,

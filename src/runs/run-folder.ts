@@ -1,13 +1,16 @@
 import { existsSync } from "node:fs";
-import { appendFile, readdir, rm } from "node:fs/promises";
+import { appendFile, open, readdir, readFile, rm } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { UserError } from "../base/errors.ts";
-import { readTextFile, writeFileAtomic } from "../base/files.ts";
+import { fileSizeBytes, writeFileAtomic } from "../base/files.ts";
 import { holdLock } from "../base/lock.ts";
 import { modelFingerprint } from "../formats/fingerprint.ts";
-import { readJsonObject } from "../formats/hf-folder.ts";
+import { fileSum } from "../formats/folder-sums.ts";
+import { readJsonObject } from "../formats/json-file.ts";
+import type { Checksums, TensorSource } from "../formats/tensor-source.ts";
 import { readRecipe, recipeText } from "../recipe/read.ts";
 import type { Recipe } from "../recipe/schema.ts";
+import { findTokenizerFile } from "../tokenizers/open-tokenizer.ts";
 
 const MAX_LOG_BYTES = 1_000_000_000;
 /** The name that base/files.ts gives a file until it is complete. */
@@ -17,7 +20,7 @@ const LEFTOVER = /\.[0-9a-f]{8}\.part$/;
 export interface RunFolder {
   directory: string;
   recipe: string;
-  /** Fingerprint of the model that the run starts from; missing for a model from nothing. */
+  /** Fingerprint and checksums of the model that the run starts from, and of its tokenizer; missing for a model from nothing. */
   base: string;
   /** Weights, moments and progress of the last checkpoint. */
   state: string;
@@ -65,7 +68,8 @@ export async function createRunFolder(directory: string, recipe: Recipe): Promis
   const folder = runFolder(directory);
   const { path } = recipe.model;
   if (path) {
-    const base = { path, fingerprint: await modelFingerprint(path) };
+    const tokenizer = await fileSum(await findTokenizerFile(recipe.model.tokenizer ?? path));
+    const base = { path, fingerprint: await modelFingerprint(path), tokenizer };
     await writeFileAtomic(folder.base, `${JSON.stringify(base)}\n`);
   }
   await writeFileAtomic(folder.recipe, recipeText(recipe));
@@ -83,12 +87,44 @@ export async function hasSameBase(folder: RunFolder, recipe: Recipe): Promise<bo
   return fingerprint === (await modelFingerprint(path));
 }
 
-/** Throws a UserError when the model at the recipe's path is not the one that the run started from: the trained weights do not fit it. */
+/**
+ * Throws a UserError when the model at the recipe's path, or its tokenizer, is not the one that the run started from: the trained weights do
+ * not fit it.
+ */
 export async function expectSameBase(folder: RunFolder, recipe: Recipe): Promise<void> {
-  if ((await hasSameBase(folder, recipe)) !== false) return;
+  if ((await hasSameBase(folder, recipe)) !== false) return expectSameTokenizer(folder, recipe);
   throw new UserError(`${recipe.model.path}: is not the model that ${folder.directory} started from.`, {
-    hint: `Put that model back, or write where it is now as model.path into ${folder.recipe}.`,
+    hint: putBack(folder),
   });
+}
+
+async function expectSameTokenizer(folder: RunFolder, { model }: Recipe): Promise<void> {
+  const path = model.tokenizer ?? model.path;
+  if (!path || !existsSync(path) || !existsSync(folder.base)) return;
+  const { tokenizer } = await readJsonObject(folder.base, "the fingerprint of a run's base model");
+  const file = await findTokenizerFile(path);
+  // Older versions noted none.
+  if (tokenizer === undefined || tokenizer === (await fileSum(file))) return;
+  throw new UserError(`${file}: is not the tokenizer that ${folder.directory} started from.`, {
+    hint: `Put that tokenizer back, or write where it is now as model.tokenizer into ${folder.recipe}.`,
+  });
+}
+
+const putBack = (folder: RunFolder) =>
+  `Put that model back, or write where it is now as model.path into ${folder.recipe}.`;
+
+/** Notes the checksums of the base model's weights, which are known once they are loaded. */
+export async function saveBaseSums(folder: RunFolder, weights: Checksums): Promise<void> {
+  if (!existsSync(folder.base)) return;
+  const base = await readJsonObject(folder.base, "the fingerprint of a run's base model");
+  await writeFileAtomic(folder.base, `${JSON.stringify({ ...base, weights })}\n`);
+}
+
+/** Expects the weights of the base model to be those that the run started from: a tensor that is not is an error when it is read. */
+export async function expectBaseSums(folder: RunFolder, source: TensorSource): Promise<void> {
+  if (!existsSync(folder.base)) return;
+  const { weights } = await readJsonObject(folder.base, "the fingerprint of a run's base model");
+  if (typeof weights === "object" && weights !== null) source.checks.expect(weights as Checksums, putBack(folder));
 }
 
 /** Locks the folder of a run against other processes; returns the function that unlocks it. Throws a UserError when it is locked. */
@@ -123,18 +159,43 @@ export async function appendLog(folder: RunFolder, line: LogLine): Promise<void>
   await appendFile(folder.log, `${JSON.stringify(line)}\n`);
 }
 
-/** Reads the log, without a last line that a crash cut off. */
+/** Flushes the log to disk. */
+export async function syncLog(folder: RunFolder): Promise<void> {
+  if (!existsSync(folder.log)) return;
+  const handle = await open(folder.log, "r+");
+  try {
+    await handle.datasync();
+  } finally {
+    await handle.close();
+  }
+}
+
+/**
+ * Reads the log without what a crash or a power loss left at its end: half a line, or NUL bytes. Throws a UserError for a line that is not
+ * JSON with good lines after it.
+ */
 export async function readLog(folder: RunFolder): Promise<LogLine[]> {
   if (!existsSync(folder.log)) return [];
-  const text = await readTextFile(folder.log, "a training log", MAX_LOG_BYTES);
-  const lines = text.slice(0, text.lastIndexOf("\n") + 1).split("\n");
-  return lines.filter(Boolean).map((line, i) => {
-    try {
-      return JSON.parse(line) as LogLine;
-    } catch {
-      throw new UserError(`${folder.log}, line ${i + 1}: is not JSON.`);
-    }
-  });
+  if ((await fileSizeBytes(folder.log, "a training log")) > MAX_LOG_BYTES) {
+    throw new UserError(`${folder.log}: is too long, expected a training log of at most ${MAX_LOG_BYTES} bytes.`);
+  }
+  const parsed = (await readFile(folder.log, "utf8"))
+    .split("\n")
+    .slice(0, -1)
+    .map((line, i) => ({ number: i + 1, line, value: parseLine(line) }))
+    .filter(({ line }) => line !== "");
+  const good = parsed.slice(0, parsed.findLastIndex(({ value }) => value !== null) + 1);
+  const bad = good.find(({ value }) => value === null);
+  if (bad) throw new UserError(`${folder.log}, line ${bad.number}: is not JSON.`);
+  return good.map(({ value }) => value as LogLine);
+}
+
+function parseLine(line: string): LogLine | null {
+  try {
+    return JSON.parse(line) as LogLine;
+  } catch {
+    return null;
+  }
 }
 
 /** Removes the log lines after a step, before training resumes from it. */
