@@ -19,6 +19,7 @@ import type { NoticeEvent } from "./notice.ts";
 import { type OpenedRecipe, saveTrained } from "./open.ts";
 import type { RunFolder } from "./run-folder.ts";
 import {
+  checkWeightValues,
   loadWeightValues,
   saveTrainingState,
   saveWeightValues,
@@ -116,6 +117,8 @@ export async function* trainRun(
   const trained = { backend, weights: trainable, origin: originOf(recipe, encoded, validated) };
   const { progress, average: values, notice } = await loadCheckpoint(folder, trained);
   if (notice) yield { kind: "notice", text: notice };
+  // Checked now, because they are loaded only after the last step.
+  if (progress.best !== null && existsSync(folder.best)) await checkWeightValues(folder.best);
   const average = createWeightAverage(backend, trainable, { count: progress.averaged, values });
   const { stepsPerEpoch, totalSteps } = plan;
   yield { kind: "start", totalSteps, stepsPerEpoch, examples: encoded.length, resumedAt: progress.step, truncated };

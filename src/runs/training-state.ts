@@ -2,6 +2,7 @@ import { existsSync } from "node:fs";
 import { copyFile, link, rm } from "node:fs/promises";
 import { UserError } from "../base/errors.ts";
 import type { Backend, Weight, WeightPart } from "../compute/backend.ts";
+import { sumsOfTensors } from "../formats/folder-sums.ts";
 import { openSafetensors, writeSafetensors } from "../formats/safetensors.ts";
 import type { TensorSource, TensorToWrite } from "../formats/tensor-source.ts";
 
@@ -198,5 +199,19 @@ export async function loadWeightValues(backend: Backend, weights: readonly Weigh
     await readParts(backend, weights, ["value"], source, file);
   } finally {
     await source.close();
+  }
+}
+
+/** Reads the file of {@link saveWeightValues}. Throws a UserError when it is damaged. */
+export async function checkWeightValues(file: string): Promise<void> {
+  try {
+    const source = await openSafetensors(file);
+    await sumsOfTensors(source).finally(() => source.close());
+  } catch (error) {
+    if (!(error instanceof UserError)) throw error;
+    throw new UserError(error.message, {
+      hint: `These are the best weights so far. Restore the file from a copy, or delete it to continue without them.`,
+      cause: error,
+    });
   }
 }
