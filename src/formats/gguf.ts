@@ -1,6 +1,7 @@
 import type { FileHandle } from "node:fs/promises";
 import { showValue, UserError } from "../base/errors.ts";
 import { openToRead } from "../base/files.ts";
+import { expectNoLfsPointer } from "../base/hints.ts";
 import { GGUF_TYPES, type GgufType, OTHER_GGUF_TYPES } from "./gguf-blocks.ts";
 import {
   type GgufHeader,
@@ -39,6 +40,7 @@ interface Entry extends TensorInfo {
 export async function openGguf(file: string): Promise<GgufFile> {
   const { handle, sizeBytes } = await openToRead(file, "a GGUF file");
   try {
+    expectNoLfsPointer(file, await readBytes(handle, file, 0, Math.min(sizeBytes, 24)), "the model itself");
     const { header, bytes } = await readHeader(handle, file, sizeBytes);
     const tensors = checkTensors(header, file, sizeBytes);
     const checks = createTensorChecks();

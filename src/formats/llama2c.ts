@@ -2,6 +2,7 @@ import { readdir } from "node:fs/promises";
 import { join } from "node:path";
 import { UserError } from "../base/errors.ts";
 import { openToRead } from "../base/files.ts";
+import { expectNoLfsPointer } from "../base/hints.ts";
 import type { Checkpoint } from "./hf-folder.ts";
 import { readBytes } from "./read-bytes.ts";
 import { createTensorChecks } from "./tensor-checks.ts";
@@ -29,6 +30,7 @@ export async function openLlama2c(file: string): Promise<Checkpoint> {
       throw new UserError(`${file}: has ${sizeBytes} bytes, too short for llama2.c's header.`);
     }
     const header = Buffer.from(await readBytes(handle, file, 0, HEADER_BYTES));
+    expectNoLfsPointer(file, header, "the weights themselves");
     const [width, hidden, layers, heads, keyValueHeads, signedVocabulary, positions] = Array.from(
       { length: 7 },
       (_, i) => header.readInt32LE(i * 4),

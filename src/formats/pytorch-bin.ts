@@ -1,6 +1,7 @@
 import type { FileHandle } from "node:fs/promises";
 import { showValue, UserError, UserErrors } from "../base/errors.ts";
 import { openToRead } from "../base/files.ts";
+import { expectNoLfsPointer } from "../base/hints.ts";
 import { describePickle, type PickleValue, readPickle } from "./pickle.ts";
 import { readBytes } from "./read-bytes.ts";
 import { rowsInFile } from "./row-chunks.ts";
@@ -150,9 +151,9 @@ async function checkKind(handle: FileHandle, file: string, sizeBytes: number): P
       hint: SAVE_AGAIN,
     });
   }
-  const isPointer = start.toString("latin1").startsWith("version https://git-lfs");
-  throw new UserError(`${file}: ${isPointer ? "is a Git LFS pointer" : "is no zip archive"}, expected a checkpoint.`, {
-    hint: isPointer ? "Run: git lfs pull" : "Is this a file that torch.save wrote? Download it again.",
+  expectNoLfsPointer(file, start, "the weights themselves");
+  throw new UserError(`${file}: is no zip archive, expected a checkpoint.`, {
+    hint: "Is this a file that torch.save wrote? Download it again.",
   });
 }
 

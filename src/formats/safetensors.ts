@@ -1,5 +1,6 @@
 import { messageOf, showValue, UserError } from "../base/errors.ts";
 import { openToRead, writeAtomic, writeFully } from "../base/files.ts";
+import { expectNoLfsPointer } from "../base/hints.ts";
 import { crc32 } from "./crc32.ts";
 import { findDuplicateKey } from "./json-keys.ts";
 import { readBytes } from "./read-bytes.ts";
@@ -47,7 +48,8 @@ export async function openSafetensors(
   const { handle, sizeBytes } = await openToRead(file, "a safetensors file");
   try {
     if (sizeBytes < 8) throw new UserError(`${file}: has ${sizeBytes} bytes, too short for a safetensors file.`);
-    const length = (await readBytes(handle, file, 0, 8)) as Buffer;
+    const length = Buffer.from(await readBytes(handle, file, 0, Math.min(sizeBytes, 24)));
+    expectNoLfsPointer(file, length, "the weights themselves");
     const headerBytes = Number(length.readBigUInt64LE(0));
     if (headerBytes > MAX_HEADER_BYTES || 8 + headerBytes > sizeBytes) {
       throw new UserError(
