@@ -181,19 +181,22 @@ async function readProgress(file: string): Promise<Partial<Progress>> {
 }
 
 /**
- * Counts the rows that are done in an unfinished output and cuts off the rest: a line that was written in part, and the lines of an
- * incomplete window, since rows of one window are computed together and other windows might change their last digit.
+ * Counts the rows that are done in an unfinished output and cuts off the rest: a line that was written in part, what follows a NUL byte
+ * (which a power loss leaves in the place of lines), and the lines of an incomplete window, since rows of one window are computed together and other windows might change their last digit.
  */
 async function countDone(part: string, windowRows: number, counts: CorpusCounts): Promise<void> {
   let doneBytes = 0;
   let bytes = 0;
   let lines = 0;
   for await (const chunk of createReadStream(part)) {
-    const buffer = chunk as Buffer;
+    const whole = chunk as Buffer;
+    const nul = whole.indexOf(0);
+    const buffer = nul < 0 ? whole : whole.subarray(0, nul);
     for (let at = buffer.indexOf(10); at >= 0; at = buffer.indexOf(10, at + 1)) {
       if (++lines % windowRows === 0) doneBytes = bytes + at + 1;
     }
     bytes += buffer.length;
+    if (nul >= 0) break;
   }
   await truncate(part, doneBytes);
   counts.resumed = lines - (lines % windowRows);

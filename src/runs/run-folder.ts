@@ -152,6 +152,18 @@ export async function openRunFolder(directory: string): Promise<{ folder: RunFol
   return { folder, recipe: await readRecipe(folder.recipe) };
 }
 
+/** Whether training has finished. A done.json that is not JSON was lost in a power failure: the end of the training is made again. */
+export async function isFinished(folder: RunFolder): Promise<boolean> {
+  if (!existsSync(folder.done)) return false;
+  try {
+    await readJsonObject(folder.done, "the end of a training");
+    return true;
+  } catch (error) {
+    if (error instanceof UserError) return false;
+    throw error;
+  }
+}
+
 export type LogLine = { kind: "step" | "validation"; step: number } & Record<string, unknown>;
 
 /** Appends one line to the run's log. */
