@@ -1,4 +1,4 @@
-import { appendFile, mkdtemp, rm } from "node:fs/promises";
+import { appendFile, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
@@ -109,5 +109,22 @@ describe("a run of ChatGLM2", () => {
     await expect(openTrained(join(folder, "glm-lora"))).rejects.toThrow(
       /glm.model: is not the model that .*glm-lora started/,
     );
+  });
+});
+
+describe("what a run keeps checksums of", () => {
+  it("is refused by name once a bit is another one", async () => {
+    await runWithAuto("sums", { init: INIT, tokenizer: TOKENIZER });
+    const run = join(folder, "sums");
+    const names = ["labels.json", "model/config.json", "model/tokenizer.model", "model/model.safetensors"];
+    for (const name of names) {
+      const bytes = await readFile(join(run, name));
+      const flipped = Buffer.from(bytes);
+      flipped[flipped.length - 3] ^= 1;
+      await writeFile(join(run, name), flipped);
+      await expect(openTrained(run)).rejects.toThrow(`${join(run, name)}: `);
+      await writeFile(join(run, name), bytes);
+    }
+    await (await openTrained(run)).close();
   });
 });
