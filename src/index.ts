@@ -29,6 +29,7 @@ export {
   saveEvaluation,
 } from "./runs/evaluation.ts";
 export type { DataEvent, TrainingData } from "./runs/labelled-rows.ts";
+export type { NoticeEvent } from "./runs/notice.ts";
 export type { OpenOptions } from "./runs/open.ts";
 export { openRun, type Run, RunStopped } from "./runs/run.ts";
 export type { RunFolder } from "./runs/run-folder.ts";
@@ -36,7 +37,6 @@ export type { StopOptions, StopSignal } from "./runs/stop-signals.ts";
 export type { RunEvent, Validation } from "./runs/train-run.ts";
 export {
   type LoadingEvent,
-  type NoticeEvent,
   type RecipeInput,
   type TrainingEvent,
   type TrainOptions,

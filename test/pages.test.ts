@@ -3,6 +3,9 @@ import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 import { parse } from "yaml";
 import { openDataset } from "../src/data/dataset.ts";
+import { IGNORED_KEYS, REASONS } from "../src/models/families/ignored-keys.ts";
+import { FAMILIES } from "../src/models/families/registry.ts";
+import { IGNORED_GGUF_KEYS, READ_KEYS, USUAL_VALUES } from "../src/models/gguf/keys.ts";
 import { chatTemplates, templateText } from "../src/prompts/chat-template.ts";
 import { promptStyles } from "../src/prompts/relation-prompt.ts";
 import { MANY_ROWS } from "../src/recipe/defaults.ts";
@@ -50,5 +53,39 @@ describe("docs/method.md", () => {
     expect(page("method.md")).toContain("| FinRE, 44 labels | train | 13,486 | 12,294 |");
     const demo = await (await openDataset(join(root, "demo"))).split("train");
     expect(page("recipes.md")).toContain(`· ${demo.examples.length.toLocaleString("en")} / rows`);
+  });
+});
+
+describe("docs/model-files.md", () => {
+  const text = page("model-files.md");
+
+  it("has every ignored entry of config.json next to its reason", () => {
+    for (const [kind, keys] of Object.entries(IGNORED_KEYS)) {
+      const names = keys.map((key) => `\`${key}\``).join(", ");
+      expect(text).toContain(`| ${names} | ${REASONS[kind as keyof typeof REASONS]} |`);
+    }
+  });
+
+  it.each(FAMILIES)("has every entry that the reader of $modelType asks for", (family) => {
+    const asked = new Set<string>();
+    const watched = new Proxy<Record<string, unknown>>(
+      { model_type: family.modelType },
+      {
+        get(config, key) {
+          asked.add(String(key));
+          return config[String(key)];
+        },
+      },
+    );
+    expect(() => family.readConfig(watched, "x")).toThrow("the configuration cannot be used");
+    expect(asked.size).toBeGreaterThan(10);
+    for (const key of asked) expect(text).toContain(`\`${key}\``);
+  });
+
+  it("has every entry of GGUF metadata with its values", () => {
+    for (const key of [...READ_KEYS, ...IGNORED_GGUF_KEYS]) expect(text).toContain(`\`${key}\``);
+    for (const [key, values] of Object.entries(USUAL_VALUES)) {
+      expect(text).toContain(`| \`${key}\` | ${values.map((value) => JSON.stringify(value)).join(" or ")} |`);
+    }
   });
 });

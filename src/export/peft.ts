@@ -2,6 +2,7 @@ import { join } from "node:path";
 import type { SavedAdapter } from "../adapters/method.ts";
 import type { AdapterSettings } from "../adapters/methods.ts";
 import { copyFileAtomic } from "../base/files.ts";
+import { checkPeftWeights } from "../formats/peft-folder.ts";
 import { readSpec } from "../models/families/registry.ts";
 import type { ExportJob } from "./trained-tensors.ts";
 
@@ -15,6 +16,7 @@ export async function exportPeft(
     await adapter.saveInHalves(folder.directory, output, readSpec(config, directory));
     return output;
   }
+  await checkPeftWeights(folder.directory);
   for (const name of ["adapter_model.safetensors", "adapter_config.json"]) {
     await copyFileAtomic(join(folder.directory, name), join(output, name));
   }

@@ -4,9 +4,8 @@ import { methodOf } from "../adapters/methods.ts";
 import { UserError } from "../base/errors.ts";
 import type { GgufWriteType } from "../formats/gguf-blocks.ts";
 import type { TensorDtype } from "../formats/tensor-source.ts";
-import { openCheckpoint } from "../models/checkpoint.ts";
 import { openRunFolder } from "../runs/run-folder.ts";
-import { findTrained, type TrainedResult } from "../runs/trained.ts";
+import { findTrained, openTrainedModel, type TrainedResult } from "../runs/trained.ts";
 import { exportGguf, exportGgufAdapter } from "./gguf.ts";
 import { exportMerged } from "./merged.ts";
 import { checkModelFolder, holdingFolder } from "./output-folder.ts";
@@ -45,7 +44,7 @@ export async function exportRun(directory: string, options: ExportOptions): Prom
   const read = [directory, folder.model, trained.model, recipe.model.path];
   const overwrite = options.overwrite ?? options.output === undefined;
   await checkModelFolder(output, { overwrite, read, writes: to === "merged" ? "model" : "weights" });
-  const checkpoint = await openCheckpoint(trained.model);
+  const checkpoint = await openTrainedModel(folder, trained);
   try {
     const job = { folder, trained, checkpoint, output, onTensor };
     return await holdingFolder(output, () => {

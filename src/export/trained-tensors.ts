@@ -2,6 +2,7 @@ import { isUnable } from "../adapters/method.ts";
 import type { Checkpoint } from "../formats/hf-folder.ts";
 import { tensorsToWrite } from "../formats/merge-lora.ts";
 import type { TensorDtype, TensorToWrite } from "../formats/tensor-source.ts";
+import { checkTiedHead } from "../models/tied-head.ts";
 import type { RunFolder } from "../runs/run-folder.ts";
 import type { TrainedResult } from "../runs/trained.ts";
 
@@ -23,6 +24,7 @@ export async function trainedTensors(
   dtype: TensorDtype | undefined,
   isLeftOut: (name: string) => boolean,
 ): Promise<{ tensors: TensorToWrite[]; close(): Promise<void> }> {
+  await checkTiedHead(checkpoint);
   const base = tensorsToWrite(checkpoint.source, dtype);
   const merge = trained.adapter?.merge;
   if (merge && isUnable(merge)) throw new Error(`${folder.directory}: cannot be merged: it ${merge.because}.`);

@@ -1,6 +1,6 @@
 import { showValue, UserError } from "../base/errors.ts";
 
-/** A value of a GGUF file's metadata. A 64-bit integer is a bigint only where a number would not be exact. */
+/** A value of a GGUF file's metadata, the first 1,024 items of an array. A 64-bit integer is a bigint only where a number would not be exact. */
 export type GgufValue = number | bigint | boolean | string | readonly GgufValue[];
 
 /** A tensor as the header describes it: `sizes` with the fastest first, `offset` from the start of the data. */
@@ -28,6 +28,8 @@ const MAX_DIMENSIONS = 4;
 const MAX_ARRAY_DEPTH = 4;
 /** In all arrays together; the largest vocabulary has some 800,000 tokens and merges. */
 const MAX_VALUES = 8_000_000;
+/** Items of an array that are kept: nothing here needs a vocabulary from a GGUF file, and eight million texts take seconds and gigabytes. */
+const KEPT_ITEMS = 1024;
 
 /** The numbers of the metadata types (github.com/ggml-org/ggml, docs/gguf.md). */
 export const GGUF_VALUE = {
@@ -71,9 +73,11 @@ export function readGgufHeader(bytes: Uint8Array, file: string, fileBytes: numbe
   };
   const uint32 = () => view.getUint32(take(4), true);
   const count64 = (what: string, limit: number): number => {
-    const value = view.getBigUint64(take(8), true);
-    if (value > BigInt(limit)) throw fail(`${what} is ${value}, expected at most ${limit}`);
-    return Number(value);
+    const from = take(8);
+    // Without a bigint for each of millions of texts.
+    const value = view.getUint32(from + 4, true) * 2 ** 32 + view.getUint32(from, true);
+    if (value <= limit) return value;
+    throw fail(`${what} is ${view.getBigUint64(from, true)}, expected at most ${limit}`);
   };
   const text = (what: string, limit: number): string => {
     const length = count64(`the length of ${what}`, limit);
@@ -121,12 +125,19 @@ export function readGgufHeader(bytes: Uint8Array, file: string, fileBytes: numbe
         }
         valuesLeft -= count;
         const items: GgufValue[] = [];
-        for (let i = 0; i < count; i++) items.push(readValue(itemType, key, depth + 1));
+        for (let i = 0; i < Math.min(count, KEPT_ITEMS); i++) items.push(readValue(itemType, key, depth + 1));
+        skipValues(itemType, count - items.length, key, depth + 1);
         return items;
       }
       default:
         throw fail(`${key} has a value of type ${type}, expected 0 to 12`);
     }
+  };
+
+  const skipValues = (type: number, count: number, key: string, depth: number): void => {
+    if (type !== GGUF_VALUE.string && type !== GGUF_VALUE.array) take(count * (VALUE_BYTES[type] ?? 0));
+    else if (type === GGUF_VALUE.array) for (let i = 0; i < count; i++) readValue(type, key, depth);
+    else for (let i = 0; i < count; i++) take(count64(key, fileBytes));
   };
 
   if (uint32() !== GGUF_MAGIC) {

@@ -1,6 +1,7 @@
 import type { FileHandle } from "node:fs/promises";
 import { showValue, UserError } from "../base/errors.ts";
 import { openToRead } from "../base/files.ts";
+import { expectNoLfsPointer } from "../base/hints.ts";
 import { GGUF_TYPES, type GgufType, OTHER_GGUF_TYPES } from "./gguf-blocks.ts";
 import {
   type GgufHeader,
@@ -11,6 +12,7 @@ import {
 } from "./gguf-header.ts";
 import { readBytes } from "./read-bytes.ts";
 import { decodedRowsInFile, rowsInFile } from "./row-chunks.ts";
+import { createTensorChecks } from "./tensor-checks.ts";
 import { elementCount, type TensorDtype, type TensorInfo, type TensorSource } from "./tensor-source.ts";
 
 const FIRST_BYTES = 1 << 20;
@@ -38,15 +40,23 @@ interface Entry extends TensorInfo {
 export async function openGguf(file: string): Promise<GgufFile> {
   const { handle, sizeBytes } = await openToRead(file, "a GGUF file");
   try {
-    const header = await readHeader(handle, file, sizeBytes);
+    expectNoLfsPointer(file, await readBytes(handle, file, 0, Math.min(sizeBytes, 24)), "the model itself");
+    const { header, bytes } = await readHeader(handle, file, sizeBytes);
     const tensors = checkTensors(header, file, sizeBytes);
+    const checks = createTensorChecks();
+    checks.header(file, bytes.subarray(0, header.headerBytes));
     return {
       tensors,
+      checks,
       metadata: header.metadata,
       async read(name) {
         const entry = tensors.get(name);
         if (!entry) throw new UserError(`${file}: tensor "${name}" is missing.`);
-        return entry.type.decode(await readBytes(handle, file, entry.startByte, entry.sizeBytes));
+        const stored = await readBytes(handle, file, entry.startByte, entry.sizeBytes);
+        checks.part(entry, 0, stored);
+        const values = entry.type.decode(stored);
+        checks.values(entry, "F32", new Uint8Array(values.buffer, values.byteOffset, values.byteLength));
+        return values;
       },
       rows(name) {
         const entry = tensors.get(name);
@@ -54,8 +64,9 @@ export async function openGguf(file: string): Promise<GgufFile> {
         const { type, startByte, sizeBytes, shape } = entry;
         const [rows, columns] = shape;
         const dtype = ROW_TYPES.find((one) => one === entry.dtype);
-        if (dtype) return rowsInFile(handle, file, dtype, columns, startByte);
-        return decodedRowsInFile(handle, file, columns, startByte, sizeBytes / rows, type.decode);
+        const matrix = { handle, tensor: entry, columns, startByte, checks };
+        if (dtype) return rowsInFile(matrix, dtype);
+        return decodedRowsInFile(matrix, sizeBytes / rows, type.decode);
       },
       close: () => handle.close(),
     };
@@ -66,11 +77,15 @@ export async function openGguf(file: string): Promise<GgufFile> {
 }
 
 /** Reads more of the file until it holds the header, whose length is stated nowhere. */
-async function readHeader(handle: FileHandle, file: string, sizeBytes: number): Promise<GgufHeader> {
+async function readHeader(
+  handle: FileHandle,
+  file: string,
+  sizeBytes: number,
+): Promise<{ header: GgufHeader; bytes: Uint8Array }> {
   for (let length = Math.min(FIRST_BYTES, sizeBytes); ; length = Math.min(length * 4, sizeBytes, MAX_HEADER_BYTES)) {
     const bytes = await readBytes(handle, file, 0, length);
     try {
-      return readGgufHeader(bytes, file, sizeBytes);
+      return { header: readGgufHeader(bytes, file, sizeBytes), bytes };
     } catch (error) {
       if (!(error instanceof MoreBytesNeeded)) throw error;
       if (length < MAX_HEADER_BYTES) continue;

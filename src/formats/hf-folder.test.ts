@@ -3,7 +3,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeEach, describe, expect, it } from "vitest";
 import { UserError, UserErrors } from "../base/errors.ts";
-import { openHuggingFaceFolder, readJsonObject, saveHuggingFaceFolder } from "./hf-folder.ts";
+import { openHuggingFaceFolder, saveHuggingFaceFolder } from "./hf-folder.ts";
+import { readJsonObject } from "./json-file.ts";
 import { writeSafetensors } from "./safetensors.ts";
 import type { TensorToWrite } from "./tensor-source.ts";
 

@@ -1,13 +1,22 @@
 import { existsSync } from "node:fs";
 import { rm } from "node:fs/promises";
 import { dirname, join } from "node:path";
-import { messageOf, showValue, UserError, UserErrors } from "../base/errors.ts";
-import { readTextFile, writeFileAtomic } from "../base/files.ts";
+import { showValue, UserError, UserErrors } from "../base/errors.ts";
+import { writeFileAtomic } from "../base/files.ts";
+import { expectFolderSums } from "./folder-sums.ts";
+import { readJsonObject } from "./json-file.ts";
 import { openPytorchBin } from "./pytorch-bin.ts";
 import { openSafetensors, writeSafetensors } from "./safetensors.ts";
-import { DTYPE_BYTES, elementCount, type TensorInfo, type TensorSource, type TensorToWrite } from "./tensor-source.ts";
+import { createTensorChecks } from "./tensor-checks.ts";
+import {
+  DTYPE_BYTES,
+  elementCount,
+  type TensorChecks,
+  type TensorInfo,
+  type TensorSource,
+  type TensorToWrite,
+} from "./tensor-source.ts";
 
-const MAX_JSON_BYTES = 50_000_000;
 const MAX_SHARDS = 1_000;
 
 /** A model folder: its configuration as read, and its tensors. */
@@ -17,25 +26,20 @@ export interface Checkpoint {
   source: TensorSource;
 }
 
-/** Reads a bounded JSON file that must hold an object. */
-export async function readJsonObject(file: string, what: string): Promise<Record<string, unknown>> {
-  const text = await readTextFile(file, what, MAX_JSON_BYTES);
-  let value: unknown;
-  try {
-    value = JSON.parse(text);
-  } catch (error) {
-    throw new UserError(`${file}: is not JSON (${messageOf(error)}), expected ${what}.`);
-  }
-  if (typeof value !== "object" || value === null || Array.isArray(value)) {
-    throw new UserError(`${file}: is ${showValue(value)}, expected ${what}.`);
-  }
-  return value as Record<string, unknown>;
-}
-
-/** Opens a Hugging Face folder: config.json with safetensors or PyTorch files, a single file or shards with an index. */
+/**
+ * Opens a Hugging Face folder: config.json with safetensors or PyTorch files, a single file or shards with an index. Weights are checked
+ * against checksums.json, where the folder has one.
+ */
 export async function openHuggingFaceFolder(directory: string): Promise<Checkpoint> {
   const config = await readJsonObject(join(directory, "config.json"), "a model configuration");
-  return { directory, config, source: await openShards(directory) };
+  const source = await openShards(directory);
+  try {
+    await expectFolderSums(directory, source);
+    return { directory, config, source };
+  } catch (error) {
+    await source.close();
+    throw error;
+  }
 }
 
 /** A format of weights: the names of a single file and of the index of shards. */
@@ -43,7 +47,7 @@ interface ShardFormat {
   single: string;
   index: string;
   extension: string;
-  open(file: string): Promise<TensorSource>;
+  open(file: string, checks: TensorChecks): Promise<TensorSource>;
 }
 
 const SHARD_FORMATS: readonly ShardFormat[] = [
@@ -60,7 +64,7 @@ async function openShards(directory: string): Promise<TensorSource> {
   // Safetensors first: a folder with both formats holds the same weights twice, and safetensors is checked more strictly.
   for (const format of SHARD_FORMATS) {
     const single = join(directory, format.single);
-    if (existsSync(single)) return format.open(single);
+    if (existsSync(single)) return format.open(single, createTensorChecks());
     if (existsSync(join(directory, format.index))) return openIndexed(directory, format);
   }
   const names = SHARD_FORMATS.flatMap(({ single, index }) => [single, index]);
@@ -72,13 +76,15 @@ async function openShards(directory: string): Promise<TensorSource> {
 async function openIndexed(directory: string, format: ShardFormat): Promise<TensorSource> {
   const fileOf = await readIndex(join(directory, format.index), format.extension);
   const shards = new Map<string, TensorSource>();
+  const checks = createTensorChecks();
   const close = async () => {
     for (const shard of shards.values()) await shard.close();
   };
   try {
-    for (const file of new Set(fileOf.values())) shards.set(file, await format.open(join(directory, file)));
+    for (const file of new Set(fileOf.values())) shards.set(file, await format.open(join(directory, file), checks));
     return {
       tensors: mergeShards(directory, format.index, fileOf, shards),
+      checks,
       async read(name) {
         const shard = shards.get(fileOf.get(name) ?? "");
         if (!shard) throw new UserError(`${directory}: tensor ${showValue(name)} is missing.`);

@@ -2,8 +2,10 @@ import { readdir } from "node:fs/promises";
 import { join } from "node:path";
 import { UserError } from "../base/errors.ts";
 import { openToRead } from "../base/files.ts";
+import { expectNoLfsPointer } from "../base/hints.ts";
 import type { Checkpoint } from "./hf-folder.ts";
 import { readBytes } from "./read-bytes.ts";
+import { createTensorChecks } from "./tensor-checks.ts";
 import { decodeElements, elementCount, type TensorInfo } from "./tensor-source.ts";
 
 const HEADER_BYTES = 28;
@@ -28,6 +30,7 @@ export async function openLlama2c(file: string): Promise<Checkpoint> {
       throw new UserError(`${file}: has ${sizeBytes} bytes, too short for llama2.c's header.`);
     }
     const header = Buffer.from(await readBytes(handle, file, 0, HEADER_BYTES));
+    expectNoLfsPointer(file, header, "the weights themselves");
     const [width, hidden, layers, heads, keyValueHeads, signedVocabulary, positions] = Array.from(
       { length: 7 },
       (_, i) => header.readInt32LE(i * 4),
@@ -91,6 +94,8 @@ export async function openLlama2c(file: string): Promise<Checkpoint> {
         startByte += elementCount(block.shape) * 4;
       }
     }
+    const checks = createTensorChecks();
+    checks.header(file, header);
     return {
       directory: file,
       config: {
@@ -113,10 +118,16 @@ export async function openLlama2c(file: string): Promise<Checkpoint> {
       },
       source: {
         tensors,
+        checks,
         async read(name) {
           const info = tensors.get(name);
           if (!info) throw new UserError(`${file}: tensor "${name}" is missing.`);
-          return decodeElements(await readBytes(handle, file, info.startByte, elementCount(info.shape) * 4), "F32");
+          const sizeBytes = elementCount(info.shape) * 4;
+          const bytes = await readBytes(handle, file, info.startByte, sizeBytes);
+          const stored = { file, name, sizeBytes };
+          checks.part(stored, 0, bytes);
+          checks.values(stored, "F32", bytes);
+          return decodeElements(bytes, "F32");
         },
         close: () => handle.close(),
       },

@@ -2,7 +2,8 @@ import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { showValue, UserError, UserErrors } from "../base/errors.ts";
 import { writeFileAtomic } from "../base/files.ts";
-import { readJsonObject } from "./hf-folder.ts";
+import { expectFolderSums, sumsOfTensors } from "./folder-sums.ts";
+import { readJsonObject } from "./json-file.ts";
 import { openSafetensors, type SafetensorsFile, writeSafetensors } from "./safetensors.ts";
 import type { TensorToWrite } from "./tensor-source.ts";
 
@@ -57,7 +58,7 @@ function isNeutral(key: string, value: unknown): boolean {
   return typeof value === "object" && Object.keys(value as object).length === 0;
 }
 
-/** Opens a PEFT folder with a LoRA adapter: adapter_config.json and adapter_model.safetensors. Throws a UserErrors with all problems. */
+/** Opens a PEFT folder with a LoRA adapter: adapter_config.json and adapter_model.safetensors, checked against checksums.json where there is one. Throws a UserErrors with all problems. */
 export async function openPeftFolder(directory: string): Promise<PeftFolder> {
   const file = join(directory, "adapter_config.json");
   const raw = await readJsonObject(file, "a PEFT adapter configuration");
@@ -91,6 +92,13 @@ export async function openPeftFolder(directory: string): Promise<PeftFolder> {
       hint: "Adapters saved as adapter_model.bin can be saved again by PEFT with safe_serialization=True.",
     });
   }
+  const tensors = await openSafetensors(weights);
+  try {
+    await expectFolderSums(directory, tensors);
+  } catch (error) {
+    await tensors.close();
+    throw error;
+  }
   return {
     config: {
       rank: r as number,
@@ -99,8 +107,18 @@ export async function openPeftFolder(directory: string): Promise<PeftFolder> {
       targetModules: targets as string[] | "all-linear",
       baseModel: typeof raw.base_model_name_or_path === "string" ? raw.base_model_name_or_path : null,
     },
-    tensors: await openSafetensors(weights),
+    tensors,
   };
+}
+
+/** Reads the weights of a PEFT folder that is copied. Throws a UserError for damaged ones. */
+export async function checkPeftWeights(directory: string): Promise<void> {
+  const { tensors } = await openPeftFolder(directory);
+  try {
+    await sumsOfTensors(tensors);
+  } finally {
+    await tensors.close();
+  }
 }
 
 /** Writes a LoRA adapter as PEFT does; the configuration comes last, so that a folder with one is complete. */

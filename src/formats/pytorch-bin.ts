@@ -1,13 +1,17 @@
 import type { FileHandle } from "node:fs/promises";
 import { showValue, UserError, UserErrors } from "../base/errors.ts";
 import { openToRead } from "../base/files.ts";
+import { expectNoLfsPointer } from "../base/hints.ts";
 import { describePickle, type PickleValue, readPickle } from "./pickle.ts";
 import { readBytes } from "./read-bytes.ts";
 import { rowsInFile } from "./row-chunks.ts";
+import { createTensorChecks } from "./tensor-checks.ts";
 import {
   DTYPE_BYTES,
   decodeElements,
   elementCount,
+  type StoredTensor,
+  type TensorChecks,
   type TensorDtype,
   type TensorInfo,
   type TensorSource,
@@ -53,25 +57,30 @@ interface Entry extends TensorInfo {
  * Opens a checkpoint that torch.save wrote as a zip archive (PyTorch 1.6 and later): a pickled dict of tensors over stored files. Reading the
  * pickle builds tensors and plain data and executes no code. Throws a UserError that names the file and the item for anything else.
  */
-export async function openPytorchBin(file: string): Promise<TensorSource> {
+export async function openPytorchBin(file: string, checks: TensorChecks = createTensorChecks()): Promise<TensorSource> {
   const { handle, sizeBytes } = await openToRead(file, "a PyTorch checkpoint");
   try {
-    const entries = await readEntries(handle, file, sizeBytes);
+    const { entries, pickle } = await readEntries(handle, file, sizeBytes);
+    checks.header(file, pickle);
     return {
       tensors: entries,
+      checks,
       async read(name) {
         const entry = entries.get(name);
         if (!entry) throw new UserError(`${file}: tensor "${name}" is missing.`);
-        const { view, dtype, startByte } = entry;
-        const elementBytes = DTYPE_BYTES[dtype];
-        const bytes = await readBytes(handle, file, startByte + view.offset * elementBytes, view.span * elementBytes);
+        const { view, dtype } = entry;
+        const stored = storedTensor(entry);
+        const bytes = await readBytes(handle, file, firstByte(entry), stored.sizeBytes);
+        checks.part(stored, 0, bytes);
+        checks.values(stored, dtype, bytes);
         return gather(decodeElements(bytes, dtype), view);
       },
       rows(name) {
         const entry = entries.get(name);
         if (entry?.shape.length !== 2 || !isContiguous(entry.view)) return null;
-        const { view, dtype, shape, startByte } = entry;
-        return rowsInFile(handle, file, dtype, shape[1], startByte + view.offset * DTYPE_BYTES[dtype]);
+        const [, columns] = entry.shape;
+        const matrix = { handle, tensor: storedTensor(entry), columns, startByte: firstByte(entry), checks };
+        return rowsInFile(matrix, entry.dtype);
       },
       close: () => handle.close(),
     };
@@ -81,7 +90,20 @@ export async function openPytorchBin(file: string): Promise<TensorSource> {
   }
 }
 
-async function readEntries(handle: FileHandle, file: string, sizeBytes: number): Promise<Map<string, Entry>> {
+const firstByte = ({ view, dtype, startByte }: Entry) => startByte + view.offset * DTYPE_BYTES[dtype];
+
+/** The bytes from the first to the last element of a tensor. */
+const storedTensor = ({ file, name, view, dtype }: Entry): StoredTensor => ({
+  file,
+  name,
+  sizeBytes: view.span * DTYPE_BYTES[dtype],
+});
+
+async function readEntries(
+  handle: FileHandle,
+  file: string,
+  sizeBytes: number,
+): Promise<{ entries: Map<string, Entry>; pickle: Uint8Array }> {
   await checkKind(handle, file, sizeBytes);
   const archive = await readZipDirectory(handle, file, sizeBytes);
   const pickles = [...archive.keys()].filter((name) => /^[^/]+\/data\.pkl$/.test(name));
@@ -101,7 +123,8 @@ async function readEntries(handle: FileHandle, file: string, sizeBytes: number):
   if (pickle.sizeBytes > MAX_PICKLE_BYTES) {
     throw new UserError(`${file}: data.pkl has ${pickle.sizeBytes} bytes, expected at most ${MAX_PICKLE_BYTES}.`);
   }
-  const views = tensorsOf(readStateDict(await content(pickle), `${file}: data.pkl`), file);
+  const pickled = await content(pickle);
+  const views = tensorsOf(readStateDict(pickled, `${file}: data.pkl`), file);
   const starts = new Map<string, number>();
   const entries = new Map<string, Entry>();
   for (const [name, view] of views) {
@@ -116,7 +139,7 @@ async function readEntries(handle: FileHandle, file: string, sizeBytes: number):
     starts.set(key, startByte);
     entries.set(name, { name, dtype, shape: view.shape, file, view, startByte });
   }
-  return entries;
+  return { entries, pickle: pickled };
 }
 
 /** Refuses files of other formats that have these names. */
@@ -128,9 +151,9 @@ async function checkKind(handle: FileHandle, file: string, sizeBytes: number): P
       hint: SAVE_AGAIN,
     });
   }
-  const isPointer = start.toString("latin1").startsWith("version https://git-lfs");
-  throw new UserError(`${file}: ${isPointer ? "is a Git LFS pointer" : "is no zip archive"}, expected a checkpoint.`, {
-    hint: isPointer ? "Run: git lfs pull" : "Is this a file that torch.save wrote? Download it again.",
+  expectNoLfsPointer(file, start, "the weights themselves");
+  throw new UserError(`${file}: is no zip archive, expected a checkpoint.`, {
+    hint: "Is this a file that torch.save wrote? Download it again.",
   });
 }
 

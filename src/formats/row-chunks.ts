@@ -1,7 +1,14 @@
 import type { FileHandle } from "node:fs/promises";
 import { UserError } from "../base/errors.ts";
 import { MAX_READ_BYTES, readInto } from "./read-bytes.ts";
-import { type ChunkBuffers, DTYPE_BYTES, type TensorDtype, type TensorRows } from "./tensor-source.ts";
+import {
+  type ChunkBuffers,
+  DTYPE_BYTES,
+  type StoredTensor,
+  type TensorChecks,
+  type TensorDtype,
+  type TensorRows,
+} from "./tensor-source.ts";
 
 /** The compute backends accept rows in multiples of this. */
 const CHUNK_ROWS = 32;
@@ -19,14 +26,22 @@ export function createChunkBuffers(): ChunkBuffers {
 
 const chunkRowsFor = (rowBytes: number) => CHUNK_ROWS * Math.max(1, Math.floor(CHUNK_BYTES / (CHUNK_ROWS * rowBytes)));
 
-/** A matrix that a file holds row by row, from `startByte` on. Reading throws a UserError when the file ends early. */
+/** A matrix in a file. */
+export interface MatrixInFile {
+  handle: FileHandle;
+  tensor: StoredTensor;
+  columns: number;
+  /** Where its first row begins. */
+  startByte: number;
+  checks: TensorChecks;
+}
+
+/** A matrix that a file holds row by row. Reading throws a UserError when the file ends early, and for a number that is not finite. */
 export function rowsInFile(
-  handle: FileHandle,
-  file: string,
+  { handle, tensor, columns, startByte, checks }: MatrixInFile,
   dtype: TensorDtype,
-  columns: number,
-  startByte: number,
 ): TensorRows {
+  const { file } = tensor;
   const rowBytes = columns * DTYPE_BYTES[dtype];
   const chunkRows = chunkRowsFor(rowBytes);
   return {
@@ -40,6 +55,8 @@ export function rowsInFile(
       for (let row = start, index = 0; row < end; row += chunkRows, index++) {
         const chunk = buffers(index, Math.min(chunkRows, end - row) * rowBytes);
         await readInto(handle, file, startByte + row * rowBytes, chunk);
+        checks.part(tensor, row * rowBytes, chunk);
+        checks.values(tensor, dtype, chunk, row * columns);
         yield chunk;
       }
     },
@@ -48,10 +65,7 @@ export function rowsInFile(
 
 /** A matrix that a file holds row by row in another form, `storedBytes` a row; `decode` turns that into numbers. */
 export function decodedRowsInFile(
-  handle: FileHandle,
-  file: string,
-  columns: number,
-  startByte: number,
+  { handle, tensor, columns, startByte, checks }: MatrixInFile,
   storedBytes: number,
   decode: (bytes: Uint8Array) => Float32Array,
 ): TensorRows {
@@ -61,8 +75,11 @@ export function decodedRowsInFile(
     async *chunks(start, end, buffers) {
       for (let row = start, index = 0; row < end; row += chunkRows, index++) {
         const chunk = buffers(index, Math.min(chunkRows, end - row) * storedBytes);
-        await readInto(handle, file, startByte + row * storedBytes, chunk);
-        yield bytesOf(decode(chunk));
+        await readInto(handle, tensor.file, startByte + row * storedBytes, chunk);
+        checks.part(tensor, row * storedBytes, chunk);
+        const values = bytesOf(decode(chunk));
+        checks.values(tensor, "F32", values, row * columns);
+        yield values;
       }
     },
   };

@@ -1,13 +1,19 @@
 import { messageOf, showValue, UserError } from "../base/errors.ts";
 import { openToRead, writeAtomic, writeFully } from "../base/files.ts";
+import { expectNoLfsPointer } from "../base/hints.ts";
 import { findDuplicateKey } from "../base/json-text.ts";
+import { crc32 } from "./crc32.ts";
 import { readBytes } from "./read-bytes.ts";
 import { rowsInFile } from "./row-chunks.ts";
+import { emptySums, fillSums, readSums } from "./safetensors-sums.ts";
+import { createTensorChecks } from "./tensor-checks.ts";
 import {
   DTYPE_BYTES,
   decodeElements,
   elementCount,
   encodeElements,
+  type StoredTensor,
+  type TensorChecks,
   type TensorDtype,
   type TensorInfo,
   type TensorSource,
@@ -33,13 +39,17 @@ interface Entry extends TensorInfo {
 /**
  * Opens a safetensors file (8-byte little-endian header length, JSON header, tensor bytes) and checks every offset before it reads a
  * tensor: as in the format's own library, the tensors must fill the file without gap, overlap or rest. Throws a UserError that names the
- * file, the tensor and the broken bound.
+ * file, the tensor and the broken bound; also for a file with checksums whose header or, once it is read, whose tensor has another one.
  */
-export async function openSafetensors(file: string): Promise<SafetensorsFile> {
+export async function openSafetensors(
+  file: string,
+  checks: TensorChecks = createTensorChecks(),
+): Promise<SafetensorsFile> {
   const { handle, sizeBytes } = await openToRead(file, "a safetensors file");
   try {
     if (sizeBytes < 8) throw new UserError(`${file}: has ${sizeBytes} bytes, too short for a safetensors file.`);
-    const length = (await readBytes(handle, file, 0, 8)) as Buffer;
+    const length = Buffer.from(await readBytes(handle, file, 0, Math.min(sizeBytes, 24)));
+    expectNoLfsPointer(file, length, "the weights themselves");
     const headerBytes = Number(length.readBigUInt64LE(0));
     if (headerBytes > MAX_HEADER_BYTES || 8 + headerBytes > sizeBytes) {
       throw new UserError(
@@ -47,22 +57,31 @@ export async function openSafetensors(file: string): Promise<SafetensorsFile> {
         { hint: "The file was cut short or is not a safetensors file; download it again." },
       );
     }
-    const header = parseHeader(await readBytes(handle, file, 8, headerBytes), file);
-    const { entries, metadata } = checkHeader(header, file, sizeBytes - 8 - headerBytes);
     const dataStart = 8 + headerBytes;
+    const start = await readBytes(handle, file, 0, dataStart);
+    const { entries, metadata } = checkHeader(parseHeader(start.subarray(8), file), file, sizeBytes - dataStart);
+    checks.header(file, start);
+    const own = readSums(start, metadata, inOrderOfBytes(entries), file);
+    if (own) checks.expect(own, "The file is damaged; restore it from a copy.");
     return {
       tensors: entries,
+      checks,
       metadata,
       async read(name) {
         const entry = entries.get(name);
         if (!entry) throw new UserError(`${file}: tensor "${name}" is missing.`);
-        const bytes = await readBytes(handle, file, dataStart + entry.startByte, entry.endByte - entry.startByte);
+        const stored = storedTensor(entry);
+        const bytes = await readBytes(handle, file, dataStart + entry.startByte, stored.sizeBytes);
+        checks.part(stored, 0, bytes);
+        checks.values(stored, entry.dtype, bytes);
         return decodeElements(bytes, entry.dtype);
       },
       rows(name) {
         const entry = entries.get(name);
         if (entry?.shape.length !== 2) return null;
-        return rowsInFile(handle, file, entry.dtype, entry.shape[1], dataStart + entry.startByte);
+        const [, columns] = entry.shape;
+        const startByte = dataStart + entry.startByte;
+        return rowsInFile({ handle, tensor: storedTensor(entry), columns, startByte, checks }, entry.dtype);
       },
       close: () => handle.close(),
     };
@@ -71,6 +90,15 @@ export async function openSafetensors(file: string): Promise<SafetensorsFile> {
     throw error;
   }
 }
+
+const storedTensor = ({ file, name, startByte, endByte }: Entry): StoredTensor => ({
+  file,
+  name,
+  sizeBytes: endByte - startByte,
+});
+
+const inOrderOfBytes = (entries: ReadonlyMap<string, Entry>) =>
+  [...entries.values()].sort((a, b) => a.startByte - b.startByte || a.endByte - b.endByte).map(({ name }) => name);
 
 function isObject(value: unknown): value is Record<string, unknown> {
   return typeof value === "object" && value !== null && !Array.isArray(value);
@@ -158,13 +186,22 @@ function checkEntry(name: string, value: unknown, file: string, dataBytes: numbe
   return { name, dtype: dtype as TensorDtype, shape, file, startByte, endByte };
 }
 
+export interface SafetensorsToWrite {
+  metadata?: Record<string, string>;
+  /** Write checksums into the metadata; by default none, because a tool that rewrites the file would keep the old ones. */
+  checksums?: boolean;
+  /** Called when the new file is complete and on disk, before it replaces an old one. */
+  beforeRename?(): Promise<void>;
+}
+
 /** Writes a safetensors file under a temporary name and renames it; asks one tensor after the other for its values. */
 export async function writeSafetensors(
   file: string,
   tensors: readonly TensorToWrite[],
-  metadata: Record<string, string> = { format: "pt" },
+  { metadata = { format: "pt" }, checksums = false, beforeRename = async () => {} }: SafetensorsToWrite = {},
 ): Promise<void> {
-  const header = new Map<string, unknown>([["__metadata__", metadata]]);
+  const entry = checksums ? { ...metadata, ...emptySums(tensors.length) } : metadata;
+  const header = new Map<string, unknown>([["__metadata__", entry]]);
   let offset = 0;
   for (const { name, dtype, shape } of tensors) {
     if (header.has(name)) throw new Error(`${file}: "${name}" occurs twice.`);
@@ -177,15 +214,20 @@ export async function writeSafetensors(
   const padded = Buffer.concat([json, Buffer.alloc((8 - (json.length % 8)) % 8, " ")]);
   const length = Buffer.alloc(8);
   length.writeBigUInt64LE(BigInt(padded.length));
+  const start = Buffer.concat([length, padded]);
+  const sums: number[] = [];
   await writeAtomic(file, async (handle) => {
-    await writeFully(handle, length);
-    await writeFully(handle, padded);
+    await writeFully(handle, start);
     for (const tensor of tensors) {
       const values = await tensor.values();
       if (values.length !== elementCount(tensor.shape)) {
         throw new Error(`${file}: "${tensor.name}" has ${values.length} values, expected [${tensor.shape}].`);
       }
-      await writeFully(handle, encodeElements(values, tensor.dtype));
+      const bytes = encodeElements(values, tensor.dtype);
+      if (checksums) sums.push(crc32(bytes));
+      await writeFully(handle, bytes);
     }
+    if (checksums) await handle.write(fillSums(start, sums), 0, start.length, 0);
+    await beforeRename();
   });
 }

@@ -27,6 +27,36 @@ export interface TensorRows {
   chunks(start: number, end: number, buffers: ChunkBuffers): AsyncGenerator<Uint8Array>;
 }
 
+/** Checksums by what they are of: a tensor by its name, a file's header by `FILE#header`. Eight hexadecimal digits each. */
+export type Checksums = Readonly<Record<string, string>>;
+
+/** The stored bytes of a tensor. */
+export interface StoredTensor {
+  file: string;
+  name: string;
+  sizeBytes: number;
+}
+
+/**
+ * Checks the bytes of a model's files while they are read: computes the CRC-32 of headers and of tensors that are read whole and in order,
+ * and compares it with what is expected. Reading is what takes the time: a second pass over a large model would cost as much as the first.
+ */
+export interface TensorChecks {
+  /** The sums so far. */
+  readonly sums: Checksums;
+  /**
+   * Expects these sums from now on, and of what was read already; what has no expected sum passes. Throws a UserError for a header or tensor
+   * with another sum, as do `header` and `part` later. `hint` says what the reader of the message can do.
+   */
+  expect(expected: Checksums, hint: string): void;
+  /** The header of a file was read. */
+  header(file: string, bytes: Uint8Array): void;
+  /** A part of a tensor was read, `startByte` bytes after its first one. */
+  part(tensor: StoredTensor, startByte: number, bytes: Uint8Array): void;
+  /** Throws a UserError for an element that is NaN or infinite; `firstElement` is the number of the first one in `bytes`. */
+  values(tensor: StoredTensor, dtype: TensorDtype, bytes: Uint8Array, firstElement?: number): void;
+}
+
 /** Named tensors of any file format, read one at a time. */
 export interface TensorSource {
   /** All tensors by name, without their values. */
@@ -35,6 +65,8 @@ export interface TensorSource {
   read(name: string): Promise<Float32Array>;
   /** A matrix row by row; null, or no such function, where the file does not hold its rows in order. */
   rows?(name: string): TensorRows | null;
+  /** Checks what is read; a number that is NaN or infinite is an error of `read` and of `rows`, too. */
+  readonly checks: TensorChecks;
   close(): Promise<void>;
 }
 

@@ -1,4 +1,4 @@
-import { existsSync, mkdtempSync, readFileSync, rmSync, truncateSync } from "node:fs";
+import { existsSync, mkdtempSync, readFileSync, rmSync, truncateSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, afterEach, beforeEach, describe, expect, it } from "vitest";
@@ -8,6 +8,7 @@ import { UserError, UserErrors } from "../base/errors.ts";
 import type { Backend } from "../compute/backend.ts";
 import { openReference } from "../compute/reference/backend.ts";
 import type { Checkpoint } from "../formats/hf-folder.ts";
+import { createTensorChecks } from "../formats/tensor-checks.ts";
 import type { TensorInfo } from "../formats/tensor-source.ts";
 import { openCheckpoint } from "./checkpoint.ts";
 import { type Decoder, decoderWeights, freeDecoder } from "./decoder.ts";
@@ -44,7 +45,11 @@ function checkpointOf(spec: DecoderSpec, changes: Record<string, number[] | null
   );
   const read = async (name: string) =>
     new Float32Array((tensors.get(name) as TensorInfo).shape.reduce((a, b) => a * b, 1)).fill(1);
-  return { directory: "models/x", config: llama.writeConfig(spec), source: { tensors, read, close: async () => {} } };
+  return {
+    directory: "models/x",
+    config: llama.writeConfig(spec),
+    source: { tensors, checks: createTensorChecks(), read, close: async () => {} },
+  };
 }
 
 async function problemsOf(spec: DecoderSpec, changes: Record<string, number[] | null>): Promise<readonly string[]> {
@@ -274,5 +279,41 @@ describe("saveDecoder", () => {
     await expect(saveDecoder(model, join(folder, "int8"), { dtype: "F32" })).rejects.toThrow(
       '"model.layers.1.mlp.up_proj.weight" is kept as int8 and cannot be saved without loss.',
     );
+  });
+});
+
+describe("an output layer next to a tied embedding", () => {
+  const spec = { ...TINY_SPEC, tiedHead: true };
+  const withHead = (value: (name: string, i: number) => number): Checkpoint => {
+    const shape = [spec.vocabularySize, spec.width];
+    const checkpoint = checkpointOf(spec, { [llama.names.head]: shape });
+    const read = async (name: string) => (await checkpoint.source.read(name)).map((_, i) => value(name, i));
+    return { ...checkpoint, source: { ...checkpoint.source, read } };
+  };
+
+  it("is accepted when it is equal, and refused by name when one number differs", async () => {
+    const load = (checkpoint: Checkpoint) => loadDecoder(backend, checkpoint, FROZEN);
+    freeDecoder(await load(withHead((_, i) => i % 7)));
+    const other = withHead((name, i) => (i % 7) + (name === llama.names.head && i === 40 ? 1 : 0));
+    await expect(load(other)).rejects.toThrow(
+      'models/x: config.json sets tie_word_embeddings, but "lm_head.weight" in x.safetensors is not equal to "model.embed_tokens.weight".',
+    );
+    expect(backend.memory().weights).toBe(0);
+  });
+
+  it("is compared in files, chunk by chunk", async () => {
+    const model = await initDecoder(backend, { ...spec, tiedHead: false }, 1, FROZEN);
+    const to = join(folder, "two-heads");
+    await saveDecoder(model, to, { dtype: "F32" });
+    const file = join(to, "config.json");
+    writeFileSync(
+      file,
+      readFileSync(file, "utf8").replace('"tie_word_embeddings": false', '"tie_word_embeddings": true'),
+    );
+    const checkpoint = await openCheckpoint(to);
+    await expect(loadDecoder(backend, checkpoint, FROZEN)).rejects.toThrow(
+      `but "lm_head.weight" in ${to}/model.safetensors`,
+    );
+    await checkpoint.source.close();
   });
 });

@@ -8,10 +8,11 @@ import type { Family } from "./family.ts";
 import { type PlaceOptions, placeDecoder } from "./place.ts";
 import type { DecoderSpec } from "./spec.ts";
 import { modelTensors } from "./tensors.ts";
+import { checkTiedHead } from "./tied-head.ts";
 
 /**
  * Loads a checkpoint's weights one by one, matrices in chunks of rows. Before it reads any weight it reports all missing and unused tensors
- * together, as a UserErrors.
+ * together, as a UserErrors; a tied output layer that is not the embedding is an error, too.
  */
 export async function loadDecoder(backend: Backend, checkpoint: Checkpoint, options: PlaceOptions): Promise<Decoder> {
   const { source, config, directory } = checkpoint;
@@ -20,6 +21,7 @@ export async function loadDecoder(backend: Backend, checkpoint: Checkpoint, opti
   // A model may have fewer rows than its tokenizer has ids: the caller that joins the two reports that.
   const spec = { ...read, tokenCount: Math.min(options.tokenCount ?? read.tokenCount, read.vocabularySize) };
   checkTensors(checkpoint, family, spec);
+  await checkTiedHead(checkpoint);
   return placeDecoder(backend, spec, family, options, {
     vector: ({ name }) => source.read(name),
     matrix: async ({ name, shape }) => source.rows?.(name) ?? rowsOfValues(await source.read(name), shape[1]),

@@ -1,5 +1,5 @@
-import { appendLog, type RunFolder, removeLeftovers, truncateLog } from "./run-folder.ts";
-import { loadTrainingState, type TrainedWeights, type TrainingProgress } from "./training-state.ts";
+import { appendLog, type RunFolder, removeLeftovers, syncLog, truncateLog } from "./run-folder.ts";
+import { type LoadedState, loadTrainingState, type TrainedWeights, type TrainingProgress } from "./training-state.ts";
 
 /** What ends a training before its last step. It always finishes the step in progress and saves a checkpoint. */
 export interface LoopLimits {
@@ -33,18 +33,16 @@ export type LoopEvent<Step, Validation> =
   | { kind: "stopped"; step: number };
 
 /**
- * Loads the last checkpoint of a run into its weights and makes its files agree with it: removes half-written files, cuts the log after the
- * checkpoint's step. Throws a UserError for a damaged checkpoint, or one with another origin.
+ * Loads the last checkpoint of a run into its weights, or the one before it when the last is damaged, and makes its files agree with it:
+ * removes half-written files, cuts the log after the checkpoint's step. Throws a UserError when no checkpoint is whole, or for one with
+ * another origin.
  */
-export async function loadCheckpoint(
-  folder: RunFolder,
-  trained: TrainedWeights,
-): Promise<{ progress: TrainingProgress; average: Float32Array[] }> {
+export async function loadCheckpoint(folder: RunFolder, trained: TrainedWeights): Promise<LoadedState> {
   await removeLeftovers(folder);
-  const saved = await loadTrainingState(trained, folder.state);
-  const progress = saved?.progress ?? { step: 0, best: null, averaged: 0 };
-  await truncateLog(folder, progress.step);
-  return { progress, average: saved?.average ?? [] };
+  const first = { progress: { step: 0, best: null, averaged: 0 }, average: [], notice: null };
+  const saved = (await loadTrainingState(trained, folder.state)) ?? first;
+  await truncateLog(folder, saved.progress.step);
+  return saved;
 }
 
 /**
@@ -80,6 +78,8 @@ export async function* checkpointedLoop<Step extends { step: number }, Validatio
     const isStopped = isOver && !isLast;
     const isDue = secondsSince(lastSaved) > checkpointSeconds || (saveAfterValidation && result !== null);
     if (isLast || isStopped || isDue) {
+      // On disk before the checkpoint: a log cannot be made again from a state that is ahead of it.
+      await syncLog(folder);
       await training.save();
       lastSaved = performance.now();
       yield { kind: "checkpoint", step };

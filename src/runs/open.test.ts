@@ -142,3 +142,20 @@ describe("a run whose recipe or labels were changed", () => {
     );
   });
 });
+
+describe("what a run keeps checksums of", () => {
+  it("is refused by name once a bit is another one", async () => {
+    await runWithAuto("sums", { init: INIT, tokenizer: TOKENIZER });
+    const run = join(folder, "sums");
+    const names = ["labels.json", "model/config.json", "model/tokenizer.model", "model/model.safetensors"];
+    for (const name of names) {
+      const bytes = await readFile(join(run, name));
+      const flipped = Buffer.from(bytes);
+      flipped[flipped.length - 3] ^= 1;
+      await writeFile(join(run, name), flipped);
+      await expect(openTrained(run)).rejects.toThrow(`${join(run, name)}: `);
+      await writeFile(join(run, name), bytes);
+    }
+    await (await openTrained(run)).close();
+  });
+});

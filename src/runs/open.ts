@@ -1,3 +1,4 @@
+import { readdir, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { type WeightGroup, weightsOf } from "../adapters/method.ts";
 import { attachAdapter, methodOf } from "../adapters/methods.ts";
@@ -8,7 +9,10 @@ import { openBackend } from "../compute/open.ts";
 import type { LabelSet } from "../data/example.ts";
 import { labelSetToJson, parseLabelsJson } from "../data/label-set.ts";
 import { createExtractor, type Extractor } from "../extract/extractor.ts";
-import type { Checkpoint } from "../formats/hf-folder.ts";
+import { SUMS_FILE, sumsOfTensors, writeFolderSums } from "../formats/folder-sums.ts";
+import { type Checkpoint, openHuggingFaceFolder } from "../formats/hf-folder.ts";
+import { openPeftFolder } from "../formats/peft-folder.ts";
+import type { Checksums, TensorSource } from "../formats/tensor-source.ts";
 import { openCheckpoint } from "../models/checkpoint.ts";
 import type { Decoder } from "../models/decoder.ts";
 import { readSpec } from "../models/families/registry.ts";
@@ -28,7 +32,7 @@ import { expectRoom, weightNeed } from "./memory.ts";
 import { checkVocabulary, type PreparedRecipe, prepareRecipe, rendererOf } from "./prepare.ts";
 import { openRunFolder, type RunFolder } from "./run-folder.ts";
 import { openModelTokenizer } from "./tokenizer.ts";
-import { findTrained, tokenizerPath } from "./trained.ts";
+import { findTrained, openTrainedModel, tokenizerPath } from "./trained.ts";
 
 /** A recipe with everything open that it names, ready to train or to extract. */
 export interface OpenedRecipe {
@@ -135,16 +139,32 @@ function openedRecipe(
   return { recipe, backend, model, tokenizer, renderer, extractor, groups, trainable, close };
 }
 
-/** Saves the trained result as its method does: a PEFT folder, or a Hugging Face folder `model/` with its tokenizer. */
+/** Saves the trained result as its method does: a PEFT folder, or a Hugging Face folder `model/` with its tokenizer; with checksums. */
 export async function saveTrained(opened: OpenedRecipe, folder: RunFolder): Promise<void> {
   const { recipe, model } = opened;
   const { saved } = methodOf(recipe.adapter);
+  for (const directory of [folder.directory, folder.model]) await rm(join(directory, SUMS_FILE), { force: true });
   if (saved.kind === "adapter") {
     await saved.save(model, recipe.adapter, folder.directory, recipe.model.path ?? null);
+    const { tensors } = await openPeftFolder(folder.directory);
+    await writeFolderSums(folder.directory, ["labels.json", "adapter_config.json"], await sumsAndClose(tensors));
     return;
   }
   await copyTokenizer(tokenizerPath(recipe), folder.model);
   await saveDecoder(model, folder.model, { dtype: "F32" });
+  const small = (await readdir(folder.model)).filter((name) => !name.endsWith(".safetensors"));
+  const { source } = await openHuggingFaceFolder(folder.model);
+  await writeFolderSums(folder.model, small, await sumsAndClose(source));
+  await writeFolderSums(folder.directory, ["labels.json"], {});
+}
+
+/** Reads back what was written: a disk that loses bits is noticed now. */
+async function sumsAndClose(source: TensorSource): Promise<Checksums> {
+  try {
+    return await sumsOfTensors(source);
+  } finally {
+    await source.close();
+  }
 }
 
 export function labelsFile(folder: RunFolder): string {
@@ -168,7 +188,7 @@ export async function openTrained(
     await readTextFile(labelsFile(folder), "the run's labels", MAX_LABELS_BYTES),
     labelsFile(folder),
   );
-  const checkpoint = await openCheckpoint(trained.model);
+  const checkpoint = await openTrainedModel(folder, trained);
   try {
     const tokenizer = await openModelTokenizer(trained.tokenizer, { modelType: String(checkpoint.config.model_type) });
     const spec = readSpec(checkpoint.config, checkpoint.directory);

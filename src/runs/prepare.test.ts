@@ -21,6 +21,7 @@ vi.mock("../models/checkpoint.ts", async (original) => {
     const { source, ...checkpoint } = await openCheckpoint(path);
     const counted: typeof source = {
       tensors: source.tensors,
+      checks: source.checks,
       read: (name) => {
         seen.read++;
         return source.read(name);

@@ -20,6 +20,7 @@ import {
   type LoopLimits,
   loadCheckpoint,
 } from "./checkpointed-loop.ts";
+import type { NoticeEvent } from "./notice.ts";
 import { expectFreeFolder, type RunFolder, runFolder } from "./run-folder.ts";
 import { saveTrainingState, type TrainingOrigin } from "./training-state.ts";
 
@@ -37,8 +38,9 @@ export interface MeasuredStep extends PretrainStep {
   shareOfPeak: number | null;
 }
 
-/** An event of a pretraining run, in the order: start, steps with validations and checkpoints, then stopped or end. */
+/** An event of a pretraining run, in the order: a notice on the checkpoint, start, steps with validations and checkpoints, then stopped or end. */
 export type PretrainEvent =
+  | NoticeEvent
   | { kind: "start"; totalSteps: number; resumedAt: number; tokensPerStep: number; perRound: Record<string, number> }
   | LoopEvent<MeasuredStep, PretrainValidation>
   | { kind: "end"; step: number };
@@ -144,7 +146,8 @@ export async function* pretrainRun(
   const { train } = recipe;
   const { checkpointSeconds, validateEverySteps } = train;
   const trained = { backend, weights, origin: originOf(recipe, data.sources) };
-  const { progress } = await loadCheckpoint(folder, trained);
+  const { progress, notice } = await loadCheckpoint(folder, trained);
+  if (notice) yield { kind: "notice", text: notice };
   const decay = await decayOf(folder, progress.step, decayNow);
   const last = totalSteps(train, decay);
   const weightOf = (name: string) => recipe.data.sources[name].weight;

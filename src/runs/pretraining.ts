@@ -8,6 +8,7 @@ import { missingPretrainPaths, type PretrainRecipe, pretrainRecipeText } from ".
 import type { TokenSource } from "../pretrain/token-file.ts";
 import type { Tokenizer } from "../tokenizers/tokenizer.ts";
 import { expectRoom, passBytes, weightNeed } from "./memory.ts";
+import type { NoticeEvent } from "./notice.ts";
 import { specFromInit } from "./prepare.ts";
 import {
   createPretrainFolder,
@@ -21,7 +22,6 @@ import { type RunKind, type Stop, type TrainableRun, workInRun } from "./protoco
 import type { RunFolder } from "./run-folder.ts";
 import type { StopOptions } from "./stop-signals.ts";
 import { openModelTokenizer } from "./tokenizer.ts";
-import type { NoticeEvent } from "./training.ts";
 
 export const PRETRAINING: RunKind<PretrainRecipe> = {
   create: createPretrainFolder,

@@ -2,7 +2,15 @@ import { appendFileSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFile
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import { appendLog, expectFreeFolder, type LogLine, readLog, runFolder, truncateLog } from "./run-folder.ts";
+import {
+  appendLog,
+  expectFreeFolder,
+  isFinished,
+  type LogLine,
+  readLog,
+  runFolder,
+  truncateLog,
+} from "./run-folder.ts";
 
 let directory: string;
 beforeEach(() => {
@@ -56,5 +64,17 @@ describe("the log", () => {
     rmSync(folder.log);
     mkdirSync(folder.log);
     await expect(appendLog(folder, lines[0])).rejects.toThrow(`${folder.log}: cannot be written (EISDIR`);
+  });
+});
+
+describe("a run", () => {
+  it("is finished once done.json says so, not when a power failure lost its content", async () => {
+    const folder = runFolder(join(directory, "done"));
+    mkdirSync(folder.directory);
+    expect(await isFinished(folder)).toBe(false);
+    writeFileSync(folder.done, Buffer.alloc(40));
+    expect(await isFinished(folder)).toBe(false);
+    writeFileSync(folder.done, '{"steps": 3}\n');
+    expect(await isFinished(folder)).toBe(true);
   });
 });

@@ -1,14 +1,17 @@
 import { existsSync } from "node:fs";
-import { appendFile, readdir, rm } from "node:fs/promises";
+import { appendFile, open, readdir, rm } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import { showValue, UserError } from "../base/errors.ts";
 import { readLines, writeFileAtomic } from "../base/files.ts";
 import { holdLock } from "../base/lock.ts";
 import { checkOutputFolder, makeFolder, namingFile } from "../base/output.ts";
 import { modelFingerprint } from "../formats/fingerprint.ts";
-import { readJsonObject } from "../formats/hf-folder.ts";
+import { fileSum } from "../formats/folder-sums.ts";
+import { readJsonObject } from "../formats/json-file.ts";
+import type { Checksums, TensorSource } from "../formats/tensor-source.ts";
 import { readRecipe, recipeText } from "../recipe/read.ts";
 import type { Recipe } from "../recipe/schema.ts";
+import { findTokenizerFile } from "../tokenizers/open-tokenizer.ts";
 
 const MAX_LOG_LINE_BYTES = 10_000_000;
 /** The name that base/files.ts gives a file until it is complete. */
@@ -18,7 +21,7 @@ export const LEFTOVER = /\.[0-9a-f]{8}\.part$/;
 export interface RunFolder {
   directory: string;
   recipe: string;
-  /** Fingerprint of the model that the run starts from; missing for a model from nothing. */
+  /** Fingerprint and checksums of the model that the run starts from, and of its tokenizer; missing for a model from nothing. */
   base: string;
   /** Weights, moments and progress of the last checkpoint. */
   state: string;
@@ -83,8 +86,9 @@ export async function createRunFolder(directory: string, recipe: Recipe): Promis
   const folder = runFolder(directory);
   const { path } = recipe.model;
   const fingerprint = path ? await modelFingerprint(path) : null;
+  const tokenizer = path ? await fileSum(await findTokenizerFile(recipe.model.tokenizer ?? path)) : null;
   try {
-    if (path) await writeFileAtomic(folder.base, `${JSON.stringify({ path, fingerprint })}\n`);
+    if (path) await writeFileAtomic(folder.base, `${JSON.stringify({ path, fingerprint, tokenizer })}\n`);
     await writeFileAtomic(folder.recipe, recipeText(recipe));
   } catch (error) {
     await rm(folder.base, { force: true });
@@ -104,12 +108,44 @@ export async function hasSameBase(folder: RunFolder, recipe: Recipe): Promise<bo
   return fingerprint === (await modelFingerprint(path));
 }
 
-/** Throws a UserError when the model at the recipe's path is not the one that the run started from: the trained weights do not fit it. */
+/**
+ * Throws a UserError when the model at the recipe's path, or its tokenizer, is not the one that the run started from: the trained weights do
+ * not fit it.
+ */
 export async function expectSameBase(folder: RunFolder, recipe: Recipe): Promise<void> {
-  if ((await hasSameBase(folder, recipe)) !== false) return;
+  if ((await hasSameBase(folder, recipe)) !== false) return expectSameTokenizer(folder, recipe);
   throw new UserError(`${recipe.model.path}: is not the model that ${folder.directory} started from.`, {
-    hint: `Put that model back, or write where it is now as model.path into ${folder.recipe}.`,
+    hint: putBack(folder),
   });
+}
+
+async function expectSameTokenizer(folder: RunFolder, { model }: Recipe): Promise<void> {
+  const path = model.tokenizer ?? model.path;
+  if (!path || !existsSync(path) || !existsSync(folder.base)) return;
+  const { tokenizer } = await readJsonObject(folder.base, "the fingerprint of a run's base model");
+  const file = await findTokenizerFile(path);
+  // Older versions noted none.
+  if (tokenizer === undefined || tokenizer === (await fileSum(file))) return;
+  throw new UserError(`${file}: is not the tokenizer that ${folder.directory} started from.`, {
+    hint: `Put that tokenizer back, or write where it is now as model.tokenizer into ${folder.recipe}.`,
+  });
+}
+
+const putBack = (folder: RunFolder) =>
+  `Put that model back, or write where it is now as model.path into ${folder.recipe}.`;
+
+/** Notes the checksums of the base model's weights, which are known once they are loaded. */
+export async function saveBaseSums(folder: RunFolder, weights: Checksums): Promise<void> {
+  if (!existsSync(folder.base)) return;
+  const base = await readJsonObject(folder.base, "the fingerprint of a run's base model");
+  await writeFileAtomic(folder.base, `${JSON.stringify({ ...base, weights })}\n`);
+}
+
+/** Expects the weights of the base model to be those that the run started from: a tensor that is not is an error when it is read. */
+export async function expectBaseSums(folder: RunFolder, source: TensorSource): Promise<void> {
+  if (!existsSync(folder.base)) return;
+  const { weights } = await readJsonObject(folder.base, "the fingerprint of a run's base model");
+  if (typeof weights === "object" && weights !== null) source.checks.expect(weights as Checksums, putBack(folder));
 }
 
 /**
@@ -141,11 +177,34 @@ export async function openRunFolder(directory: string): Promise<{ folder: RunFol
   return { folder, recipe: await readRecipe(folder.recipe) };
 }
 
+/** Whether training has finished. A done.json that is not JSON was lost in a power failure: the end of the training is made again. */
+export async function isFinished(folder: RunFolder): Promise<boolean> {
+  if (!existsSync(folder.done)) return false;
+  try {
+    await readJsonObject(folder.done, "the end of a training");
+    return true;
+  } catch (error) {
+    if (error instanceof UserError) return false;
+    throw error;
+  }
+}
+
 export type LogLine = { kind: "step" | "validation"; step: number } & Record<string, unknown>;
 
 /** Appends one line to the run's log. */
 export async function appendLog(folder: RunFolder, line: LogLine): Promise<void> {
   await namingFile(folder.log, () => appendFile(folder.log, `${JSON.stringify(line)}\n`));
+}
+
+/** Flushes the log to disk. */
+export async function syncLog(folder: RunFolder): Promise<void> {
+  if (!existsSync(folder.log)) return;
+  const handle = await open(folder.log, "r+");
+  try {
+    await handle.datasync();
+  } finally {
+    await handle.close();
+  }
 }
 
 /** Reads the log, without the end that a crash or a power loss spoilt: half a line, or bytes that are not text. */

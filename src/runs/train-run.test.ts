@@ -12,6 +12,7 @@ import type { Recipe } from "../recipe/schema.ts";
 import { type OpenedRecipe, openForTraining, openTrained, saveLabels } from "./open.ts";
 import { createRunFolder, openRunFolder, type RunFolder, readLog } from "./run-folder.ts";
 import { encodeExamples, type RunEvent, trainRun } from "./train-run.ts";
+import { previousState } from "./training-state.ts";
 
 const native = nativeStatus();
 if (!native.available) console.warn(`training is not resumed on the native backend: ${native.reason}`);
@@ -207,6 +208,7 @@ describe("trainRun", () => {
     await expect(trainIn(folder, { train: toyRows(16, 9) })).rejects.toThrow("other training or validation rows");
     expect((await trainIn(folder)).at(-1)?.kind).toBe("end");
     rmSync(folder.done);
+    rmSync(previousState(folder.state));
     writeFileSync(folder.state, readFileSync(folder.state).subarray(0, 5000));
     await expect(trainIn(folder)).rejects.toThrow(/state.safetensors: .*(bytes)/);
     cpSync(join(folder.model, "model.safetensors"), folder.state);

@@ -15,9 +15,11 @@ import {
   type LoopLimits,
   loadCheckpoint,
 } from "./checkpointed-loop.ts";
+import type { NoticeEvent } from "./notice.ts";
 import { type OpenedRecipe, saveTrained } from "./open.ts";
 import type { RunFolder } from "./run-folder.ts";
 import {
+  checkWeightValues,
   loadWeightValues,
   saveTrainingState,
   saveWeightValues,
@@ -39,8 +41,9 @@ export interface Validation {
   isBest: boolean;
 }
 
-/** An event of a fine-tuning run, in the order: start, steps with validations and checkpoints, then stopped or end. */
+/** An event of a fine-tuning run, in the order: a notice on the checkpoint, start, steps with validations and checkpoints, then stopped or end. */
 export type RunEvent =
+  | NoticeEvent
   | { kind: "start"; totalSteps: number; stepsPerEpoch: number; examples: number; resumedAt: number; truncated: number }
   | LoopEvent<TrainStep, Validation>
   | { kind: "end"; steps: number; best: TrainingProgress["best"]; seconds: number };
@@ -112,7 +115,10 @@ export async function* trainRun(
   const plan = planSteps(encoded.length, recipe.train, recipe.seed);
   const validated = validationRows(recipe, validExamples);
   const trained = { backend, weights: trainable, origin: originOf(recipe, encoded, validated) };
-  const { progress, average: values } = await loadCheckpoint(folder, trained);
+  const { progress, average: values, notice } = await loadCheckpoint(folder, trained);
+  if (notice) yield { kind: "notice", text: notice };
+  // Checked now, because they are loaded only after the last step.
+  if (progress.best !== null && existsSync(folder.best)) await checkWeightValues(folder.best);
   const average = createWeightAverage(backend, trainable, { count: progress.averaged, values });
   const { stepsPerEpoch, totalSteps } = plan;
   yield { kind: "start", totalSteps, stepsPerEpoch, examples: encoded.length, resumedAt: progress.step, truncated };

@@ -3,8 +3,11 @@ import { join } from "node:path";
 import type { SavedAdapter } from "../adapters/method.ts";
 import { type AdapterSettings, methodOf } from "../adapters/methods.ts";
 import { UserError } from "../base/errors.ts";
+import { checkFolderFiles } from "../formats/folder-sums.ts";
+import type { Checkpoint } from "../formats/hf-folder.ts";
+import { openCheckpoint } from "../models/checkpoint.ts";
 import type { Recipe } from "../recipe/schema.ts";
-import { expectSameBase, type RunFolder } from "./run-folder.ts";
+import { expectBaseSums, expectSameBase, type RunFolder } from "./run-folder.ts";
 
 /** What a finished run has trained. */
 export interface TrainedResult {
@@ -21,7 +24,10 @@ export function tokenizerPath(recipe: Recipe): string {
   return recipe.model.tokenizer ?? (recipe.model.path as string);
 }
 
-/** Finds the result of a run. Throws a UserError when training has not finished, or when the base of an adapter is another model now. */
+/**
+ * Finds the result of a run. Throws a UserError when training has not finished, when the base of an adapter is another model now, or for a
+ * file that is not what the run wrote.
+ */
 export async function findTrained(folder: RunFolder, recipe: Recipe): Promise<TrainedResult> {
   const { saved } = methodOf(recipe.adapter);
   const isAdapter = saved.kind === "adapter";
@@ -32,7 +38,23 @@ export async function findTrained(folder: RunFolder, recipe: Recipe): Promise<Tr
       hint: `Resume it with: cre train --resume --run ${folder.directory}`,
     });
   }
-  if (!isAdapter) return { model: folder.model, tokenizer: folder.model, adapter: null };
+  await checkFolderFiles(folder.directory);
+  if (!isAdapter) {
+    await checkFolderFiles(folder.model);
+    return { model: folder.model, tokenizer: folder.model, adapter: null };
+  }
   await expectSameBase(folder, recipe);
   return { model: recipe.model.path as string, tokenizer: tokenizerPath(recipe), adapter: saved };
+}
+
+/** Opens the model of a run's result; weights that are not those of the run are an error when they are read. */
+export async function openTrainedModel(folder: RunFolder, { model, adapter }: TrainedResult): Promise<Checkpoint> {
+  const checkpoint = await openCheckpoint(model);
+  try {
+    if (adapter) await expectBaseSums(folder, checkpoint.source);
+    return checkpoint;
+  } catch (error) {
+    await checkpoint.source.close();
+    throw error;
+  }
 }

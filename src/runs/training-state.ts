@@ -1,6 +1,8 @@
 import { existsSync } from "node:fs";
+import { copyFile, link, rm } from "node:fs/promises";
 import { UserError } from "../base/errors.ts";
 import type { Backend, Weight, WeightPart } from "../compute/backend.ts";
+import { sumsOfTensors } from "../formats/folder-sums.ts";
 import { openSafetensors, writeSafetensors } from "../formats/safetensors.ts";
 import type { TensorSource, TensorToWrite } from "../formats/tensor-source.ts";
 
@@ -69,9 +71,12 @@ async function readParts(
   }
 }
 
+/** Where the state that {@link saveTrainingState} replaces is kept. */
+export const previousState = (file: string) => file.replace(/(\.\w+)?$/, "-previous$1");
+
 /**
- * Saves weights, moments, progress and the mean of the weights (`average`, if one is kept) as one file. It is written under another name and
- * renamed, so a crash leaves the old file or the new one.
+ * Saves weights, moments, progress and the mean of the weights (`average`, if one is kept) as one file with checksums. It is written under
+ * another name and renamed, so a crash leaves the old file or the new one. The old one is kept as {@link previousState}.
  */
 export async function saveTrainingState(
   { backend, weights, origin }: TrainedWeights,
@@ -86,23 +91,57 @@ export async function saveTrainingState(
     shape: [weights[i].rows, weights[i].columns],
     values: async () => mean,
   }));
-  await writeSafetensors(file, [...partsToWrite(backend, weights, STATE_PARTS), ...means], metadata);
+  await writeSafetensors(file, [...partsToWrite(backend, weights, STATE_PARTS), ...means], {
+    metadata,
+    checksums: true,
+    beforeRename: () => keepPrevious(file),
+  });
+}
+
+async function keepPrevious(file: string): Promise<void> {
+  if (!existsSync(file)) return;
+  await rm(previousState(file), { force: true });
+  // A second name costs nothing; a file system without such names gets a copy.
+  await link(file, previousState(file)).catch(() => copyFile(file, previousState(file)));
+}
+
+/** A state that was loaded into the weights. */
+export interface LoadedState {
+  progress: TrainingProgress;
+  average: Float32Array[];
+  /** Why it is the previous state, not the last one; null when it is the last. */
+  notice: string | null;
 }
 
 /**
- * Loads the file of {@link saveTrainingState} into the weights; null when there is no such file yet. Throws a UserError when the file is
- * damaged or has another origin.
+ * Loads the file of {@link saveTrainingState} into the weights, or the one before it when the file is damaged; null when there is none yet.
+ * Throws a UserError when both are damaged, or the state has another origin.
  */
-export async function loadTrainingState(
+export async function loadTrainingState(trained: TrainedWeights, file: string): Promise<LoadedState | null> {
+  const previous = previousState(file);
+  if (!existsSync(file)) return existsSync(previous) ? { ...(await loadState(trained, previous)), notice: null } : null;
+  try {
+    return { ...(await loadState(trained, file)), notice: null };
+  } catch (error) {
+    if (!(error instanceof UserError) || error instanceof OtherOrigin || !existsSync(previous)) throw error;
+    const loaded = await loadState(trained, previous).catch((second: unknown) => {
+      // The newer file is the one to speak of, unless the older one says more than that it is damaged, too.
+      throw second instanceof OtherOrigin ? second : error;
+    });
+    const [reason] = error.message.split("\n");
+    return { ...loaded, notice: `${reason} Resuming from the checkpoint before it, ${previous}.` };
+  }
+}
+
+async function loadState(
   { backend, weights, origin }: TrainedWeights,
   file: string,
-): Promise<{ progress: TrainingProgress; average: Float32Array[] } | null> {
-  if (!existsSync(file)) return null;
+): Promise<Omit<LoadedState, "notice">> {
   const source = await openSafetensors(file);
   try {
     const progress = readProgress(source.metadata.progress, file);
-    if (source.metadata.recipe !== origin.recipe) throw otherOrigin(file, "settings in recipe.yaml");
-    if (source.metadata.rows !== origin.rows) throw otherOrigin(file, "training or validation rows");
+    if (source.metadata.recipe !== origin.recipe) throw new OtherOrigin(file, "settings in recipe.yaml");
+    if (source.metadata.rows !== origin.rows) throw new OtherOrigin(file, "training or validation rows");
     await readParts(backend, weights, STATE_PARTS, source, file);
     const average: Float32Array[] = [];
     if (progress.averaged > 0) {
@@ -114,7 +153,7 @@ export async function loadTrainingState(
   }
 }
 
-/** The progress in the state file of a training. Throws a UserError when the file is damaged. */
+/** The progress in the state file of a training. Throws a UserError when the header is damaged. */
 export async function readTrainingProgress(file: string): Promise<TrainingProgress> {
   const source = await openSafetensors(file);
   try {
@@ -124,10 +163,13 @@ export async function readTrainingProgress(file: string): Promise<TrainingProgre
   }
 }
 
-function otherOrigin(file: string, what: string): UserError {
-  return new UserError(`${file}: was saved with other ${what}; resuming would mix two runs.`, {
-    hint: "Undo the change made since the run began, or start a new run.",
-  });
+/** The state belongs to a training with other numbers. */
+class OtherOrigin extends UserError {
+  constructor(file: string, what: string) {
+    super(`${file}: was saved with other ${what}; resuming would mix two runs.`, {
+      hint: "Undo the change made since the run began, or start a new run.",
+    });
+  }
 }
 
 function readProgress(text: string | undefined, file: string): TrainingProgress {
@@ -147,7 +189,7 @@ function readProgress(text: string | undefined, file: string): TrainingProgress 
 
 /** Saves the values of the trainable weights only. */
 export async function saveWeightValues(backend: Backend, weights: readonly Weight[], file: string): Promise<void> {
-  await writeSafetensors(file, partsToWrite(backend, weights, ["value"]), { format: "pt" });
+  await writeSafetensors(file, partsToWrite(backend, weights, ["value"]), { checksums: true });
 }
 
 /** Loads the file of {@link saveWeightValues}. */
@@ -157,5 +199,19 @@ export async function loadWeightValues(backend: Backend, weights: readonly Weigh
     await readParts(backend, weights, ["value"], source, file);
   } finally {
     await source.close();
+  }
+}
+
+/** Reads the file of {@link saveWeightValues}. Throws a UserError when it is damaged. */
+export async function checkWeightValues(file: string): Promise<void> {
+  try {
+    const source = await openSafetensors(file);
+    await sumsOfTensors(source).finally(() => source.close());
+  } catch (error) {
+    if (!(error instanceof UserError)) throw error;
+    throw new UserError(error.message, {
+      hint: `These are the best weights so far. Restore the file from a copy, or delete it to continue without them.`,
+      cause: error,
+    });
   }
 }

@@ -11,19 +11,21 @@ import { factsOfRows, type RecipeReading, readRecipeParts } from "../recipe/read
 import type { Recipe, recipeSchema } from "../recipe/schema.ts";
 import { type DataEvent, labelledRows, readTrainingData, type TrainingData } from "./labelled-rows.ts";
 import { expectRoom, passBytes } from "./memory.ts";
+import type { NoticeEvent } from "./notice.ts";
 import { openPrepared, saveLabels } from "./open.ts";
 import { type PreparedRecipe, prepareForLabels, prepareTraining, trainingNeed } from "./prepare.ts";
 import { begunRun, newRun, type RunKind, type Stop, type TrainableRun, workInRun } from "./protocol.ts";
 import { openRun, type Run, RunStopped } from "./run.ts";
-import { createRunFolder, expectFreeFolder, expectSameBase, openRunFolder } from "./run-folder.ts";
+import {
+  createRunFolder,
+  expectBaseSums,
+  expectFreeFolder,
+  expectSameBase,
+  openRunFolder,
+  saveBaseSums,
+} from "./run-folder.ts";
 import type { StopOptions } from "./stop-signals.ts";
 import { type RunEvent, trainRun } from "./train-run.ts";
-
-/** A line for the user: a slow backend, data without a validation split. */
-export interface NoticeEvent {
-  kind: "notice";
-  text: string;
-}
 
 /** Tensors of the model that are loaded or made. */
 export interface LoadingEvent {
@@ -77,6 +79,7 @@ export async function begunTraining(directory: string, data?: TrainingData): Pro
   const run = await begunRun(FINE_TUNING, directory);
   if (run === null) return null;
   const { prepared, rows } = await prepareRows(await readRecipeParts({ file: run.folder.recipe }), data);
+  if (prepared.base) await expectBaseSums(run.folder, prepared.base.source);
   return { ...run, recipe: prepared.recipe, prepared, rows };
 }
 
@@ -123,6 +126,7 @@ export async function runTraining(run: PreparedRun, options: TrainingOptions = {
       for await (const event of trainRun(opened, folder, train, valid, { signal })) {
         if (event.kind === "start") {
           await begin(opened.recipe);
+          if (run.isNew && prepared.base) await saveBaseSums(folder, prepared.base.source.checks.sums);
           await saveLabels(folder, labels);
           onEvent({
             kind: "model",

@@ -1,5 +1,6 @@
 import { messageOf, showValue, UserError } from "../base/errors.ts";
 import { readTextFile } from "../base/files.ts";
+import { expectNoLfsPointer } from "../base/hints.ts";
 
 const MAX_DEPTH = 32;
 /** Qwen's tokenizer.json has about 300,000 lists (merges) and 1.2 million values. */
@@ -18,6 +19,7 @@ export async function readJsonObject(file: string, what: string, maxBytes: numbe
 
 /** Like {@link readJsonObject} for a text; errors use `name`. */
 export function parseJsonObject(text: string, name: string, what: string): JsonObject {
+  expectNoLfsPointer(name, text, `${what} itself`);
   checkShape(text, name);
   let value: unknown;
   try {

@@ -1,6 +1,7 @@
 import { readFile } from "node:fs/promises";
 import { showValue, UserError } from "../base/errors.ts";
 import { fileSizeBytes } from "../base/files.ts";
+import { expectNoLfsPointer } from "../base/hints.ts";
 import { SPACE_MARK } from "./normalizer.ts";
 import { createSentencePieceTokenizer, type SentencePieceTokenizer } from "./sentencepiece.ts";
 import {
@@ -47,6 +48,7 @@ export async function loadLlama2cTokenizer(file: string): Promise<SentencePieceT
  * spaces; ids 0, 1 and 2 are unknown, begin and end. errors use `name`. Throws a UserError when the bytes are no such file.
  */
 export function parseLlama2cTokenizer(bytes: Uint8Array, name: string): SentencePieceTokenizer {
+  expectNoLfsPointer(name, bytes, "the tokenizer itself");
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   const fail = (problem: string) =>
     new UserError(`${name}: ${problem}.`, { hint: "Was the file cut short, or is it no tokenizer of llama2.c?" });

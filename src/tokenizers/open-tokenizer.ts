@@ -1,8 +1,9 @@
 import { readdir, stat } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
-import { messageOf, UserError } from "../base/errors.ts";
+import { messageOf, showValue, UserError } from "../base/errors.ts";
 import { copyFileAtomic } from "../base/files.ts";
 import { missingModelHint } from "../base/path-hints.ts";
+import { ADDED_TOKENS_FILE, SPECIAL_TOKENS_FILE, tokensToAdd, withAddedTokens } from "./added-tokens.ts";
 import { withCommandPieces } from "./command-pieces.ts";
 import { loadLlama2cTokenizer } from "./llama2c.ts";
 import { loadSentencePiece, type TokenizerExpectations } from "./sentencepiece.ts";
@@ -44,11 +45,23 @@ export async function openTokenizer(path: string, options: OpenTokenizerOptions 
   const file = await findTokenizerFile(path);
   if (file.endsWith(".bin")) return openLlama2c(file, options);
   const settings = await readTokenizerSettings(dirname(file));
-  if (file.endsWith(".json")) return loadTokenizerJson(file, settings, options);
-  const tokenizer: Tokenizer = await loadSentencePiece(file, options);
+  if (file.endsWith(".json")) return checkAdded(await loadTokenizerJson(file, settings, options), settings, file);
+  const { continuing, ...tokenizer } = await loadSentencePiece(file, options);
   const rule = ruleFor(settings, options);
-  if (rule) return withCommandPieces(tokenizer, rule.commandPieces);
-  return settings.addsBos ? tokenizer : { ...tokenizer, bosId: null };
+  const own = rule ? withCommandPieces(tokenizer, rule.commandPieces) : tokenizer;
+  const added = tokensToAdd(own, settings.added);
+  const whole =
+    added.length > 0 ? withAddedTokens(own, added, settings.prefixesEveryPart ? undefined : continuing) : own;
+  return settings.addsBos ? whole : { ...whole, bosId: null };
+}
+
+/** tokenizer.json names its own added tokens; files next to it may repeat them. */
+function checkAdded(tokenizer: Tokenizer, settings: TokenizerSettings, file: string): Tokenizer {
+  const [missing] = tokensToAdd(tokenizer, settings.added);
+  if (missing === undefined) return tokenizer;
+  throw new UserError(`${missing.where}: names ${showValue(missing.text)}, which ${file} does not have.`, {
+    hint: "Save the tokenizer again with transformers, so that tokenizer.json has all tokens.",
+  });
 }
 
 function ruleFor(
@@ -75,7 +88,8 @@ export async function copyTokenizer(path: string, directory: string): Promise<vo
   }
   const isJson = file.endsWith(".json");
   await copyFileAtomic(file, join(directory, isJson ? TOKENIZERS_FILE : SENTENCEPIECE_FILE));
-  for (const name of [TOKENIZER_CONFIG_FILE, ...(isJson ? [GENERATION_CONFIG_FILE] : [])]) {
+  const beside = [TOKENIZER_CONFIG_FILE, ADDED_TOKENS_FILE, SPECIAL_TOKENS_FILE];
+  for (const name of [...beside, ...(isJson ? [GENERATION_CONFIG_FILE] : [])]) {
     const source = join(dirname(file), name);
     if (await exists(source)) await copyFileAtomic(source, join(directory, name));
   }

@@ -1,6 +1,7 @@
 import { readFile } from "node:fs/promises";
 import { UserError } from "../base/errors.ts";
 import { fileSizeBytes } from "../base/files.ts";
+import { expectNoLfsPointer } from "../base/hints.ts";
 import { createSegmenter } from "./bpe.ts";
 import { createNormalizer, SPACE_MARK } from "./normalizer.ts";
 import { createPrefixTrie } from "./prefix-trie.ts";
@@ -17,11 +18,12 @@ import type { Tokenizer } from "./tokenizer.ts";
 import { decodeLossy } from "./utf8.ts";
 
 const MAX_FILE_BYTES = 64 * 2 ** 20;
-const LFS_POINTER = "version https://git-lfs";
 
 export interface SentencePieceTokenizer extends Tokenizer {
   readonly kind: "sentencepiece";
   readonly unkId: number;
+  /** Encodes text that follows other text: without the dummy prefix. */
+  continuing(text: string): number[];
 }
 
 export interface TokenizerExpectations {
@@ -49,11 +51,7 @@ export function parseSentencePiece(
   name: string,
   { expectedPieces }: TokenizerExpectations = {},
 ): SentencePieceTokenizer {
-  if (decodeLossy(bytes.subarray(0, LFS_POINTER.length)) === LFS_POINTER) {
-    throw new UserError(`${name}: is a Git LFS pointer, expected the SentencePiece model itself.`, {
-      hint: "Run: git lfs pull",
-    });
-  }
+  expectNoLfsPointer(name, bytes, "the SentencePiece model itself");
   const model = readModel(bytes, name);
   const pieceCount = model.pieces.texts.length;
   if (expectedPieces !== undefined && expectedPieces !== pieceCount) {
@@ -82,6 +80,7 @@ export function createSentencePieceTokenizer(model: SentencePieceModel): Sentenc
   };
   const unkId = types.indexOf(UNKNOWN);
   const encode = createEncoder(model, unkId);
+  let encodeRest: ((text: string) => number[]) | null = null;
   return {
     kind: "sentencepiece",
     vocabularySize: pieceCount,
@@ -91,6 +90,10 @@ export function createSentencePieceTokenizer(model: SentencePieceModel): Sentenc
     unkId,
     encode,
     encodeAll: (all) => all.map(encode),
+    continuing(text) {
+      encodeRest ??= createEncoder({ ...model, normalizer: { ...model.normalizer, addDummyPrefix: false } }, unkId);
+      return encodeRest(text);
+    },
     decode: createDecoder(model, pieceOf),
     pieceOf,
     // Where two pieces have one text, the name means the reserved piece, as in SentencePiece.

@@ -1,6 +1,7 @@
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { showValue, UserError } from "../base/errors.ts";
+import { type AddedToken, readAddedTokens } from "./added-tokens.ts";
 import { isJsonObject, type JsonObject, readJsonObject } from "./bounded-json.ts";
 
 export const TOKENIZER_CONFIG_FILE = "tokenizer_config.json";
@@ -20,6 +21,10 @@ export interface TokenizerSettings {
   pad: Mark;
   /** False where the tokenizer sets no begin mark before a text although its vocabulary has one (Baichuan2). */
   addsBos: boolean;
+  /** The tokens that transformers adds to the tokenizer's own file. */
+  added: readonly AddedToken[];
+  /** Whether text after an added token begins like a text of its own, with SentencePiece's dummy prefix: transformers' "legacy". */
+  prefixesEveryPart: boolean;
   /** The `tokenizer_class` and `model_type` that the files name; null where they name none. */
   tokenizerClass: string | null;
   modelType: string | null;
@@ -47,6 +52,8 @@ export async function readTokenizerSettings(directory: string): Promise<Tokenize
     bos: mark("bos"),
     eos: mark("eos"),
     pad: mark("pad"),
+    added: await readAddedTokens(directory, tokenizer.values, tokenizer.file),
+    prefixesEveryPart: tokenizer.values.legacy !== false,
     addsBos: tokenizer.values.add_bos_token !== false,
     tokenizerClass: textOrNull(tokenizer.values.tokenizer_class),
     modelType: textOrNull(model.values.model_type),

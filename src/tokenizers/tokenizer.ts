@@ -5,7 +5,10 @@ export interface Tokenizer {
   readonly eosId: number | null;
   readonly padId: number | null;
   readonly unkId: number | null;
-  /** The ids of plain text, without begin or end marks; text that looks like a control piece stays text. */
+  /**
+   * The ids of plain text, without begin or end marks. Text that looks like a control piece of the tokenizer's own file stays text; tokens
+   * that a SentencePiece tokenizer was given later, in files next to it, are found in the text as transformers finds them.
+   */
   encode(text: string): number[];
   encodeAll(texts: readonly string[]): number[][];
   /** The text of ids; control pieces give nothing. Throws a UserError for an id outside the vocabulary. */

@@ -1,9 +1,9 @@
 import { existsSync, readdirSync, readFileSync } from "node:fs";
-import { createRequire } from "node:module";
 import { availableParallelism } from "node:os";
 import { join } from "node:path";
 import { messageOf, UserError } from "../../base/errors.ts";
 import type { AttentionSegment, AttentionSpec, RotarySpec, RowPositions } from "../backend.ts";
+import { loadAddonFile } from "./addon-file.ts";
 import { addonFile, builtLevels, cpuAddonFile, type Level, levelError, runnableLevels } from "./levels.ts";
 
 export type { Level } from "./levels.ts";
@@ -173,11 +173,7 @@ export interface NativeStatus {
   best: Level | null;
 }
 
-const requireAddon = createRequire(import.meta.url);
-
-function load(level: Level): Addon {
-  return requireAddon(addonFile(level)) as Addon;
-}
+const load = (level: Level) => loadAddonFile<Addon>(addonFile(level), "Engine");
 
 let whyNotBuilt = "it is not built (`npm run build` builds it where a C++17 compiler is installed)";
 

@@ -1,11 +1,11 @@
 /** Instruction levels: where their addons are, which of them are built, and which this machine runs. */
 import { createHash } from "node:crypto";
 import { existsSync, readdirSync, readFileSync } from "node:fs";
-import { createRequire } from "node:module";
 import { homedir } from "node:os";
 import { dirname, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { UserError } from "../../base/errors.ts";
+import { loadAddonFile } from "./addon-file.ts";
 
 /** Weakest first. */
 export const LEVELS = ["portable", "avx2", "avx512", "amx"] as const;
@@ -63,11 +63,9 @@ export const addonFile = (level: string, folder = nativeFolder()) => join(folder
 /** The addon that asks the processor for its levels (native/binding/cpu_addon.cpp). */
 export const cpuAddonFile = (folder = nativeFolder()) => join(folder, "cre-cpu.node");
 
-const requireAddon = createRequire(import.meta.url);
-
 /** Levels that this processor and its operating system run, weakest first; throws when the addon that knows cannot be loaded. */
 export function runnableLevels(folder = nativeFolder()): Level[] {
-  const { supportedLevels } = requireAddon(cpuAddonFile(folder)) as { supportedLevels: string[] };
+  const { supportedLevels } = loadAddonFile<{ supportedLevels: string[] }>(cpuAddonFile(folder), "supportedLevels");
   return LEVELS.filter((level) => supportedLevels.includes(level));
 }
 

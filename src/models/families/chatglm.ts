@@ -42,6 +42,9 @@ export const chatglm: Family = {
     read.only("quantization_bit", 0);
     read.only("quantization_config");
     read.only("pre_seq_len");
+    // vocab_size repeats padded_vocab_size or counts the tokens; the others say how the authors' code computes the same numbers.
+    read.known("vocab_size", "apply_query_key_layer_scaling", "attention_softmax_in_fp32", "bias_dropout_fusion");
+    read.known("fp32_residual_connection", "multi_query_attention", "prefix_projection");
     // Without it queries, keys and values have another order.
     if (config.multi_query_attention !== true) read.refuse("multi_query_attention", "true");
     const vocabularySize = read.number("padded_vocab_size");
@@ -58,7 +61,7 @@ export const chatglm: Family = {
       feedForward: read.number("ffn_hidden_size"),
       normEpsilon: read.number("layernorm_epsilon", 1e-5),
       positions: { kind: "rotary", base: 10_000, layout: "interleaved", rotatedWidth: headWidth / 2 },
-      queryKeyValueBias: config.add_qkv_bias === true,
+      queryKeyValueBias: read.flag("add_qkv_bias"),
       queryKeyNorm: false,
       tiedHead: false,
       normalizedHead: false,

@@ -36,21 +36,46 @@ export const LLAMA_LIKE = {
   tokenizer: null,
 } as const satisfies Partial<Family>;
 
+const DEFAULT_BASE = 10_000;
+
+/** What plain rotary positions may say about themselves, in rope_scaling or rope_parameters. */
+const PLAIN_ROTARY: Readonly<Record<string, (value: unknown) => boolean>> = {
+  rope_type: (value) => value === "default",
+  type: (value) => value === "default",
+  rope_theta: (value) => typeof value === "number",
+  partial_rotary_factor: (value) => value === 1,
+  factor: (value) => value === 1,
+};
+
 /** Rotary positions as transformers 4 (rope_theta, rope_scaling) or 5 (rope_parameters) writes them; rope_layout is our own entry. */
 export function readRotary(config: Config, read: ConfigReader, headWidth: number): RotaryPositions {
-  let base = read.number("rope_theta", 10_000);
+  const stated = read.number("rope_theta", DEFAULT_BASE);
+  const bases = (config.rope_theta ?? null) === null ? [] : [stated];
   for (const key of ["rope_scaling", "rope_parameters"]) {
-    const value = config[key] ?? {};
-    const { rope_type, type, rope_theta, partial_rotary_factor } = value as Record<string, unknown>;
-    const kind = rope_type ?? type ?? "default";
-    const rotatesAll = (partial_rotary_factor ?? 1) === 1;
-    if (typeof value !== "object" || kind !== "default" || !rotatesAll) read.refuse(key, "plain rotary positions");
-    if (typeof rope_theta === "number") base = rope_theta;
+    read.known(key);
+    const value = ofFullAttention(config[key] ?? {});
+    const isPlain =
+      typeof value === "object" &&
+      !Array.isArray(value) &&
+      Object.entries(value).every(
+        ([name, one]) => one === null || (Object.hasOwn(PLAIN_ROTARY, name) && PLAIN_ROTARY[name](one)),
+      );
+    if (!isPlain) read.refuse(key, "plain rotary positions");
+    const { rope_theta: base } = value as Record<string, unknown>;
+    if (typeof base === "number") bases.push(base);
+    if (new Set(bases).size > 1) read.refuse(key, `one base in all entries, ${bases[0]} is another`);
   }
+  const base = bases.at(-1) ?? DEFAULT_BASE;
   read.only("partial_rotary_factor", 1);
   read.only("rope_layout", "halves", "interleaved");
   const layout = config.rope_layout === "interleaved" ? "interleaved" : "halves";
   return { kind: "rotary", base, layout, rotatedWidth: headWidth };
+}
+
+/** transformers 5 may write the positions of each kind of layers; the only kind that is computed here is full attention. */
+function ofFullAttention(value: unknown): object {
+  const { full_attention: full, ...others } = Object(value);
+  return typeof full === "object" && full !== null && Object.keys(others).length === 0 ? full : (value as object);
 }
 
 /** Reads the entries that the families share; the caller adds the traits of its own family. */
@@ -80,7 +105,7 @@ export function readLlamaLike(
     positions: readRotary(config, read, headWidth),
     queryKeyValueBias: false,
     queryKeyNorm: false,
-    tiedHead: config.tie_word_embeddings === true,
+    tiedHead: read.flag("tie_word_embeddings"),
     normalizedHead: false,
     maxTokens: read.number("max_position_embeddings", defaults.maxTokens),
     bosId: read.tokenId("bos_token_id", vocabularySize),

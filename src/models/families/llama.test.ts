@@ -82,9 +82,9 @@ describe("the configuration of a Llama model", () => {
     expect(spec).toMatchObject({ headWidth: 4, keyValueHeads: 2, positions: { base: 500, layout: "halves" } });
     expect(readSpec({ ...LLAMA2_7B, rope_theta: 5e5 }, "x").positions).toMatchObject({ base: 5e5 });
     const parameters = { rope_type: "default", rope_theta: 1e6 };
-    expect(readSpec({ ...LLAMA2_7B, rope_theta: 7, rope_parameters: parameters }, "x").positions).toMatchObject({
-      base: 1e6,
-    });
+    for (const rope_parameters of [parameters, { full_attention: parameters }]) {
+      expect(readSpec({ ...LLAMA2_7B, rope_parameters }, "x").positions).toMatchObject({ base: 1e6 });
+    }
   });
 
   it("uses the first of several end tokens", () => {
@@ -113,6 +113,27 @@ describe("the configuration of a Llama model", () => {
     [
       { rope_scaling: { rope_type: "llama3" } },
       '"rope_scaling" is {"rope_type":"llama3"}, supported: plain rotary positions',
+    ],
+    [
+      { rope_theta: 7, rope_parameters: { rope_type: "default", rope_theta: 1e6 } },
+      '"rope_parameters" is {"rope_type":"default","rope_theta":1000000}, supported: one base in all entries, 7 is another',
+    ],
+    [{ rope_scaling: { factor: 2 } }, '"rope_scaling" is {"factor":2}, supported: plain rotary positions'],
+    [{ rope_scaling: { constructor: 2 } }, '"rope_scaling" is {"constructor":2}, supported: plain rotary positions'],
+    [
+      { rope_scaling: { rope_type: "default", type: "linear" } },
+      '"rope_scaling" is {"rope_type":"default","type":"linear"}, supported: plain rotary positions',
+    ],
+    [
+      { rope_parameters: { full_attention: { rope_theta: 5 }, sliding_attention: { rope_theta: 6 } } },
+      '"rope_parameters" is {"full_attention":{"rope_theta":5},"sliding_attention":{"rope_theta":6}}, supported: plain rotary positions',
+    ],
+    [{ tie_word_embeddings: "true" }, '"tie_word_embeddings" is "true", expected true or false'],
+    [{ a_key_of_next_year: 2 }, '"a_key_of_next_year" is 2, which may change what the model computes: not supported'],
+    [{ use_rope: false }, '"use_rope" is false, which may change what the model computes: not supported'],
+    [
+      { is_encoder_decoder: true },
+      '"is_encoder_decoder" is true, which may change what the model computes: not supported',
     ],
     [{ rope_scaling: "linear" }, '"rope_scaling" is "linear", supported: plain rotary positions'],
     [

@@ -7,6 +7,7 @@ import { TINY_SIZES } from "./tiny-sizes.ts";
 /** Refuses attention over a sliding window, which is not computed here; most Qwen models name a window that they do not use. */
 export function refuseSlidingWindow(config: Config, read: ConfigReader): void {
   const { use_sliding_window: use, sliding_window: window, max_window_layers: from, layer_types: types } = config;
+  read.known("use_sliding_window", "sliding_window", "max_window_layers", "layer_types");
   const layers = config.num_hidden_layers as number;
   // transformers 4 slides from layer max_window_layers on (28 by default); transformers 5 lists the layers' kinds.
   const slides = use === true && (window ?? null) !== null && ((from as number | undefined) ?? 28) < layers;

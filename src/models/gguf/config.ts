@@ -5,6 +5,7 @@ import { FAMILIES } from "../families/registry.ts";
 import type { Family } from "../family.ts";
 import { specOfFamily } from "../sizes.ts";
 import type { DecoderSpec } from "../spec.ts";
+import { expectKnownKeys } from "./keys.ts";
 import { ggufParts } from "./names.ts";
 
 /** llama.cpp's base of rotary positions where a file names none. */
@@ -18,7 +19,7 @@ export interface GgufConfig {
   config: Record<string, unknown>;
 }
 
-/** Reads a GGUF file's metadata. Throws a UserErrors for an architecture or an option that this program cannot compute. */
+/** Reads a GGUF file's metadata. Throws a UserErrors for an architecture, an option or an unknown entry that this program cannot compute. */
 export function readGgufConfig(gguf: GgufFile, file: string): GgufConfig {
   const { metadata, tensors } = gguf;
   const problems: string[] = [];
@@ -36,8 +37,7 @@ export function readGgufConfig(gguf: GgufFile, file: string): GgufConfig {
   const { architecture, layersByPositions } = family.gguf;
   expect("general.type", '"model"', (value) => (value ?? "model") === "model");
   expect("split.count", "one file (llama.cpp's llama-gguf-split --merge makes one)", (value) => !value || value === 1);
-  expect(`${architecture}.expert_count`, "no experts", (value) => !value);
-  expect(`${architecture}.rope.scaling.type`, "plain rotary positions", (value) => (value ?? "none") === "none");
+  expectKnownKeys(metadata, architecture, problems);
   finish();
   const number = (key: string, fallback?: number): number => {
     const value = metadata.get(`${architecture}.${key}`) ?? fallback;
@@ -79,6 +79,10 @@ export function readGgufConfig(gguf: GgufFile, file: string): GgufConfig {
   finish();
   const { spec, problems: misfits } = specOfFamily(family, wanted, file);
   problems.push(...misfits);
+  const valueLength = number("attention.value_length", headWidth);
+  if (valueLength !== headWidth) {
+    problems.push(`"${architecture}.attention.value_length" is ${valueLength}, expected ${headWidth}, as for keys`);
+  }
   const { positions } = spec;
   const rotatedWidth = positions.kind === "rotary" ? positions.rotatedWidth : headWidth;
   const stated = number("rope.dimension_count", rotatedWidth);

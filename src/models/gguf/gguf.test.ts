@@ -221,7 +221,19 @@ describe("a GGUF model that is not computed here", () => {
     ],
     ['"general.type" is "adapter", expected "model"', [{ key: "general.type", type: "string", value: "adapter" }]],
     ['"split.count" is 2, expected one file', [{ key: "split.count", type: "uint32", value: 2 }]],
-    ['"llama.expert_count" is 8, expected no experts', [{ key: "llama.expert_count", type: "uint32", value: 8 }]],
+    ['"llama.expert_count" is 8, expected 0: it changes', [{ key: "llama.expert_count", type: "uint32", value: 8 }]],
+    ...(
+      [
+        ["llama.rope.scaling.factor", 4, "expected 0 or 1"],
+        ["llama.rope.scale_linear", 4, "expected 0 or 1"],
+        ["llama.attention.scale", 0.5, "expected 0"],
+        ["llama.attention.value_length", 4, "expected 8, as for keys"],
+        ["llama.a_field_of_next_year", 2, "expected no such entry"],
+      ] as const
+    ).map(([key, value, expected]): [string, GgufField[]] => [
+      `"${key}" is ${value}, ${expected}`,
+      [{ key, type: "float32", value }],
+    ]),
     ['"llama.rope.scaling.type" is "linear"', [{ key: "llama.rope.scaling.type", type: "string", value: "linear" }]],
     [
       '"llama.rope.dimension_count" is 2, expected 8',

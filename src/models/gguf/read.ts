@@ -42,7 +42,7 @@ export async function openGgufModel(file: string): Promise<Checkpoint> {
       const isInOrder = family.gguf.rotaryLayout === family.rotaryLayout || reorderedHeads(part, spec) === 0;
       return others.length === 0 && isInOrder ? (gguf.rows?.(place.tensors[0]) ?? null) : null;
     };
-    return { directory: file, config, source: { tensors, read, rows, close: () => gguf.close() } };
+    return { directory: file, config, source: { tensors, checks: gguf.checks, read, rows, close: () => gguf.close() } };
   } catch (error) {
     await gguf.close();
     throw error;

@@ -1,0 +1,30 @@
+import zlib from "node:zlib";
+
+/** CRC-32 of bytes (zlib's polynomial), continued from the sum of the bytes before them. It changes with every flipped bit. */
+export type Crc32 = (bytes: Uint8Array, before?: number) => number;
+
+/** In TypeScript, for Node before 20.15, whose zlib has none. */
+export const plainCrc32: Crc32 = (bytes, before = 0) => {
+  const table = crcTable();
+  let crc = ~before;
+  for (let i = 0; i < bytes.length; i++) crc = table[(crc ^ bytes[i]) & 255] ^ (crc >>> 8);
+  return ~crc >>> 0;
+};
+
+export const crc32: Crc32 = (zlib as { crc32?: Crc32 }).crc32 ?? plainCrc32;
+
+/** A sum as files keep it: eight hexadecimal digits. */
+export const sumText = (sum: number) => sum.toString(16).padStart(8, "0");
+
+let table: Int32Array | null = null;
+
+function crcTable(): Int32Array {
+  if (table) return table;
+  table = new Int32Array(256);
+  for (let byte = 0; byte < 256; byte++) {
+    let crc = byte;
+    for (let bit = 0; bit < 8; bit++) crc = (crc >>> 1) ^ (crc & 1 ? 0xedb88320 : 0);
+    table[byte] = crc;
+  }
+  return table;
+}

@@ -1,0 +1,21 @@
+import { messageOf, showValue, UserError } from "../base/errors.ts";
+import { readTextFile } from "../base/files.ts";
+import { expectNoLfsPointer } from "../base/hints.ts";
+
+const MAX_JSON_BYTES = 50_000_000;
+
+/** Reads a JSON file of at most 50 MB that must hold an object. Throws a UserError otherwise. */
+export async function readJsonObject(file: string, what: string): Promise<Record<string, unknown>> {
+  const text = await readTextFile(file, what, MAX_JSON_BYTES);
+  expectNoLfsPointer(file, text, `${what} itself`);
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch (error) {
+    throw new UserError(`${file}: is not JSON (${messageOf(error)}), expected ${what}.`);
+  }
+  if (typeof value !== "object" || value === null || Array.isArray(value)) {
+    throw new UserError(`${file}: is ${showValue(value)}, expected ${what}.`);
+  }
+  return value as Record<string, unknown>;
+}
