@@ -1,6 +1,6 @@
 import type { Example } from "../data/example.ts";
 import { FEATURE_GROUPS, type FeatureGroup, type FeatureSettings, type RowHashes, rowHashes } from "./features.ts";
-import { type SparseRows, scoreRow, toProbabilities } from "./solver.ts";
+import { type SparseRows, toProbabilities } from "./solver.ts";
 
 /** How a row becomes a vector. */
 export interface VectorSettings extends FeatureSettings {
@@ -8,19 +8,47 @@ export interface VectorSettings extends FeatureSettings {
   groupWeights: Readonly<Record<FeatureGroup, number>>;
 }
 
-/** A trained classifier. Its weights are int8 with one scale for each feature, in memory as on disk. */
+/** A trained classifier. Its weights are int8 with a scale for each feature, in memory as in the file. */
 export interface LinearModel {
   /** In the order of the label set. */
   labels: readonly string[];
   vectors: VectorSettings;
-  /** Hashes of the known n-grams, ascending: feature i has the hash hashes[i]. */
+  /** Hashes of the known n-grams, ascending. */
   hashes: Uint32Array;
-  /** scales[features]; weight[feature, label] = scales[feature] · quantized[feature, label] */
+  /** scales[features]; the weight of a feature and a label is scale · quantized. */
   scales: Float32Array;
   /** quantized[features, labels] */
   quantized: Int8Array;
-  /** Score of each label before any n-gram. */
-  bias: Float32Array;
+}
+
+/** Rows of `linearProbabilities` that are turned into vectors at once. */
+const CHUNK_ROWS = 1000;
+
+/** The probability of every label of each example, in the order of the label set; they add up to 1. */
+export function linearProbabilities(model: LinearModel, examples: readonly Example[]): Float64Array[] {
+  const dictionary = new Map(Array.from(model.hashes, (hash, feature) => [hash, feature]));
+  const result: Float64Array[] = [];
+  for (let first = 0; first < examples.length; first += CHUNK_ROWS) {
+    const chunk = examples.slice(first, first + CHUNK_ROWS).map((example) => rowHashes(example, model.vectors));
+    const rows = vectorsOf(chunk, dictionary, model.vectors.groupWeights);
+    for (let row = 0; row < chunk.length; row++) {
+      const scores = scoresOf(model, rows, row);
+      toProbabilities(scores);
+      result.push(scores);
+    }
+  }
+  return result;
+}
+
+function scoresOf(model: LinearModel, rows: SparseRows, row: number): Float64Array {
+  const scores = new Float64Array(model.labels.length);
+  for (let i = rows.starts[row]; i < rows.starts[row + 1]; i++) {
+    const feature = rows.columns[i];
+    const value = rows.values[i] * model.scales[feature];
+    const place = feature * scores.length;
+    for (let label = 0; label < scores.length; label++) scores[label] += value * model.quantized[place + label];
+  }
+  return scores;
 }
 
 /** Rows as sparse vectors over the features of a dictionary. Unknown n-grams are left out before the lengths of the groups are set. */
