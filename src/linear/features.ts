@@ -4,7 +4,7 @@ import { type Example, mentionsOf, type Span } from "../data/example.ts";
  * What the n-grams of a row are taken from. Every group has its own n-grams and its own length: the values of a group's n-grams are equal
  * and their squares add up to the square of the group's weight, so that a long sentence does not drown three characters between the names.
  */
-export const FEATURE_GROUPS = ["between", "left", "right", "sentence", "head", "tail", "layout"] as const;
+export const FEATURE_GROUPS = ["between", "left", "right", "sentence", "head", "tail", "pair", "layout"] as const;
 export type FeatureGroup = (typeof FEATURE_GROUPS)[number];
 
 /** n-grams of a row as 32-bit hashes, for each group of {@link FEATURE_GROUPS}; distinct and in ascending order. */
@@ -80,6 +80,10 @@ export function rowHashes(example: Example, settings: FeatureSettings): RowHashe
   add("sentence", 0, maskedSentence(example));
   add("head", 0, [EDGE, ...codesOf(example.head), EDGE]);
   add("tail", 0, [EDGE, ...codesOf(example.tail), EDGE]);
+  // The names as a whole, in their order: known only where the same pair is in several rows.
+  groups[FEATURE_GROUPS.indexOf("pair")].push(
+    [...codesOf(example.head), EDGE, ...codesOf(example.tail)].reduce(mixed, 0),
+  );
   return groups.map(distinct);
 }
 

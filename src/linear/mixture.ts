@@ -66,9 +66,9 @@ export function fitMixture(rows: readonly MixtureRow[]): number {
 }
 
 function bestEdge(rows: readonly MixtureRow[]): [number, number] {
-  const onlyA = climb(rows, [1, 0], [true, false]);
-  const onlyB = climb(rows, [0, 1], [false, true]);
-  return derivatives(rows, onlyA).value >= derivatives(rows, onlyB).value ? [1, 0] : [0, 1];
+  const onlyA: [number, number] = [Math.max(0, climb(rows, [1, 0], [true, false])[0]), 0];
+  const onlyB: [number, number] = [0, Math.max(0, climb(rows, [0, 1], [false, true])[1])];
+  return derivatives(rows, onlyA).value >= derivatives(rows, onlyB).value ? onlyA : onlyB;
 }
 
 /** Newton's method with halved steps on the free exponents. */
