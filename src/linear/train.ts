@@ -17,13 +17,13 @@ export interface LinearSettings extends VectorSettings, SolverSettings {
 export const LINEAR_DEFAULTS: LinearSettings = {
   maxNgram: 4,
   windowCharacters: 12,
-  groupWeights: { between: 2, left: 1, right: 1, sentence: 1, head: 1, tail: 1, pair: 2, layout: 1 },
+  groupWeights: { between: 2, left: 1, right: 1, sentence: 2, head: 1, tail: 1, pair: 2, layout: 1 },
   minRows: 2,
-  maxTrainedFeatures: 400_000,
+  maxTrainedFeatures: 200_000,
   maxFeatures: 80_000,
   l2: 0.2,
   maxEpochs: 20,
-  gapTolerance: 0.01,
+  gapTolerance: 0.02,
   seed: 1,
 };
 
