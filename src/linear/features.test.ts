@@ -67,6 +67,12 @@ describe("rowHashes", () => {
     expect(groupOf(example("日地玄黄甲和乙。", "甲", "乙"), "left")).toEqual(near);
   });
 
+  it("take no time to speak of on a long row of mentions", () => {
+    const start = performance.now();
+    rowHashes(example(`${"甲乙".repeat(30_000)}`, "甲", "乙"), SETTINGS);
+    expect(performance.now() - start).toBeLessThan(2000);
+  });
+
   it("leave out what needs mentions when a name is missing", () => {
     const lengths = rowHashes(example("甲说", "甲", "乙"), SETTINGS).map((hashes) => hashes.length > 0);
     expect(lengths).toEqual([false, false, false, true, true, true, true, false]);

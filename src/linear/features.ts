@@ -31,10 +31,19 @@ export interface MentionPair {
   headFirst: boolean;
 }
 
+/** Mentions of each name beyond these are read as text: comparing all pairs of a long row must not take for ever. */
+const MAX_MENTIONS = 50;
+
+function mentionsIn({ sentence, head, tail, headSpan, tailSpan }: Example): { heads: Span[]; tails: Span[] } {
+  return {
+    heads: mentionsOf(sentence, head, headSpan).slice(0, MAX_MENTIONS),
+    tails: mentionsOf(sentence, tail, tailSpan).slice(0, MAX_MENTIONS),
+  };
+}
+
 /** The nearest mentions of head and tail; of equally near ones the leftmost, and separate ones before overlapping ones. */
 export function nearestMentions(example: Example): MentionPair | null {
-  const heads = mentionsOf(example.sentence, example.head, example.headSpan);
-  const tails = mentionsOf(example.sentence, example.tail, example.tailSpan);
+  const { heads, tails } = mentionsIn(example);
   let best: MentionPair | null = null;
   let bestGap = Number.POSITIVE_INFINITY;
   for (const head of heads) {
@@ -90,11 +99,11 @@ export function rowHashes(example: Example, settings: FeatureSettings): RowHashe
 /** The sentence as code points with every mention of head and tail replaced by a placeholder; of overlapping mentions the longer one. */
 function maskedSentence(example: Example): number[] {
   const { sentence } = example;
-  const heads = mentionsOf(sentence, example.head, example.headSpan).map((span) => ({ ...span, code: HEAD }));
-  const tails = mentionsOf(sentence, example.tail, example.tailSpan).map((span) => ({ ...span, code: TAIL }));
+  const { heads, tails } = mentionsIn(example);
+  const coded = [...heads.map((span) => ({ ...span, code: HEAD })), ...tails.map((span) => ({ ...span, code: TAIL }))];
   const lengthOf = ({ start, end }: Span) => end - start;
   const kept: (Span & { code: number })[] = [];
-  for (const span of [...heads, ...tails].sort((a, b) => lengthOf(b) - lengthOf(a) || a.start - b.start)) {
+  for (const span of coded.sort((a, b) => lengthOf(b) - lengthOf(a) || a.start - b.start)) {
     if (kept.every(({ start, end }) => span.end <= start || span.start >= end)) kept.push(span);
   }
   kept.sort((a, b) => a.start - b.start);

@@ -53,27 +53,27 @@ describe("mixProbabilities", () => {
 
 describe("fitMixture", () => {
   it("weighs two equally good models equally, and the better one more", () => {
-    expect(fitMixture(rowsOf(2000, { a: 1, b: 1 }))).toBeCloseTo(0.5, 1);
+    expect(fitMixture(rowsOf(1000, { a: 1, b: 1 }))).toBeCloseTo(0.5, 1);
     // Scores with the same noise: the weights of the best mixture are as the signals.
-    expect(fitMixture(rowsOf(2000, { a: 1, b: 3 }))).toBeCloseTo(0.75, 1);
+    expect(fitMixture(rowsOf(1000, { a: 1, b: 3 }))).toBeCloseTo(0.75, 1);
   });
 
   it("is not fooled by a model that is too sure of itself", () => {
-    const rows = rowsOf(2000, { a: 1.5, b: 1.5 }, { a: 4, b: 1 });
+    const rows = rowsOf(1000, { a: 1.5, b: 1.5 }, { a: 4, b: 1 });
     // The exponent that undoes the sharpness of a is a quarter of that of b.
     expect(fitMixture(rows)).toBeCloseTo(0.8, 1);
   });
 
   it("gives a mixture that is better than both on other rows", () => {
-    const rows = rowsOf(4000, { a: 1.2, b: 1 });
-    const weight = fitMixture(rows.slice(0, 2000));
-    const held = rows.slice(2000);
+    const rows = rowsOf(2000, { a: 1.2, b: 1 });
+    const weight = fitMixture(rows.slice(0, 1000));
+    const held = rows.slice(1000);
     expect(accuracy(held, weight)).toBeGreaterThan(Math.max(accuracy(held, 0), accuracy(held, 1)) + 0.05);
   });
 
   it("leaves out a model that misleads or says nothing", () => {
-    expect(fitMixture(rowsOf(1000, { a: 2, b: -2 }))).toBe(0);
-    expect(fitMixture(rowsOf(1000, { a: -2, b: 2 }))).toBe(1);
+    expect(fitMixture(rowsOf(500, { a: 2, b: -2 }))).toBe(0);
+    expect(fitMixture(rowsOf(500, { a: -2, b: 2 }))).toBe(1);
     const flat = rowsOf(500, { a: 2, b: 2 }).map((row) => ({ ...row, b: Array(LABELS).fill(1 / LABELS) }));
     expect(fitMixture(flat)).toBeCloseTo(0, 6);
   });

@@ -42,7 +42,7 @@ export function trainLinear(
   const hashes = examples.map((example) => rowHashes(example, all));
   const trained = frequentHashes(hashes, all.minRows, all.maxTrainedFeatures);
   const dictionary = new Map(Array.from(trained, (hash, feature) => [hash, feature]));
-  const rows = vectorsOf(hashes, dictionary, groupWeights);
+  const rows = vectorsOf(hashes, (hash) => dictionary.get(hash), groupWeights);
   const counts = { features: trained.length, labels: labels.labels.length };
   const { weights } = solve(rows, targets, counts, all);
   const kept = strongestFeatures(weights, rows, counts, all.maxFeatures);
