@@ -1,5 +1,16 @@
-import { spawn } from "node:child_process";
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmdirSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { type ChildProcessWithoutNullStreams, spawn } from "node:child_process";
+import {
+  closeSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  openSync,
+  readdirSync,
+  rmdirSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -100,19 +111,33 @@ export interface CreOptions {
   env?: Record<string, string>;
   /** Sends a signal some time after a condition on all of standard error (or on the world) holds; asked every few milliseconds. */
   kill?: { when: (stderr: string) => boolean; afterMs?: number; signal: NodeJS.Signals };
+  /** Kills a command that hangs: the outcome has the signal SIGKILL then. */
+  timeoutMs?: number;
+  /** Streams whose reader goes away before the command starts to write. */
+  unread?: readonly ("stdout" | "stderr")[];
+  /** Standard output goes into this file or device instead of into the outcome. */
+  stdoutFile?: string;
 }
 
 /** Runs the built command line on the reference backend. */
 export async function cre(command: readonly string[], options: CreOptions = {}): Promise<Outcome> {
   const env = { ...process.env, CRE_BACKEND: "reference", NO_COLOR: "1", ...options.env };
-  const child = spawn(process.execPath, [CLI, ...command], { cwd: options.cwd ?? ROOT, env });
+  const stdout = options.stdoutFile === undefined ? "pipe" : openSync(options.stdoutFile, "w");
+  const child = spawn(process.execPath, [CLI, ...command], {
+    cwd: options.cwd ?? ROOT,
+    env,
+    stdio: ["pipe", stdout, "pipe"],
+  }) as ChildProcessWithoutNullStreams;
+  if (typeof stdout === "number") closeSync(stdout);
   const out: Buffer[] = [];
   const { kill } = options;
   let stderr = "";
-  child.stdout.on("data", (chunk: Buffer) => out.push(chunk));
+  child.stdout?.on("data", (chunk: Buffer) => out.push(chunk));
   child.stderr.setEncoding("utf8").on("data", (chunk: string) => {
     stderr += chunk;
   });
+  for (const name of options.unread ?? []) child[name].destroy();
+  const timer = options.timeoutMs && setTimeout(() => child.kill("SIGKILL"), options.timeoutMs);
   const watch = setInterval(() => {
     if (!kill?.when(stderr)) return;
     clearInterval(watch);
@@ -125,6 +150,7 @@ export async function cre(command: readonly string[], options: CreOptions = {}):
     child.on("error", reject);
     child.on("close", (code, signal) => {
       clearInterval(watch);
+      if (timer) clearTimeout(timer);
       resolve({ code, signal, stdout: Buffer.concat(out).toString("utf8"), stderr });
     });
   });
