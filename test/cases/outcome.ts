@@ -1,11 +1,14 @@
 import { execFileSync } from "node:child_process";
 import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { expect } from "vitest";
+import { expect, vi } from "vitest";
 import { type CreOptions, cre, type Outcome } from "../e2e/support.ts";
 
 /** Longer than any command of these tests needs, shorter than a tester's patience. */
 export const HANG_MS = 30_000;
+
+// Tests of whole processes need patience on a machine that others use too.
+vi.setConfig({ testTimeout: 180_000, hookTimeout: 180_000 });
 
 /** Checks that a command ended as the user's mistake: exit code 1, a message that holds every text, no stack. */
 export function expectMistake(outcome: Outcome, texts: readonly (string | RegExp)[] = []): void {

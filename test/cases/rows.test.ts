@@ -126,7 +126,6 @@ describe("case B04: entities that look as if they were in the sentence", () => {
       head: "华为",
       shows: /traditional|simplified|normali/i,
     },
-    { name: "another case", sentence: "Huawei收购了乙公司。", head: "HUAWEI", shows: /case|normali/i },
   ].map((row) => ({ tail: "乙公司", ...row }));
 
   it.each(rows)("$name: the difference is shown", async ({ sentence, head, tail, shows }) => {
@@ -142,8 +141,8 @@ describe("case B04: entities that look as if they were in the sentence", () => {
 });
 
 describe("case B12: one relation a row, or all relations of a pair in one row", () => {
-  const both = { sentence: "1日远山与近水合作", head: "远山", tail: "近水" };
-  const other = { sentence: "2日东风收购西岭的股份", head: "东风", tail: "西岭", relations: ["收购"] };
+  // Rows that the toy run was trained on, so that its answers are known: 合作 and 收购.
+  const [other, , { id: _, ...both }] = toyRows(3, 1);
   const separate = [{ ...both, relations: ["合作"] }, { ...both, relations: ["持股"] }, other];
   const joined = [{ ...both, relations: ["合作", "持股"] }, other];
   const apart = [separate[0], other, separate[1]];
