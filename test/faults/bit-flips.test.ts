@@ -59,21 +59,16 @@ function randomBits(path: string, count: number, seed: number): number[] {
   return Array.from({ length: count }, (_, i) => Math.floor(((i + random.uniform()) / count) * bits));
 }
 
-/** What a command did not notice. */
-interface Unnoticed {
-  bit: number;
-  outcome: string;
-}
-
+/** Tries flips two at a time; what a command did not notice. */
 async function unnoticed(
   bits: readonly number[],
   tryOne: (bit: number) => Promise<{ outcome: Outcome; isNoticed: boolean }>,
-): Promise<Unnoticed[]> {
-  const missed: Unnoticed[] = [];
+): Promise<string[]> {
+  const missed: string[] = [];
   for (let at = 0; at < bits.length; at += 2) {
     const results = await Promise.all(bits.slice(at, at + 2).map(async (bit) => ({ bit, ...(await tryOne(bit)) })));
     for (const { bit, outcome, isNoticed } of results) {
-      if (!isNoticed) missed.push({ bit, outcome: `exit ${outcome.code}: ${outcome.stderr.slice(-200)}` });
+      if (!isNoticed) missed.push(`bit ${bit}: exit ${outcome.code}: ${outcome.stderr.slice(-200)}`);
     }
   }
   return missed;
@@ -81,6 +76,12 @@ async function unnoticed(
 
 const isRefused = ({ code, stderr }: Outcome, name: string) =>
   code === 1 && stderr.includes(name) && !/\n\s+at /.test(stderr);
+
+/** Whether a resumed training ended with the bytes of the undisturbed one. */
+function sameAdapter(run: string): boolean {
+  const [resumed, undisturbed] = [run, whole].map((one) => readFileSync(join(one, "adapter_model.safetensors")));
+  return resumed.equals(undisturbed);
+}
 
 const stateFiles = (run: string) =>
   readdirSync(join(run, "checkpoints")).filter((name) => name.endsWith(".safetensors") && !name.startsWith("best"));
@@ -96,8 +97,7 @@ describe("a flipped bit", () => {
       flip(join(run, "checkpoints", newest), bit);
       const outcome = await cre(["train", "--resume", "--run", run], { timeoutMs: HANG_MS });
       if (outcome.code !== 0) return { outcome, isNoticed: isRefused(outcome, newest) };
-      const weights = [run, whole].map((directory) => readFileSync(join(directory, "adapter_model.safetensors")));
-      return { outcome, isNoticed: outcome.stderr.includes(newest) && weights[0].equals(weights[1]) };
+      return { outcome, isNoticed: outcome.stderr.includes(newest) && sameAdapter(run) };
     });
     expect(missed).toEqual([]);
   }, 240_000);
@@ -108,7 +108,9 @@ describe("a flipped bit", () => {
       const run = copyOf(stopped, file(`best-${bit}`));
       flip(join(run, "checkpoints", "best.safetensors"), bit);
       const outcome = await cre(["train", "--resume", "--run", run], { timeoutMs: HANG_MS });
-      return { outcome, isNoticed: isRefused(outcome, "best.safetensors") };
+      // A later validation may have been better: then the file was written anew.
+      const isSame = outcome.code === 0 && sameAdapter(run);
+      return { outcome, isNoticed: isSame || isRefused(outcome, "best.safetensors") };
     });
     expect(missed).toEqual([]);
   }, 240_000);
@@ -189,8 +191,7 @@ describe("a checkpoint that is cut short", () => {
       const { stderr } = await done(["train", "--resume", "--run", run]);
       expect(stderr).toContain(newest);
       expect(stderr).toMatch(/going on after step [1-9]|resum\w+ after step [1-9]/);
-      const weights = [run, whole].map((directory) => readFileSync(join(directory, "adapter_model.safetensors")));
-      expect(weights[0].equals(weights[1])).toBe(true);
+      expect(sameAdapter(run)).toBe(true);
     }
   }, 120_000);
 

@@ -54,7 +54,7 @@ const number = fc.oneof(
   fc.integer(),
 );
 
-const deep = fc.integer({ min: 50, max: 3000 }).map((levels) => {
+const deep = fc.integer({ min: 50, max: 500 }).map((levels) => {
   let value: unknown = 1;
   for (let i = 0; i < levels; i++) value = i % 2 === 0 ? [value] : { a: value };
   return value;
@@ -164,6 +164,14 @@ it(`${RECIPES} random recipes end with 0 or 1 and a reason, within 2 s and 1 GB 
   const cases = fc.sample(
     fc.record({
       which: fc.constantFrom(0, 1),
+      tail: fc.oneof(
+        { weight: 12, arbitrary: fc.constant("") },
+        { weight: 1, arbitrary: fc.constantFrom("[".repeat(50_000), "- ".repeat(20_000), "{a: ".repeat(20_000)) },
+        {
+          weight: 1,
+          arbitrary: fc.oneof(strange, fc.constantFrom("a: &a [*a]", "<<: {a: 1}", "? [1]: 2", "--- 1", "!!js/x y")),
+        },
+      ),
       mutations: fc.oneof(
         { weight: 3, arbitrary: fc.array(mutation(pathsOf(valid[0])), { minLength: 1, maxLength: 1 }) },
         { weight: 1, arbitrary: fc.array(mutation(pathsOf(valid[1])), { minLength: 1, maxLength: 4 }) },
@@ -172,7 +180,7 @@ it(`${RECIPES} random recipes end with 0 or 1 and a reason, within 2 s and 1 GB 
     { numRuns: RECIPES, seed: SEED },
   );
   const problems = new Map<string, string[]>();
-  for (const { which, mutations } of cases) {
+  for (const { which, mutations, tail } of cases) {
     const recipe = file("recipe.yaml");
     let text: string;
     try {
@@ -180,7 +188,7 @@ it(`${RECIPES} random recipes end with 0 or 1 and a reason, within 2 s and 1 GB 
     } catch {
       text = JSON.stringify(mutated(valid[which], mutations), (_, item) => (typeof item === "bigint" ? 0 : item));
     }
-    writeFileSync(recipe, text);
+    writeFileSync(recipe, text + tail);
     const run = file("run");
     // 130: a valid recipe, stopped after its first step.
     const ending = await server.run(["train", recipe, "--run", run]);
@@ -189,7 +197,7 @@ it(`${RECIPES} random recipes end with 0 or 1 and a reason, within 2 s and 1 GB 
       ({ path, kind, key, value }) =>
         `${kind} ${path.join(".")} ${kind === "add" ? JSON.stringify(key) : ""} ${showValue(value)}`,
     );
-    note(problems, problemOf(ending, [0, 1, 130]), shown.join("; "));
+    note(problems, problemOf(ending, [0, 1, 130]), `${shown.join("; ")} ${JSON.stringify(tail.slice(0, 40))}`);
   }
   expectNone(problems, RECIPES);
 }, 600_000);
@@ -219,6 +227,14 @@ const line = fc.oneof(
   },
   { weight: 1, arbitrary: value.map((item) => text(item) ?? "") },
   { weight: 1, arbitrary: strange.map((item) => item.replaceAll("\n", " ")) },
+  {
+    weight: 1,
+    arbitrary: fc.constantFrom(
+      "[".repeat(50_000),
+      '{"a":'.repeat(20_000),
+      `${"[".repeat(20_000)}${"]".repeat(20_000)}`,
+    ),
+  },
   { weight: 1, arbitrary: fc.nat(200).map((at) => text(GOOD).slice(0, at)) },
   { weight: 1, arbitrary: fc.record({ label: strange, predict: strange }).map(text) },
   { weight: 1, arbitrary: fc.json().map((item) => item.replaceAll("\n", " ")) },
