@@ -150,4 +150,15 @@ export function copyOf(run: string, directory: string): string {
   return directory;
 }
 
+/** A copy of a run on a base that lies elsewhere. */
+export function runOnBase(run: string, directory: string, base: string): string {
+  copyOf(run, directory);
+  const recipe = join(directory, "recipe.yaml");
+  const text = readFileSync(recipe, "utf8");
+  const moved = text.replace(/^( +path: ).*base$/m, `$1${base}`);
+  if (moved === text) throw new Error(`${recipe}: names no base.`);
+  writeFileSync(recipe, moved);
+  return directory;
+}
+
 export { TOKENIZER };

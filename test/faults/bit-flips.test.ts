@@ -7,14 +7,13 @@ import {
   readSync,
   statSync,
   truncateSync,
-  writeFileSync,
   writeSync,
 } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { createRandom } from "../../src/base/random.ts";
 import { done, HANG_MS } from "../cases/outcome.ts";
-import { copyOf, type ToyRuns, toyRuns } from "../cases/toy-runs.ts";
+import { copyOf, runOnBase, type ToyRuns, toyRuns } from "../cases/toy-runs.ts";
 import { cre, jsonl, type Outcome, temporaryFolder, toyRows } from "../e2e/support.ts";
 
 // One bit at a random place of a file of weights: noticed every time, by the name of the file.
@@ -154,9 +153,7 @@ describe("a flipped bit", () => {
     const missed = await unnoticed(randomBits(join(toys.base, "model.safetensors"), 10, SEED + 4), async (bit) => {
       const base = copyOf(toys.base, file(`base-${bit}`));
       flip(join(base, "model.safetensors"), bit);
-      const run = copyOf(bit % 3 === 0 ? stopped : toys.loraRun, file(`of-base-${bit}`));
-      const recipe = join(run, "recipe.yaml");
-      writeFileSync(recipe, readFileSync(recipe, "utf8").replace(/^( +path: ).*base$/m, `$1${base}`));
+      const run = runOnBase(bit % 3 === 0 ? stopped : toys.loraRun, file(`of-base-${bit}`), base);
       const command = bit % 3 === 0 ? ["train", "--resume", "--run", run] : ["extract", run, "-"];
       const outcome = await cre(command, { input, timeoutMs: HANG_MS });
       return { outcome, isNoticed: isRefused(outcome, base) };

@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { done, expectDone, expectMistake, HANG_MS, mistake } from "../cases/outcome.ts";
-import { copyOf, type ToyRuns, toyRuns } from "../cases/toy-runs.ts";
+import { copyOf, runOnBase, type ToyRuns, toyRuns } from "../cases/toy-runs.ts";
 import { cre, jsonl, type Outcome, temporaryFolder, toyRows } from "../e2e/support.ts";
 
 // Two processes with one output: one refuses, and the output is that of the other. Nothing is deleted that the program did not make.
@@ -152,8 +152,9 @@ describe("models that are there", () => {
   }, 120_000);
 
   it("nor is a run's own adapter, or the base of a run", async () => {
-    const run = copyOf(toys.loraRun, file("lora"));
+    const base = copyOf(toys.base, file("base-of-run"));
+    const run = runOnBase(toys.loraRun, file("lora"), base);
     await mistake(["export", run, "--to", "peft", "--output", run], [run]);
-    await mistake(["export", run, "--to", "merged", "--output", toys.base], [toys.base]);
+    await mistake(["export", run, "--to", "merged", "--output", base], [base]);
   });
 });
