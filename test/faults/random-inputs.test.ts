@@ -109,6 +109,22 @@ const mutation = (paths: string[][]): fc.Arbitrary<Mutation> =>
     deep,
   });
 
+/** Sizes that a machine may not have the memory or the time for. */
+const huge = (paths: string[][]): fc.Arbitrary<Mutation> => {
+  const sizes = paths.filter((path) =>
+    /rank|layers|width|heads|Heads|feedForward|maxTokens|epochs|Tokens|Examples|accumulation/i.test(
+      path.at(-1) as string,
+    ),
+  );
+  return fc.record({
+    path: fc.constantFrom(...sizes),
+    kind: fc.constant("replace" as const),
+    key: fc.constant(""),
+    value: fc.constantFrom(1e4, 1e5, 1e6, 1e7, 1e9, 2 ** 31 - 1, 2 ** 31, 2 ** 32, 1e15, 2 ** 53 - 1, 1e100, 1e308),
+    deep: fc.constant(null),
+  });
+};
+
 function mutated(valid: object, mutations: readonly Mutation[]): Record<string, unknown> {
   const recipe = structuredClone(valid) as Record<string, unknown>;
   for (const { path, kind, key, value, deep } of mutations) {
@@ -174,6 +190,10 @@ it(`${RECIPES} random recipes end with 0 or 1 and a reason, within 2 s and 1 GB 
       ),
       mutations: fc.oneof(
         { weight: 3, arbitrary: fc.array(mutation(pathsOf(valid[0])), { minLength: 1, maxLength: 1 }) },
+        {
+          weight: 1,
+          arbitrary: fc.array(huge([...pathsOf(valid[0]), ...pathsOf(valid[1])]), { minLength: 1, maxLength: 1 }),
+        },
         { weight: 1, arbitrary: fc.array(mutation(pathsOf(valid[1])), { minLength: 1, maxLength: 4 }) },
       ),
     }),
