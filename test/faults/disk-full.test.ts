@@ -1,5 +1,5 @@
 import { execFileSync } from "node:child_process";
-import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { canRun, done, expectMistake, HANG_MS, mistake } from "../cases/outcome.ts";
@@ -45,8 +45,11 @@ describe.skipIf(!canMount)("a full disk", () => {
   it("stops a training, which is resumed when there is space, and ends the same", async () => {
     const set = ["--set", "train.epochs=4", "--set", "train.checkpointSeconds=0.01"];
     await done(["train", toys.recipe, "--run", file("whole"), ...set]);
-    // Room for the first files, not for a checkpoint; then for a checkpoint, not for the trained model.
-    for (const kilobytes of [60, 2000, 3700]) {
+    const names = readdirSync(file("whole"), { recursive: true, encoding: "utf8" });
+    const sizes = names.map((name) => statSync(join(file("whole"), name))).map((one) => (one.isFile() ? one.size : 0));
+    const wholeKilobytes = Math.floor(sizes.reduce((sum, size) => sum + size, 0) / 1024);
+    // Room for the first files, not for a checkpoint; for one, not for the next; for all but the end.
+    for (const kilobytes of [60, 2000, wholeKilobytes - 200]) {
       const disk = smallDisk(kilobytes);
       const run = join(disk, "run");
       const outcome = await cre(["train", toys.recipe, "--run", run, ...set], { timeoutMs: 2 * HANG_MS });
