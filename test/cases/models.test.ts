@@ -137,8 +137,8 @@ describe("positions that config.json scales", () => {
   it.each(SCALED)("%s is refused: %j", async (name, keys) => {
     const copy = modelCopy();
     editJson(join(copy, "config.json"), (config) => Object.assign(config, keys));
-    await mistake(["model", "info", copy], ["config.json", name]);
-    await mistake(generate(copy), ["config.json", name]);
+    await mistake(["model", "info", copy], [copy, name]);
+    await mistake(generate(copy), [copy, name]);
   });
 
   it.each(["qwen3", "model"])("nested rope_parameters of %s are honoured or refused", async (name) => {
@@ -149,7 +149,7 @@ describe("positions that config.json scales", () => {
     });
     const outcome = await cre(["model", "info", copy], { timeoutMs: HANG_MS });
     if (outcome.code === 0) expect(outcome.stdout).toMatch(/base 500,?000/);
-    else expectMistake(outcome, ["config.json", "rope_parameters"]);
+    else expectMistake(outcome, [copy, "rope_parameters"]);
   });
 });
 
@@ -168,18 +168,18 @@ describe("keys of config.json that change the numbers", () => {
     ["clip_qkv", 8],
     ["attention_bias", true],
     ["mlp_bias", true],
-    ["sliding_window", 16],
+    ["use_sliding_window", true],
     ["quantization_config", { quant_method: "gptq", bits: 4 }],
     ["a_key_of_next_year", 2],
   ];
 
   it.each(KEYS)("%s = %j is refused by name", async (key, value) => {
-    for (const from of key === "sliding_window" ? [model] : [model, file("qwen3")]) {
+    for (const from of [model, file("qwen3")]) {
       const copy = modelCopy(from);
       editJson(join(copy, "config.json"), (config) => {
         config[key] = value;
       });
-      await mistake(["model", "info", copy], ["config.json", key]);
+      await mistake(["model", "info", copy], [copy, key]);
     }
   });
 
