@@ -174,7 +174,6 @@ describe("escape sequences do not reach the terminal", () => {
   it.each(CASES)("in %s", async (name, command, input) => {
     const env = name.startsWith("an environment") ? { CRE_CPU: ESCAPE, CRE_BACKEND: ESCAPE } : undefined;
     const { stderr, stdout } = await cre(command(), { input, env, timeoutMs: HANG_MS });
-    expect(JSON.stringify(stderr)).not.toMatch(/\\u001b|\\u0007|\\u009b/);
     expect(stderr).not.toMatch(RAW);
     expect(stdout).not.toMatch(RAW);
   });
