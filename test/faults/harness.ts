@@ -54,12 +54,15 @@ export function commandServer(bounds: Bounds): CommandServer {
       noise = (noise + text).slice(-4000);
     });
     createInterface({ input: started.stdio[3] as NodeJS.ReadableStream }).on("line", (line) => {
+      if (child !== started) return;
       const message = JSON.parse(line);
       if (message.begun) hasBegun = true;
       else if (message.ended) answered?.({ ...message.ended, killed: null });
     });
     started.on("close", (code, signal) => {
-      if (child === started) child = null;
+      // One that was killed for a bound has been answered for, and another may be at work.
+      if (child !== started) return;
+      child = null;
       answered?.({
         ...{ code: null, stdout: "", stderr: noise, seconds: 0, grownBytes: 0 },
         killed: `the process ended (${code ?? signal})`,
