@@ -33,7 +33,7 @@ for await (const line of createInterface({ input: process.stdin })) {
   onStart = () => {
     if (measured) return;
     measured = measure();
-    answer({ begun: true });
+    answer({ begun: measured });
     setImmediate(() => process.emit("SIGINT", "SIGINT"));
   };
   let code;

@@ -41,7 +41,8 @@ const WORK_SECONDS = 10;
 export function commandServer(bounds: Bounds): CommandServer {
   let child: ChildProcess | null = null;
   let answered: ((ending: Ending) => void) | null = null;
-  let hasBegun = false;
+  /** What the work cost before it began; null until then. */
+  let begun: { seconds: number; grownBytes: number } | null = null;
 
   function start(): ChildProcess {
     const started = spawn(process.execPath, [join(import.meta.dirname, "command-server.mjs")], {
@@ -56,7 +57,7 @@ export function commandServer(bounds: Bounds): CommandServer {
     createInterface({ input: started.stdio[3] as NodeJS.ReadableStream }).on("line", (line) => {
       if (child !== started) return;
       const message = JSON.parse(line);
-      if (message.begun) hasBegun = true;
+      if (message.begun) begun = message.begun;
       else if (message.ended) answered?.({ ...message.ended, killed: null });
     });
     started.on("close", (code, signal) => {
@@ -74,7 +75,7 @@ export function commandServer(bounds: Bounds): CommandServer {
   async function run(command: readonly string[]): Promise<Ending> {
     child ??= start();
     const current = child;
-    hasBegun = false;
+    begun = null;
     const usedBefore = processorSeconds(current.pid as number);
     return await new Promise<Ending>((resolve) => {
       const end = (ending: Ending) => {
@@ -85,16 +86,17 @@ export function commandServer(bounds: Bounds): CommandServer {
       const watch = setInterval(() => {
         const seconds = processorSeconds(current.pid as number) - usedBefore;
         const bytes = residentBytes(current.pid as number);
-        const tooLong = seconds > (hasBegun ? WORK_SECONDS : 2 * bounds.seconds);
-        const tooLarge = bytes > bounds.residentBytes && !hasBegun;
+        const tooLong = seconds > (begun ? WORK_SECONDS : 2 * bounds.seconds);
+        const tooLarge = bytes > bounds.residentBytes && !begun;
         if (!tooLong && !tooLarge) return;
         if (child === current) child = null;
         current.kill("SIGKILL");
         const megabytes = Math.round(bytes / 1e6);
         const problem = `${seconds.toFixed(1)} s of the processor, ${megabytes} MB before the work began`;
         end({
-          ...{ code: hasBegun ? 130 : null, stdout: "", stderr: "", seconds, grownBytes: bytes },
-          killed: hasBegun ? null : problem,
+          ...{ code: begun ? 130 : null, stdout: "", stderr: "" },
+          ...(begun ?? { seconds, grownBytes: bytes }),
+          killed: begun ? null : problem,
         });
       }, POLL_MS);
       answered = end;
