@@ -11,8 +11,7 @@ import {
   writeFileSync,
 } from "node:fs";
 import { join } from "node:path";
-import { setTimeout as sleep } from "node:timers/promises";
-import { buildCli, cre, jsonl, ROOT, TOKENIZER, toyRecipe, toyRows, writeRecipe } from "../e2e/support.ts";
+import { buildCli, cre, jsonl, makeOnce, ROOT, TOKENIZER, toyRecipe, toyRows, writeRecipe } from "../e2e/support.ts";
 
 /** Folders that every test of cases and faults starts from: made once for a build, read by all, changed by nobody. */
 export interface ToyRuns {
@@ -43,24 +42,12 @@ const OWNER = createHash("sha256").update(ROOT).digest("hex").slice(0, 8);
 export async function toyRuns(): Promise<ToyRuns> {
   await buildCli();
   const root = join(CACHE, `${OWNER}-${buildKey()}`);
-  const lock = `${root}.lock`;
   mkdirSync(CACHE, { recursive: true });
-  while (!existsSync(root)) {
-    try {
-      mkdirSync(lock);
-    } catch {
-      // Held by another test file, or left by one that was killed.
-      if (Date.now() - (statSync(lock, { throwIfNoEntry: false })?.mtimeMs ?? 0) > 120_000)
-        rmSync(lock, { recursive: true, force: true });
-      await sleep(200);
-      continue;
-    }
-    try {
-      if (!existsSync(root)) await makeToyRuns(root);
-    } finally {
-      rmSync(lock, { recursive: true, force: true });
-    }
-  }
+  await makeOnce(
+    `${root}.lock`,
+    () => !existsSync(root),
+    () => makeToyRuns(root),
+  );
   return pathsIn(root);
 }
 
@@ -91,7 +78,6 @@ async function makeToyRuns(root: string): Promise<void> {
     if (name.startsWith(`${OWNER}-`) && !name.endsWith(".lock")) rmSync(join(CACHE, name), { recursive: true });
   }
   // Recipes hold absolute paths, so everything is made under its last name but the run that others wait for.
-  const paths = pathsIn(root);
   const making = `${root}.making`;
   rmSync(making, { recursive: true, force: true });
   mkdirSync(making);
@@ -115,7 +101,6 @@ async function makeToyRuns(root: string): Promise<void> {
     writeFileSync(file, readFileSync(file, "utf8").replaceAll(making, root));
   }
   renameSync(making, root);
-  if (!existsSync(paths.run)) throw new Error(`${root}: the toy runs were not made.`);
 }
 
 async function expectDone(command: readonly string[]): Promise<void> {

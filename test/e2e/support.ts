@@ -156,10 +156,14 @@ export async function cre(command: readonly string[], options: CreOptions = {}):
   });
 }
 
-/** Compiles src to dist when it is missing or older than a source file; test files that run at the same time wait for each other. */
-export async function buildCli(): Promise<void> {
-  const lock = join(ROOT, "node_modules", ".cre-build-lock");
-  while (isStale()) {
+/** Compiles src to dist when it is missing or older than a source file. */
+export function buildCli(): Promise<void> {
+  return makeOnce(join(ROOT, "node_modules", ".cre-build-lock"), isStale, compile);
+}
+
+/** Makes what is missing; test files that run at the same time wait for each other. */
+export async function makeOnce(lock: string, isMissing: () => boolean, make: () => Promise<void>): Promise<void> {
+  while (isMissing()) {
     try {
       mkdirSync(lock);
     } catch {
@@ -170,7 +174,7 @@ export async function buildCli(): Promise<void> {
       continue;
     }
     try {
-      if (isStale()) await compile();
+      if (isMissing()) await make();
     } finally {
       rmdirSync(lock);
     }
