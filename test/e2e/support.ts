@@ -1,5 +1,16 @@
-import { spawn } from "node:child_process";
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmdirSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { type ChildProcessWithoutNullStreams, spawn } from "node:child_process";
+import {
+  closeSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  openSync,
+  readdirSync,
+  rmdirSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -103,19 +114,33 @@ export interface CreOptions {
    * it is sent once more when standard error has that text.
    */
   kill?: { when: (stderr: string) => boolean; afterMs?: number; signal: NodeJS.Signals; again?: string };
+  /** Kills a command that hangs: the outcome has the signal SIGKILL then. */
+  timeoutMs?: number;
+  /** Streams whose reader goes away before the command starts to write. */
+  unread?: readonly ("stdout" | "stderr")[];
+  /** Standard output goes into this file or device instead of into the outcome. */
+  stdoutFile?: string;
 }
 
 /** Runs the built command line on the reference backend. */
 export async function cre(command: readonly string[], options: CreOptions = {}): Promise<Outcome> {
   const env = { ...process.env, CRE_BACKEND: "reference", NO_COLOR: "1", ...options.env };
-  const child = spawn(process.execPath, [CLI, ...command], { cwd: options.cwd ?? ROOT, env });
+  const stdout = options.stdoutFile === undefined ? "pipe" : openSync(options.stdoutFile, "w");
+  const child = spawn(process.execPath, [CLI, ...command], {
+    cwd: options.cwd ?? ROOT,
+    env,
+    stdio: ["pipe", stdout, "pipe"],
+  }) as ChildProcessWithoutNullStreams;
+  if (typeof stdout === "number") closeSync(stdout);
   const out: Buffer[] = [];
   const { kill } = options;
   let stderr = "";
-  child.stdout.on("data", (chunk: Buffer) => out.push(chunk));
+  child.stdout?.on("data", (chunk: Buffer) => out.push(chunk));
   child.stderr.setEncoding("utf8").on("data", (chunk: string) => {
     stderr += chunk;
   });
+  for (const name of options.unread ?? []) child[name].destroy();
+  const timer = options.timeoutMs && setTimeout(() => child.kill("SIGKILL"), options.timeoutMs);
   const watch = setInterval(() => {
     if (!kill?.when(stderr)) return;
     clearInterval(watch);
@@ -137,15 +162,20 @@ export async function cre(command: readonly string[], options: CreOptions = {}):
     child.on("error", reject);
     child.on("close", (code, signal) => {
       clearInterval(watch);
+      if (timer) clearTimeout(timer);
       resolve({ code, signal, stdout: Buffer.concat(out).toString("utf8"), stderr });
     });
   });
 }
 
-/** Compiles src to dist when it is missing or older than a source file; test files that run at the same time wait for each other. */
-export async function buildCli(): Promise<void> {
-  const lock = join(ROOT, "node_modules", ".cre-build-lock");
-  while (isStale()) {
+/** Compiles src to dist when it is missing or older than a source file. */
+export function buildCli(): Promise<void> {
+  return makeOnce(join(ROOT, "node_modules", ".cre-build-lock"), isStale, compile);
+}
+
+/** Makes what is missing; test files that run at the same time wait for each other. */
+export async function makeOnce(lock: string, isMissing: () => boolean, make: () => Promise<void>): Promise<void> {
+  while (isMissing()) {
     try {
       mkdirSync(lock);
     } catch {
@@ -156,7 +186,7 @@ export async function buildCli(): Promise<void> {
       continue;
     }
     try {
-      if (isStale()) await compile();
+      if (isMissing()) await make();
     } finally {
       rmdirSync(lock);
     }

@@ -1,0 +1,119 @@
+import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { createRandom } from "../../src/base/random.ts";
+import { done } from "../cases/outcome.ts";
+import { type ToyRuns, toyRuns } from "../cases/toy-runs.ts";
+import { cre, jsonl, type Outcome, temporaryFolder, toyRows } from "../e2e/support.ts";
+
+// kill -9 at random moments of a training and of an extraction: resumed, both end as if nothing had happened.
+
+const temporary = temporaryFolder("kills");
+const file = (name: string) => join(temporary.path, name);
+const KILLS = 20;
+const SEED = 17;
+let toys: ToyRuns;
+
+beforeAll(async () => {
+  toys = await toyRuns();
+}, 120_000);
+afterAll(() => temporary.remove());
+
+/**
+ * Kills a command again and again until it has been killed often enough, and then lets it finish; a job that ends before that is checked and
+ * begun anew. Returns the moments of the kills in ms.
+ */
+async function killOften(
+  kills: number,
+  seed: number,
+  withinMs: number,
+  job: {
+    command: (attempt: number, isResumed: boolean) => string[];
+    hasBegun: (attempt: number, stderr: string) => boolean;
+    expectSame: (attempt: number, where: string) => void;
+  },
+): Promise<void> {
+  const random = createRandom(seed);
+  const moments: number[] = [];
+  let attempt = 0;
+  let isResumed = false;
+  for (let isOver = false; !isOver; ) {
+    const afterMs = random.below(withinMs);
+    const kill = { when: (stderr: string) => job.hasBegun(attempt, stderr), afterMs, signal: "SIGKILL" as const };
+    const outcome: Outcome = await cre(job.command(attempt, isResumed), moments.length < kills ? { kill } : {});
+    const { code, signal, stderr } = outcome;
+    expect(signal === "SIGKILL" || code === 0, `after ${moments.join(", ")} ms: ${stderr}`).toBe(true);
+    isResumed = signal === "SIGKILL";
+    if (isResumed) {
+      moments.push(afterMs);
+      continue;
+    }
+    job.expectSame(attempt++, `killed after ${moments.join(", ")} ms`);
+    isOver = moments.length >= kills;
+  }
+}
+
+/** Losses and metrics of all steps, without times. */
+function logOf(directory: string): unknown[] {
+  const lines = readFileSync(join(directory, "log.jsonl"), "utf8").trimEnd().split("\n");
+  return lines.map((line) => ({ ...JSON.parse(line), seconds: 0 }));
+}
+
+const partsIn = (directory: string) =>
+  readdirSync(directory, { recursive: true, encoding: "utf8" }).filter((name) => name.includes(".part"));
+
+describe.each([
+  { name: "training a whole model", kills: KILLS, recipe: () => toys.recipe, weights: "model/model.safetensors" },
+  {
+    name: "training an adapter",
+    kills: KILLS / 2,
+    recipe: () => toys.loraRecipe,
+    weights: "adapter_model.safetensors",
+  },
+])("$name", ({ name, kills, recipe, weights }) => {
+  it(`killed ${kills} times ends with the same losses and the same bytes`, async () => {
+    const isAdapter = name.includes("adapter");
+    const settings = [`train.epochs=${isAdapter ? 10 : 24}`, "train.checkpointSeconds=0.1", "train.validateEvery=6"];
+    const set = [...settings, ...(isAdapter ? [] : ["train.averageFrom=0.5"])].flatMap((value) => ["--set", value]);
+    const whole = file(`whole-${isAdapter}`);
+    await done(["train", recipe(), "--run", whole, ...set]);
+    const own = (attempt: number) => file(`killed-${isAdapter}-${attempt}`);
+    await killOften(kills, SEED, 900, {
+      command: (attempt, isResumed) =>
+        isResumed && existsSync(join(own(attempt), "recipe.yaml"))
+          ? ["train", "--resume", "--run", own(attempt)]
+          : ["train", recipe(), "--run", own(attempt), ...set],
+      hasBegun: (_, stderr) => stderr.includes("training rows"),
+      expectSame: (attempt, where) => {
+        expect(logOf(own(attempt)), where).toEqual(logOf(whole));
+        const [killed, undisturbed] = [own(attempt), whole].map((directory) => readFileSync(join(directory, weights)));
+        expect(killed.equals(undisturbed), where).toBe(true);
+        expect(partsIn(own(attempt)), where).toEqual([]);
+        expect(readdirSync(own(attempt)).sort(), where).toEqual(readdirSync(whole).sort());
+      },
+    });
+  }, 240_000);
+});
+
+describe("an extraction", () => {
+  it(`killed ${KILLS} times ends with the same bytes`, async () => {
+    const input = file("rows.jsonl");
+    const rows: unknown[] = toyRows(3000, 5);
+    // Bad rows and blank lines are part of what is resumed.
+    for (let i = 100; i < rows.length; i += 700) rows[i] = { sentence: "没有", head: "甲", tail: "乙" };
+    writeFileSync(input, jsonl(rows));
+    const whole = (await done(["extract", toys.run, input])).stdout;
+    const own = (attempt: number) => file(`found-${attempt}.jsonl`);
+    await killOften(KILLS, SEED + 1, 1200, {
+      command: (attempt) => ["extract", toys.run, input, "--output", own(attempt)],
+      hasBegun: (attempt) => existsSync(`${own(attempt)}.part`),
+      expectSame: (attempt, where) => {
+        expect(readFileSync(own(attempt), "utf8") === whole, where).toBe(true);
+        expect(
+          partsIn(temporary.path).filter((one) => !one.includes("/")),
+          where,
+        ).toEqual([]);
+      },
+    });
+  }, 240_000);
+});
