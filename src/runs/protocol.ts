@@ -1,6 +1,5 @@
-import { existsSync } from "node:fs";
 import { UserErrors } from "../base/errors.ts";
-import { expectFreeFolder, holdRun, type RunFolder, runFolder } from "./run-folder.ts";
+import { expectFreeFolder, holdRun, isFinished, type RunFolder, runFolder } from "./run-folder.ts";
 import { type StopOptions, type StopSignal, watchForStop } from "./stop-signals.ts";
 
 /** What differs between fine-tuning and pretraining before the first step; R is the type of the recipe. */
@@ -50,7 +49,7 @@ export async function begunRun<R>(
   overrides: readonly string[] = [],
 ): Promise<TrainableRun<R> | null> {
   const { folder, recipe } = await kind.open(directory, overrides);
-  if (existsSync(folder.done)) return null;
+  if (await isFinished(folder)) return null;
   expectPaths(kind, recipe, `${folder.recipe}: cannot resume:`);
   await kind.expectSameBase(folder, recipe);
   return { kind, folder, recipe, isNew: false };

@@ -2,7 +2,15 @@ import { appendFileSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFile
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import { appendLog, expectFreeFolder, type LogLine, readLog, runFolder, truncateLog } from "./run-folder.ts";
+import {
+  appendLog,
+  expectFreeFolder,
+  isFinished,
+  type LogLine,
+  readLog,
+  runFolder,
+  truncateLog,
+} from "./run-folder.ts";
 
 let directory: string;
 beforeEach(() => {
@@ -24,6 +32,19 @@ describe("expectFreeFolder", () => {
     await expect(expectFreeFolder(join(directory, "notes.txt"))).rejects.toThrow("is a file, expected a folder");
     writeFileSync(join(directory, "recipe.yaml"), "");
     await expect(expectFreeFolder(directory)).rejects.toThrow(`${directory}: already holds a run.`);
+  });
+});
+
+describe("isFinished", () => {
+  it("believes only a done.json with its content", async () => {
+    const folder = runFolder(directory);
+    expect(await isFinished(folder)).toBe(false);
+    for (const spoilt of [Buffer.alloc(60), "", '{"steps":']) {
+      writeFileSync(folder.done, spoilt);
+      expect(await isFinished(folder)).toBe(false);
+    }
+    writeFileSync(folder.done, '{"steps":3}\n');
+    expect(await isFinished(folder)).toBe(true);
   });
 });
 

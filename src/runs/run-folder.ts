@@ -1,5 +1,5 @@
 import { existsSync } from "node:fs";
-import { appendFile, readdir, rm } from "node:fs/promises";
+import { appendFile, readdir, readFile, rm, stat } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import { showValue, UserError } from "../base/errors.ts";
 import { readLines, writeFileAtomic } from "../base/files.ts";
@@ -139,6 +139,14 @@ export async function openRunFolder(directory: string): Promise<{ folder: RunFol
     });
   }
   return { folder, recipe: await readRecipe(folder.recipe) };
+}
+
+/** Whether training has finished; a done.json that a power loss left without its content tells nothing. */
+export async function isFinished(folder: RunFolder): Promise<boolean> {
+  if (!existsSync(folder.done)) return false;
+  const info = await stat(folder.done);
+  if (!info.isFile() || info.size > MAX_LOG_LINE_BYTES) return false;
+  return parsedLine(await readFile(folder.done, "utf8")) !== null;
 }
 
 export type LogLine = { kind: "step" | "validation"; step: number } & Record<string, unknown>;
