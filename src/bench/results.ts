@@ -6,7 +6,7 @@ import { readTextFile } from "../base/files.ts";
 import { CONVENTIONS, type Convention } from "../evaluate/tally.ts";
 import { readRecipe } from "../recipe/read.ts";
 import type { Recipe } from "../recipe/schema.ts";
-import { hasSameBase, readLog, runFolder } from "../runs/run-folder.ts";
+import { hasSameBase, isFinished, readLog, runFolder } from "../runs/run-folder.ts";
 import { median } from "./train-step.ts";
 
 const MAX_JSON_BYTES = 50_000_000;
@@ -37,7 +37,7 @@ export interface RunResult {
 /** Reads what `cre train` and `cre evaluate` left in a run folder; null when one of them has not finished. Throws a UserError for files of another form. */
 export async function readRunResult(directory: string): Promise<RunResult | null> {
   const folder = runFolder(directory);
-  if (!existsSync(folder.done) || !existsSync(folder.metrics)) return null;
+  if (!(await isFinished(folder)) || !existsSync(folder.metrics)) return null;
   const metrics = await readChecked(folder.metrics, metricsSchema);
   const done = await readChecked(folder.done, doneSchema);
   const log = await readLog(folder);

@@ -13,7 +13,7 @@ import {
   resultsTable,
 } from "../bench/results.ts";
 import { readRecipe } from "../recipe/read.ts";
-import { runFolder } from "../runs/run-folder.ts";
+import { isFinished, runFolder } from "../runs/run-folder.ts";
 import { exitCodeOf, Interrupted } from "./report.ts";
 import { print, say } from "./terminal.ts";
 
@@ -86,7 +86,7 @@ async function resultOf(
   if (begun) await expectSameRun(directory, await readRecipe(recipe, [`seed=${seed}`]));
   const finished = await readRunResult(directory);
   if (finished?.split === split) return finished;
-  if (!existsSync(folder.done)) {
+  if (!(await isFinished(folder))) {
     const start = [recipe, "--data", data, "--set", `seed=${seed}`, "--run", directory];
     await runCommand("train", begun ? ["--resume", "--run", directory] : start);
   }

@@ -12,12 +12,12 @@ import { type ExportJob, trainedTensors } from "./trained-tensors.ts";
 
 /** Writes the whole model for llama.cpp and returns the file. */
 export async function exportGguf(job: ExportJob, type: GgufWriteType | undefined): Promise<string> {
-  const { checkpoint, trained, output } = job;
+  const { checkpoint, trained } = job;
   const family = familyOf(checkpoint.config, checkpoint.directory);
   const spec = family.readConfig(checkpoint.config, checkpoint.directory);
   const chosen = type ?? storedType(checkpoint);
   const name = runName(job);
-  const file = join(output, `${name}-${chosen}.gguf`);
+  const file = ggufFile(job, type);
   const vocabulary = await readGgufVocabulary(trained.tokenizer, spec);
   // A tied head repeats the embedding; llama.cpp computes tables of angles itself.
   const isLeftOut = (tensor: string) =>
@@ -37,7 +37,7 @@ export async function exportGgufAdapter(
   open: Exclude<SavedAdapter<AdapterSettings>["ggufAdapter"], Unable>,
 ): Promise<string> {
   const { config, directory } = job.checkpoint;
-  const file = join(job.output, `${runName(job)}-lora.gguf`);
+  const file = ggufAdapterFile(job);
   const { fields, tensors, close } = await open(job.folder.directory, readSpec(config, directory), file);
   try {
     await writeGguf(file, fields, tensors);
@@ -45,6 +45,16 @@ export async function exportGgufAdapter(
   } finally {
     await close();
   }
+}
+
+/** The file of a whole model, of an element type or of that of the checkpoint. */
+export function ggufFile(job: ExportJob, type: GgufWriteType | undefined): string {
+  return join(job.output, `${runName(job)}-${type ?? storedType(job.checkpoint)}.gguf`);
+}
+
+/** The file of an adapter. */
+export function ggufAdapterFile(job: ExportJob): string {
+  return join(job.output, `${runName(job)}-lora.gguf`);
 }
 
 const runName = ({ folder }: ExportJob) => basename(resolve(folder.directory));

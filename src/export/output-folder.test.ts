@@ -2,7 +2,7 @@ import { mkdirSync, mkdtempSync, readdirSync, rmSync, symlinkSync, writeFileSync
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { checkModelFolder, holdingFolder } from "./output-folder.ts";
+import { checkModelFolder, holdingFolder, type ModelOutput } from "./output-folder.ts";
 
 const root = mkdtempSync(join(tmpdir(), "cre-output-folder-"));
 const path = (name: string) => join(root, name);
@@ -16,12 +16,14 @@ beforeAll(() => {
 afterAll(() => rmSync(root, { recursive: true }));
 
 describe("checkModelFolder", () => {
-  const check = (name: string, writes: "tokenizer" | "weights" | "model", overwrite = false, read: string[] = []) =>
+  const check = (name: string, writes: ModelOutput["writes"], overwrite = false, read: string[] = []) =>
     checkModelFolder(path(name), { overwrite, read, writes });
 
   it("refuses to replace a model or a tokenizer without leave", async () => {
     await expect(check("model", "model")).rejects.toThrow(`${path("model")}: already has model.safetensors.`);
     await expect(check("tokenizer", "tokenizer")).rejects.toThrow("already has tokenizer.model");
+    await expect(check("model", { file: "model.safetensors" })).rejects.toThrow("already has model.safetensors");
+    await check("model", { file: "other.gguf" });
     await check("model", "tokenizer");
     await check("tokenizer", "weights");
     await check("notes", "model");

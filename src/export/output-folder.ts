@@ -13,8 +13,8 @@ export interface ModelOutput {
   overwrite: boolean | undefined;
   /** Files and folders that the command reads. */
   read: readonly (string | undefined)[];
-  /** What is written: the files of a tokenizer, of a model without one, or both. */
-  writes: "tokenizer" | "weights" | "model";
+  /** What is written: the files of a tokenizer, of a model or an adapter without one, both, or one file. */
+  writes: "tokenizer" | "weights" | "model" | { file: string };
 }
 
 /**
@@ -32,14 +32,16 @@ export async function checkModelFolder(directory: string, { overwrite, read, wri
   }
   if (overwrite) return;
   const names = await readdir(directory).catch(() => []);
-  const there = names.find(
-    (name) =>
-      (writes !== "weights" && TOKENIZER_FILE.test(name)) || (writes !== "tokenizer" && WEIGHTS_FILE.test(name)),
-  );
+  const there = names.find((name) => isWritten(name, writes));
   if (there === undefined) return;
   throw new UserError(`${directory}: already has ${there}.`, {
     hint: "Give another folder, or --overwrite to replace what is there.",
   });
+}
+
+function isWritten(name: string, writes: ModelOutput["writes"]): boolean {
+  if (typeof writes === "object") return name === writes.file;
+  return (writes !== "weights" && TOKENIZER_FILE.test(name)) || (writes !== "tokenizer" && WEIGHTS_FILE.test(name));
 }
 
 /** Runs work that writes into a folder while no other process writes into it. */

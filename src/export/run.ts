@@ -1,4 +1,4 @@
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import { isUnable, type SavedAdapter, type SavedModel } from "../adapters/method.ts";
 import { methodOf } from "../adapters/methods.ts";
 import { UserError } from "../base/errors.ts";
@@ -6,9 +6,9 @@ import type { GgufWriteType } from "../formats/gguf-blocks.ts";
 import type { TensorDtype } from "../formats/tensor-source.ts";
 import { openRunFolder } from "../runs/run-folder.ts";
 import { findTrained, openTrainedModel, type TrainedResult } from "../runs/trained.ts";
-import { exportGguf, exportGgufAdapter } from "./gguf.ts";
+import { exportGguf, exportGgufAdapter, ggufAdapterFile, ggufFile } from "./gguf.ts";
 import { exportMerged } from "./merged.ts";
-import { checkModelFolder, holdingFolder } from "./output-folder.ts";
+import { checkModelFolder, holdingFolder, type ModelOutput } from "./output-folder.ts";
 import { exportPeft } from "./peft.ts";
 import type { ExportJob } from "./trained-tensors.ts";
 
@@ -41,12 +41,14 @@ export async function exportRun(directory: string, options: ExportOptions): Prom
     });
   }
   const trained = await findTrained(folder, recipe);
-  const read = [directory, folder.model, trained.model, recipe.model.path];
-  const overwrite = options.overwrite ?? options.output === undefined;
-  await checkModelFolder(output, { overwrite, read, writes: to === "merged" ? "model" : "weights" });
   const checkpoint = await openTrainedModel(folder, trained);
   try {
     const job = { folder, trained, checkpoint, output, onTensor };
+    await checkModelFolder(output, {
+      overwrite: options.overwrite ?? options.output === undefined,
+      read: [directory, folder.model, trained.model, recipe.model.path],
+      writes: writtenBy(job, to, type),
+    });
     return await holdingFolder(output, () => {
       if (to === "merged") return exportMerged(job, recipe.model.path, type as TensorDtype | undefined);
       if (to === "gguf") return exportGguf(job, type);
@@ -55,6 +57,12 @@ export async function exportRun(directory: string, options: ExportOptions): Prom
   } finally {
     await checkpoint.source.close();
   }
+}
+
+function writtenBy(job: ExportJob, to: ExportKind, type: GgufWriteType | undefined): ModelOutput["writes"] {
+  if (to === "gguf") return { file: basename(ggufFile(job, type)) };
+  if (to === "gguf-lora") return { file: basename(ggufAdapterFile(job)) };
+  return to === "merged" ? "model" : "weights";
 }
 
 function exportAdapter(

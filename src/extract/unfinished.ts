@@ -8,8 +8,8 @@ import { holdLock } from "../base/lock.ts";
 import { makeFolder, namingFile, syncDirectory } from "../base/output.ts";
 
 // An unfinished extraction is two files next to its output. OUTPUT.part has the finished rows. OUTPUT.part.json has one JSON line that
-// identifies the job, then one for every window of rows, written after the window's rows: how many bytes they have, a checksum of them and of
-// the input that they were computed from, and the counts. A crash at any moment leaves windows whose checksums hold, and a rest to cut off.
+// identifies the job, then one for every window of rows, written just before the rows: how many bytes they have, a checksum of them and of the
+// input that they were computed from, and the counts. A crash at any moment leaves windows whose checksums hold, and a rest to cut off.
 
 /** Counts of a window by outcome that the output's rows do not all tell. */
 export interface WindowCounts {
@@ -85,8 +85,9 @@ export async function openUnfinished(
         const bytes = Buffer.from(text);
         const line: DoneWindow = { ...window, bytes: bytes.length, sha256: sha256(bytes) };
         await namingFile(file, async () => {
-          await rows.appendFile(bytes);
+          // First the line that tells of the rows: rows that are there can be resumed, and a line without them is noticed.
           await windows.appendFile(`${JSON.stringify(line)}\n`);
+          await rows.appendFile(bytes);
         });
       },
       async finish() {

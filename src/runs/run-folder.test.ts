@@ -35,6 +35,19 @@ describe("expectFreeFolder", () => {
   });
 });
 
+describe("isFinished", () => {
+  it("believes only a done.json with its content", async () => {
+    const folder = runFolder(directory);
+    expect(await isFinished(folder)).toBe(false);
+    for (const spoilt of [Buffer.alloc(60), "", '{"steps":']) {
+      writeFileSync(folder.done, spoilt);
+      expect(await isFinished(folder)).toBe(false);
+    }
+    writeFileSync(folder.done, '{"steps":3}\n');
+    expect(await isFinished(folder)).toBe(true);
+  });
+});
+
 describe("the log", () => {
   const lines: LogLine[] = [1, 2, 3].map((step) => ({ kind: "step", step, loss: step / 10 }));
 
