@@ -111,6 +111,11 @@ describe("openGguf", () => {
     ["the number of metadata entries is 1000000, expected at most 10000", start(0n, 1_000_000n)],
     ["the length of a metadata key is 1099511627776, expected", [...start(0n, 1n), uint64(1n << 40n), data]],
     ['"k" has a value of type 13, expected 0 to 12', [...start(0n, 1n), text("k"), uint32(13), data]],
+    [
+      "bytes are needed, the file has",
+      // 5,000 texts, of which only the first 1,024 are kept, and the last one is longer than the file.
+      [...start(0n, 1n), ...array(8), uint64(5000n), Buffer.alloc(8 * 4999), uint64(300n), data],
+    ],
     ["items, the file has", [...start(0n, 1n), ...array(10), uint64(1000n), data]],
     ["expected at most 8000000", [...start(0n, 1n), ...array(0), uint64(1n << 50n), data]],
     [
@@ -191,5 +196,26 @@ describe("writeGguf", () => {
     await expect(writeGguf(file, [{ key: "k", type: "bool", value: 3 }], [])).rejects.toThrow(
       /number cannot be written/,
     );
+  });
+});
+
+describe("an array of the header", () => {
+  it("is passed over after its first 1,024 items, of any type and length", async () => {
+    const file = join(folder, "arrays.gguf");
+    const texts = Array.from({ length: 3000 }, (_, i) => `t${i}`);
+    const numbers = Array.from({ length: 2_000_000 }, (_, i) => i);
+    const fields = [
+      { key: "texts", type: "string", value: texts },
+      { key: "numbers", type: "int32", value: numbers },
+      { key: "last", type: "uint32", value: 7 },
+    ] as const;
+    await writeGguf(file, fields, []);
+    const started = performance.now();
+    const { metadata, close } = await openGguf(file);
+    await close();
+    expect(performance.now() - started).toBeLessThan(1500);
+    expect(metadata.get("texts")).toEqual(texts.slice(0, 1024));
+    expect(metadata.get("numbers")).toEqual(numbers.slice(0, 1024));
+    expect(metadata.get("last")).toBe(7);
   });
 });

@@ -24,11 +24,22 @@ export interface TokenizerFile {
 
 /** Checks that a parsed tokenizer.json can cut every text and has an id for every result; errors use `name`. Throws a UserError. */
 export function readTokenizerFile(value: JsonObject, name: string): TokenizerFile {
+  refuseSentencePiece(value, name);
   const normalization = readNormalization(value.normalizer, name);
   const words = readWords(value.pre_tokenizer, name);
   expectByteLevel(value.decoder, `${name}, decoder`);
   const model = readModel(value.model, name);
   return { normalization, words, ...model, added: readAddedPieces(value.added_tokens, model.idByPiece, name) };
+}
+
+/** Llama's tokenizers, which transformers 5 saves in this form alone: pieces over characters, with byte pieces for what has none. */
+function refuseSentencePiece({ model, normalizer, pre_tokenizer: words }: JsonObject, name: string): void {
+  const hasBytes = isJsonObject(model) && model.type === "BPE" && model.byte_fallback === true;
+  const hasSpaceMarks = [normalizer, words].some((part) => /"(Metaspace|Prepend)"/.test(JSON.stringify(part) ?? ""));
+  if (!hasBytes && !hasSpaceMarks) return;
+  throw new UserError(`${name}: is a SentencePiece tokenizer in the form of tokenizer.json, which is not read.`, {
+    hint: "Put the tokenizer.model of the original model next to it: it gives the same ids.",
+  });
 }
 
 function readNormalization(value: unknown, name: string): Normalization | null {

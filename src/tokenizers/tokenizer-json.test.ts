@@ -121,7 +121,17 @@ describe("a file that is not supported or broken", () => {
   const cases: [string, unknown, string][] = [
     ["model", null, "t.json: the model is null, supported: BPE."],
     ["model.type", "Unigram", 'the model is of type "Unigram", supported: BPE.'],
-    ["model.byte_fallback", true, "the model sets byte_fallback, which is not supported."],
+    [
+      "model.byte_fallback",
+      true,
+      "t.json: is a SentencePiece tokenizer in the form of tokenizer.json, which is not read.",
+    ],
+    [
+      "pre_tokenizer",
+      { type: "Metaspace", prepend_scheme: "first" },
+      "t.json: is a SentencePiece tokenizer in the form",
+    ],
+    ["normalizer", { type: "Sequence", normalizers: [{ type: "Prepend" }] }, "t.json: is a SentencePiece tokenizer"],
     ["model.vocab", [], "the vocabulary is [], expected an object."],
     ["model.vocab", { a: 0 }, 'has no piece "Ā" for byte 0.'],
     ["model.vocab.a", -1, 'the id of piece "a" is -1, expected a whole number below 1048576.'],
