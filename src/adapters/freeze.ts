@@ -75,6 +75,7 @@ export const freeze = {
     );
     return (weight) => trained.some((module) => weight.startsWith(module));
   },
+  addedNumbers: () => 0,
   async attach(model) {
     return oneGroup(decoderWeights(model).filter(({ trainable }) => trainable));
   },

@@ -15,6 +15,7 @@ export const full = {
   resolve: (settings) => settings,
   problems: () => [],
   trainsOfBase: () => true,
+  addedNumbers: () => 0,
   async attach(model) {
     return oneGroup(decoderWeights(model).filter(({ trainable }) => trainable));
   },

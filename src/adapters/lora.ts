@@ -18,6 +18,9 @@ import { oneGroup, type TuningMethod } from "./method.ts";
 /** A recipe writes this to have the targets chosen by the model's family. */
 const AUTO_TARGETS = "auto";
 
+/** Ranks up to here are common, so a tiny model for tests may have one too. */
+const SMALL_RANK = 256;
+
 /** The modules that `auto` means for a family: those of the CRE-LLM authors' commands, and as for Llama where they had none. */
 export function defaultTargets(modelType: string): string[] {
   return [...familyNamed(modelType, "adapter.targets").loraTargets];
@@ -81,10 +84,19 @@ function targetProblems({ targets }: LoraSettings, spec: DecoderSpec): string[] 
 function targetsOf(model: Decoder, settings: LoraSettings): Module[] {
   const problems = targetProblems(settings, model.spec);
   if (problems.length > 0) throw new UserErrors("adapter.targets:", problems);
-  const modules = modulesOf(model);
-  if (settings.targets === "all") return modules;
-  const targets = settings.targets === AUTO_TARGETS ? defaultTargets(model.spec.family) : settings.targets;
-  return modules.filter(({ name }) => targets.includes(shortName(name)));
+  return modulesOf(model).filter(({ name }) => isChosen(settings, model.spec, name));
+}
+
+/** Whether the settings mean a module, by its full name. */
+function isChosen({ targets }: LoraSettings, spec: DecoderSpec, name: string): boolean {
+  if (targets === "all") return true;
+  return (targets === AUTO_TARGETS ? defaultTargets(spec.family) : targets).includes(shortName(name));
+}
+
+/** The largest rank that is any use: no product of two matrices, and no update of a weight, has a rank above the smaller side. */
+function mostRank(spec: DecoderSpec): number {
+  const sides = matricesOf(spec, 0).map(({ rows, columns }) => Math.min(rows, columns));
+  return Math.max(SMALL_RANK, ...sides);
 }
 
 /**
@@ -310,8 +322,22 @@ export const lora = {
   startsFrom: "trained model",
   resolve: (settings, modelType) =>
     settings.targets === AUTO_TARGETS ? { ...settings, targets: defaultTargets(modelType) } : settings,
-  problems: (settings, spec) => targetProblems(settings, spec).map((problem) => `adapter.targets: ${problem}`),
+  problems(settings, spec) {
+    const problems = targetProblems(settings, spec).map((problem) => `adapter.targets: ${problem}`);
+    const most = mostRank(spec);
+    if (settings.rank > most) {
+      problems.push(
+        `adapter.rank is ${settings.rank}, expected at most ${most}: no matrix of the model has a higher rank`,
+      );
+    }
+    return problems;
+  },
   trainsOfBase: () => false,
+  addedNumbers(settings, spec) {
+    const chosen = matricesOf(spec, 0).filter(({ name }) => isChosen(settings, spec, name));
+    // Every layer has the same matrices.
+    return chosen.reduce((sum, { rows, columns }) => sum + settings.rank * (rows + columns), 0) * spec.layers;
+  },
   async attach(model, settings, seed) {
     attachLora(model, settings, seed);
     return oneGroup(loraWeights(model));

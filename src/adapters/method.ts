@@ -84,6 +84,8 @@ export interface TuningMethod<S extends { method: string }> {
   problems(settings: S, spec: DecoderSpec): string[];
   /** Which of the base's own weights are loaded as trainable. */
   trainsOfBase(settings: S, spec: DecoderSpec): PlaceOptions["trainable"];
+  /** How many numbers {@link attach} adds to a model, each of them trained. */
+  addedNumbers(settings: S, spec: DecoderSpec): number;
   /** Adds the method's own weights to a loaded model and returns everything that is trained, in a fixed order. */
   attach(model: Decoder, settings: S, seed: number): Promise<WeightGroup[]>;
   readonly saved: SavedAdapter<S> | SavedModel;

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { editDistance, messageOf, nearestName, showValue, UserError, UserErrors } from "./errors.ts";
+import { editDistance, messageOf, nearestName, printable, showValue, UserError, UserErrors } from "./errors.ts";
 
 describe("UserError", () => {
   it("carries a hint and a cause", () => {
@@ -38,6 +38,10 @@ describe("nearestName", () => {
     expect(editDistance("", "abc")).toBe(3);
     expect(editDistance("abc", "")).toBe(3);
     expect(editDistance("关系", "关联")).toBe(1);
+    expect(editDistance("kitten", "sitting", 4)).toBe(3);
+    expect(editDistance("kitten", "sitting", 3)).toBe(3);
+    expect(editDistance("kitten", "sitting", 2)).toBe(2);
+    expect(editDistance("kitten", "dog", 3)).toBe(3);
   });
 
   it("finds a slip of the finger and nothing else", () => {
@@ -55,6 +59,13 @@ describe("nearestName", () => {
     const start = performance.now();
     expect(nearestName("x".repeat(10_000_000), ["rank", "y".repeat(100)])).toBeNull();
     expect(performance.now() - start).toBeLessThan(1000);
+  });
+
+  it("is cheap for many names against many", () => {
+    const names = Array.from({ length: 2000 }, (_, i) => `关系${i}号标签`);
+    const start = performance.now();
+    for (const [i] of names.entries()) expect(nearestName(`全然不同的名字${i}`, names)).toBeNull();
+    expect(performance.now() - start).toBeLessThan(4000);
   });
 });
 
@@ -75,5 +86,13 @@ describe("showValue", () => {
     let deep: unknown = 0;
     for (let i = 0; i < 100_000; i++) deep = [deep];
     expect(showValue(deep)).toBe("a value of type object");
+  });
+});
+
+describe("printable", () => {
+  it("shows control characters as escapes, and leaves text, line breaks and tabs", () => {
+    expect(printable("关系\t<→>\n😀")).toBe("关系\t<→>\n😀");
+    expect(printable("\u001b[2J\u0007\r\u007f\u009b31m\u0000")).toBe("\\u001b[2J\\u0007\\r\\u007f\\u009b31m\\u0000");
+    expect(printable("a\u202eb\u2066c")).toBe("a\\u202eb\\u2066c");
   });
 });

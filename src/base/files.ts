@@ -1,64 +1,41 @@
-import { randomBytes } from "node:crypto";
-import { constants, createReadStream } from "node:fs";
-import { type FileHandle, mkdir, open, readFile, rename, rm, stat } from "node:fs/promises";
-import { dirname } from "node:path";
+import { createReadStream } from "node:fs";
+import { type FileHandle, open, readFile, stat } from "node:fs/promises";
 import { messageOf, UserError } from "./errors.ts";
 import { expectNoLfsPointer, MAX_POINTER_BYTES } from "./hints.ts";
+import { writeOutput } from "./output.ts";
 
 /** One write call of the system takes at most 2^31 − 1 bytes. */
 const WRITE_CHUNK_BYTES = 1 << 28;
+const COPY_CHUNK_BYTES = 1 << 22;
 const BYTE_ORDER_MARK = "\ufeff";
 
-/**
- * Writes a file under another name, syncs it to disk and renames it: a reader sees the old or the new content, never half.
- * Throws a UserError when the system refuses (no space, no permission).
- */
+/** Writes a file as {@link writeOutput} does. Throws a UserError when the system refuses (no space, no permission). */
 export async function writeFileAtomic(file: string, content: string | Uint8Array): Promise<void> {
-  await writeAtomic(file, (handle) => handle.writeFile(content));
+  await writeOutput(file, (handle) => handle.writeFile(content));
 }
 
-/** Like {@link writeFileAtomic}, for content that is produced in parts. On failure nothing is left behind. */
-export async function writeAtomic(file: string, write: (handle: FileHandle) => Promise<void>): Promise<void> {
+/** Like {@link writeFileAtomic}, for content that is produced in parts. */
+export const writeAtomic = writeOutput;
+
+/** Copies a file as {@link writeOutput} writes one. */
+export async function copyFileAtomic(from: string, to: string): Promise<void> {
+  const { handle: source } = await openToRead(from, "a file to copy");
   try {
-    await mkdir(dirname(file), { recursive: true });
-    const beside = `${file}.${randomBytes(4).toString("hex")}.part`;
-    const handle = await open(beside, "wx");
-    try {
-      await write(handle);
-      await handle.sync();
-      await handle.close();
-      await rename(beside, file);
-    } catch (error) {
-      await handle.close().catch(() => {});
-      await rm(beside, { force: true });
-      throw error;
-    }
-    await syncDirectory(dirname(file));
-  } catch (error) {
-    if (!isSystemError(error)) throw error;
-    throw new UserError(`${file}: cannot be written (${error.message}).`, { cause: error });
+    await writeOutput(to, async (handle) => {
+      for await (const bytes of source.createReadStream({ autoClose: false, highWaterMark: COPY_CHUNK_BYTES })) {
+        await writeFully(handle, bytes as Buffer);
+      }
+    });
+  } finally {
+    await source.close();
   }
 }
 
 /** Writes all bytes at the handle's position: one write call may take only some of them. */
-export async function writeFully(handle: FileHandle, bytes: Uint8Array): Promise<void> {
+export async function writeFully(handle: Pick<FileHandle, "write">, bytes: Uint8Array): Promise<void> {
   for (let done = 0; done < bytes.byteLength; ) {
     const { bytesWritten } = await handle.write(bytes, done, Math.min(WRITE_CHUNK_BYTES, bytes.byteLength - done));
     done += bytesWritten;
-  }
-}
-
-function isSystemError(error: unknown): error is NodeJS.ErrnoException {
-  return error instanceof Error && "syscall" in error;
-}
-
-/** Makes a rename durable: the directory entry itself is flushed. */
-export async function syncDirectory(directory: string): Promise<void> {
-  const handle = await open(directory, constants.O_RDONLY);
-  try {
-    await handle.sync();
-  } finally {
-    await handle.close();
   }
 }
 

@@ -4,7 +4,7 @@ import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSy
 import { hostname, tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, describe, expect, it } from "vitest";
-import { holdLock } from "./lock.ts";
+import { expectUnlocked, holdLock } from "./lock.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "cre-lock-"));
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
@@ -52,6 +52,17 @@ describe("holdLock", () => {
     writeFileSync(file, text);
     await expect(holdLock(file, "x")).rejects.toThrow(`on not-${hostname()}`);
     expect(readFileSync(file, "utf8")).toBe(text);
+    rmSync(file);
+  });
+
+  it("can be asked for without being held", async () => {
+    await expectUnlocked(file, "runs/a");
+    const release = await holdLock(file, "runs/a");
+    await expect(expectUnlocked(file, "runs/a")).rejects.toThrow(`runs/a is in use by process ${process.pid}`);
+    await release();
+    await expectUnlocked(file, "runs/a");
+    writeFileSync(file, JSON.stringify({ host: hostname(), pid: 2 ** 22 + 1, began: null, token: "00" }));
+    await expectUnlocked(file, "runs/a");
     rmSync(file);
   });
 

@@ -43,6 +43,12 @@ export async function holdLock(file: string, what: string): Promise<() => Promis
   };
 }
 
+/** Throws the UserError of {@link holdLock} when another process holds a lock. Says before work begins that it would be in vain. */
+export async function expectUnlocked(file: string, what: string): Promise<void> {
+  const holder = await holderOf(file);
+  if (holder && !(await isGone(holder))) throw inUse(file, what, holder);
+}
+
 function inUse(file: string, what: string, holder: Holder | null): UserError {
   const by = holder ? `process ${holder.pid} on ${holder.host}` : "another process";
   return new UserError(`${what} is in use by ${by}.`, {

@@ -4,6 +4,7 @@ import { measureLoad } from "../bench/load-model.ts";
 import { PUBLISHED_SIZES, type PublishedName, writeModelFolder } from "../bench/model-folder.ts";
 import type { WeightStorage } from "../compute/backend.ts";
 import { openBackend } from "../compute/open.ts";
+import { checkModelFolder } from "../export/output-folder.ts";
 import { parameterCount } from "../models/layer.ts";
 import { showLoading, storageOption } from "./loading.ts";
 import { wholeNumber } from "./options.ts";
@@ -17,6 +18,7 @@ export function addLoadCommands(bench: Command): void {
     .addOption(new Option("--shape <name>", "model").choices(Object.keys(PUBLISHED_SIZES)).makeOptionMandatory())
     .requiredOption("--tokenizer <path>", "tokenizer file or model folder whose tokenizer is copied")
     .option("--layers <n>", "other number of layers", wholeNumber)
+    .option("--overwrite", "replace a model that is there")
     .action(modelFolder);
   bench
     .command("load")
@@ -32,8 +34,9 @@ export function addLoadCommands(bench: Command): void {
 
 async function modelFolder(
   directory: string,
-  options: { shape: PublishedName; tokenizer: string; layers?: number },
+  options: { shape: PublishedName; tokenizer: string; layers?: number; overwrite?: boolean },
 ): Promise<void> {
+  await checkModelFolder(directory, { overwrite: options.overwrite, read: [options.tokenizer], writes: "model" });
   const sizes = PUBLISHED_SIZES[options.shape];
   if (options.layers === 0) throw new UserError("--layers is 0, expected at least one.");
   const bar = progress("write MB", null);

@@ -3,6 +3,7 @@ import { existsSync } from "node:fs";
 import { basename, join } from "node:path";
 import { type Command, InvalidArgumentError, Option } from "commander";
 import { UserError } from "../base/errors.ts";
+import { checkOutputFolder } from "../base/output.ts";
 import {
   expectSameRun,
   type ResultGroup,
@@ -46,6 +47,7 @@ function seedList(text: string): number[] {
 }
 
 async function results(recipes: readonly string[], options: ResultsOptions): Promise<void> {
+  await checkOutputFolder(options.runs);
   // All recipes are read before the first hour is spent.
   const dataOf = new Map<string, string>();
   for (const recipe of recipes) {
@@ -104,6 +106,6 @@ async function runCommand(name: string, rest: readonly string[]): Promise<void> 
   });
   if (code === 0) return;
   const stopped = [null, ...(["SIGINT", "SIGTERM", "SIGHUP"] as const).map(exitCodeOf)];
-  if (stopped.includes(code)) throw new Interrupted("the same command goes on with what is left.");
-  throw new UserError(`cre ${name} ended with code ${code}; see its message above.`);
+  if (stopped.includes(code)) throw new Interrupted("Repeat the same command to continue.");
+  throw new UserError(`cre ${name} ended with code ${code}; its message is above.`);
 }

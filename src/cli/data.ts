@@ -1,4 +1,5 @@
 import { type Command, Option } from "commander";
+import { checkOutputFolder } from "../base/output.ts";
 import { type ConvertTarget, convertExamples } from "../data/convert.ts";
 import { noSplits, openDataset } from "../data/dataset.ts";
 import { fetchDataset, type PublishedDataset } from "../data/fetch.ts";
@@ -7,7 +8,7 @@ import type { SplitName } from "../data/split.ts";
 import { datasetStatistics } from "../data/statistics.ts";
 import { alpacaRow, promptStyle } from "../prompts/relation-prompt.ts";
 import { readSplit } from "./splits.ts";
-import { megabytes, print, say, warn } from "./terminal.ts";
+import { megabytes, print, printText, say, warn } from "./terminal.ts";
 
 export function addDataCommands(program: Command): void {
   const data = program.command("data").description("inspect, convert and fetch data");
@@ -26,7 +27,8 @@ export function addDataCommands(program: Command): void {
         splits.push({ name, ...(await dataset.split(name, { onBadRow: options.skipBad ? "skip" : "stop" })) });
       }
       const statistics = datasetStatistics(splits, dataset.labels);
-      await print(options.json ? `${JSON.stringify(statistics, null, 2)}\n` : `${formatStatistics(statistics)}\n`);
+      if (options.json) await print(`${JSON.stringify(statistics, null, 2)}\n`);
+      else await printText(`${formatStatistics(statistics)}\n`);
     });
   data
     .command("convert")
@@ -49,6 +51,7 @@ export function addDataCommands(program: Command): void {
     .option("--from <dir>", "copy from a folder instead of downloading")
     .action(async (name: PublishedDataset, options: { output?: string; from?: string }) => {
       const target = options.output ?? `data/${name}`;
+      await checkOutputFolder(target);
       await fetchDataset(name, target, {
         from: options.from,
         onProgress: (file) => say(`  ${file.name}  ${megabytes(file.sizeBytes)}  ${file.origin}`),

@@ -1,12 +1,13 @@
-import { existsSync } from "node:fs";
-import { rm } from "node:fs/promises";
+import { existsSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import type { Command } from "commander";
 import picocolors from "picocolors";
+import { UserError } from "../base/errors.ts";
 import { hasNativeBackend } from "../compute/open.ts";
 import { mentionsOf } from "../data/example.ts";
 import { readJsonl } from "../data/jsonl.ts";
+import { removeRun } from "../runs/remove-run.ts";
 import { openRun } from "../runs/run.ts";
 import { runFolder } from "../runs/run-folder.ts";
 import { evaluateRun } from "./evaluate.ts";
@@ -21,20 +22,23 @@ const BASE = "Fine-tuning the embedded base model (models/base-zh) with LoRA";
 /** On the reference backend, fine-tuning the base model would take many hours. */
 const SMALL = "The native backend is not available: training a small model from random weights";
 
+/** A file in the run that tells that cre demo made it, and may replace it. */
+const MARKER = "demo.json";
+
 export function addDemoCommand(program: Command): void {
   program
     .command("demo")
     .description("fine-tune on the demonstration set, evaluate, extract")
-    .option("--run <dir>", "run folder, replaced", "runs/demo")
+    .option("--run <dir>", "run folder; an earlier demo in it is replaced", "runs/demo")
     .action(async (options: { run: string }) => {
       const started = performance.now();
       const heading = (text: string) => say(`\n${picocolors.bold(picocolors.cyan(text))}`);
       const isNative = hasNativeBackend();
       heading(`1. ${isNative ? BASE : SMALL} on the demonstration set (demo/, not a benchmark)`);
       const recipeFile = join(PACKAGE, "recipes", isNative ? "demo.yaml" : "demo-small.yaml");
-      // Only a run is replaced; trainNewRun refuses any other folder.
-      if (existsSync(runFolder(options.run).recipe)) await rm(options.run, { recursive: true, force: true });
-      await trainNewRun(options.run, { file: recipeFile });
+      await removeOldDemo(options.run);
+      const onBegun = () => writeFileSync(join(options.run, MARKER), `${JSON.stringify({ madeBy: "cre demo" })}\n`);
+      await trainNewRun(options.run, { file: recipeFile }, onBegun);
       heading("2. Evaluating it on sentences and entity pairs it has not seen");
       await evaluateRun(options.run, { split: "test" });
       heading("3. Extracting relations from fresh sentences");
@@ -49,6 +53,17 @@ export function addDemoCommand(program: Command): void {
       say("  npx cre extract runs/mine rows.jsonl --output found.jsonl");
       say("  npx cre export runs/mine --to peft|merged|gguf");
     });
+}
+
+/** Empties a folder that an earlier demo left. Throws a UserError for any other run, and for a demo that is running. */
+async function removeOldDemo(directory: string): Promise<void> {
+  if (!existsSync(runFolder(directory).recipe)) return;
+  if (!existsSync(join(directory, MARKER))) {
+    throw new UserError(`${directory}: holds a run that cre demo did not make; it is left as it is.`, {
+      hint: "Give another folder with --run DIR, or remove this one.",
+    });
+  }
+  await removeRun(directory, [MARKER]);
 }
 
 async function showExtraction(directory: string, file: string): Promise<void> {

@@ -1,6 +1,9 @@
+import { readdir } from "node:fs/promises";
+import { basename, dirname, join } from "node:path";
 import type { Command } from "commander";
 import { Option } from "commander";
 import { writeFileAtomic } from "../base/files.ts";
+import { checkOutputFile, expectNotRead } from "../base/output.ts";
 import type { WeightStorage } from "../compute/backend.ts";
 import type { SplitName } from "../data/split.ts";
 import { type MetricsJson, renderReport, toJson } from "../evaluate/report.ts";
@@ -8,9 +11,10 @@ import { score } from "../evaluate/score.ts";
 import { noRelationRemark } from "../evaluate/wording.ts";
 import { type EvaluationEvent, evaluationJson, evaluationTitle, saveEvaluation } from "../runs/evaluation.ts";
 import { openRun } from "../runs/run.ts";
+import { openRunFolder } from "../runs/run-folder.ts";
 import { showLoading, storageOption } from "./loading.ts";
 import { warnBadRows } from "./splits.ts";
-import { duration, type Progress, print, progress, say, warn } from "./terminal.ts";
+import { duration, type Progress, print, printText, progress, say, warn } from "./terminal.ts";
 
 export interface EvaluateOptions {
   data?: string;
@@ -54,6 +58,7 @@ export function addEvaluateCommands(program: Command): void {
 /** Evaluates a run, prints the tables and writes metrics.json and report.html; for `cre evaluate` and `cre demo`. */
 export async function evaluateRun(directory: string, options: EvaluateOptions): Promise<void> {
   const decode = options.method ? { method: options.method } : {};
+  await checkEvaluationOutputs(directory, options);
   const run = await openRun(directory, { onNotice: warn, onLoad: showLoading(), decode, storage: options.storage });
   const bar = evaluationBar();
   try {
@@ -63,7 +68,7 @@ export async function evaluateRun(directory: string, options: EvaluateOptions): 
     await saveEvaluation(run, evaluation);
     const { metrics, references, truncated, examples, seconds } = evaluation;
     const title = evaluationTitle(run, evaluation);
-    await printMetrics(options.json, evaluationJson(evaluation), () =>
+    await writeMetrics(options.json, evaluationJson(evaluation), () =>
       renderReport(metrics, { title, references, colour: process.stdout.isTTY }),
     );
     if (truncated > 0) warn(`${truncated} sentences were shortened to fit prompt.maxPromptTokens.`);
@@ -71,6 +76,28 @@ export async function evaluateRun(directory: string, options: EvaluateOptions): 
   } finally {
     await run.close();
   }
+}
+
+/** Throws a UserError for an output that cannot be written, or that is one of the files that the run or its data is read from. */
+async function checkEvaluationOutputs(directory: string, { json, data }: EvaluateOptions): Promise<void> {
+  const { folder, recipe } = await openRunFolder(directory);
+  await checkOutputFile(folder.metrics);
+  await checkOutputFile(folder.report);
+  if (json === undefined || json === "-") return;
+  await checkOutputFile(json);
+  const folders = [directory, folder.model, dirname(folder.state), data ?? recipe.data.path, recipe.model.path];
+  const read = (await Promise.all(folders.map(filesIn))).flat();
+  await expectNotRead(json, read);
+}
+
+/** Names of files that runs, models and data folders are read from. */
+const KEPT =
+  /\.(ya?ml|jsonl|txt|html|safetensors|bin|gguf|model)$|^(labels|base|done|config|.*_config|tokenizer.*|.*\.index)\.json$/;
+
+async function filesIn(folder: string | undefined): Promise<string[]> {
+  if (folder === undefined) return [];
+  const entries = await readdir(folder, { withFileTypes: true }).catch(() => []);
+  return entries.map(({ name }) => join(folder, name)).filter((file) => KEPT.test(basename(file)));
 }
 
 function evaluationBar() {
@@ -98,17 +125,23 @@ function noRelationOf({ relation }: ScoreOptions): string | undefined {
 }
 
 async function scoreFile(file: string, options: ScoreOptions): Promise<void> {
+  const { gold, json } = options;
+  if (json !== undefined && json !== "-") {
+    await checkOutputFile(json);
+    await expectNotRead(json, [file, ...(gold === undefined ? [] : [gold, ...(await filesIn(gold))])]);
+  }
   const { metrics, matching, references } = await score(file, { ...options, noRelation: noRelationOf(options) });
   const remark = noRelationRemark(metrics, matching);
   if (remark !== null) warn(`${remark}.`);
-  await printMetrics(options.json, toJson(metrics, { matching, references }), () =>
+  await writeMetrics(options.json, toJson(metrics, { matching, references }), () =>
     renderReport(metrics, { title: file, matching, references, colour: process.stdout.isTTY }),
   );
 }
 
-/** Prints the tables, or the metrics as JSON for `--json -`; `--json FILE` writes the JSON to a file too. */
-async function printMetrics(target: string | undefined, metrics: MetricsJson, tables: () => string): Promise<void> {
+/** Writes the metrics as JSON to a file for `--json FILE`, then prints the tables, or the JSON for `--json -`. */
+async function writeMetrics(target: string | undefined, metrics: MetricsJson, tables: () => string): Promise<void> {
   const json = `${JSON.stringify(metrics, null, 2)}\n`;
-  await print(target === "-" ? json : `${tables()}\n`);
-  if (target !== undefined && target !== "-") await writeFileAtomic(target, json);
+  if (target === "-") return print(json);
+  if (target !== undefined) await writeFileAtomic(target, json);
+  await printText(`${tables()}\n`);
 }

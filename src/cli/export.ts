@@ -25,6 +25,7 @@ export function addExportCommand(program: Command): void {
         .makeOptionMandatory(),
     )
     .option("--output <dir>", "folder to write (default: RUN/export/KIND)")
+    .option("--overwrite", "replace a model or an adapter that is in --output")
     .addOption(
       new Option("--type <name>", "element type of a whole model (default: that of its base)").choices([
         "F32",

@@ -1,20 +1,27 @@
-import { existsSync } from "node:fs";
+import { createReadStream, existsSync } from "node:fs";
 import { stat } from "node:fs/promises";
 import { resolve } from "node:path";
+import { Readable } from "node:stream";
 import { type Command, InvalidArgumentError, Option } from "commander";
 import { UserError } from "../base/errors.ts";
 import type { WeightStorage } from "../compute/backend.ts";
 import {
   type CorpusCounts,
   type CorpusOptions,
+  checkExtraction,
   emptyCounts,
   extractFile,
   extractLines,
-  noRows,
 } from "../extract/corpus.ts";
-import { openRun } from "../runs/run.ts";
+import { keepingHead, noRows, noUsableRows } from "../extract/no-rows.ts";
+import { openRun, type Run } from "../runs/run.ts";
+import { watchForStop } from "../runs/stop-signals.ts";
 import { showLoading, storageOption } from "./loading.ts";
-import { duration, noProgress, print, progress, say, warn } from "./terminal.ts";
+import { Interrupted } from "./report.ts";
+import { duration, noProgress, type Progress, print, progress, say, warn } from "./terminal.ts";
+
+/** Bad rows that are kept until there is a good one. */
+const MAX_WITHHELD = 100;
 
 interface ExtractOptions {
   output?: string;
@@ -51,14 +58,14 @@ export function addExtractCommand(program: Command): void {
 
 async function extract(directory: string, input: string, options: ExtractOptions): Promise<void> {
   if (input !== "-" && !existsSync(input)) throw new UserError(`${input}: does not exist, expected JSONL rows.`);
-  if (options.output && input === "-") {
+  const { output } = options;
+  if (output !== undefined && input === "-") {
     throw new UserError("--output needs an input file, since a pipe cannot be read again after an interruption.", {
       hint: "Write to standard output instead: cre extract RUN - > OUTPUT",
     });
   }
-  if (options.output && existsSync(options.output) && !options.overwrite) {
-    throw new UserError(`${options.output}: exists already.`, { hint: "Give --overwrite to replace it." });
-  }
+  const replace = options.overwrite ?? false;
+  if (output !== undefined) await checkExtraction(input, output, { replace });
   const run = await openRun(directory, {
     onNotice: warn,
     onLoad: showLoading(),
@@ -67,37 +74,91 @@ async function extract(directory: string, input: string, options: ExtractOptions
   });
   const started = performance.now();
   // Rows on a terminal are progress enough, and a bar would run into them.
-  const bar = !options.output && process.stdout.isTTY ? noProgress : progress("extract", null);
+  const bar = output === undefined && process.stdout.isTTY ? noProgress : progress("extract", null);
+  const badRows = badRowPrinter(bar);
+  const counts = emptyCounts();
+  // Rows on standard output cannot be resumed: there a signal ends the process, also while a reader keeps it waiting.
+  const stop = watchForStop(output === undefined ? {} : { onSignal: () => {} });
   const corpus: CorpusOptions = {
     minProbability: options.minScore,
-    onRows: (counts) => bar.update(counts.rows, `${Math.round(rate(counts, started))} rows/s  ${counts.bad} bad`),
-    onBadRow: (line, problem) => bar.line(`bad row, line ${line}: ${problem}`),
+    signal: stop.signal,
+    replace,
+    onRows: (now) => {
+      Object.assign(counts, now);
+      if (now.bad < now.rows) badRows.show();
+      bar.update(now.rows, `${Math.round(rate(now, started))} rows/s  ${now.bad} bad`);
+    },
+    onBadRow: badRows.add,
   };
   try {
-    const counts = emptyCounts();
-    if (options.output) {
-      const { recipe, extractor, folder } = run;
-      const trainedAt = existsSync(folder.done) ? (await stat(folder.done)).mtimeMs : null;
-      const job = JSON.stringify([recipe, extractor.settings, options.minScore ?? 0, resolve(directory), trainedAt]);
-      Object.assign(counts, await extractFile(extractor, input, options.output, job, corpus));
-    } else {
-      const source = input === "-" ? process.stdin : input;
-      for await (const lines of extractLines(run.extractor, source, counts, { ...corpus, windowRows: 256 })) {
-        await print(lines.map((line) => `${line}\n`).join(""));
-      }
-    }
+    if (output !== undefined) {
+      const job = await jobOf(run, directory, options);
+      Object.assign(counts, await extractFile(run.extractor, input, output, job, corpus));
+    } else await printRows(run, input, counts, corpus);
     bar.stop();
-    if (counts.rows === 0) throw noRows(input === "-" ? "standard input" : input);
     say(summary(counts, (performance.now() - started) / 1000));
     if (options.strict && counts.bad > 0) throw new UserError(`${counts.bad} of ${counts.rows} rows were bad.`);
+  } catch (error) {
+    if (!stop.signal.aborted) throw error;
+    bar.stop();
+    throw new Interrupted(`after ${counts.rows} rows. Repeat the same command to resume.`, stop.by);
   } finally {
     bar.stop();
-    await run.close();
+    stop.close();
+    // After a signal the process ends, without waiting for the rows in progress.
+    if (!stop.signal.aborted) await run.close();
   }
 }
 
+/** All that decides the rows of an output, but for the input. */
+async function jobOf({ recipe, extractor, folder }: Run, directory: string, options: ExtractOptions): Promise<string> {
+  const trainedAt = existsSync(folder.done) ? (await stat(folder.done)).mtimeMs : null;
+  return JSON.stringify([recipe, extractor.settings, options.minScore ?? 0, resolve(directory), trainedAt]);
+}
+
+/** Writes rows to standard output. Throws a UserError when not one row can be used. */
+async function printRows(run: Run, input: string, counts: CorpusCounts, corpus: CorpusOptions): Promise<void> {
+  const { stream, head } = keepingHead(input === "-" ? process.stdin : createReadStream(input));
+  const problems: { line: number; problem: string }[] = [];
+  const onBadRow = (line: number, problem: string) => {
+    if (problems.length < MAX_WITHHELD) problems.push({ line, problem });
+    corpus.onBadRow?.(line, problem);
+  };
+  const source = Readable.from(stream);
+  for await (const lines of extractLines(run.extractor, source, counts, { ...corpus, onBadRow, windowRows: 256 })) {
+    await print(lines.map((line) => `${line}\n`).join(""));
+  }
+  const name = input === "-" ? "standard input" : input;
+  if (counts.rows === 0) throw noRows(name);
+  if (counts.bad === counts.rows) throw noUsableRows(name, counts.rows, problems, head());
+}
+
+/**
+ * Prints bad rows once there is a good one. When there is none, the error at the end says once what was expected, and the rows are not listed
+ * one by one.
+ */
+function badRowPrinter(bar: Progress) {
+  const withheld: string[] = [];
+  let count = 0;
+  let isShown = false;
+  return {
+    add(line: number, problem: string) {
+      const text = `bad row, line ${line}: ${problem}`;
+      if (isShown) return bar.line(text);
+      count++;
+      if (withheld.length < MAX_WITHHELD) withheld.push(text);
+    },
+    show() {
+      if (isShown) return;
+      isShown = true;
+      for (const text of withheld) bar.line(text);
+      if (count > withheld.length) bar.line(`… and ${count - withheld.length} more bad rows before the first good one`);
+    },
+  };
+}
+
 const rate = (counts: CorpusCounts, started: number) =>
-  (counts.rows - counts.resumed) / ((performance.now() - started) / 1000);
+  (counts.extracted + counts.bad) / ((performance.now() - started) / 1000);
 
 function summary(counts: CorpusCounts, seconds: number): string {
   const { rows, extracted, bad, truncated, unparsed, unknownLabels, resumed } = counts;

@@ -1,7 +1,9 @@
-import { resolve } from "node:path";
+import { dirname, resolve } from "node:path";
 import { type Command, Option } from "commander";
 import { UserError } from "../base/errors.ts";
+import { isSamePath } from "../base/output.ts";
 import { openBackend } from "../compute/open.ts";
+import { checkModelFolder } from "../export/output-folder.ts";
 import { initDecoder } from "../models/init.ts";
 import { parameterCount } from "../models/layer.ts";
 import { saveDecoder } from "../models/save.ts";
@@ -9,6 +11,7 @@ import { specFromSizes } from "../models/sizes.ts";
 import type { ModelSizes } from "../models/spec.ts";
 import { TINY_MODELS } from "../models/tiny.ts";
 import { readRecipe } from "../recipe/read.ts";
+import { expectRoom, weightNeed } from "../runs/memory.ts";
 import { openModelTokenizer } from "../runs/tokenizer.ts";
 import { copyTokenizer } from "../tokenizers/open-tokenizer.ts";
 import { positiveNumber, wholeNumber } from "./options.ts";
@@ -16,6 +19,7 @@ import { say, warn } from "./terminal.ts";
 
 interface InitFlags {
   output: string;
+  overwrite?: boolean;
   dtype: "F32" | "F16" | "BF16";
   family?: string;
   tokenizer?: string;
@@ -30,6 +34,7 @@ export function addInitCommand(model: Command): void {
     .description("make a model with random weights: from a recipe's model.init, or a tiny one of a family")
     .argument("[recipe]", "recipe file")
     .requiredOption("--output <dir>", "model folder to write")
+    .option("--overwrite", "replace a model that is there")
     .addOption(new Option("--family <name>", "a tiny model instead of a recipe's").choices(Object.keys(TINY_MODELS)))
     .option("--tokenizer <path>", "tokenizer file or model folder (default: the recipe's)")
     .option("--layers <n>", "number of layers, in place of the recipe's or the tiny model's", wholeNumber)
@@ -65,8 +70,13 @@ async function chosen(recipeFile: string | undefined, flags: InitFlags): Promise
 
 async function init(recipeFile: string | undefined, flags: InitFlags): Promise<void> {
   const { sizes, tokenizer: path, seed, where } = await chosen(recipeFile, flags);
+  // The folder of the tokenizer may become that of the model.
+  const writes =
+    (await isSamePath(flags.output, path)) || (await isSamePath(flags.output, dirname(path))) ? "weights" : "model";
+  await checkModelFolder(flags.output, { overwrite: flags.overwrite, read: [], writes });
   const tokenizer = await openModelTokenizer(path, { modelType: sizes.family });
   const spec = specFromSizes({ ...sizes, layers: flags.layers ?? sizes.layers }, tokenizer, where);
+  expectRoom(where, weightNeed(spec, "float32"), warn);
   const backend = openBackend("float32", warn);
   try {
     const model = await initDecoder(backend, spec, flags.seed ?? seed, {

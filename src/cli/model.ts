@@ -13,13 +13,14 @@ import { readSpec } from "../models/families/registry.ts";
 import { parameterCount } from "../models/layer.ts";
 import { loadDecoder } from "../models/load.ts";
 import type { DecoderSpec } from "../models/spec.ts";
+import { expectRoom, weightNeed } from "../runs/memory.ts";
 import { checkVocabulary } from "../runs/prepare.ts";
 import { openModelTokenizer } from "../runs/tokenizer.ts";
 import { showLoading, storageOption } from "./loading.ts";
 import { addInitCommand } from "./model-init.ts";
 import { positiveNumber, wholeNumber } from "./options.ts";
 import { addExportBaseCommand, addPretrainCommand } from "./pretrain.ts";
-import { print, warn } from "./terminal.ts";
+import { print, printText, warn } from "./terminal.ts";
 
 const MAX_LINE_BYTES = 16_000_000;
 
@@ -98,10 +99,10 @@ async function info(path: string, options: { tensors?: boolean; json?: boolean }
       { "queries, keys, values": queriesText(spec) },
       { head: spec.tiedHead ? "tied to the embedding" : `its own weights${spec.normalizedHead ? ", normalised" : ""}` },
     );
-    await print(`${table.toString()}\n`);
+    await printText(`${table.toString()}\n`);
     if (options.tensors) {
       for (const { name, dtype, shape } of tensors)
-        await print(`${dtype.padEnd(5)}${`[${shape}]`.padEnd(18)}${name}\n`);
+        await printText(`${dtype.padEnd(5)}${`[${shape}]`.padEnd(18)}${name}\n`);
     }
   } finally {
     await source.close();
@@ -143,12 +144,18 @@ async function generateText(path: string, options: GenerateFlags): Promise<void>
     const storage = options.storage ?? (precision === "float32" ? "float32" : "bfloat16");
     const tokenCount = tokenizer.vocabularySize;
     const onProgress = showLoading();
+    expectRoom(path, weightNeed(readSpec(checkpoint.config, path), storage), warn);
     const model = await loadDecoder(backend, checkpoint, { storage, trainable: false, tokenCount, onProgress });
     checkVocabulary(tokenizer, model.spec, path);
     const encoded = options.prompt === "" ? [] : tokenizer.encode(options.prompt);
     const prompt = tokenizer.bosId === null ? encoded : [tokenizer.bosId, ...encoded];
     if (prompt.length === 0) throw new UserError("The prompt is empty, and the model has no begin token.");
     const { temperature, topP, topK, seed, maxNewTokens } = options;
+    const { maxTokens } = model.spec;
+    if (prompt.length + maxNewTokens > maxTokens) {
+      const sum = `The prompt has ${prompt.length} tokens; with --max-new-tokens ${maxNewTokens}`;
+      warn(`${sum} the text goes beyond the ${maxTokens} tokens that the model was made for.`);
+    }
     const ids: number[] = [];
     let shown = "";
     const show = (isLast: boolean) => {

@@ -2,8 +2,10 @@ import { basename, join } from "node:path";
 import type { Command } from "commander";
 import picocolors from "picocolors";
 import { UserError } from "../base/errors.ts";
+import { checkOutputFolder } from "../base/output.ts";
 import { openBackend } from "../compute/open.ts";
 import { exportBase } from "../export/base.ts";
+import { checkModelFolder } from "../export/output-folder.ts";
 import { initDecoder } from "../models/init.ts";
 import { parameterCount } from "../models/layer.ts";
 import { type PretrainRecipe, readPretrainRecipe } from "../pretrain/recipe.ts";
@@ -53,6 +55,7 @@ export function addPretrainCommand(model: Command): void {
     )
     .option("--tokens <dir>", "folder for the token ids of the text (default: tokens in the run folder)")
     .action(async (recipeFile: string | undefined, options: PretrainOptions) => {
+      if (options.tokens !== undefined) await checkOutputFolder(options.tokens);
       const run = options.resume ? await toResume(recipeFile, options) : await toStart(recipeFile, options);
       if (run) await pretrainShowing(run, options);
     });
@@ -64,9 +67,13 @@ export function addExportBaseCommand(model: Command): void {
     .description("write a pretraining run's last checkpoint as a Hugging Face folder in bfloat16, with a model card")
     .argument("<run>", "run folder of cre model pretrain")
     .requiredOption("--output <dir>", "model folder to write")
+    .option("--overwrite", "replace a model that is there")
     .option("--tokens <dir>", "folder for the token ids of the text (default: tokens in the run folder)")
-    .action(async (directory: string, options: { output: string; tokens?: string }) => {
+    .action(async (directory: string, options: { output: string; overwrite?: boolean; tokens?: string }) => {
       const { folder, recipe } = await openPretrainFolder(directory);
+      const read = [directory, recipe.model.tokenizer];
+      await checkModelFolder(options.output, { overwrite: options.overwrite, read, writes: "model" });
+      if (options.tokens !== undefined) await checkOutputFolder(options.tokens);
       expectPaths(PRETRAINING, recipe, `${folder.recipe}: cannot be read:`);
       const { tokenizer, spec } = await openPretrainSizes(recipe);
       const bar = tokensBar();

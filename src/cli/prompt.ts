@@ -17,7 +17,7 @@ import type { Recipe } from "../recipe/schema.ts";
 import { labelsFile, openRenderer } from "../runs/open.ts";
 import { openRunFolder, type RunFolder, runFolder } from "../runs/run-folder.ts";
 import { wholeNumber } from "./options.ts";
-import { print } from "./terminal.ts";
+import { print, printText } from "./terminal.ts";
 
 const MAX_LABELS_BYTES = 4_000_000;
 const DEFAULT_COLUMNS = 100;
@@ -57,7 +57,8 @@ async function showPrompt(run: string, rows: string | undefined, options: Prompt
   const report = await promptReport(run, rows, options);
   const isTerminal = process.stdout.isTTY;
   const columns = isTerminal ? Math.max(LEAST_COLUMNS, process.stdout.columns) : DEFAULT_COLUMNS;
-  await print(options.json ? `${JSON.stringify(report, null, 2)}\n` : `${promptText(report, columns)}\n`);
+  if (options.json) await print(`${JSON.stringify(report, null, 2)}\n`);
+  else await printText(`${promptText(report, columns)}\n`);
 }
 
 /** Renders one row with the prompt of a run or a recipe; reads no weights. Throws a UserError. */

@@ -12,7 +12,7 @@ import { type ExplainedValue, explainedYaml, explainValues } from "../recipe/des
 import { type ResolvedRecipe, readRecipeValues, resolveRecipe } from "../recipe/read.ts";
 import { recipeSchema } from "../recipe/schema.ts";
 import { runFolder } from "../runs/run-folder.ts";
-import { print } from "./terminal.ts";
+import { print, printText } from "./terminal.ts";
 
 const MAX_RECIPE_BYTES = 1_000_000;
 const DEFAULT_COLUMNS = 100;
@@ -59,8 +59,8 @@ async function show(name: string | undefined, options: { data?: string; json?: b
     ),
   );
   const above = list.length > 0 ? ["# Shipped recipes; cre recipe show NAME explains one:", "#", ...list, ""] : [];
-  await print([...above, ...header.map((line) => `# ${line}`), "", ""].join("\n"));
-  await print(explainedYaml(values, { columns, paint: picocolors.dim }));
+  await printText([...above, ...header.map((line) => `# ${line}`), "", ""].join("\n"));
+  await printText(explainedYaml(values, { columns, paint: picocolors.dim }));
 }
 
 async function explain(file: string | undefined, dataPath: string | undefined): Promise<Explained> {

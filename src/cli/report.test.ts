@@ -2,6 +2,7 @@ import { CommanderError } from "commander";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { UserError, UserErrors } from "../base/errors.ts";
 import { Interrupted, report } from "./report.ts";
+import { OutputClosed } from "./terminal.ts";
 
 let said = "";
 beforeEach(() => {
@@ -32,6 +33,26 @@ describe("report", () => {
     said = "";
     expect(report("thrown text")).toBe(2);
     expect(said).toContain("thrown text");
+  });
+
+  it("shows what a message quotes from a file as text", () => {
+    report(new UserError("\u001b[2J: is bad.", { hint: "\u001b]0;x\u0007" }));
+    report(new Error("\u001b[2J"));
+    report(new Interrupted("\u001b[2J"));
+    expect(said).toContain("\\u001b[2J: is bad.");
+    expect(said.replaceAll("\n", "")).not.toMatch(/\p{Cc}/u);
+  });
+
+  it("says what the system refused at a path without a stack: exit code 1", () => {
+    const full = { syscall: "copyfile", path: "/disk/a", code: "ENOSPC" };
+    expect(report(Object.assign(new Error("ENOSPC: no space left on device, copyfile '/disk/a'"), full))).toBe(1);
+    expect(said).toContain("no space left on device, copyfile '/disk/a'");
+    expect(said).not.toContain("    at ");
+  });
+
+  it("is silent about a closed standard output: exit code 141, as of a command that SIGPIPE ended", () => {
+    expect(report(new OutputClosed())).toBe(141);
+    expect(said).toBe("");
   });
 
   it("leaves the command line's own messages alone, and ends help with 0", () => {

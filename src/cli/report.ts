@@ -1,7 +1,8 @@
 import { constants } from "node:os";
 import { CommanderError } from "commander";
 import picocolors from "picocolors";
-import { messageOf, UserError } from "../base/errors.ts";
+import { isSystemError, messageOf, printable, UserError } from "../base/errors.ts";
+import { OutputClosed, say } from "./terminal.ts";
 
 /** Work that was stopped in good order and can be continued later. */
 export class Interrupted extends Error {
@@ -25,18 +26,22 @@ export function exitCodeOf(signal: NodeJS.Signals): number {
 export function report(error: unknown): number {
   // Commander has printed its own message.
   if (error instanceof CommanderError) return error.exitCode === 0 ? EXIT.done : EXIT.mistake;
+  if (error instanceof OutputClosed) return exitCodeOf("SIGPIPE");
   if (error instanceof Interrupted) {
-    process.stderr.write(`${picocolors.yellow("stopped:")} ${error.message}\n`);
+    say(`${picocolors.yellow("stopped:")} ${printable(error.message)}`);
     return error.exitCode;
   }
   if (error instanceof UserError) {
-    process.stderr.write(`${picocolors.red("error:")} ${error.message}\n`);
-    if (error.hint) process.stderr.write(`${picocolors.dim("hint:")} ${error.hint}\n`);
+    say(`${picocolors.red("error:")} ${printable(error.message)}`);
+    if (error.hint) say(`${picocolors.dim("hint:")} ${printable(error.hint)}`);
     return EXIT.mistake;
   }
-  process.stderr.write(`${picocolors.red("fault:")} ${messageOf(error)}\n`);
-  process.stderr.write(
-    `${error instanceof Error ? error.stack : ""}\nThis is a fault of cre-llm, not of your input.\n`,
-  );
+  if (isSystemError(error) && error.path !== undefined) {
+    // A disk, a permission, a path that is in the way: nothing that a stack of ours explains. The message holds the path.
+    say(`${picocolors.red("error:")} ${printable(error.message)}`);
+    return EXIT.mistake;
+  }
+  say(`${picocolors.red("fault:")} ${printable(messageOf(error))}`);
+  say(`${error instanceof Error ? printable(error.stack ?? "") : ""}\nThis is a fault of cre-llm, not of your input.`);
   return EXIT.fault;
 }

@@ -1,6 +1,6 @@
 import { describe, expect, it, vi } from "vitest";
 import { fakeTerminal } from "../../test/fake-terminal.ts";
-import { duration, megabytes, percent, progress } from "./terminal.ts";
+import { duration, megabytes, OutputClosed, percent, print, printText, progress, say, warn } from "./terminal.ts";
 
 const terminal = fakeTerminal();
 const { setTerminal } = terminal;
@@ -56,6 +56,50 @@ describe("progress", () => {
     vi.advanceTimersByTime(11_000);
     counter.update(7);
     expect(terminal.said.trimEnd()).toBe("extract 7");
+  });
+});
+
+describe("what a file holds", () => {
+  it("does not steer the terminal", () => {
+    setTerminal(true);
+    const evil = "\u001b[2Jname\u0007";
+    say(evil);
+    warn(evil);
+    const bar = progress(evil, 10);
+    vi.advanceTimersByTime(1000);
+    bar.update(5, evil);
+    bar.line(evil);
+    expect(terminal.said).toContain("\\u001b[2Jname\\u0007");
+    expect(terminal.said.replaceAll("\r\u001b[2K", "").replaceAll("\n", "")).not.toMatch(/\p{Cc}/u);
+  });
+
+  it("is printed as text in tables, and as it is in results", async () => {
+    let printed = "";
+    vi.spyOn(process.stdout, "write").mockImplementation((text, done) => {
+      printed += text;
+      (done as unknown as () => void)();
+      return true;
+    });
+    await printText("\u001b]0;title\u0007\n");
+    await print('{"a":"\u007f"}\n');
+    expect(printed).toBe('\\u001b]0;title\\u0007\n{"a":"\u007f"}\n');
+  });
+});
+
+describe("a standard output that fails", () => {
+  const failing = (code: string) =>
+    vi.spyOn(process.stdout, "write").mockImplementation((_, done) => {
+      (done as unknown as (error: Error) => void)(
+        Object.assign(new Error(`${code}: write`), { code, syscall: "write" }),
+      );
+      return false;
+    });
+
+  it("ends a command quietly without a reader, and with a message when the disk is full", async () => {
+    failing("EPIPE");
+    await expect(print("x")).rejects.toThrow(OutputClosed);
+    failing("ENOSPC");
+    await expect(print("x")).rejects.toThrow("standard output: cannot be written (ENOSPC: write).");
   });
 });
 

@@ -1,18 +1,71 @@
-import { once } from "node:events";
 import picocolors from "picocolors";
+import { isSystemError, printable } from "../base/errors.ts";
+import { cannotBeWritten } from "../base/output.ts";
+
+/** The colours and weights of picocolors. */
+// biome-ignore lint/suspicious/noControlCharactersInRegex: paint begins with the escape character.
+const PAINT = /(\u001b\[(?:[12]|22|3[0-9])m)/;
+
+/** A line as it may reach the terminal: our own paint stays, every other control character is shown as its escape. */
+function shown(text: string): string {
+  if (!picocolors.isColorSupported) return printable(text);
+  return text
+    .split(PAINT)
+    .map((part, i) => (i % 2 === 1 ? part : printable(part)))
+    .join("");
+}
 
 /** Prints a line for people on standard error; standard output is for results. */
 export function say(line: string): void {
-  process.stderr.write(`${line}\n`);
+  process.stderr.write(`${shown(line)}\n`);
 }
 
 export function warn(line: string): void {
-  say(`${picocolors.yellow("note:")} ${line}`);
+  say(`${picocolors.yellow("note:")} ${printable(line)}`);
 }
 
-/** Writes results to standard output and waits for a slow reader. */
+/** Standard output has no reader any more (`cre … | head`): the command ends without a message. */
+export class OutputClosed extends Error {}
+
+/** Writes results to standard output and waits for a slow reader. Throws an OutputClosed or, when it is full, a UserError. */
 export async function print(text: string): Promise<void> {
-  if (!process.stdout.write(text)) await once(process.stdout, "drain");
+  await new Promise<void>((done, fail) => {
+    process.stdout.write(text, (error) => (error ? fail(outputFailure(error)) : done()));
+  });
+}
+
+/** Writes results for people: what a file holds does not steer the terminal. */
+export const printText = (text: string): Promise<void> => print(shown(text));
+
+/** The error that ends a command when standard output failed. */
+function outputFailure(error: Error): Error {
+  // Of a stream that failed before, only the first failure says why.
+  const first = failures.get(process.stdout) ?? error;
+  if (isSystemError(first) && first.code === "EPIPE") return new OutputClosed();
+  return cannotBeWritten("standard output", first);
+}
+
+const failures = new Map<NodeJS.WriteStream, Error>();
+
+/**
+ * Keeps the process alive when the reader of a standard stream goes away or its disk is full. Messages and progress are dropped then, and the
+ * work continues; results fail where they are printed.
+ */
+export function surviveClosedStreams(): void {
+  for (const stream of [process.stdout, process.stderr]) {
+    stream.on("error", (error) => {
+      if (!failures.has(stream)) failures.set(stream, error);
+    });
+  }
+}
+
+/** Waits until standard output is written. Throws like {@link print}. */
+export async function finishOutput(): Promise<void> {
+  if (process.stdout.writableLength > 0) return print("");
+  // A stream tells of a failed write in the next turn of the event loop.
+  await new Promise((done) => setImmediate(done));
+  const failure = failures.get(process.stdout);
+  if (failure) throw outputFailure(failure);
 }
 
 export interface Progress {
@@ -49,7 +102,7 @@ export function progress(title: string, total: number | null, startAt = 0): Prog
   const draw = () => {
     const bar = total === null ? "" : `${barOf(now.done / total)} `;
     // A line that wraps could not be replaced.
-    const line = `${title} ${bar}${text(now.done, now.detail)}`.slice(0, (process.stderr.columns || 80) - 1);
+    const line = printable(`${title} ${bar}${text(now.done, now.detail)}`).slice(0, (process.stderr.columns || 80) - 1);
     process.stderr.write(`${CLEAR_LINE}${line}`);
   };
   if (isTerminal) draw();
@@ -64,7 +117,8 @@ export function progress(title: string, total: number | null, startAt = 0): Prog
     },
     line(above) {
       if (!isTerminal) return say(above);
-      process.stderr.write(`${CLEAR_LINE}${above}\n`);
+      process.stderr.write(CLEAR_LINE);
+      say(above);
       draw();
     },
     stop() {

@@ -3,6 +3,7 @@ import { join } from "node:path";
 import type { Command } from "commander";
 import { messageOf, UserError } from "../base/errors.ts";
 import { writeFileAtomic } from "../base/files.ts";
+import { checkModelFolder } from "../export/output-folder.ts";
 import { readDocuments } from "../pretrain/documents.ts";
 import type { PretrainSource } from "../pretrain/recipe.ts";
 import { parseSentencePiece } from "../tokenizers/sentencepiece.ts";
@@ -13,6 +14,7 @@ import { duration, print, progress, say } from "./terminal.ts";
 
 interface TrainTokenizerOptions {
   output: string;
+  overwrite?: boolean;
   pieces: number;
   coverage: number;
   longest: number;
@@ -33,6 +35,7 @@ export function addTokenizerCommands(program: Command): void {
       "text (documents separated by blank lines) or JSONL files, .gz or not, or folders of data sets (their training sentences); SOURCE@WEIGHT counts it WEIGHT times",
     )
     .requiredOption("--output <dir>", "model folder to write tokenizer.model into")
+    .option("--overwrite", "replace a tokenizer that is there")
     .option("--pieces <n>", "size of the vocabulary", wholeNumber, 16_000)
     .option("--coverage <share>", "share of the text whose characters become pieces", Number, 0.9985)
     .option("--longest <n>", "characters of the longest piece", wholeNumber, 6)
@@ -46,6 +49,7 @@ export function addTokenizerCommands(program: Command): void {
 
 async function trainTokenizer(given: readonly string[], options: TrainTokenizerOptions): Promise<void> {
   const started = performance.now();
+  await checkModelFolder(options.output, { overwrite: options.overwrite, read: [], writes: "tokenizer" });
   const sources = await Promise.all(given.map(sourceOf));
   const { pieces, coverage, longest } = options;
   const symbols = ["\n", ...options.symbols.split(" ").filter(Boolean)];

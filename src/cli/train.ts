@@ -59,29 +59,29 @@ async function beginRun(file: string | undefined, { set, data, run, skipBad }: T
   await trainNewRun(run ?? defaultRun(file ?? resolve(data as string)), source);
 }
 
-/** Trains a new run and prints its progress; for `cre train` and `cre demo`. */
-export async function trainNewRun(directory: string, source: RecipeSource): Promise<void> {
+/** Trains a new run and prints its progress; for `cre train` and `cre demo`. `onBegun` is called when the run's folder is made. */
+export async function trainNewRun(directory: string, source: RecipeSource, onBegun = () => {}): Promise<void> {
   const reading = await readRecipeParts(source);
   const run = await newTraining(directory, reading);
   const defaults = defaultsLine(reading);
   if (defaults !== null) say(`${defaults} (cre recipe show explains every value)`);
-  await trainShowing(run);
+  await trainShowing(run, onBegun);
 }
 
 function defaultRun(recipeOrData: string): string {
   return join("runs", basename(recipeOrData).replace(/\.ya?ml$/, ""));
 }
 
-async function trainShowing(run: PreparedRun): Promise<void> {
+async function trainShowing(run: PreparedRun, onBegun = () => {}): Promise<void> {
   const { directory } = run.folder;
-  const printer = trainingPrinter(directory);
+  const printer = trainingPrinter(directory, onBegun);
   const stop = await runTraining(run, printer).finally(printer.close);
   if (!stop) return;
   throw new Interrupted(`after step ${stop.step}. Resume with: cre train --resume --run ${directory}`, stop.signal);
 }
 
 /** Prints the events of a training, with a progress bar until it is closed. */
-function trainingPrinter(directory: string) {
+function trainingPrinter(directory: string, onBegun: () => void) {
   const loading = showLoading();
   const speed = { tokens: 0, seconds: 0 };
   let bar: Progress | null = null;
@@ -89,8 +89,10 @@ function trainingPrinter(directory: string) {
     if (event.kind === "notice") warn(event.text);
     else if (event.kind === "data") warnBadRows(event);
     else if (event.kind === "loading") loading(event.done, event.total);
-    else if (event.kind === "model") say(modelLine(directory, event));
-    else if (event.kind === "start") {
+    else if (event.kind === "model") {
+      onBegun();
+      say(modelLine(directory, event));
+    } else if (event.kind === "start") {
       say(startLine(event));
       bar = progress("train", event.totalSteps, event.resumedAt);
     } else if (event.kind === "step") {

@@ -23,7 +23,7 @@ export function openBackend(
   if (forced === "native") throw new UserError(`The native backend cannot be used: ${status.reason}.`);
   if (forced === "") {
     onNotice(
-      `The native backend cannot be used (${status.reason}); computing with the reference backend, which is slow.`,
+      `The native backend cannot be used: ${status.reason}. Computing with the reference backend, which is slow.`,
     );
   }
   return openReference({ precision: "float32" });

@@ -138,4 +138,17 @@ describe("the JSON form", () => {
     expect(() => labelSetFromJson(wrong, "labels.json")).toThrow(/symmetric is "a"/);
     expect(() => parseLabelsJson("{", "labels.json")).toThrow(/^labels\.json: is not JSON/);
   });
+
+  it("refuses 10,000 labels with unknown inverses, or each given twice, within seconds", () => {
+    const labels = Array.from({ length: 10_000 }, (_, i) => `关系${i}号标签`);
+    const inverses = Object.fromEntries(labels.map((label, i) => [label, `相反${i}号标签`]));
+    const started = performance.now();
+    expect(() => createLabelSet({ labels, inverses, symmetric: Object.values(inverses) }, "labels.json")).toThrow(
+      "… and",
+    );
+    expect(() => createLabelSet({ labels: [...labels.slice(5000), ...labels.slice(5000)] }, "labels.json")).toThrow(
+      "is given 2 times",
+    );
+    expect(performance.now() - started).toBeLessThan(3000);
+  });
 });

@@ -100,4 +100,14 @@ describe("buildLabelTrie", () => {
       { numRuns: 100 },
     );
   });
+
+  it("builds the tree of 10,000 labels at once", () => {
+    // Two forks of 100 branches and one with 10,000 below the root, where a search among the children would be quadratic.
+    const wide = Array.from({ length: 10_000 }, (_, i) => [i, 1, 2]);
+    const started = performance.now();
+    expect(build(...wide).leaves).toHaveLength(10_000);
+    const deep = Array.from({ length: 10_000 }, (_, i) => [5, Math.floor(i / 100), i % 100, 2]);
+    expect(build(...deep).edges).toHaveLength(100 + 10_000);
+    expect(performance.now() - started).toBeLessThan(1500);
+  });
 });

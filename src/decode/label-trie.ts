@@ -32,8 +32,8 @@ export interface LabelTrie {
 export function buildLabelTrie(answers: readonly LabelAnswer[]): LabelTrie {
   const nodes: TrieNode[] = [{ token: -1, parent: -1, depth: 0, children: [] }];
   const passing: number[] = [answers.length]; // how many labels pass through each node
-  const childOf = (parent: number, token: number) =>
-    nodes[parent].children.find((child) => nodes[child].token === token);
+  const childOfToken: Map<number, number>[] = [new Map()];
+  const childOf = (parent: number, token: number) => childOfToken[parent].get(token);
   for (const { ids } of answers) {
     let at = 0;
     for (let i = 0; i < ids.length; i++) {
@@ -41,6 +41,8 @@ export function buildLabelTrie(answers: readonly LabelAnswer[]): LabelTrie {
       if (next === undefined) {
         next = nodes.length;
         nodes.push({ token: ids[i], parent: at, depth: i + 1, children: [] });
+        childOfToken.push(new Map());
+        childOfToken[at].set(ids[i], next);
         passing.push(0);
         nodes[at].children.push(next);
       }
@@ -79,7 +81,7 @@ function parentsFirst(nodes: readonly TrieNode[]): number[] {
   while (pending.length > 0) {
     const at = pending.pop() as number;
     order.push(at);
-    pending.push(...[...nodes[at].children].reverse());
+    for (const child of [...nodes[at].children].reverse()) pending.push(child);
   }
   return order;
 }

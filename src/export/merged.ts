@@ -1,6 +1,7 @@
 import { existsSync } from "node:fs";
-import { copyFile, readdir } from "node:fs/promises";
+import { readdir } from "node:fs/promises";
 import { join } from "node:path";
+import { copyFileAtomic } from "../base/files.ts";
 import { readJsonObject, saveHuggingFaceFolder } from "../formats/hf-folder.ts";
 import type { TensorDtype } from "../formats/tensor-source.ts";
 import { readSpec } from "../models/families/registry.ts";
@@ -42,6 +43,6 @@ async function copyAuthorsCode(base: string, output: string, config: Record<stri
   config.auto_map = names;
   for (const entry of await readdir(base, { withFileTypes: true })) {
     const { name } = entry;
-    if (entry.isFile() && name.endsWith(".py")) await copyFile(join(base, name), join(output, name));
+    if (entry.isFile() && name.endsWith(".py")) await copyFileAtomic(join(base, name), join(output, name));
   }
 }

@@ -1,7 +1,7 @@
-import { copyFile, mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import type { SavedAdapter } from "../adapters/method.ts";
 import type { AdapterSettings } from "../adapters/methods.ts";
+import { copyFileAtomic } from "../base/files.ts";
 import { readSpec } from "../models/families/registry.ts";
 import type { ExportJob } from "./trained-tensors.ts";
 
@@ -15,9 +15,8 @@ export async function exportPeft(
     await adapter.saveInHalves(folder.directory, output, readSpec(config, directory));
     return output;
   }
-  await mkdir(output, { recursive: true });
   for (const name of ["adapter_model.safetensors", "adapter_config.json"]) {
-    await copyFile(join(folder.directory, name), join(output, name));
+    await copyFileAtomic(join(folder.directory, name), join(output, name));
   }
   return output;
 }

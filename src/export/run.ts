@@ -9,6 +9,7 @@ import { openRunFolder } from "../runs/run-folder.ts";
 import { findTrained, type TrainedResult } from "../runs/trained.ts";
 import { exportGguf, exportGgufAdapter } from "./gguf.ts";
 import { exportMerged } from "./merged.ts";
+import { checkModelFolder, holdingFolder } from "./output-folder.ts";
 import { exportPeft } from "./peft.ts";
 import type { ExportJob } from "./trained-tensors.ts";
 
@@ -18,6 +19,8 @@ export interface ExportOptions {
   to: ExportKind;
   /** Folder to write; by default export/KIND in the run folder. */
   output?: string;
+  /** Whether a model or an adapter in `output` may be replaced; one in the run's own export folder always is. */
+  overwrite?: boolean;
   /** Element type of a whole model; by default that of its base. */
   type?: GgufWriteType;
   onTensor?: ExportJob["onTensor"];
@@ -39,12 +42,17 @@ export async function exportRun(directory: string, options: ExportOptions): Prom
     });
   }
   const trained = await findTrained(folder, recipe);
+  const read = [directory, folder.model, trained.model, recipe.model.path];
+  const overwrite = options.overwrite ?? options.output === undefined;
+  await checkModelFolder(output, { overwrite, read, writes: to === "merged" ? "model" : "weights" });
   const checkpoint = await openCheckpoint(trained.model);
   try {
     const job = { folder, trained, checkpoint, output, onTensor };
-    if (to === "merged") return await exportMerged(job, recipe.model.path, type as TensorDtype | undefined);
-    if (to === "gguf") return await exportGguf(job, type);
-    return await exportAdapter(job, trained.adapter as NonNullable<TrainedResult["adapter"]>, to);
+    return await holdingFolder(output, () => {
+      if (to === "merged") return exportMerged(job, recipe.model.path, type as TensorDtype | undefined);
+      if (to === "gguf") return exportGguf(job, type);
+      return exportAdapter(job, trained.adapter as NonNullable<TrainedResult["adapter"]>, to);
+    });
   } finally {
     await checkpoint.source.close();
   }

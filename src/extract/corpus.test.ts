@@ -1,9 +1,21 @@
-import { mkdtempSync, readdirSync, readFileSync, rmSync, truncateSync, utimesSync, writeFileSync } from "node:fs";
+import { execFileSync } from "node:child_process";
+import {
+  lstatSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  truncateSync,
+  utimesSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Readable } from "node:stream";
 import { afterAll, beforeEach, describe, expect, it } from "vitest";
 import { TINY_LABELS, tinyExtractor } from "../../test/tiny-extractor.ts";
+import { holdLock } from "../base/lock.ts";
 import { createRandom } from "../base/random.ts";
 import { openReference } from "../compute/reference/backend.ts";
 import type { Example } from "../data/example.ts";
@@ -218,6 +230,137 @@ describe("extractFile", () => {
     }
     rmSync(`${output()}.part.json`);
     expect(await extractFile(fakeExtractor(), input, output(), "job", options)).toMatchObject({ rows: 9, resumed: 0 });
+  });
+
+  it("notices another input of the same size and date, and windows that a power loss spoilt", async () => {
+    const input = inputFile(rows(9));
+    const date = new Date(1_700_000_000_000);
+    utimesSync(input, date, date);
+    await extractFile(fakeExtractor(), input, output(), "job", options);
+    const whole = readFileSync(output());
+    rmSync(output());
+    await expect(extractFile(fakeExtractor({ failAfterWindows: 2 }), input, output(), "job", options)).rejects.toThrow(
+      "power cut",
+    );
+    const saved = ["part", "part.json"].map((end) => readFileSync(`${output()}.${end}`));
+    const restore = () => {
+      for (const [i, end] of ["part", "part.json"].entries()) writeFileSync(`${output()}.${end}`, saved[i]);
+    };
+
+    writeFileSync(input, readFileSync(input, "utf8").replace("甲1与", "甲7与"));
+    utimesSync(input, date, date);
+    await expect(extractFile(fakeExtractor(), input, output(), "job", options)).rejects.toThrow("another call");
+    inputFile(rows(9));
+    utimesSync(input, date, date);
+
+    const [part, journal] = saved;
+    const spoilt: [Buffer, Buffer, number][] = [
+      [Buffer.concat([part, Buffer.alloc(4096)]), journal, 8],
+      [part, Buffer.concat([journal, Buffer.alloc(100), Buffer.from("\n")]), 8],
+      [part, journal.subarray(0, journal.length - 10), 4],
+      [part.subarray(0, part.length - 1), journal, 4],
+      [Buffer.concat([part.subarray(0, 10), Buffer.alloc(40), part.subarray(50)]), journal, 0],
+    ];
+    for (const [rowsLeft, journalLeft, resumed] of spoilt) {
+      restore();
+      writeFileSync(`${output()}.part`, rowsLeft);
+      writeFileSync(`${output()}.part.json`, journalLeft);
+      const counts = await extractFile(fakeExtractor(), input, output(), "job", options);
+      expect(counts).toMatchObject({ rows: 9, resumed });
+      expect(readFileSync(output()).equals(whole)).toBe(true);
+      rmSync(output());
+    }
+  });
+
+  it("counts bad and shortened rows of an earlier call", async () => {
+    const cut = JSON.stringify({ sentence: "甲与乙合作，截", head: "甲", tail: "乙" });
+    const input = inputFile(["{bad", cut, ...rows(8)]);
+    await expect(extractFile(fakeExtractor({ failAfterWindows: 1 }), input, output(), "job", options)).rejects.toThrow(
+      "power cut",
+    );
+    const counts = await extractFile(fakeExtractor(), input, output(), "job", options);
+    expect(counts).toEqual({ rows: 10, extracted: 6, bad: 1, truncated: 1, unparsed: 0, unknownLabels: 0, resumed: 3 });
+  });
+
+  it("is one at a time for an output, and does not replace one that another call finished", async () => {
+    const input = inputFile(rows(9));
+    const release = await holdLock(`${output()}.lock`, output());
+    await expect(extractFile(fakeExtractor(), input, output(), "job", options)).rejects.toThrow("out.jsonl is in use");
+    await release();
+    writeFileSync(output(), "other");
+    await expect(extractFile(fakeExtractor(), input, output(), "job", { ...options, replace: false })).rejects.toThrow(
+      "out.jsonl: exists already",
+    );
+    expect(readdirSync(directory).sort()).toEqual(["in.jsonl", "out.jsonl"]);
+    await extractFile(fakeExtractor(), input, output(), "job", options);
+    expect(readFileSync(output(), "utf8").split("\n")).toHaveLength(10);
+  });
+
+  it("stops at once when its signal aborts, and resumes", async () => {
+    const input = inputFile(rows(9));
+    const stop = new AbortController();
+    const extractor = fakeExtractor();
+    const slow: Extractor = {
+      ...extractor,
+      async extractEach(examples) {
+        if (extractor.windows.length === 1) {
+          stop.abort("stopped");
+          return new Promise(() => {});
+        }
+        return extractor.extractEach(examples);
+      },
+    };
+    const stopped = extractFile(slow, input, output(), "job", { ...options, signal: stop.signal });
+    await expect(stopped).rejects.toBe("stopped");
+    expect(readdirSync(directory).sort()).toEqual(["in.jsonl", "out.jsonl.part", "out.jsonl.part.json"]);
+    expect(await extractFile(fakeExtractor(), input, output(), "job", options)).toMatchObject({ rows: 9, resumed: 4 });
+  });
+
+  it("streams to a device", async (context) => {
+    const input = inputFile(rows(3));
+    // Never those of /dev: a fault here would replace them.
+    const device = (minor: string) => {
+      execFileSync("mknod", [join(directory, `device-${minor}`), "c", "1", minor], { stdio: "pipe" });
+      return join(directory, `device-${minor}`);
+    };
+    try {
+      device("3");
+    } catch {
+      return context.skip();
+    }
+    expect(await extractFile(fakeExtractor(), input, join(directory, "device-3"), "job", options)).toMatchObject({
+      rows: 3,
+    });
+    const full = device("7");
+    await expect(extractFile(fakeExtractor(), input, full, "job", options)).rejects.toThrow(
+      `${full}: cannot be written (ENOSPC`,
+    );
+    expect(readdirSync(directory).sort()).toEqual(["device-3", "device-7", "in.jsonl"]);
+    expect(lstatSync(full).isCharacterDevice()).toBe(true);
+  });
+
+  it("follows a link, and does not write over its input", async () => {
+    const input = inputFile(rows(3));
+    const link = join(directory, "link.jsonl");
+    symlinkSync("out.jsonl", link);
+    await extractFile(fakeExtractor(), input, link, "job", options);
+    expect(lstatSync(link).isSymbolicLink()).toBe(true);
+    expect(readFileSync(output(), "utf8").split("\n")).toHaveLength(4);
+    await expect(extractFile(fakeExtractor(), input, input, "job", options)).rejects.toThrow("is read by this command");
+    expect(readFileSync(input, "utf8").split("\n")).toHaveLength(4);
+  });
+
+  it("refuses an input without a usable row, and leaves an earlier output", async () => {
+    writeFileSync(output(), "old");
+    const input = inputFile(["[", "  {", '"sentence": "甲"', "  }", "]"]);
+    const refused = extractFile(fakeExtractor(), input, output(), "job", { windowRows: 2 });
+    await expect(refused).rejects.toThrow(
+      "in.jsonl: not one of its 5 rows can be used, expected JSONL: one object a line",
+    );
+    await expect(refused).rejects.toThrow(/line 1: .*\n {2}- line 2: .*\n {2}- line 3: .*\n {2}- … and 2 more$/);
+    await expect(refused).rejects.toMatchObject({ hint: expect.stringContaining("JSON array") });
+    expect(readdirSync(directory).sort()).toEqual(["in.jsonl", "out.jsonl"]);
+    expect(readFileSync(output(), "utf8")).toBe("old");
   });
 
   it("refuses an empty or missing input and leaves nothing behind", async () => {

@@ -1,25 +1,36 @@
 import { createHash } from "node:crypto";
-import { createReadStream, existsSync } from "node:fs";
-import { mkdir, open, rename, rm, stat, truncate } from "node:fs/promises";
-import { dirname } from "node:path";
-import { messageOf, UserError } from "../base/errors.ts";
-import { fileSizeBytes, readTextFile, syncDirectory, writeFileAtomic } from "../base/files.ts";
+import { existsSync } from "node:fs";
+import { stat } from "node:fs/promises";
+import { UserError } from "../base/errors.ts";
+import { fileSizeBytes, writeFully } from "../base/files.ts";
 import { writeMembers } from "../base/json-text.ts";
+import { expectUnlocked } from "../base/lock.ts";
+import {
+  checkOutputFile,
+  expectNotRead,
+  namingFile,
+  type OutputHandle,
+  type OutputTarget,
+  openSpecial,
+} from "../base/output.ts";
 import { type JsonlLine, readJsonl } from "../data/jsonl.ts";
 import type { Extraction, Extractor } from "./extractor.ts";
+import { headOfFile, noRows, noUsableRows } from "./no-rows.ts";
+import { lockOf, openUnfinished, otherCall, type UnfinishedOutput, type WindowCounts } from "./unfinished.ts";
 import { DEFAULT_WINDOW_ROWS, windowsOf } from "./windows.ts";
 
-/** Counts of the rows of a corpus by outcome; the parts add up to `rows`. */
+/** Counts of the rows of a corpus by outcome: rows = extracted + bad + resumed. */
 export interface CorpusCounts {
   rows: number;
+  /** Rows that this call extracted. */
   extracted: number;
   /** Rows that could not be used; each is in the output as {"line", "error"}. */
   bad: number;
-  /** Of the extracted rows: sentences that were shortened, generated answers that could not be read whole. */
+  /** Of all extracted rows: sentences that were shortened, generated answers that could not be read whole. */
   truncated: number;
   unparsed: number;
   unknownLabels: number;
-  /** Rows an earlier, interrupted call had done already. */
+  /** Rows that an earlier, interrupted call extracted. */
   resumed: number;
 }
 
@@ -30,9 +41,13 @@ export interface CorpusOptions {
   windowRows?: number;
   onRows?: (counts: Readonly<CorpusCounts>) => void;
   onBadRow?: (line: number, problem: string) => void;
+  /** Ends the extraction at once when it aborts: the call throws the signal's reason. Finished windows are kept. */
+  signal?: AbortSignal;
+  /** Whether extractFile may replace an output that exists; default true. */
+  replace?: boolean;
 }
 
-const MAX_PROGRESS_BYTES = 10_000;
+const MAX_KEPT_PROBLEMS = 3;
 
 export function emptyCounts(): CorpusCounts {
   return { rows: 0, extracted: 0, bad: 0, truncated: 0, unparsed: 0, unknownLabels: 0, resumed: 0 };
@@ -48,23 +63,12 @@ export async function* extractLines(
   counts: CorpusCounts,
   options: CorpusOptions = {},
 ): AsyncGenerator<string[]> {
-  const windowRows = options.windowRows ?? DEFAULT_WINDOW_ROWS;
-  for await (const window of windowsOf(rowsAfter(extractor, source, counts.resumed), windowRows)) {
-    yield await extractWindow(extractor, window, counts, options);
+  const rows = readJsonl(source, { normalize: extractor.normalize });
+  for await (const window of windowsOf(rows, options.windowRows ?? DEFAULT_WINDOW_ROWS)) {
+    const lines = await extractWindow(extractor, window, counts, options);
+    options.onRows?.(counts);
+    yield lines;
   }
-}
-
-async function* rowsAfter(
-  { normalize }: Extractor,
-  source: string | NodeJS.ReadableStream,
-  done: number,
-): AsyncGenerator<JsonlLine> {
-  let skip = done;
-  for await (const row of readJsonl(source, { normalize })) {
-    if (skip > 0) skip--;
-    else yield row;
-  }
-  if (skip > 0) throw new UserError("The input has fewer rows than were done before; it is not the same input.");
 }
 
 async function extractWindow(
@@ -73,7 +77,8 @@ async function extractWindow(
   counts: CorpusCounts,
   options: CorpusOptions,
 ): Promise<string[]> {
-  const results = await extractor.extractEach(window.flatMap(({ example }) => example ?? []));
+  const extracting = extractor.extractEach(window.flatMap(({ example }) => example ?? []));
+  const results = await unlessAborted(extracting, options.signal);
   let next = 0;
   const lines = window.map((row) => {
     counts.rows++;
@@ -87,7 +92,6 @@ async function extractWindow(
     const members = row.problem === null ? row.members : new Map<string, string>();
     return writeMembers(members, outputFields(result, options.minProbability ?? 0));
   });
-  options.onRows?.(counts);
   return lines;
 }
 
@@ -108,16 +112,28 @@ function outputFields(extraction: Extraction, minProbability: number): Record<st
   return fields;
 }
 
-/** The file next to an unfinished output. */
-interface Progress {
-  /** Identifies run, settings and input: rows of another job are never continued. */
-  job: string;
+/** The value of a promise. Throws the signal's reason as soon as it aborts; nobody waits for the promise then. */
+async function unlessAborted<T>(promise: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
+  if (!signal) return promise;
+  let stop = () => {};
+  const aborted = new Promise<never>((_, fail) => {
+    stop = () => fail(signal.reason);
+    if (signal.aborted) stop();
+    else signal.addEventListener("abort", stop);
+  });
+  try {
+    return await Promise.race([promise, aborted]);
+  } finally {
+    signal.removeEventListener("abort", stop);
+    promise.catch(() => {});
+  }
 }
 
 /**
  * Extracts a file into a file. Finished rows are in `OUTPUT.part` from the moment they are reported. After an interruption the next call
- * resumes after them and ends with an identical output. The name OUTPUT appears when everything is done. Throws a UserError when the
- * input has no rows, or when the unfinished output is of another job.
+ * resumes after them and ends with an identical output. The name OUTPUT appears when everything is done. A device or a FIFO gets the rows as
+ * they are finished. Throws a UserError when no row of the input can be used, when another process writes the output, or when the unfinished
+ * output is of another job or another input.
  */
 export async function extractFile(
   extractor: Extractor,
@@ -126,82 +142,130 @@ export async function extractFile(
   job: string,
   options: CorpusOptions = {},
 ): Promise<CorpusCounts> {
-  const part = `${output}.part`;
-  const progressFile = `${output}.part.json`;
   const windowRows = options.windowRows ?? DEFAULT_WINDOW_ROWS;
   const identity = createHash("sha256")
     .update(JSON.stringify([job, windowRows, await fileIdentity(input)]))
     .digest("hex");
+  const target = await checkExtraction(input, output, options);
   const counts = emptyCounts();
-  await mkdir(dirname(output), { recursive: true });
-  if (existsSync(part) && existsSync(progressFile)) {
-    if ((await readProgress(progressFile)).job !== identity) {
-      throw new UserError(`${part}: is the unfinished output of another call (other run, input or options).`, {
-        hint: `Delete ${part} to start anew.`,
-      });
+  if (target.kind === "special") {
+    const { handle, close } = await namingFile(output, () => openSpecial(output));
+    try {
+      await extractInto(extractor, input, counts, options, specialOutput(output, handle));
+    } finally {
+      await close();
     }
-    await countDone(part, windowRows, counts);
-  } else {
-    await rm(part, { force: true });
-    await writeFileAtomic(progressFile, JSON.stringify({ job: identity } satisfies Progress));
+    return counts;
   }
-  const handle = await open(part, "a");
+  const unfinished = await openUnfinished(target.path, output, identity, windowRows);
   try {
-    const { onRows, ...rest } = options;
-    for await (const lines of extractLines(extractor, input, counts, { ...rest, windowRows })) {
-      await handle.appendFile(lines.map((line) => `${line}\n`).join(""));
-      onRows?.(counts);
-    }
-    await handle.sync();
+    // Another process may have finished it a moment ago.
+    if (options.replace === false && existsSync(target.path)) throw existsAlready(output);
+    await extractInto(extractor, input, counts, options, { ...unfinished, part: `${output}.part` });
+    await unfinished.finish();
   } finally {
-    await handle.close();
+    await unfinished.close();
   }
-  if (counts.rows === 0) {
-    await rm(part);
-    await rm(progressFile);
-    throw noRows(input);
-  }
-  await rename(part, output);
-  await syncDirectory(dirname(output));
-  await rm(progressFile, { force: true });
   return counts;
 }
 
-export function noRows(name: string): UserError {
-  return new UserError(`${name}: is empty, expected JSONL rows.`);
+/**
+ * Checks before a model is loaded that rows can be extracted into an output: it is writable, not the input, not in use, and does not exist
+ * unless it may be replaced. Throws a UserError.
+ */
+export async function checkExtraction(
+  input: string,
+  output: string,
+  { replace = true }: Pick<CorpusOptions, "replace">,
+): Promise<OutputTarget> {
+  const target = await checkOutputFile(output);
+  await expectNotRead(output, [input]);
+  if (target.kind === "special") return target;
+  if (!replace && target.mode !== null) throw existsAlready(output);
+  await expectUnlocked(lockOf(target.path), output);
+  return target;
+}
+
+function existsAlready(output: string): UserError {
+  return new UserError(`${output}: exists already.`, { hint: "Give --overwrite to replace it." });
+}
+
+type RowsOutput = Pick<UnfinishedOutput, "done" | "add" | "discard"> & { part: string };
+
+function specialOutput(file: string, handle: OutputHandle): RowsOutput {
+  const add = (text: string) => namingFile(file, () => writeFully(handle, Buffer.from(text)));
+  return { done: [], add, discard: async () => {}, part: file };
+}
+
+async function extractInto(
+  extractor: Extractor,
+  input: string,
+  counts: CorpusCounts,
+  options: CorpusOptions,
+  output: RowsOutput,
+): Promise<void> {
+  const { onRows, onBadRow, windowRows = DEFAULT_WINDOW_ROWS, ...rest } = options;
+  const problems: { line: number; problem: string }[] = [];
+  const hearing: CorpusOptions = {
+    ...rest,
+    onBadRow(line, problem) {
+      if (problems.length < MAX_KEPT_PROBLEMS) problems.push({ line, problem });
+      onBadRow?.(line, problem);
+    },
+  };
+  let windows = 0;
+  for await (const window of windowsOf(readJsonl(input, { normalize: extractor.normalize }), windowRows)) {
+    const checksum = checksumOf(window);
+    const done = output.done[windows++];
+    if (done) {
+      if (done.input !== checksum) throw otherCall(output.part);
+      addDone(counts, done);
+      continue;
+    }
+    const before = { ...counts };
+    const lines = await extractWindow(extractor, window, counts, hearing);
+    const added = { rows: window.length, input: checksum, counts: difference(counts, before) };
+    await output.add(lines.map((line) => `${line}\n`).join(""), added);
+    onRows?.(counts);
+  }
+  if (windows < output.done.length) throw otherCall(output.part);
+  if (counts.bad < counts.rows) return;
+  await output.discard();
+  if (counts.rows === 0) throw noRows(input);
+  throw noUsableRows(input, counts.rows, problems, await headOfFile(input));
+}
+
+/** A checksum of all that the output of a window can depend on. */
+function checksumOf(window: readonly JsonlLine[]): string {
+  const hash = createHash("sha256");
+  for (const row of window) {
+    // Numbers as they were written: a double would take two long ids for one.
+    const fields = row.problem === null ? [...row.members] : row.object;
+    hash.update(`${JSON.stringify([row.line, fields, row.problem])}\n`);
+  }
+  return hash.digest("hex");
+}
+
+const OUTCOMES = ["bad", "truncated", "unparsed", "unknownLabels"] as const;
+
+function addDone(counts: CorpusCounts, done: { rows: number; counts: WindowCounts }): void {
+  counts.rows += done.rows;
+  counts.resumed += done.counts.extracted;
+  for (const name of OUTCOMES) counts[name] += done.counts[name];
+}
+
+function difference(after: CorpusCounts, before: CorpusCounts): WindowCounts {
+  const { bad, truncated, unparsed, unknownLabels, extracted } = after;
+  return {
+    extracted: extracted - before.extracted,
+    bad: bad - before.bad,
+    truncated: truncated - before.truncated,
+    unparsed: unparsed - before.unparsed,
+    unknownLabels: unknownLabels - before.unknownLabels,
+  };
 }
 
 async function fileIdentity(file: string): Promise<unknown> {
   const sizeBytes = await fileSizeBytes(file, "JSONL rows");
   return { sizeBytes, mtimeMs: (await stat(file)).mtimeMs };
-}
-
-async function readProgress(file: string): Promise<Partial<Progress>> {
-  try {
-    return (JSON.parse(await readTextFile(file, "the state of an extraction", MAX_PROGRESS_BYTES)) ?? {}) as Progress;
-  } catch (error) {
-    throw new UserError(`${file}: is not the state of an extraction (${messageOf(error)}).`, {
-      hint: `Delete ${file} to start anew.`,
-    });
-  }
-}
-
-/**
- * Counts the rows that are done in an unfinished output and cuts off the rest: a line that was written in part, and the lines of an
- * incomplete window, since rows of one window are computed together and other windows might change their last digit.
- */
-async function countDone(part: string, windowRows: number, counts: CorpusCounts): Promise<void> {
-  let doneBytes = 0;
-  let bytes = 0;
-  let lines = 0;
-  for await (const chunk of createReadStream(part)) {
-    const buffer = chunk as Buffer;
-    for (let at = buffer.indexOf(10); at >= 0; at = buffer.indexOf(10, at + 1)) {
-      if (++lines % windowRows === 0) doneBytes = bytes + at + 1;
-    }
-    bytes += buffer.length;
-  }
-  await truncate(part, doneBytes);
-  counts.resumed = lines - (lines % windowRows);
-  counts.rows = counts.resumed;
 }

@@ -2,6 +2,7 @@ import { existsSync } from "node:fs";
 import { readdir, stat } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { messageOf, UserError } from "../base/errors.ts";
+import { missingModelHint } from "../base/path-hints.ts";
 import { type Checkpoint, openHuggingFaceFolder } from "../formats/hf-folder.ts";
 import { findLlama2c, openLlama2c } from "../formats/llama2c.ts";
 import { openGgufModel } from "./gguf/read.ts";
@@ -9,7 +10,9 @@ import { openGgufModel } from "./gguf/read.ts";
 /** Opens the model at a path: a Hugging Face folder, a GGUF file, a llama2.c checkpoint, or a folder with one of these files. */
 export async function openCheckpoint(path: string): Promise<Checkpoint> {
   const info = await stat(path).catch((error: unknown) => {
-    throw new UserError(`${path}: cannot be read (${messageOf(error)}), expected a model folder.`);
+    throw new UserError(`${path}: cannot be read (${messageOf(error)}), expected a model folder.`, {
+      hint: missingModelHint(path),
+    });
   });
   if (info.isFile()) {
     if (path.endsWith(".gguf")) return openGgufModel(path);

@@ -64,21 +64,23 @@ export interface ModelSizes {
   vocabularyMultiple?: number;
 }
 
+/** The largest sizes of a model: what index arithmetic and the native kernels are made for. */
+export const LARGEST = {
+  vocabularySize: 1 << 21,
+  width: 1 << 16,
+  layers: 1024,
+  heads: 1024,
+  keyValueHeads: 1024,
+  headWidth: 1024,
+  feedForward: 1 << 18,
+  maxTokens: 1 << 24,
+} as const satisfies Partial<Record<keyof DecoderSpec, number>>;
+
 /** Checks that the sizes of a specification fit together; throws a UserErrors with all problems. */
 export function checkSpec(spec: DecoderSpec, where: string): DecoderSpec {
   const problems: string[] = [];
-  const limits: [keyof DecoderSpec, number][] = [
-    ["vocabularySize", 1 << 21],
-    ["width", 1 << 16],
-    ["layers", 1024],
-    ["heads", 1024],
-    ["keyValueHeads", 1024],
-    ["headWidth", 1024],
-    ["feedForward", 1 << 18],
-    ["maxTokens", 1 << 24],
-  ];
-  for (const [name, limit] of limits) {
-    const size = spec[name] as number;
+  for (const [name, limit] of Object.entries(LARGEST)) {
+    const size = spec[name as keyof typeof LARGEST];
     if (!Number.isInteger(size) || size < 1 || size > limit) {
       problems.push(`${name} is ${size}, expected a whole number from 1 to ${limit}`);
     }

@@ -3,10 +3,10 @@ import { dirname, isAbsolute, resolve } from "node:path";
 import { stringify as stringifyYaml } from "yaml";
 import { z } from "zod";
 import { checkSchema } from "../base/schema.ts";
+import { missingDataProblem, missingModelProblem } from "../recipe/path-hints.ts";
 import { readRecipeValues } from "../recipe/read.ts";
-import { initSchema, precisionSchema, SEED_DESCRIPTION, seedSchema } from "../recipe/schema.ts";
+import { count, initSchema, MOST, precisionSchema, SEED_DESCRIPTION, seedSchema } from "../recipe/schema.ts";
 
-const count = z.int().min(1);
 const share = z.number().min(0).max(1);
 
 const sourceSchema = z.strictObject({
@@ -27,18 +27,22 @@ const sourceSchema = z.strictObject({
 });
 
 const trainSchema = z.strictObject({
-  sequenceTokens: count.max(1 << 16).describe("Tokens of one packed sequence: how far a token can look back."),
-  passSequences: count.describe("Sequences of one forward pass."),
-  accumulation: count.describe("Forward passes whose gradients make one update (a step)."),
-  steps: count.describe("Updates in all."),
+  sequenceTokens: count(1 << 16).describe("Tokens of one packed sequence: how far a token can look back."),
+  passSequences: count(MOST.examples).describe("Sequences of one forward pass."),
+  accumulation: count(MOST.passes).describe("Forward passes whose gradients make one update (a step)."),
+  steps: count(MOST.steps).describe("Updates in all."),
   learningRate: z.number().positive().describe("Highest learning rate."),
   schedule: z
     .enum(["trapezoid", "cosine"])
     .describe(
       "trapezoid: constant after the warm-up, then linear over decaySteps; cosine: falls from the warm-up to the end.",
     ),
-  warmupSteps: z.int().min(0).describe("Steps over which the learning rate rises from 0."),
-  decaySteps: z.int().min(0).describe("Steps of the trapezoid's final phase; --decay-now starts it earlier."),
+  warmupSteps: z.int().min(0).max(MOST.steps).describe("Steps over which the learning rate rises from 0."),
+  decaySteps: z
+    .int()
+    .min(0)
+    .max(MOST.steps)
+    .describe("Steps of the trapezoid's final phase; --decay-now starts it earlier."),
   finalLearningRate: share.describe("Learning rate at the end, as a share of the highest."),
   beta1: share.lt(1).describe("AdamW's decay of the mean gradient."),
   beta2: share.lt(1).describe("AdamW's decay of the mean squared gradient."),
@@ -48,8 +52,9 @@ const trainSchema = z.strictObject({
   validateEverySteps: z
     .int()
     .min(0)
+    .max(MOST.steps)
     .describe("Steps between validations, with one more at the end; 0 never validates."),
-  checkpointSeconds: z.number().positive().describe("Seconds between checkpoints."),
+  checkpointSeconds: z.number().positive().max(MOST.seconds).describe("Seconds between checkpoints."),
   recompute: z
     .boolean()
     .describe(
@@ -115,9 +120,9 @@ export function pretrainRecipeText(recipe: PretrainRecipe): string {
 
 /** The paths of a recipe that do not exist, one problem each. */
 export function missingPretrainPaths({ model, data }: PretrainRecipe): string[] {
-  const problems = existsSync(model.tokenizer) ? [] : [`model.tokenizer: ${model.tokenizer} does not exist`];
+  const problems = existsSync(model.tokenizer) ? [] : [missingModelProblem("model.tokenizer", model.tokenizer)];
   for (const [name, { path }] of Object.entries(data.sources)) {
-    if (!existsSync(path)) problems.push(`data.sources.${name}.path: ${path} does not exist`);
+    if (!existsSync(path)) problems.push(missingDataProblem(`data.sources.${name}.path`, path));
   }
   return problems;
 }

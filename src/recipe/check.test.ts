@@ -2,12 +2,13 @@ import { describe, expect, it } from "vitest";
 import { TINY_SPEC } from "../../test/tiny-model.ts";
 import { UserError, UserErrors } from "../base/errors.ts";
 import { createLabelSet } from "../data/label-set.ts";
-import { contentProblems, problemsOf } from "./check.ts";
+import { contentProblems, contextNotice, problemsOf } from "./check.ts";
 import { recipeSchema } from "./schema.ts";
 
-/** One token a UTF-16 unit. */
+/** One token a character. */
 const TOKENIZER = {
-  encode: (text: string) => Array.from(text, (_, i) => i),
+  encode: (text: string) =>
+    Array.from(text.normalize("NFKC"), (character) => 10 + (character.codePointAt(0) as number)),
   bosId: 1,
   eosId: 2,
   idOf: () => null,
@@ -33,7 +34,7 @@ describe("contentProblems", () => {
     const [problem, ...others] = contentProblems(recipe({ maxAnswerTokens: 6 }), { ...AROUND, labels });
     expect(others).toEqual([]);
     expect(problem).toContain(
-      'prompt.maxAnswerTokens is 6, expected at least 7: the answer is longer for "关系第10号" (7 tokens), ',
+      'prompt.maxAnswerTokens is 6, expected at least 7: in the labels (labels.json, relation2id.txt) the answer is longer for "关系第10号" (7 tokens), ',
     );
     expect(problem).toMatch(/"关系第19号" \(7 tokens\) and 2 more$/);
     expect(contentProblems(recipe({ maxAnswerTokens: 7 }), { ...AROUND, labels })).toEqual([]);
@@ -43,9 +44,23 @@ describe("contentProblems", () => {
     const labels = createLabelSet({ labels: ["合作"] }, "x");
     const paper = { style: "paper", maxAnswerTokens: 12 };
     expect(contentProblems(recipe(paper), { ...AROUND, labels })).toEqual([
-      'prompt.maxAnswerTokens is 12, expected at least 13: the answer is longer for "合作" (13 tokens)',
+      'prompt.maxAnswerTokens is 12, expected at least 13: in the labels (labels.json, relation2id.txt) the answer is longer for "合作" (13 tokens)',
     ]);
     expect(contentProblems(recipe({ ...paper, maxAnswerTokens: 13 }), { ...AROUND, labels })).toEqual([]);
+  });
+
+  it("names labels that have the tokens of another", () => {
+    const labels = createLabelSet({ labels: ["甲AB", "乙", "甲ＡＢ"] }, "x");
+    expect(contentProblems(recipe({}), { ...AROUND, labels })).toEqual([
+      'the labels (labels.json, relation2id.txt) cannot be told apart: the tokenizer reads "甲ＡＢ" as "甲AB", expected different tokens for each',
+    ]);
+  });
+
+  it("checks 5,000 labels at once", () => {
+    const labels = createLabelSet({ labels: Array.from({ length: 5000 }, (_, i) => `关系${i}号标签`) }, "x");
+    const started = performance.now();
+    expect(contentProblems(recipe({}), { ...AROUND, labels })).toEqual([]);
+    expect(performance.now() - started).toBeLessThan(1500);
   });
 
   it("allows prompts up to the model's context", () => {
@@ -64,6 +79,17 @@ describe("contentProblems", () => {
       "data.path: rows has no split, expected train",
     ]);
     expect(contentProblems(recipe({}), { ...around, splitNames: null })).toEqual([]);
+  });
+});
+
+describe("contextNotice", () => {
+  it("is for prompts that leave no room for the longest answer", () => {
+    const notice = (maxPromptTokens: number, maxAnswerTokens: number) =>
+      contextNotice(recipe({ maxPromptTokens, maxAnswerTokens }).prompt, TINY_SPEC);
+    expect(notice(200, 57)).toBeNull();
+    expect(notice(200, 58)).toBe(
+      "prompt.maxPromptTokens 200 and maxAnswerTokens 58 are more than the 256 tokens that the model was made for: after a prompt of nearly that length it answers worse.",
+    );
   });
 });
 

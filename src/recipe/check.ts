@@ -7,6 +7,7 @@ import { AUTO_TEMPLATE, type ChatTemplate, chatTemplate } from "../prompts/chat-
 import { type PromptStyle, promptStyle } from "../prompts/relation-prompt.ts";
 import { createRenderer, type RendererOptions } from "../prompts/renderer.ts";
 import type { RecipeParts } from "./parts.ts";
+import type { Recipe } from "./schema.ts";
 
 /** The surroundings a recipe is checked against; null for a part that could not be opened, which is reported elsewhere. */
 export interface RecipeSurroundings {
@@ -71,8 +72,22 @@ export function contentProblems(parts: RecipeParts, around: RecipeSurroundings):
   return problems;
 }
 
-/** Labels whose answer has too many tokens, in one problem. Throws a UserError when the tokenizer lacks what the template needs. */
-function answerProblems(
+/** A line on prompts whose answer would go beyond what the model was made for; null where the longest prompt leaves room for the longest answer. */
+export function contextNotice(
+  { maxPromptTokens, maxAnswerTokens }: Recipe["prompt"],
+  { maxTokens }: DecoderSpec,
+): string | null {
+  // The last token of an answer is never read.
+  if (maxPromptTokens + maxAnswerTokens - 1 <= maxTokens) return null;
+  const sum = `prompt.maxPromptTokens ${maxPromptTokens} and maxAnswerTokens ${maxAnswerTokens}`;
+  return `${sum} are more than the ${maxTokens} tokens that the model was made for: after a prompt of nearly that length it answers worse.`;
+}
+
+/**
+ * Labels that a model can never answer with: those whose answer has too many tokens, and those with the answer of another, in one problem
+ * each. Throws a UserError when the tokenizer lacks what the template needs.
+ */
+export function answerProblems(
   style: PromptStyle,
   template: ChatTemplate,
   tokenizer: RendererOptions["tokenizer"],
@@ -82,14 +97,32 @@ function answerProblems(
   const unlimited = { maxPromptTokens: Number.POSITIVE_INFINITY, maxAnswerTokens: Number.POSITIVE_INFINITY };
   const addBos = tokenizer.bosId !== null;
   const renderer = createRenderer({ tokenizer, style, template, labels, addBos, ...unlimited });
-  const tooLong = labels.labels
-    .map((label) => ({ label, tokens: renderer.renderAnswer(SHORTEST, label).length }))
-    .filter(({ tokens }) => tokens > maxAnswerTokens);
-  if (tooLong.length === 0) return [];
-  const named = tooLong.slice(0, MOST_LABELS).map(({ label, tokens }) => `${quoted(label)} (${tokens} tokens)`);
-  const more = tooLong.length > MOST_LABELS ? ` and ${tooLong.length - MOST_LABELS} more` : "";
-  return [
-    `prompt.maxAnswerTokens is ${maxAnswerTokens}, expected at least ${Math.max(...tooLong.map(({ tokens }) => tokens))}: ` +
-      `the answer is longer for ${named.join(", ")}${more}`,
-  ];
+  const answers = labels.labels.map((label) => ({ label, ids: renderer.renderAnswer(SHORTEST, label) }));
+  const problems: string[] = [];
+  const tooLong = answers.filter(({ ids }) => ids.length > maxAnswerTokens);
+  if (tooLong.length > 0) {
+    const named = tooLong.map(({ label, ids }) => `${quoted(label, 60)} (${ids.length} tokens)`);
+    problems.push(
+      `prompt.maxAnswerTokens is ${maxAnswerTokens}, expected at least ${Math.max(...tooLong.map(({ ids }) => ids.length))}: ` +
+        `in the labels (labels.json, relation2id.txt) the answer is longer for ${listed(named)}`,
+    );
+  }
+  const labelOf = new Map<string, string>();
+  const alike = answers.flatMap(({ label, ids }) => {
+    const key = ids.join();
+    const earlier = labelOf.get(key);
+    if (earlier === undefined) labelOf.set(key, label);
+    return earlier === undefined ? [] : [`${quoted(label)} as ${quoted(earlier)}`];
+  });
+  if (alike.length > 0) {
+    problems.push(
+      `the labels (labels.json, relation2id.txt) cannot be told apart: the tokenizer reads ${listed(alike)}, expected different tokens for each`,
+    );
+  }
+  return problems;
+}
+
+function listed(names: readonly string[]): string {
+  const more = names.length > MOST_LABELS ? ` and ${names.length - MOST_LABELS} more` : "";
+  return `${names.slice(0, MOST_LABELS).join(", ")}${more}`;
 }

@@ -18,6 +18,7 @@ import {
   section,
 } from "./defaults.ts";
 import { type RecipeParts, rightParts } from "./parts.ts";
+import { missingDataProblem, missingModelProblem } from "./path-hints.ts";
 import { type Recipe, recipeSchema } from "./schema.ts";
 
 const MAX_RECIPE_BYTES = 1_000_000;
@@ -250,8 +251,8 @@ export function recipeText(recipe: Recipe): string {
 /** The paths of a recipe's model that do not exist, one problem each. */
 export function missingModelPaths({ model: { path, tokenizer } }: Pick<RecipeParts, "model">): string[] {
   const problems: string[] = [];
-  if (path && !existsSync(path)) problems.push(`model.path: ${path} does not exist`);
-  if (tokenizer && !existsSync(tokenizer)) problems.push(`model.tokenizer: ${tokenizer} does not exist`);
+  if (path && !existsSync(path)) problems.push(missingModelProblem("model.path", path));
+  if (tokenizer && !existsSync(tokenizer)) problems.push(missingModelProblem("model.tokenizer", tokenizer));
   return problems;
 }
 
@@ -259,6 +260,6 @@ export function missingModelPaths({ model: { path, tokenizer } }: Pick<RecipePar
 export function missingPaths(recipe: Pick<RecipeParts, "model" | "data">): string[] {
   const problems = missingModelPaths(recipe);
   if (!recipe.data.path) problems.push("data.path is missing: give it in the recipe or with --data DIR");
-  else if (!existsSync(recipe.data.path)) problems.push(`data.path: ${recipe.data.path} does not exist`);
+  else if (!existsSync(recipe.data.path)) problems.push(missingDataProblem("data.path", recipe.data.path));
   return problems;
 }

@@ -1,23 +1,34 @@
 import { z } from "zod";
 import { adapterSchema } from "../adapters/methods.ts";
 import { FAMILY_NAMES } from "../models/families/registry.ts";
+import { LARGEST } from "../models/spec.ts";
 import { chatTemplates } from "../prompts/chat-template.ts";
 import { promptStyles } from "../prompts/relation-prompt.ts";
 import { combinationProblems } from "./combinations.ts";
 
-const count = z.int().min(1);
+/** Bounds far above every use: a number beyond one is a slip, and below them the numbers of steps and tokens stay exact. */
+export const MOST = {
+  epochs: 1e6,
+  examples: 1e6,
+  passes: 1e6,
+  steps: 1e9,
+  batchTokens: 1 << 22,
+  seconds: 1e9,
+} as const;
+
+export const count = (most: number) => z.int().min(1).max(most);
 const share = z.number().min(0).max(1);
 
 /** Sizes of a model made from nothing. The descriptions in this file are what `cre recipe show` prints: one plain sentence for each key. */
 export const initSchema = z.strictObject({
   family: z.enum(FAMILY_NAMES).default("llama").describe("Model family whose architecture the new model has."),
-  width: count.describe("Width of a token's hidden state (C)."),
-  layers: count.describe("Number of layers."),
-  heads: count.describe("Query heads of a layer (H)."),
-  keyValueHeads: count.describe("Key and value heads of a layer (G); divides heads."),
-  headWidth: count.optional().describe("Width of one head (D); without it width / heads."),
-  feedForward: count.describe("Width of the feed-forward network (F)."),
-  maxTokens: count.default(1024).describe("Longest sequence the model is meant for, in tokens."),
+  width: count(LARGEST.width).describe("Width of a token's hidden state (C)."),
+  layers: count(LARGEST.layers).describe("Number of layers."),
+  heads: count(LARGEST.heads).describe("Query heads of a layer (H)."),
+  keyValueHeads: count(LARGEST.keyValueHeads).describe("Key and value heads of a layer (G); divides heads."),
+  headWidth: count(LARGEST.headWidth).optional().describe("Width of one head (D); without it width / heads."),
+  feedForward: count(LARGEST.feedForward).describe("Width of the feed-forward network (F)."),
+  maxTokens: count(LARGEST.maxTokens).default(1024).describe("Longest sequence the model is meant for, in tokens."),
   tiedHead: z.boolean().default(true).describe("Whether the output head shares its weights with the embedding."),
   normEpsilon: z.number().positive().default(1e-5).describe("Added to the mean square in RMSNorm."),
   rotaryBase: z.number().positive().default(10_000).describe("Base of the rotary embedding's wavelengths."),
@@ -25,7 +36,7 @@ export const initSchema = z.strictObject({
     .enum(["rotary", "alibi"])
     .optional()
     .describe("How positions enter attention; without it the family's way (alibi: Baichuan2-13B)."),
-  vocabularyMultiple: count
+  vocabularyMultiple: count(LARGEST.vocabularySize)
     .optional()
     .describe(
       "Pads the vocabulary with unused rows to a multiple of this, as ChatGLM2 and Qwen do; without it no padding.",
@@ -53,9 +64,13 @@ const modelSchema = z.strictObject({
 });
 
 const trainSchema = z.strictObject({
-  epochs: z.number().positive().describe("Passes over the training rows; part of a pass is allowed (0.5)."),
-  batchExamples: count.describe("Examples of one forward pass."),
-  accumulation: count.default(1).describe("Forward passes whose gradients make one update (a step)."),
+  epochs: z
+    .number()
+    .positive()
+    .max(MOST.epochs)
+    .describe("Passes over the training rows; part of a pass is allowed (0.5)."),
+  batchExamples: count(MOST.examples).describe("Examples of one forward pass."),
+  accumulation: count(MOST.passes).default(1).describe("Forward passes whose gradients make one update (a step)."),
   learningRate: z.number().positive().describe("Highest learning rate."),
   schedule: z
     .enum(["cosine", "linear", "constant"])
@@ -100,7 +115,12 @@ const trainSchema = z.strictObject({
     .describe(
       "Share of all steps after which the mean of the weights is validated and kept; 1 keeps the weights themselves.",
     ),
-  validateEvery: z.number().min(0).default(1).describe("Epochs between validations; 0 never validates."),
+  validateEvery: z
+    .number()
+    .min(0)
+    .max(MOST.epochs)
+    .default(1)
+    .describe("Epochs between validations; 0 never validates."),
   validationRows: z
     .int()
     .min(0)
@@ -110,7 +130,7 @@ const trainSchema = z.strictObject({
     .enum(["paper", "micro"])
     .default("micro")
     .describe("Metric that decides which weights are the best (docs/metrics.md)."),
-  checkpointSeconds: z.number().positive().default(120).describe("Seconds between checkpoints."),
+  checkpointSeconds: z.number().positive().max(MOST.seconds).default(120).describe("Seconds between checkpoints."),
   recompute: z
     .boolean()
     .default(false)
@@ -147,7 +167,9 @@ const decodeSchema = z.strictObject({
     .positive()
     .default(1)
     .describe('Factor on the probability of "no relation" before choosing; tune it on validation rows.'),
-  maxBatchTokens: count.default(8192).describe("Tokens of one forward pass at most, while extracting."),
+  maxBatchTokens: count(MOST.batchTokens)
+    .default(8192)
+    .describe("Tokens of one forward pass at most, while extracting."),
 });
 
 const dataSchema = z.strictObject({
@@ -182,10 +204,10 @@ const promptSchema = z.strictObject({
     .describe(
       `Chat template around it: ${Object.keys(chatTemplates).join(", ")}, or auto for the one of the model's family.`,
     ),
-  maxPromptTokens: count
+  maxPromptTokens: count(LARGEST.maxTokens)
     .default(1024)
     .describe("Longest prompt in tokens; a longer one has its sentence shortened around the entities."),
-  maxAnswerTokens: count
+  maxAnswerTokens: count(LARGEST.maxTokens)
     .default(512)
     .describe("Longest answer in tokens with its end token; a longer one is an error."),
 });

@@ -1,4 +1,4 @@
-import { appendFile, mkdtemp, rm } from "node:fs/promises";
+import { appendFile, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
@@ -16,11 +16,11 @@ beforeAll(async () => {
 afterAll(() => rm(folder, { recursive: true, force: true }));
 
 /** Trains nothing: writes the run of a recipe with template "auto" as training does, and returns the template its recipe names. */
-async function runWithAuto(name: string, model: object): Promise<string> {
+async function runWithAuto(name: string, model: object, prompt: object = {}): Promise<string> {
   const given = recipeSchema.parse({
     model,
     data: {},
-    prompt: { template: "auto" },
+    prompt: { ...prompt, template: "auto" },
     adapter: { method: "full" },
     train: { epochs: 1, batchExamples: 1, learningRate: 0.001 },
     precision: "float32",
@@ -108,6 +108,37 @@ describe("a run of ChatGLM2", () => {
     await appendFile(other, " ");
     await expect(openTrained(join(folder, "glm-lora"))).rejects.toThrow(
       /glm.model: is not the model that .*glm-lora started/,
+    );
+  });
+});
+
+describe("a run whose recipe or labels were changed", () => {
+  it("never reads more than the model's context: longer prompts are shortened and marked", async () => {
+    await runWithAuto("beyond", { init: { ...INIT, maxTokens: 64 }, tokenizer: TOKENIZER }, { maxPromptTokens: 64 });
+    const file = join(folder, "beyond", "recipe.yaml");
+    await writeFile(file, (await readFile(file, "utf8")).replace("maxPromptTokens: 64", "maxPromptTokens: 20000"));
+    const notices: string[] = [];
+    const run = await openTrained(join(folder, "beyond"), { onNotice: (line) => notices.push(line) });
+    try {
+      expect(notices.join("\n")).toContain("prompt.maxPromptTokens is 20000, but the model was made for 64 tokens");
+      const { ids, truncated } = run.renderer.renderPrompt({
+        sentence: `甲${"字".repeat(500)}乙`,
+        head: "甲",
+        tail: "乙",
+      });
+      expect(truncated).toBe(true);
+      expect(ids.length).toBeLessThanOrEqual(64);
+    } finally {
+      await run.close();
+    }
+  });
+
+  it("names the labels that cannot be answered with, once", async () => {
+    await runWithAuto("relabelled", { init: INIT, tokenizer: TOKENIZER }, { maxAnswerTokens: 20 });
+    const file = join(folder, "relabelled", "labels.json");
+    await writeFile(file, JSON.stringify({ labels: ["合作", "一个名字特别长的关系标签用来说明它会被提前检查出来"] }));
+    await expect(openTrained(join(folder, "relabelled"))).rejects.toThrow(
+      /labels\.json: the labels cannot be answered with:\n.*maxAnswerTokens is 20.*一个名字特别长的关系标签/,
     );
   });
 });

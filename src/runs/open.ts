@@ -1,6 +1,7 @@
 import { join } from "node:path";
 import { type WeightGroup, weightsOf } from "../adapters/method.ts";
 import { attachAdapter, methodOf } from "../adapters/methods.ts";
+import { UserErrors } from "../base/errors.ts";
 import { readTextFile, writeFileAtomic } from "../base/files.ts";
 import type { Backend, Weight, WeightStorage } from "../compute/backend.ts";
 import { openBackend } from "../compute/open.ts";
@@ -10,15 +11,20 @@ import { createExtractor, type Extractor } from "../extract/extractor.ts";
 import type { Checkpoint } from "../formats/hf-folder.ts";
 import { openCheckpoint } from "../models/checkpoint.ts";
 import type { Decoder } from "../models/decoder.ts";
+import { readSpec } from "../models/families/registry.ts";
 import { initDecoder } from "../models/init.ts";
 import { loadDecoder } from "../models/load.ts";
 import type { PlaceOptions } from "../models/place.ts";
 import { saveDecoder } from "../models/save.ts";
+import { chatTemplate } from "../prompts/chat-template.ts";
+import { promptStyle } from "../prompts/relation-prompt.ts";
 import type { Renderer } from "../prompts/renderer.ts";
+import { answerProblems } from "../recipe/check.ts";
 import { resolveNames } from "../recipe/resolve.ts";
 import type { DecodeSettings, Recipe } from "../recipe/schema.ts";
 import { copyTokenizer } from "../tokenizers/open-tokenizer.ts";
 import type { Tokenizer } from "../tokenizers/tokenizer.ts";
+import { expectRoom, weightNeed } from "./memory.ts";
 import { checkVocabulary, type PreparedRecipe, prepareRecipe, rendererOf } from "./prepare.ts";
 import { openRunFolder, type RunFolder } from "./run-folder.ts";
 import { openModelTokenizer } from "./tokenizer.ts";
@@ -165,7 +171,12 @@ export async function openTrained(
   const checkpoint = await openCheckpoint(trained.model);
   try {
     const tokenizer = await openModelTokenizer(trained.tokenizer, { modelType: String(checkpoint.config.model_type) });
-    const renderer = rendererOf(recipe, tokenizer, labels);
+    const spec = readSpec(checkpoint.config, checkpoint.directory);
+    const { maxPromptTokens } = recipe.prompt;
+    if (maxPromptTokens > spec.maxTokens) options.onNotice?.(beyondContext(maxPromptTokens, spec.maxTokens));
+    const renderer = rendererOf(recipe, tokenizer, labels, spec.maxTokens);
+    expectAnswers(recipe, tokenizer, labels, labelsFile(folder));
+    expectRoom(directory, weightNeed(spec, recipe.model.storage), options.onNotice);
     const model = await loadTrained(recipe, checkpoint, tokenizer, options);
     try {
       await trained.adapter?.load(model, directory);
@@ -177,6 +188,18 @@ export async function openTrained(
   } finally {
     await checkpoint.source.close();
   }
+}
+
+/** Throws a UserErrors for labels that were changed after the training to ones that cannot be answered with. */
+function expectAnswers({ prompt }: Recipe, tokenizer: Tokenizer, labels: LabelSet, file: string): void {
+  const { style, template, maxAnswerTokens } = prompt;
+  const problems = answerProblems(promptStyle(style), chatTemplate(template), tokenizer, labels, maxAnswerTokens);
+  if (problems.length > 0) throw new UserErrors(`${file}: the labels cannot be answered with:`, problems);
+}
+
+/** A run of an older version, or a recipe that was changed since. */
+function beyondContext(maxPromptTokens: number, contextTokens: number): string {
+  return `prompt.maxPromptTokens is ${maxPromptTokens}, but the model was made for ${contextTokens} tokens: longer prompts are shortened to these.`;
 }
 
 async function loadTrained(

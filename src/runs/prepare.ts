@@ -1,4 +1,5 @@
 import { existsSync } from "node:fs";
+import { methodOf } from "../adapters/methods.ts";
 import { UserError, UserErrors } from "../base/errors.ts";
 import { problemsTitle } from "../base/schema.ts";
 import { type Dataset, openDataset } from "../data/dataset.ts";
@@ -17,6 +18,7 @@ import { missingModelPaths, missingPaths, type RecipeReading } from "../recipe/r
 import { resolveNames } from "../recipe/resolve.ts";
 import type { InitSettings, Recipe } from "../recipe/schema.ts";
 import type { Tokenizer } from "../tokenizers/tokenizer.ts";
+import { type MemoryNeed, memoryProblem, weightNeed } from "./memory.ts";
 import { openModelTokenizer } from "./tokenizer.ts";
 
 /** A checked recipe with everything open that it names; of the model only the header has been read. */
@@ -98,6 +100,8 @@ async function prepare(
     const { labels = null, splitNames = null, nearSplit } = rows ?? {};
     const nearTrain = nearSplit?.("train");
     problems.push(...contentProblems(resolved ?? parts, { spec, tokenizer, labels, splitNames, nearTrain }));
+    const room = spec && resolved ? memoryProblem(trainingNeed(resolved, spec)) : null;
+    if (room !== null) problems.push(`the recipe ${room}`);
     if (problems.length > 0 || !resolved || !tokenizer || !spec || !labels) throw listed(where, problems);
     return { recipe: resolved, tokenizer, spec, base, renderer: rendererOf(resolved, tokenizer, labels), close };
   } catch (error) {
@@ -155,15 +159,27 @@ export function checkVocabulary(tokenizer: Tokenizer, spec: DecoderSpec, where: 
   }
 }
 
-/** The renderer of a resolved recipe. */
-export function rendererOf({ prompt }: Pick<Recipe, "prompt">, tokenizer: Tokenizer, labels: LabelSet): Renderer {
+/** What the weights of a resolved recipe and their training need. */
+export function trainingNeed({ model, adapter }: Recipe, spec: DecoderSpec): MemoryNeed {
+  const method = methodOf(adapter);
+  const trained = { ofModel: method.trainsOfBase(adapter, spec), added: method.addedNumbers(adapter, spec) };
+  return weightNeed(spec, model.storage, trained);
+}
+
+/** The renderer of a resolved recipe; no prompt is longer than the model's context of `contextTokens`. */
+export function rendererOf(
+  { prompt }: Pick<Recipe, "prompt">,
+  tokenizer: Tokenizer,
+  labels: LabelSet,
+  contextTokens = Number.POSITIVE_INFINITY,
+): Renderer {
   const { style, template, maxPromptTokens, maxAnswerTokens } = prompt;
   return createRenderer({
     tokenizer,
     style: promptStyle(style),
     template: chatTemplate(template),
     labels,
-    maxPromptTokens,
+    maxPromptTokens: Math.min(maxPromptTokens, contextTokens),
     maxAnswerTokens,
     addBos: tokenizer.bosId !== null,
   });

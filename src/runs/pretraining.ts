@@ -7,6 +7,7 @@ import type { DecoderSpec } from "../models/spec.ts";
 import { missingPretrainPaths, type PretrainRecipe, pretrainRecipeText } from "../pretrain/recipe.ts";
 import type { TokenSource } from "../pretrain/token-file.ts";
 import type { Tokenizer } from "../tokenizers/tokenizer.ts";
+import { expectRoom, passBytes, weightNeed } from "./memory.ts";
 import { specFromInit } from "./prepare.ts";
 import {
   createPretrainFolder,
@@ -91,13 +92,18 @@ export async function runPretraining(
   const { untilStep, seconds, decayNow = null, onEvent = () => {} } = options;
   return workInRun(run, options, async ({ signal, begin }) => {
     const { tokenizer, spec } = await openPretrainSizes(recipe);
+    const { storage } = recipe.model;
+    const { passSequences, sequenceTokens, recompute } = recipe.train;
+    const tokens = passSequences * sequenceTokens;
+    const need = weightNeed(spec, storage, { ofModel: true, added: 0 });
+    const pass = passBytes(spec, { tokens, outputs: tokens, recompute });
+    expectRoom(folder.directory, { ...need, pass }, (text) => onEvent({ kind: "notice", text }));
     const backend = openBackend(recipe.precision, (text) => onEvent({ kind: "notice", text }));
     let stoppedAt: number | null = null;
     try {
       // Before the text is tokenized: the run's folder keeps the tokens.
       await begin(recipe);
       const data = await openRunTokens(folder, recipe, tokenizer, options.tokens, onEvent);
-      const { storage } = recipe.model;
       const model = await initDecoder(backend, spec, recipe.seed, { storage, trainable: true });
       const parameters = parameterCount(spec);
       onEvent({ kind: "model", parameters, backend: backend.description, sources: data.sources });

@@ -95,8 +95,10 @@ export async function workInRun<R>(
       signal: stop.signal,
       async begin(recipe) {
         if (release) return;
-        await run.kind.create(run.folder.directory, recipe);
+        // Checked first, so that the lock makes no folder in vain; checked again with the lock held, when nobody else can make the run.
+        await expectFreeFolder(run.folder.directory);
         release = await holdRun(run.folder);
+        await run.kind.create(run.folder.directory, recipe);
       },
     });
     return step === null ? null : { step, signal: stop.by };

@@ -1,17 +1,18 @@
 import { existsSync } from "node:fs";
 import { appendFile, readdir, rm } from "node:fs/promises";
-import { dirname, join } from "node:path";
-import { UserError } from "../base/errors.ts";
-import { readTextFile, writeFileAtomic } from "../base/files.ts";
+import { basename, dirname, join } from "node:path";
+import { showValue, UserError } from "../base/errors.ts";
+import { readLines, writeFileAtomic } from "../base/files.ts";
 import { holdLock } from "../base/lock.ts";
+import { checkOutputFolder, makeFolder, namingFile } from "../base/output.ts";
 import { modelFingerprint } from "../formats/fingerprint.ts";
 import { readJsonObject } from "../formats/hf-folder.ts";
 import { readRecipe, recipeText } from "../recipe/read.ts";
 import type { Recipe } from "../recipe/schema.ts";
 
-const MAX_LOG_BYTES = 1_000_000_000;
+const MAX_LOG_LINE_BYTES = 10_000_000;
 /** The name that base/files.ts gives a file until it is complete. */
-const LEFTOVER = /\.[0-9a-f]{8}\.part$/;
+export const LEFTOVER = /\.[0-9a-f]{8}\.part$/;
 
 /** The files of a run. */
 export interface RunFolder {
@@ -48,27 +49,47 @@ export function runFolder(directory: string): RunFolder {
   };
 }
 
-/** Throws a UserError for a folder that is not empty. */
+/** The lock of a run. */
+export const LOCK = "run.lock";
+
+/**
+ * Checks that a new run can be made in a folder: it can be written, and has nothing in it but the lock of the run. Throws a UserError.
+ */
 export async function expectFreeFolder(directory: string): Promise<void> {
-  if (!existsSync(directory) || (await readdir(directory)).length === 0) return;
-  throw new UserError(`${directory}: already holds a run.`, {
-    hint: "Give another folder with --run DIR, or continue this run with --resume.",
-  });
+  await checkOutputFolder(directory);
+  if (!existsSync(directory)) return;
+  const names = (await readdir(directory)).filter((name) => name !== LOCK);
+  if (names.includes(basename(runFolder(directory).recipe))) {
+    throw new UserError(`${directory}: already holds a run.`, {
+      hint: "Give another folder with --run DIR, or continue this run with --resume.",
+    });
+  }
+  if (names.length > 0) {
+    throw new UserError(
+      `${directory}: is not empty (it has ${showValue(names[0])}), expected a new folder for the run.`,
+      {
+        hint: "Give another folder with --run DIR.",
+      },
+    );
+  }
 }
 
 /**
  * Makes the folder of a new run with its resolved recipe and the fingerprint of the model that it starts from. Throws a UserError for a
- * folder that is not empty.
+ * folder that is not empty; leaves nothing behind when it cannot be written.
  */
 export async function createRunFolder(directory: string, recipe: Recipe): Promise<RunFolder> {
   await expectFreeFolder(directory);
   const folder = runFolder(directory);
   const { path } = recipe.model;
-  if (path) {
-    const base = { path, fingerprint: await modelFingerprint(path) };
-    await writeFileAtomic(folder.base, `${JSON.stringify(base)}\n`);
+  const fingerprint = path ? await modelFingerprint(path) : null;
+  try {
+    if (path) await writeFileAtomic(folder.base, `${JSON.stringify({ path, fingerprint })}\n`);
+    await writeFileAtomic(folder.recipe, recipeText(recipe));
+  } catch (error) {
+    await rm(folder.base, { force: true });
+    throw error;
   }
-  await writeFileAtomic(folder.recipe, recipeText(recipe));
   return folder;
 }
 
@@ -91,9 +112,13 @@ export async function expectSameBase(folder: RunFolder, recipe: Recipe): Promise
   });
 }
 
-/** Locks the folder of a run against other processes; returns the function that unlocks it. Throws a UserError when it is locked. */
-export function holdRun(folder: RunFolder): Promise<() => Promise<void>> {
-  return holdLock(join(folder.directory, "run.lock"), folder.directory);
+/**
+ * Locks the folder of a run against other processes, which makes a folder that does not exist; returns the function that unlocks it. Throws a
+ * UserError when it is locked.
+ */
+export async function holdRun(folder: RunFolder): Promise<() => Promise<void>> {
+  await makeFolder(folder.directory);
+  return holdLock(join(folder.directory, LOCK), folder.directory);
 }
 
 /** Removes the half-written files that a killed process left in the folder of a run. */
@@ -120,21 +145,31 @@ export type LogLine = { kind: "step" | "validation"; step: number } & Record<str
 
 /** Appends one line to the run's log. */
 export async function appendLog(folder: RunFolder, line: LogLine): Promise<void> {
-  await appendFile(folder.log, `${JSON.stringify(line)}\n`);
+  await namingFile(folder.log, () => appendFile(folder.log, `${JSON.stringify(line)}\n`));
 }
 
-/** Reads the log, without a last line that a crash cut off. */
+/** Reads the log, without the end that a crash or a power loss spoilt: half a line, or bytes that are not text. */
 export async function readLog(folder: RunFolder): Promise<LogLine[]> {
   if (!existsSync(folder.log)) return [];
-  const text = await readTextFile(folder.log, "a training log", MAX_LOG_BYTES);
-  const lines = text.slice(0, text.lastIndexOf("\n") + 1).split("\n");
-  return lines.filter(Boolean).map((line, i) => {
-    try {
-      return JSON.parse(line) as LogLine;
-    } catch {
-      throw new UserError(`${folder.log}, line ${i + 1}: is not JSON.`);
-    }
-  });
+  const lines: LogLine[] = [];
+  let spoilt: number | null = null;
+  for await (const { number, text } of readLines(folder.log, { maxLineBytes: MAX_LOG_LINE_BYTES })) {
+    if (text === "") continue;
+    const line = parsedLine(text);
+    if (line === null) spoilt ??= number;
+    else if (spoilt !== null) throw new UserError(`${folder.log}, line ${spoilt}: is not JSON.`);
+    else lines.push(line);
+  }
+  return lines;
+}
+
+function parsedLine(text: string | null): LogLine | null {
+  try {
+    const line = JSON.parse(text ?? "");
+    return typeof line === "object" && line !== null ? line : null;
+  } catch {
+    return null;
+  }
 }
 
 /** Removes the log lines after a step, before training resumes from it. */

@@ -1,4 +1,5 @@
 import { UserError } from "../base/errors.ts";
+import { buildAtFirstUse } from "../compute/native/first-build.ts";
 import type { Example } from "../data/example.ts";
 import type { Extraction, Extractor, Unextracted } from "../extract/extractor.ts";
 import { DEFAULT_WINDOW_ROWS, windowsOf } from "../extract/windows.ts";
@@ -52,6 +53,7 @@ export class RunStopped extends Error {
  * is not a run, a run whose training has not finished, or a base model that was replaced.
  */
 export async function openRun(directory: string, options: OpenOptions = {}): Promise<Run> {
+  await buildAtFirstUse(options.onNotice ?? (() => {}));
   const { folder, recipe, renderer, extractor: trained, close } = await openTrained(directory, options);
   let isClosed = false;
   const whileOpen = <T>(work: () => T): T => {

@@ -1,15 +1,18 @@
 import type { z } from "zod";
 import { UserError } from "../base/errors.ts";
+import { buildAtFirstUse } from "../compute/native/first-build.ts";
 import { hasNativeBackend } from "../compute/open.ts";
 import type { Dataset } from "../data/dataset.ts";
 import type { Example } from "../data/example.ts";
 import { mergeRows } from "../data/split.ts";
 import { decoderWeights } from "../models/decoder.ts";
+import { contextNotice } from "../recipe/check.ts";
 import { factsOfRows, type RecipeReading, readRecipeParts } from "../recipe/read.ts";
 import type { Recipe, recipeSchema } from "../recipe/schema.ts";
 import { type DataEvent, labelledRows, readTrainingData, type TrainingData } from "./labelled-rows.ts";
+import { expectRoom, passBytes } from "./memory.ts";
 import { openPrepared, saveLabels } from "./open.ts";
-import { type PreparedRecipe, prepareForLabels, prepareTraining } from "./prepare.ts";
+import { type PreparedRecipe, prepareForLabels, prepareTraining, trainingNeed } from "./prepare.ts";
 import { begunRun, newRun, type RunKind, type Stop, type TrainableRun, workInRun } from "./protocol.ts";
 import { openRun, type Run, RunStopped } from "./run.ts";
 import { createRunFolder, expectFreeFolder, expectSameBase, openRunFolder } from "./run-folder.ts";
@@ -106,8 +109,13 @@ export async function runTraining(run: PreparedRun, options: TrainingOptions = {
     const notices = "split" in rows ? rows.notices : [];
     for (const text of notices) onEvent({ kind: "notice", text });
     if (valid.length === 0) onEvent({ kind: "notice", text: noValidation(rows) });
+    const onNotice = (text: string) => onEvent({ kind: "notice", text });
+    const context = contextNotice(recipe.prompt, prepared.spec);
+    if (context !== null) onNotice(context);
+    const need = { ...trainingNeed(recipe, prepared.spec), pass: passNeed(prepared, train) };
+    expectRoom(folder.directory, need, onNotice);
     const opened = await openPrepared(prepared, {
-      onNotice: (text) => onEvent({ kind: "notice", text }),
+      onNotice,
       onLoad: (done, total) => onEvent({ kind: "loading", done, total }),
     });
     let stoppedAt: number | null = null;
@@ -132,6 +140,32 @@ export async function runTraining(run: PreparedRun, options: TrainingOptions = {
     }
     return stoppedAt;
   }).finally(prepared.close);
+}
+
+/** Rows of the training set that are rendered to know how long they are. */
+const MEASURED_ROWS = 64;
+
+/** Bytes of one pass: its examples with the mean length of some rows. */
+function passNeed({ recipe, spec, renderer }: PreparedRecipe, train: readonly Example[]): number {
+  const { batchExamples, promptLoss, recompute } = recipe.train;
+  const every = Math.ceil(train.length / MEASURED_ROWS);
+  const lengths = train
+    .filter((_, i) => i % every === 0)
+    .flatMap((example) => {
+      try {
+        const { promptIds, answerIds } = renderer.renderExample(example);
+        return [{ prompt: promptIds.length, answer: answerIds.length }];
+      } catch (error) {
+        // A row that cannot be used is reported where all rows are read.
+        if (error instanceof UserError) return [];
+        throw error;
+      }
+    });
+  const meanOf = (part: "prompt" | "answer") =>
+    lengths.reduce((sum, length) => sum + length[part], 0) / Math.max(1, lengths.length);
+  const examples = Math.min(batchExamples, train.length);
+  const tokens = examples * (meanOf("prompt") + meanOf("answer"));
+  return passBytes(spec, { tokens, outputs: promptLoss > 0 ? tokens : examples * meanOf("answer"), recompute });
 }
 
 function checked({ labels, train, valid = [] }: TrainingData, normalize: Recipe["data"]["normalize"]): TrainingData {
@@ -169,13 +203,13 @@ export interface TrainOptions extends StopOptions {
  * {@link RunStopped} when `signal` aborted or a process signal came.
  */
 export async function train(options: TrainOptions): Promise<Run> {
-  const { run: directory } = options;
+  const { run: directory, onEvent } = options;
+  await buildAtFirstUse((text) => onEvent?.({ kind: "notice", text }));
   const run = options.resume ? await toResume(options) : await toStart(options);
   if (run) {
     const stop = await runTraining(run, options);
     if (stop) throw new RunStopped(directory, stop);
   }
-  const { onEvent } = options;
   return openRun(directory, {
     onNotice: (text) => onEvent?.({ kind: "notice", text }),
     onLoad: (done, total) => onEvent?.({ kind: "loading", done, total }),

@@ -1,6 +1,8 @@
-import { copyFile, mkdir, readdir, stat } from "node:fs/promises";
+import { readdir, stat } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import { messageOf, UserError } from "../base/errors.ts";
+import { copyFileAtomic } from "../base/files.ts";
+import { missingModelHint } from "../base/path-hints.ts";
 import { withCommandPieces } from "./command-pieces.ts";
 import { loadLlama2cTokenizer } from "./llama2c.ts";
 import { loadSentencePiece, type TokenizerExpectations } from "./sentencepiece.ts";
@@ -67,16 +69,15 @@ function ruleFor(
  */
 export async function copyTokenizer(path: string, directory: string): Promise<void> {
   const file = await findTokenizerFile(path);
-  await mkdir(directory, { recursive: true });
   if (file.endsWith(".bin")) {
-    await copyFile(file, join(directory, `tok-${basename(file).replace(/^tok-?/, "")}`));
+    await copyFileAtomic(file, join(directory, `tok-${basename(file).replace(/^tok-?/, "")}`));
     return;
   }
   const isJson = file.endsWith(".json");
-  await copyFile(file, join(directory, isJson ? TOKENIZERS_FILE : SENTENCEPIECE_FILE));
+  await copyFileAtomic(file, join(directory, isJson ? TOKENIZERS_FILE : SENTENCEPIECE_FILE));
   for (const name of [TOKENIZER_CONFIG_FILE, ...(isJson ? [GENERATION_CONFIG_FILE] : [])]) {
     const source = join(dirname(file), name);
-    if (await exists(source)) await copyFile(source, join(directory, name));
+    if (await exists(source)) await copyFileAtomic(source, join(directory, name));
   }
 }
 
@@ -111,7 +112,9 @@ async function isFile(path: string): Promise<boolean> {
   try {
     return (await stat(path)).isFile();
   } catch (error) {
-    throw new UserError(`${path}: cannot be read (${messageOf(error)}), expected a model folder or a tokenizer file.`);
+    throw new UserError(`${path}: cannot be read (${messageOf(error)}), expected a model folder or a tokenizer file.`, {
+      hint: missingModelHint(path),
+    });
   }
 }
 

@@ -1,33 +1,17 @@
-import { execFile } from "node:child_process";
 import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { buildCli, ROOT, temporaryFolder } from "../e2e/support.ts";
+import { ROOT, temporaryFolder } from "../e2e/support.ts";
+import { ended, installPackage } from "./installed.ts";
 
 const MARK = "<!-- test:api-example -->";
-/** npm's error codes for a registry that cannot be reached while its cache lacks a package. */
-const OFFLINE =
-  /E(NOTFOUND|AI_AGAIN|NOTCACHED|CONNREFUSED|TIMEDOUT|NETUNREACH|HOSTUNREACH|CONNRESET)|EIDLETIMEOUT|network/;
-
 const folder = temporaryFolder("tarball");
 const inFolder = (...names: string[]) => join(folder.path, ...names);
 const installed = (...names: string[]) => inFolder("node_modules", "cre-llm", ...names);
 
-interface Ended {
-  code: number;
-  stdout: string;
-  stderr: string;
-}
-
 /** Runs a command in the temporary folder, on the reference backend. */
-function run(command: string, words: readonly string[], cwd = folder.path): Promise<Ended> {
-  const env = { ...process.env, CRE_BACKEND: "reference", NO_COLOR: "1" };
-  return new Promise((ended) => {
-    execFile(command, words, { cwd, env, maxBuffer: 1 << 26 }, (error, stdout, stderr) => {
-      ended({ code: error === null ? 0 : typeof error.code === "number" ? error.code : 1, stdout, stderr });
-    });
-  });
-}
+const run = (command: string, words: readonly string[]) =>
+  ended(command, words, { cwd: folder.path, env: { CRE_BACKEND: "reference" } });
 
 /** The code of README.md that follows the mark. */
 function exampleOfReadme(): string {
@@ -37,36 +21,22 @@ function exampleOfReadme(): string {
   return code;
 }
 
-/** Packs the built package and installs it into the empty folder. Returns why that cannot be done here, or null. */
-async function install(): Promise<string | null> {
-  await buildCli();
-  const packed = await run("npm", ["pack", "--ignore-scripts", "--json", "--pack-destination", folder.path], ROOT);
-  expect(packed.code, packed.stderr).toBe(0);
-  const [{ filename }] = JSON.parse(packed.stdout);
-  writeFileSync(inFolder("package.json"), JSON.stringify({ private: true, type: "module" }));
-  const options = ["--ignore-scripts", "--prefer-offline", "--no-audit", "--no-fund", "--fetch-retries", "0"];
-  const { code, stderr } = await run("npm", ["install", ...options, `./${filename}`]);
-  if (code !== 0 && OFFLINE.test(stderr)) return stderr.split("\n")[0];
-  expect(code, stderr).toBe(0);
-  return null;
-}
-
 describe("the packed tarball, installed in an empty folder", () => {
   let problem: string | null = null;
   beforeAll(async () => {
-    problem = await install();
+    problem = await installPackage(folder.path);
     if (problem !== null) console.warn(`the tarball is not tested: its dependencies cannot be installed (${problem})`);
   }, 300_000);
   afterAll(() => folder.remove());
 
-  it("has the files that its user needs, and no tests", (test) => {
+  it("has the files that its user needs, no tests and no source maps", (test) => {
     test.skip(problem !== null, problem ?? "");
     const needed = ["README.md", "LICENSE", "dist/index.d.ts", "native/binding", "models/base-zh", "recipes/demo.yaml"];
     for (const name of [...needed, "demo/train.jsonl", "demo/labels.json"]) {
       expect(existsSync(installed(name)), name).toBe(true);
     }
     const names = readdirSync(installed(), { recursive: true, encoding: "utf8" });
-    expect(names.filter((name) => /\.(test|contract)\.|^(src|test|bench)\b/.test(name))).toEqual([]);
+    expect(names.filter((name) => /\.(test|contract|map)\b|^(src|test|bench)\b/.test(name))).toEqual([]);
   });
 
   it("runs the example of README.md: trains on forty rows, extracts, prints", async (test) => {

@@ -179,11 +179,18 @@ function load(level: Level): Addon {
   return requireAddon(addonFile(level)) as Addon;
 }
 
+let whyNotBuilt = "it is not built (`npm run build` builds it where a C++17 compiler is installed)";
+
+/** Why a build at first use made nothing: the reason that `nativeStatus` gives while there are no addons. */
+export function sayWhyNotBuilt(reason: string): void {
+  whyNotBuilt = reason.replace(/\.$/, "");
+}
+
 /** Whether the native backend can be opened here, and at which instruction levels. */
 export function nativeStatus(): NativeStatus {
   const none = (reason: string): NativeStatus => ({ available: false, reason, levels: [], best: null });
   if (!existsSync(cpuAddonFile())) {
-    return none("the native backend is not built (`npm run build` builds it where a C++17 compiler is installed)");
+    return none(whyNotBuilt);
   }
   try {
     const [runnable, built] = [runnableLevels(), builtLevels()];

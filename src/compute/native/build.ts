@@ -20,7 +20,7 @@ import {
   cpuAddonFile,
   LEVELS,
   type Level,
-  nativeFolder,
+  packageFolder,
   packageRoot,
   runnableLevels,
   sanitizer,
@@ -69,6 +69,9 @@ const AMX_SOURCES = /_amx\.cpp$/;
 const KERNEL_HEADER = "runtime/vector.h";
 const BINDING_HEADER = "binding/binding.h";
 
+/** Tried in this order unless CXX names one. */
+export const COMPILERS: readonly string[] = ["g++", "clang++", "c++"];
+
 export interface BuildOptions {
   /** Folder of the C++ files; the package's own by default. */
   sources?: string;
@@ -98,14 +101,14 @@ export interface BuildReport {
 export async function buildNative(options: BuildOptions = {}): Promise<BuildReport> {
   const print = options.print ?? ((line) => console.log(line));
   const sources = options.sources ?? join(packageRoot, "native");
-  const output = options.output ?? nativeFolder;
+  const output = options.output ?? packageFolder;
   const failed = (problem: string, levels: Level[] = [], compiled = 0): BuildReport => {
     print(problem);
     return { levels, compiled, problem };
   };
   const unusable = (reason: string) => failed(`native backend: ${reason}\nThe slow reference backend is used.`);
 
-  const compiler = await findCompiler(options.compilers ?? ["g++", "clang++", "c++"], options.cxx ?? process.env.CXX);
+  const compiler = await findCompiler(options.compilers ?? COMPILERS, options.cxx ?? process.env.CXX);
   if (typeof compiler === "string") return unusable(compiler);
   const sanitizerFlags = SANITIZER_FLAGS[sanitizer];
   if (sanitizerFlags === undefined) return unusable(`CRE_SANITIZE is "${sanitizer}", expected "address" or "thread".`);

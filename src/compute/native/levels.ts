@@ -1,6 +1,8 @@
 /** Instruction levels: where their addons are, which of them are built, and which this machine runs. */
-import { existsSync } from "node:fs";
+import { createHash } from "node:crypto";
+import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { createRequire } from "node:module";
+import { homedir } from "node:os";
 import { dirname, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { UserError } from "../../base/errors.ts";
@@ -14,24 +16,63 @@ export const packageRoot = resolve(dirname(fileURLToPath(import.meta.url)), "../
 /** CRE_SANITIZE=address or thread builds and loads addons with that sanitizer, in a folder of their own (test/sanitize.sh). */
 export const sanitizer = process.env.CRE_SANITIZE ?? "";
 
-/** Where the addons are: one `cre-<level>.node` for each built level, and `cre-cpu.node`. */
-export const nativeFolder = join(packageRoot, sanitizer === "" ? "build/native" : `build/native-${sanitizer}`);
+/** Where a build puts the addons: one `cre-<level>.node` for each built level, and `cre-cpu.node`. */
+export const packageFolder = join(packageRoot, sanitizer === "" ? "build/native" : `build/native-${sanitizer}`);
 
-export const addonFile = (level: string, folder = nativeFolder) => join(folder, `cre-${level}.node`);
+let cacheName: string | null = null;
+
+/** Where the addons of an installed package are built when its own folder cannot be written: by version and sources, in the user's cache. */
+export function cacheFolder(): string {
+  cacheName ??= `${packageVersion()}-${sourcesHash()}-${process.platform}-${process.arch}`;
+  return join(process.env.XDG_CACHE_HOME || join(homedir(), ".cache"), "cre-llm", cacheName);
+}
+
+function packageVersion(): string {
+  return JSON.parse(readFileSync(join(packageRoot, "package.json"), "utf8")).version;
+}
+
+function sourcesHash(): string {
+  const folder = join(packageRoot, "native");
+  const names = existsSync(folder) ? readdirSync(folder, { recursive: true, encoding: "utf8" }).sort() : [];
+  const hash = createHash("sha256");
+  for (const name of names.filter((name) => /\.(cpp|h)$/.test(name))) {
+    hash.update(`${name}\0`).update(readFileSync(join(folder, name)));
+  }
+  return hash.digest("hex").slice(0, 12);
+}
+
+/** Where the addons are: in the package, or in the user's cache where the package has none for this processor. */
+export function nativeFolder(): string {
+  if (sanitizer !== "" || hasUsableLevel(packageFolder)) return packageFolder;
+  return hasUsableLevel(cacheFolder()) ? cacheFolder() : packageFolder;
+}
+
+function hasUsableLevel(folder: string): boolean {
+  if (!existsSync(cpuAddonFile(folder))) return false;
+  try {
+    const built = builtLevels(folder);
+    return runnableLevels(folder).some((level) => built.includes(level));
+  } catch {
+    // An addon that cannot be loaded: nativeStatus says why.
+    return folder === packageFolder;
+  }
+}
+
+export const addonFile = (level: string, folder = nativeFolder()) => join(folder, `cre-${level}.node`);
 
 /** The addon that asks the processor for its levels (native/binding/cpu_addon.cpp). */
-export const cpuAddonFile = (folder = nativeFolder) => join(folder, "cre-cpu.node");
+export const cpuAddonFile = (folder = nativeFolder()) => join(folder, "cre-cpu.node");
 
 const requireAddon = createRequire(import.meta.url);
 
 /** Levels that this processor and its operating system run, weakest first; throws when the addon that knows cannot be loaded. */
-export function runnableLevels(folder = nativeFolder): Level[] {
+export function runnableLevels(folder = nativeFolder()): Level[] {
   const { supportedLevels } = requireAddon(cpuAddonFile(folder)) as { supportedLevels: string[] };
   return LEVELS.filter((level) => supportedLevels.includes(level));
 }
 
 /** Levels whose addon exists, weakest first. */
-export function builtLevels(folder = nativeFolder): Level[] {
+export function builtLevels(folder = nativeFolder()): Level[] {
   return LEVELS.filter((level) => existsSync(addonFile(level, folder)));
 }
 
