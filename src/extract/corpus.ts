@@ -63,10 +63,8 @@ export async function* extractLines(
   counts: CorpusCounts,
   options: CorpusOptions = {},
 ): AsyncGenerator<string[]> {
-  for await (const window of windowsOf(
-    readJsonl(source, { normalize: extractor.normalize }),
-    options.windowRows ?? DEFAULT_WINDOW_ROWS,
-  )) {
+  const rows = readJsonl(source, { normalize: extractor.normalize });
+  for await (const window of windowsOf(rows, options.windowRows ?? DEFAULT_WINDOW_ROWS)) {
     const lines = await extractWindow(extractor, window, counts, options);
     options.onRows?.(counts);
     yield lines;
@@ -240,7 +238,11 @@ async function extractInto(
 /** A checksum of all that the output of a window can depend on. */
 function checksumOf(window: readonly JsonlLine[]): string {
   const hash = createHash("sha256");
-  for (const { line, object, problem } of window) hash.update(`${JSON.stringify([line, object, problem])}\n`);
+  for (const row of window) {
+    // Numbers as they were written: a double would take two long ids for one.
+    const fields = row.problem === null ? [...row.members] : row.object;
+    hash.update(`${JSON.stringify([row.line, fields, row.problem])}\n`);
+  }
   return hash.digest("hex");
 }
 
