@@ -54,7 +54,7 @@ describe("cre recipe show", () => {
   it("explains a recipe for pretraining, a short file, and as JSON", async () => {
     const pretraining = await shown("base-zh");
     expect(parse(pretraining).data.sources.prose.weight).toBe(0.48);
-    expect(pretraining).toContain("  # Updates in all. [whole number from 1]\n  steps: 9000\n");
+    expect(pretraining).toContain("  # Updates in all. [whole number from 1 to 1000000000]\n  steps: 9000\n");
     const short = writeRecipe(file("short.yaml"), { data: { path: "toys" }, train: { epochs: 3 } });
     const { values } = JSON.parse(await shown(short, "--json"));
     const valueNamed = (key: string) => values.find((one: { key: string }) => one.key === key);
