@@ -92,7 +92,7 @@ function allowedText(node: SchemaNode): string {
     node.type === "integer" ? "whole number" : "number",
     ...(minimum === undefined ? [] : [`from ${minimum}`]),
     ...(exclusiveMinimum === undefined ? [] : [`above ${exclusiveMinimum}`]),
-    ...(maximum === undefined ? [] : [`to ${maximum}`]),
+    ...(maximum === undefined ? [] : [`${minimum === undefined ? "up to" : "to"} ${maximum}`]),
     ...(exclusiveMaximum === undefined ? [] : [`below ${exclusiveMaximum}`]),
   ].join(" ");
 }

@@ -61,7 +61,7 @@ describe("cre recipe show", () => {
     expect(valueNamed("train.epochs")).toEqual({
       key: "train.epochs",
       description: expect.stringContaining("Passes over the training rows"),
-      allowed: "number above 0",
+      allowed: "number above 0 up to 1000000",
       default: 100,
       value: 3,
     });
