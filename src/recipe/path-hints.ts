@@ -5,7 +5,8 @@ const START = "a relative path in a recipe or of --set starts at the folder of t
 
 /** The problem of a model or tokenizer that a recipe names and that does not exist, with what its path may have been meant to be. */
 export function missingModelProblem(key: string, path: string): string {
-  return `${key}: ${path} does not exist (${missingModelHint(path) ?? START})`;
+  const hint = missingModelHint(path);
+  return `${key}: ${path} does not exist (${hint ? `${hint}; ` : ""}${START})`;
 }
 
 /** The problem of data that a recipe names and that does not exist. */
