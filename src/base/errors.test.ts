@@ -1,3 +1,4 @@
+import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { editDistance, messageOf, nearestName, printable, showValue, UserError, UserErrors } from "./errors.ts";
 
@@ -59,6 +60,22 @@ describe("nearestName", () => {
     const start = performance.now();
     expect(nearestName("x".repeat(10_000_000), ["rank", "y".repeat(100)])).toBeNull();
     expect(performance.now() - start).toBeLessThan(1000);
+  });
+
+  it("is the nearest by the distance to each, whatever the characters", () => {
+    const word = fc.string({ unit: fc.constantFrom("a", "B", "İ", "ß", "Ａ", "ａ", "甲", "乙", "😀"), maxLength: 6 });
+    fc.assert(
+      fc.property(word, fc.array(word, { maxLength: 8 }), (name, candidates) => {
+        const distances = candidates.map((one) => editDistance(name.toLowerCase(), one.toLowerCase()));
+        const least = Math.min(
+          ...distances.filter((_, i) => Math.abs(candidates[i].length - name.length) <= distances[i]),
+        );
+        const nearest = nearestName(name, candidates);
+        if (nearest === null) expect(least).toBeGreaterThan(2);
+        else expect(editDistance(name.toLowerCase(), nearest.toLowerCase())).toBe(least);
+      }),
+      { numRuns: 2000 },
+    );
   });
 
   it("is cheap for many names against many", () => {

@@ -62,25 +62,57 @@ export function printable(text: string): string {
   });
 }
 
+/** One row of distances; kept, because a name may be compared with thousands. */
+let distances = new Int32Array(64);
+
 /** Levenshtein distance between two strings, or `limit` when it is not below that; then it is known after a few characters. */
 export function editDistance(a: string, b: string, limit = Number.POSITIVE_INFINITY): number {
   if (Math.abs(a.length - b.length) >= limit) return limit;
-  const row = new Int32Array(b.length + 1);
-  for (let j = 1; j <= b.length; j++) row[j] = j;
-  for (let i = 1; i <= a.length; i++) {
-    let diagonal = row[0]; // of the row before
-    row[0] = i;
+  let start = 0;
+  let [endA, endB] = [a.length, b.length];
+  while (start < endA && start < endB && a.charCodeAt(start) === b.charCodeAt(start)) start++;
+  while (endA > start && endB > start && a.charCodeAt(endA - 1) === b.charCodeAt(endB - 1)) {
+    endA--;
+    endB--;
+  }
+  const columns = endB - start;
+  if (distances.length <= columns) distances = new Int32Array(2 * columns);
+  for (let j = 0; j <= columns; j++) distances[j] = j;
+  for (let i = 1; i <= endA - start; i++) {
+    const unit = a.charCodeAt(start + i - 1);
+    let diagonal = distances[0]; // of the row before
+    let left = i;
     let least = i;
-    for (let j = 1; j <= b.length; j++) {
-      const substitution = diagonal + (a.charCodeAt(i - 1) === b.charCodeAt(j - 1) ? 0 : 1);
-      diagonal = row[j];
-      row[j] = Math.min(diagonal + 1, row[j - 1] + 1, substitution);
-      least = Math.min(least, row[j]);
+    distances[0] = i;
+    for (let j = 1; j <= columns; j++) {
+      const above = distances[j];
+      const substitution = unit === b.charCodeAt(start + j - 1) ? diagonal : diagonal + 1;
+      left = Math.min(above + 1, left + 1, substitution);
+      distances[j] = left;
+      diagonal = above;
+      if (left < least) least = left;
     }
     // No later row has a smaller number than the smallest of this one.
     if (least >= limit) return limit;
   }
-  return Math.min(limit, row[b.length]);
+  return Math.min(limit, distances[columns]);
+}
+
+/** One of 31 bits for each character: those of ASCII without case, and those of Chinese; other characters, which may have a case, have none. */
+function characterBits(text: string): number {
+  let bits = 0;
+  for (let i = 0; i < text.length; i++) {
+    const unit = text.charCodeAt(i);
+    if (unit < 0x80) bits |= 1 << ((unit >= 0x41 && unit <= 0x5a ? unit + 0x20 : unit) % 31);
+    else if (unit >= 0x3400 && unit <= 0x9fff) bits |= 1 << (unit % 31);
+  }
+  return bits;
+}
+
+function bitCount(bits: number): number {
+  let count = 0;
+  for (let left = bits; left !== 0; left &= left - 1) count++;
+  return count;
 }
 
 /** The candidate nearest to `name`, or null when none is close enough to be a slip of the finger. */
@@ -88,9 +120,12 @@ export function nearestName(name: string, candidates: Iterable<string>): string 
   let best: string | null = null;
   let bestDistance = Math.max(2, Math.floor(name.length / 3)) + 1;
   const lower = name.toLowerCase();
+  const own = characterBits(name);
   for (const candidate of candidates) {
     // The distance is at least the difference of the lengths: keeps a hostile name of a megabyte cheap.
     if (Math.abs(name.length - candidate.length) >= bestDistance) continue;
+    // Each character that the candidate lacks costs an edit.
+    if (bitCount(own & ~characterBits(candidate)) >= bestDistance) continue;
     const distance = editDistance(lower, candidate.toLowerCase(), bestDistance);
     if (distance < bestDistance) {
       best = candidate;
