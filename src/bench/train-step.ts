@@ -110,7 +110,7 @@ export async function openTrainStep(backend: Backend, options: TrainStepOptions)
   const examples = randomExamples(options, model.spec.vocabularySize);
   const settings: TrainSettings = recipeSchema.shape.train.parse({
     // One step for each request, all with the same learning rate.
-    epochs: Number.MAX_SAFE_INTEGER,
+    epochs: 1e6,
     schedule: "constant",
     warmup: 0,
     batchExamples: sequences,

@@ -42,7 +42,7 @@ afterAll(() => temporary.remove());
 describe("a run", () => {
   it("is a folder of the documented files, and is not trained twice", async () => {
     expect(readdirSync(run).sort()).toEqual(
-      ["checkpoints", "done.json", "labels.json", "log.jsonl", "model", "recipe.yaml"].sort(),
+      ["checkpoints", "checksums.json", "done.json", "labels.json", "log.jsonl", "model", "recipe.yaml"].sort(),
     );
     const again = await cre(["train", recipe, "--run", run]);
     expect(again.code).toBe(1);
