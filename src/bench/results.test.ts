@@ -58,6 +58,7 @@ describe("expectSameRun", () => {
   const values = { model: { path: "base" }, prompt: { template: "auto" }, adapter: { method: "lora", rank: 4 } };
   mkdirSync(base);
   writeFileSync(join(base, "config.json"), "{}");
+  writeFileSync(join(base, "tokenizer.model"), "pieces");
   writeFileSync(join(base, "model.safetensors"), new Uint8Array(2_000_000));
   writeFileSync(
     recipeFile,

@@ -28,8 +28,8 @@ const MAX_DIMENSIONS = 4;
 const MAX_ARRAY_DEPTH = 4;
 /** In all arrays together; the largest vocabulary has some 800,000 tokens and merges. */
 const MAX_VALUES = 8_000_000;
-/** Items of an array that are kept: nothing here needs a vocabulary from a GGUF file, and eight million texts take seconds and gigabytes. */
-const KEPT_ITEMS = 1024;
+/** Items of an array that are kept, enough for real vocabularies: eight million texts take seconds and gigabytes. */
+const KEPT_ITEMS = 1 << 18;
 
 /** The numbers of the metadata types (github.com/ggml-org/ggml, docs/gguf.md). */
 export const GGUF_VALUE = {

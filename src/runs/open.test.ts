@@ -137,6 +137,8 @@ describe("a run whose recipe or labels were changed", () => {
     await runWithAuto("relabelled", { init: INIT, tokenizer: TOKENIZER }, { maxAnswerTokens: 20 });
     const file = join(folder, "relabelled", "labels.json");
     await writeFile(file, JSON.stringify({ labels: ["合作", "一个名字特别长的关系标签用来说明它会被提前检查出来"] }));
+    // With its checksum, a changed file is refused before it is read.
+    await rm(join(folder, "relabelled", "checksums.json"));
     await expect(openTrained(join(folder, "relabelled"))).rejects.toThrow(
       /labels\.json: the labels cannot be answered with:\n.*maxAnswerTokens is 20.*一个名字特别长的关系标签/,
     );
