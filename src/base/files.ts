@@ -114,6 +114,12 @@ export interface TextLine {
   problem: string | null;
 }
 
+/** The name of a source of lines in a message; the stream of a file has its path. */
+function nameOf(source: string | NodeJS.ReadableStream): string {
+  if (typeof source === "string") return source;
+  return "path" in source && typeof source.path === "string" ? source.path : "standard input";
+}
+
 /**
  * Streams the lines of a file or of standard input with bounded memory; a byte-order mark at the start is dropped. A line that is too long
  * or not UTF-8 comes with `text: null` and its problem, so that the caller can report it and continue.
@@ -140,7 +146,7 @@ export async function* readLines(
     try {
       let text = decoder.decode(joined);
       if (number === 1 && text.startsWith(BYTE_ORDER_MARK)) text = text.slice(1);
-      if (number === 1) expectNoLfsPointer(typeof source === "string" ? source : "standard input", text, "its rows");
+      if (number === 1) expectNoLfsPointer(nameOf(source), text, "its rows");
       if (text.endsWith("\r")) text = text.slice(0, -1);
       return { number, text, problem: null };
     } catch (error) {
@@ -165,7 +171,7 @@ export async function* readLines(
       if (start < bytes.length) add(bytes.subarray(start));
     }
   } catch (error) {
-    const name = typeof source === "string" ? source : "standard input";
+    const name = nameOf(source);
     throw error instanceof UserError ? error : new UserError(`${name}: cannot be read (${messageOf(error)}).`);
   }
   if (partBytes > 0) yield take();

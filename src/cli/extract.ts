@@ -124,7 +124,7 @@ async function printRows(run: Run, input: string, counts: CorpusCounts, corpus: 
     if (problems.length < MAX_WITHHELD) problems.push({ line, problem });
     corpus.onBadRow?.(line, problem);
   };
-  const source = Readable.from(stream);
+  const source = input === "-" ? Readable.from(stream) : Object.assign(Readable.from(stream), { path: input });
   for await (const lines of extractLines(run.extractor, source, counts, { ...corpus, onBadRow, windowRows: 256 })) {
     await print(lines.map((line) => `${line}\n`).join(""));
   }

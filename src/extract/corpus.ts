@@ -1,7 +1,7 @@
 import { createHash } from "node:crypto";
 import { existsSync } from "node:fs";
 import { stat } from "node:fs/promises";
-import { UserError } from "../base/errors.ts";
+import { printable, UserError } from "../base/errors.ts";
 import { fileSizeBytes, writeFully } from "../base/files.ts";
 import { writeMembers } from "../base/json-text.ts";
 import { expectUnlocked } from "../base/lock.ts";
@@ -86,7 +86,7 @@ async function extractWindow(
     if ("problem" in result) {
       counts.bad++;
       options.onBadRow?.(row.line, result.problem);
-      return JSON.stringify({ line: row.line, error: result.problem });
+      return JSON.stringify({ line: row.line, error: printable(result.problem) });
     }
     countExtraction(result, counts);
     const members = row.problem === null ? row.members : new Map<string, string>();

@@ -128,7 +128,17 @@ const FOLDERS: OutputCommand[] = [
   },
   {
     name: "bench model-folder",
-    command: (output) => ["bench", "model-folder", output, "--shape", "llama2-7b", "--layers", "1"],
+    command: (output) => [
+      "bench",
+      "model-folder",
+      output,
+      "--shape",
+      "llama2-7b",
+      "--layers",
+      "1",
+      "--tokenizer",
+      TOKENIZER,
+    ],
   },
   { name: "data fetch --output", command: (output) => ["data", "fetch", "finre", "--from", FINRE, "--output", output] },
 ];

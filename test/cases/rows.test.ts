@@ -72,7 +72,8 @@ describe("case B01: numbers that a double cannot hold", () => {
   it("are kept by data convert", async () => {
     const folder = dataFolder(file("big-data"), {
       train: TEXTS.slice(0, 3)
-        .map((text) => row(text))
+        // Rows with equal input would be merged.
+        .map((text, i) => row(text).replace('"sentence":"', `"sentence":"第${i}条，`))
         .join(""),
     });
     const { stdout } = await done(["data", "convert", folder, "--split", "train", "--format", "jsonl"]);
