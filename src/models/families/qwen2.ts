@@ -9,8 +9,9 @@ export function refuseSlidingWindow(config: Config, read: ConfigReader): void {
   const { use_sliding_window: use, sliding_window: window, max_window_layers: from, layer_types: types } = config;
   read.known("use_sliding_window", "sliding_window", "max_window_layers", "layer_types");
   const layers = config.num_hidden_layers as number;
-  // transformers 4 slides from layer max_window_layers on (28 by default); transformers 5 lists the layers' kinds.
-  const slides = use === true && (window ?? null) !== null && ((from as number | undefined) ?? 28) < layers;
+  // transformers 4 slides from layer max_window_layers on (28 by default), with a window of 4,096 where none is named; transformers 5 lists
+  // the layers' kinds.
+  const slides = use === true && window !== null && ((from as number | undefined) ?? 28) < layers;
   if (slides) read.refuse("use_sliding_window", "false");
   const isList = Array.isArray(types) && types.every((type) => type === "full_attention");
   if ((types ?? null) !== null && !isList) read.refuse("layer_types", '"full_attention" for every layer');
