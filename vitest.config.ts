@@ -7,6 +7,8 @@ export default defineConfig({
     hookTimeout: 60_000,
     maxWorkers: 2,
     pool: "forks",
+    // Tests read messages without colours, also where CI or FORCE_COLOR asks for them.
+    env: { NO_COLOR: "1" },
     reporters: ["default", "./test/count-reporter.ts"],
   },
 });

@@ -14,7 +14,7 @@ import { expectRoom, passBytes } from "./memory.ts";
 import type { NoticeEvent } from "./notice.ts";
 import { openPrepared, saveLabels } from "./open.ts";
 import { type PreparedRecipe, prepareForLabels, prepareTraining, trainingNeed } from "./prepare.ts";
-import { begunRun, newRun, type RunKind, type Stop, type TrainableRun, workInRun } from "./protocol.ts";
+import { begunRun, type RunKind, type Stop, type TrainableRun, workInRun } from "./protocol.ts";
 import { openRun, type Run, RunStopped } from "./run.ts";
 import {
   createRunFolder,
@@ -22,6 +22,7 @@ import {
   expectFreeFolder,
   expectSameBase,
   openRunFolder,
+  runFolder,
   saveBaseSums,
 } from "./run-folder.ts";
 import type { StopOptions } from "./stop-signals.ts";
@@ -71,7 +72,8 @@ export async function newTraining(
 ): Promise<PreparedRun> {
   await expectFreeFolder(directory);
   const { prepared, rows } = await prepareRows(reading, data);
-  return { ...(await newRun(FINE_TUNING, directory, prepared.recipe, reading.where)), prepared, rows };
+  const { recipe } = prepared;
+  return { kind: FINE_TUNING, folder: runFolder(directory), recipe, isNew: true, prepared, rows };
 }
 
 /** Prepares a run that was begun; null when it has finished. Throws a UserErrors that lists every problem. */
@@ -79,8 +81,13 @@ export async function begunTraining(directory: string, data?: TrainingData): Pro
   const run = await begunRun(FINE_TUNING, directory);
   if (run === null) return null;
   const { prepared, rows } = await prepareRows(await readRecipeParts({ file: run.folder.recipe }), data);
-  if (prepared.base) await expectBaseSums(run.folder, prepared.base.source);
-  return { ...run, recipe: prepared.recipe, prepared, rows };
+  try {
+    if (prepared.base) await expectBaseSums(run.folder, prepared.base.source);
+    return { ...run, recipe: prepared.recipe, prepared, rows };
+  } catch (error) {
+    await prepared.close();
+    throw error;
+  }
 }
 
 async function prepareRows(
