@@ -32,7 +32,7 @@ class TileForward {
 
   size_t carve(Carver carver) {
     const size_t head = static_cast<size_t>(parts_) * kBlockElements;
-    const int blocks = joined_.contextBlocks + part_.endBlock;
+    const int blocks = endKeyBlock();
     keys_ = carver.take<bf16>(blocks * head);
     values_ = carver.take<bf16>(blocks * head);
     queries_ = carver.take<bf16>(head);
@@ -58,11 +58,11 @@ class TileForward {
 
   // Skips own key blocks that no query block of this part sees.
   int firstOwnBlock() const { return joined_.contextBlocks + joined_.firstOwnBlock(part_.firstBlock); }
+  int endKeyBlock() const { return joined_.contextBlocks + joined_.endOwnBlock(part_.endBlock - 1); }
 
   void packKeys() {
     const int column = part_.keyValueHead * forward_.plan.headWidth;
-    const int end = joined_.contextBlocks + part_.endBlock;
-    for (int b = 0; b < end; b++) {
+    for (int b = 0, end = endKeyBlock(); b < end; b++) {
       if (b == joined_.contextBlocks) b = firstOwnBlock();
       const int32_t* rows = joined_.keyRow.data() + b * kBlock;
       const int start = joined_.blockStart(rows, forward_.k.rows);
@@ -83,8 +83,8 @@ class TileForward {
     // The scale is applied in the exponent; scores that also need a bias or a mask are prepared first.
     const bool prepared = slope != 0 || !(plan.scale > 0);
     const float toExponent = prepared ? kLog2E : plan.scale * kLog2E;
-    const int firstOwn = joined_.contextBlocks + joined_.firstOwnBlock(queryBlock), endBlock = joined_.contextBlocks + queryBlock + 1;
-    const int count = joined_.contextBlocks + endBlock - firstOwn;
+    const int firstOwn = joined_.contextBlocks + joined_.firstOwnBlock(queryBlock);
+    const int count = joined_.contextBlocks + joined_.endOwnBlock(queryBlock) - joined_.firstOwnBlock(queryBlock);
     const auto blockOf = [&](int i) { return i < joined_.contextBlocks ? i : firstOwn + i - joined_.contextBlocks; };
     Rows rows;
     for (int begin = 0; begin < count; begin += kChunkBlocks) {
@@ -124,7 +124,7 @@ class TileForward {
       for (int half = 0; half < 2; half++) {
         float* s = scores + r * kBlock + half * 16;
         __m512 score = _mm512_mul_ps(_mm512_load_ps(s), factor);
-        if (prepared) score = _mm512_fmadd_ps(_mm512_sub_ps(here, _mm512_loadu_ps(positions + half * 16)), minus, score);
+        if (prepared) score = _mm512_fmadd_ps(_mm512_abs_ps(_mm512_sub_ps(here, _mm512_loadu_ps(positions + half * 16))), minus, score);
         _mm512_store_ps(s, _mm512_mask_mov_ps(unseen, static_cast<__mmask16>(mask >> half * 16), score));
       }
     }

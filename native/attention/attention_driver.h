@@ -30,8 +30,8 @@ CRE_INLINE float softmaxRow(Engine& engine, const JoinedSegment& joined, const i
     if (slope != 0) {
       const float* positions = joined.keyPosition.data() + blocks[j] * kBlock;
       const Floats here = broadcast(joined.queryPosition[row]), minus = broadcast(-slope);
-      low = multiplyAdd(here - load(positions), minus, low);
-      high = multiplyAdd(here - load(positions + kLanes), minus, high);
+      low = multiplyAdd(absolute(here - load(positions)), minus, low);
+      high = multiplyAdd(absolute(here - load(positions + kLanes)), minus, high);
     }
     const LaneRange seen = keysSeen(joined, blocks[j], row);
     if (!seen.isWhole()) seen.keep(low, high, -std::numeric_limits<float>::infinity());
@@ -58,7 +58,7 @@ void forwardPart(Pool& pool, int thread, const Forward& forward, const SegmentPa
   const AttentionPlan& plan = forward.plan;
   const JoinedSegment& joined = *part.joined;
   const int headsPerKey = plan.heads / plan.keyValueHeads, keyColumn = part.keyValueHead * plan.headWidth;
-  const int blocksNeeded = joined.contextBlocks + part.endBlock;
+  const int blocksNeeded = joined.contextBlocks + joined.endOwnBlock(part.endBlock - 1);
   Carver measure;
   Engine::measure(measure, plan.headWidth, blocksNeeded);
   const size_t stride = headStride(plan.headWidth);
@@ -138,7 +138,7 @@ CRE_INLINE void softmaxGradient(Engine& engine, const JoinedSegment& joined, int
       for (int half = 0; half < 2; half++) {
         const int lane = half * kLanes;
         Floats exponent = load(s + lane) * factor - load(rows.logSumExp + lane);
-        if (slope != 0) exponent = multiplyAdd(load(rows.position + lane) - broadcast(positions[key + odd]), minus, exponent);
+        if (slope != 0) exponent = multiplyAdd(absolute(load(rows.position + lane) - broadcast(positions[key + odd])), minus, exponent);
         probability[odd][half] = exponential(exponent);
       }
       if (!seen.isWhole()) seen.keep(probability[odd][0], probability[odd][1], 0);

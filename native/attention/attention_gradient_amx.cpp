@@ -55,14 +55,14 @@ class TileBackward {
     for (int head = part_.firstHead; head < part_.endHead; head++) {
       head_ = head;
       for (int q = 0; q < joined_.ownBlocks; q++) {
-        queryProgress_[q] = {joined_.contextBlocks + q + 1 - joined_.firstOwnBlock(q), 0};
+        queryProgress_[q] = {joined_.contextBlocks + joined_.endOwnBlock(q) - joined_.firstOwnBlock(q), 0};
         packQueries(q, head);
       }
       const int all = joined_.keyBlocks(), keyChunks = (all + kChunk - 1) / kChunk;
       for (int chunk = 0; chunk < keyChunks; chunk++) {
         const int firstKey = all * chunk / keyChunks, endKey = all * (chunk + 1) / keyChunks;
         const int own = firstKey - joined_.contextBlocks, lastOwn = endKey - 1 - joined_.contextBlocks;
-        const int first = own < 0 ? 0 : own;
+        const int first = own < 0 ? 0 : joined_.firstQueryBlock(own);
         int end = first;
         while (end < joined_.ownBlocks && (own < 0 || joined_.firstOwnBlock(end) <= lastOwn)) end++;
         const int queryChunks = (end - first + kChunk - 1) / kChunk;
@@ -86,7 +86,7 @@ class TileBackward {
   // Whether rows of the query block can see keys of the key block.
   bool sees(int query, int block) const {
     const int own = block - joined_.contextBlocks;
-    return own < 0 || (own <= query && own >= joined_.firstOwnBlock(query));
+    return own < 0 || (own < joined_.endOwnBlock(query) && own >= joined_.firstOwnBlock(query));
   }
 
   void packKeys() {
@@ -212,7 +212,7 @@ class TileBackward {
           const int lane = (row + odd) * kBlock + half * 16;
           __m512 x = _mm512_fmsub_ps(_mm512_load_ps(scores + lane), factor, minus[half]);
           if constexpr (kBias) {
-            x = _mm512_fmadd_ps(_mm512_sub_ps(_mm512_loadu_ps(here + half * 16), _mm512_set1_ps(there[row + odd])), tilt, x);
+            x = _mm512_fmadd_ps(_mm512_abs_ps(_mm512_sub_ps(_mm512_loadu_ps(here + half * 16), _mm512_set1_ps(there[row + odd]))), tilt, x);
           }
           p[half] = powerOfTwo(x);
           g[half] = _mm512_mul_ps(p[half], _mm512_sub_ps(_mm512_load_ps(products + lane), deltas[half]));

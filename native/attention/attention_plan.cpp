@@ -39,7 +39,7 @@ void forHeadPieces(T* data, int columnBlocks, int row, int column, int width, Bo
 int JoinedSegment::visibleBlocks(int queryBlock, std::vector<int>& blocks) const {
   blocks.clear();
   for (int b = 0; b < contextBlocks; b++) blocks.push_back(b);
-  for (int own = firstOwnBlock(queryBlock); own <= queryBlock; own++) blocks.push_back(contextBlocks + own);
+  for (int own = firstOwnBlock(queryBlock), end = endOwnBlock(queryBlock); own < end; own++) blocks.push_back(contextBlocks + own);
   return static_cast<int>(blocks.size());
 }
 
@@ -85,7 +85,8 @@ void layOut(const AttentionPlan& plan, JoinedSegment& joined) {
   joined.keyRotation.assign(joined.keyBlocks() * kBlock, 0);
   joined.queryRotation.assign(joined.ownBlocks * kBlock, 0);
   joined.firstKey.assign(joined.ownBlocks * kBlock, 0);
-  joined.endRow.assign(joined.ownBlocks * kBlock, 0);
+  joined.endKey.assign(joined.ownBlocks * kBlock, joined.rows);
+  for (std::vector<int32_t>* none : {&joined.firstRow, &joined.endRow}) none->assign(joined.ownBlocks * kBlock, 0);
   const AttentionSegment& first = plan.segments[joined.firstSegment];
   const auto relative = [&first](int64_t position) { return static_cast<float>(position - first.position); };
   int key = 0;
@@ -107,7 +108,10 @@ void layOut(const AttentionPlan& plan, JoinedSegment& joined) {
       joined.keyRotation[own + row] = joined.queryRotation[row] = segment.position + j;
       joined.keyPosition[own + row] = joined.queryPosition[row] = relative(segment.position + j);
       joined.queryRow[row] = segment.start + j;
+      const bool seesAhead = j < segment.bidirectional;
       joined.firstKey[row] = begin;
+      joined.endKey[row] = seesAhead ? begin + segment.bidirectional : row + 1;
+      joined.firstRow[row] = seesAhead ? begin : row;
       joined.endRow[row] = begin + segment.length;
     }
   }

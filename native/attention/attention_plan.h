@@ -2,7 +2,8 @@
 //
 // A joined segment consists of consecutive segments with the same context that are computed as one: query rows and own keys of all its
 // segments follow each other, so that many short segments fill whole blocks of 32. Keys come in blocks of 32: first the context (spans
-// without gaps, the last block partly empty), then the own keys. Own row i sees every context key and the own keys firstKey[i] .. i.
+// without gaps, the last block partly empty), then the own keys. Own row i sees every context key and the own keys firstKey[i] ..
+// endKey[i] − 1: up to itself, or all of the bidirectional rows that it is one of.
 #pragma once
 #include <vector>
 
@@ -20,8 +21,9 @@ struct JoinedSegment {
   std::vector<float> keyPosition;    // [keyBlocks · 32] relative to the first own row
   std::vector<int32_t> queryRow;     // [ownBlocks · 32] row of the query matrices, −1 where there is none
   std::vector<float> queryPosition;  // [ownBlocks · 32] likewise
-  std::vector<int32_t> firstKey;     // [ownBlocks · 32] first own key that the row sees; ascending
-  std::vector<int32_t> endRow;       // [ownBlocks · 32] own key i is seen by the rows i .. endRow[i] − 1
+  // Own row i sees the own keys firstKey[i] .. endKey[i] − 1; own key i is seen by the rows firstRow[i] .. endRow[i] − 1. All ascending, and
+  // [ownBlocks · 32]: rows that do not exist see all keys, keys that do not exist are seen by no row.
+  std::vector<int32_t> firstKey, endKey, firstRow, endRow;
   // Positions as integers, because floats are not exact beyond 2^24; makeRotationTables replaces them by slots of its tables.
   std::vector<int32_t> keyRotation;    // [keyBlocks · 32]
   std::vector<int32_t> queryRotation;  // [ownBlocks · 32]
@@ -29,8 +31,14 @@ struct JoinedSegment {
   int keyBlocks() const { return contextBlocks + ownBlocks; }
   // A single query row: its keys are read in place.
   bool isSingleRow() const { return rows == 1; }
-  // First own key block that a query block sees.
+  // The own key blocks that a query block sees: [first, end). They are consecutive, and no later query block sees an earlier one.
   int firstOwnBlock(int queryBlock) const { return firstKey[queryBlock * kBlock] / kBlock; }
+  int endOwnBlock(int queryBlock) const {
+    const int endRow = (queryBlock + 1) * kBlock;
+    return blocksFor(endKey[(endRow < rows ? endRow : rows) - 1]);
+  }
+  // The first query block that sees keys of an own key block.
+  int firstQueryBlock(int ownBlock) const { return firstRow[ownBlock * kBlock] / kBlock; }
   // The first of the 32 rows if they are one block row of a matrix of `matrixRows` rows (padding included), else −1.
   static int blockStart(const int32_t* rows, int matrixRows);
   // Lists the key blocks that rows of a query block see, ascending; returns their number.
@@ -52,7 +60,7 @@ struct LaneRange {
 inline LaneRange keysSeen(const JoinedSegment& joined, int block, int row) {
   if (block < joined.contextBlocks) return {0, joined.contextKeys - block * kBlock};
   const int start = (block - joined.contextBlocks) * kBlock;
-  return {joined.firstKey[row] - start, row + 1 - start};
+  return {joined.firstKey[row] - start, joined.endKey[row] - start};
 }
 
 // Query rows of a query block that see a key of a key block.
@@ -60,7 +68,7 @@ inline LaneRange rowsSeeing(const JoinedSegment& joined, int block, int key, int
   const int start = queryBlock * kBlock;
   if (block < joined.contextBlocks) return {0, block * kBlock + key < joined.contextKeys ? kBlock : 0};
   const int own = (block - joined.contextBlocks) * kBlock + key;
-  return {own - start, joined.endRow[own] - start};  // endRow is 0 where there is no key
+  return {joined.firstRow[own] - start, joined.endRow[own] - start};
 }
 
 // The joined segments of the plan, in order, without their arrays.

@@ -80,7 +80,7 @@ void attendBlock(HeadSums& sums, const T* keys, const T* values, int first, int 
   for (int h = 0; h < kHeads; h++) {
     float peak = sums.peak[h];
     for (int key = first; key < end; key++) {
-      scores[h][key] = scores[h][key] * sums.scale - sums.slope[h] * (distance - static_cast<float>(key));
+      scores[h][key] = scores[h][key] * sums.scale - sums.slope[h] * std::fabs(distance - static_cast<float>(key));
       peak = std::max(peak, scores[h][key]);
     }
     if (peak > sums.peak[h]) {

@@ -90,8 +90,8 @@ struct AttentionJob {
 bool isRange(int start, int length, int rows) { return start >= 0 && length >= 0 && start <= rows && length <= rows - start; }
 
 // (…, heads, key/value heads, head width, scale, slopes or null, segments, spans, rotary frequencies or null, interleaved) from argument
-// `first` on. A segment is six numbers: start, length, keyStart, position, first span, number of spans; a span is three: start, length,
-// position.
+// `first` on. A segment is seven numbers: start, length, keyStart, position, bidirectional rows, first span, number of spans; a span is
+// three: start, length, position.
 AttentionJob attentionJob(const Napi::CallbackInfo& info, int first, const Matrix& q, const Matrix& k) {
   AttentionJob job;
   job.heads = wholeNumber(info[first], 1, 1 << 20);
@@ -107,16 +107,17 @@ AttentionJob attentionJob(const Napi::CallbackInfo& info, int first, const Matri
   job.interleaved = truth(info[first + 8]);
   require(info, 2 * job.frequencies.size() <= static_cast<size_t>(job.headWidth), "a rotated width within a head");
   const std::vector<int32_t> segments = integers(info[first + 5]), spans = integers(info[first + 6]);
-  require(info, segments.size() % 6 == 0 && spans.size() % 3 == 0, "segments of six numbers and spans of three");
+  require(info, segments.size() % 7 == 0 && spans.size() % 3 == 0, "segments of seven numbers and spans of three");
   for (size_t i = 0; i < spans.size(); i += 3) {
     job.spans.push_back({spans[i], spans[i + 1], spans[i + 2]});
     require(info, isRange(spans[i], spans[i + 1], k.rows), "context spans inside k");
   }
-  for (size_t i = 0; i < segments.size(); i += 6) {
+  for (size_t i = 0; i < segments.size(); i += 7) {
     const int32_t* s = &segments[i];
-    job.segments.push_back({s[0], s[1], s[2], s[3], s[4], s[5]});
+    job.segments.push_back({s[0], s[1], s[2], s[3], s[4], s[5], s[6]});
     require(info, isRange(s[0], s[1], q.rows) && isRange(s[2], s[1], k.rows), "segments inside q and k");
-    require(info, isRange(s[4], s[5], static_cast<int>(job.spans.size())), "spans of a segment inside the list of spans");
+    require(info, s[4] >= 0 && s[4] <= s[1], "bidirectional rows within a segment");
+    require(info, isRange(s[5], s[6], static_cast<int>(job.spans.size())), "spans of a segment inside the list of spans");
   }
   return job;
 }

@@ -175,6 +175,7 @@ struct KeySpan {
 };
 struct AttentionSegment {
   int start, length, keyStart, position;
+  int bidirectional;         // the first rows that see each other in both directions
   int firstSpan, spanCount;  // context spans in AttentionPlan::spans
 };
 struct AttentionPlan {

@@ -89,6 +89,7 @@ CRE_INLINE Floats maximum(Floats a, const Floats& b) {
   CRE_PARTS a.part[i] = a.part[i] > b.part[i] ? a.part[i] : b.part[i];
   return a;
 }
+CRE_INLINE Floats absolute(const Floats& a) { return maximum(a, zeros() - a); }
 CRE_INLINE Floats minimum(Floats a, const Floats& b) {
   CRE_PARTS a.part[i] = a.part[i] < b.part[i] ? a.part[i] : b.part[i];
   return a;

@@ -73,8 +73,8 @@ export interface KeySpan {
 }
 
 /**
- * Consecutive query rows of one sequence. Row i sees every row of every context span, and rows 0..i of the segment's own keys.
- * Shared prefixes, label tries and caches are all context spans.
+ * Consecutive query rows of one sequence. Row i sees every row of every context span, and rows 0..i of the segment's own keys; the first
+ * `bidirectional` rows also see each other. Shared prefixes, label tries and caches are all context spans.
  */
 export interface AttentionSegment {
   /** First query row, number of rows. */
@@ -85,6 +85,8 @@ export interface AttentionSegment {
   /** Sequence position of the first row. */
   position: number;
   context: readonly KeySpan[];
+  /** How many of the first rows see each other in both directions, as the prefix of a prefix LM (Raffel et al. 2020); absent: none. */
+  bidirectional?: number;
 }
 
 export interface AttentionSpec {
@@ -93,7 +95,7 @@ export interface AttentionSpec {
   headWidth: number; // D
   /** Factor on q·k, usually 1/√D. */
   scale: number;
-  /** ALiBi slopes, one per head: −slope · (query position − key position) is added to the scaled score; null without ALiBi. */
+  /** ALiBi slopes, one per head: −slope · |query position − key position| is added to the scaled score; null without ALiBi. */
   slopes: Float32Array | null;
   /**
    * The rotation that q and k went through, by the positions of their segments and spans. With it, `attentionBackward` rotates dq and dk

@@ -65,6 +65,14 @@ export function checkAttention(
       isPosition(segment.position),
       "a whole number",
     );
+    const { length, bidirectional = 0 } = segment;
+    expectNumber(
+      operation,
+      `bidirectional of segment ${s}`,
+      bidirectional,
+      Number.isInteger(bidirectional) && bidirectional >= 0 && bidirectional <= length,
+      `a whole number up to its ${length} rows`,
+    );
     segment.context.forEach((span, c) => {
       checkSpan(operation, `context span ${c} of segment ${s}`, span.start, span.length, 0, k.rows);
       expectNumber(

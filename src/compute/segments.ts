@@ -7,6 +7,11 @@ export function keySpans({ length, keyStart, position, context }: AttentionSegme
   return [...context, { start: keyStart, length, position }];
 }
 
+/** How many of its own keys row i of a segment sees; they are the first ones. */
+export function ownKeysSeen({ bidirectional = 0 }: AttentionSegment, i: number): number {
+  return i < bidirectional ? bidirectional : i + 1;
+}
+
 /** The position of every query row [rows]; 0 outside of the segments. */
 export function queryPositions(segments: readonly AttentionSegment[], rows: number): Int32Array {
   return positionsOf(segments, rows);

@@ -76,6 +76,25 @@ const layouts: Record<string, Layout> = {
       segmentOf(5, 35, { position: 2 ** 24 + 6, context: [{ start: 0, length: 5, position: 2 ** 24 + 1 }] }),
     ],
   },
+  "bidirectional rows": {
+    queries: 45 + 70 + 3 + 34,
+    keys: 45 + 70 + 3 + 34,
+    segments: [
+      segmentOf(0, 45, { bidirectional: 40 }),
+      segmentOf(45, 70, { bidirectional: 70 }),
+      segmentOf(115, 3, { position: 70, context: [{ start: 45, length: 70, position: 0 }] }),
+      segmentOf(118, 34, { bidirectional: 33, position: 45, context: [{ start: 0, length: 45, position: 0 }] }),
+    ],
+  },
+  "bidirectional rows into a cache": {
+    queries: 40,
+    keys: 160,
+    segments: [
+      segmentOf(3, 34, { keyStart: 50, bidirectional: 34 }),
+      segmentOf(37, 2, { keyStart: 0, bidirectional: 2 }),
+      segmentOf(39, 1, { keyStart: 159, position: 20, context: [{ start: 100, length: 20, position: 0 }] }),
+    ],
+  },
   "rows outside, an empty context": {
     queries: 45,
     keys: 50,

@@ -1,6 +1,7 @@
 import { describe } from "vitest";
 import type { Backend } from "../backend.ts";
 import { attentionContract } from "./attention.contract.ts";
+import { bidirectionalContract } from "./bidirectional.contract.ts";
 import { chunkContract } from "./chunks.contract.ts";
 import { type Comparison, compare } from "./comparison.contract.ts";
 import { productContract } from "./products.contract.ts";
@@ -32,6 +33,7 @@ export function backendContract(open: () => Backend, options: ContractOptions): 
   describe("weights from chunks of rows", () => chunkContract(contract));
   describe("rows and elements", () => rowContract(contract));
   describe("attention", () => attentionContract(contract));
+  describe("bidirectional attention", () => bidirectionalContract(contract));
   describe("losses and training", () => trainingContract(contract));
   describe("rules", () => ruleContract(contract));
 }

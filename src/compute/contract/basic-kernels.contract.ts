@@ -9,7 +9,7 @@ import {
 } from "../backend.ts";
 import type { BasicKernels, Operand, WeightOperand } from "../kernels.ts";
 import { roundToInt8, roundToNf4 } from "../quantize.ts";
-import { keySpans } from "../segments.ts";
+import { keySpans, ownKeysSeen } from "../segments.ts";
 
 // A throw-away backend: the basic kernels and nothing else, as one formula per element. It differs from the reference wherever the contract
 // leaves a choice: tensors are column-major, and narrow ones are rounded to bfloat16. A new backend can start as a copy of this file.
@@ -70,14 +70,14 @@ function* attended(q: X, k: X, segments: readonly AttentionSegment[], spec: Atte
       Array.from({ length }, (_, i) => ({ key: start + i, position: position + i })),
     );
     for (let i = 0; i < segment.length; i++) {
-      const seen = all.slice(0, all.length - segment.length + i + 1);
+      const seen = all.slice(0, all.length - segment.length + ownKeysSeen(segment, i));
       const row = segment.start + i;
       for (let head = 0; head < heads; head++) {
         const column = head * headWidth;
         const keyColumn = Math.floor((head * keyValueHeads) / heads) * headWidth;
         const scores = seen.map(({ key, position }) => {
           const product = sum(headWidth, (d) => at(q, row, column + d) * at(k, key, keyColumn + d));
-          return scale * product - (slopes ? slopes[head] * (segment.position + i - position) : 0);
+          return scale * product - (slopes ? slopes[head] * Math.abs(segment.position + i - position) : 0);
         });
         const largest = scores.reduce((a, b) => Math.max(a, b));
         const logTotal = largest + Math.log(scores.reduce((total, score) => total + Math.exp(score - largest), 0));

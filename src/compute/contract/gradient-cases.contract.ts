@@ -98,6 +98,13 @@ const sharedPrefix: AttentionSegment[] = [
     ],
   }),
 ];
+/** A prompt of 4 rows with its answer in one segment; one of 3 rows whose two answers are segments of their own. Row 10 is in no segment. */
+const promptAndAnswers: AttentionSegment[] = [
+  segment(0, 5, { bidirectional: 4 }),
+  segment(5, 3, { position: 0, bidirectional: 3 }),
+  segment(8, 1, { position: 3, context: [{ start: 5, length: 3, position: 0 }] }),
+  segment(9, 1, { position: 3, context: [{ start: 5, length: 3, position: 0 }] }),
+];
 const sharedPositions = Int32Array.of(0, 1, 2, 3, 4, 5, 6, 5, 6, 7, 0);
 
 const operationCases: GradientCase[] = [
@@ -201,6 +208,11 @@ const operationCases: GradientCase[] = [
     const [q, k, v] = [make.weight(11, 12), make.weight(11, 6), make.weight(11, 6)];
     const spec = attentionOf(4, 2, 3, true);
     return (tape) => lossOf(tape, tape.attention(all(tape, q), all(tape, k), all(tape, v), sharedPrefix, spec));
+  }),
+  gradientCase("attention, bidirectional rows, grouped heads, ALiBi", (make) => {
+    const [q, k, v] = [make.weight(11, 12), make.weight(11, 6), make.weight(11, 6)];
+    const spec = attentionOf(4, 2, 3, true);
+    return (tape) => lossOf(tape, tape.attention(all(tape, q), all(tape, k), all(tape, v), promptAndAnswers, spec));
   }),
   gradientCase("attention over more keys than queries", (make) => {
     const [q, k, v] = [make.weight(2, 6), make.weight(9, 3), make.weight(9, 3)];

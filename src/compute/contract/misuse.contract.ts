@@ -151,6 +151,11 @@ export const misuses: Misuse[] = [
   ),
   misuse("a segment past the queries", "segment 0 has start 1 and length 3", attend([{ ...segment, start: 1 }])),
   misuse("an empty segment", "segment 0 has start 0 and length 0", attend([{ ...segment, length: 0 }])),
+  misuse(
+    "more bidirectional rows than a segment has",
+    "bidirectional of segment 0 is 4",
+    attend([{ ...segment, bidirectional: 4 }]),
+  ),
   misuse("keys past the key tensor", "the keys of segment 0", attend([{ ...segment, keyStart: 4 }])),
   misuse(
     "a context past the keys",

@@ -133,7 +133,7 @@ export function rotaryPlan({
   return [positions, heads, headWidth, frequencies, layout === "interleaved"];
 }
 
-/** Attention for native/binding/binding_rows.cpp: six numbers per segment, three per span. */
+/** Attention for native/binding/binding_rows.cpp: seven numbers per segment, three per span. */
 export type AttentionPlan = [
   heads: number,
   keyValueHeads: number,
@@ -149,8 +149,8 @@ export type AttentionPlan = [
 export function attentionPlan(segments: readonly AttentionSegment[], spec: AttentionSpec): AttentionPlan {
   const segmentNumbers: number[] = [];
   const spanNumbers: number[] = [];
-  for (const { start, length, keyStart, position, context } of segments) {
-    segmentNumbers.push(start, length, keyStart, position, spanNumbers.length / 3, context.length);
+  for (const { start, length, keyStart, position, context, bidirectional = 0 } of segments) {
+    segmentNumbers.push(start, length, keyStart, position, bidirectional, spanNumbers.length / 3, context.length);
     for (const span of context) spanNumbers.push(span.start, span.length, span.position);
   }
   const { heads, keyValueHeads, headWidth, scale, slopes, rotary } = spec;

@@ -34,9 +34,11 @@ const specOf = (heads: number, keyValueHeads: number, headWidth: number, alibi: 
 });
 
 /** A prefix of 290 rows, six answers of 50 rows behind it, one answer of 3 rows that also sees a part of another one. */
-function longPrefix(): { rows: number; segments: AttentionSegment[] } {
+function longPrefix(bidirectional = 0): { rows: number; segments: AttentionSegment[] } {
   const prefix = { start: 0, length: 290, position: 0 };
-  const segments: AttentionSegment[] = [{ start: 0, length: 290, keyStart: 0, position: 0, context: [] }];
+  const segments: AttentionSegment[] = [
+    { start: 0, length: 290, keyStart: 0, position: 0, context: [], bidirectional },
+  ];
   for (let start = 290; start < 590; start += 50) {
     segments.push({ start, length: 50, keyStart: start, position: 290, context: [prefix] });
   }
@@ -64,9 +66,19 @@ function sequences(count: number, length: number): { rows: number; segments: Att
   return { rows: count * length, segments };
 }
 
+/** Prompts whose tokens see each other, each with an answer of 3 rows in the same segment. */
+function prompts(count: number, length: number): { rows: number; segments: AttentionSegment[] } {
+  const { rows, segments } = sequences(count, length + 3);
+  return { rows, segments: segments.map((segment) => ({ ...segment, bidirectional: length })) };
+}
+
 describe.skipIf(!status.available).each(variants)("native kernels: $name", ({ tolerance, openWith }) => {
-  it.each([specOf(1, 1, 64, false), specOf(2, 1, 8, true)])("attention behind a long prefix: %o", async (spec) => {
-    const { rows, segments } = longPrefix();
+  it.each([
+    ["causal", specOf(1, 1, 64, false), longPrefix()],
+    ["causal", specOf(2, 1, 8, true), longPrefix()],
+    ["bidirectional", specOf(1, 1, 64, false), longPrefix(290)],
+    ["bidirectional", specOf(2, 1, 8, true), longPrefix(270)],
+  ] as const)("attention behind a long %s prefix: %o", async (_, spec, { rows, segments }) => {
     const c = compare(openWith(2), tolerance, 1);
     const q = await c.tensor(rows, spec.heads * spec.headWidth);
     const k = await c.tensor(rows, spec.keyValueHeads * spec.headWidth);
@@ -103,6 +115,7 @@ describe.skipIf(!status.available).each(variants)("native kernels: $name", ({ to
   it.each([
     ["behind a long prefix", specOf(4, 2, 32, false), longPrefix()],
     ["of many sequences", specOf(16, 16, 64, false), sequences(11, 100)],
+    ["of bidirectional prompts", specOf(6, 3, 64, false), prompts(5, 290)],
   ] as const)("attention %s gives the same numbers with 1 and 3 threads", async (_, spec, { rows, segments }) => {
     const [one, three] = await Promise.all(
       [1, 3].map(async (threads) => {

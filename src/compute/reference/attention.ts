@@ -1,11 +1,11 @@
 import type { AttentionSegment, AttentionSpec, Rotation, Values } from "../backend.ts";
-import { keyPositions, keySpans, queryPositions } from "../segments.ts";
+import { keyPositions, keySpans, ownKeysSeen, queryPositions } from "../segments.ts";
 import type { Matrix } from "./products.ts";
 import { rotary } from "./rows.ts";
 
 // Attention of the reference backend: computes every score of every row, to show the rules of a segment.
 
-/** The keys that a segment sees, context first, with their sequence positions. Row i sees the first contextLength + i + 1 of them. */
+/** The keys that a segment sees, context first, with their sequence positions. A row sees the first of them. */
 function visibleKeys(segment: AttentionSegment): { rows: number[]; positions: number[]; contextLength: number } {
   const rows: number[] = [];
   const positions: number[] = [];
@@ -59,7 +59,7 @@ function attendAll(
     const { rows, positions, contextLength } = visibleKeys(segment);
     const probabilities = new Float64Array(rows.length);
     for (let i = 0; i < segment.length; i++) {
-      const count = contextLength + i + 1;
+      const count = contextLength + ownKeysSeen(segment, i);
       for (let h = 0; h < heads; h++) {
         const row = segment.start + i;
         const query = row * q.columns + h * headWidth;
@@ -70,7 +70,7 @@ function attendAll(
           let score = 0;
           for (let d = 0; d < headWidth; d++) score += q.data[query + d] * k.data[key + d];
           score *= scale;
-          if (slopes) score -= slopes[h] * (segment.position + i - positions[j]);
+          if (slopes) score -= slopes[h] * Math.abs(segment.position + i - positions[j]);
           probabilities[j] = score;
           largest = Math.max(largest, score);
         }

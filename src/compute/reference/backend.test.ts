@@ -105,7 +105,7 @@ describe("reference, by hand", () => {
     await expectValues(backend.rotary(halves, positions, { ...spec, layout: "halves" }, "backward"), [1, 2, 3, 4, 5]);
   });
 
-  it("attention: causal rows, shared heads, a context, ALiBi", async () => {
+  it("attention: causal and bidirectional rows, shared heads, a context, ALiBi", async () => {
     const { backend, x, expectValues } = exact();
     // One key head for two query heads of width 1; the second head has twice the score and a slope.
     const spec = { heads: 2, keyValueHeads: 1, headWidth: 1, scale: 0.5, slopes: Float32Array.of(0, 0.25) };
@@ -124,6 +124,10 @@ describe("reference, by hand", () => {
     const { output, logSumExp } = backend.attention(q, keys, values, segments, spec);
     await expectValues(output, [0, 0], [first[0].value, first[1].value], [second[0].value, second[1].value]);
     await expectValues(logSumExp, [0, 0], [first[0].log, first[1].log], [second[0].log, second[1].log]);
+    // In both directions, the first row sees the second one too; the bias falls with the distance on either side.
+    const ahead = [mix([1, 2, 3], [10, 20, 30]), mix([2 - 0.25 * 5, 4, 6 - 0.25], [10, 20, 30])];
+    const both = backend.attention(q, keys, values, [{ ...segments[0], bidirectional: 2 }], spec);
+    await expectValues(both.output, [0, 0], [ahead[0].value, ahead[1].value], [second[0].value, second[1].value]);
   });
 
   it("swiglu, add, dropout, rows", async () => {
