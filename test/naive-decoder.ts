@@ -20,9 +20,14 @@ export function naiveSlopes(heads: number): number[] {
 
 /**
  * The logits of one sequence, token after token from the formulas: no batches, no shared code with the decoder, float64 throughout. With
- * `normalizesHead` the rows of the output layer are divided by their lengths here.
+ * `normalizesHead` the rows of the output layer are divided by their lengths here. The first `promptLength` tokens see each other.
  */
-export async function naiveLogits(model: Decoder, ids: readonly number[], normalizesHead = false): Promise<Matrix> {
+export async function naiveLogits(
+  model: Decoder,
+  ids: readonly number[],
+  normalizesHead = false,
+  promptLength = 0,
+): Promise<Matrix> {
   const { spec, backend } = model;
   const { heads: H, keyValueHeads: G, headWidth: D, normEpsilon } = spec;
   const matrix = async (weight: Weight): Promise<Matrix> => {
@@ -64,16 +69,20 @@ export async function naiveLogits(model: Decoder, ids: readonly number[], normal
   for (const layer of model.layers) {
     const keys: Matrix[] = [];
     const values: Row[] = [];
-    const next: Matrix = [];
+    const queries: Matrix[] = [];
     for (const [t, x] of stream.entries()) {
       const h = norm(x, await vector(layer.attentionNorm));
-      const queries = await headsOf(await product(layer.q, h), H, layer.queryNorm, t);
+      queries.push(await headsOf(await product(layer.q, h), H, layer.queryNorm, t));
       keys.push(await headsOf(await product(layer.k, h), G, layer.keyNorm, t));
       values.push(await product(layer.v, h));
-      const mixed = queries.flatMap((query, head) => {
+    }
+    const next: Matrix = [];
+    for (const [t, x] of stream.entries()) {
+      const seen = keys.filter((_, s) => s <= t || (t < promptLength && s < promptLength));
+      const mixed = queries[t].flatMap((query, head) => {
         const group = Math.floor((head * G) / H);
-        const scores = keys.map((key, s) => {
-          const penalty = spec.positions.kind === "alibi" ? slopes[head] * (t - s) : 0;
+        const scores = seen.map((key, s) => {
+          const penalty = spec.positions.kind === "alibi" ? slopes[head] * Math.abs(t - s) : 0;
           return Math.exp(dot(query, key[group]) / Math.sqrt(D) - penalty);
         });
         const total = scores.reduce((a, b) => a + b, 0);

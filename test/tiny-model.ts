@@ -18,6 +18,7 @@ export const TINY_SPEC: DecoderSpec = {
   normEpsilon: 1e-5,
   positions: { kind: "rotary", base: 10_000, layout: "halves", rotatedWidth: 4 },
   queryKeyValueBias: false,
+  promptAttention: "causal",
   queryKeyNorm: false,
   tiedHead: false,
   normalizedHead: false,

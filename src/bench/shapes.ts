@@ -54,6 +54,7 @@ export function shapeSpec(name: ShapeName, layers?: number): DecoderSpec {
     normEpsilon: 1e-6,
     positions: { kind: "rotary", base: 10_000, layout: "halves", rotatedWidth: headWidth },
     queryKeyValueBias: false,
+    promptAttention: "causal",
     queryKeyNorm: false,
     normalizedHead: false,
     maxTokens: 4096,

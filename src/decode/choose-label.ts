@@ -1,6 +1,7 @@
 import { createTape } from "../compute/autograd.ts";
 import type { AttentionSegment, KeySpan, Values } from "../compute/backend.ts";
 import { type Decoder, forward } from "../models/decoder.ts";
+import type { PromptAttention } from "../models/spec.ts";
 import type { LabelTrie } from "./label-trie.ts";
 
 export interface LabelQuestion {
@@ -31,7 +32,7 @@ export async function labelProbabilities(model: Decoder, questions: readonly Lab
 
 /** log P of every counted edge, question after question. */
 async function edgeScores(model: Decoder, questions: readonly LabelQuestion[]): Promise<Values> {
-  const packed = packQuestions(questions);
+  const packed = packQuestions(questions, model.spec.promptAttention);
   const { backend } = model;
   const tape = createTape(backend, { record: false });
   try {
@@ -45,7 +46,7 @@ async function edgeScores(model: Decoder, questions: readonly LabelQuestion[]): 
   }
 }
 
-function packQuestions(questions: readonly LabelQuestion[]) {
+function packQuestions(questions: readonly LabelQuestion[], promptAttention: PromptAttention) {
   const total = questions.reduce((sum, question) => sum + questionTokens(question), 0);
   const ids = new Int32Array(total);
   const segments: AttentionSegment[] = [];
@@ -59,7 +60,8 @@ function packQuestions(questions: readonly LabelQuestion[]) {
       ids[start + i] = promptIds[i];
     }
     const prompt: KeySpan = { start, length: promptIds.length, position: 0 };
-    segments.push({ ...prompt, keyStart: start, context: [] });
+    const bidirectional = promptAttention === "both" ? prompt.length : 0;
+    segments.push({ ...prompt, keyStart: start, context: [], bidirectional });
     const rowOf = new Map<number, number>([[0, start + promptIds.length - 1]]);
     let row = start + promptIds.length;
     // A chain (nodes without a fork) is one segment; its context is the prompt and the chains above it.

@@ -1,5 +1,6 @@
 import { afterAll, describe, expect, it } from "vitest";
-import { randomIds, sequenceLogits, tinyDecoder } from "../../test/tiny-model.ts";
+import { naiveLogits } from "../../test/naive-decoder.ts";
+import { randomIds, sequenceLogits, TINY_SPEC, tinyDecoder } from "../../test/tiny-model.ts";
 import { createRandom } from "../base/random.ts";
 import { createTape } from "../compute/autograd.ts";
 import { openReference } from "../compute/reference/backend.ts";
@@ -10,7 +11,11 @@ const backend = openReference({ precision: "float64" });
 afterAll(() => backend.close());
 
 /** The likeliest token after a sequence, computed from nothing. */
-async function argmaxAfter(model: Decoder, ids: readonly number[]): Promise<number> {
+async function argmaxAfter(model: Decoder, ids: readonly number[], promptLength: number): Promise<number> {
+  if (model.spec.promptAttention === "both") {
+    const last = (await naiveLogits(model, ids, false, promptLength))[ids.length - 1];
+    return last.indexOf(Math.max(...last));
+  }
   const tape = createTape(backend, { record: false });
   const logits = forward(model, tape, {
     ids: Int32Array.from(ids),
@@ -25,7 +30,7 @@ async function argmaxAfter(model: Decoder, ids: readonly number[]): Promise<numb
 async function plainGreedy(model: Decoder, prompt: readonly number[], maxNewTokens: number, eosId: number | null) {
   const ids: number[] = [];
   while (ids.length < maxNewTokens) {
-    const token = await argmaxAfter(model, [...prompt, ...ids]);
+    const token = await argmaxAfter(model, [...prompt, ...ids], prompt.length);
     if (token === eosId) return { ids, ended: true };
     ids.push(token);
   }
@@ -33,15 +38,23 @@ async function plainGreedy(model: Decoder, prompt: readonly number[], maxNewToke
 }
 
 describe("generate", () => {
-  it("is the argmax of a full computation at every step, batched prompts of any length", async () => {
-    for (let seed = 0; seed < 4; seed++) {
-      const random = createRandom(seed);
-      const model = await tinyDecoder(backend, { seed });
-      const prompts = [1, 7, 3].map((length) => [1, ...randomIds(random, length)]);
-      const got = await generate(model, prompts, { maxNewTokens: 8, eosId: null });
-      for (const [i, prompt] of prompts.entries()) expect(got[i]).toEqual(await plainGreedy(model, prompt, 8, null));
-    }
-  });
+  it.each([
+    ["causal", "rotary"],
+    ["both", "rotary"],
+    ["both", "alibi"],
+  ] as const)(
+    "is the argmax of a full computation at every step, batched prompts of any length: %s, %s",
+    async (promptAttention, kind) => {
+      const positions = kind === "alibi" ? ({ kind } as const) : TINY_SPEC.positions;
+      for (let seed = 0; seed < 4; seed++) {
+        const random = createRandom(seed);
+        const model = await tinyDecoder(backend, { seed, spec: { promptAttention, positions } });
+        const prompts = [1, 7, 3].map((length) => [1, ...randomIds(random, length)]);
+        const got = await generate(model, prompts, { maxNewTokens: 8, eosId: null });
+        for (const [i, prompt] of prompts.entries()) expect(got[i]).toEqual(await plainGreedy(model, prompt, 8, null));
+      }
+    },
+  );
 
   it("never gives an id that has no token, greedy or sampled", async () => {
     const spec = { vocabularySize: 40, tokenCount: 6 };

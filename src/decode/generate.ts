@@ -100,7 +100,9 @@ async function nextTokens(
       cacheRows[start + j] = keyStart + j;
     }
     const context = past > 0 ? [{ start: bases[index], length: past, position: 0 }] : [];
-    segments.push({ start, length: count, keyStart, position: past, context });
+    // A prompt is fed whole, in one pass: its tokens may see each other.
+    const bidirectional = past === 0 && model.spec.promptAttention === "both" ? count : 0;
+    segments.push({ start, length: count, keyStart, position: past, context, bidirectional });
     outputRows[i] = start + count - 1;
     lengths[index] += count;
     start += count;

@@ -50,6 +50,7 @@ export function modelCard(facts: CardFacts): string {
         ["width, layers, heads, feed-forward", `${spec.width}, ${spec.layers}, ${spec.heads}, ${spec.feedForward}`],
         ["vocabulary", `${whole(spec.vocabularySize)} SentencePiece pieces (BPE, byte fallback, no dummy prefix)`],
         ["trained context", `${train.sequenceTokens} tokens (positions: rotary, base ${recipe.model.init.rotaryBase})`],
+        ...(train.prefixShare > 0 ? [["prefixes", prefixText(train.prefixShare)]] : []),
         ["training tokens", `${whole(step * tokensPerStep)} in ${whole(step)} steps of ${whole(tokensPerStep)}`],
         ["optimizer", optimizerText(facts)],
         ["training time", trainingTime(facts)],
@@ -112,6 +113,10 @@ function optimizerText({ recipe, decay }: CardFacts): string {
       ? "cosine"
       : `constant, straight down over the last ${whole(end)} steps (${whole(totalSteps(recipe.train, decay))} in all)`;
   return `AdamW (betas ${beta1} and ${beta2}, weight decay ${weightDecay}), gradient clipped to norm ${clipNorm}, learning rate ${learningRate}: ${whole(warmupSteps)} steps of warm-up, ${shape}`;
+}
+
+function prefixText(share: number): string {
+  return `${(100 * share).toFixed(0)} % of the sequences had documents with a prefix of random length: read in both directions, not predicted`;
 }
 
 function trainingTime({ log }: CardFacts): string {

@@ -5,6 +5,7 @@ import { copyFileAtomic } from "../base/files.ts";
 import { saveHuggingFaceFolder } from "../formats/hf-folder.ts";
 import { readJsonObject } from "../formats/json-file.ts";
 import type { TensorDtype } from "../formats/tensor-source.ts";
+import { PROMPT_ATTENTION_KEY } from "../models/families/config-reader.ts";
 import { readSpec } from "../models/families/registry.ts";
 import { rowsInHalves } from "../models/hugging-face-rows.ts";
 import { copyTokenizer } from "../tokenizers/open-tokenizer.ts";
@@ -19,7 +20,8 @@ export async function exportMerged(
   dtype: TensorDtype | undefined,
 ): Promise<string> {
   const { checkpoint, trained, output } = job;
-  const { rope_layout: layout, ...others } = checkpoint.config;
+  // Only causal runs are exported, whatever their base was trained as.
+  const { rope_layout: layout, [PROMPT_ATTENTION_KEY]: _attention, ...others } = checkpoint.config;
   const config: Record<string, unknown> = others;
   const { tensors, close } = await trainedTensors(job, dtype, () => false);
   try {

@@ -29,6 +29,12 @@ export interface ExportOptions {
 export async function exportRun(directory: string, options: ExportOptions): Promise<string> {
   const { folder, recipe } = await openRunFolder(directory);
   const { to, type, output = join(directory, "export", to), onTensor = () => {} } = options;
+  if (recipe.prompt.attention === "both") {
+    const why = 'prompt.attention "both" has no counterpart there: other programs compute every token causally';
+    throw new UserError(`${directory}: cannot be exported to ${to}: ${why}.`, {
+      hint: 'Use the run with cre, or train one with prompt.attention "causal".',
+    });
+  }
   const missing = missingExport(methodOf(recipe.adapter), to);
   if (missing) {
     const { reason, hint } = missing;

@@ -1,4 +1,5 @@
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { naiveLogits } from "../../test/naive-decoder.ts";
 import { randomIds, TINY_SPEC, tinyDecoder } from "../../test/tiny-model.ts";
 import { attachLora, loraWeights } from "../adapters/lora.ts";
 import { createRandom } from "../base/random.ts";
@@ -48,10 +49,10 @@ async function logitsOf(model: Decoder, tokens: PackedTokens, record = false): P
   }
 }
 
-const expectClose = (got: number[][], wanted: number[][]) => {
+const expectClose = (got: number[][], wanted: number[][], digits = 10) => {
   expect(got.length).toBe(wanted.length);
   for (const [i, row] of wanted.entries())
-    for (const [j, value] of row.entries()) expect(got[i][j]).toBeCloseTo(value, 10);
+    for (const [j, value] of row.entries()) expect(got[i][j]).toBeCloseTo(value, digits);
 };
 
 describe("forward", () => {
@@ -74,6 +75,22 @@ describe("forward", () => {
     const got = await logitsOf(model, pack([changed]));
     expect(got.slice(0, 4)).toEqual(wanted.slice(0, 4));
     for (let t = 4; t < 7; t++) expect(got[t]).not.toEqual(wanted[t]);
+  });
+
+  it.each([
+    ["rotary", TINY_SPEC.positions],
+    ["alibi", { kind: "alibi" }],
+  ] as const)("lets the tokens of a prompt see each other, the answer what is before it: %s", async (_, positions) => {
+    const model = await tinyDecoder(backend, { seed: 2, spec: { positions } });
+    const prompts = [5, 1, 3];
+    const tokens = pack(sequences);
+    const segments = tokens.segments.map((segment, i) => ({ ...segment, bidirectional: prompts[i] }));
+    const wanted = [];
+    for (const [i, ids] of sequences.entries()) wanted.push(...(await naiveLogits(model, ids, false, prompts[i])));
+    const got = await logitsOf(model, { ...tokens, segments });
+    // The decoder's angles are float32.
+    expectClose(got, wanted, 7);
+    expect(got[0]).not.toEqual((await logitsOf(model, tokens))[0]);
   });
 
   it("knows distances, not places", async () => {

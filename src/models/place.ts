@@ -4,7 +4,7 @@ import type { TensorRows } from "../formats/tensor-source.ts";
 import { type Decoder, type DecoderLayer, makeLayer } from "./decoder.ts";
 import type { Family } from "./family.ts";
 import type { LayerSlot } from "./layer.ts";
-import type { DecoderSpec } from "./spec.ts";
+import type { DecoderSpec, PromptAttention } from "./spec.ts";
 import { layerTensors, type ModelTensor, modelTensors, outerTensors, partsOf } from "./tensors.ts";
 
 export interface PlaceOptions {
@@ -14,6 +14,8 @@ export interface PlaceOptions {
   trainable: boolean | ((name: string) => boolean);
   /** Number of ids of the model's tokenizer, if known; by default every row of the embedding counts as a token. */
   tokenCount?: number;
+  /** What the prompts' tokens see of their prompt, instead of what config.json says. */
+  promptAttention?: PromptAttention;
   onProgress?: (done: number, total: number) => void;
 }
 
@@ -34,7 +36,8 @@ export async function placeDecoder(
 ): Promise<Decoder> {
   const placed: Weight[] = [];
   try {
-    return await placeTensors(backend, spec, family, options, tensors, placed);
+    const promptAttention = options.promptAttention ?? spec.promptAttention;
+    return await placeTensors(backend, { ...spec, promptAttention }, family, options, tensors, placed);
   } catch (error) {
     for (const weight of placed) backend.freeWeight(weight);
     throw error;

@@ -33,6 +33,7 @@ export function specFromSizes(
     normEpsilon: sizes.normEpsilon,
     positions: positions === "alibi" ? { kind: "alibi" } : rotary,
     queryKeyValueBias: family.init.queryKeyValueBias,
+    promptAttention: "causal",
     queryKeyNorm: false,
     tiedHead: sizes.tiedHead,
     normalizedHead: false,

@@ -17,6 +17,13 @@ export interface AlibiPositions {
   kind: "alibi";
 }
 
+/**
+ * What a token of a prompt sees of its prompt: the tokens up to itself, or all of them, as in a prefix LM (Raffel et al. 2020). A token of
+ * an answer sees the prompt and the answer up to itself either way.
+ */
+export const PROMPT_ATTENTIONS = ["causal", "both"] as const;
+export type PromptAttention = (typeof PROMPT_ATTENTIONS)[number];
+
 /** Everything the decoder needs to know about a model; each family translates its config.json into this. */
 export interface DecoderSpec {
   family: string;
@@ -31,6 +38,7 @@ export interface DecoderSpec {
   feedForward: number; // F
   normEpsilon: number;
   positions: RotaryPositions | AlibiPositions;
+  promptAttention: PromptAttention;
   /** The products of queries, keys and values add a bias. */
   queryKeyValueBias: boolean;
   /** Queries and keys are normalised, head by head, before rotary embedding. */

@@ -13,7 +13,7 @@ import type { SequencePlan } from "./sequences.ts";
 export interface PretrainStep {
   /** Number of updates made, from 1. */
   step: number;
-  /** Mean loss of a token, in nats. */
+  /** Mean loss of a target, in nats. */
   loss: number;
   learningRate: number;
   gradientNorm: number;
@@ -22,7 +22,7 @@ export interface PretrainStep {
 }
 
 /**
- * The pretraining loop: trains all weights on every token of full sequences. Yields after every update; the caller prints, validates and
+ * The pretraining loop: trains all weights on every token of full sequences, except those of their prefixes. Yields after every update; the caller prints, validates and
  * saves. The first `startStep` updates were made before. Throws a UserError when the loss or the gradient is not finite.
  */
 export async function* pretrain(
@@ -34,7 +34,7 @@ export async function* pretrain(
   startStep = 0,
 ): AsyncGenerator<PretrainStep, void, void> {
   const { backend } = model;
-  const { passSequences, accumulation, recompute } = settings;
+  const { passSequences, accumulation, recompute, prefixShare } = settings;
   const groups = [{ weights, learningRateFactor: 1 }];
   backend.zeroGradients(weights);
   const last = totalSteps(settings, decay);
@@ -44,13 +44,16 @@ export async function* pretrain(
       const first = (step * accumulation + pass) * passSequences;
       return Array.from({ length: passSequences }, (_, i) => plan.sequence(first + i)).flat();
     });
-    const tokens = passes.flat().reduce((sum, part) => sum + part.answerIds.length, 0);
+    const targets = passes.flat().reduce((sum, part) => sum + part.answerIds.length, 0);
+    let tokens = 0;
     let loss = 0;
     for (const parts of passes) {
-      const batch = packExamples(parts, 0, tokens);
-      // Every row has a target, so the head computes all of them.
-      const all = { ...batch, tokens: { ...batch.tokens, outputRows: undefined } };
-      loss += await addGradients(model, all, { recompute, dropout: 0, labelSmoothing: 0 }, 0);
+      const batch = packExamples(parts, 0, targets, false, prefixShare > 0 ? "both" : "causal");
+      tokens += batch.tokenCount;
+      // Without prefixes every row has a target, so the head computes all of them.
+      const isWhole = batch.targets.length === batch.tokenCount;
+      const computed = isWhole ? { ...batch, tokens: { ...batch.tokens, outputRows: undefined } } : batch;
+      loss += await addGradients(model, computed, { recompute, dropout: 0, labelSmoothing: 0 }, 0);
     }
     if (!Number.isFinite(loss)) throw divergence("loss", loss, step + 1);
     const learningRate = pretrainingRateAt(settings, decay, step);

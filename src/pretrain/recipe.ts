@@ -30,6 +30,11 @@ const trainSchema = z.strictObject({
   sequenceTokens: count(1 << 16).describe("Tokens of one packed sequence: how far a token can look back."),
   passSequences: count(MOST.examples).describe("Sequences of one forward pass."),
   accumulation: count(MOST.passes).describe("Forward passes whose gradients make one update (a step)."),
+  prefixShare: share
+    .default(0)
+    .describe(
+      "Share of the sequences whose documents begin with a prefix of random length: its tokens see each other and are not predicted (prompt.attention both); 0 predicts every token.",
+    ),
   steps: count(MOST.steps).describe("Updates in all."),
   learningRate: z.number().positive().describe("Highest learning rate."),
   schedule: z

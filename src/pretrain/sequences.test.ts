@@ -40,6 +40,36 @@ describe("planSequences", () => {
     }
   });
 
+  it("gives a share of the sequences prefixes of every length, and changes nothing else", () => {
+    const sources = [{ name: "a", documents: documents([7, 1, 20, 0, 4, 90, 30], 1000), weight: 1 }];
+    const [causal, mixed] = [0, 0.4].map((share) => planSequences(sources, 8, MARKS, 1, share));
+    const idsOf = ({ promptIds, answerIds }: ReturnType<typeof causal.sequence>[number]) => [
+      ...Array.from(promptIds),
+      ...Array.from(answerIds),
+    ];
+    let withPrefix = 0;
+    const lengths = new Set<number>();
+    for (let i = 0; i < 400; i++) {
+      const [plain, parts] = [causal.sequence(i), mixed.sequence(i)];
+      expect(parts.map(idsOf)).toEqual(plain.map(idsOf));
+      const prefixed = parts.filter(({ promptIds }) => promptIds.length > 1);
+      if (prefixed.length > 0) {
+        withPrefix++;
+        // A part with a single target keeps it.
+        for (const part of parts) expect(part.promptIds.length > 1).toBe(idsOf(part).length > 2);
+      }
+      for (const { promptIds, answerIds } of prefixed) {
+        lengths.add(promptIds.length);
+        expect(answerIds.length).toBeGreaterThan(0);
+      }
+      expect(mixed.sequence(i)).toEqual(parts);
+    }
+    // Five standard deviations of a share of 400 are 0.12; some sequences have only parts with a single target.
+    expect(withPrefix / 400).toBeGreaterThan(0.28);
+    expect(withPrefix / 400).toBeLessThan(0.52);
+    expect([...lengths].sort()).toEqual([2, 3, 4, 5, 6, 7, 8]);
+  });
+
   it("shuffles every round, equally for equal seeds", () => {
     const source = { name: "a", documents: documents(Array(40).fill(7), 1000), weight: 1 };
     const plan = (seed: number) => planSequences([source], 8, MARKS, seed);

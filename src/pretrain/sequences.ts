@@ -1,5 +1,5 @@
 import { UserError } from "../base/errors.ts";
-import { createRandom, mixSeed } from "../base/random.ts";
+import { createRandom, mixSeed, type Random } from "../base/random.ts";
 import type { EncodedExample } from "../train/batches.ts";
 import type { TokenDocuments } from "./token-file.ts";
 
@@ -10,7 +10,7 @@ export interface DocumentMarks {
   end: number;
 }
 
-/** A part of a document; every id after the first is a target. Parts of a sequence do not see each other. */
+/** A part of a document: the ids of the answer are targets, the first id or a longer prefix is not. Parts of a sequence do not see each other. */
 export type SequencePart = EncodedExample;
 
 /** Full sequences in a seeded order: a pure function of the seed, so that training can resume at any step. */
@@ -53,13 +53,15 @@ interface Round {
 
 /**
  * Mixes sources by weight: sequence n comes from the source that is furthest behind its share. Every round through a source shuffles its
- * documents, cuts them into full sequences and shuffles these. Throws a UserError for a source without training documents.
+ * documents, cuts them into full sequences and shuffles these. A `prefixShare` of the sequences has a prefix of random length in each part.
+ * Throws a UserError for a source without training documents.
  */
 export function planSequences(
   sources: readonly { name: string; documents: TokenDocuments; weight: number }[],
   sequenceRows: number,
   marks: DocumentMarks,
   seed: number,
+  prefixShare = 0,
 ): SequencePlan {
   for (const { name, documents } of sources) {
     if (documents.ends.length === 0) throw new UserError(`data.sources.${name}: has no documents to train on.`);
@@ -98,9 +100,20 @@ export function planSequences(
       const { source, number } = draw();
       const round = roundOf(source, Math.floor(number / perRound[source]));
       const from = round.sequences[number % perRound[source]] * sequenceRows;
-      return cut(sources[source].documents, round, from, from + sequenceRows, marks);
+      const parts = cut(sources[source].documents, round, from, from + sequenceRows, marks);
+      const random = createRandom(mixSeed(seed, index, 0x9f1c));
+      return random.uniform() < prefixShare ? parts.map((part) => withPrefix(part, random)) : parts;
     },
   };
+}
+
+/** The part with a prefix of random length; at least one id after it is a target. */
+function withPrefix(part: SequencePart, random: Random): SequencePart {
+  const [{ length: first }, { length: targets }] = [part.promptIds, part.answerIds];
+  if (targets < 2) return part;
+  const ids = Int32Array.from([...Array.from(part.promptIds), ...Array.from(part.answerIds)]);
+  const prefix = first + 1 + random.below(targets - 1);
+  return { promptIds: ids.subarray(0, prefix), answerIds: ids.subarray(prefix) };
 }
 
 function createRound(documents: TokenDocuments, sequenceCount: number, seed: number): Round {

@@ -147,7 +147,8 @@ export function checkRecipe(values: unknown, where: string, folder: string): Rec
 function combinedProblems(values: RecipeValues, parts: RecipeParts): string[] {
   // A wrong path or size has been reported already: here its presence counts.
   const { path, init, tokenizer } = section(values, "model");
-  const found = combinationProblems({ ...parts, model: { path, init, tokenizer, storage: parts.model.storage } });
+  const model = { path, init, tokenizer, storage: parts.model.storage };
+  const found = combinationProblems({ ...parts, model, train: section(values, "train") });
   return found.map(({ path, message }) => `${path.join(".")}: ${message}`);
 }
 

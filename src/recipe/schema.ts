@@ -1,7 +1,7 @@
 import { z } from "zod";
 import { adapterSchema } from "../adapters/methods.ts";
 import { FAMILY_NAMES } from "../models/families/registry.ts";
-import { LARGEST } from "../models/spec.ts";
+import { LARGEST, PROMPT_ATTENTIONS } from "../models/spec.ts";
 import { chatTemplates } from "../prompts/chat-template.ts";
 import { promptStyles } from "../prompts/relation-prompt.ts";
 import { combinationProblems } from "./combinations.ts";
@@ -203,6 +203,12 @@ const promptSchema = z.strictObject({
     .default("default")
     .describe(
       `Chat template around it: ${Object.keys(chatTemplates).join(", ")}, or auto for the one of the model's family.`,
+    ),
+  attention: z
+    .enum(PROMPT_ATTENTIONS)
+    .default("causal")
+    .describe(
+      "What a prompt's tokens see of the prompt: causal, those before them; both, all of it (the answer stays causal).",
     ),
   maxPromptTokens: count(LARGEST.maxTokens)
     .default(1024)

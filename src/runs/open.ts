@@ -115,12 +115,14 @@ export async function openPrepared(prepared: PreparedRecipe, options: OpenOption
 }
 
 function placeOptions(
-  { model }: Recipe,
+  { model, prompt }: Recipe,
   trainable: PlaceOptions["trainable"],
   tokenizer: Tokenizer,
   options: OpenOptions,
 ): PlaceOptions {
-  return { storage: model.storage, trainable, tokenCount: tokenizer.vocabularySize, onProgress: options.onLoad };
+  const { storage } = model;
+  const tokenCount = tokenizer.vocabularySize;
+  return { storage, trainable, tokenCount, promptAttention: prompt.attention, onProgress: options.onLoad };
 }
 
 function openedRecipe(

@@ -1,5 +1,6 @@
 import { createRandom, mixSeed } from "../base/random.ts";
 import type { PackedTokens } from "../models/decoder.ts";
+import type { PromptAttention } from "../models/spec.ts";
 import { packSequences } from "./shared-prefixes.ts";
 
 /** A training example as token ids: the loss is on the answer and, with a weight, on the prompt. */
@@ -77,6 +78,7 @@ export function packExamples(
   promptLoss: number,
   totalWeight: number,
   sharePrefixes = false,
+  promptAttention: PromptAttention = "causal",
 ): TrainingBatch {
   // The last answer token is only a target.
   const sequences = examples.map(({ promptIds, answerIds }) => {
@@ -84,7 +86,8 @@ export function packExamples(
     for (let i = 0; i < sequence.length; i++) sequence[i] = idAt(promptIds, answerIds, i);
     return sequence;
   });
-  const { ids, segments, rows } = packSequences(sequences, sharePrefixes);
+  const bidirectional = promptAttention === "both" ? examples.map(({ promptIds }) => promptIds.length) : null;
+  const { ids, segments, rows } = packSequences(sequences, sharePrefixes, bidirectional);
   const outputRows: number[] = [];
   const targets: number[] = [];
   const weights: number[] = [];

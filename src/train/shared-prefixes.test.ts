@@ -37,6 +37,36 @@ describe("packSequences", () => {
     ]);
   });
 
+  it("shares a bidirectional prompt only as a whole, and the answers behind it", () => {
+    const prompt = counting(100, 20);
+    const answer = counting(200, 18);
+    const sequences = [
+      [...prompt, ...answer, 1],
+      [...prompt.slice(0, 19), 7, ...answer],
+      [...prompt, ...answer, 2, 3],
+      [...prompt, 4],
+      prompt,
+      [...prompt, 4],
+    ];
+    // The last one has the same tokens, but its prompt is shorter.
+    const packed = packSequences(sequences, true, [20, 20, 20, 20, 20, 19]);
+    const whole = { start: 0, length: 20, position: 0 };
+    const after = { start: 20, length: 18, position: 20 };
+    expect(packed.segments).toEqual([
+      { start: 0, length: 20, keyStart: 0, position: 0, context: [], bidirectional: 20 },
+      { start: 20, length: 18, keyStart: 20, position: 20, context: [whole] },
+      { start: 38, length: 1, keyStart: 38, position: 38, context: [whole, after] },
+      { start: 39, length: 2, keyStart: 39, position: 38, context: [whole, after] },
+      { start: 41, length: 1, keyStart: 41, position: 20, context: [whole] },
+      { start: 42, length: 38, keyStart: 42, position: 0, context: [], bidirectional: 20 },
+      { start: 80, length: 21, keyStart: 80, position: 0, context: [], bidirectional: 19 },
+    ]);
+    expect(packed.rows.map((rows) => Array.from(rows, (row) => packed.ids[row]))).toEqual(sequences);
+    const apart = packSequences(sequences, false, [20, 20, 20, 20, 20, 19]);
+    expect([...apart.ids]).toEqual(sequences.flat());
+    expect(apart.segments.map(({ bidirectional }) => bidirectional)).toEqual([20, 20, 20, 20, 20, 19]);
+  });
+
   it("leaves short beginnings, and everything when not asked to share, as it is", () => {
     const sequences = [
       [1, 2, 3, 4],
@@ -101,21 +131,28 @@ describe("packSequences", () => {
       example(randomIds(random, 6)),
       example(instruction),
     ];
-    for (const promptLoss of [0, 0.3]) {
+    const same = [example([...instruction, ...sentence, 4]), example([...instruction, ...sentence, 4])];
+    for (const [promptLoss, attention, saved] of [
+      [0, "causal", 5 * 18 + 3 * 17],
+      [0.3, "causal", 5 * 18 + 3 * 17],
+      [0, "both", 2 * 36],
+    ] as const) {
       const results = [];
       for (const share of [false, true]) {
         const model = await tinyDecoder(backend, { seed: 3, trainable: true });
         const weights = decoderWeights(model);
         backend.zeroGradients(weights);
-        const batch = packExamples(examples, promptLoss, lossWeight(examples, promptLoss), share);
-        const loss = await addGradients(model, batch, { recompute: false, dropout: 0, labelSmoothing: 0.1 }, 1);
+        const all = [...examples, ...same];
+        const batch = packExamples(all, promptLoss, lossWeight(all, promptLoss), share, attention);
+        // Activations that are computed again are the same ones.
+        const loss = await addGradients(model, batch, { recompute: share, dropout: 0, labelSmoothing: 0.1 }, 1);
         const gradients: number[][] = [];
         for (const weight of weights) gradients.push([...(await backend.readWeight(weight, "gradient"))]);
         results.push({ loss, gradients: gradients.flat(), rows: batch.tokenCount });
         freeDecoder(model);
       }
       const [plain, shared] = results;
-      expect(shared.rows).toBe(plain.rows - 3 * 18 - 17);
+      expect(shared.rows).toBe(plain.rows - saved);
       expect(shared.loss).toBeCloseTo(plain.loss, 12);
       const worst = Math.max(...plain.gradients.map((value, i) => Math.abs(value - shared.gradients[i])));
       expect(worst).toBeLessThan(1e-12);

@@ -17,14 +17,27 @@ type Context = AttentionSegment["context"];
  * Packs sequences one after another. With `share`, sequences with a common prefix (the instruction of a prompt, the sentence of several
  * pairs of entities) see one copy of its rows, to any depth of nesting. Every token still sees exactly the tokens before it in its
  * sequence, so its result does not change.
+ *
+ * The first `bidirectional[s]` tokens of sequence s see each other. They depend on all of each other, so two sequences share them only where
+ * they are the same; what follows is shared as above.
  */
-export function packSequences(sequences: readonly ArrayLike<number>[], share: boolean): PackedSequences {
+export function packSequences(
+  sequences: readonly ArrayLike<number>[],
+  share: boolean,
+  bidirectional: readonly number[] | null = null,
+): PackedSequences {
   const ids: number[] = [];
   const segments: AttentionSegment[] = [];
   const rows = sequences.map((sequence) => new Int32Array(sequence.length));
 
   /** Adds tokens [from, end) that all sequences of a group share, taken from the first; returns the context of the tokens behind them. */
-  const emit = (group: readonly number[], from: number, end: number, context: Context): Context => {
+  const emit = (
+    group: readonly number[],
+    from: number,
+    end: number,
+    context: Context,
+    bidirectional?: number,
+  ): Context => {
     if (end === from) return context;
     const start = ids.length;
     const sequence = sequences[group[0]];
@@ -32,7 +45,7 @@ export function packSequences(sequences: readonly ArrayLike<number>[], share: bo
       for (const member of group) rows[member][i] = ids.length;
       ids.push(sequence[i]);
     }
-    segments.push({ start, length: end - from, keyStart: start, position: from, context });
+    segments.push({ start, length: end - from, keyStart: start, position: from, context, bidirectional });
     return [...context, { start, length: end - from, position: from }];
   };
 
@@ -73,6 +86,29 @@ export function packSequences(sequences: readonly ArrayLike<number>[], share: bo
     return end;
   };
 
-  place([...sequences.keys()], 0, 0, []);
+  /** Adds sequences that begin with the same `prompt` tokens, which see each other. */
+  const placeBehindPrompt = (group: readonly number[], prompt: number): void => {
+    if (group.length > 1 && prompt >= SHORTEST_PREFIX) {
+      place(group, prompt, prompt, emit(group, 0, prompt, [], prompt));
+    } else {
+      for (const member of group) emit([member], 0, sequences[member].length, [], prompt);
+    }
+  };
+
+  if (!bidirectional) place([...sequences.keys()], 0, 0, []);
+  else if (!share) for (const [member, prompt] of bidirectional.entries()) placeBehindPrompt([member], prompt);
+  else for (const group of samePrompts(sequences, bidirectional)) placeBehindPrompt(group, bidirectional[group[0]]);
   return { ids: Int32Array.from(ids), segments, rows };
+}
+
+/** The sequences with the same first `lengths[s]` tokens, in order of appearance. */
+function samePrompts(sequences: readonly ArrayLike<number>[], lengths: readonly number[]): number[][] {
+  const groups = new Map<string, number[]>();
+  for (const [member, length] of lengths.entries()) {
+    const prompt = Array.from({ length }, (_, i) => sequences[member][i]).join();
+    const group = groups.get(prompt);
+    if (group) group.push(member);
+    else groups.set(prompt, [member]);
+  }
+  return [...groups.values()];
 }

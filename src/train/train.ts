@@ -49,7 +49,13 @@ export async function* train(
     let tokens = 0;
     let answerTokens = 0;
     for (const [number, pass] of passes.entries()) {
-      const batch = packExamples(pass, settings.promptLoss, totalWeight, settings.sharePrefixes);
+      const batch = packExamples(
+        pass,
+        settings.promptLoss,
+        totalWeight,
+        settings.sharePrefixes,
+        model.spec.promptAttention,
+      );
       losses.push(addGradients(model, batch, settings, mixSeed(seed, step, number)));
       tokens += batch.tokenCount;
       answerTokens += batch.answerTokens;

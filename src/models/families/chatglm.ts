@@ -1,6 +1,6 @@
 import type { Family } from "../family.ts";
 import { checkSpec, type DecoderSpec } from "../spec.ts";
-import { createConfigReader } from "./config-reader.ts";
+import { createConfigReader, readPromptAttention, writePromptAttention } from "./config-reader.ts";
 import { TINY_SIZES } from "./tiny-sizes.ts";
 
 /**
@@ -61,6 +61,7 @@ export const chatglm: Family = {
       feedForward: read.number("ffn_hidden_size"),
       normEpsilon: read.number("layernorm_epsilon", 1e-5),
       positions: { kind: "rotary", base: 10_000, layout: "interleaved", rotatedWidth: headWidth / 2 },
+      promptAttention: readPromptAttention(config, read),
       queryKeyValueBias: read.flag("add_qkv_bias"),
       queryKeyNorm: false,
       tiedHead: false,
@@ -96,6 +97,7 @@ export const chatglm: Family = {
     bos_token_id: spec.bosId,
     eos_token_id: spec.eosId,
     pad_token_id: 0,
+    ...writePromptAttention(spec),
   }),
   gguf: { architecture: "chatglm", rotaryLayout: "interleaved", sentencePieceRule: "chatglm-spm", fields: [] },
   tokenizer: {

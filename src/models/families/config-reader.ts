@@ -1,4 +1,5 @@
 import { showValue, UserErrors } from "../../base/errors.ts";
+import { type DecoderSpec, PROMPT_ATTENTIONS, type PromptAttention } from "../spec.ts";
 import { IGNORED_KEYS } from "./ignored-keys.ts";
 
 /** A config.json as read. */
@@ -33,6 +34,19 @@ const USUAL_VALUES: Readonly<Record<string, readonly unknown[]>> = {
   is_encoder_decoder: [false],
   add_cross_attention: [false],
 };
+
+/** Our own entry of models that were trained with prompts whose tokens see each other. */
+export const PROMPT_ATTENTION_KEY = "prompt_attention";
+
+export function readPromptAttention(config: Config, read: ConfigReader): PromptAttention {
+  read.only(PROMPT_ATTENTION_KEY, ...PROMPT_ATTENTIONS);
+  return config[PROMPT_ATTENTION_KEY] === "both" ? "both" : "causal";
+}
+
+/** The entry that {@link readPromptAttention} reads. A model as its authors made it has none. */
+export function writePromptAttention({ promptAttention }: DecoderSpec): Record<string, unknown> {
+  return promptAttention === "causal" ? {} : { [PROMPT_ATTENTION_KEY]: promptAttention };
+}
 
 const IGNORED = new Set(Object.values(IGNORED_KEYS).flat());
 

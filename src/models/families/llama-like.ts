@@ -1,6 +1,6 @@
 import type { Family, LayerModule } from "../family.ts";
 import type { DecoderSpec, RotaryPositions } from "../spec.ts";
-import type { Config, ConfigReader } from "./config-reader.ts";
+import { type Config, type ConfigReader, readPromptAttention, writePromptAttention } from "./config-reader.ts";
 
 // What Hugging Face's Llama shares with the families that follow its design: names of tensors and entries of config.json.
 
@@ -103,6 +103,7 @@ export function readLlamaLike(
     feedForward: read.number("intermediate_size"),
     normEpsilon: read.number("rms_norm_eps", 1e-6),
     positions: readRotary(config, read, headWidth),
+    promptAttention: readPromptAttention(config, read),
     queryKeyValueBias: false,
     queryKeyNorm: false,
     tiedHead: read.flag("tie_word_embeddings"),
@@ -131,5 +132,6 @@ export function writeLlamaLike(spec: DecoderSpec): Record<string, unknown> {
     tie_word_embeddings: spec.tiedHead,
     bos_token_id: spec.bosId,
     eos_token_id: spec.eosId,
+    ...writePromptAttention(spec),
   };
 }

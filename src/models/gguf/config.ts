@@ -65,6 +65,7 @@ export function readGgufConfig(gguf: GgufFile, file: string): GgufConfig {
     normEpsilon: number("attention.layer_norm_rms_epsilon"),
     positions: layers === layersByPositions?.alibi ? { kind: "alibi" } : rotary,
     queryKeyValueBias: hasQueryBias(gguf, family),
+    promptAttention: "causal",
     queryKeyNorm: false,
     tiedHead: !tensors.has("output.weight"),
     normalizedHead: false,
