@@ -50,7 +50,7 @@ export function modelCard(facts: CardFacts): string {
         ["width, layers, heads, feed-forward", `${spec.width}, ${spec.layers}, ${spec.heads}, ${spec.feedForward}`],
         ["vocabulary", `${whole(spec.vocabularySize)} SentencePiece pieces (BPE, byte fallback, no dummy prefix)`],
         ["trained context", `${train.sequenceTokens} tokens (positions: rotary, base ${recipe.model.init.rotaryBase})`],
-        ...(train.prefixShare > 0 ? [["prefixes", prefixText(train.prefixShare)]] : []),
+        ...(train.prefixShare ? [["prefixes", prefixText(train.prefixShare)]] : []),
         ["training tokens", `${whole(step * tokensPerStep)} in ${whole(step)} steps of ${whole(tokensPerStep)}`],
         ["optimizer", optimizerText(facts)],
         ["training time", trainingTime(facts)],

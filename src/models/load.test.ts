@@ -2,6 +2,7 @@ import { existsSync, mkdtempSync, readFileSync, rmSync, truncateSync, writeFileS
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, afterEach, beforeEach, describe, expect, it } from "vitest";
+import { TINY_FAMILIES } from "../../test/tiny-families.ts";
 import { TINY_SPEC, tinyDecoder } from "../../test/tiny-model.ts";
 import { attachLora, detachLora } from "../adapters/lora.ts";
 import { UserError, UserErrors } from "../base/errors.ts";
@@ -222,6 +223,25 @@ describe("saveDecoder", () => {
     expect(loaded.head.weight === loaded.embedding).toBe(tiedHead);
     expect(await valuesOf(loaded)).toEqual(await valuesOf(model));
   });
+
+  it.each(["llama", "chatglm", "baichuan", "qwen2", "qwen3"])(
+    "says how prompts were read, if not causally: %s",
+    async (family) => {
+      const name = Object.keys(TINY_FAMILIES).find((one) => TINY_FAMILIES[one].family === family) as string;
+      const spec = { ...TINY_FAMILIES[name], layers: 1, promptAttention: "both" } as const;
+      const directory = join(folder, `both-${family}`);
+      const model = await initDecoder(backend, spec, 1, FROZEN);
+      await saveDecoder(model, directory, { dtype: "F32" });
+      const loaded = await load(directory);
+      expect(loaded.spec.promptAttention).toBe("both");
+      const checkpoint = await openCheckpoint(directory);
+      const causal = await loadDecoder(backend, checkpoint, { ...FROZEN, promptAttention: "causal" });
+      await checkpoint.source.close();
+      expect(causal.spec).toEqual({ ...loaded.spec, promptAttention: "causal" });
+      await saveDecoder(causal, directory, { dtype: "F32" });
+      expect(readFileSync(join(directory, "config.json"), "utf8")).not.toContain("prompt_attention");
+    },
+  );
 
   it.each([
     ["F32", "float32", 0],

@@ -34,7 +34,7 @@ export async function* pretrain(
   startStep = 0,
 ): AsyncGenerator<PretrainStep, void, void> {
   const { backend } = model;
-  const { passSequences, accumulation, recompute, prefixShare } = settings;
+  const { passSequences, accumulation, recompute, prefixShare = 0 } = settings;
   const groups = [{ weights, learningRateFactor: 1 }];
   backend.zeroGradients(weights);
   const last = totalSteps(settings, decay);

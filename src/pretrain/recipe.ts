@@ -31,9 +31,9 @@ const trainSchema = z.strictObject({
   passSequences: count(MOST.examples).describe("Sequences of one forward pass."),
   accumulation: count(MOST.passes).describe("Forward passes whose gradients make one update (a step)."),
   prefixShare: share
-    .default(0)
+    .optional()
     .describe(
-      "Share of the sequences whose documents begin with a prefix of random length: its tokens see each other and are not predicted (prompt.attention both); 0 predicts every token.",
+      "Share of the sequences whose documents begin with a prefix of random length: its tokens see each other and are not predicted (prompt.attention both); without it none.",
     ),
   steps: count(MOST.steps).describe("Updates in all."),
   learningRate: z.number().positive().describe("Highest learning rate."),

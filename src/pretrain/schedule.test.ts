@@ -6,7 +6,6 @@ const SETTINGS: PretrainSettings = {
   sequenceTokens: 8,
   passSequences: 1,
   accumulation: 1,
-  prefixShare: 0,
   steps: 20,
   learningRate: 1,
   schedule: "trapezoid",

@@ -2,7 +2,7 @@ import { describe, expect, it } from "vitest";
 import { TINY_SPEC } from "../../test/tiny-model.ts";
 import { UserError, UserErrors } from "../base/errors.ts";
 import { createLabelSet } from "../data/label-set.ts";
-import { contentProblems, contextNotice, problemsOf } from "./check.ts";
+import { attentionNotice, contentProblems, contextNotice, problemsOf } from "./check.ts";
 import { recipeSchema } from "./schema.ts";
 
 /** One token a character. */
@@ -90,6 +90,18 @@ describe("contextNotice", () => {
     expect(notice(200, 58)).toBe(
       "prompt.maxPromptTokens 200 and maxAnswerTokens 58 are more than the 256 tokens that the model was made for: after a prompt of nearly that length it answers worse.",
     );
+  });
+});
+
+describe("attentionNotice", () => {
+  it("is for a causal recipe on a model that was trained otherwise", () => {
+    const both = { ...TINY_SPEC, promptAttention: "both" } as const;
+    const text = 'base: was trained with prompt.attention "both"; this recipe reads its prompts causally.';
+    expect(attentionNotice(recipe({}), both)).toBe(text);
+    expect(attentionNotice(recipe({ attention: "causal" }), both)).toBe(text);
+    expect(attentionNotice(recipe({ attention: "both" }), both)).toBeNull();
+    expect(attentionNotice(recipe({}), TINY_SPEC)).toBeNull();
+    expect(attentionNotice(recipe({ attention: "both" }), TINY_SPEC)).toBeNull();
   });
 });
 

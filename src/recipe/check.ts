@@ -83,6 +83,12 @@ export function contextNotice(
   return `${sum} are more than the ${maxTokens} tokens that the model was made for: after a prompt of nearly that length it answers worse.`;
 }
 
+/** A line on a recipe that reads its prompts causally and begins with a model that read them in both directions; else null. */
+export function attentionNotice({ prompt, model }: Recipe, { promptAttention }: DecoderSpec): string | null {
+  if (promptAttention === "causal" || prompt.attention === "both") return null;
+  return `${model.path}: was trained with prompt.attention "both"; this recipe reads its prompts causally.`;
+}
+
 /**
  * Labels that a model can never answer with: those whose answer has too many tokens, and those with the answer of another, in one problem
  * each. Throws a UserError when the tokenizer lacks what the template needs.

@@ -62,6 +62,20 @@ describe("readRecipe", () => {
     expect(error.message).toContain("a model from nothing is trained whole");
   });
 
+  it("has no loss on prompts whose tokens see the next one", async () => {
+    const both = GOOD.replace("prompt: {}", "prompt: { attention: both }");
+    expect((await readRecipe(recipeFile(both))).prompt.attention).toBe("both");
+    const problem = 'train.promptLoss: is 0.5, expected 0 with prompt.attention "both"';
+    await expect(readRecipe(recipeFile(both), ["train.promptLoss=0.5"])).rejects.toThrow(problem);
+    // Also next to another mistake.
+    const { problems } = await readRecipeParts({
+      file: recipeFile(both),
+      overrides: ["train.promptLoss=0.5", "seed=-1"],
+    });
+    expect(problems).toContainEqual(expect.stringContaining(problem));
+    expect((await readRecipe(recipeFile(GOOD), ["train.promptLoss=0.5"])).train.promptLoss).toBe(0.5);
+  });
+
   it("reports a mistake before it reads the data", async () => {
     const file = recipeFile("data: { path: ., formt: jsonl }");
     await expect(readRecipe(file)).rejects.toThrow('data.formt — unknown key, did you mean "format"?');

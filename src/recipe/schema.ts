@@ -206,9 +206,9 @@ const promptSchema = z.strictObject({
     ),
   attention: z
     .enum(PROMPT_ATTENTIONS)
-    .default("causal")
+    .optional()
     .describe(
-      "What a prompt's tokens see of the prompt: causal, those before them; both, all of it (the answer stays causal).",
+      "What a prompt's tokens see of the prompt: causal, those before them; both, all of it (the answer stays causal); without it causal.",
     ),
   maxPromptTokens: count(LARGEST.maxTokens)
     .default(1024)

@@ -122,7 +122,7 @@ function placeOptions(
 ): PlaceOptions {
   const { storage } = model;
   const tokenCount = tokenizer.vocabularySize;
-  return { storage, trainable, tokenCount, promptAttention: prompt.attention, onProgress: options.onLoad };
+  return { storage, trainable, tokenCount, promptAttention: prompt.attention ?? "causal", onProgress: options.onLoad };
 }
 
 function openedRecipe(

@@ -154,6 +154,22 @@ describe("pretrainRun", () => {
     expect(rest.validations.at(-1)?.bitsPerCharacter).toBe(whole.validations.at(-1)?.bitsPerCharacter);
   });
 
+  it("learns to continue prefixes too, and gives the same numbers when it is resumed", async () => {
+    const set = ["train.prefixShare=0.5", "train.steps=60", "train.validateEverySteps=60"];
+    const whole = await run("prefixes", { set });
+    await run("prefix-parts", { set, limits: { untilStep: 7 } });
+    const rest = await run("prefix-parts");
+    expect(rest.weights).toEqual(whole.weights);
+    const mean = (from: number) => whole.steps.slice(from, from + 6).reduce((sum, { loss }) => sum + loss / 6, 0);
+    expect(mean(54)).toBeLessThan(0.6 * mean(0));
+    // It reads without prefixes as well.
+    expect(whole.validations.at(-1)?.bitsPerCharacter).toBeLessThan(2.2);
+    const causal = await run("no-prefixes", { limits: { untilStep: 1 } });
+    expect(whole.steps[0].loss).not.toBe(causal.steps[0].loss);
+    const none = await run("none", { set: ["train.prefixShare=0"], limits: { untilStep: 1 } });
+    expect(none.steps).toEqual(causal.steps);
+  });
+
   it("starts its final phase at a checkpoint when told, and remembers it", async () => {
     await run("decays", { limits: { untilStep: 5 } });
     const part = await run("decays", { decayNow: 4, limits: { untilStep: 7 } });

@@ -117,10 +117,7 @@ function originOf(
   { model, data, train, precision, seed }: PretrainRecipe,
   sources: readonly TokenSource[],
 ): TrainingOrigin {
-  const { checkpointSeconds: _seconds, validateEverySteps: _every, steps, decaySteps: _decay, ...others } = train;
-  // Runs of versions without prefixes can be resumed.
-  const { prefixShare, ...causal } = others;
-  const settings = prefixShare > 0 ? others : causal;
+  const { checkpointSeconds: _seconds, validateEverySteps: _every, steps, decaySteps: _decay, ...settings } = train;
   // The length of a trapezoid may be decided during the run; every step of a cosine depends on it.
   const length = train.schedule === "cosine" ? steps : null;
   const weights = Object.values(data.sources).map(({ weight }) => weight);

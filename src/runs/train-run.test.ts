@@ -222,6 +222,34 @@ describe("trainRun", () => {
     await expect(openTrained(begun.directory)).rejects.toThrow("training has not finished");
   });
 
+  it("reads prompts in both directions, in training as in extraction, and ends with the same numbers when resumed", async () => {
+    // An answer sees its whole prompt anyway: what the prompt's tokens see shows from the second layer on.
+    const causal = await newFolder(await recipeWith("model.init.layers=2"));
+    await trainIn(causal, { stopAfter: 1 });
+    const both = await recipeWith("model.init.layers=2", "prompt.attention=both", "train.recompute=true");
+    const [once, limping] = [await newFolder(both), await newFolder(both)];
+    let inMemory: number[][] = [];
+    const answersOf = async ({ extractor }: Pick<OpenedRecipe, "extractor">) =>
+      (await extractor.extract(toyRows(4, 4))).map(({ probabilities }) => [...probabilities]);
+    const atEnd = async (bench: OpenedRecipe) => {
+      inMemory = await answersOf(bench);
+    };
+    await trainIn(once, { atEnd });
+    for (let stopAfter = 1; stopAfter <= 8; stopAfter++) await trainIn(limping, { stopAfter });
+    expect(await logOf(limping)).toEqual(await logOf(once));
+    expect(weightsOf(limping).equals(weightsOf(once))).toBe(true);
+    const [own, other] = [(await logOf(once))[0], (await logOf(causal))[0]] as { loss: number }[];
+    expect(own.loss).not.toBe(other.loss);
+    const run = await openTrained(once.directory);
+    expect(run.model.spec.promptAttention).toBe("both");
+    const reloaded = await answersOf(run);
+    run.model.spec.promptAttention = "causal";
+    const misread = await answersOf(run);
+    await run.close();
+    expect(reloaded).toEqual(inMemory);
+    expect(misread).not.toEqual(inMemory);
+  });
+
   it("trains an adapter on a trained model: the loss falls, and the saved adapter answers the same", async () => {
     const base = await newFolder(
       await recipeWith("train.epochs=10", "train.learningRate=0.02", "train.validateEvery=0"),

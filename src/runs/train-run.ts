@@ -84,10 +84,7 @@ function originOf(recipe: Recipe, encoded: readonly EncodedExample[], validated:
   const { model, data, train, ...rest } = recipe;
   const { path: _base, tokenizer: _tokenizer, ...sizes } = model;
   const { checkpointSeconds: _seconds, ...settings } = train;
-  // Runs of versions that knew no other attention can be resumed.
-  const { attention, ...causalPrompt } = rest.prompt;
-  const prompt = attention === "causal" ? causalPrompt : rest.prompt;
-  const numbers = { ...rest, prompt, sizes, settings, format: data.format };
+  const numbers = { ...rest, sizes, settings, format: data.format };
   return { recipe: digest([numbers]), rows: digest([...encoded.map(idsOf), ...validated]) };
 }
 

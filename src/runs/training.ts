@@ -6,7 +6,7 @@ import type { Dataset } from "../data/dataset.ts";
 import type { Example } from "../data/example.ts";
 import { mergeRows } from "../data/split.ts";
 import { decoderWeights } from "../models/decoder.ts";
-import { contextNotice } from "../recipe/check.ts";
+import { attentionNotice, contextNotice } from "../recipe/check.ts";
 import { factsOfRows, type RecipeReading, readRecipeParts } from "../recipe/read.ts";
 import type { Recipe, recipeSchema } from "../recipe/schema.ts";
 import { type DataEvent, labelledRows, readTrainingData, type TrainingData } from "./labelled-rows.ts";
@@ -120,8 +120,9 @@ export async function runTraining(run: PreparedRun, options: TrainingOptions = {
     const notices = "split" in rows ? rows.notices : [];
     for (const text of notices) onNotice(text);
     if (valid.length === 0) onNotice(noValidation(rows));
-    const context = contextNotice(recipe.prompt, prepared.spec);
-    if (context !== null) onNotice(context);
+    for (const text of [contextNotice(recipe.prompt, prepared.spec), attentionNotice(recipe, prepared.spec)]) {
+      if (text !== null) onNotice(text);
+    }
     const need = { ...trainingNeed(recipe, prepared.spec), pass: passNeed(prepared, train) };
     expectRoom(folder.directory, need, onNotice);
     const opened = await openPrepared(prepared, {

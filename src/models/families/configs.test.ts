@@ -229,6 +229,9 @@ describe("options that are not computed here", () => {
       { layer_types: ["sliding_attention"] },
       ['"layer_types" is ["sliding_attention"], supported: "full_attention" for every layer'],
     ],
+    [QWEN3_06B, { prompt_attention: "both" }, []],
+    [QWEN3_06B, { prompt_attention: "all" }, ['"prompt_attention" is "all", supported: "causal", "both"']],
+    [CHATGLM2_6B, { prompt_attention: 1 }, ['"prompt_attention" is 1, supported: "causal", "both"']],
     [QWEN3_06B, { attention_bias: true }, ['"attention_bias" is true, supported: false']],
     [
       QWEN3_06B,
