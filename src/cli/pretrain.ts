@@ -10,6 +10,8 @@ import { initDecoder } from "../models/init.ts";
 import { parameterCount } from "../models/layer.ts";
 import { type PretrainRecipe, readPretrainRecipe } from "../pretrain/recipe.ts";
 import type { TokenSource } from "../pretrain/token-file.ts";
+import { collectPretraining, handOver } from "../runs/collected.ts";
+import type { NoticeEvent } from "../runs/notice.ts";
 import { openPretrainFolder } from "../runs/pretrain-run.ts";
 import {
   openPretrainSizes,
@@ -32,6 +34,8 @@ interface PretrainOptions {
   minutes?: number;
   decayNow?: number;
   tokens?: string;
+  handOver?: string;
+  collect?: string;
 }
 
 export function addPretrainCommand(model: Command): void {
@@ -54,8 +58,12 @@ export function addPretrainCommand(model: Command): void {
       wholeNumber,
     )
     .option("--tokens <dir>", "folder for the token ids of the text (default: tokens in the run folder)")
+    .option("--hand-over <dir>", "train nothing: write what engines/torch/pretrain.py trains on a GPU")
+    .option("--collect <dir>", "train nothing: make the run of what engines/torch/pretrain.py wrote")
     .action(async (recipeFile: string | undefined, options: PretrainOptions) => {
       if (options.tokens !== undefined) await checkOutputFolder(options.tokens);
+      if (options.handOver !== undefined) return handOverShowing(recipeFile, options, options.handOver);
+      if (options.collect !== undefined) return collectShowing(recipeFile, options, options.collect);
       const run = options.resume ? await toResume(recipeFile, options) : await toStart(recipeFile, options);
       if (run) await pretrainShowing(run, options);
     });
@@ -92,6 +100,45 @@ export function addExportBaseCommand(model: Command): void {
     });
 }
 
+async function handOverShowing(recipeFile: string | undefined, options: PretrainOptions, directory: string) {
+  expectAlone(options, "--hand-over");
+  const recipe = await readPretrainRecipe(expectRecipe(recipeFile), options.set);
+  expectPaths(PRETRAINING, recipe, `${recipeFile}: cannot be handed over:`);
+  await checkOutputFolder(directory);
+  const bar = tokensBar();
+  const { spec, tokens } = await handOver(recipe, directory, bar.update).finally(bar.close);
+  const size = `${millions(parameterCount(spec))} M parameters, ${millions(tokens)} M tokens`;
+  say(`${directory}: ${size}. Where PyTorch and a GPU are: python engines/torch/pretrain.py ${directory} --output OUT`);
+  say(`Then here: cre model pretrain ${recipeFile} --collect OUT`);
+}
+
+async function collectShowing(recipeFile: string | undefined, options: PretrainOptions, collected: string) {
+  expectAlone(options, "--collect");
+  const file = expectRecipe(recipeFile);
+  const recipe = await readPretrainRecipe(file, options.set);
+  const directory = options.run ?? defaultRun(file);
+  const bar = tokensBar();
+  const show = (event: TokensEvent | NoticeEvent) => (event.kind === "notice" ? warn(event.text) : bar.update(event));
+  const validation = await collectPretraining(recipe, collected, directory, file, show, options.tokens).finally(
+    bar.close,
+  );
+  say(validationLine({ kind: "validation", ...validation }));
+  say(`${picocolors.green("done")} after ${validation.step} steps: ${directory}`);
+}
+
+/** Options of a training make no sense where nothing is trained. */
+function expectAlone(options: PretrainOptions, name: string): void {
+  const training = { "--resume": options.resume, "--until-step": options.untilStep, "--minutes": options.minutes };
+  const all = { ...training, "--decay-now": options.decayNow };
+  const other = Object.entries(all).find(([, value]) => value !== undefined)?.[0];
+  if (other) throw new UserError(`${name} trains nothing: it does not go with ${other}.`);
+}
+
+function expectRecipe(recipeFile: string | undefined): string {
+  if (recipeFile !== undefined) return recipeFile;
+  throw new UserError("A recipe is missing.", { hint: "For example: cre model pretrain recipes/base-zh.yaml" });
+}
+
 async function toResume(
   recipeFile: string | undefined,
   options: PretrainOptions,
@@ -107,12 +154,9 @@ async function toStart(
   recipeFile: string | undefined,
   options: PretrainOptions,
 ): Promise<TrainableRun<PretrainRecipe>> {
-  if (!recipeFile) {
-    throw new UserError("A recipe is missing.", { hint: "For example: cre model pretrain recipes/base-zh.yaml" });
-  }
+  const file = expectRecipe(recipeFile);
   if (options.decayNow !== undefined) throw new UserError("--decay-now needs --resume and a run that was begun.");
-  const recipe = await readPretrainRecipe(recipeFile, options.set);
-  return newRun(PRETRAINING, options.run ?? defaultRun(recipeFile), recipe, recipeFile);
+  return newRun(PRETRAINING, options.run ?? defaultRun(file), await readPretrainRecipe(file, options.set), file);
 }
 
 function defaultRun(recipeFile: string): string {

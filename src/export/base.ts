@@ -7,6 +7,7 @@ import { generate } from "../decode/generate.ts";
 import { type Decoder, decoderWeights } from "../models/decoder.ts";
 import { saveDecoder } from "../models/save.ts";
 import type { PretrainRecipe } from "../pretrain/recipe.ts";
+import { readTrainedElsewhere } from "../runs/collected.ts";
 import { type PretrainData, readDecay } from "../runs/pretrain-run.ts";
 import { type RunFolder, readLog } from "../runs/run-folder.ts";
 import { loadWeightValues, readTrainingProgress } from "../runs/training-state.ts";
@@ -58,7 +59,8 @@ export async function exportBase(
   const sampling = `Temperature ${temperature}, top-p ${topP}, at most ${tokens} tokens, seeds 1 to ${STARTS.length}.`;
   const decay = await readDecay(folder);
   const name = basename(resolve(directory));
-  const card = modelCard({ name, recipe, spec: model.spec, data, log, step, decay, texts, sampling });
+  const elsewhere = await readTrainedElsewhere(folder.directory);
+  const card = modelCard({ name, recipe, spec: model.spec, data, log, step, decay, texts, sampling, elsewhere });
   await writeFileAtomic(join(directory, "README.md"), card);
   return { step };
 }

@@ -1,8 +1,9 @@
 import { parameterCount } from "../models/layer.ts";
 import type { DecoderSpec } from "../models/spec.ts";
 import type { PretrainRecipe } from "../pretrain/recipe.ts";
-import { type Decay, totalSteps } from "../pretrain/schedule.ts";
+import { type Decay, finalStep, totalSteps } from "../pretrain/schedule.ts";
 import { rowEnds } from "../pretrain/sequences.ts";
+import type { TrainedElsewhere } from "../runs/collected.ts";
 import type { PretrainData, PretrainValidation } from "../runs/pretrain-run.ts";
 import type { LogLine } from "../runs/run-folder.ts";
 
@@ -24,6 +25,8 @@ export interface CardFacts {
   texts: readonly CardText[];
   /** How the texts were drawn. */
   sampling: string;
+  /** Null for weights trained by `cre model pretrain` itself. */
+  elsewhere: TrainedElsewhere | null;
 }
 
 const MOST_CURVE_ROWS = 24;
@@ -50,7 +53,7 @@ export function modelCard(facts: CardFacts): string {
         ["width, layers, heads, feed-forward", `${spec.width}, ${spec.layers}, ${spec.heads}, ${spec.feedForward}`],
         ["vocabulary", `${whole(spec.vocabularySize)} SentencePiece pieces (BPE, byte fallback, no dummy prefix)`],
         ["trained context", `${train.sequenceTokens} tokens (positions: rotary, base ${recipe.model.init.rotaryBase})`],
-        ...(train.prefixShare ? [["prefixes", prefixText(train.prefixShare)]] : []),
+        ...(train.prefixShare ? [["prefixes", prefixText(train.prefixShare, train.maskShare)]] : []),
         ["training tokens", `${whole(step * tokensPerStep)} in ${whole(step)} steps of ${whole(tokensPerStep)}`],
         ["optimizer", optimizerText(facts)],
         ["training time", trainingTime(facts)],
@@ -85,7 +88,13 @@ export function modelCard(facts: CardFacts): string {
     "## How it was made",
     [
       "```",
-      "cre model pretrain recipes/base-zh.yaml --set data.folder=DIR",
+      ...(facts.elsewhere
+        ? [
+            "cre model pretrain recipes/base-zh.yaml --set data.folder=DIR --hand-over hand-over",
+            "python engines/torch/pretrain.py hand-over --output out",
+            "cre model pretrain recipes/base-zh.yaml --set data.folder=DIR --collect out",
+          ]
+        : ["cre model pretrain recipes/base-zh.yaml --set data.folder=DIR"]),
       "cre model export-base runs/base-zh --output models/base-zh",
       "```",
     ].join("\n"),
@@ -105,21 +114,24 @@ function frontMatter(recipe: PretrainRecipe): string {
   ].join("\n");
 }
 
-function optimizerText({ recipe, decay }: CardFacts): string {
+function optimizerText({ recipe, decay, elsewhere }: CardFacts): string {
   const { learningRate, warmupSteps, schedule, decaySteps, beta1, beta2, weightDecay, clipNorm } = recipe.train;
   const end = decay ? decay.steps : decaySteps;
   const shape =
     schedule === "cosine"
       ? "cosine"
       : `constant, straight down over the last ${whole(end)} steps (${whole(totalSteps(recipe.train, decay))} in all)`;
-  return `AdamW (betas ${beta1} and ${beta2}, weight decay ${weightDecay}), gradient clipped to norm ${clipNorm}, learning rate ${learningRate}: ${whole(warmupSteps)} steps of warm-up, ${shape}`;
+  const muon = elsewhere ? "Muon for the layers' matrices, at half the rate for embedding and norms " : "";
+  return `${muon}AdamW (betas ${beta1} and ${beta2}, weight decay ${weightDecay}), gradient clipped to norm ${clipNorm}, learning rate ${learningRate}: ${whole(warmupSteps)} steps of warm-up, ${shape}`;
 }
 
-function prefixText(share: number): string {
-  return `${(100 * share).toFixed(0)} % of the sequences had documents with a prefix of random length: read in both directions, not predicted`;
+function prefixText(share: number, maskShare = 0): string {
+  const percent = (value: number) => `${(100 * value).toFixed(0)} %`;
+  const masks = maskShare > 0 ? `about ${percent(maskShare)} of its tokens masked and predicted` : "not predicted";
+  return `${percent(share)} of the sequences had documents with a prefix of random length: read in both directions, ${masks}`;
 }
 
-function trainingTime({ log }: CardFacts): string {
+function trainingTime({ log, elsewhere }: CardFacts): string {
   const steps = log.filter(({ kind }) => kind === "step");
   const seconds = steps.map((line) => Number(line.seconds)).sort((a, b) => a - b);
   if (seconds.length === 0) return "not logged";
@@ -127,15 +139,24 @@ function trainingTime({ log }: CardFacts): string {
   const median = seconds[seconds.length >> 1];
   const tokens = steps.reduce((sum, line) => sum + Number(line.tokens), 0) / steps.length;
   const hours = (median * steps.length) / 3600;
-  return `${hours.toFixed(1)} h of computing (${whole(tokens / median)} tokens/s in the median step)`;
+  const program = elsewhere ? ` by engines/torch/pretrain.py on ${elsewhere.device} (PyTorch ${elsewhere.torch})` : "";
+  return `${hours.toFixed(1)} h of computing${program}, ${whole(tokens / median)} tokens/s`;
 }
 
-function sourceTable({ recipe, data, log, step }: CardFacts, tokensPerStep: number): string {
+function sourceTable({ recipe, data, log, step, decay }: CardFacts, tokensPerStep: number): string {
   const last = validationsOf(log).at(-1);
-  const total = Object.values(recipe.data.sources).reduce((sum, { weight }) => sum + weight, 0);
+  const sum = (values: readonly number[]) => values.reduce((a, b) => a + b, 0);
+  const all = Object.values(recipe.data.sources);
+  const total = sum(all.map(({ weight }) => weight));
+  const finalTotal = sum(all.map(({ weight, finalWeight = weight }) => finalWeight));
+  const early = Math.min(step, finalStep(recipe.train, decay));
   const rows = data.sources.map(({ name, train, heldOut }) => {
-    const { weight, origin, licence } = recipe.data.sources[name];
-    const rounds = ((weight / total) * step * tokensPerStep) / (rowEnds(train).at(-1) ?? 1);
+    const { weight, finalWeight, origin, licence } = recipe.data.sources[name];
+    const share = weight / total;
+    const finalShare = (finalWeight ?? weight) / finalTotal;
+    const steps = share * early + finalShare * (step - early);
+    const rounds = (steps * tokensPerStep) / (rowEnds(train).at(-1) ?? 1);
+    const percent = (value: number) => `${(100 * value).toFixed(1)} %`;
     return [
       name,
       origin,
@@ -143,7 +164,7 @@ function sourceTable({ recipe, data, log, step }: CardFacts, tokensPerStep: numb
       whole(train.ends.length),
       million(train.characters),
       million(train.tokens.length),
-      `${((100 * weight) / total).toFixed(1)} %`,
+      finalWeight === undefined ? percent(share) : `${percent(share)}, at the end ${percent(finalShare)}`,
       rounds.toFixed(1),
       whole(heldOut.characters),
       last?.sources[name]?.bitsPerCharacter.toFixed(3) ?? "–",

@@ -2,7 +2,7 @@ import type { Weight } from "../compute/backend.ts";
 import type { Decoder } from "../models/decoder.ts";
 import { parameterCount } from "../models/layer.ts";
 import type { DecoderSpec } from "../models/spec.ts";
-import { packExamples } from "../train/batches.ts";
+import { lossWeight, packExamples } from "../train/batches.ts";
 import { divergence, updateWeights } from "../train/optimizer.ts";
 import { addGradients } from "../train/train.ts";
 import type { PretrainSettings } from "./recipe.ts";
@@ -22,8 +22,8 @@ export interface PretrainStep {
 }
 
 /**
- * The pretraining loop: trains all weights on every token of full sequences, except those of their prefixes. Yields after every update; the caller prints, validates and
- * saves. The first `startStep` updates were made before. Throws a UserError when the loss or the gradient is not finite.
+ * The pretraining loop: trains all weights on every token of full sequences, of their prefixes only on the masked ones. Yields after every
+ * update; the caller prints, validates and saves. The first `startStep` updates were made before. Throws a UserError when the loss or the gradient is not finite.
  */
 export async function* pretrain(
   model: Decoder,
@@ -44,7 +44,7 @@ export async function* pretrain(
       const first = (step * accumulation + pass) * passSequences;
       return Array.from({ length: passSequences }, (_, i) => plan.sequence(first + i)).flat();
     });
-    const targets = passes.flat().reduce((sum, part) => sum + part.answerIds.length, 0);
+    const targets = lossWeight(passes.flat(), 0);
     let tokens = 0;
     let loss = 0;
     for (const parts of passes) {

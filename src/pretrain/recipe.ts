@@ -21,6 +21,11 @@ const sourceSchema = z.strictObject({
     .number()
     .positive()
     .describe("Share of the tokens from this source, relative to the other sources' weights."),
+  finalWeight: z
+    .number()
+    .positive()
+    .optional()
+    .describe("The same in the trapezoid's final phase; without it the weight stays."),
   heldOut: share.lt(1).describe("Share of the documents that are only validated on."),
   origin: z.string().default("").describe("Where the text comes from, for the model's card."),
   licence: z.string().default("").describe("Licence of the text, for the model's card."),
@@ -34,6 +39,12 @@ const trainSchema = z.strictObject({
     .optional()
     .describe(
       "Share of the sequences whose documents begin with a prefix of random length: its tokens see each other and are not predicted (prompt.attention both); without it none.",
+    ),
+  maskShare: share
+    .lt(1)
+    .optional()
+    .describe(
+      "Share of a prefix's tokens, about, that are masked in spans of 1 to 3 (with the tokenizer's padding token) and predicted by the position before; without it none.",
     ),
   steps: count(MOST.steps).describe("Updates in all."),
   learningRate: z.number().positive().describe("Highest learning rate."),
@@ -94,6 +105,16 @@ export const pretrainRecipeSchema = z
     if (train.sequenceTokens > model.init.maxTokens) {
       const limit = `the model's maxTokens ${model.init.maxTokens}`;
       problem(["train", "sequenceTokens"], `${train.sequenceTokens} is more than ${limit}`);
+    }
+    if (train.maskShare && !train.prefixShare) {
+      problem(["train", "maskShare"], "masks tokens of prefixes: give train.prefixShare, too");
+    }
+    const weighed = Object.entries(data.sources).find(([, { finalWeight }]) => finalWeight !== undefined);
+    if (weighed && train.schedule !== "trapezoid") {
+      problem(
+        ["data", "sources", weighed[0], "finalWeight"],
+        "needs train.schedule trapezoid, which has a final phase",
+      );
     }
     if (train.schedule === "trapezoid" && train.warmupSteps + train.decaySteps > train.steps) {
       const parts = `warmupSteps ${train.warmupSteps} and decaySteps ${train.decaySteps}`;

@@ -11,6 +11,12 @@ export function totalSteps(settings: PretrainSettings, decay: Decay | null): num
   return decay ? decay.startStep + decay.steps : settings.steps;
 }
 
+/** The first step of the trapezoid's final phase, counted from 0; infinite for a cosine that no --decay-now ends. */
+export function finalStep({ schedule, steps, decaySteps }: PretrainSettings, decay: Decay | null): number {
+  if (decay) return decay.startStep;
+  return schedule === "trapezoid" ? steps - decaySteps : Number.POSITIVE_INFINITY;
+}
+
 /** The learning rate of one step, counted from 0. */
 export function pretrainingRateAt(settings: PretrainSettings, decay: Decay | null, step: number): number {
   const { learningRate, finalLearningRate } = settings;

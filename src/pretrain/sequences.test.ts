@@ -3,7 +3,7 @@ import { UserError } from "../base/errors.ts";
 import { planSequences } from "./sequences.ts";
 import type { TokenDocuments } from "./token-file.ts";
 
-const MARKS = { start: 1, end: 2 };
+const MARKS = { start: 1, end: 2, mask: 3 };
 
 /** Documents whose ids tell them apart: document d of length n has the ids first + 100 · d + 0..n−1. */
 function documents(lengths: readonly number[], first: number): TokenDocuments {
@@ -42,7 +42,9 @@ describe("planSequences", () => {
 
   it("gives a share of the sequences prefixes of every length, and changes nothing else", () => {
     const sources = [{ name: "a", documents: documents([7, 1, 20, 0, 4, 90, 30], 1000), weight: 1 }];
-    const [causal, mixed] = [0, 0.4].map((share) => planSequences(sources, 8, MARKS, 1, share));
+    const [causal, mixed] = [0, 0.4].map((share) =>
+      planSequences(sources, 8, MARKS, 1, { prefixShare: share, maskShare: 0 }),
+    );
     const idsOf = ({ promptIds, answerIds }: ReturnType<typeof causal.sequence>[number]) => [
       ...Array.from(promptIds),
       ...Array.from(answerIds),
@@ -68,6 +70,51 @@ describe("planSequences", () => {
     expect(withPrefix / 400).toBeGreaterThan(0.28);
     expect(withPrefix / 400).toBeLessThan(0.52);
     expect([...lengths].sort()).toEqual([2, 3, 4, 5, 6, 7, 8]);
+  });
+
+  it("masks a share of the prefixes' ids, which become targets, and nothing else", () => {
+    const sources = [{ name: "a", documents: documents([60, 90, 30], 1000), weight: 1 }];
+    const [plain, masking] = [0, 0.2].map((maskShare) =>
+      planSequences(sources, 32, MARKS, 1, { prefixShare: 1, maskShare }),
+    );
+    let masked = 0;
+    let ids = 0;
+    for (let i = 0; i < 300; i++) {
+      const parts = masking.sequence(i);
+      for (const [p, { promptIds, answerIds, maskedIds }] of parts.entries()) {
+        if (promptIds.length < 2) continue;
+        const restored = Array.from(promptIds, (id, at) => ((maskedIds?.[at] ?? -1) >= 0 ? maskedIds?.[at] : id));
+        for (const [at, id] of Array.from(promptIds).entries()) expect((maskedIds?.[at] ?? -1) >= 0).toBe(id === 3);
+        expect(maskedIds?.[0]).toBe(-1);
+        const unmasked = plain.sequence(i)[p];
+        expect(restored).toHaveLength(promptIds.length);
+        if (i === 0 && p === 0) expect(restored).toEqual(Array.from(unmasked.promptIds));
+        masked += Array.from(promptIds).filter((id) => id === 3).length;
+        ids += promptIds.length - 1;
+        expect(Array.from(answerIds)).not.toContain(3);
+      }
+      expect(masking.sequence(i)).toEqual(parts);
+    }
+    // Spans overlap: 1 − Π over what may cover a place = 1 − 0.9 · (1 − 0.1 · 2/3) · (1 − 0.1/3).
+    expect(masked / ids).toBeGreaterThan(0.16);
+    expect(masked / ids).toBeLessThan(0.22);
+  });
+
+  it("gives the sources their final weights from a sequence on", () => {
+    const sources = ["a", "b"].map((name, s) => ({
+      name,
+      documents: documents(Array(40).fill(7), 1000 + 5000 * s),
+      weight: [3, 1][s],
+      finalWeight: [1, 4][s],
+    }));
+    const plan = planSequences(sources, 8, MARKS, 1, undefined, { from: 100 });
+    const fromB = (from: number, to: number) =>
+      Array.from({ length: to - from }, (_, i) => plan.sequence(from + i)).filter(
+        ([part]) => Math.max(...Array.from(part.promptIds), ...Array.from(part.answerIds)) >= 6000,
+      ).length;
+    expect(fromB(0, 100)).toBe(25);
+    expect(fromB(100, 200)).toBe(80);
+    expect(plan.sequence(3)).toEqual(planSequences(sources, 8, MARKS, 1).sequence(3));
   });
 
   it("shuffles every round, equally for equal seeds", () => {

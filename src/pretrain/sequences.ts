@@ -8,7 +8,25 @@ export interface DocumentMarks {
   /** The id from which the first token is predicted. */
   start: number;
   end: number;
+  /** Stands in place of masked ids; null for a tokenizer without a padding token. */
+  mask: number | null;
 }
+
+/** What the sequences are to teach besides the next token. */
+export interface Objective {
+  /** Share of the sequences whose documents begin with a prefix of random length, whose tokens see each other. */
+  prefixShare: number;
+  /** Share of a prefix's tokens, about, that are masked in spans of 1 to 3; the position before each predicts it. */
+  maskShare: number;
+}
+
+/** A sequence number from which the sources' final weights count. */
+export interface FinalPhase {
+  from: number;
+}
+
+/** Mean length of a masked span; a span has 1 to 2 · this − 1 tokens. */
+export const MASK_SPAN = 2;
 
 /** A part of a document: the ids of the answer are targets, the first id or a longer prefix is not. Parts of a sequence do not see each other. */
 export type SequencePart = EncodedExample;
@@ -53,21 +71,22 @@ interface Round {
 
 /**
  * Mixes sources by weight: sequence n comes from the source that is furthest behind its share. Every round through a source shuffles its
- * documents, cuts them into full sequences and shuffles these. A `prefixShare` of the sequences has a prefix of random length in each part.
- * Throws a UserError for a source without training documents.
+ * documents, cuts them into full sequences and shuffles these. Masked ids are targets of the position before them (BehnamGhader et al.
+ * 2024, arXiv:2404.05961). Throws a UserError for a source without training documents.
  */
 export function planSequences(
-  sources: readonly { name: string; documents: TokenDocuments; weight: number }[],
+  sources: readonly { name: string; documents: TokenDocuments; weight: number; finalWeight?: number }[],
   sequenceRows: number,
   marks: DocumentMarks,
   seed: number,
-  prefixShare = 0,
+  { prefixShare, maskShare }: Objective = { prefixShare: 0, maskShare: 0 },
+  final: FinalPhase = { from: Number.POSITIVE_INFINITY },
 ): SequencePlan {
   for (const { name, documents } of sources) {
     if (documents.ends.length === 0) throw new UserError(`data.sources.${name}: has no documents to train on.`);
   }
-  const totalWeight = sources.reduce((sum, { weight }) => sum + weight, 0);
-  const shares = sources.map(({ weight }) => weight / totalWeight);
+  const shares = sharesOf(sources.map(({ weight }) => weight));
+  const finalShares = sharesOf(sources.map(({ weight, finalWeight = weight }) => finalWeight));
   const perRound = sources.map(({ documents }) => Math.ceil((rowEnds(documents).at(-1) as number) / sequenceRows));
   const rounds: ({ number: number; round: Round } | null)[] = sources.map(() => null);
   const roundOf = (source: number, number: number): Round => {
@@ -83,7 +102,9 @@ export function planSequences(
   const draw = (): { source: number; number: number } => {
     let source = 0;
     for (let s = 1; s < sources.length; s++) {
-      const behind = (which: number) => shares[which] * (drawn + 1) - drawnOf[which];
+      const early = Math.min(drawn + 1, final.from);
+      const behind = (which: number) =>
+        shares[which] * early + finalShares[which] * (drawn + 1 - early) - drawnOf[which];
       if (behind(s) > behind(source)) source = s;
     }
     drawn++;
@@ -102,7 +123,8 @@ export function planSequences(
       const from = round.sequences[number % perRound[source]] * sequenceRows;
       const parts = cut(sources[source].documents, round, from, from + sequenceRows, marks);
       const random = createRandom(mixSeed(seed, index, 0x9f1c));
-      return random.uniform() < prefixShare ? parts.map((part) => withPrefix(part, random)) : parts;
+      if (random.uniform() >= prefixShare) return parts;
+      return parts.map((part) => masked(withPrefix(part, random), maskShare, marks, random));
     },
   };
 }
@@ -114,6 +136,28 @@ function withPrefix(part: SequencePart, random: Random): SequencePart {
   const ids = Int32Array.from([...Array.from(part.promptIds), ...Array.from(part.answerIds)]);
   const prefix = first + 1 + random.below(targets - 1);
   return { promptIds: ids.subarray(0, prefix), answerIds: ids.subarray(prefix) };
+}
+
+/** The part with spans of its prefix masked; the first id stays. */
+function masked(part: SequencePart, maskShare: number, { mask }: DocumentMarks, random: Random): SequencePart {
+  const { promptIds } = part;
+  if (maskShare === 0 || mask === null || promptIds.length < 2) return part;
+  const ids = Int32Array.from(promptIds);
+  const maskedIds = new Int32Array(ids.length).fill(-1);
+  let left = 0;
+  for (let i = 1; i < ids.length; i++) {
+    if (random.uniform() < maskShare / MASK_SPAN) left = Math.max(left, 1 + random.below(2 * MASK_SPAN - 1));
+    if (left === 0) continue;
+    left--;
+    maskedIds[i] = ids[i];
+    ids[i] = mask;
+  }
+  return { ...part, promptIds: ids, maskedIds };
+}
+
+function sharesOf(weights: readonly number[]): number[] {
+  const total = weights.reduce((sum, weight) => sum + weight, 0);
+  return weights.map((weight) => weight / total);
 }
 
 function createRound(documents: TokenDocuments, sequenceCount: number, seed: number): Round {

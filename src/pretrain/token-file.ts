@@ -22,6 +22,8 @@ export interface TokenSource {
   name: string;
   /** Digest of all that determines the ids: text, tokenizer and held-out share. */
   digest: string;
+  /** The cache's file. */
+  file: string;
   train: TokenDocuments;
   heldOut: TokenDocuments;
 }
@@ -52,7 +54,7 @@ export async function openTokenSource(
     await saveTokens(file, made);
   }
   const { train, heldOut } = await loadTokens(file, tokenizer.vocabularySize);
-  return { name, digest, train, heldOut };
+  return { name, digest, file, train, heldOut };
 }
 
 /** The digest of a file's bytes, in hexadecimal. */
@@ -127,7 +129,7 @@ const bytesOf = (array: Uint32Array | Uint16Array | Int32Array) =>
   new Uint8Array(array.buffer, array.byteOffset, array.byteLength);
 
 /** Magic, counts as float64, ends, tokens; in the byte order of this machine, since the file is a cache of the run. */
-async function saveTokens(file: string, { train, heldOut }: Omit<TokenSource, "name" | "digest">): Promise<void> {
+async function saveTokens(file: string, { train, heldOut }: Pick<TokenSource, "train" | "heldOut">): Promise<void> {
   const bytesEach = train.tokens.BYTES_PER_ELEMENT;
   const counts = [train, heldOut].flatMap(({ tokens, ends, characters }) => [tokens.length, ends.length, characters]);
   const header = new Float64Array([bytesEach, ...counts]);
@@ -140,7 +142,7 @@ async function saveTokens(file: string, { train, heldOut }: Omit<TokenSource, "n
 }
 
 /** Reads and checks a file of token ids. */
-async function loadTokens(file: string, vocabularySize: number): Promise<Omit<TokenSource, "name" | "digest">> {
+async function loadTokens(file: string, vocabularySize: number): Promise<Pick<TokenSource, "train" | "heldOut">> {
   const bytes = await readFile(file);
   const damaged = (what: string) =>
     new UserError(`${file}: ${what}, it is damaged.`, { hint: "Remove it: it is made again from the sources." });

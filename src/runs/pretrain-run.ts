@@ -9,7 +9,7 @@ import { type Decoder, decoderWeights } from "../models/decoder.ts";
 import { type HeldOutScore, scoreHeldOut } from "../pretrain/held-out.ts";
 import { flopsPerToken, type PretrainStep, pretrain } from "../pretrain/pretrain.ts";
 import { type PretrainRecipe, pretrainRecipeText, readPretrainRecipe } from "../pretrain/recipe.ts";
-import { type Decay, totalSteps } from "../pretrain/schedule.ts";
+import { type Decay, finalStep, totalSteps } from "../pretrain/schedule.ts";
 import { type DocumentMarks, planSequences } from "../pretrain/sequences.ts";
 import { digestOfFile, openTokenSource, type TokenSource } from "../pretrain/token-file.ts";
 import type { Tokenizer } from "../tokenizers/tokenizer.ts";
@@ -21,7 +21,7 @@ import {
   loadCheckpoint,
 } from "./checkpointed-loop.ts";
 import type { NoticeEvent } from "./notice.ts";
-import { expectFreeFolder, type RunFolder, runFolder } from "./run-folder.ts";
+import { appendLog, expectFreeFolder, type LogLine, type RunFolder, runFolder, syncLog } from "./run-folder.ts";
 import { saveTrainingState, type TrainingOrigin } from "./training-state.ts";
 
 /** Held-out bits per character, of every source and of all characters together. */
@@ -75,7 +75,11 @@ export async function openPretrainData(
     const say = (documents: number, characters: number) => onProgress(name, documents, characters);
     sources.push(await openTokenSource(name, source, tokenizer, tokenizerDigest, recipe.seed, cacheFolder, say));
   }
-  return { sources, marks: { start: bosId ?? eosId, end: eosId } };
+  const { padId } = tokenizer;
+  if (recipe.train.maskShare && padId === null) {
+    throw new UserError(`${recipe.model.tokenizer}: has no padding token, which train.maskShare puts for masked ones.`);
+  }
+  return { sources, marks: { start: bosId ?? eosId, end: eosId, mask: padId } };
 }
 
 /** Makes the folder of a new pretraining run with its resolved recipe. Throws a UserError for a folder that is not empty. */
@@ -120,7 +124,9 @@ function originOf(
   const { checkpointSeconds: _seconds, validateEverySteps: _every, steps, decaySteps: _decay, ...settings } = train;
   // The length of a trapezoid may be decided during the run; every step of a cosine depends on it.
   const length = train.schedule === "cosine" ? steps : null;
-  const weights = Object.values(data.sources).map(({ weight }) => weight);
+  const weights = Object.values(data.sources).map(({ weight, finalWeight }) =>
+    finalWeight === undefined ? weight : [weight, finalWeight],
+  );
   const digest = (value: unknown) => createHash("sha256").update(JSON.stringify(value)).digest("hex");
   return {
     recipe: digest({ init: model.init, storage: model.storage, settings, length, precision, seed, weights }),
@@ -150,13 +156,17 @@ export async function* pretrainRun(
   if (notice) yield { kind: "notice", text: notice };
   const decay = await decayOf(folder, progress.step, decayNow);
   const last = totalSteps(train, decay);
-  const weightOf = (name: string) => recipe.data.sources[name].weight;
+  const weightsOf = (name: string) => {
+    const { weight, finalWeight } = recipe.data.sources[name];
+    return { weight, finalWeight };
+  };
   const plan = planSequences(
-    data.sources.map(({ name, train: documents }) => ({ name, documents, weight: weightOf(name) })),
+    data.sources.map(({ name, train: documents }) => ({ name, documents, ...weightsOf(name) })),
     train.sequenceTokens,
     data.marks,
     recipe.seed,
-    train.prefixShare,
+    { prefixShare: train.prefixShare ?? 0, maskShare: train.maskShare ?? 0 },
+    { from: finalStep(train, decay) * train.passSequences * train.accumulation },
   );
   const perRound = Object.fromEntries(data.sources.map(({ name }, i) => [name, plan.perRound[i]]));
   const tokensPerStep = train.sequenceTokens * train.passSequences * train.accumulation;
@@ -175,6 +185,26 @@ export async function* pretrainRun(
   if (!(yield* checkpointedLoop(folder, progress, training, limits))) return;
   await writeFileAtomic(folder.done, `${JSON.stringify({ steps: progress.step })}\n`);
   yield { kind: "end", step: progress.step };
+}
+
+/** Saves weights that were trained elsewhere as a run that has finished: log, a validation computed here, checkpoint. */
+export async function saveFinishedPretraining(
+  model: Decoder,
+  recipe: PretrainRecipe,
+  data: PretrainData,
+  folder: RunFolder,
+  log: readonly LogLine[],
+): Promise<PretrainValidation> {
+  const { backend } = model;
+  const trained = { backend, weights: decoderWeights(model), origin: originOf(recipe, data.sources) };
+  const step = recipe.train.steps;
+  const validation = await validate(model, recipe, data, step);
+  for (const line of log) await appendLog(folder, line);
+  await appendLog(folder, { kind: "validation", ...validation });
+  await syncLog(folder);
+  await saveTrainingState(trained, { step, best: null, averaged: 0 }, folder.state);
+  await writeFileAtomic(folder.done, `${JSON.stringify({ steps: step })}\n`);
+  return validation;
 }
 
 /** Steps with their speed, in tokens and as a share of the arithmetic peak that was measured before the first one. */

@@ -56,4 +56,16 @@ describe("packExamples", () => {
     expect([...batch.targets]).toEqual([10, 11, 20, 2, 12, 21, 22, 2]);
     expect(batch.weights.reduce((a, b) => a + b, 0)).toBeCloseTo(1, 6);
   });
+
+  it("predicts masked prompt tokens from the token before them", () => {
+    const masked = [{ promptIds: [1, 3, 11, 3], answerIds: [20, 2], maskedIds: [-1, 10, -1, 12] }, examples[1]];
+    expect(lossWeight(masked, 0)).toBe(4 + 3);
+    const batch = packExamples(masked, 0, lossWeight(masked, 0));
+    expect([...batch.tokens.ids]).toEqual([1, 3, 11, 3, 20, 1, 12, 21, 22]);
+    expect([...(batch.tokens.outputRows as Int32Array)]).toEqual([0, 2, 3, 4, 6, 7, 8]);
+    expect([...batch.targets]).toEqual([10, 12, 20, 2, 21, 22, 2]);
+    expect(batch.weights.reduce((a, b) => a + b, 0)).toBeCloseTo(1, 6);
+    expect(lossWeight(masked, 0.5)).toBe(7 + 0.5 * 2);
+    expect(packExamples(masked, 0.5, 1).weights.reduce((a, b) => a + b, 0)).toBe(8);
+  });
 });

@@ -8,6 +8,8 @@ export interface EncodedExample {
   promptIds: ArrayLike<number>;
   /** With the end-of-sequence token. */
   answerIds: ArrayLike<number>;
+  /** As long as the prompt: the id that a masked one stands for, a target of the position before it; −1 elsewhere. */
+  maskedIds?: ArrayLike<number>;
 }
 
 /** Packed training tokens with the targets of their output rows. */
@@ -62,8 +64,9 @@ export function planSteps(
 /** Σ of the loss weights of some examples, before they are normalised. */
 export function lossWeight(examples: readonly EncodedExample[], promptLoss: number): number {
   let total = 0;
-  for (const { promptIds, answerIds } of examples) {
-    total += answerIds.length + promptLoss * Math.max(0, promptIds.length - 1);
+  for (const { promptIds, answerIds, maskedIds } of examples) {
+    const masked = maskedIds ? Array.from(maskedIds).filter((id) => id >= 0).length : 0;
+    total += answerIds.length + masked + promptLoss * Math.max(0, promptIds.length - 1 - masked);
   }
   return total;
 }
@@ -92,13 +95,14 @@ export function packExamples(
   const targets: number[] = [];
   const weights: number[] = [];
   let answerTokens = 0;
-  for (const [index, { promptIds, answerIds }] of examples.entries()) {
+  for (const [index, { promptIds, answerIds, maskedIds }] of examples.entries()) {
     for (let i = 0; i < sequences[index].length; i++) {
-      const isAnswer = i + 1 >= promptIds.length;
-      if (!isAnswer && promptLoss === 0) continue;
+      const masked = i + 1 < promptIds.length ? (maskedIds?.[i + 1] ?? -1) : -1;
+      const weight = i + 1 >= promptIds.length || masked >= 0 ? 1 : promptLoss;
+      if (weight === 0) continue;
       outputRows.push(rows[index][i]);
-      targets.push(idAt(promptIds, answerIds, i + 1));
-      weights.push((isAnswer ? 1 : promptLoss) / totalWeight);
+      targets.push(masked >= 0 ? masked : idAt(promptIds, answerIds, i + 1));
+      weights.push(weight / totalWeight);
     }
     answerTokens += answerIds.length;
   }

@@ -1,0 +1,152 @@
+import { existsSync } from "node:fs";
+import { join } from "node:path";
+import { z } from "zod";
+import { UserError } from "../base/errors.ts";
+import { readTextFile, writeFileAtomic } from "../base/files.ts";
+import { checkSchema } from "../base/schema.ts";
+import { openBackend } from "../compute/open.ts";
+import { openCheckpoint } from "../models/checkpoint.ts";
+import { loadDecoder } from "../models/load.ts";
+import type { DecoderSpec } from "../models/spec.ts";
+import { expectHandOver, writeHandOver } from "../pretrain/hand-over.ts";
+import type { PretrainRecipe } from "../pretrain/recipe.ts";
+import type { NoticeEvent } from "./notice.ts";
+import { openPretrainData, type PretrainValidation, saveFinishedPretraining } from "./pretrain-run.ts";
+import { openPretrainSizes, PRETRAINING, type TokensEvent } from "./pretraining.ts";
+import { newRun, workInRun } from "./protocol.ts";
+import type { LogLine } from "./run-folder.ts";
+
+const MAX_RESULT_BYTES = 1_000_000;
+const MAX_LOG_BYTES = 100_000_000;
+
+const resultSchema = z.object({
+  steps: z.int().min(1),
+  decaySteps: z.int().min(0),
+  seconds: z.number().min(0),
+  device: z.string().max(200),
+  torch: z.string().max(100),
+});
+
+/** Which program elsewhere made a run's weights; saved as engine.json. */
+export type TrainedElsewhere = z.output<typeof resultSchema>;
+
+const stepSchema = z.object({
+  step: z.int().min(1),
+  loss: z.number(),
+  learningRate: z.number(),
+  gradientNorm: z.number(),
+  tokens: z.int().min(1),
+  seconds: z.number().min(0),
+});
+
+/** Tokenizes a recipe's text into a folder and writes what engines/torch/pretrain.py needs beside it. Throws a UserError. */
+export async function handOver(
+  recipe: PretrainRecipe,
+  directory: string,
+  onEvent: (event: TokensEvent) => void,
+): Promise<{ spec: DecoderSpec; tokens: number }> {
+  expectHandOver(recipe);
+  const { tokenizer, spec } = await openPretrainSizes(recipe);
+  const { sources, marks } = await openPretrainData(recipe, tokenizer, directory, (source, documents, characters) =>
+    onEvent({ kind: "tokens", source, documents, characters }),
+  );
+  await writeHandOver(directory, recipe, spec, tokenizer, sources, marks);
+  return { spec, tokens: sources.reduce((sum, { train }) => sum + train.tokens.length, 0) };
+}
+
+/**
+ * Makes a finished run of the weights that engines/torch/pretrain.py trained from a hand-over of this recipe: log, checkpoint, a validation
+ * computed here. Throws a UserError for files that are missing, or weights of other sizes than the recipe's.
+ */
+export async function collectPretraining(
+  recipe: PretrainRecipe,
+  collected: string,
+  directory: string,
+  where: string,
+  onEvent: (event: TokensEvent | NoticeEvent) => void,
+  tokens = join(directory, "tokens"),
+): Promise<PretrainValidation> {
+  const result = await readResult(collected);
+  const made: PretrainRecipe = {
+    ...recipe,
+    train: { ...recipe.train, steps: result.steps, decaySteps: result.decaySteps },
+  };
+  const log = await readSteps(collected);
+  const run = await newRun(PRETRAINING, directory, made, where);
+  const { tokenizer, spec } = await openPretrainSizes(made);
+  const backend = openBackend(made.precision, (text) => onEvent({ kind: "notice", text }));
+  let validation: PretrainValidation | null = null;
+  try {
+    const checkpoint = await openCheckpoint(collected);
+    try {
+      const { storage } = made.model;
+      const model = await loadDecoder(backend, checkpoint, { storage, trainable: true });
+      expectSizes(model.spec, spec, collected);
+      await workInRun(run, {}, async ({ begin }) => {
+        await begin(made);
+        const data = await openPretrainData(made, tokenizer, tokens, (source, documents, characters) =>
+          onEvent({ kind: "tokens", source, documents, characters }),
+        );
+        await writeFileAtomic(join(directory, "engine.json"), `${JSON.stringify(result)}\n`);
+        validation = await saveFinishedPretraining(model, made, data, run.folder, log);
+        return null;
+      });
+    } finally {
+      await checkpoint.source.close();
+    }
+  } finally {
+    await backend.close();
+  }
+  return validation as unknown as PretrainValidation;
+}
+
+/** The program elsewhere that made a run's weights; null for a run trained here. */
+export async function readTrainedElsewhere(directory: string): Promise<TrainedElsewhere | null> {
+  const file = join(directory, "engine.json");
+  return existsSync(file) ? readJson(file, resultSchema) : null;
+}
+
+async function readResult(collected: string): Promise<TrainedElsewhere> {
+  const file = join(collected, "result.json");
+  if (!existsSync(file)) {
+    throw new UserError(`${collected}: has no result.json, which engines/torch/pretrain.py writes at its end.`);
+  }
+  return readJson(file, resultSchema);
+}
+
+async function readJson<T>(file: string, schema: z.ZodType<T>): Promise<T> {
+  const text = await readTextFile(file, "a result", MAX_RESULT_BYTES);
+  try {
+    return checkSchema(schema, JSON.parse(text), file);
+  } catch (error) {
+    if (error instanceof SyntaxError) throw new UserError(`${file}: is not JSON (${error.message}).`);
+    throw error;
+  }
+}
+
+async function readSteps(collected: string): Promise<LogLine[]> {
+  const file = join(collected, "log.jsonl");
+  if (!existsSync(file)) throw new UserError(`${collected}: has no log.jsonl.`);
+  const lines = (await readTextFile(file, "a log", MAX_LOG_BYTES)).split("\n").filter((line) => line.trim() !== "");
+  return lines.flatMap((line, i) => {
+    let value: { kind?: unknown };
+    try {
+      value = JSON.parse(line);
+    } catch {
+      throw new UserError(`${file}, line ${i + 1}: is not JSON.`);
+    }
+    if (value?.kind !== "step") return [];
+    const step = checkSchema(stepSchema, value, `${file}, line ${i + 1}`);
+    return [{ kind: "step" as const, ...step, tokensPerSecond: step.tokens / Math.max(1e-9, step.seconds) }];
+  });
+}
+
+function expectSizes(found: DecoderSpec, expected: DecoderSpec, collected: string): void {
+  const keys = ["width", "layers", "heads", "keyValueHeads", "feedForward", "vocabularySize", "normEpsilon"] as const;
+  const other = keys.find((key) => found[key] !== expected[key]);
+  if (other) {
+    throw new UserError(`${collected}: the weights have ${other} ${found[other]}, the recipe ${expected[other]}.`, {
+      hint: "Give the recipe that was handed over.",
+    });
+  }
+}
