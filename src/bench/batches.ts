@@ -7,12 +7,13 @@ import { addGradients } from "../train/train.ts";
 import type { ShapeName } from "./shapes.ts";
 import { loraDecoder } from "./train-step.ts";
 
-/** The ways to lay out a batch, each with what the ones before it have. */
+/** The ways to lay out a batch, each with what the ones before it have; the last one shares whole prompts only. */
 export const BATCH_WAYS = [
   "padded to the longest, head on every token",
   "packed: no padding",
   "answers' tokens only behind the last attention",
   "common beginnings once",
+  "prompts read in both directions, equal ones once",
 ] as const;
 
 export interface BatchWay {
@@ -85,7 +86,9 @@ export async function measureBatches(
 function layOut(examples: readonly EncodedExample[], promptLoss: number): TrainingBatch[] {
   const total = lossWeight(examples, promptLoss);
   const packed = packExamples(examples, promptLoss, total);
-  return [padded(packed), everywhere(packed), packed, packExamples(examples, promptLoss, total, true)];
+  const shared = packExamples(examples, promptLoss, total, true);
+  const both = packExamples(examples, promptLoss, total, true, "both");
+  return [padded(packed), everywhere(packed), packed, shared, both];
 }
 
 /** The head on every row; rows that were without loss have weight 0. */

@@ -31,6 +31,10 @@ const sequences = (count: number, length: number): AttentionSegment[] =>
     context: [],
   }));
 
+/** Prompts whose tokens see each other. */
+const prompts = (count: number, length: number): AttentionSegment[] =>
+  sequences(count, length).map((segment) => ({ ...segment, bidirectional: length }));
+
 /** `count` single rows, each behind its own cache of `cached` keys. */
 const newRows = (count: number, cached: number): AttentionSegment[] =>
   Array.from({ length: count }, (_, i) => ({
@@ -117,7 +121,9 @@ function kernelsOf(backend: Backend): { kernels: Kernel[]; free: () => void } {
     },
     { name: "argmax 512 x 32000", issue: () => freeAll(backend.argmax(logits)) },
     ...attention("16 x 96 rows, 12 x 64", attentionSpec(12, 12, 64), 16 * 96, sequences(16, 96)),
+    ...attention("16 x 96 rows in both directions, 12 x 64", attentionSpec(12, 12, 64), 16 * 96, prompts(16, 96)),
     ...attention("1 x 1024 rows, 14/2 x 64", attentionSpec(14, 2, 64), 1024, sequences(1, 1024)),
+    ...attention("1 x 1024 rows in both directions, 14/2 x 64", attentionSpec(14, 2, 64), 1024, prompts(1, 1024)),
     ...attention("32 rows over 500 cached, 12 x 64", attentionSpec(12, 12, 64), 32 * 501, newRows(32, 500)),
   ];
   const free = () => {

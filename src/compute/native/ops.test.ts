@@ -220,7 +220,7 @@ describe.skipIf(!status.available)("the benchmark of kernels", () => {
       expect(ms, name).toBeGreaterThan(0);
       names.push(name);
     }
-    expect(names).toHaveLength(14);
+    expect(names).toHaveLength(18);
     expect(backend.memory()).toMatchObject({ tensors: 0, weights: 0 });
     await backend.close();
   });
