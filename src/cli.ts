@@ -19,6 +19,7 @@ import { report } from "./cli/report.ts";
 import { finishOutput, surviveClosedStreams } from "./cli/terminal.ts";
 import { addTokenizerCommands } from "./cli/tokenizer.ts";
 import { addTrainCommand } from "./cli/train.ts";
+import { addTuneCommand } from "./cli/tune.ts";
 
 /** The exit code of a process that a signal ended is this and the number of the signal. */
 const FIRST_SIGNAL_CODE = 128;
@@ -39,6 +40,7 @@ export async function main(argv: readonly string[]): Promise<number> {
   addTrainCommand(program);
   addEvaluateCommands(program);
   addCompareCommand(program);
+  addTuneCommand(program);
   addExtractCommand(program);
   addExportCommand(program);
   addDataCommands(program);
