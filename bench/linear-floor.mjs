@@ -4,9 +4,9 @@ import { mkdtempSync, rmSync, statSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { openDataset } from "../dist/data/dataset.js";
+import { foldsBySentence } from "../dist/data/folds.js";
 import { computeMetrics } from "../dist/evaluate/metrics.js";
 import { saveLinear } from "../dist/linear/file.js";
-import { foldsBySentence } from "../dist/linear/folds.js";
 import { linearProbabilities } from "../dist/linear/model.js";
 import { trainLinear } from "../dist/linear/train.js";
 

@@ -3,6 +3,7 @@ import { createRequire } from "node:module";
 import { Command } from "commander";
 import { printable } from "./base/errors.ts";
 import { addBenchCommands } from "./cli/bench.ts";
+import { addCompareCommand } from "./cli/compare.ts";
 import { addDataCommands } from "./cli/data.ts";
 import { addDemoCommand } from "./cli/demo.ts";
 import { addEvaluateCommands } from "./cli/evaluate.ts";
@@ -18,6 +19,7 @@ import { report } from "./cli/report.ts";
 import { finishOutput, surviveClosedStreams } from "./cli/terminal.ts";
 import { addTokenizerCommands } from "./cli/tokenizer.ts";
 import { addTrainCommand } from "./cli/train.ts";
+import { addTuneCommand } from "./cli/tune.ts";
 
 /** The exit code of a process that a signal ended is this and the number of the signal. */
 const FIRST_SIGNAL_CODE = 128;
@@ -37,6 +39,8 @@ export async function main(argv: readonly string[]): Promise<number> {
     .exitOverride();
   addTrainCommand(program);
   addEvaluateCommands(program);
+  addCompareCommand(program);
+  addTuneCommand(program);
   addExtractCommand(program);
   addExportCommand(program);
   addDataCommands(program);

@@ -8,6 +8,7 @@ export { createLabelSet, type LabelSetJson } from "./data/label-set.ts";
 export type { BadRow, OnBadRow, Split, SplitCounts, SplitName } from "./data/split.ts";
 // Scores.
 export type { BootstrapOptions } from "./evaluate/bootstrap.ts";
+export type { ChangedRow, Comparison, Difference, RelationDifference, RowChange } from "./evaluate/compare.ts";
 export { type Evaluation, evaluate } from "./evaluate/evaluate.ts";
 export type { Metrics, RelationScore } from "./evaluate/metrics.ts";
 export type { Reference } from "./evaluate/references.ts";
@@ -21,6 +22,7 @@ export { readRecipe } from "./recipe/read.ts";
 export type { DecodeSettings, Recipe } from "./recipe/schema.ts";
 // Runs: training them, opening them, evaluating them.
 export type { LoopEvent } from "./runs/checkpointed-loop.ts";
+export { type CompareOptions, type ComparisonEvent, compareRuns, type RunComparison } from "./runs/compare-runs.ts";
 export {
   type EvaluateOptions,
   type EvaluationEvent,
@@ -34,6 +36,7 @@ export type { OpenOptions } from "./runs/open.ts";
 export { openRun, type Run, RunStopped } from "./runs/run.ts";
 export type { RunFolder } from "./runs/run-folder.ts";
 export type { StopOptions, StopSignal } from "./runs/stop-signals.ts";
+export type { TestLook } from "./runs/test-looks.ts";
 export type { RunEvent, Validation } from "./runs/train-run.ts";
 export {
   type LoadingEvent,

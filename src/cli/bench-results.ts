@@ -1,7 +1,7 @@
 import { spawn } from "node:child_process";
 import { existsSync } from "node:fs";
 import { basename, join } from "node:path";
-import { type Command, InvalidArgumentError, Option } from "commander";
+import { type Command, Option } from "commander";
 import { UserError } from "../base/errors.ts";
 import { checkOutputFolder } from "../base/output.ts";
 import {
@@ -14,6 +14,7 @@ import {
 } from "../bench/results.ts";
 import { readRecipe } from "../recipe/read.ts";
 import { isFinished, runFolder } from "../runs/run-folder.ts";
+import { seedList } from "./options.ts";
 import { exitCodeOf, Interrupted } from "./report.ts";
 import { print, say } from "./terminal.ts";
 
@@ -36,14 +37,6 @@ export function addResultsCommand(bench: Command): void {
     .option("--runs <dir>", "folder of the runs", join("runs", "results"))
     .addOption(new Option("--split <name>", "split to evaluate on").choices(["valid", "test"]).default("test"))
     .action(results);
-}
-
-function seedList(text: string): number[] {
-  const seeds = text.split(",").map(Number);
-  const isSeed = (seed: number) => Number.isInteger(seed) && seed >= 0 && seed <= 0xffffffff;
-  if (text.trim() === "" || !seeds.every(isSeed))
-    throw new InvalidArgumentError("expected whole numbers, as in 1,2,3.");
-  return [...new Set(seeds)];
 }
 
 async function results(recipes: readonly string[], options: ResultsOptions): Promise<void> {

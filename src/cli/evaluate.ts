@@ -94,7 +94,7 @@ async function checkEvaluationOutputs(directory: string, { json, data }: Evaluat
 const KEPT =
   /\.(ya?ml|jsonl|txt|html|safetensors|bin|gguf|model)$|^(labels|base|done|config|.*_config|tokenizer.*|.*\.index)\.json$/;
 
-async function filesIn(folder: string | undefined): Promise<string[]> {
+export async function filesIn(folder: string | undefined): Promise<string[]> {
   if (folder === undefined) return [];
   const entries = await readdir(folder, { withFileTypes: true }).catch(() => []);
   return entries.map(({ name }) => join(folder, name)).filter((file) => KEPT.test(basename(file)));
@@ -104,6 +104,7 @@ function evaluationBar() {
   let bar: Progress | null = null;
   const onEvent = (event: EvaluationEvent): void => {
     if (event.kind === "data") warnBadRows(event);
+    else if (event.kind === "notice") warn(event.text);
     else {
       bar ??= progress("evaluate", event.total);
       bar.update(event.done);

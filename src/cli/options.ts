@@ -1,3 +1,4 @@
+import { basename, join, resolve } from "node:path";
 import { type Command, InvalidArgumentError } from "commander";
 import { UserError } from "../base/errors.ts";
 
@@ -13,6 +14,26 @@ export function positiveNumber(text: string): number {
   const value = Number(text);
   if (!(value > 0) || !Number.isFinite(value)) throw new InvalidArgumentError("expected a positive number.");
   return value;
+}
+
+/** "1,2,3": seeds, each once. */
+export function seedList(text: string): number[] {
+  const seeds = text.split(",").map(Number);
+  const isSeed = (seed: number) => Number.isInteger(seed) && seed >= 0 && seed <= 0xffffffff;
+  if (text.split(",").some((part) => part.trim() === "") || !seeds.every(isSeed))
+    throw new InvalidArgumentError("expected whole numbers, as in 1,2,3.");
+  return [...new Set(seeds)];
+}
+
+export function foldCount(text: string): number {
+  const folds = wholeNumber(text);
+  if (folds < 2) throw new InvalidArgumentError("expected a whole number of at least 2.");
+  return folds;
+}
+
+/** The default folder of work on a recipe or a data folder: "runs/KIND-NAME". */
+export function workFolder(kind: string, recipeOrData: string): string {
+  return join("runs", `${kind}-${basename(resolve(recipeOrData)).replace(/\.ya?ml$/, "")}`);
 }
 
 /** Collects the values of an option that can be given several times. */

@@ -37,14 +37,10 @@ export function bootstrapIntervals(
   labels: ScoringLabels,
   options: BootstrapOptions = {},
 ): BootstrapIntervals {
-  const { draws = 1000, seed = 1, level = 0.95 } = options;
-  if (!Number.isInteger(draws) || draws < 1 || draws > MAX_DRAWS) {
-    throw new UserError(`Bootstrap draws is ${draws}, expected a whole number from 1 to ${MAX_DRAWS}.`);
-  }
-  if (!(level > 0 && level < 1)) throw new UserError(`Bootstrap level is ${level}, expected a number between 0 and 1.`);
+  const { draws, seed, level } = bootstrapSettings(options);
   if (groups.length === 0) throw new UserError("There are no sentences to draw from, expected at least one.");
 
-  const { starts, slotOf, amountOf } = flatten(groups);
+  const { starts, slotOf, amountOf } = flatTallies(groups);
   const random = createRandom(seed);
   const sum = new Float64Array(tallySlots(labels));
   const paper = new Float64Array(draws);
@@ -75,7 +71,27 @@ export function bootstrapIntervals(
   };
 }
 
-function flatten(groups: readonly Tally[]): { starts: Int32Array; slotOf: Int32Array; amountOf: Float64Array } {
+/** The settings of a bootstrap with the defaults filled in. Throws a UserError for settings out of range. */
+export function bootstrapSettings({
+  draws = 1000,
+  seed = 1,
+  level = 0.95,
+}: BootstrapOptions): Required<BootstrapOptions> {
+  if (!Number.isInteger(draws) || draws < 1 || draws > MAX_DRAWS) {
+    throw new UserError(`Bootstrap draws is ${draws}, expected a whole number from 1 to ${MAX_DRAWS}.`);
+  }
+  if (!(level > 0 && level < 1)) throw new UserError(`Bootstrap level is ${level}, expected a number between 0 and 1.`);
+  return { draws, seed, level };
+}
+
+/** Tallies one after another: those of group g are the entries from starts[g] to starts[g + 1]. */
+export interface FlatTallies {
+  starts: Int32Array;
+  slotOf: Int32Array;
+  amountOf: Float64Array;
+}
+
+export function flatTallies(groups: readonly Tally[]): FlatTallies {
   const entries = groups.reduce((total, tally) => total + tally.size, 0);
   const starts = new Int32Array(groups.length + 1);
   const slotOf = new Int32Array(entries);

@@ -15,10 +15,13 @@ import type { Extractor } from "../extract/extractor.ts";
 import { recipeText } from "../recipe/read.ts";
 import type { Recipe } from "../recipe/schema.ts";
 import { type DataEvent, labelledRows, readLabelledSplit } from "./labelled-rows.ts";
+import type { NoticeEvent } from "./notice.ts";
 import { type LogLine, type RunFolder, readLog } from "./run-folder.ts";
+import { savePredictions } from "./saved-predictions.ts";
+import { lookNotice, recordTestLook, type TestLook } from "./test-looks.ts";
 
-/** An event of an evaluation: a split that was read, then the rows that are extracted. */
-export type EvaluationEvent = DataEvent | { kind: "rows"; done: number; total: number };
+/** An event of an evaluation: a split that was read, the rows that are extracted, a notice on earlier looks at test rows. */
+export type EvaluationEvent = DataEvent | NoticeEvent | { kind: "rows"; done: number; total: number };
 
 export interface EvaluateOptions {
   /** A data folder or labelled rows; default: the data folder that the run was trained on. */
@@ -41,6 +44,8 @@ export interface RunEvaluation extends Evaluation {
   references: Reference[];
   /** Time of the extraction. */
   seconds: number;
+  /** The evaluations of this run on the test split of this data up to now, this one last; empty for other rows. */
+  testLooks: readonly TestLook[];
 }
 
 /** The parts of an opened run that an evaluation needs. */
@@ -67,7 +72,28 @@ export async function evaluateRun(run: EvaluatedRun, options: EvaluateOptions = 
     onRows: (done) => onEvent({ kind: "rows", done, total }),
   });
   const seconds = (performance.now() - started) / 1000;
-  return { ...evaluation, examples, source, references: trivialReferences(evaluation.rows, run.labels), seconds };
+  const testLooks = source?.split === "test" ? await lookAtTest(run.folder, source.data, examples, onEvent) : [];
+  const references = trivialReferences(evaluation.rows, run.labels);
+  return { ...evaluation, examples, source, references, seconds, testLooks };
+}
+
+/** Records a look at test rows. A run that cannot be written to is evaluated all the same, with a notice. */
+async function lookAtTest(
+  folder: RunFolder,
+  data: string,
+  examples: readonly Example[],
+  onEvent: (event: NoticeEvent) => void,
+): Promise<TestLook[]> {
+  try {
+    const looks = await recordTestLook(folder, data, examples);
+    const text = lookNotice(looks);
+    if (text !== null) onEvent({ kind: "notice", text });
+    return looks;
+  } catch (error) {
+    if (!(error instanceof UserError)) throw error;
+    onEvent({ kind: "notice", text: `this look at the test rows is not recorded: ${error.message}` });
+    return [];
+  }
 }
 
 async function rowsToEvaluate(
@@ -99,10 +125,14 @@ export interface RunMetricsJson extends MetricsJson {
   split?: SplitName;
   seconds: number;
   truncated: number;
+  /** When this run was evaluated on these test rows; absent for other rows. */
+  testLooks?: string[];
 }
 
-export function evaluationJson({ metrics, references, source, seconds, truncated }: RunEvaluation): RunMetricsJson {
-  return { ...toJson(metrics, { references }), ...source, seconds, truncated };
+export function evaluationJson(evaluation: RunEvaluation): RunMetricsJson {
+  const { metrics, references, source, seconds, truncated, testLooks } = evaluation;
+  const looks = testLooks.length === 0 ? {} : { testLooks: testLooks.map(({ date }) => date) };
+  return { ...toJson(metrics, { references }), ...source, seconds, truncated, ...looks };
 }
 
 /** What a report of an evaluation is called. */
@@ -110,11 +140,12 @@ export function evaluationTitle({ folder }: EvaluatedRun, { source, examples }: 
   return `${folder.directory} on ${source ? `${source.data}, ${source.split}` : `${examples.length} rows`}`;
 }
 
-/** Writes `metrics.json` and `report.html` of an evaluation into the run's folder. */
+/** Writes `metrics.json`, `report.html` and the answers to every row (`predictions/`) of an evaluation into the run's folder. */
 export async function saveEvaluation(run: EvaluatedRun, evaluation: RunEvaluation): Promise<void> {
   const { folder, recipe } = run;
   const { metrics, examples, rows, extractions, references } = evaluation;
   await writeFileAtomic(folder.metrics, `${JSON.stringify(evaluationJson(evaluation), null, 2)}\n`);
+  await savePredictions(run, evaluation);
   const probabilities = extractions.map(({ predictions }) => predictions[0]?.probability ?? null);
   const log: unknown[] = await readLog(folder);
   const ofKind = <T>(kind: LogLine["kind"]) => log.filter((line) => (line as LogLine).kind === kind) as T[];

@@ -178,6 +178,12 @@ export async function saveLabels(folder: RunFolder, labels: LabelSet): Promise<v
   await writeFileAtomic(labelsFile(folder), `${JSON.stringify(labelSetToJson(labels), null, 2)}\n`);
 }
 
+/** The label set that was saved with a run. Throws a UserError when it cannot be read. */
+export async function readRunLabels(folder: RunFolder): Promise<LabelSet> {
+  const file = labelsFile(folder);
+  return parseLabelsJson(await readTextFile(file, "the run's labels", MAX_LABELS_BYTES), file);
+}
+
 /** Opens a finished run for extraction: its best weights with the prompt, template and labels it was trained with. */
 export async function openTrained(
   directory: string,
@@ -186,10 +192,7 @@ export async function openTrained(
   const { folder, recipe: own } = await openRunFolder(directory);
   const recipe = options.storage ? { ...own, model: { ...own.model, storage: options.storage } } : own;
   const trained = await findTrained(folder, recipe);
-  const labels = parseLabelsJson(
-    await readTextFile(labelsFile(folder), "the run's labels", MAX_LABELS_BYTES),
-    labelsFile(folder),
-  );
+  const labels = await readRunLabels(folder);
   const checkpoint = await openTrainedModel(folder, trained);
   try {
     const tokenizer = await openModelTokenizer(trained.tokenizer, { modelType: String(checkpoint.config.model_type) });

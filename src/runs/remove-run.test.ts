@@ -16,6 +16,7 @@ const MADE = [
   ...["recipe.yaml", "base.json", "labels.json", "log.jsonl", "metrics.json", "report.html", "done.json", "demo.json"],
   ...["adapter_config.json", "adapter_model.safetensors", "checkpoints/state.safetensors", "model/tokenizer.model"],
   ...["export/merged/model.safetensors", "checkpoints/state.safetensors.0a1b2c3d.part"],
+  ...["test-looks.jsonl", "predictions/test-0a1b2c3d.jsonl", "predictions/test-0a1b2c3d.json"],
 ];
 
 function put(name: string): void {

@@ -6,9 +6,10 @@ import { holdRun, LEFTOVER, LOCK, runFolder } from "./run-folder.ts";
 
 /** Files that trainings, evaluations and exports write into a run, by their paths in it. */
 const MADE = [
-  /^(recipe\.yaml|log\.jsonl|report\.html|adapter_model\.safetensors)$/,
+  /^(recipe\.yaml|log\.jsonl|test-looks\.jsonl|report\.html|adapter_model\.safetensors)$/,
   /^(base|labels|done|metrics|adapter_config|checksums|calibration)\.json$/,
   /^(checkpoints|model|export\/[^/]+)\/[^/]+\.(safetensors|json|model|gguf|bin|py)$/,
+  /^predictions\/(train|valid|test|rows)-[0-9a-f]{8}\.(jsonl|json)$/,
   LEFTOVER,
 ];
 

@@ -43,10 +43,13 @@ export type TrainingEvent =
   | { kind: "model"; parameters: number; trained: number; labels: number; backend: string }
   | RunEvent;
 
+/** How the notice for data without a validation split begins. */
+export const NO_VALIDATION = "the data has no validation split";
+
 /** The notice for data without a validation split; names the file that may have been meant. */
 function noValidation(rows: Dataset | TrainingData): string {
   const near = "split" in rows ? rows.nearSplit("valid") : null;
-  return `the data has no validation split: the last weights are kept, not the best.${near ? ` ${near}` : ""}`;
+  return `${NO_VALIDATION}: the last weights are kept, not the best.${near ? ` ${near}` : ""}`;
 }
 
 /** Fine-tuning reports missing paths with all other problems of the recipe, when it is prepared. */
