@@ -2,6 +2,7 @@ import { describe } from "vitest";
 import type { Backend } from "../backend.ts";
 import { attentionContract } from "./attention.contract.ts";
 import { chunkContract } from "./chunks.contract.ts";
+import { columnContract } from "./columns.contract.ts";
 import { type Comparison, compare } from "./comparison.contract.ts";
 import { productContract } from "./products.contract.ts";
 import { rowContract } from "./rows.contract.ts";
@@ -31,6 +32,7 @@ export function backendContract(open: () => Backend, options: ContractOptions): 
   describe("storages", () => storageContract(contract));
   describe("weights from chunks of rows", () => chunkContract(contract));
   describe("rows and elements", () => rowContract(contract));
+  describe("columns, lengths and tanh", () => columnContract(contract));
   describe("attention", () => attentionContract(contract));
   describe("losses and training", () => trainingContract(contract));
   describe("rules", () => ruleContract(contract));

@@ -250,6 +250,41 @@ const operationCases: GradientCase[] = [
     const x = make.weight(5, 4);
     return (tape) => lossOf(tape, tape.gatherRows(all(tape, x), Int32Array.of(3, 0, 3, 4)));
   }),
+  gradientCase("scaleColumns with a bias", (make) => {
+    const [x, g, bias] = [make.weight(4, 6), make.weight(1, 6, { offset: 1 }), make.weight(1, 6)];
+    const divisors = make.weight(1, 6, { trainable: false, offset: 2, spread: 0.3 });
+    return (tape) => lossOf(tape, tape.scaleColumns(all(tape, x), g, all(tape, divisors), bias));
+  }),
+  gradientCase("tanh in a product", (make) => {
+    const [x, w, bias, next] = [make.weight(3, 4), make.weight(5, 4), make.weight(1, 5), make.weight(6, 5)];
+    return (tape) => lossOf(tape, tape.matmul(tape.tanh(tape.matmul(all(tape, x), w, { bias })), next));
+  }),
+  gradientCase("attention over rows that were appended", (make) => {
+    const [q, k, v] = [make.weight(5, 8), make.weight(5, 4), make.weight(5, 4)];
+    const [keys, values] = [make.weight(3, 4), make.weight(3, 4)];
+    const context = [{ start: 5, length: 3, position: 0 }];
+    const segments = [segment(0, 3, { position: 3, context }), segment(3, 2, { position: 3, context })];
+    return (tape) => {
+      const joined = [tape.appendRows(all(tape, k), all(tape, keys)), tape.appendRows(all(tape, v), all(tape, values))];
+      return lossOf(tape, tape.attention(all(tape, q), joined[0], joined[1], segments, attentionOf(2, 1, 4, true)));
+    };
+  }),
+  gradientCase("attention over rotated keys and others that were appended", (make) => {
+    const [x, queries, key] = [make.weight(5, 6), make.weight(12, 6), make.weight(6, 6)];
+    const [keys, values] = [make.weight(3, 6), make.weight(3, 6)];
+    const spec = rotaryOf(2, 6, 2, "interleaved");
+    const positions = Int32Array.of(3, 4, 5, 3, 4);
+    const context = [{ start: 5, length: 3, position: 0 }];
+    const segments = [segment(0, 3, { position: 3, context }), segment(3, 2, { position: 3, context })];
+    return (tape) => {
+      const input = all(tape, x);
+      const q = tape.matmul(input, queries, { rotary: { ...spec, positions } });
+      const k = tape.matmul(input, key, { rotary: { ...spec, heads: 1, positions } });
+      const joined = tape.appendRows(k, all(tape, keys), { ...spec, heads: 1 });
+      const v = tape.appendRows(tape.matmul(input, key), all(tape, values));
+      return lossOf(tape, tape.attention(q, joined, v, segments, { ...attentionOf(2, 1, 6), rotary: spec }));
+    };
+  }),
   gradientCase("crossEntropy with label smoothing", (make) => {
     const x = make.weight(4, 6, { spread: 2 });
     return (tape) => lossOf(tape, all(tape, x), 0.15);
