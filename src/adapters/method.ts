@@ -36,6 +36,19 @@ export interface OpenTensors<T> {
   close(): Promise<void>;
 }
 
+/** What is made from an open file, with the function that closes it; closes it at once when making fails. */
+export async function withSource<T>(
+  source: { close(): Promise<void> },
+  make: () => T,
+): Promise<T & Pick<typeof source, "close">> {
+  try {
+    return { ...make(), close: () => source.close() };
+  } catch (error) {
+    await source.close();
+    throw error;
+  }
+}
+
 /** The trained result is a PEFT folder: adapter_config.json and adapter_model.safetensors, used together with the base model. */
 export interface SavedAdapter<S> {
   kind: "adapter";

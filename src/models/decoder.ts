@@ -14,10 +14,12 @@ import {
   isLinearSlot,
   LAYER_SLOTS,
   type LayerSlot,
+  LINEAR_SLOTS,
   type LinearSlot,
   type NormSlot,
   type OptionalSlot,
 } from "./layer.ts";
+import { divisorsOf, freeDivisors, type Magnitude } from "./magnitude.ts";
 import type { DecoderSpec, RotaryPositions } from "./spec.ts";
 
 /**
@@ -29,6 +31,8 @@ export interface LowRank {
   b: Weight;
   scale: number;
   dropout: number;
+  /** The rows of the sum of both weights have trained lengths (DoRA); null: their own. */
+  magnitude: Magnitude | null;
 }
 
 /** w[O,I] with its bias and its adapter, where there are any. */
@@ -196,6 +200,14 @@ function linear(
     const low = lows.get(lowRank.a) ?? lowOf(tape, lowRank, x, seed); // [T,R]
     lows.set(lowRank.a, low);
     plus.push({ x: low, w: lowRank.b, scale: lowRank.scale });
+    if (lowRank.magnitude) {
+      const divisors = tape.constant(divisorsOf(tape.backend, weight, lowRank.magnitude, lowRank));
+      const sum = tape.matmul(x, weight, { plus, wide: true });
+      const y = tape.scaleColumns(sum, lowRank.magnitude.weight, divisors, bias);
+      if (gate) return tape.swiglu(gate, y);
+      if (residual) return tape.add(residual, y);
+      return rotary ? tape.rotary(y, rotary.positions, rotary) : y;
+    }
   }
   return gate
     ? tape.matmulSwiglu(gate, x, weight, { bias, plus })
@@ -273,7 +285,8 @@ export function decoderWeights(model: Decoder): Weight[] {
   for (const layer of model.layers) {
     for (const slot of LAYER_SLOTS) {
       const lowRank = isLinearSlot(slot) ? layer[slot].lowRank : null;
-      const own = [slotWeight(layer, slot, "weight"), slotWeight(layer, slot, "bias"), lowRank?.a, lowRank?.b];
+      const added = [lowRank?.a, lowRank?.b, lowRank?.magnitude?.weight];
+      const own = [slotWeight(layer, slot, "weight"), slotWeight(layer, slot, "bias"), ...added];
       for (const weight of own) if (weight) weights.add(weight);
     }
   }
@@ -283,5 +296,11 @@ export function decoderWeights(model: Decoder): Weight[] {
 
 /** Frees every weight. */
 export function freeDecoder(model: Decoder): void {
+  for (const layer of model.layers) {
+    for (const slot of LINEAR_SLOTS) {
+      const magnitude = layer[slot].lowRank?.magnitude;
+      if (magnitude) freeDivisors(model.backend, magnitude);
+    }
+  }
   for (const weight of decoderWeights(model)) model.backend.freeWeight(weight);
 }
