@@ -93,6 +93,8 @@ export interface TuningMethod<S extends { method: string }> {
   readonly startsFrom: "any" | "trained model";
   /** The settings with names in the place of "auto", for a family by its `model_type`. */
   resolve(settings: S, modelType: string): S;
+  /** How many positions of the model's context go to virtual tokens in front of every sequence; absent: none. */
+  virtualTokens?(settings: S): number;
   /** What does not fit a model of this specification, each with its key in the recipe; needs no weights. */
   problems(settings: S, spec: DecoderSpec): string[];
   /** Which of the base's own weights are loaded as trainable. */

@@ -74,14 +74,28 @@ const ALSO_NEUTRAL: Readonly<Record<string, readonly unknown[]>> = {
   init_lora_weights: [true, "gaussian", "orthogonal", "eva"],
 };
 
-function isNeutral(key: string, value: unknown): boolean {
-  if (value === null || value === false || ALSO_NEUTRAL[key]?.includes(value)) return true;
+/** What switches an option off. */
+function isNeutral(value: unknown): boolean {
+  if (value === null || value === false) return true;
   return typeof value === "object" && Object.keys(value as object).length === 0;
+}
+
+/** The entries of an adapter_config.json that would change what the adapter computes, but are none of those that are read. */
+export function unsupportedEntries(
+  raw: Readonly<Record<string, unknown>>,
+  free: ReadonlySet<string>,
+  alsoNeutral: Readonly<Record<string, readonly unknown[]>> = {},
+): string[] {
+  return Object.entries(raw).flatMap(([key, value]) => {
+    if (free.has(key) || isNeutral(value) || alsoNeutral[key]?.includes(value)) return [];
+    const also = (alsoNeutral[key] ?? []).map((one) => `${JSON.stringify(one)}, `).join("");
+    return [`${showValue(key)} is ${showValue(value)}, which is not supported: expected ${also}false, null or nothing`];
+  });
 }
 
 const isSwitch = (value: unknown) => typeof value === "boolean" || value === null;
 
-/** Opens a PEFT folder with a LoRA adapter: adapter_config.json and adapter_model.safetensors, checked against checksums.json where there is one. Throws a UserErrors with all problems. */
+/** Opens a PEFT folder with a LoRA or DoRA adapter: adapter_config.json and adapter_model.safetensors. Throws a UserErrors with all problems. */
 export async function openPeftFolder(directory: string): Promise<PeftFolder> {
   const file = join(directory, "adapter_config.json");
   const raw = await readJsonObject(file, "a PEFT adapter configuration");
@@ -104,27 +118,9 @@ export async function openPeftFolder(directory: string): Promise<PeftFolder> {
   const isList = Array.isArray(targets) && targets.length > 0 && targets.every((name) => typeof name === "string");
   // PEFT reads any other text as a regular expression over module names.
   expect("target_modules", 'a list of module names or "all-linear"', isList || targets === "all-linear");
-  for (const [key, value] of Object.entries(raw)) {
-    if (FREE.has(key) || isNeutral(key, value)) continue;
-    const also = (ALSO_NEUTRAL[key] ?? []).map((one) => `${JSON.stringify(one)}, `).join("");
-    problems.push(
-      `${showValue(key)} is ${showValue(value)}, which is not supported: expected ${also}false, null or nothing`,
-    );
-  }
+  problems.push(...unsupportedEntries(raw, FREE, ALSO_NEUTRAL));
   if (problems.length > 0) throw new UserErrors(`${file}: the adapter cannot be used:`, problems);
-  const weights = join(directory, "adapter_model.safetensors");
-  if (!existsSync(weights)) {
-    throw new UserError(`${directory}: has no adapter_model.safetensors.`, {
-      hint: "Adapters saved as adapter_model.bin can be saved again by PEFT with safe_serialization=True.",
-    });
-  }
-  const tensors = await openSafetensors(weights);
-  try {
-    await expectFolderSums(directory, tensors);
-  } catch (error) {
-    await tensors.close();
-    throw error;
-  }
+  const tensors = await openPeftTensors(directory);
   return {
     config: {
       rank: r as number,
@@ -139,9 +135,27 @@ export async function openPeftFolder(directory: string): Promise<PeftFolder> {
   };
 }
 
+/** Opens the weights of a PEFT folder, checked against checksums.json where there is one. Throws a UserError when there are none. */
+export async function openPeftTensors(directory: string): Promise<SafetensorsFile> {
+  const weights = join(directory, "adapter_model.safetensors");
+  if (!existsSync(weights)) {
+    throw new UserError(`${directory}: has no adapter_model.safetensors.`, {
+      hint: "Adapters saved as adapter_model.bin can be saved again by PEFT with safe_serialization=True.",
+    });
+  }
+  const tensors = await openSafetensors(weights);
+  try {
+    await expectFolderSums(directory, tensors);
+    return tensors;
+  } catch (error) {
+    await tensors.close();
+    throw error;
+  }
+}
+
 /** Reads the weights of a PEFT folder that is copied. Throws a UserError for damaged ones. */
 export async function checkPeftWeights(directory: string): Promise<void> {
-  const { tensors } = await openPeftFolder(directory);
+  const tensors = await openPeftTensors(directory);
   try {
     await sumsOfTensors(tensors);
   } finally {
@@ -149,7 +163,7 @@ export async function checkPeftWeights(directory: string): Promise<void> {
   }
 }
 
-/** Writes a LoRA adapter as PEFT does; the configuration comes last, so that a folder with one is complete. */
+/** Writes a LoRA or DoRA adapter as PEFT does; the configuration comes last, so that a folder with one is complete. */
 export async function savePeftFolder(
   directory: string,
   config: PeftLoraConfig,

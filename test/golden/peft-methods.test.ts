@@ -1,20 +1,27 @@
-import { readFileSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { afterAll, afterEach, beforeEach, describe, expect, it } from "vitest";
 import { loadLora } from "../../src/adapters/lora-files.ts";
 import { loraGroups, loraWeights } from "../../src/adapters/lora-weights.ts";
-import { type WeightGroup, weightsOf } from "../../src/adapters/method.ts";
+import { oneGroup, type WeightGroup, weightsOf } from "../../src/adapters/method.ts";
+import { attachPrefix, detachPrefix, loadPrefix, savePrefix } from "../../src/adapters/prefix.ts";
 import { createTape } from "../../src/compute/autograd.ts";
 import type { Backend, Weight } from "../../src/compute/backend.ts";
 import { openReference } from "../../src/compute/reference/backend.ts";
+import { readPeftPrefix } from "../../src/formats/peft-prefix.ts";
 import { openSafetensors, type SafetensorsFile } from "../../src/formats/safetensors.ts";
 import { openCheckpoint } from "../../src/models/checkpoint.ts";
 import { type Decoder, forward } from "../../src/models/decoder.ts";
 import { loadDecoder } from "../../src/models/load.ts";
+import { prefixWeights } from "../../src/models/prefix.ts";
 import { TESTED_BACKENDS, worstOf } from "./backends.ts";
 import { lossAndGradients, packed } from "./loss-and-gradients.ts";
 
-// rsLoRA, LoRA+ and DoRA as PEFT computes, trains and saves them.
+// rsLoRA, LoRA+, DoRA and prefix tuning as PEFT computes, trains and saves them.
+
+const temporary = mkdtempSync(join(tmpdir(), "cre-peft-methods-"));
+afterAll(() => rmSync(temporary, { recursive: true }));
 
 const GOLDEN = import.meta.dirname;
 const FOLDER = join(GOLDEN, "peft-methods");
@@ -83,18 +90,37 @@ async function trainAs(
 async function worstGradient(
   backend: Backend,
   weights: readonly Weight[],
-  nameOf: (weight: Weight) => string,
-  wanted: SafetensorsFile,
+  wantedOf: (weight: Weight) => Promise<ArrayLike<number>>,
 ): Promise<{ name: string; share: number }> {
   let worst = { name: "", share: 0 };
   for (const weight of weights) {
-    const name = `gradient.${nameOf(weight)}`;
-    const values = await wanted.read(name);
+    const values = Array.from(await wantedOf(weight));
     const largest = values.reduce((most, value) => Math.max(most, Math.abs(value)), 0);
     const share = worstOf(await backend.readWeight(weight, "gradient"), values).difference / largest;
-    if (!(share <= worst.share)) worst = { name, share };
+    if (!(share <= worst.share)) worst = { name: weight.name, share };
   }
   return worst;
+}
+
+/** The numbers of PEFT that belong to a weight of a prefix; `kind` is "start" or "gradient". PEFT has those of all layers in one tensor. */
+async function prefixNumbers(model: Decoder, weight: Weight, numbers: SafetensorsFile, kind: string) {
+  const { encoder, layers } = model.prefix!;
+  const read = (name: string) => numbers.read(`${kind}.prompt_encoder.${name}`);
+  if (weight === encoder?.embedding) return read("embedding.weight");
+  if (weight === encoder?.weight) return read("transform.0.weight");
+  if (weight === encoder?.bias) return read("transform.0.bias");
+  const parts = layers.flatMap(({ k, v }) => [k, v]);
+  const part = parts.findIndex((rows) => rows.weight === weight || rows.bias === weight);
+  const count = weight.rows * weight.columns;
+  if (encoder) {
+    const name = parts[part].weight === weight ? "transform.2.weight" : "transform.2.bias";
+    return (await read(name)).subarray(part * count, (part + 1) * count);
+  }
+  const all = await read("embedding.weight");
+  const { columns } = weight;
+  return Float32Array.from({ length: count }, (_, i) => {
+    return all[(Math.floor(i / columns) * parts.length + part) * columns + (i % columns)];
+  });
 }
 
 describe.each(TESTED_BACKENDS)("adapters of PEFT on $name", ({ open, exact }) => {
@@ -119,12 +145,45 @@ describe.each(TESTED_BACKENDS)("adapters of PEFT on $name", ({ open, exact }) =>
     const expected = [...numbers.tensors.keys()].filter((key) => key.startsWith("gradient."));
     expect(expected).toHaveLength(weights.length);
     const losses = await trainAs(model, loraGroups(model, one.ratio ?? 1), one, async () => {
-      const nameOf = (weight: Weight) => `base_model.model.${weight.name}.weight`;
-      const worst = await worstGradient(backend, weights, nameOf, numbers);
+      const wantedOf = ({ name }: Weight) => numbers.read(`gradient.base_model.model.${name}.weight`);
+      const worst = await worstGradient(backend, weights, wantedOf);
       expect(worst).toSatisfy(({ share }) => share < nearShare);
     });
     expect(worstOf(losses, one.losses)).toSatisfy(({ difference }) => difference < (exact ? 1e-4 : 0.15));
     // Adam moves every weight by about the learning rate, so gradients near 0 that round to the other side part the weights.
+    if (exact) expectNear(await logitsOf(model), await numbers.read("trained"), 1e-3);
+    await numbers.close();
+  });
+
+  const prefixCases = Object.entries(golden.cases).filter(([name]) => name.startsWith("prefix"));
+  it.each(prefixCases)("%s: the same logits, gradients, losses of steps and logits after them", async (name, one) => {
+    const numbers = await openSafetensors(join(FOLDER, name, "numbers.safetensors"));
+    const adapter = join(FOLDER, name, "adapter");
+    const model = await loadBase(backend, one.base);
+    await loadPrefix(model, adapter, { trainable: true });
+    expectNear(await logitsOf(model), await numbers.read("logits"), near);
+    if (name === "prefix-projection") {
+      detachPrefix(model);
+      attachPrefix(model, { method: "prefix", virtualTokens: 5, encoderWidth: 6 }, 1);
+      for (const weight of prefixWeights(model.prefix!)) {
+        backend.writeWeight(weight, await prefixNumbers(model, weight, numbers, "start"));
+      }
+      expectNear(await logitsOf(model), await numbers.read("logits"), near);
+      // What the encoder gives is what PEFT has saved.
+      await savePrefix(model, join(temporary, name), null);
+      const [ours, theirs] = await Promise.all([join(temporary, name), adapter].map(readPeftPrefix));
+      expectNear(ours.values, theirs.values, exact ? 1e-6 : 0.02);
+    }
+    const weights = prefixWeights(model.prefix!);
+    for (const recompute of [false, true]) {
+      backend.zeroGradients(weights);
+      expect(Math.abs((await lossAndGradients(model, packed(golden), recompute)) - one.loss)).toBeLessThan(near);
+      const wantedOf = (weight: Weight) => prefixNumbers(model, weight, numbers, "gradient");
+      const worst = await worstGradient(backend, weights, wantedOf);
+      expect(worst).toSatisfy(({ share }) => share < nearShare);
+    }
+    const losses = await trainAs(model, oneGroup(weights), one, async () => {});
+    expect(worstOf(losses, one.losses)).toSatisfy(({ difference }) => difference < (exact ? 1e-4 : 0.15));
     if (exact) expectNear(await logitsOf(model), await numbers.read("trained"), 1e-3);
     await numbers.close();
   });
