@@ -329,6 +329,7 @@ Napi::Function Binding::define(Napi::Env env) {
   };
   addProducts(methods);
   addRowOperations(methods);
+  addColumnOperations(methods);
   addTraining(methods);
   return DefineClass(env, "Engine", methods);
 }

@@ -59,6 +59,7 @@ class Binding : public Napi::ObjectWrap<Binding> {
   using Methods = std::vector<Napi::ClassPropertyDescriptor<Binding>>;
   static void addProducts(Methods& methods);
   static void addRowOperations(Methods& methods);
+  static void addColumnOperations(Methods& methods);
   static void addTraining(Methods& methods);
   void stop();
   uint32_t newHandle();
@@ -81,7 +82,7 @@ class Binding : public Napi::ObjectWrap<Binding> {
   Napi::Value peak(const Napi::CallbackInfo& info);
   Napi::Value spent(const Napi::CallbackInfo& info);
 
-  // binding_products.cpp, binding_rows.cpp, binding_training.cpp: operations
+  // binding_products.cpp, binding_rows.cpp, binding_columns.cpp, binding_training.cpp: operations
   Napi::Value embed(const Napi::CallbackInfo& info);
   void embedBackward(const Napi::CallbackInfo& info);
   // How a result is rotated by the positions of its rows; without positions it is not.
@@ -129,6 +130,11 @@ class Binding : public Napi::ObjectWrap<Binding> {
   Napi::Value swiglu(const Napi::CallbackInfo& info);
   Napi::Value swigluBackward(const Napi::CallbackInfo& info);
   Napi::Value add(const Napi::CallbackInfo& info);
+  Napi::Value scaleColumns(const Napi::CallbackInfo& info);
+  Napi::Value scaleColumnsBackward(const Napi::CallbackInfo& info);
+  Napi::Value rowNorms(const Napi::CallbackInfo& info);
+  Napi::Value tanh(const Napi::CallbackInfo& info);
+  Napi::Value tanhBackward(const Napi::CallbackInfo& info);
   Napi::Value dropout(const Napi::CallbackInfo& info);
   Napi::Value gatherRows(const Napi::CallbackInfo& info);
   Napi::Value gatherRowsBackward(const Napi::CallbackInfo& info);

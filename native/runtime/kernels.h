@@ -169,6 +169,15 @@ void dropout(Pool&, const Matrix& x, double probability, uint32_t seed, Matrix& 
 void fromRowMajor(Pool&, const float* values, Matrix& y);
 void toRowMajor(Pool&, const Matrix& x, float* values);
 
+// ---- columns.cpp. A column whose divisor is 0 has the factor 0.
+void scaleColumns(Pool&, const Matrix& x, const float* g, const Matrix& divisors /* [1,O] wide */, const float* bias /* or null */,
+                  Matrix& y);  // x · g / divisors + bias
+void scaleColumnsBackward(Pool&, const Matrix& x, const float* g, const Matrix& divisors, const Matrix& dy, Matrix& dx,
+                          float* gGradient /* [O] or null, added to */);
+void rowNorms(Pool&, const Matrix& x, Matrix& out);  // out[1,T] wide
+void tanh(Pool&, const Matrix& x, Matrix& y);
+void tanhBackward(Pool&, const Matrix& y, const Matrix& dy, Matrix& dx);
+
 // ---- attention.cpp
 struct KeySpan {
   int start, length, position;

@@ -19,16 +19,9 @@ import { saveDecoder } from "../models/save.ts";
 import { specFromSizes } from "../models/sizes.ts";
 import type { DecoderSpec } from "../models/spec.ts";
 import { TINY_MODELS } from "../models/tiny.ts";
-import {
-  attachLora,
-  defaultTargets,
-  detachLora,
-  type LoraSettings,
-  loadLora,
-  loraWeights,
-  mergeLora,
-  saveLora,
-} from "./lora.ts";
+import { loadLora, saveLora } from "./lora-files.ts";
+import { defaultTargets } from "./lora-modules.ts";
+import { attachLora, detachLora, type LoraSettings, loraWeights, mergeLora } from "./lora-weights.ts";
 
 // Adapters of modules that checkpoints keep as one matrix: one a for queries, keys and values, each with its rows of b.
 

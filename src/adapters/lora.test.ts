@@ -10,9 +10,10 @@ import { openReference } from "../compute/reference/backend.ts";
 import { openSafetensors, writeSafetensors } from "../formats/safetensors.ts";
 import { type Decoder, decoderWeights } from "../models/decoder.ts";
 import { initDecoder } from "../models/init.ts";
-import { attachLora, detachLora, type LoraSettings, loadLora, loraWeights, mergeLora, saveLora } from "./lora.ts";
+import { loadLora, saveLora } from "./lora-files.ts";
+import { attachLora, detachLora, type LoraSettings, loraWeights, mergeLora } from "./lora-weights.ts";
 import { oneGroup } from "./method.ts";
-import { attachAdapter } from "./methods.ts";
+import { adapterSchema, attachAdapter } from "./methods.ts";
 
 const root = mkdtempSync(join(tmpdir(), "cre-lora-"));
 afterAll(() => rmSync(root, { recursive: true }));
@@ -139,7 +140,7 @@ describe("attachAdapter", () => {
     expect(all).toEqual(oneGroup(decoderWeights(model)));
     const frozen = await tinyDecoder(backend, { seed: 1 });
     expect(await attachAdapter(frozen, { method: "full" }, 1)).toEqual(oneGroup([]));
-    const [trained] = await attachAdapter(frozen, { method: "lora", ...SETTINGS, targets: ["q_proj", "v_proj"] }, 1);
+    const [trained] = await attachAdapter(frozen, adapterSchema.parse({ method: "lora", ...SETTINGS }), 1);
     expect(trained.weights).toHaveLength(8);
     expect([trained]).toEqual(oneGroup(loraWeights(frozen)));
   });
@@ -152,7 +153,7 @@ describe("saving and loading", () => {
     fill(model);
     await saveLora(model, SETTINGS, folder, "models/base");
     const other = await tinyDecoder(backend, { seed: 1 });
-    expect(await loadLora(other, folder)).toEqual(SETTINGS);
+    expect(await loadLora(other, folder)).toEqual({ ...SETTINGS, scaling: "lora" });
     expect(await logitsOf(other)).toEqual(await logitsOf(model));
     expect(await weightsOf(other)).toEqual(await weightsOf(model));
     expect(loraWeights(other).every(({ trainable }) => !trainable)).toBe(true);

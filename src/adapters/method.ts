@@ -36,6 +36,19 @@ export interface OpenTensors<T> {
   close(): Promise<void>;
 }
 
+/** What is made from an open file, with the function that closes it; closes it at once when making fails. */
+export async function withSource<T>(
+  source: { close(): Promise<void> },
+  make: () => T,
+): Promise<T & Pick<typeof source, "close">> {
+  try {
+    return { ...make(), close: () => source.close() };
+  } catch (error) {
+    await source.close();
+    throw error;
+  }
+}
+
 /** The trained result is a PEFT folder: adapter_config.json and adapter_model.safetensors, used together with the base model. */
 export interface SavedAdapter<S> {
   kind: "adapter";
@@ -80,6 +93,8 @@ export interface TuningMethod<S extends { method: string }> {
   readonly startsFrom: "any" | "trained model";
   /** The settings with names in the place of "auto", for a family by its `model_type`. */
   resolve(settings: S, modelType: string): S;
+  /** How many positions of the model's context go to virtual tokens in front of every sequence; absent: none. */
+  virtualTokens?(settings: S): number;
   /** What does not fit a model of this specification, each with its key in the recipe; needs no weights. */
   problems(settings: S, spec: DecoderSpec): string[];
   /** Which of the base's own weights are loaded as trainable. */

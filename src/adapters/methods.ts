@@ -1,12 +1,14 @@
 import { z } from "zod";
 import type { Decoder } from "../models/decoder.ts";
+import { dora } from "./dora.ts";
 import { freeze } from "./freeze.ts";
 import { full } from "./full.ts";
 import { lora } from "./lora.ts";
 import type { TuningMethod, WeightGroup } from "./method.ts";
+import { prefix } from "./prefix.ts";
 
 /** Every tuning method. A new one is a file and a line here. */
-export const METHODS = [full, lora, freeze] as const;
+export const METHODS = [full, lora, freeze, dora, prefix] as const;
 
 type Schemas<T extends readonly unknown[]> = {
   -readonly [K in keyof T]: T[K] extends { schema: infer Schema } ? Schema : never;

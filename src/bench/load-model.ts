@@ -1,5 +1,5 @@
-import { defaultTargets } from "../adapters/lora.ts";
-import { attachAdapter } from "../adapters/methods.ts";
+import { defaultTargets } from "../adapters/lora-modules.ts";
+import { adapterSchema, attachAdapter } from "../adapters/methods.ts";
 import { createRandom } from "../base/random.ts";
 import type { Backend, WeightStorage } from "../compute/backend.ts";
 import { generate } from "../decode/generate.ts";
@@ -60,7 +60,7 @@ export async function measureLoad(backend: Backend, path: string, options: LoadO
     return { promptIds: ids(promptTokens), answerIds: ids(options.tokensEach - promptTokens) };
   });
   const targets = [...defaultTargets(model.spec.family)];
-  const groups = await attachAdapter(model, { method: "lora", rank: 8, alpha: 32, dropout: 0, targets }, 1);
+  const groups = await attachAdapter(model, adapterSchema.parse({ method: "lora", dropout: 0, targets }), 1);
   const settings = recipeSchema.shape.train.parse({
     epochs: 1,
     batchExamples: options.sequences,

@@ -1,5 +1,5 @@
 import type { WeightGroup } from "../adapters/method.ts";
-import { attachAdapter } from "../adapters/methods.ts";
+import { adapterSchema, attachAdapter } from "../adapters/methods.ts";
 import { createRandom } from "../base/random.ts";
 import type { Backend, WeightStorage } from "../compute/backend.ts";
 import { type KindTime, profileOf } from "../compute/native/profile.ts";
@@ -86,7 +86,7 @@ export async function loraDecoder(
 ): Promise<{ model: Decoder; groups: WeightGroup[] }> {
   const model = await randomDecoder(backend, shape, layers, storage);
   const targets = ["q_proj", "v_proj"];
-  const groups = await attachAdapter(model, { method: "lora", rank: 8, alpha: 32, dropout: 0, targets }, 1);
+  const groups = await attachAdapter(model, adapterSchema.parse({ method: "lora", dropout: 0, targets }), 1);
   return { model, groups };
 }
 

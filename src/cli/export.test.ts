@@ -6,7 +6,8 @@ import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } 
 import { stringify } from "yaml";
 import { TOKENIZER, toyRecipe } from "../../test/e2e/support.ts";
 import { randomIds, sequenceLogits, tinyDecoder } from "../../test/tiny-model.ts";
-import { attachLora, type LoraSettings, loadLora, loraWeights, mergeLora, saveLora } from "../adapters/lora.ts";
+import { loadLora, saveLora } from "../adapters/lora-files.ts";
+import { attachLora, type LoraSettings, loraWeights, mergeLora } from "../adapters/lora-weights.ts";
 import { createRandom } from "../base/random.ts";
 import type { Backend } from "../compute/backend.ts";
 import { openReference } from "../compute/reference/backend.ts";

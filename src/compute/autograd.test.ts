@@ -1,7 +1,8 @@
 import { describe, expect, it } from "vitest";
 import { createTape, type Tape, type TapeOptions, type Value } from "./autograd.ts";
 import type { Backend, KernelPolicy, Values, Weight } from "./backend.ts";
-import { gradientCases, weightMaker } from "./contract/gradient-cases.contract.ts";
+import { weightMaker } from "./contract/gradient-case.contract.ts";
+import { gradientCases } from "./contract/gradient-cases.contract.ts";
 import { openReference, referenceKernels } from "./reference/backend.ts";
 import { createBackend } from "./shell.ts";
 

@@ -27,6 +27,8 @@ export interface TapeMatmulOptions {
 /** Options of a product with a gate. */
 export type TapeGatedOptions = Pick<TapeMatmulOptions, "bias" | "scale" | "plus">;
 
+const numbersFrom = (start: number, count: number) => Int32Array.from({ length: count }, (_, i) => start + i);
+
 /** A product of a sum, with the node of its x. */
 interface Term {
   x: Value;
@@ -60,6 +62,14 @@ export interface Tape {
   add(a: Value, b: Value, options?: { scale?: number; wide?: boolean }): Value;
   dropout(x: Value, probability: number, seed: number): Value;
   gatherRows(x: Value, rows: Int32Array): Value;
+  /** x · g / divisors + bias, column by column; the wide `divisors` [1,O] get no gradient. */
+  scaleColumns(x: Value, g: Weight, divisors: Value, bias?: Weight | null): Value;
+  tanh(x: Value): Value;
+  /**
+   * The rows of x and those of `rows` below them; narrow. With `rotary`, x is rotated and `rows` are keys as attention reads them, at the
+   * positions 0, 1, …: attention rotates their gradients back with those of x, and this rotates them forward again.
+   */
+  appendRows(x: Value, rows: Value, rotary?: RotarySpec | null): Value;
   /** The weighted sum of losses [1,1]. Losses can be added to each other, nothing else. */
   crossEntropy(logits: Value, targets: Int32Array, weights: Float32Array, labelSmoothing?: number): Value;
   /**
@@ -259,6 +269,51 @@ class BackendTape implements Tape {
     return this.#graph.result(this.backend.gatherRows(x.tensor, rows), {
       inputs: [input],
       backward: (dy) => this.#graph.give(input, this.backend.gatherRowsBackward(dy.tensor, rows, x.tensor.rows)),
+    });
+  }
+
+  scaleColumns(x: Value, g: Weight, divisors: Value, bias: Weight | null = null): Value {
+    const [input, scales] = [this.#graph.use(x), this.#graph.use(divisors)];
+    return this.#graph.result(this.backend.scaleColumns(x.tensor, g, divisors.tensor, bias), {
+      inputs: [input],
+      weights: [g, bias],
+      saved: [input, scales],
+      backward: (dy) => {
+        if (bias?.trainable) this.backend.biasBackward(dy.tensor, bias);
+        this.#graph.give(input, this.backend.scaleColumnsBackward(x.tensor, g, divisors.tensor, dy.tensor));
+      },
+    });
+  }
+
+  tanh(x: Value): Value {
+    const input = this.#graph.use(x);
+    const y = this.backend.tanh(x.tensor);
+    return this.#graph.result(y, {
+      inputs: [input],
+      savesOutput: true,
+      backward: (dy) => this.#graph.give(input, this.backend.tanhBackward(y, dy.tensor)),
+    });
+  }
+
+  appendRows(x: Value, rows: Value, rotary: RotarySpec | null = null): Value {
+    const inputs = [this.#graph.use(x, rotary !== null), this.#graph.use(rows)];
+    const [above, below] = inputs.map(({ tensor }) => tensor);
+    const total = above.rows + below.rows;
+    const first = numbersFrom(0, above.rows);
+    const last = numbersFrom(above.rows, below.rows);
+    const y = this.backend.zeros(total, above.columns);
+    this.backend.copyRows(above, y, first);
+    this.backend.copyRows(below, y, last);
+    return this.#graph.result(y, {
+      inputs,
+      rotated: rotary !== null,
+      backward: ({ tensor: dy }) => {
+        this.#graph.give(inputs[0], this.backend.gatherRows(dy, first));
+        const given = this.backend.gatherRows(dy, last);
+        if (!rotary) return this.#graph.give(inputs[1], given);
+        this.#graph.give(inputs[1], this.backend.rotary(given, numbersFrom(0, below.rows), rotary));
+        this.backend.free(given);
+      },
     });
   }
 

@@ -40,6 +40,8 @@ export interface Weight {
   readonly storage: WeightStorage;
   /** A trainable weight has a float32 master, a gradient and two moments, in addition to the copy that products read. */
   readonly trainable: boolean;
+  /** Counts the changes of its value: what was computed from the value holds while this is the same. */
+  readonly revision: number;
 }
 
 export interface WeightSpec {
@@ -268,6 +270,17 @@ export interface Backend {
    * by (seed, row, column) alone, so the same call on dy gives the gradient.
    */
   dropout(x: Tensor, probability: number, seed: number): Tensor;
+
+  /** y[T,O] = x · g / divisors + bias, column by column, with g[1,O] and wide divisors[1,O]; a divisor of 0 gives the factor 0; narrow. */
+  scaleColumns(x: Tensor, g: Weight, divisors: Tensor, bias?: Weight | null): Tensor;
+  /** dx (narrow); adds to g.gradient when g is trainable. */
+  scaleColumnsBackward(x: Tensor, g: Weight, divisors: Tensor, dy: Tensor): Tensor;
+  /** out[1,T] = √ of the sum of the squares of each row of x; wide. */
+  rowNorms(x: Tensor): Tensor;
+  /** y = tanh(x); narrow. */
+  tanh(x: Tensor): Tensor;
+  /** dx = dy · (1 − y²), with y = tanh(x); narrow. */
+  tanhBackward(y: Tensor, dy: Tensor): Tensor;
 
   /** y[i] = x[rows[i]]; width of x. */
   gatherRows(x: Tensor, rows: Int32Array): Tensor;

@@ -40,7 +40,7 @@ export class Handles<D, E> {
   }
 
   addWeight({ name, rows, columns, storage, trainable }: WeightSpec, data: E): WeightOperand<E> {
-    const made = { name, rows, columns, storage, trainable, data };
+    const made = { name, rows, columns, storage, trainable, revision: 0, data };
     this.#weights.add(made);
     this.#bytes.add(this.#kernels.weightBytes(made));
     return made;
@@ -51,6 +51,11 @@ export class Handles<D, E> {
     this.expectOpen(operation);
     if (this.#weights.has(weight)) return weight as WeightOperand<E>;
     throw new Error(`${operation}: the weight "${weight.name}" ${this.#reason(weight)}.`);
+  }
+
+  /** Counts a change of the weight's value. */
+  changed(weight: WeightOperand<E>): void {
+    (weight as { revision: number }).revision++;
   }
 
   freeWeight(weight: WeightOperand<E>): void {

@@ -117,6 +117,11 @@ export interface BasicKernels<D, E> {
   swigluBackward(gate: Operand<D>, up: Operand<D>, dh: Operand<D>): { dGate: D; dUp: D };
   add(a: Operand<D>, b: Operand<D>, scale: number, wide: boolean): D;
   dropout(x: Operand<D>, probability: number, seed: number): D;
+  scaleColumns(x: Operand<D>, g: WeightOperand<E>, divisors: Operand<D>, bias: WeightOperand<E> | null): D;
+  scaleColumnsBackward(x: Operand<D>, g: WeightOperand<E>, divisors: Operand<D>, dy: Operand<D>): D;
+  rowNorms(x: Operand<D>): D;
+  tanh(x: Operand<D>): D;
+  tanhBackward(y: Operand<D>, dy: Operand<D>): D;
   gatherRows(x: Operand<D>, rows: Int32Array): D;
   gatherRowsBackward(dy: Operand<D>, rows: Int32Array, totalRows: number): D;
   copyRows(source: Operand<D>, destination: Operand<D>, rows: Int32Array): void;

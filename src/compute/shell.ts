@@ -21,6 +21,7 @@ import type {
 import * as check from "./check.ts";
 import { checkAttention, checkAttentionBackward } from "./check-attention.ts";
 import { streamChunks, valuesOfChunks } from "./chunks.ts";
+import { type ColumnOperations, columnOperations } from "./columns.ts";
 import { withDerivedKernels } from "./derived.ts";
 import { Handles } from "./handles.ts";
 import type { Added, FusedKernels, Kernels, Operand, Term, WeightOperand } from "./kernels.ts";
@@ -38,6 +39,11 @@ class Shell<D, E> implements Backend {
   readonly description: string;
   readonly precision: Precision;
   readonly policy: KernelPolicy;
+  readonly scaleColumns: ColumnOperations["scaleColumns"];
+  readonly scaleColumnsBackward: ColumnOperations["scaleColumnsBackward"];
+  readonly rowNorms: ColumnOperations["rowNorms"];
+  readonly tanh: ColumnOperations["tanh"];
+  readonly tanhBackward: ColumnOperations["tanhBackward"];
   readonly #kernels: Kernels<D, E> & FusedKernels<D, E>;
   readonly #handles: Handles<D, E>;
 
@@ -48,6 +54,9 @@ class Shell<D, E> implements Backend {
     this.policy = kernels.policy ?? DEFAULT_POLICY;
     this.#handles = new Handles(kernels);
     this.#kernels = withDerivedKernels(kernels, this.#handles);
+    const columns = columnOperations(kernels, this.#handles);
+    ({ scaleColumns: this.scaleColumns, scaleColumnsBackward: this.scaleColumnsBackward } = columns);
+    ({ rowNorms: this.rowNorms, tanh: this.tanh, tanhBackward: this.tanhBackward } = columns);
   }
 
   // ---- tensors
@@ -101,6 +110,7 @@ class Shell<D, E> implements Backend {
     check.checkWeightPart("writeWeight", weight, part);
     check.checkValues("writeWeight", values, weight.rows, weight.columns);
     this.#kernels.writeWeight(own, values, part);
+    if (part === "value") this.#handles.changed(own);
   }
 
   async readWeight(weight: Weight, part: WeightPart = "value"): Promise<Values> {
@@ -322,6 +332,7 @@ class Shell<D, E> implements Backend {
     const own = this.#trainable("adamW", weights);
     check.checkAdamW(settings);
     this.#kernels.adamW(own, settings);
+    for (const weight of own) this.#handles.changed(weight);
   }
 
   memory(): MemoryUse {

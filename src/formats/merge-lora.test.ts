@@ -20,7 +20,15 @@ const part = (module: string, letter: "A" | "B", shape: number[], values: number
   tensor(`base_model.model.${module}.lora_${letter}.weight`, shape, values);
 
 async function merge(base: TensorToWrite[], parts: TensorToWrite[]): Promise<number[][]> {
-  const config = { rank: 2, alpha: 6, dropout: 0, targetModules: ["w"], baseModel: null };
+  const config = {
+    rank: 2,
+    alpha: 6,
+    dropout: 0,
+    scaling: "lora" as const,
+    hasMagnitudes: false,
+    targetModules: ["w"],
+    baseModel: null,
+  };
   await savePeftFolder(folder, config, parts);
   const adapter = await openPeftFolder(folder);
   try {

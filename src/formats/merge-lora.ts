@@ -1,5 +1,5 @@
 import { showValue, UserErrors } from "../base/errors.ts";
-import type { PeftFolder } from "./peft-folder.ts";
+import { loraScale, type PeftFolder } from "./peft-folder.ts";
 import type { TensorDtype, TensorSource, TensorToWrite } from "./tensor-source.ts";
 
 /** The tensors of a checkpoint, ready to write; blocks of few bits become float16. */
@@ -13,36 +13,38 @@ export function tensorsToWrite(source: TensorSource, dtype?: TensorDtype): Tenso
 }
 
 /**
- * Adds a LoRA adapter to the tensors it was trained for: w + alpha/rank · b·a (in float64), computed when a tensor is written, so that no
+ * Merges a LoRA or DoRA adapter into the tensors it was trained for ({@link mergeLowRank}), computed when a tensor is written, so that no
  * model has to fit into memory. Works by name, for every family. Throws a UserErrors for adapter tensors that belong to no tensor or do not fit.
  */
 export function mergeLoraInto(tensors: readonly TensorToWrite[], adapter: PeftFolder, where: string): TensorToWrite[] {
-  const { rank, alpha } = adapter.config;
+  const { rank, hasMagnitudes } = adapter.config;
+  const scale = loraScale(adapter.config);
   const { tensors: parts } = adapter.tensors;
   const problems: string[] = [];
   const used = new Set<string>();
   const merged = tensors.map((tensor): TensorToWrite => {
     const module = tensor.name.replace(/\.weight$/, "");
-    const names = ["A", "B"].map((part) => `base_model.model.${module}.lora_${part}.weight`);
-    const [a, b] = names.map((name) => parts.get(name));
-    if (!a && !b) return tensor;
+    const ends = ["lora_A.weight", "lora_B.weight", ...(hasMagnitudes ? ["lora_magnitude_vector"] : [])];
+    const names = ends.map((end) => `base_model.model.${module}.${end}`);
+    const [a, b, magnitude] = names.map((name) => parts.get(name));
+    if (!a && !b && !magnitude) return tensor;
     for (const name of names) used.add(name);
     const [O, I] = tensor.shape;
-    const fits = a?.shape.join() === `${rank},${I}` && b?.shape.join() === `${O},${rank}`;
+    const hasLengths = !hasMagnitudes || magnitude?.shape.join() === `${O}`;
+    const fits = a?.shape.join() === `${rank},${I}` && b?.shape.join() === `${O},${rank}` && hasLengths;
     if (!fits || tensor.shape.length !== 2) {
-      const got = `lora_A [${a?.shape ?? "missing"}] and lora_B [${b?.shape ?? "missing"}]`;
+      const lengths = hasMagnitudes ? `, lora_magnitude_vector [${magnitude?.shape ?? "missing"}]` : "";
+      const got = `lora_A [${a?.shape ?? "missing"}] and lora_B [${b?.shape ?? "missing"}]${lengths}`;
       problems.push(`${showValue(module, 200)} is [${tensor.shape}], its ${got} do not fit rank ${rank}`);
       return tensor;
     }
     const values = async () => {
-      const [base, valuesA, valuesB] = [
-        await tensor.values(),
-        await adapter.tensors.read(names[0]),
-        await adapter.tensors.read(names[1]),
-      ];
-      const sum = Float32Array.from(base);
-      addLowRank(sum, valuesA, valuesB, alpha / rank, [O, I, rank]);
-      return sum;
+      const read = (name: string) => adapter.tensors.read(name);
+      const merged = Float32Array.from(await tensor.values());
+      const [a, b] = [await read(names[0]), await read(names[1])];
+      const magnitude = hasMagnitudes ? await read(names[2]) : null;
+      mergeLowRank(merged, { a, b, scale, magnitude }, [O, I, rank]);
+      return merged;
     };
     return { ...tensor, values };
   });
@@ -55,12 +57,19 @@ export function mergeLoraInto(tensors: readonly TensorToWrite[], adapter: PeftFo
   });
 }
 
-/** w[O,I] += scale · b[O,R] · a[R,I], summed in float64 and rounded once. */
-export function addLowRank(
+/** The weights of one adapted matrix. */
+interface Adapter {
+  a: ArrayLike<number>; // [R,I]
+  b: ArrayLike<number>; // [O,R]
+  scale: number;
+  /** The length of each row of the sum (DoRA); null: the one that it has. */
+  magnitude: ArrayLike<number> | null;
+}
+
+/** Replaces w[O,I] by w + scale · b·a, with rows of the adapter's lengths where it has them; in float64, rounded once. */
+export function mergeLowRank(
   w: Float32Array | Float64Array,
-  a: ArrayLike<number>,
-  b: ArrayLike<number>,
-  scale: number,
+  { a, b, scale, magnitude }: Adapter,
   [O, I, R]: [number, number, number],
 ): void {
   const row = new Float64Array(I);
@@ -70,6 +79,12 @@ export function addLowRank(
       const factor = scale * b[o * R + r];
       for (let i = 0; i < I; i++) row[i] += factor * a[r * I + i];
     }
-    for (let i = 0; i < I; i++) w[o * I + i] += row[i];
+    let squares = 0;
+    for (let i = 0; i < I; i++) {
+      row[i] += w[o * I + i];
+      squares += row[i] ** 2;
+    }
+    const factor = magnitude ? magnitude[o] / (Math.sqrt(squares) || 1) : 1;
+    for (let i = 0; i < I; i++) w[o * I + i] = factor * row[i];
   }
 }

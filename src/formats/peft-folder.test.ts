@@ -66,8 +66,6 @@ describe("openPeftFolder", () => {
 
   it.each([
     { bias: "all" },
-    { use_dora: true },
-    { use_rslora: true },
     { fan_in_fan_out: true },
     { lora_bias: true },
     { rank_pattern: { "layers.0": 2 } },
@@ -95,14 +93,14 @@ describe("openPeftFolder", () => {
   });
 
   it("reports all problems together", async () => {
-    const changes = { peft_type: "LOHA", r: 0, lora_alpha: "8", lora_dropout: 1, target_modules: [], use_dora: true };
+    const changes = { peft_type: "LOHA", r: 0, lora_alpha: "8", lora_dropout: 1, target_modules: [], use_dora: 1 };
     expect(await problemsOf(changes)).toEqual([
       '"peft_type" is "LOHA", expected "LORA"',
       '"r" is 0, expected a whole number from 1 to 65536',
       '"lora_alpha" is "8", expected a number',
       '"lora_dropout" is 1, expected a number from 0 to below 1',
+      '"use_dora" is 1, expected true or false',
       '"target_modules" is [], expected a list of module names or "all-linear"',
-      '"use_dora" is true, which is not supported: expected false, null or nothing',
     ]);
     expect(await problemsOf({ r: 1e9 })).toHaveLength(1);
     expect(await problemsOf({ r: undefined })).toEqual(['"r" is missing, expected a whole number from 1 to 65536']);
@@ -125,7 +123,15 @@ describe("openPeftFolder", () => {
 });
 
 describe("savePeftFolder", () => {
-  const config = { rank: 2, alpha: 8, dropout: 0.1, targetModules: ["v_proj", "q_proj"], baseModel: "models/base" };
+  const config = {
+    rank: 2,
+    alpha: 8,
+    dropout: 0.1,
+    scaling: "lora" as const,
+    hasMagnitudes: false,
+    targetModules: ["v_proj", "q_proj"],
+    baseModel: "models/base",
+  };
 
   it("writes what it reads", async () => {
     await savePeftFolder(folder, config, tensors);

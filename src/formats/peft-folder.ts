@@ -9,11 +9,17 @@ import type { TensorToWrite } from "./tensor-source.ts";
 
 const MAX_RANK = 65_536;
 
-/** The settings of a LoRA adapter in PEFT's adapter_config.json. */
+/** Whether low-rank products count alpha/rank times, or alpha/√rank times (rsLoRA, Kalajdzievski 2023). */
+export type LoraScaling = "lora" | "rslora";
+
+/** The settings of a LoRA or DoRA adapter in PEFT's adapter_config.json. */
 export interface PeftLoraConfig {
   rank: number;
   alpha: number;
   dropout: number;
+  scaling: LoraScaling;
+  /** Whether the lengths of rows are trained, too (DoRA). */
+  hasMagnitudes: boolean;
   /** Module names or their last parts, as PEFT matches them. */
   targetModules: readonly string[] | "all-linear";
   baseModel: string | null;
@@ -22,6 +28,19 @@ export interface PeftLoraConfig {
 export interface PeftFolder {
   config: PeftLoraConfig;
   tensors: SafetensorsFile;
+}
+
+/** The factor on the low-rank products. */
+export function loraScale({
+  rank,
+  alpha,
+  scaling = "lora",
+}: {
+  rank: number;
+  alpha: number;
+  scaling?: LoraScaling;
+}): number {
+  return alpha / (scaling === "rslora" ? Math.sqrt(rank) : rank);
 }
 
 /** Entries of adapter_config.json that do not change what a finished adapter computes (PEFT 0.21), and those read below. */
@@ -44,6 +63,8 @@ const FREE = new Set([
   "runtime_config",
   "target_modules",
   "task_type",
+  "use_dora",
+  "use_rslora",
 ]);
 
 /** Values that other entries may have besides null, false, [] and {}, which switch an option off. Any other value is an error. */
@@ -53,12 +74,28 @@ const ALSO_NEUTRAL: Readonly<Record<string, readonly unknown[]>> = {
   init_lora_weights: [true, "gaussian", "orthogonal", "eva"],
 };
 
-function isNeutral(key: string, value: unknown): boolean {
-  if (value === null || value === false || ALSO_NEUTRAL[key]?.includes(value)) return true;
+/** What switches an option off. */
+function isNeutral(value: unknown): boolean {
+  if (value === null || value === false) return true;
   return typeof value === "object" && Object.keys(value as object).length === 0;
 }
 
-/** Opens a PEFT folder with a LoRA adapter: adapter_config.json and adapter_model.safetensors, checked against checksums.json where there is one. Throws a UserErrors with all problems. */
+/** The entries of an adapter_config.json that would change what the adapter computes, but are none of those that are read. */
+export function unsupportedEntries(
+  raw: Readonly<Record<string, unknown>>,
+  free: ReadonlySet<string>,
+  alsoNeutral: Readonly<Record<string, readonly unknown[]>> = {},
+): string[] {
+  return Object.entries(raw).flatMap(([key, value]) => {
+    if (free.has(key) || isNeutral(value) || alsoNeutral[key]?.includes(value)) return [];
+    const also = (alsoNeutral[key] ?? []).map((one) => `${JSON.stringify(one)}, `).join("");
+    return [`${showValue(key)} is ${showValue(value)}, which is not supported: expected ${also}false, null or nothing`];
+  });
+}
+
+const isSwitch = (value: unknown) => typeof value === "boolean" || value === null;
+
+/** Opens a PEFT folder with a LoRA or DoRA adapter: adapter_config.json and adapter_model.safetensors. Throws a UserErrors with all problems. */
 export async function openPeftFolder(directory: string): Promise<PeftFolder> {
   const file = join(directory, "adapter_config.json");
   const raw = await readJsonObject(file, "a PEFT adapter configuration");
@@ -75,17 +112,31 @@ export async function openPeftFolder(directory: string): Promise<PeftFolder> {
   );
   expect("lora_alpha", "a number", typeof alpha === "number" && Number.isFinite(alpha));
   expect("lora_dropout", "a number from 0 to below 1", typeof dropout === "number" && dropout >= 0 && dropout < 1);
+  const { use_rslora: isRslora = false, use_dora: hasMagnitudes = false } = raw;
+  expect("use_rslora", "true or false", isSwitch(isRslora));
+  expect("use_dora", "true or false", isSwitch(hasMagnitudes));
   const isList = Array.isArray(targets) && targets.length > 0 && targets.every((name) => typeof name === "string");
   // PEFT reads any other text as a regular expression over module names.
   expect("target_modules", 'a list of module names or "all-linear"', isList || targets === "all-linear");
-  for (const [key, value] of Object.entries(raw)) {
-    if (FREE.has(key) || isNeutral(key, value)) continue;
-    const also = (ALSO_NEUTRAL[key] ?? []).map((one) => `${JSON.stringify(one)}, `).join("");
-    problems.push(
-      `${showValue(key)} is ${showValue(value)}, which is not supported: expected ${also}false, null or nothing`,
-    );
-  }
+  problems.push(...unsupportedEntries(raw, FREE, ALSO_NEUTRAL));
   if (problems.length > 0) throw new UserErrors(`${file}: the adapter cannot be used:`, problems);
+  const tensors = await openPeftTensors(directory);
+  return {
+    config: {
+      rank: r as number,
+      alpha: alpha as number,
+      dropout: dropout as number,
+      scaling: isRslora ? "rslora" : "lora",
+      hasMagnitudes: Boolean(hasMagnitudes),
+      targetModules: targets as string[] | "all-linear",
+      baseModel: typeof raw.base_model_name_or_path === "string" ? raw.base_model_name_or_path : null,
+    },
+    tensors,
+  };
+}
+
+/** Opens the weights of a PEFT folder, checked against checksums.json where there is one. Throws a UserError when there are none. */
+export async function openPeftTensors(directory: string): Promise<SafetensorsFile> {
   const weights = join(directory, "adapter_model.safetensors");
   if (!existsSync(weights)) {
     throw new UserError(`${directory}: has no adapter_model.safetensors.`, {
@@ -95,25 +146,16 @@ export async function openPeftFolder(directory: string): Promise<PeftFolder> {
   const tensors = await openSafetensors(weights);
   try {
     await expectFolderSums(directory, tensors);
+    return tensors;
   } catch (error) {
     await tensors.close();
     throw error;
   }
-  return {
-    config: {
-      rank: r as number,
-      alpha: alpha as number,
-      dropout: dropout as number,
-      targetModules: targets as string[] | "all-linear",
-      baseModel: typeof raw.base_model_name_or_path === "string" ? raw.base_model_name_or_path : null,
-    },
-    tensors,
-  };
 }
 
 /** Reads the weights of a PEFT folder that is copied. Throws a UserError for damaged ones. */
 export async function checkPeftWeights(directory: string): Promise<void> {
-  const { tensors } = await openPeftFolder(directory);
+  const tensors = await openPeftTensors(directory);
   try {
     await sumsOfTensors(tensors);
   } finally {
@@ -121,7 +163,7 @@ export async function checkPeftWeights(directory: string): Promise<void> {
   }
 }
 
-/** Writes a LoRA adapter as PEFT does; the configuration comes last, so that a folder with one is complete. */
+/** Writes a LoRA or DoRA adapter as PEFT does; the configuration comes last, so that a folder with one is complete. */
 export async function savePeftFolder(
   directory: string,
   config: PeftLoraConfig,
@@ -141,8 +183,8 @@ export async function savePeftFolder(
     inference_mode: true,
     init_lora_weights: true,
     modules_to_save: null,
-    use_dora: false,
-    use_rslora: false,
+    use_dora: config.hasMagnitudes,
+    use_rslora: config.scaling === "rslora",
   };
   await writeFileAtomic(join(directory, "adapter_config.json"), `${JSON.stringify(json, null, 2)}\n`);
 }

@@ -1,7 +1,7 @@
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { naiveLogits } from "../../test/naive-decoder.ts";
 import { randomIds, TINY_SPEC, tinyDecoder } from "../../test/tiny-model.ts";
-import { attachLora, loraWeights } from "../adapters/lora.ts";
+import { attachLora, loraWeights } from "../adapters/lora-weights.ts";
 import { createRandom } from "../base/random.ts";
 import { createTape } from "../compute/autograd.ts";
 import type { Backend } from "../compute/backend.ts";

@@ -1,5 +1,5 @@
 import { mixSeed } from "../base/random.ts";
-import type { Tape, Value } from "../compute/autograd.ts";
+import { createTape, type Tape, type Value } from "../compute/autograd.ts";
 import type {
   AttentionSegment,
   AttentionSpec,
@@ -14,10 +14,13 @@ import {
   isLinearSlot,
   LAYER_SLOTS,
   type LayerSlot,
+  LINEAR_SLOTS,
   type LinearSlot,
   type NormSlot,
   type OptionalSlot,
 } from "./layer.ts";
+import { divisorsOf, freeDivisors, type Magnitude } from "./magnitude.ts";
+import { behindPrefix, encodedRows, type Prefix, prefixRows, prefixWeights } from "./prefix.ts";
 import type { DecoderSpec, RotaryPositions } from "./spec.ts";
 
 /**
@@ -29,6 +32,8 @@ export interface LowRank {
   b: Weight;
   scale: number;
   dropout: number;
+  /** The rows of the sum of both weights have trained lengths (DoRA); null: their own. */
+  magnitude: Magnitude | null;
 }
 
 /** w[O,I] with its bias and its adapter, where there are any. */
@@ -51,9 +56,11 @@ export interface Decoder {
   layers: DecoderLayer[];
   finalNorm: Weight;
   head: Linear; // [V,C]
+  /** Keys and values in front of every sequence, where a method trains them. */
+  prefix: Prefix | null;
 }
 
-/** Keys and values of past tokens, one pair of [S, G·D] tensors a layer; S is the capacity in rows. */
+/** Keys and values of past tokens, one pair of [S, G·D] tensors a layer; S is the capacity in rows, and the rows of a prefix behind it. */
 export interface KeyValueCache {
   capacity: number;
   layers: { k: Tensor; v: Tensor }[];
@@ -86,7 +93,11 @@ type Rotary = RotarySpec & RowPositions;
  * Returns logits [outputRows or T, V].
  */
 export function forward(model: Decoder, tape: Tape, tokens: PackedTokens): Value {
-  const { spec } = model;
+  const { spec, prefix } = model;
+  // The rows of a prefix are behind all others, so that no other row has another number because of them.
+  const segments = prefix
+    ? behindPrefix(tokens.segments, prefix, tokens.cache?.store.capacity ?? tokens.ids.length)
+    : tokens.segments;
   const attention: AttentionSpec = {
     heads: spec.heads,
     keyValueHeads: spec.keyValueHeads,
@@ -99,7 +110,7 @@ export function forward(model: Decoder, tape: Tape, tokens: PackedTokens): Value
       ? { frequencies: rotaryFrequencies(spec.positions), layout: spec.positions.layout }
       : null;
   if (rotation) attention.rotary = rotation;
-  const positions = rowPositions(tokens);
+  const positions = rowPositions({ ids: tokens.ids, segments });
   const rotaryOf = (heads: number): Rotary | null =>
     rotation && { ...rotation, positions, heads, headWidth: spec.headWidth };
   // Rotated in the product's epilogue, or after the norm of queries and keys where there is one.
@@ -123,9 +134,10 @@ export function forward(model: Decoder, tape: Tape, tokens: PackedTokens): Value
   const seedOf = (place: number, slot: number) => mixSeed(tokens.seed ?? 0, place, slot);
 
   const output = outputOf(model, tape, tokens);
+  const encoded = prefix && !tokens.cache ? encodedRows(tape, prefix) : null;
   let x = dropped(tape.embed(model.embedding, tokens.ids), 0); // [T,C]
   for (const [index, layer] of model.layers.entries()) {
-    x = tape.block([x], ([input]) => {
+    x = tape.block(encoded ? [x, encoded] : [x], ([input, rows = null]) => {
       const h = tape.rmsNorm(input, layer.attentionNorm, spec.normEpsilon);
       const place = 2 * index + 1;
       const lowsOfInput = new Map<Weight, Value>();
@@ -140,8 +152,12 @@ export function forward(model: Decoder, tape: Tape, tokens: PackedTokens): Value
         tape.backend.copyRows(v.tensor, cached.v, tokens.cache.rows);
         k = tape.constant(cached.k);
         v = tape.constant(cached.v);
+      } else if (prefix) {
+        const own = prefix.layers[index];
+        k = tape.appendRows(k, prefixRows(tape, own.k, rows), rotaryOf(spec.keyValueHeads));
+        v = tape.appendRows(v, prefixRows(tape, own.v, rows));
       }
-      let mixed = tape.attention(q, k, v, tokens.segments, attention);
+      let mixed = tape.attention(q, k, v, segments, attention);
       let before = input;
       if (output.early && index === model.layers.length - 1) {
         mixed = tape.gatherRows(mixed, output.early);
@@ -196,6 +212,14 @@ function linear(
     const low = lows.get(lowRank.a) ?? lowOf(tape, lowRank, x, seed); // [T,R]
     lows.set(lowRank.a, low);
     plus.push({ x: low, w: lowRank.b, scale: lowRank.scale });
+    if (lowRank.magnitude) {
+      const divisors = tape.constant(divisorsOf(tape.backend, weight, lowRank.magnitude, lowRank));
+      const sum = tape.matmul(x, weight, { plus, wide: true });
+      const y = tape.scaleColumns(sum, lowRank.magnitude.weight, divisors, bias);
+      if (gate) return tape.swiglu(gate, y);
+      if (residual) return tape.add(residual, y);
+      return rotary ? tape.rotary(y, rotary.positions, rotary) : y;
+    }
   }
   return gate
     ? tape.matmulSwiglu(gate, x, weight, { bias, plus })
@@ -232,13 +256,24 @@ export function alibiSlopes(heads: number): Float32Array {
   });
 }
 
-/** An empty cache of `capacity` rows. */
+/** An empty cache of `capacity` rows; those of a prefix are filled and not counted. */
 export function createCache(model: Decoder, capacity: number): KeyValueCache {
+  const { backend, prefix } = model;
   const width = model.spec.keyValueHeads * model.spec.headWidth;
+  const rows = capacity + (prefix?.tokens ?? 0);
   const layers = model.layers.map(() => ({
-    k: model.backend.zeros(capacity, width, { wide: false }),
-    v: model.backend.zeros(capacity, width, { wide: false }),
+    k: backend.zeros(rows, width, { wide: false }),
+    v: backend.zeros(rows, width, { wide: false }),
   }));
+  if (!prefix) return { capacity, layers };
+  const tape = createTape(backend, { record: false });
+  const places = Int32Array.from({ length: prefix.tokens }, (_, row) => capacity + row);
+  const encoded = encodedRows(tape, prefix);
+  for (const [index, { k, v }] of prefix.layers.entries()) {
+    backend.copyRows(prefixRows(tape, k, encoded).tensor, layers[index].k, places);
+    backend.copyRows(prefixRows(tape, v, encoded).tensor, layers[index].v, places);
+  }
+  tape.dispose();
   return { capacity, layers };
 }
 
@@ -273,15 +308,23 @@ export function decoderWeights(model: Decoder): Weight[] {
   for (const layer of model.layers) {
     for (const slot of LAYER_SLOTS) {
       const lowRank = isLinearSlot(slot) ? layer[slot].lowRank : null;
-      const own = [slotWeight(layer, slot, "weight"), slotWeight(layer, slot, "bias"), lowRank?.a, lowRank?.b];
+      const added = [lowRank?.a, lowRank?.b, lowRank?.magnitude?.weight];
+      const own = [slotWeight(layer, slot, "weight"), slotWeight(layer, slot, "bias"), ...added];
       for (const weight of own) if (weight) weights.add(weight);
     }
   }
   weights.add(model.finalNorm).add(model.head.weight);
+  for (const weight of model.prefix ? prefixWeights(model.prefix) : []) weights.add(weight);
   return [...weights];
 }
 
 /** Frees every weight. */
 export function freeDecoder(model: Decoder): void {
+  for (const layer of model.layers) {
+    for (const slot of LINEAR_SLOTS) {
+      const magnitude = layer[slot].lowRank?.magnitude;
+      if (magnitude) freeDivisors(model.backend, magnitude);
+    }
+  }
   for (const weight of decoderWeights(model)) model.backend.freeWeight(weight);
 }

@@ -11,7 +11,7 @@ export function rowsInHalves(
   { heads, keyValueHeads, headWidth }: Pick<DecoderSpec, "heads" | "keyValueHeads" | "headWidth">,
 ): TensorToWrite[] {
   const headsOf = (name: string) => {
-    const [, part] = /\.([qk])_proj\.(?:lora_B\.)?weight$/.exec(name) ?? [];
+    const [, part] = /\.([qk])_proj\.(?:(?:lora_B\.)?weight|lora_magnitude_vector)$/.exec(name) ?? [];
     return { q: heads, k: keyValueHeads }[part] ?? 0;
   };
   return tensors.map((tensor) => {

@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { afterAll, afterEach, beforeEach, describe, expect, it } from "vitest";
 import { TINY_FAMILIES } from "../../test/tiny-families.ts";
 import { TINY_SPEC, tinyDecoder } from "../../test/tiny-model.ts";
-import { attachLora, detachLora } from "../adapters/lora.ts";
+import { attachLora, detachLora } from "../adapters/lora-weights.ts";
 import { UserError, UserErrors } from "../base/errors.ts";
 import type { Backend } from "../compute/backend.ts";
 import { openReference } from "../compute/reference/backend.ts";

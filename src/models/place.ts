@@ -109,5 +109,6 @@ async function placeTensors(
   const finalNorm = placeVector(outer.finalNorm.name, await tensors.vector(outer.finalNorm));
   options.onProgress?.(++done, total);
   const head = outer.head ? await placeTable(outer.head, spec.normalizedHead) : embedding;
-  return { spec, backend, embedding, layers, finalNorm, head: { weight: head, bias: null, lowRank: null } };
+  const output = { weight: head, bias: null, lowRank: null };
+  return { spec, backend, embedding, layers, finalNorm, head: output, prefix: null };
 }

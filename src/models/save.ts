@@ -22,7 +22,8 @@ export async function saveDecoder(
 ): Promise<void> {
   const { spec, backend } = model;
   const family = familyNamed(spec.family, directory);
-  if (model.layers.some((layer) => LINEAR_SLOTS.some((slot) => layer[slot].lowRank !== null))) {
+  const hasLowRank = model.layers.some((layer) => LINEAR_SLOTS.some((slot) => layer[slot].lowRank !== null));
+  if (hasLowRank || model.prefix) {
     throw new Error("A model with an adapter cannot be saved: merge or detach it first.");
   }
   const { positions } = spec;

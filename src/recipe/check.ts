@@ -54,9 +54,14 @@ export function contentProblems(parts: RecipeParts, around: RecipeSurroundings):
   const template = isNamed ? attempt(() => chatTemplate(prompt.template as string)) : null;
   if (spec && adapter) problems.push(...methodOf(adapter).problems(adapter, spec));
   const { maxPromptTokens, maxAnswerTokens } = prompt;
-  if (spec && maxPromptTokens !== undefined && maxPromptTokens > spec.maxTokens) {
+  const virtual = adapter ? (methodOf(adapter).virtualTokens?.(adapter) ?? 0) : 0;
+  if (spec && maxPromptTokens !== undefined && maxPromptTokens + virtual > spec.maxTokens) {
     const where = model.init ? "model.init" : (model.path ?? "the model");
-    problems.push(`prompt.maxPromptTokens is ${maxPromptTokens}, expected at most the ${spec.maxTokens} of ${where}`);
+    const left = virtual > 0 ? `${spec.maxTokens - virtual}: ` : "";
+    const less = virtual > 0 ? ` less the ${virtual} virtual tokens` : "";
+    problems.push(
+      `prompt.maxPromptTokens is ${maxPromptTokens}, expected at most ${left}the ${spec.maxTokens} of ${where}${less}`,
+    );
   }
   if (splitNames && !splitNames.includes("train")) {
     const found = splitNames.length > 0 ? splitNames.join(", ") : "no split";

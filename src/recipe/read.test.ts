@@ -15,6 +15,8 @@ adapter: { method: lora }
 train: { epochs: 5, batchExamples: 4, accumulation: 4, learningRate: 5e-5 }
 `;
 
+const LORA_DEFAULTS = { rank: 8, alpha: 32, dropout: 0.1, scaling: "lora", learningRateRatio: 1 };
+
 function recipeFile(text: string): string {
   const file = join(directory, `${Math.random().toString(36).slice(2)}.yaml`);
   writeFileSync(file, text);
@@ -24,7 +26,7 @@ function recipeFile(text: string): string {
 describe("readRecipe", () => {
   it("fills in the paper's defaults and makes paths absolute", async () => {
     const recipe = await readRecipe(recipeFile(GOOD));
-    expect(recipe.adapter).toEqual({ method: "lora", rank: 8, alpha: 32, dropout: 0.1, targets: "auto" });
+    expect(recipe.adapter).toEqual({ method: "lora", ...LORA_DEFAULTS, targets: "auto" });
     expect(recipe.prompt).toEqual({ style: "paper", template: "default", maxPromptTokens: 1024, maxAnswerTokens: 512 });
     expect(recipe.model.path).toBe(join(directory, "base"));
     expect(recipe.data.path).toBe(join(directory, "..", "data"));
@@ -111,7 +113,7 @@ describe("readRecipeParts", () => {
       model: { path: join(directory, "base"), storage: "bfloat16" },
       data: { path: join(directory, "..", "data"), badRows: "stop" },
       prompt: { template: "plain", maxPromptTokens: 1024, maxAnswerTokens: 512 },
-      adapter: { method: "lora", rank: 8, alpha: 32, dropout: 0.1, targets: ["q_proj"] },
+      adapter: { method: "lora", ...LORA_DEFAULTS, targets: ["q_proj"] },
     });
     expect(problems.map((problem) => problem.split(" ")[0])).toEqual([
       "data.format",
@@ -124,7 +126,7 @@ describe("readRecipeParts", () => {
   it("reports parts that do not go together also when values are wrong, each once", async () => {
     const text = GOOD.replace("path: base", "path: base, storage: nf4").replace("method: lora", "method: full");
     const storage =
-      'model.storage: nf4 cannot be trained: expected "float32" or "bfloat16" with adapter.method "full", or adapter.method "lora"';
+      'model.storage: nf4 cannot be trained: expected "float32" or "bfloat16" with adapter.method "full", or adapter.method "lora" or "dora"';
     expect((await readRecipeParts({ file: recipeFile(text) })).problems).toEqual([storage]);
     const { problems, parts } = await readRecipeParts({
       file: recipeFile(text),

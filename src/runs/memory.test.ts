@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { randomIds, TINY_SPEC } from "../../test/tiny-model.ts";
-import { type AdapterSettings, attachAdapter, methodOf } from "../adapters/methods.ts";
+import { type AdapterSettings, adapterSchema, attachAdapter, methodOf } from "../adapters/methods.ts";
 import { createRandom } from "../base/random.ts";
 import type { Backend } from "../compute/backend.ts";
 import { openReference } from "../compute/reference/backend.ts";
@@ -22,7 +22,7 @@ const LLAMA_7B: DecoderSpec = {
   ...{ vocabularySize: 32_000, tokenCount: 32_000, width: 4096, layers: 32, heads: 32, keyValueHeads: 32 },
   ...{ headWidth: 128, feedForward: 11_008, maxTokens: 4096 },
 };
-const lora = (rank: number): AdapterSettings => ({ method: "lora", rank, alpha: 8, dropout: 0, targets: "all" });
+const lora = (rank: number): AdapterSettings => adapterSchema.parse({ method: "lora", rank, targets: "all" });
 const TRAINED: [string, AdapterSettings][] = [
   ["full", { method: "full" }],
   ["freeze", { method: "freeze", layers: 1, modules: ["mlp"] }],

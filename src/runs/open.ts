@@ -11,7 +11,7 @@ import { labelSetToJson, parseLabelsJson } from "../data/label-set.ts";
 import { createExtractor, type Extractor } from "../extract/extractor.ts";
 import { SUMS_FILE, sumsOfTensors, writeFolderSums } from "../formats/folder-sums.ts";
 import { type Checkpoint, openHuggingFaceFolder } from "../formats/hf-folder.ts";
-import { openPeftFolder } from "../formats/peft-folder.ts";
+import { openPeftTensors } from "../formats/peft-folder.ts";
 import type { Checksums, TensorSource } from "../formats/tensor-source.ts";
 import { openCheckpoint } from "../models/checkpoint.ts";
 import type { Decoder } from "../models/decoder.ts";
@@ -148,7 +148,7 @@ export async function saveTrained(opened: OpenedRecipe, folder: RunFolder): Prom
   for (const directory of [folder.directory, folder.model]) await rm(join(directory, SUMS_FILE), { force: true });
   if (saved.kind === "adapter") {
     await saved.save(model, recipe.adapter, folder.directory, recipe.model.path ?? null);
-    const { tensors } = await openPeftFolder(folder.directory);
+    const tensors = await openPeftTensors(folder.directory);
     await writeFolderSums(folder.directory, ["labels.json", "adapter_config.json"], await sumsAndClose(tensors));
     return;
   }

@@ -1,7 +1,7 @@
 import { afterAll, describe, expect, it } from "vitest";
 import { randomIds, tinyDecoder } from "../../test/tiny-model.ts";
 import { oneGroup, weightsOf } from "../adapters/method.ts";
-import { attachAdapter } from "../adapters/methods.ts";
+import { adapterSchema, attachAdapter } from "../adapters/methods.ts";
 import { UserError } from "../base/errors.ts";
 import { createRandom } from "../base/random.ts";
 import type { Backend } from "../compute/backend.ts";
@@ -65,7 +65,9 @@ async function trained(
   const on = options.on ?? backend;
   const { seed = 3, count = 12, lora = false } = options;
   const model = await tinyDecoder(on, { seed: 1, trainable: !lora, deviation: 0.2 });
-  const adapter = lora ? { method: "lora" as const, rank: 2, alpha: 4, dropout: 0.3, targets: "all" as const } : null;
+  const adapter = lora
+    ? adapterSchema.parse({ method: "lora", rank: 2, alpha: 4, dropout: 0.3, targets: "all" })
+    : null;
   const groups = await attachAdapter(model, adapter ?? { method: "full" }, seed);
   const weights = weightsOf(groups);
   const examples = toyExamples(count);

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { attachAdapter } from "../../src/adapters/methods.ts";
+import { adapterSchema, attachAdapter } from "../../src/adapters/methods.ts";
 import { createRandom } from "../../src/base/random.ts";
 import type { Backend } from "../../src/compute/backend.ts";
 import { builtLevels, LEVELS, reasonAgainst, runnableLevels } from "../../src/compute/native/levels.ts";
@@ -41,7 +41,7 @@ async function lossesOn(backend: Backend, method: "full" | "lora"): Promise<numb
     const model = await initDecoder(backend, SPEC, 7, { storage: "float32", trainable });
     const adapter = trainable
       ? { method: "full" as const }
-      : { method: "lora" as const, rank: 4, alpha: 32, dropout: 0.1, targets: "all" as const };
+      : adapterSchema.parse({ method: "lora", rank: 4, alpha: 32, dropout: 0.1, targets: "all" });
     const groups = await attachAdapter(model, adapter, 7);
     const rows = examples();
     const losses: number[] = [];

@@ -2,7 +2,8 @@ import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, afterEach, beforeEach, describe, expect, it } from "vitest";
-import { detachLora, loadLora, loraWeights, mergeLora, saveLora } from "../../src/adapters/lora.ts";
+import { loadLora, saveLora } from "../../src/adapters/lora-files.ts";
+import { detachLora, loraWeights, mergeLora } from "../../src/adapters/lora-weights.ts";
 import { createTape } from "../../src/compute/autograd.ts";
 import type { Backend } from "../../src/compute/backend.ts";
 import { openSafetensors, type SafetensorsFile } from "../../src/formats/safetensors.ts";
@@ -109,6 +110,7 @@ describe.each(TESTED_BACKENDS)("a Llama of transformers with an adapter of PEFT 
       rank: 3,
       alpha: 12,
       dropout: 0,
+      scaling: "lora",
       targets: ["q_proj", "v_proj"],
     });
     expectNear(await lastLogits(model), golden.adapted.lastLogits.flat(), near);

@@ -3,6 +3,7 @@ import type { Backend } from "../backend.ts";
 import { attentionContract } from "./attention.contract.ts";
 import { bidirectionalContract } from "./bidirectional.contract.ts";
 import { chunkContract } from "./chunks.contract.ts";
+import { columnContract } from "./columns.contract.ts";
 import { type Comparison, compare } from "./comparison.contract.ts";
 import { productContract } from "./products.contract.ts";
 import { rowContract } from "./rows.contract.ts";
@@ -32,6 +33,7 @@ export function backendContract(open: () => Backend, options: ContractOptions): 
   describe("storages", () => storageContract(contract));
   describe("weights from chunks of rows", () => chunkContract(contract));
   describe("rows and elements", () => rowContract(contract));
+  describe("columns, lengths and tanh", () => columnContract(contract));
   describe("attention", () => attentionContract(contract));
   describe("bidirectional attention", () => bidirectionalContract(contract));
   describe("losses and training", () => trainingContract(contract));

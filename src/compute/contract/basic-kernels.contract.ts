@@ -51,6 +51,9 @@ function renewProduct({ storage, rows, columns, data }: W): void {
 
 const silu = (z: number) => z / (1 + Math.exp(-z));
 
+const factor = (g: W, divisors: X, column: number) =>
+  at(divisors, 0, column) > 0 ? g.data.product[column] / at(divisors, 0, column) : 0;
+
 /** 1 / √(mean(x²) + epsilon) of the head that a column belongs to. */
 function inverseRms(x: X, row: number, column: number, width: number, epsilon: number): number {
   const start = column - (column % width);
@@ -99,7 +102,7 @@ export const basicKernels: BasicKernels<Float32Array, Parts> = {
   weight(spec, values) {
     const part = () => new Float32Array(spec.rows * spec.columns);
     const data = { value: part(), product: part(), gradient: part(), moment1: part(), moment2: part() };
-    if (values) basicKernels.writeWeight({ ...spec, data }, values, "value");
+    if (values) basicKernels.writeWeight({ ...spec, revision: 0, data }, values, "value");
     return data;
   },
   writeWeight(w, values, part) {
@@ -219,6 +222,18 @@ export const basicKernels: BasicKernels<Float32Array, Parts> = {
     made(x.rows, x.columns, x.wide, (r, c) =>
       dropoutKeeps(seed, r, c, probability) ? at(x, r, c) / (1 - probability) : 0,
     ),
+  scaleColumns: (x, g, divisors, bias) =>
+    made(x.rows, x.columns, false, (r, c) => at(x, r, c) * factor(g, divisors, c) + (bias?.data.product[c] ?? 0)),
+  scaleColumnsBackward(x, g, divisors, dy) {
+    if (g.trainable) {
+      const share = (c: number) => (at(divisors, 0, c) > 0 ? 1 / at(divisors, 0, c) : 0);
+      accumulate(g.data.gradient, g.columns, (_, c) => share(c) * sum(x.rows, (t) => at(dy, t, c) * at(x, t, c)));
+    }
+    return made(x.rows, x.columns, false, (r, c) => at(dy, r, c) * factor(g, divisors, c));
+  },
+  rowNorms: (x) => made(1, x.rows, true, (_, t) => Math.sqrt(sum(x.columns, (c) => at(x, t, c) ** 2))),
+  tanh: (x) => made(x.rows, x.columns, false, (r, c) => Math.tanh(at(x, r, c))),
+  tanhBackward: (y, dy) => made(y.rows, y.columns, false, (r, c) => at(dy, r, c) * (1 - at(y, r, c) ** 2)),
   gatherRows: (x, rows) => made(rows.length, x.columns, x.wide, (i, c) => at(x, rows[i], c)),
   gatherRowsBackward: (dy, rows, totalRows) =>
     made(totalRows, dy.columns, dy.wide, (r, c) => sum(rows.length, (i) => (rows[i] === r ? at(dy, i, c) : 0))),

@@ -1,103 +1,17 @@
-import { createRandom } from "../../base/random.ts";
 import type { Tape, Value } from "../autograd.ts";
-import type { AttentionSegment, AttentionSpec, Backend, RotarySpec, Weight, WeightStorage } from "../backend.ts";
+import type { AttentionSegment, Weight, WeightStorage } from "../backend.ts";
+import {
+  all,
+  attentionOf,
+  type GradientCase,
+  gradientCase,
+  lossOf,
+  rotaryOf,
+  segment,
+  sharedPositions,
+  sharedPrefix,
+} from "./gradient-case.contract.ts";
 
-// Small losses through every operation: their gradients are compared with finite differences on the reference.
-
-/** A loss as a function of weights. */
-export interface GradientCase {
-  name: string;
-  /** `flat`: those of `trainable` that the loss does not depend on. */
-  build(backend: Backend): { trainable: Weight[]; flat: Set<Weight>; loss(tape: Tape): Value };
-}
-
-/** Makes random weights on a backend; the same seed gives the same numbers. */
-export function weightMaker(backend: Backend, seed: number) {
-  const random = createRandom(seed);
-  const made: Weight[] = [];
-  const flat = new Set<Weight>();
-  return {
-    made,
-    flat,
-    trainable: () => made.filter((weight) => weight.trainable),
-    weight(
-      rows: number,
-      columns: number,
-      options: { trainable?: boolean; flat?: boolean; offset?: number; spread?: number; storage?: WeightStorage } = {},
-    ): Weight {
-      const { trainable = true, offset = 0, spread = 0.7, storage = "float32" } = options;
-      const values = Float64Array.from({ length: rows * columns }, () => offset + spread * random.normal());
-      const name = `w${made.length} [${rows},${columns}]`;
-      const weight = backend.weight({ name, rows, columns, storage, trainable }, values);
-      made.push(weight);
-      if (options.flat) flat.add(weight);
-      return weight;
-    },
-  };
-}
-
-type Maker = ReturnType<typeof weightMaker>;
-
-const upTo = (count: number) => Int32Array.from({ length: count }, (_, i) => i);
-
-/** Every row of a weight as a value. */
-const all = (tape: Tape, weight: Weight) => tape.embed(weight, upTo(weight.rows));
-
-/** Turns y[T,C] into a loss that depends on every element in its own way. */
-function lossOf(tape: Tape, y: Value, labelSmoothing = 0): Value {
-  const { rows, columns } = y.tensor;
-  const targets = Int32Array.from({ length: rows }, (_, t) => (7 * t + 3) % columns);
-  const weights = Float32Array.from({ length: rows }, (_, t) => 0.5 + 0.25 * (t % 4));
-  return tape.crossEntropy(y, targets, weights, labelSmoothing);
-}
-
-function gradientCase(name: string, body: (make: Maker) => (tape: Tape) => Value): GradientCase {
-  return {
-    name,
-    build(backend) {
-      const make = weightMaker(backend, 1 + name.length);
-      const loss = body(make);
-      return { trainable: make.trainable(), flat: make.flat, loss };
-    },
-  };
-}
-
-const rotaryOf = (heads: number, headWidth: number, pairs: number, layout: RotarySpec["layout"]): RotarySpec => ({
-  heads,
-  headWidth,
-  frequencies: Float32Array.from({ length: pairs }, (_, i) => 10 ** -i),
-  layout,
-});
-
-const attentionOf = (heads: number, keyValueHeads: number, headWidth: number, alibi = false): AttentionSpec => ({
-  heads,
-  keyValueHeads,
-  headWidth,
-  scale: 1 / Math.sqrt(headWidth),
-  slopes: alibi ? Float32Array.from({ length: heads }, (_, h) => 2 ** -(h + 1)) : null,
-});
-
-const segment = (start: number, length: number, more: Partial<AttentionSegment> = {}): AttentionSegment => ({
-  start,
-  length,
-  keyStart: start,
-  position: start,
-  context: [],
-  ...more,
-});
-
-/** Rows 0..2 are a prefix that two later segments share; the last one also sees the middle of the first. Row 10 is in no segment. */
-const sharedPrefix: AttentionSegment[] = [
-  segment(0, 3),
-  segment(3, 4, { position: 3, context: [{ start: 0, length: 3, position: 0 }] }),
-  segment(7, 3, {
-    position: 5,
-    context: [
-      { start: 0, length: 3, position: 0 },
-      { start: 4, length: 2, position: 4 },
-    ],
-  }),
-];
 /** A prompt of 4 rows with its answer in one segment; one of 3 rows whose two answers are segments of their own. Row 10 is in no segment. */
 const promptAndAnswers: AttentionSegment[] = [
   segment(0, 5, { bidirectional: 4 }),
@@ -105,7 +19,6 @@ const promptAndAnswers: AttentionSegment[] = [
   segment(8, 1, { position: 3, context: [{ start: 5, length: 3, position: 0 }] }),
   segment(9, 1, { position: 3, context: [{ start: 5, length: 3, position: 0 }] }),
 ];
-const sharedPositions = Int32Array.of(0, 1, 2, 3, 4, 5, 6, 5, 6, 7, 0);
 
 const operationCases: GradientCase[] = [
   gradientCase("embed with repeated ids", (make) => {
@@ -261,6 +174,41 @@ const operationCases: GradientCase[] = [
   gradientCase("gatherRows with repeated rows", (make) => {
     const x = make.weight(5, 4);
     return (tape) => lossOf(tape, tape.gatherRows(all(tape, x), Int32Array.of(3, 0, 3, 4)));
+  }),
+  gradientCase("scaleColumns with a bias", (make) => {
+    const [x, g, bias] = [make.weight(4, 6), make.weight(1, 6, { offset: 1 }), make.weight(1, 6)];
+    const divisors = make.weight(1, 6, { trainable: false, offset: 2, spread: 0.3 });
+    return (tape) => lossOf(tape, tape.scaleColumns(all(tape, x), g, all(tape, divisors), bias));
+  }),
+  gradientCase("tanh in a product", (make) => {
+    const [x, w, bias, next] = [make.weight(3, 4), make.weight(5, 4), make.weight(1, 5), make.weight(6, 5)];
+    return (tape) => lossOf(tape, tape.matmul(tape.tanh(tape.matmul(all(tape, x), w, { bias })), next));
+  }),
+  gradientCase("attention over rows that were appended", (make) => {
+    const [q, k, v] = [make.weight(5, 8), make.weight(5, 4), make.weight(5, 4)];
+    const [keys, values] = [make.weight(3, 4), make.weight(3, 4)];
+    const context = [{ start: 5, length: 3, position: 0 }];
+    const segments = [segment(0, 3, { position: 3, context }), segment(3, 2, { position: 3, context })];
+    return (tape) => {
+      const joined = [tape.appendRows(all(tape, k), all(tape, keys)), tape.appendRows(all(tape, v), all(tape, values))];
+      return lossOf(tape, tape.attention(all(tape, q), joined[0], joined[1], segments, attentionOf(2, 1, 4, true)));
+    };
+  }),
+  gradientCase("attention over rotated keys and others that were appended", (make) => {
+    const [x, queries, key] = [make.weight(5, 6), make.weight(12, 6), make.weight(6, 6)];
+    const [keys, values] = [make.weight(3, 6), make.weight(3, 6)];
+    const spec = rotaryOf(2, 6, 2, "interleaved");
+    const positions = Int32Array.of(3, 4, 5, 3, 4);
+    const context = [{ start: 5, length: 3, position: 0 }];
+    const segments = [segment(0, 3, { position: 3, context }), segment(3, 2, { position: 3, context })];
+    return (tape) => {
+      const input = all(tape, x);
+      const q = tape.matmul(input, queries, { rotary: { ...spec, positions } });
+      const k = tape.matmul(input, key, { rotary: { ...spec, heads: 1, positions } });
+      const joined = tape.appendRows(k, all(tape, keys), { ...spec, heads: 1 });
+      const v = tape.appendRows(tape.matmul(input, key), all(tape, values));
+      return lossOf(tape, tape.attention(q, joined, v, segments, { ...attentionOf(2, 1, 6), rotary: spec }));
+    };
   }),
   gradientCase("crossEntropy with label smoothing", (make) => {
     const x = make.weight(4, 6, { spread: 2 });

@@ -3,6 +3,7 @@ import type { AttentionSegment, AttentionSpec, Backend, Tensor, Weight, WeightSp
 /** Operands by shape; asking twice gives the same one. */
 interface Made {
   x(rows: number, columns: number): Tensor;
+  wide(rows: number, columns: number): Tensor;
   w(rows: number, columns: number, trainable?: boolean): Weight;
   freed(): Tensor;
   freedWeight(): Weight;
@@ -185,6 +186,27 @@ export const misuses: Misuse[] = [
     b.dropout(m.x(3, 5), 1, 0),
   ),
   misuse("dropout with a broken seed", "seed is 0.5", (b, m) => b.dropout(m.x(3, 5), 0.1, 0.5)),
+  misuse("scaleColumns with a vector of another width", "g is [1,4], expected [1,5] (x [3,5])", (b, m) =>
+    b.scaleColumns(m.x(3, 5), m.w(1, 4), m.wide(1, 5)),
+  ),
+  misuse("scaleColumns with narrow divisors", "divisors are narrow, expected wide ones", (b, m) =>
+    b.scaleColumns(m.x(3, 5), m.w(1, 5), m.x(1, 5)),
+  ),
+  misuse("scaleColumns with divisors of another width", "divisors is [1,4], expected [1,5]", (b, m) =>
+    b.scaleColumns(m.x(3, 5), m.w(1, 5), m.wide(1, 4)),
+  ),
+  misuse("scaleColumns with another bias", "bias is [1,4], expected [1,5]", (b, m) =>
+    b.scaleColumns(m.x(3, 5), m.w(1, 5), m.wide(1, 5), m.w(1, 4)),
+  ),
+  misuse("scaleColumnsBackward of another shape", "dy is [2,5], expected [3,5]", (b, m) =>
+    b.scaleColumnsBackward(m.x(3, 5), m.w(1, 5), m.wide(1, 5), m.x(2, 5)),
+  ),
+  misuse("tanhBackward of another shape", "dy is [3,4], expected [3,5]", (b, m) =>
+    b.tanhBackward(m.x(3, 5), m.x(3, 4)),
+  ),
+  misuse("the lengths of a freed tensor's rows", "rowNorms: the tensor [3,5] was freed", (b, m) =>
+    b.rowNorms(m.freed()),
+  ),
   misuse("gathering a row that is not there", "rows[1] is 3, expected a number from 0 to 2", (b, m) =>
     b.gatherRows(m.x(3, 5), Int32Array.of(0, 3)),
   ),

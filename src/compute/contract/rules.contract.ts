@@ -117,12 +117,15 @@ export function ruleContract({ open, openWithThreads }: Contract): void {
       const tensors = new Map<string, Tensor>();
       const weights = new Map<string, Weight>();
       const elsewhere = openReference();
+      const tensor = (rows: number, columns: number, wide: boolean) => {
+        const key = `${rows},${columns},${wide}`;
+        const values = () => numbers(rows * columns, rows);
+        if (!tensors.has(key)) tensors.set(key, backend.tensor(values(), rows, columns, { wide }));
+        return tensors.get(key)!;
+      };
       const made = {
-        x: (rows: number, columns: number) => {
-          const key = `${rows},${columns}`;
-          if (!tensors.has(key)) tensors.set(key, backend.tensor(numbers(rows * columns, rows), rows, columns));
-          return tensors.get(key)!;
-        },
+        x: (rows: number, columns: number) => tensor(rows, columns, false),
+        wide: (rows: number, columns: number) => tensor(rows, columns, true),
         w: (rows: number, columns: number, trainable = true) => {
           const key = `${rows},${columns},${trainable}`;
           const spec = { name: "w", rows, columns, storage: "float32", trainable } as const;

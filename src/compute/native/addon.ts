@@ -101,6 +101,11 @@ export interface Engine {
   swigluBackward(gate: number, up: number, dh: number): [dGate: number, dUp: number];
   add(a: number, b: number, scale: number, wide: boolean): number;
   dropout(x: number, probability: number, seed: number): number;
+  scaleColumns(x: number, g: number, divisors: number, bias: number | null): number;
+  scaleColumnsBackward(x: number, g: number, divisors: number, dy: number): number;
+  rowNorms(x: number): number;
+  tanh(x: number): number;
+  tanhBackward(y: number, dy: number): number;
   crossEntropy(
     logits: number,
     targets: Int32Array,

@@ -139,6 +139,12 @@ export function nativeKernels(engine: Engine, options: NativeKernelOptions): Ker
     },
     add: (a, b, scale, wide) => engine.add(a.data, b.data, scale, wide),
     dropout: (x, probability, seed) => engine.dropout(x.data, probability, seed),
+    scaleColumns: (x, g, divisors, bias) => engine.scaleColumns(x.data, g.data.handle, divisors.data, weightOf(bias)),
+    scaleColumnsBackward: (x, g, divisors, dy) =>
+      engine.scaleColumnsBackward(x.data, g.data.handle, divisors.data, dy.data),
+    rowNorms: (x) => engine.rowNorms(x.data),
+    tanh: (x) => engine.tanh(x.data),
+    tanhBackward: (y, dy) => engine.tanhBackward(y.data, dy.data),
     gatherRows: (x, rows) => engine.gatherRows(x.data, rows),
     gatherRowsBackward: (dy, rows, totalRows) => engine.gatherRowsBackward(dy.data, rows, totalRows),
     copyRows: (source, destination, rows) => engine.copyRows(source.data, destination.data, rows),

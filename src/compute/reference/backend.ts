@@ -2,6 +2,7 @@ import type { AttentionSegment, AttentionSpec, Backend, Rotation, Values } from 
 import type { AttentionInputs, FusedKernels, Kernels, Operand } from "../kernels.ts";
 import { createBackend } from "../shell.ts";
 import * as attentions from "./attention.ts";
+import * as columns from "./columns.ts";
 import * as products from "./products.ts";
 import * as rowwise from "./rows.ts";
 import * as training from "./training.ts";
@@ -141,6 +142,32 @@ export function referenceKernels(precision: "float32" | "float64"): Kernels<Valu
       const y = zerosLike(x);
       rowwise.dropout(x, probability, seed, y);
       return y;
+    },
+    scaleColumns(x, g, divisors, bias) {
+      const y = zerosLike(x);
+      columns.scaleColumns(x, g.data.product, divisors.data, bias?.data.product ?? null, y);
+      return y;
+    },
+    scaleColumnsBackward(x, g, divisors, dy) {
+      const dx = zerosLike(x);
+      const gradient = g.data.training?.gradient ?? null;
+      columns.scaleColumnsBackward(x, g.data.product, divisors.data, dy.data, dx, gradient);
+      return dx;
+    },
+    rowNorms(x) {
+      const out = zeros(x.rows);
+      columns.rowNorms(x, out);
+      return out;
+    },
+    tanh(x) {
+      const y = zerosLike(x);
+      columns.tanh(x.data, y);
+      return y;
+    },
+    tanhBackward(y, dy) {
+      const dx = zerosLike(y);
+      columns.tanhBackward(y.data, dy.data, dx);
+      return dx;
     },
     gatherRows(x, rows) {
       const y = zeros(rows.length * x.columns);

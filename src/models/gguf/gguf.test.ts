@@ -282,7 +282,15 @@ describe("a GGUF model that is not computed here", () => {
 });
 
 describe("a LoRA adapter in GGUF", () => {
-  const config = { rank: 1, alpha: 8, dropout: 0, targetModules: ["q_proj"], baseModel: null };
+  const config = {
+    rank: 1,
+    alpha: 8,
+    dropout: 0,
+    scaling: "lora" as const,
+    hasMagnitudes: false,
+    targetModules: ["q_proj"],
+    baseModel: null,
+  };
   const pair = (module: string, columns: number, rows: number) =>
     (["A", "B"] as const).map((half) => ({
       name: `base_model.model.${module}.lora_${half}.weight`,

@@ -1,7 +1,7 @@
 import { showValue, UserErrors } from "../../base/errors.ts";
 import type { GgufWriteType } from "../../formats/gguf-blocks.ts";
 import type { GgufField, GgufTensorToWrite } from "../../formats/gguf-write.ts";
-import type { PeftLoraConfig } from "../../formats/peft-folder.ts";
+import { loraScale, type PeftLoraConfig } from "../../formats/peft-folder.ts";
 import { elementCount, type TensorToWrite } from "../../formats/tensor-source.ts";
 import { familyNamed } from "../families/registry.ts";
 import type { Family } from "../family.ts";
@@ -143,7 +143,8 @@ export function ggufLora(
     { key: "general.architecture", type: "string", value: family.gguf.architecture },
     { key: "general.type", type: "string", value: "adapter" },
     { key: "adapter.type", type: "string", value: "lora" },
-    { key: "adapter.lora.alpha", type: "float32", value: config.alpha },
+    // llama.cpp divides alpha by the rank.
+    { key: "adapter.lora.alpha", type: "float32", value: loraScale(config) * config.rank },
   ];
   return { fields, tensors: out };
 }

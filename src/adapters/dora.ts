@@ -1,0 +1,39 @@
+import { z } from "zod";
+import { dropoutSetting, lora, lowRankSettings } from "./lora.ts";
+import { savedLora } from "./lora-files.ts";
+import { sumOverTargets } from "./lora-modules.ts";
+import { attachLora, attachMagnitudes, loraGroups } from "./lora-weights.ts";
+import type { TuningMethod } from "./method.ts";
+
+const { rank, alpha, ...others } = lowRankSettings;
+const schema = z.strictObject({
+  method: z
+    .literal("dora")
+    .describe("What is trained: low-rank products added to frozen weights, and the lengths of the rows of their sums."),
+  rank,
+  alpha,
+  dropout: dropoutSetting.default(0),
+  ...others,
+});
+
+/**
+ * The tuning method `dora` (Liu et al. 2024, arXiv 2402.09353): LoRA gives the direction of each row of a weight, a trained magnitude its
+ * length. The base stays frozen, in any storage.
+ */
+export const dora = {
+  ...lora,
+  name: "dora",
+  schema,
+  resolve: (settings, modelType) => ({ ...lora.resolve({ ...settings, method: "lora" }, modelType), method: "dora" }),
+  addedNumbers: (settings, spec) =>
+    sumOverTargets(settings.targets, spec, ({ rows, columns }) => settings.rank * (rows + columns) + rows),
+  async attach(model, settings, seed) {
+    attachLora(model, settings, seed);
+    await attachMagnitudes(model);
+    return loraGroups(model, settings.learningRateRatio);
+  },
+  saved: {
+    ...savedLora,
+    ggufAdapter: { because: "has trained lengths of rows, which llama.cpp's adapters cannot hold" },
+  },
+} satisfies TuningMethod<z.output<typeof schema>>;
