@@ -104,6 +104,7 @@ function evaluationBar() {
   let bar: Progress | null = null;
   const onEvent = (event: EvaluationEvent): void => {
     if (event.kind === "data") warnBadRows(event);
+    else if (event.kind === "notice") warn(event.text);
     else {
       bar ??= progress("evaluate", event.total);
       bar.update(event.done);
