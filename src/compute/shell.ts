@@ -36,6 +36,7 @@ export function createBackend<D, E>(kernels: Kernels<D, E>): Backend {
 class Shell<D, E> implements Backend {
   readonly name: string;
   readonly description: string;
+  readonly arithmetic: string;
   readonly precision: Precision;
   readonly policy: KernelPolicy;
   readonly #kernels: Kernels<D, E> & FusedKernels<D, E>;
@@ -44,6 +45,7 @@ class Shell<D, E> implements Backend {
   constructor(kernels: Kernels<D, E>) {
     this.name = kernels.name;
     this.description = kernels.description;
+    this.arithmetic = kernels.arithmetic;
     this.precision = kernels.precision;
     this.policy = kernels.policy ?? DEFAULT_POLICY;
     this.#handles = new Handles(kernels);

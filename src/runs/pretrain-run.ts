@@ -142,8 +142,8 @@ export async function* pretrainRun(
   const { train } = recipe;
   const { checkpointSeconds, validateEverySteps } = train;
   const trained = { backend, weights, origin: originOf(recipe, data.sources) };
-  const { progress, notice } = await loadCheckpoint(folder, trained);
-  if (notice) yield { kind: "notice", text: notice };
+  const { progress, notices } = await loadCheckpoint(folder, trained);
+  for (const text of notices) yield { kind: "notice", text };
   const decay = await decayOf(folder, progress.step, decayNow);
   const last = totalSteps(train, decay);
   const weightOf = (name: string) => recipe.data.sources[name].weight;

@@ -1,12 +1,15 @@
 import { appendFileSync, existsSync, readFileSync, statSync, utimesSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { nativeStatus } from "../../src/compute/native/open.ts";
 import { done, HANG_MS, mistake, parsedLines } from "../cases/outcome.ts";
 import { copyOf, type ToyRuns, toyRuns } from "../cases/toy-runs.ts";
 import { cre, jsonl, temporaryFolder, toyRows } from "../e2e/support.ts";
 
 // What a power loss leaves: NUL bytes and halves of lines at the end of files that grow. And what changed while nobody looked.
 
+const native = nativeStatus();
+if (!native.available) console.warn(`skipped: resuming with another instruction set; ${native.reason}`);
 const temporary = temporaryFolder("tails");
 const file = (name: string) => join(temporary.path, name);
 const ROWS = file("rows.jsonl");
@@ -121,6 +124,16 @@ describe("NUL bytes in place of", () => {
   });
 });
 
+describe("a training that is resumed", () => {
+  it.skipIf(!native.available)("says that another instruction set computed its checkpoint", async () => {
+    const run = copyOf(stopped, file("other-instructions"));
+    const { stderr } = await done(["train", "--resume", "--run", run], { env: { CRE_BACKEND: "native" } });
+    expect(stderr).toMatch(/note: .*state\.safetensors: was computed with .*plain TypeScript, float32/);
+    const same = await done(["train", "--resume", "--run", copyOf(stopped, file("same-instructions"))]);
+    expect(same.stderr).not.toContain("instruction set");
+  });
+});
+
 describe("an extraction that is resumed", () => {
   const begin = (name: string): string => {
     const output = file(`${name}.jsonl`);
@@ -142,6 +155,16 @@ describe("an extraction that is resumed", () => {
     utimesSync(ROWS, mtime, mtime);
     expect(code, stderr).toBe(1);
     expect(stderr).toMatch(/other|another|changed|not the same/);
+  });
+
+  it.skipIf(!native.available)("says that another instruction set computed the rows that are there", async () => {
+    const output = begin("other-instructions");
+    const native = await done(["extract", toys.run, ROWS, "--output", output], { env: { CRE_BACKEND: "native" } });
+    expect(native.stderr).toMatch(/note: .*\.part: \d+ rows were computed with .*plain TypeScript, float32/);
+    expect(parsedLines(readFileSync(output, "utf8"))).toHaveLength(1500);
+    // Nothing to say where the rows come from the same one.
+    const same = await done(["extract", toys.run, ROWS, "--output", begin("same-instructions")]);
+    expect(same.stderr).not.toContain("instruction set");
   });
 
   it("counts earlier bad rows for --strict", async () => {
