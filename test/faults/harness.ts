@@ -39,9 +39,9 @@ const WORK_SECONDS = 10;
 
 /**
  * Runs commands one after another through `main` of the built command line in a child process, which is some twenty times as quick as a
- * process for each, on the native backend where there is one. A child that goes beyond its bounds is killed and replaced.
+ * process for each. A child that goes beyond its bounds is killed and replaced. By default the best backend of this machine computes.
  */
-export function commandServer(bounds: Bounds = UNBOUNDED): CommandServer {
+export function commandServer(bounds: Bounds = UNBOUNDED, backend: "" | "reference" = ""): CommandServer {
   let child: ChildProcess | null = null;
   let answered: ((ending: Ending) => void) | null = null;
   /** What the work cost before it began; null until then. */
@@ -50,7 +50,7 @@ export function commandServer(bounds: Bounds = UNBOUNDED): CommandServer {
   function start(): ChildProcess {
     const started = spawn(process.execPath, [join(import.meta.dirname, "command-server.mjs")], {
       cwd: ROOT,
-      env: { ...process.env, NO_COLOR: "1" },
+      env: { ...process.env, CRE_BACKEND: backend, NO_COLOR: "1" },
       stdio: ["pipe", "pipe", "pipe", "pipe"],
     });
     let noise = "";
