@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { exactNumber, findDuplicateKey, readMembers, writeMembers } from "./json-text.ts";
+import { exactNumber, findDuplicateKey, parseJson, readMembers, writeMembers } from "./json-text.ts";
 
 describe("readMembers and writeMembers", () => {
   it.each([
@@ -26,6 +26,16 @@ describe("readMembers and writeMembers", () => {
     const value = { 键: [1, 2.5, true, null, '\u2028"\\/'], o: { p: [], q: {} } };
     expect(writeMembers(readMembers(JSON.stringify(value, null, 3)))).toBe(JSON.stringify(value));
   });
+});
+
+it("parseJson refuses text that is not JSON and a key that occurs twice, by the name of the file", () => {
+  expect(parseJson('{"a":{"a":[1]},"b":{"a":2}}', "x.json:")).toEqual({ a: { a: [1] }, b: { a: 2 } });
+  expect(() => parseJson("{", "x.json:", { expected: "labels" })).toThrow(
+    /^x\.json: is not JSON \(.*\), expected labels\.$/,
+  );
+  expect(() => parseJson('{"a":[{"x":1,"\\u0078":1}]}', "x.bin: the header")).toThrow(
+    'x.bin: the header has the key "x" twice in one object, expected it once.',
+  );
 });
 
 it("findDuplicateKey finds a key twice in one object only, escapes undone", () => {

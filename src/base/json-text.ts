@@ -1,5 +1,24 @@
+import { messageOf, showValue, UserError } from "./errors.ts";
+
 /** A member of a JSON object: its value as compact JSON text, numbers and key order as they were written. */
 export type JsonMembers = ReadonlyMap<string, string>;
+
+/**
+ * Parses JSON that another program wrote. Throws a UserError for text that is not JSON and for an object that has a key twice. The message
+ * begins with `subject` ("config.json:", "model.bin: the header").
+ */
+export function parseJson(text: string, subject: string, options: { expected?: string; hint?: string } = {}): unknown {
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch (error) {
+    const expected = options.expected === undefined ? "" : `, expected ${options.expected}`;
+    throw new UserError(`${subject} is not JSON (${messageOf(error)})${expected}.`, { hint: options.hint });
+  }
+  const twice = findDuplicateKey(text);
+  if (twice === null) return value;
+  throw new UserError(`${subject} has the key ${showValue(twice)} twice in one object, expected it once.`);
+}
 
 /** The first key that occurs twice in a JSON object or an object inside it; null when there is none. See {@link scanJson}. */
 export function findDuplicateKey(text: string): string | null {

@@ -175,6 +175,9 @@ describe("checks before work begins", () => {
         await expect(refused).rejects.toThrow(path(name));
       }
     }
+    for (const check of CHECKS) {
+      await expect(check(path("file/x/y"))).rejects.toThrow(`cannot be made (${path("file")} is a file, not a folder)`);
+    }
     await expect(checkOutputFolder(path("gone"))).rejects.toThrow("is a link to");
     for (const check of CHECKS) await expect(check("")).rejects.toThrow("is empty, expected");
     expect(readdirSync(folder).sort()).toEqual(["file", "folder", "gone"]);

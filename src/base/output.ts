@@ -78,7 +78,8 @@ async function lstatOrNull(path: string): Promise<Stats | null> {
   try {
     return await lstat(path);
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === "ENOENT") return null;
+    // Below a file there is nothing either: whoever makes the folder names the file.
+    if (["ENOENT", "ENOTDIR"].includes((error as NodeJS.ErrnoException).code ?? "")) return null;
     throw error;
   }
 }
@@ -189,7 +190,7 @@ async function tryMake(path: string, asked: string): Promise<string[] | "no pare
     return [path];
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException;
-    if (code === "ENOENT") return "no parent";
+    if (code === "ENOENT" || code === "ENOTDIR") return "no parent";
     // A folder that exists on a read-only disk answers EROFS or EACCES on some systems.
     const info = await stat(path).catch(() => null);
     if (info?.isDirectory()) return [];

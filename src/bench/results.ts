@@ -1,8 +1,9 @@
 import { existsSync } from "node:fs";
 import { basename, join } from "node:path";
 import { z } from "zod";
-import { messageOf, UserError } from "../base/errors.ts";
+import { UserError } from "../base/errors.ts";
 import { readTextFile } from "../base/files.ts";
+import { parseJson } from "../base/json-text.ts";
 import { CONVENTIONS, type Convention } from "../evaluate/tally.ts";
 import { readRecipe } from "../recipe/read.ts";
 import type { Recipe } from "../recipe/schema.ts";
@@ -54,13 +55,7 @@ export async function readRunResult(directory: string): Promise<RunResult | null
 
 async function readChecked<T extends z.ZodType>(file: string, schema: T): Promise<z.output<T>> {
   const text = await readTextFile(file, "JSON of a run", MAX_JSON_BYTES);
-  let value: unknown;
-  try {
-    value = JSON.parse(text);
-  } catch (error) {
-    throw new UserError(`${file}: is not JSON (${messageOf(error)}).`);
-  }
-  const result = schema.safeParse(value);
+  const result = schema.safeParse(parseJson(text, `${file}:`));
   if (result.success) return result.data;
   const [issue] = result.error.issues;
   throw new UserError(`${file}: ${issue.path.map(String).join(".")}: ${issue.message}.`, {

@@ -89,6 +89,7 @@ async function extract(directory: string, input: string, options: ExtractOptions
       bar.update(now.rows, `${Math.round(rate(now, started))} rows/s  ${now.bad} bad`);
     },
     onBadRow: badRows.add,
+    onNotice: warn,
   };
   try {
     if (output !== undefined) {

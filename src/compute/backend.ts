@@ -189,6 +189,8 @@ export interface Backend {
   readonly name: string;
   /** For people: instruction set, threads, precision. */
   readonly description: string;
+  /** Instruction set and precision. Backends of another arithmetic round in another order: their numbers differ in the last digits. */
+  readonly arithmetic: string;
   readonly precision: Precision;
   readonly policy: KernelPolicy;
 

@@ -72,6 +72,7 @@ export interface StreamedWeights<E> {
 export interface BasicKernels<D, E> {
   readonly name: string;
   readonly description: string;
+  readonly arithmetic: string;
   readonly precision: Precision;
 
   // ---- tensors and weights

@@ -37,6 +37,7 @@ export function createBackend<D, E>(kernels: Kernels<D, E>): Backend {
 class Shell<D, E> implements Backend {
   readonly name: string;
   readonly description: string;
+  readonly arithmetic: string;
   readonly precision: Precision;
   readonly policy: KernelPolicy;
   readonly scaleColumns: ColumnOperations["scaleColumns"];
@@ -50,6 +51,7 @@ class Shell<D, E> implements Backend {
   constructor(kernels: Kernels<D, E>) {
     this.name = kernels.name;
     this.description = kernels.description;
+    this.arithmetic = kernels.arithmetic;
     this.precision = kernels.precision;
     this.policy = kernels.policy ?? DEFAULT_POLICY;
     this.#handles = new Handles(kernels);

@@ -1,6 +1,6 @@
 import { z } from "zod";
-import { messageOf, nearestName, UserError, UserErrors } from "../base/errors.ts";
-import { findDuplicateKey } from "../base/json-text.ts";
+import { nearestName, UserError, UserErrors } from "../base/errors.ts";
+import { parseJson } from "../base/json-text.ts";
 import { checkSchema } from "../base/schema.ts";
 import { type LabelSet, quoted } from "./example.ts";
 
@@ -123,16 +123,7 @@ export function labelSetFromJson(value: unknown, where: string): LabelSet {
 
 /** Reads `labels.json`; throws a UserError when it is not JSON or not a label set. */
 export function parseLabelsJson(text: string, file: string): LabelSet {
-  let value: unknown;
-  try {
-    value = JSON.parse(text);
-  } catch (error) {
-    throw new UserError(`${file}: is not JSON (${messageOf(error)}).`);
-  }
-  const twice = findDuplicateKey(text);
-  if (twice !== null)
-    throw new UserError(`${file}: has the key ${quoted(twice)} twice in one object, expected it once.`);
-  return labelSetFromJson(value, file);
+  return labelSetFromJson(parseJson(text, `${file}:`), file);
 }
 
 /** Reads `relation2id.txt` (label, then spaces or a TAB, then a number) and returns the labels in the order of their numbers. */

@@ -84,11 +84,16 @@ export function inputKey(row: Pick<Example, "sentence" | "head" | "tail" | "head
   return JSON.stringify([sentence, head, tail, headSpan?.start, headSpan?.end, tailSpan?.start, tailSpan?.end]);
 }
 
-/** Rows that a program gives, with those of equal input merged as those of a file are. */
-export function mergeRows(rows: readonly Example[]): Example[] {
+/** Rows that a program gives, with those of equal input merged as those of a file are; `merged` of them were added to an earlier one. */
+export function mergeRows(rows: readonly Example[]): { examples: Example[]; merged: number } {
   const split = emptySplit();
   rows.forEach(rowCollector(split));
-  return split.examples;
+  return { examples: split.examples, merged: split.counts.merged };
+}
+
+/** What a user hears of rows that were merged; null for none. */
+export function mergedNotice(where: string, merged: number): string | null {
+  return merged === 0 ? null : `${where}: ${merged} rows were merged into a row of the same sentence, head and tail.`;
 }
 
 /** Counts a bad row and keeps it while the list is short. */

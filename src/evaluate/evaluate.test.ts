@@ -68,8 +68,24 @@ describe("evaluate", () => {
   it("counts the rows that were left out, and says so in tables and page", async () => {
     const { metrics } = await evaluate(fakeExtractor(), [example("合作", ["合作"])], { bootstrap: null, badRows: 2 });
     expect(metrics.counts).toMatchObject({ rows: 1, badRows: 2 });
+    expect(renderReport(metrics)).toMatch(/^1 rows, 1 sentences, 1 relations; 2 of 3 rows left out\n/);
     expect(renderReport(metrics)).toContain("! 2 of 3 rows were left out: they cannot be used");
     expect(renderHtmlReport({ title: "t", metrics })).toContain("2 of 3 rows were left out: they cannot be used");
+  });
+
+  it("merges rows of equal input, and says so in tables and page", async () => {
+    // One relation a row: as one row with both, half of whose relations are found.
+    const examples = [example("合作", ["合作"]), example("合作", ["拥有"]), example("拥有", ["拥有"])];
+    const { metrics, rows, ...rest } = await evaluate(fakeExtractor(), examples, { bootstrap: null, badRows: 1 });
+    expect(rows.map(({ gold }) => gold)).toEqual([["合作", "拥有"], ["拥有"]]);
+    expect(rest.examples).toEqual([{ ...examples[0], relations: ["合作", "拥有"] }, examples[2]]);
+    expect(metrics.conventions.micro.f1).toBeCloseTo(4 / 5, 12);
+    expect(metrics.conventions["micro-argmax"].f1).toBe(1);
+    expect(metrics.counts).toMatchObject({ rows: 2, badRows: 1, mergedRows: 1 });
+    const said = "1 of 4 rows were merged into a row of the same sentence, head and tail";
+    expect(renderReport(metrics)).toMatch(/^2 rows, .*; 1 of 4 rows left out; 1 of 4 rows merged into another\n/);
+    expect(renderReport(metrics)).toContain(`! ${said}`);
+    expect(renderHtmlReport({ title: "t", metrics })).toContain(said);
   });
 
   it("counts an invented label as a wrong prediction", async () => {

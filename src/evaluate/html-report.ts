@@ -8,7 +8,7 @@ import type { Reference } from "./references.ts";
 import type { Matching } from "./score-predictions.ts";
 import { CONVENTIONS } from "./tally.ts";
 import { type ValidationPoint, validationCurve } from "./validation-curve.ts";
-import { grouped, MEANINGS, percent, remarks } from "./wording.ts";
+import { grouped, MEANINGS, missingRows, percent, remarks } from "./wording.ts";
 
 export interface HtmlReport {
   title: string;
@@ -59,7 +59,7 @@ export function renderHtmlReport(report: HtmlReport): string {
 <main>
 <h1>${title}</h1>
 ${subtitle === undefined ? null : html`<p>${subtitle}</p>`}
-<p class="soft">${grouped(counts.rows)} rows in ${grouped(counts.sentences)} sentences, ${metrics.macro.relations} relations, ${grouped(counts.noRelationRows)} rows without a relation, ${grouped(counts.multiLabelRows)} with several</p>
+<p class="soft">${grouped(counts.rows)} rows in ${grouped(counts.sentences)} sentences, ${metrics.macro.relations} relations, ${grouped(counts.noRelationRows)} rows without a relation, ${grouped(counts.multiLabelRows)} with several${missingRows(metrics)}</p>
 <div class="cards">${SHOWN.map((name) => card(metrics, name))}</div>
 ${scoreSection(metrics, references)}
 ${warnings.length === 0 ? null : html`<section><h2>Notes on the input</h2><ul class="warnings">${warnings.map((text) => html`<li>${text}</li>`)}</ul></section>`}

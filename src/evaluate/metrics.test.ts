@@ -117,6 +117,7 @@ describe("conventions, counted by hand", () => {
     expect(counts).toEqual({
       rows: 6,
       badRows: 0,
+      mergedRows: 0,
       sentences: 6,
       noRelationRows: 2,
       multiLabelRows: 1,

@@ -27,6 +27,8 @@ export interface MetricCounts {
   rows: number;
   /** Rows of the file that could not be used and were left out. */
   badRows: number;
+  /** Rows that were merged into a row of the same sentence, head and tail. */
+  mergedRows: number;
   /** Groups of the bootstrap. */
   sentences: number;
   /** Rows whose gold holds no label but the no-relation label. */
@@ -73,7 +75,7 @@ export interface Metrics extends TallyScores {
 export function computeMetrics(
   rows: readonly ScoredRow[],
   labels: ScoringLabels,
-  options: { bootstrap?: BootstrapOptions | null; badRows?: number } = {},
+  options: { bootstrap?: BootstrapOptions | null; badRows?: number; mergedRows?: number } = {},
 ): Metrics {
   const index = indexLabels(rows, labels);
   const groups = tallyByGroup(rows, labels, index);
@@ -84,7 +86,11 @@ export function computeMetrics(
     intervals: options.bootstrap === null ? null : bootstrapIntervals(groups, labels, options.bootstrap),
     relations: relationScores(sum, labels),
     confusion: confusionMatrix(rows, labels, index),
-    counts: { ...countRows(rows, groups.length, labels, index), badRows: options.badRows ?? 0 },
+    counts: {
+      ...countRows(rows, groups.length, labels, index),
+      badRows: options.badRows ?? 0,
+      mergedRows: options.mergedRows ?? 0,
+    },
     noRelation: labels.noRelation,
   };
 }
@@ -114,6 +120,7 @@ function countRows(
   const counts: MetricCounts = {
     rows: rows.length,
     badRows: 0,
+    mergedRows: 0,
     sentences,
     noRelationRows: 0,
     multiLabelRows: 0,

@@ -12,7 +12,7 @@ const rows: ScoredRow[] = [
   { gold: ["unknown"], predicted: ["General-Special"] },
   { gold: ["General-Special"], predicted: [] },
 ];
-const metrics = computeMetrics(rows, labels);
+const metrics = computeMetrics(rows, labels, { mergedRows: 1 });
 const matching = {
   goldRows: 4,
   mergedGoldRows: 1,
@@ -52,7 +52,7 @@ describe("terminal report", () => {
     expect(text).toContain(
       '! the label "其他" counts as a relation; if it means no relation, declare it: --no-relation',
     );
-    expect(text).toContain("! 1 gold rows were merged");
+    expect(text).toContain("! 1 of 5 rows were merged");
     expect(text).toContain("line 5: (甲, 乙) was predicted before on line 2");
   });
 

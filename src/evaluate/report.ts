@@ -5,7 +5,7 @@ import type { Metrics } from "./metrics.ts";
 import type { Reference } from "./references.ts";
 import type { Matching } from "./score-predictions.ts";
 import { CONVENTIONS, type Convention } from "./tally.ts";
-import { grouped, MEANINGS, percent, remarks } from "./wording.ts";
+import { grouped, MEANINGS, missingRows, percent, remarks } from "./wording.ts";
 
 export interface ReportOptions {
   title?: string;
@@ -25,7 +25,7 @@ export function renderReport(metrics: Metrics, options: ReportOptions = {}): str
   const paint = picocolors.createColors(options.colour ?? false);
   const { counts } = metrics;
   const blocks: string[] = [];
-  const scope = `${grouped(counts.rows)} rows, ${grouped(counts.sentences)} sentences, ${metrics.macro.relations} relations`;
+  const scope = `${grouped(counts.rows)} rows, ${grouped(counts.sentences)} sentences, ${metrics.macro.relations} relations${missingRows(metrics)}`;
   blocks.push(options.title === undefined ? scope : `${paint.bold(printable(options.title))}\n${paint.dim(scope)}`);
   blocks.push(conventionTable(metrics, options.references ?? [], paint));
   blocks.push(

@@ -71,7 +71,11 @@ export function scorePredictions(
     isDeclared || (labels.noRelation !== null && occurring.has(labels.noRelation))
       ? null
       : noRelationLookalike(occurring);
-  return { metrics: computeMetrics(rows, labels, { bootstrap: options.bootstrap }), rows, labels, matching };
+  const metrics = computeMetrics(rows, labels, {
+    bootstrap: options.bootstrap,
+    mergedRows: matching.mergedGoldRows,
+  });
+  return { metrics, rows, labels, matching };
 }
 
 /** The labels to score by. Throws a UserError when the label that is said to mean "no relation" is none of them. */

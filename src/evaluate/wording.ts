@@ -31,18 +31,26 @@ export function noRelationRemark({ noRelation, relations }: Metrics, matching: M
   return `the label ${quoted(suspected)} counts as a relation; if it means no relation, declare it: ${step}`;
 }
 
+/** Rows that are not among those that are scored, for the line that says how many are; empty when there are none. */
+export function missingRows({ counts: { rows, badRows, mergedRows } }: Metrics): string {
+  const whole = grouped(rows + badRows + mergedRows);
+  const leftOut = badRows === 0 ? "" : `; ${grouped(badRows)} of ${whole} rows left out`;
+  return mergedRows === 0 ? leftOut : `${leftOut}; ${grouped(mergedRows)} of ${whole} rows merged into another`;
+}
+
 /** What was scored otherwise than it came, one sentence each; empty when all is well. */
 export function remarks(metrics: Metrics, matching: Matching | null): string[] {
   const { counts } = metrics;
+  const whole = grouped(counts.rows + counts.badRows + counts.mergedRows);
   const of = `of ${grouped(counts.rows)} rows`;
   const found: [number, string][] = [
-    [counts.badRows, `of ${grouped(counts.rows + counts.badRows)} rows were left out: they cannot be used`],
+    [counts.badRows, `of ${whole} rows were left out: they cannot be used`],
+    [counts.mergedRows, `of ${whole} rows were merged into a row of the same sentence, head and tail`],
     [counts.missing, `${of} have no prediction and score 0`],
     [counts.unparseable, `${of} have a prediction without any label and score 0`],
     [counts.unknownLabel, "predicted labels are not in the label set and count as wrong"],
     [counts.beyondPaperLimit, `${of} have more than four triples; the paper convention reads four`],
     [matching?.failed ?? 0, "lines say only why their row could not be extracted"],
-    [matching?.mergedGoldRows ?? 0, "gold rows were merged into a row of the same sentence, head and tail"],
     [matching?.duplicates ?? 0, "predictions were left out: their row had one already"],
     [matching?.unmatched ?? 0, "predictions were left out: their row is not in the gold file"],
     [matching?.goldDiffers ?? 0, "answers carry a label that differs from the gold file; the gold file counts"],

@@ -41,6 +41,8 @@ export interface CorpusOptions {
   windowRows?: number;
   onRows?: (counts: Readonly<CorpusCounts>) => void;
   onBadRow?: (line: number, problem: string) => void;
+  /** Hears, when an extraction resumes, that its finished rows were computed with another instruction set. */
+  onNotice?: (text: string) => void;
   /** Ends the extraction at once when it aborts: the call throws the signal's reason. Finished windows are kept. */
   signal?: AbortSignal;
   /** Whether extractFile may replace an output that exists; default true. */
@@ -213,6 +215,8 @@ async function extractInto(
       onBadRow?.(line, problem);
     },
   };
+  const notice = arithmeticNotice(output, extractor);
+  if (notice !== null) options.onNotice?.(notice);
   let windows = 0;
   for await (const window of windowsOf(readJsonl(input, { normalize: extractor.normalize }), windowRows)) {
     const checksum = checksumOf(window);
@@ -224,7 +228,8 @@ async function extractInto(
     }
     const before = { ...counts };
     const lines = await extractWindow(extractor, window, counts, hearing);
-    const added = { rows: window.length, input: checksum, counts: difference(counts, before) };
+    const { arithmetic } = extractor;
+    const added = { rows: window.length, input: checksum, arithmetic, counts: difference(counts, before) };
     await output.add(lines.map((line) => `${line}\n`).join(""), added);
     onRows?.(counts);
   }
@@ -233,6 +238,18 @@ async function extractInto(
   await output.discard();
   if (counts.rows === 0) throw noRows(input);
   throw noUsableRows(input, counts.rows, problems, await headOfFile(input));
+}
+
+/** What to know of finished rows that another instruction set computed; null when there are none. */
+function arithmeticNotice({ done, part }: RowsOutput, { arithmetic: own }: Extractor): string | null {
+  const others = done.filter(({ arithmetic }) => own !== undefined && arithmetic !== undefined && arithmetic !== own);
+  if (others.length === 0) return null;
+  const rows = others.reduce((sum, window) => sum + window.rows, 0);
+  const names = [...new Set(others.map(({ arithmetic }) => arithmetic))].join("; ");
+  return (
+    `${part}: ${rows} rows were computed with another instruction set (${names}), the others are with ${own}: ` +
+    "probabilities may differ in their last digits from those of one undisturbed call."
+  );
 }
 
 /** A checksum of all that the output of a window can depend on. */

@@ -42,6 +42,8 @@ export interface Unextracted {
 export interface Extractor {
   readonly labels: LabelSet;
   readonly settings: ExtractorSettings;
+  /** Instruction set and precision that its numbers come from; with another arithmetic they differ in their last digits. */
+  readonly arithmetic?: string;
   /** What is done to the texts of an example before they are read, as in training. */
   readonly normalize?: Normalization;
   /** Results in the order of the examples. Throws a UserError for an example that cannot be used or does not fit the model. */
@@ -156,6 +158,7 @@ export function createExtractor(
   return {
     labels,
     settings,
+    arithmetic: model.backend.arithmetic,
     normalize,
     async extract(examples) {
       const extractions = await answer(examples.map(prepare));

@@ -28,6 +28,8 @@ export interface DoneWindow {
   sha256: string;
   /** sha256 of the rows that were read. */
   input: string;
+  /** Instruction set and precision that computed it; unknown in the state of an older version. */
+  arithmetic?: string;
   counts: WindowCounts;
 }
 
@@ -154,13 +156,14 @@ async function journalLines(journal: string): Promise<unknown[]> {
 }
 
 function isWindow(value: unknown): value is DoneWindow {
-  const { rows, bytes, sha256, input, counts } = (value ?? {}) as Partial<DoneWindow>;
+  const { rows, bytes, sha256, input, arithmetic, counts } = (value ?? {}) as Partial<DoneWindow>;
   const isCount = (number: unknown) => Number.isSafeInteger(number) && (number as number) >= 0;
   const { extracted, bad, truncated, unparsed, unknownLabels } = counts ?? {};
   return (
     [rows, bytes, extracted, bad, truncated, unparsed, unknownLabels].every(isCount) &&
     typeof sha256 === "string" &&
-    typeof input === "string"
+    typeof input === "string" &&
+    ["string", "undefined"].includes(typeof arithmetic)
   );
 }
 

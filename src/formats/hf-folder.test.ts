@@ -159,6 +159,10 @@ describe("openHuggingFaceFolder", () => {
     );
     put("config.json", "{");
     await expect(valuesOf()).rejects.toThrow(/config\.json: is not JSON \(.*\), expected a model configuration\.$/);
+    put("config.json", '{"model_type": "llama", "rope_scaling": {"factor": 2, "factor": 4}}');
+    await expect(valuesOf()).rejects.toThrow(
+      /config\.json: has the key "factor" twice in one object, expected it once\.$/,
+    );
     put("config.json", "[]");
     await expect(valuesOf()).rejects.toThrow(/config\.json: is \[\], expected a model configuration\.$/);
     put("config.json", config);

@@ -1,6 +1,7 @@
-import { messageOf, showValue, UserError } from "../base/errors.ts";
+import { showValue, UserError } from "../base/errors.ts";
 import { readTextFile } from "../base/files.ts";
 import { expectNoLfsPointer } from "../base/hints.ts";
+import { parseJson } from "../base/json-text.ts";
 
 const MAX_JSON_BYTES = 50_000_000;
 
@@ -8,12 +9,7 @@ const MAX_JSON_BYTES = 50_000_000;
 export async function readJsonObject(file: string, what: string): Promise<Record<string, unknown>> {
   const text = await readTextFile(file, what, MAX_JSON_BYTES);
   expectNoLfsPointer(file, text, `${what} itself`);
-  let value: unknown;
-  try {
-    value = JSON.parse(text);
-  } catch (error) {
-    throw new UserError(`${file}: is not JSON (${messageOf(error)}), expected ${what}.`);
-  }
+  const value = parseJson(text, `${file}:`, { expected: what });
   if (typeof value !== "object" || value === null || Array.isArray(value)) {
     throw new UserError(`${file}: is ${showValue(value)}, expected ${what}.`);
   }

@@ -3,6 +3,7 @@ import { readFile } from "node:fs/promises";
 import { z } from "zod";
 import { messageOf, UserError } from "../base/errors.ts";
 import { decodeUtf8, fileSizeBytes, writeFileAtomic } from "../base/files.ts";
+import { parseJson } from "../base/json-text.ts";
 import { checkSchema } from "../base/schema.ts";
 import { createLabelSet } from "../data/label-set.ts";
 import { FEATURE_GROUPS } from "./features.ts";
@@ -107,13 +108,7 @@ async function readBounded(file: string): Promise<Buffer> {
 }
 
 function parseHeader(bytes: Uint8Array, file: string): z.infer<typeof headerSchema> {
-  let value: unknown;
-  try {
-    value = JSON.parse(decodeUtf8(bytes, file));
-  } catch (error) {
-    if (error instanceof UserError) throw error;
-    throw new UserError(`${file}: the header is not JSON (${messageOf(error)}).`);
-  }
+  const value = parseJson(decodeUtf8(bytes, file), `${file}: the header`);
   const header = checkSchema(headerSchema, value, `${file}: the header`);
   createLabelSet({ labels: header.labels }, file);
   return header;

@@ -153,6 +153,11 @@ describe("the file", () => {
       "the header claims 4294967295 bytes",
     ],
     ["a header that is not JSON", (bytes) => bytes.fill("{", 12, headerEnd(bytes)), "the header is not JSON"],
+    [
+      "a key twice",
+      (bytes) => bytes.fill('{"labels":[],"labels":[]}'.padEnd(headerEnd(bytes) - 12), 12, headerEnd(bytes)),
+      "twice",
+    ],
     ["a header that is not UTF-8", (bytes) => bytes.fill(0xff, 12, headerEnd(bytes)), "is not valid UTF-8"],
     [
       "more features than bytes",

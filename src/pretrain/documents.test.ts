@@ -58,6 +58,9 @@ describe("readDocuments", () => {
     expect(await problemOf(documentsOf("number.jsonl", '{"text": 3}\n', "jsonl"))).toContain(
       'number.jsonl, line 1: "text" is 3, expected a string',
     );
+    expect(await problemOf(documentsOf("two.jsonl", '{"text": "一", "text": "二"}\n', "jsonl"))).toContain(
+      'two.jsonl, line 1: has the key "text" twice in one object, expected it once',
+    );
     const cut = gzipSync("一二三\n".repeat(1000)).subarray(0, 30);
     expect(await problemOf(documentsOf("cut.txt.gz", cut))).toContain("cut.txt.gz");
     expect(await problemOf(documentsOf("plain.txt.gz", "不是压缩的"))).toContain("plain.txt.gz");

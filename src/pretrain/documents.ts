@@ -3,6 +3,7 @@ import { pipeline } from "node:stream";
 import { createGunzip } from "node:zlib";
 import { showValue, UserError } from "../base/errors.ts";
 import { readLines } from "../base/files.ts";
+import { parseJson } from "../base/json-text.ts";
 import { openDataset } from "../data/dataset.ts";
 import type { SplitName } from "../data/split.ts";
 import { createOverlapIndex } from "./overlap.ts";
@@ -58,12 +59,7 @@ async function* textDocuments(file: string): AsyncGenerator<string> {
 async function* jsonDocuments(file: string): AsyncGenerator<string> {
   for await (const { number, text } of linesOf(file)) {
     if (text.trim() === "") continue;
-    let value: unknown;
-    try {
-      value = JSON.parse(text);
-    } catch {
-      throw new UserError(`${file}, line ${number}: is not JSON.`);
-    }
+    const value = parseJson(text, `${file}, line ${number}:`, { hint: 'Each line is one object: {"text": "…"}.' });
     const document = (value as { text?: unknown } | null)?.text;
     if (typeof document !== "string") {
       throw new UserError(`${file}, line ${number}: "text" is ${showValue(document)}, expected a string.`);

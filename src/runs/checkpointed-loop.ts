@@ -39,7 +39,7 @@ export type LoopEvent<Step, Validation> =
  */
 export async function loadCheckpoint(folder: RunFolder, trained: TrainedWeights): Promise<LoadedState> {
   await removeLeftovers(folder);
-  const first = { progress: { step: 0, best: null, averaged: 0 }, average: [], notice: null };
+  const first = { progress: { step: 0, best: null, averaged: 0 }, average: [], notices: [] };
   const saved = (await loadTrainingState(trained, folder.state)) ?? first;
   await truncateLog(folder, saved.progress.step);
   return saved;

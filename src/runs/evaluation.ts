@@ -2,7 +2,7 @@ import { UserError } from "../base/errors.ts";
 import { writeFileAtomic } from "../base/files.ts";
 import { openDataset } from "../data/dataset.ts";
 import type { Example, LabelSet } from "../data/example.ts";
-import type { OnBadRow, SplitName } from "../data/split.ts";
+import { mergedNotice, type OnBadRow, type SplitName } from "../data/split.ts";
 import type { BootstrapOptions } from "../evaluate/bootstrap.ts";
 import { errorExamples } from "../evaluate/error-examples.ts";
 import { type Evaluation, evaluate } from "../evaluate/evaluate.ts";
@@ -20,7 +20,7 @@ import { type LogLine, type RunFolder, readLog } from "./run-folder.ts";
 import { savePredictions } from "./saved-predictions.ts";
 import { lookNotice, recordTestLook, type TestLook } from "./test-looks.ts";
 
-/** An event of an evaluation: a split that was read, the rows that are extracted, a notice on earlier looks at test rows. */
+/** An event of an evaluation: a split that was read, a notice (on rows that a program gave, on earlier looks at test rows), the rows that are extracted. */
 export type EvaluationEvent = DataEvent | NoticeEvent | { kind: "rows"; done: number; total: number };
 
 export interface EvaluateOptions {
@@ -37,7 +37,6 @@ export interface EvaluateOptions {
 
 /** The scores of a run on labelled rows, with what they were computed from. */
 export interface RunEvaluation extends Evaluation {
-  examples: readonly Example[];
   /** Name of the data folder and its split; null for rows that a program gave. */
   source: { data: string; split: SplitName } | null;
   /** F1 of trivial answers on the same rows. */
@@ -62,19 +61,20 @@ export interface EvaluatedRun {
 /** Evaluates a run; see `Run.evaluate`. Throws a UserError for data that cannot be read and rows without known relations. */
 export async function evaluateRun(run: EvaluatedRun, options: EvaluateOptions = {}): Promise<RunEvaluation> {
   const { onEvent = () => {}, bootstrap } = options;
-  const { examples, source, badRows } = await rowsToEvaluate(run, options, onEvent);
+  const { examples, source, badRows, mergedRows } = await rowsToEvaluate(run, options, onEvent);
   const total = examples.length;
   onEvent({ kind: "rows", done: 0, total });
   const started = performance.now();
   const evaluation = await evaluate(run.extractor, examples, {
     bootstrap,
     badRows,
+    mergedRows,
     onRows: (done) => onEvent({ kind: "rows", done, total }),
   });
   const seconds = (performance.now() - started) / 1000;
-  const testLooks = source?.split === "test" ? await lookAtTest(run.folder, source.data, examples, onEvent) : [];
+  const testLooks = source?.split === "test" ? await lookAtTest(run.folder, source.data, evaluation.examples, onEvent) : [];
   const references = trivialReferences(evaluation.rows, run.labels);
-  return { ...evaluation, examples, source, references, seconds, testLooks };
+  return { ...evaluation, source, references, seconds, testLooks };
 }
 
 /** Records a look at test rows. A run that cannot be written to is evaluated all the same, with a notice. */
@@ -99,23 +99,26 @@ async function lookAtTest(
 async function rowsToEvaluate(
   { recipe, labels, folder }: EvaluatedRun,
   { data = recipe.data.path, split = "test", onBadRow = recipe.data.badRows }: EvaluateOptions,
-  onEvent: (event: DataEvent) => void,
-): Promise<Pick<RunEvaluation, "examples" | "source"> & { badRows: number }> {
+  onEvent: (event: DataEvent | NoticeEvent) => void,
+): Promise<Pick<RunEvaluation, "examples" | "source"> & { badRows: number; mergedRows: number }> {
   if (data === undefined) {
     throw new UserError(`${folder.directory}: does not know where its data is.`, {
       hint: "Give the data folder: cre evaluate RUN --data DIR, or run.evaluate({ data }).",
     });
   }
   if (typeof data !== "string") {
-    return { examples: labelledRows(data, labels, "evaluate", recipe.data.normalize), source: null, badRows: 0 };
+    const { examples, merged } = labelledRows(data, labels, "evaluate", recipe.data.normalize);
+    const text = mergedNotice("evaluate", merged);
+    if (text !== null) onEvent({ kind: "notice", text });
+    return { examples, source: null, badRows: 0, mergedRows: merged };
   }
   const dataset = await openDataset(data, { format: recipe.data.format, labels, normalize: recipe.data.normalize });
-  let badRows = 0;
+  let counts = { badRows: 0, merged: 0 };
   const examples = await readLabelledSplit(dataset, split, onBadRow, (event) => {
-    badRows = event.counts.badRows;
+    counts = event.counts;
     onEvent(event);
   });
-  return { examples, source: { data: dataset.name, split }, badRows };
+  return { examples, source: { data: dataset.name, split }, badRows: counts.badRows, mergedRows: counts.merged };
 }
 
 /** The content of metrics.json. */

@@ -46,14 +46,15 @@ export async function readTrainingData(
 }
 
 /**
- * Rows that a program gives, checked, normalised and merged as rows from a file are. Throws a UserErrors that lists all problems.
+ * Rows that a program gives, checked, normalised and merged as rows from a file are, with the number of those that were merged into another.
+ * Throws a UserErrors that lists all problems.
  */
 export function labelledRows(
   rows: readonly Example[],
   labels: LabelSet,
   name: string,
   normalize?: Normalization,
-): Example[] {
+): { examples: Example[]; merged: number } {
   const known = new Set(labels.labels);
   const problems: string[] = [];
   const good = rows.flatMap((row, i) => {

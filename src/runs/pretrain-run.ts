@@ -1,8 +1,9 @@
 import { createHash } from "node:crypto";
 import { existsSync } from "node:fs";
 import { join } from "node:path";
-import { messageOf, UserError } from "../base/errors.ts";
+import { UserError } from "../base/errors.ts";
 import { readTextFile, writeFileAtomic } from "../base/files.ts";
+import { parseJson } from "../base/json-text.ts";
 import type { Weight } from "../compute/backend.ts";
 import { measurePeak } from "../compute/peak.ts";
 import { type Decoder, decoderWeights } from "../models/decoder.ts";
@@ -104,13 +105,8 @@ export async function openPretrainFolder(
 export async function readDecay(folder: RunFolder): Promise<Decay | null> {
   const file = decayFile(folder);
   if (!existsSync(file)) return null;
-  let value: Partial<Decay> | null = null;
-  try {
-    value = JSON.parse(await readTextFile(file, "a final phase", MAX_DECAY_BYTES));
-  } catch (error) {
-    throw new UserError(`${file}: is not JSON (${messageOf(error)}).`);
-  }
-  const { startStep, steps } = value ?? {};
+  const text = await readTextFile(file, "a final phase", MAX_DECAY_BYTES);
+  const { startStep, steps } = (parseJson(text, `${file}:`) ?? {}) as Partial<Decay>;
   const isCount = (one: unknown, least: number): one is number => Number.isSafeInteger(one) && (one as number) >= least;
   if (isCount(startStep, 0) && isCount(steps, 1)) return { startStep, steps };
   throw new UserError(`${file}: expected whole numbers "startStep" and "steps".`);
@@ -152,8 +148,8 @@ export async function* pretrainRun(
   const { train } = recipe;
   const { checkpointSeconds, validateEverySteps } = train;
   const trained = { backend, weights, origin: originOf(recipe, data.sources) };
-  const { progress, notice } = await loadCheckpoint(folder, trained);
-  if (notice) yield { kind: "notice", text: notice };
+  const { progress, notices } = await loadCheckpoint(folder, trained);
+  for (const text of notices) yield { kind: "notice", text };
   const decay = await decayOf(folder, progress.step, decayNow);
   const last = totalSteps(train, decay);
   const weightsOf = (name: string) => {

@@ -115,8 +115,8 @@ export async function* trainRun(
   const plan = planSteps(encoded.length, recipe.train, recipe.seed);
   const validated = validationRows(recipe, validExamples);
   const trained = { backend, weights: trainable, origin: originOf(recipe, encoded, validated) };
-  const { progress, average: values, notice } = await loadCheckpoint(folder, trained);
-  if (notice) yield { kind: "notice", text: notice };
+  const { progress, average: values, notices } = await loadCheckpoint(folder, trained);
+  for (const text of notices) yield { kind: "notice", text };
   // Checked now, because they are loaded only after the last step.
   if (progress.best !== null && existsSync(folder.best)) await checkWeightValues(folder.best);
   const average = createWeightAverage(backend, trainable, { count: progress.averaged, values });

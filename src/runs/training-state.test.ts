@@ -53,11 +53,11 @@ describe("the state of a training", () => {
     const first = await savedStates(1);
     expect(existsSync(previousState(first))).toBe(false);
     const file = await savedStates(3);
-    expect(await loadTrainingState(trained, file)).toMatchObject({ progress: { step: 3 }, notice: null });
+    expect(await loadTrainingState(trained, file)).toMatchObject({ progress: { step: 3 }, notices: [] });
     expect((await backend.readWeight(weight))[5]).toBe(3);
     expect(await loadTrainingState(trained, previousState(file))).toMatchObject({ progress: { step: 2 } });
     rmSync(file);
-    expect(await loadTrainingState(trained, file)).toMatchObject({ progress: { step: 2 }, notice: null });
+    expect(await loadTrainingState(trained, file)).toMatchObject({ progress: { step: 2 }, notices: [] });
     rmSync(previousState(file));
     expect(await loadTrainingState(trained, file)).toBeNull();
   });
@@ -70,8 +70,8 @@ describe("the state of a training", () => {
       flip(file, bit);
       const loaded = await loadTrainingState(trained, file);
       expect(loaded?.progress.step).toBe(1);
-      expect(loaded?.notice).toContain(`${file}: `);
-      expect(loaded?.notice).toContain(`Resuming from the checkpoint before it, ${previousState(file)}.`);
+      expect(loaded?.notices[0]).toContain(`${file}: `);
+      expect(loaded?.notices[0]).toContain(`Resuming from the checkpoint before it, ${previousState(file)}.`);
       expect(Array.from(await backend.readWeight(weight))).toEqual(new Array(32).fill(1));
       writeFileSync(file, before);
     }
@@ -79,6 +79,26 @@ describe("the state of a training", () => {
     expect((await loadTrainingState(trained, file))?.progress.step).toBe(1);
     flip(previousState(file), 4000);
     await expect(loadTrainingState(trained, file)).rejects.toThrow(`${file}: has 0 bytes`);
+  });
+
+  it("of another instruction set is loaded with a notice", async () => {
+    const file = await savedStates(2);
+    const other = openReference({ precision: "float64" });
+    const shape = { name: "w", rows: 4, columns: 8, storage: "float32", trainable: true } as const;
+    const elsewhere = { ...trained, backend: other, weights: [other.weight(shape)] };
+    const loaded = await loadTrainingState(elsewhere, file);
+    expect(loaded?.progress.step).toBe(2);
+    expect(loaded?.notices).toEqual([
+      expect.stringContaining(
+        `${file}: was computed with another instruction set (plain TypeScript, float32), the steps from here are with plain TypeScript, float64`,
+      ),
+    ]);
+    truncateSync(file, 0);
+    expect((await loadTrainingState(elsewhere, file))?.notices).toEqual([
+      expect.stringContaining("Resuming from the checkpoint before it"),
+      expect.stringContaining(`${previousState(file)}: was computed with another instruction set`),
+    ]);
+    await other.close();
   });
 
   it("of other settings is refused, not passed over", async () => {

@@ -84,7 +84,8 @@ export async function saveTrainingState(
   file: string,
   average: readonly Float32Array[] = [],
 ): Promise<void> {
-  const metadata = { progress: JSON.stringify(progress), recipe: origin.recipe, rows: origin.rows };
+  const { recipe, rows } = origin;
+  const metadata = { progress: JSON.stringify(progress), recipe, rows, arithmetic: backend.arithmetic };
   const means = average.map((mean, i) => ({
     name: tensorName(weights[i], "average"),
     dtype: "F32" as const,
@@ -109,8 +110,8 @@ async function keepPrevious(file: string): Promise<void> {
 export interface LoadedState {
   progress: TrainingProgress;
   average: Float32Array[];
-  /** Why it is the previous state, not the last one; null when it is the last. */
-  notice: string | null;
+  /** What the user should know: it is the state before the last one, or another instruction set computed it. */
+  notices: string[];
 }
 
 /**
@@ -119,9 +120,9 @@ export interface LoadedState {
  */
 export async function loadTrainingState(trained: TrainedWeights, file: string): Promise<LoadedState | null> {
   const previous = previousState(file);
-  if (!existsSync(file)) return existsSync(previous) ? { ...(await loadState(trained, previous)), notice: null } : null;
+  if (!existsSync(file)) return existsSync(previous) ? loadState(trained, previous) : null;
   try {
-    return { ...(await loadState(trained, file)), notice: null };
+    return await loadState(trained, file);
   } catch (error) {
     if (!(error instanceof UserError) || error instanceof OtherOrigin || !existsSync(previous)) throw error;
     const loaded = await loadState(trained, previous).catch((second: unknown) => {
@@ -129,14 +130,12 @@ export async function loadTrainingState(trained: TrainedWeights, file: string): 
       throw second instanceof OtherOrigin ? second : error;
     });
     const [reason] = error.message.split("\n");
-    return { ...loaded, notice: `${reason} Resuming from the checkpoint before it, ${previous}.` };
+    const notice = `${reason} Resuming from the checkpoint before it, ${previous}.`;
+    return { ...loaded, notices: [notice, ...loaded.notices] };
   }
 }
 
-async function loadState(
-  { backend, weights, origin }: TrainedWeights,
-  file: string,
-): Promise<Omit<LoadedState, "notice">> {
+async function loadState({ backend, weights, origin }: TrainedWeights, file: string): Promise<LoadedState> {
   const source = await openSafetensors(file);
   try {
     const progress = readProgress(source.metadata.progress, file);
@@ -147,10 +146,20 @@ async function loadState(
     if (progress.averaged > 0) {
       for (const weight of weights) average.push(Float32Array.from(await readTensor(source, weight, "average", file)));
     }
-    return { progress, average };
+    const notice = arithmeticNotice(source.metadata.arithmetic, backend, file);
+    return { progress, average, notices: notice === null ? [] : [notice] };
   } finally {
     await source.close();
   }
+}
+
+/** What to know of a state that another instruction set computed; older versions did not note theirs. */
+function arithmeticNotice(computedWith: string | undefined, { arithmetic }: Backend, file: string): string | null {
+  if (computedWith === undefined || computedWith === arithmetic) return null;
+  return (
+    `${file}: was computed with another instruction set (${computedWith}), the steps from here are with ${arithmetic}: ` +
+    "the weights will differ in their last digits from those of one undisturbed training."
+  );
 }
 
 /** The progress in the state file of a training. Throws a UserError when the header is damaged. */

@@ -48,7 +48,13 @@ describe("train", () => {
   it("trains alike from a file, from values with rows, and when it was stopped and resumed", async () => {
     const { labels } = await openDataset(data);
     const rows = { labels, train: toyRows(16, 1), valid: toyRows(8, 2) };
-    await (await train({ run: path("rows"), recipe, data: rows })).close();
+    // One relation a row, as other programs write several relations of a pair.
+    const twice = (some: Example[]) => [...some, some[0]];
+    const notices: string[] = [];
+    const hear = (event: TrainingEvent) => void (event.kind === "notice" && notices.push(event.text));
+    const given = { labels, train: rows.train, valid: twice(rows.valid) };
+    await (await train({ run: path("rows"), recipe, data: given, onEvent: hear })).close();
+    expect(notices).toEqual(["data.valid: 1 rows were merged into a row of the same sentence, head and tail."]);
     expect(weightsOf("rows").equals(weightsOf("whole"))).toBe(true);
 
     const stop = new AbortController();
@@ -190,6 +196,15 @@ describe("an opened run", () => {
     expect(test.source).toEqual({ data: "data", split: "test" });
     const rows = await run.evaluate({ data: toyRows(8, 3) });
     expect(rows.metrics).toEqual(test.metrics);
+    const [first, ...others] = toyRows(8, 3);
+    const notices: unknown[] = [];
+    const split = await run.evaluate({
+      data: [first, { ...first, relations: ["合作"] }, ...others],
+      bootstrap: null,
+      onEvent: (event) => void (event.kind === "notice" && notices.push(event.text)),
+    });
+    expect(split.metrics.counts).toMatchObject({ rows: 8, mergedRows: 1, multiLabelRows: 1 });
+    expect(notices).toEqual(["evaluate: 1 rows were merged into a row of the same sentence, head and tail."]);
     expect(rows.source).toBe(null);
     expect((await run.evaluate({ data, split: "valid", bootstrap: null })).metrics.intervals).toBe(null);
     await saveEvaluation(run, rows);

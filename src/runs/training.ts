@@ -4,7 +4,7 @@ import { buildAtFirstUse } from "../compute/native/first-build.ts";
 import { hasNativeBackend } from "../compute/open.ts";
 import type { Dataset } from "../data/dataset.ts";
 import type { Example } from "../data/example.ts";
-import { mergeRows } from "../data/split.ts";
+import { mergedNotice, mergeRows } from "../data/split.ts";
 import { decoderWeights } from "../models/decoder.ts";
 import { attentionNotice, contextNotice } from "../recipe/check.ts";
 import { factsOfRows, type RecipeReading, readRecipeParts } from "../recipe/read.ts";
@@ -65,6 +65,8 @@ export interface PreparedRun extends TrainableRun<Recipe> {
   prepared: PreparedRecipe;
   /** Rows that the caller has, or the data set to read them from. */
   rows: TrainingData | Dataset;
+  /** What the user should know of the rows. */
+  notices: readonly string[];
 }
 
 /** Prepares a new run. Throws a UserErrors that lists every problem of the recipe. */
@@ -74,19 +76,19 @@ export async function newTraining(
   data?: TrainingData,
 ): Promise<PreparedRun> {
   await expectFreeFolder(directory);
-  const { prepared, rows } = await prepareRows(reading, data);
-  const { recipe } = prepared;
-  return { kind: FINE_TUNING, folder: runFolder(directory), recipe, isNew: true, prepared, rows };
+  const made = await prepareRows(reading, data);
+  return { kind: FINE_TUNING, folder: runFolder(directory), recipe: made.prepared.recipe, isNew: true, ...made };
 }
 
 /** Prepares a run that was begun; null when it has finished. Throws a UserErrors that lists every problem. */
 export async function begunTraining(directory: string, data?: TrainingData): Promise<PreparedRun | null> {
   const run = await begunRun(FINE_TUNING, directory);
   if (run === null) return null;
-  const { prepared, rows } = await prepareRows(await readRecipeParts({ file: run.folder.recipe }), data);
+  const made = await prepareRows(await readRecipeParts({ file: run.folder.recipe }), data);
+  const { prepared } = made;
   try {
     if (prepared.base) await expectBaseSums(run.folder, prepared.base.source);
-    return { ...run, recipe: prepared.recipe, prepared, rows };
+    return { ...run, recipe: prepared.recipe, ...made };
   } catch (error) {
     await prepared.close();
     throw error;
@@ -96,13 +98,13 @@ export async function begunTraining(directory: string, data?: TrainingData): Pro
 async function prepareRows(
   reading: RecipeReading,
   data: TrainingData | undefined,
-): Promise<Pick<PreparedRun, "prepared" | "rows">> {
+): Promise<Pick<PreparedRun, "prepared" | "rows" | "notices">> {
   if (data) {
-    const rows = checked(data, reading.parts.data.normalize);
-    return { prepared: await prepareForLabels(reading, data.labels), rows };
+    const { rows, notices } = checked(data, reading.parts.data.normalize);
+    return { prepared: await prepareForLabels(reading, data.labels), rows, notices };
   }
   const prepared = await prepareTraining(reading);
-  return { prepared, rows: prepared.dataset };
+  return { prepared, rows: prepared.dataset, notices: prepared.dataset.notices };
 }
 
 export interface TrainingOptions extends StopOptions {
@@ -114,13 +116,12 @@ export interface TrainingOptions extends StopOptions {
  * the trained weights. Returns where it stopped, null when it finished. Throws a UserError for data or a model that cannot be used.
  */
 export async function runTraining(run: PreparedRun, options: TrainingOptions = {}): Promise<Stop | null> {
-  const { folder, recipe, prepared, rows } = run;
+  const { folder, recipe, prepared, rows, notices } = run;
   const onEvent = options.onEvent ?? (() => {});
   return workInRun(run, options, async ({ signal, begin }) => {
     const data = "split" in rows ? await readTrainingData(rows, recipe.data.badRows, onEvent) : rows;
     const { labels, train, valid = [] } = data;
     const onNotice = (text: string) => onEvent({ kind: "notice", text });
-    const notices = "split" in rows ? rows.notices : [];
     for (const text of notices) onNotice(text);
     if (valid.length === 0) onNotice(noValidation(rows));
     for (const text of [contextNotice(recipe.prompt, prepared.spec), attentionNotice(recipe, prepared.spec)]) {
@@ -183,9 +184,19 @@ function passNeed({ recipe, spec, renderer }: PreparedRecipe, train: readonly Ex
   return passBytes(spec, { tokens, outputs: promptLoss > 0 ? tokens : examples * meanOf("answer"), recompute });
 }
 
-function checked({ labels, train, valid = [] }: TrainingData, normalize: Recipe["data"]["normalize"]): TrainingData {
-  const read = (rows: readonly Example[], name: string) => labelledRows(rows, labels, name, normalize);
-  return { labels, train: read(train, "data.train"), valid: valid.length > 0 ? read(valid, "data.valid") : [] };
+function checked(
+  { labels, train, valid = [] }: TrainingData,
+  normalize: Recipe["data"]["normalize"],
+): { rows: TrainingData; notices: string[] } {
+  const notices: string[] = [];
+  const read = (rows: readonly Example[], name: string) => {
+    const { examples, merged } = labelledRows(rows, labels, name, normalize);
+    const notice = mergedNotice(name, merged);
+    if (notice !== null) notices.push(notice);
+    return examples;
+  };
+  const rows = { labels, train: read(train, "data.train"), valid: valid.length > 0 ? read(valid, "data.valid") : [] };
+  return { rows, notices };
 }
 
 function parameterSum(weights: readonly { rows: number; columns: number }[]): number {
@@ -241,7 +252,7 @@ async function toStart({ run, recipe, data }: TrainOptions): Promise<PreparedRun
   const reading = await readRecipeParts({
     ...(typeof recipe === "string" ? { file: recipe } : { values: recipe }),
     dataPath: typeof data === "string" ? data : undefined,
-    facts: rows && factsOfRows(mergeRows(rows.train), rows.labels),
+    facts: rows && factsOfRows(mergeRows(rows.train).examples, rows.labels),
     isNative: hasNativeBackend(),
   });
   return newTraining(run, reading, rows);

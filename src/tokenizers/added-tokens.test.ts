@@ -92,6 +92,15 @@ describe("tokens that were added to a SentencePiece tokenizer", () => {
     expect((await openTokenizer(to)).vocabularySize).toBe(first + 2);
   });
 
+  it.each(["added_tokens.json", "special_tokens_map.json", "tokenizer_config.json"])(
+    "are refused where %s has a key twice",
+    async (name) => {
+      const folder = folderWith({ "added_tokens.json": CHAT });
+      writeFileSync(join(folder, name), '{"pad_token": "<x>", "pad_token": "<y>"}');
+      await expect(openTokenizer(folder)).rejects.toThrow(`${name}: has the key "pad_token" twice in one object`);
+    },
+  );
+
   it.each<[Record<string, unknown>, RegExp]>([
     [
       { "added_tokens.json": { "<x>": first + 3 } },

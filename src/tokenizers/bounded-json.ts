@@ -1,6 +1,7 @@
-import { messageOf, showValue, UserError } from "../base/errors.ts";
+import { showValue, UserError } from "../base/errors.ts";
 import { readTextFile } from "../base/files.ts";
 import { expectNoLfsPointer } from "../base/hints.ts";
+import { parseJson } from "../base/json-text.ts";
 
 const MAX_DEPTH = 32;
 /** Qwen's tokenizer.json has about 300,000 lists (merges) and 1.2 million values. */
@@ -21,14 +22,7 @@ export async function readJsonObject(file: string, what: string, maxBytes: numbe
 export function parseJsonObject(text: string, name: string, what: string): JsonObject {
   expectNoLfsPointer(name, text, `${what} itself`);
   checkShape(text, name);
-  let value: unknown;
-  try {
-    value = JSON.parse(text);
-  } catch (error) {
-    throw new UserError(`${name}: is not JSON (${messageOf(error)}), expected ${what}.`, {
-      hint: "Was the file cut short?",
-    });
-  }
+  const value = parseJson(text, `${name}:`, { expected: what, hint: "Was the file cut short?" });
   if (isJsonObject(value)) return value;
   throw new UserError(`${name}: holds ${showValue(value)}, expected an object: ${what}.`);
 }

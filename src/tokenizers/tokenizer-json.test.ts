@@ -180,6 +180,15 @@ describe("a file that is not supported or broken", () => {
     expect(() => parse("")).toThrow("is not JSON");
   });
 
+  it("is refused when a piece of its vocabulary comes twice", () => {
+    const [piece, id] = Object.entries((JSON.parse(FILE_TEXT) as { model: { vocab: object } }).model.vocab)[7];
+    const member = `${JSON.stringify(piece)}: ${id}`;
+    expect(FILE_TEXT).toContain(member);
+    expect(() => parse(FILE_TEXT.replace(member, `${member}, ${JSON.stringify(piece)}: 3`))).toThrow(
+      `t.json: has the key ${JSON.stringify(piece)} twice in one object, expected it once.`,
+    );
+  });
+
   it("gives a message or works, whatever bytes change", () => {
     const whole = new TextEncoder().encode(FILE_TEXT);
     const change = fc.record({ at: fc.nat(whole.length - 1), byte: fc.integer({ min: 32, max: 126 }) });

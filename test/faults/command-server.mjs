@@ -1,4 +1,5 @@
-// Runs commands of the built command line in this process: one JSON array of words a line of standard input, answers on file descriptor 3.
+// Runs commands of the built command line in this process: a line of standard input is {"command": words, "stopsTraining"}, answers are on
+// file descriptor 3.
 import { writeSync } from "node:fs";
 import { createInterface } from "node:readline";
 
@@ -22,6 +23,7 @@ process.exitCode = 0;
 const own = process.memoryUsage.rss();
 
 for await (const line of createInterface({ input: process.stdin })) {
+  const { command, stopsTraining } = JSON.parse(line);
   captured.stdout = "";
   captured.stderr = "";
   const before = process.cpuUsage();
@@ -34,11 +36,11 @@ for await (const line of createInterface({ input: process.stdin })) {
     if (measured) return;
     measured = measure();
     answer({ begun: measured });
-    setImmediate(() => process.emit("SIGINT", "SIGINT"));
+    if (stopsTraining) setImmediate(() => process.emit("SIGINT", "SIGINT"));
   };
   let code;
   try {
-    code = await main(JSON.parse(line));
+    code = await main(command);
   } catch (error) {
     code = `main threw ${error}`;
   }

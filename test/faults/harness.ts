@@ -2,14 +2,10 @@ import { type ChildProcess, spawn } from "node:child_process";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
-import { ROOT } from "../e2e/support.ts";
+import { type Outcome, ROOT } from "../e2e/support.ts";
 
-/** How one command ended in the process that runs many of them. */
-export interface Ending {
-  /** Null when the process died or was killed for a bound. */
-  code: number | null;
-  stderr: string;
-  stdout: string;
+/** How one command ended in the process that runs many of them; `code` is null when the process died or was killed for a bound. */
+export interface Ending extends Outcome {
   /** Processor seconds until the work began (the first step) or the command ended. */
   seconds: number;
   /** Growth of resident memory until then, in bytes, above the process's own. */
@@ -26,9 +22,16 @@ export interface Bounds {
 }
 
 export interface CommandServer {
-  run(command: readonly string[]): Promise<Ending>;
+  /** Runs a command to its end; with `stopsTraining` a training is stopped after its first step. */
+  run(command: readonly string[], options?: { stopsTraining?: boolean }): Promise<Ending>;
   close(): void;
 }
+
+/** For commands that are expected to work. */
+const UNBOUNDED: Bounds = { seconds: Number.POSITIVE_INFINITY, residentBytes: Number.POSITIVE_INFINITY };
+
+/** Processes that compute with the best backend of this machine, as those of the server do: a run resumed by one is that of the other. */
+export const BEST_BACKEND = { env: { CRE_BACKEND: "" } };
 
 const POLL_MS = 40;
 /** Processor seconds that the work itself may take before it is stopped; no fault. */
@@ -36,9 +39,9 @@ const WORK_SECONDS = 10;
 
 /**
  * Runs commands one after another through `main` of the built command line in a child process, which is some twenty times as quick as a
- * process for each. A command that trains is stopped after its first step. A child that goes beyond its bounds is killed and replaced.
+ * process for each. A child that goes beyond its bounds is killed and replaced. By default the best backend of this machine computes.
  */
-export function commandServer(bounds: Bounds): CommandServer {
+export function commandServer(bounds: Bounds = UNBOUNDED, backend: "" | "reference" = ""): CommandServer {
   let child: ChildProcess | null = null;
   let answered: ((ending: Ending) => void) | null = null;
   /** What the work cost before it began; null until then. */
@@ -47,7 +50,7 @@ export function commandServer(bounds: Bounds): CommandServer {
   function start(): ChildProcess {
     const started = spawn(process.execPath, [join(import.meta.dirname, "command-server.mjs")], {
       cwd: ROOT,
-      env: { ...process.env, CRE_BACKEND: "reference", NO_COLOR: "1" },
+      env: { ...process.env, CRE_BACKEND: backend, NO_COLOR: "1" },
       stdio: ["pipe", "pipe", "pipe", "pipe"],
     });
     let noise = "";
@@ -58,21 +61,21 @@ export function commandServer(bounds: Bounds): CommandServer {
       if (child !== started) return;
       const message = JSON.parse(line);
       if (message.begun) begun = message.begun;
-      else if (message.ended) answered?.({ ...message.ended, killed: null });
+      else if (message.ended) answered?.({ ...message.ended, signal: null, killed: null });
     });
     started.on("close", (code, signal) => {
       // One that was killed for a bound has been answered for, and another may be at work.
       if (child !== started) return;
       child = null;
       answered?.({
-        ...{ code: null, stdout: "", stderr: noise, seconds: 0, grownBytes: 0 },
+        ...{ code: null, signal, stdout: "", stderr: noise, seconds: 0, grownBytes: 0 },
         killed: `the process ended (${code ?? signal})`,
       });
     });
     return started;
   }
 
-  async function run(command: readonly string[]): Promise<Ending> {
+  async function run(command: readonly string[], { stopsTraining = false } = {}): Promise<Ending> {
     child ??= start();
     const current = child;
     begun = null;
@@ -84,6 +87,7 @@ export function commandServer(bounds: Bounds): CommandServer {
         resolve(ending);
       };
       const watch = setInterval(() => {
+        if (bounds === UNBOUNDED) return;
         const seconds = processorSeconds(current.pid as number) - usedBefore;
         const bytes = residentBytes(current.pid as number);
         const tooLong = seconds > (begun ? WORK_SECONDS : 2 * bounds.seconds);
@@ -94,13 +98,13 @@ export function commandServer(bounds: Bounds): CommandServer {
         const megabytes = Math.round(bytes / 1e6);
         const problem = `${seconds.toFixed(1)} s of the processor, ${megabytes} MB before the work began`;
         end({
-          ...{ code: begun ? 130 : null, stdout: "", stderr: "" },
+          ...{ code: begun ? 130 : null, signal: begun ? null : "SIGKILL", stdout: "", stderr: "" },
           ...(begun ?? { seconds, grownBytes: bytes }),
           killed: begun ? null : problem,
         });
       }, POLL_MS);
       answered = end;
-      current.stdin?.write(`${JSON.stringify(command)}\n`);
+      current.stdin?.write(`${JSON.stringify({ command, stopsTraining })}\n`);
     });
   }
 

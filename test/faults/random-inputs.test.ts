@@ -217,7 +217,7 @@ it.skipIf(!ENABLED)(
       writeFileSync(recipe, text + tail);
       const run = file("run");
       // 130: a valid recipe, stopped after its first step.
-      const ending = await server.run(["train", recipe, "--run", run]);
+      const ending = await server.run(["train", recipe, "--run", run], { stopsTraining: true });
       rmSync(run, { recursive: true, force: true });
       const shown = mutations.map(
         ({ path, kind, key, value }) =>

@@ -1,16 +1,24 @@
 import { appendFileSync, existsSync, readFileSync, statSync, utimesSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { done, HANG_MS, mistake, parsedLines } from "../cases/outcome.ts";
+import { nativeStatus } from "../../src/compute/native/open.ts";
+import { done, expectDone, expectMistake, parsedLines } from "../cases/outcome.ts";
 import { copyOf, type ToyRuns, toyRuns } from "../cases/toy-runs.ts";
-import { cre, jsonl, temporaryFolder, toyRows } from "../e2e/support.ts";
+import { cre, jsonl, type Outcome, temporaryFolder, toyRows } from "../e2e/support.ts";
+import { type CommandServer, commandServer } from "./harness.ts";
 
 // What a power loss leaves: NUL bytes and halves of lines at the end of files that grow. And what changed while nobody looked.
 
+const native = nativeStatus();
+if (!native.available) console.warn(`skipped: resuming with another instruction set; ${native.reason}`);
 const temporary = temporaryFolder("tails");
 const file = (name: string) => join(temporary.path, name);
 const ROWS = file("rows.jsonl");
+/** Two windows of 512 rows, and a last one. */
+const COUNT = 1200;
 let toys: ToyRuns;
+/** Computes as the processes that were killed. */
+let server: CommandServer;
 let stopped: string;
 let whole: string;
 /** The whole output of an extraction, and the state beside an unfinished one, which is what a killed call left. */
@@ -20,29 +28,43 @@ let progress: Buffer;
 /** The first lines of the output: what an unfinished one holds. */
 const part = (lines: number) => Buffer.from(`${found.split("\n").slice(0, lines).join("\n")}\n`);
 
-const SET = ["--set", "train.epochs=8", "--set", "train.validateEvery=2"];
+/** Line ends of a file that another process writes. */
+const linesOf = (path: string) => (existsSync(path) ? readFileSync(path, "utf8").split("\n").length - 1 : 0);
+
+const SET = ["--set", "train.epochs=4", "--set", "train.validateEvery=1"];
 const logOf = (run: string) =>
   parsedLines(readFileSync(join(run, "log.jsonl"), "utf8")).map((line) => ({ ...line, seconds: 0 }));
 
 beforeAll(async () => {
   toys = await toyRuns();
+  server = commandServer(undefined, "reference");
   whole = file("whole");
   stopped = file("stopped");
   await done(["train", toys.recipe, "--run", whole, ...SET]);
   await cre(["train", toys.recipe, "--run", stopped, ...SET], {
-    kill: { when: (stderr) => stderr.includes("validation after step 16"), signal: "SIGINT" },
+    kill: { when: (stderr) => stderr.includes("validation after step 8"), signal: "SIGINT" },
   });
-  writeFileSync(ROWS, jsonl(toyRows(1500, 3)));
+  writeFileSync(ROWS, jsonl(toyRows(COUNT, 3)));
   // A date that can be given to another file again.
   utimesSync(ROWS, 1_700_000_000, 1_700_000_000);
   found = (await done(["extract", toys.run, ROWS])).stdout;
   const output = file("killed.jsonl");
   await cre(["extract", toys.run, ROWS, "--output", output], {
-    kill: { when: () => (statSync(`${output}.part`, { throwIfNoEntry: false })?.size ?? 0) > 0, signal: "SIGKILL" },
+    kill: { when: () => linesOf(`${output}.part.json`) > 2, signal: "SIGKILL" },
   });
   progress = readFileSync(`${output}.part.json`);
 }, 120_000);
-afterAll(() => temporary.remove());
+afterAll(() => {
+  server.close();
+  temporary.remove();
+});
+
+/** Runs a command that must end with exit code 0, in a process that runs many. */
+async function quickly(command: readonly string[]): Promise<Outcome> {
+  const outcome = await server.run(command);
+  expectDone(outcome);
+  return outcome;
+}
 
 const TAILS: [string, Buffer][] = [
   ["NUL bytes", Buffer.alloc(4096)],
@@ -59,7 +81,7 @@ describe.each(TAILS)("%s at the end of", (name, tail) => {
   it("log.jsonl is cut off when the training is resumed, which ends the same", async () => {
     const run = copyOf(stopped, file(`log-${name}`));
     appendFileSync(join(run, "log.jsonl"), tail);
-    await done(["train", "--resume", "--run", run]);
+    await quickly(["train", "--resume", "--run", run]);
     expect(logOf(run)).toEqual(logOf(whole));
     const weights = [run, whole].map((directory) => readFileSync(join(directory, "model/model.safetensors")));
     expect(weights[0].equals(weights[1])).toBe(true);
@@ -68,7 +90,7 @@ describe.each(TAILS)("%s at the end of", (name, tail) => {
   it("log.jsonl does not keep a finished run from being evaluated", async () => {
     const run = copyOf(whole, file(`finished-${name}`));
     appendFileSync(join(run, "log.jsonl"), tail);
-    await done(["evaluate", run]);
+    await quickly(["evaluate", run]);
   });
 
   // Rows are computed in windows, of 512 today: the tail may make the last line of one.
@@ -78,7 +100,8 @@ describe.each(TAILS)("%s at the end of", (name, tail) => {
       const output = file(`found-${rows}-${name}.jsonl`);
       writeFileSync(`${output}.part`, Buffer.concat([part(rows), tail]));
       writeFileSync(`${output}.part.json`, progress);
-      await done(["extract", toys.run, ROWS, "--output", output]);
+      const { stderr } = await quickly(["extract", toys.run, ROWS, "--output", output]);
+      expect(stderr).toMatch(rows === 1024 ? "1024 done before" : "512 done before");
       expect(readFileSync(output, "utf8") === found).toBe(true);
       expect(existsSync(`${output}.part`)).toBe(false);
     },
@@ -93,7 +116,7 @@ describe("NUL bytes in place of", () => {
     spoilt.fill(0, part(100).length, part(150).length);
     writeFileSync(`${output}.part`, spoilt);
     writeFileSync(`${output}.part.json`, progress);
-    const { code, stderr } = await cre(["extract", toys.run, ROWS, "--output", output], { timeoutMs: 2 * HANG_MS });
+    const { code, stderr } = await server.run(["extract", toys.run, ROWS, "--output", output]);
     if (code === 0) expect(readFileSync(output, "utf8") === found).toBe(true);
     else expect(stderr).toContain(`${output}.part`);
   });
@@ -102,7 +125,7 @@ describe("NUL bytes in place of", () => {
     const output = file("nul-state.jsonl");
     writeFileSync(`${output}.part`, part(1024));
     writeFileSync(`${output}.part.json`, Buffer.alloc(progress.length));
-    const { code, stderr } = await cre(["extract", toys.run, ROWS, "--output", output], { timeoutMs: 2 * HANG_MS });
+    const { code, stderr } = await server.run(["extract", toys.run, ROWS, "--output", output]);
     if (code === 0) expect(readFileSync(output, "utf8") === found).toBe(true);
     else expect(stderr).toContain(`${output}.part.json`);
   });
@@ -110,14 +133,24 @@ describe("NUL bytes in place of", () => {
   it("done.json: the run is not called finished", async () => {
     const run = copyOf(stopped, file("nul-done"));
     writeFileSync(join(run, "done.json"), Buffer.alloc(60));
-    const { stderr } = await cre(["train", "--resume", "--run", run], { timeoutMs: 2 * HANG_MS });
+    const { stderr } = await server.run(["train", "--resume", "--run", run]);
     expect(stderr).not.toContain("finished already");
   });
 
   it.each(["recipe.yaml", "labels.json", "model/config.json"])("%s: refused by name", async (name) => {
     const run = copyOf(whole, file(`nul-${name.replace("/", "-")}`));
     writeFileSync(join(run, name), Buffer.alloc(200));
-    await mistake(["extract", run, "-"], [name.split("/").at(-1) as string], { input: jsonl(toyRows(1, 1)) });
+    expectMistake(await server.run(["extract", run, ROWS]), [name.split("/").at(-1) as string]);
+  });
+});
+
+describe("a training that is resumed", () => {
+  it.skipIf(!native.available)("says that another instruction set computed its checkpoint", async () => {
+    const run = copyOf(stopped, file("other-instructions"));
+    const { stderr } = await done(["train", "--resume", "--run", run], { env: { CRE_BACKEND: "native" } });
+    expect(stderr).toMatch(/note: .*state\.safetensors: was computed with .*plain TypeScript, float32/);
+    const same = await quickly(["train", "--resume", "--run", copyOf(stopped, file("same-instructions"))]);
+    expect(same.stderr).not.toContain("instruction set");
   });
 });
 
@@ -137,23 +170,33 @@ describe("an extraction that is resumed", () => {
     writeFileSync(ROWS, other);
     utimesSync(ROWS, mtime, mtime);
     expect(statSync(ROWS).size).toBe(size);
-    const { code, stderr } = await cre(["extract", toys.run, ROWS, "--output", output], { timeoutMs: 2 * HANG_MS });
+    const { code, stderr } = await server.run(["extract", toys.run, ROWS, "--output", output]);
     writeFileSync(ROWS, before);
     utimesSync(ROWS, mtime, mtime);
     expect(code, stderr).toBe(1);
     expect(stderr).toMatch(/other|another|changed|not the same/);
   });
 
+  it.skipIf(!native.available)("says that another instruction set computed the rows that are there", async () => {
+    const output = begin("other-instructions");
+    const native = await done(["extract", toys.run, ROWS, "--output", output], { env: { CRE_BACKEND: "native" } });
+    expect(native.stderr).toMatch(/note: .*\.part: \d+ rows were computed with .*plain TypeScript, float32/);
+    expect(parsedLines(readFileSync(output, "utf8"))).toHaveLength(COUNT);
+    // Nothing to say where the rows come from the same one.
+    const same = await quickly(["extract", toys.run, ROWS, "--output", begin("same-instructions")]);
+    expect(same.stderr).not.toContain("instruction set");
+  });
+
   it("counts earlier bad rows for --strict", async () => {
     const input = file("bad-first.jsonl");
-    writeFileSync(input, jsonl([{ sentence: "没有", head: "甲", tail: "乙" }, ...toyRows(1500, 3)]));
+    writeFileSync(input, jsonl([{ sentence: "没有", head: "甲", tail: "乙" }, ...toyRows(COUNT, 3)]));
     const output = file("strict.jsonl");
     const command = ["extract", toys.run, input, "--output", output, "--strict"];
     const killed = await cre(command, {
       kill: { when: () => (statSync(`${output}.part`, { throwIfNoEntry: false })?.size ?? 0) > 0, signal: "SIGKILL" },
     });
     expect(killed.signal).toBe("SIGKILL");
-    const resumed = await cre(command, { timeoutMs: 2 * HANG_MS });
+    const resumed = await server.run(command);
     expect(resumed.stderr).toContain("done before");
     expect(resumed.stderr).toMatch(/1 bad/);
     expect(resumed.code, resumed.stderr).toBe(1);

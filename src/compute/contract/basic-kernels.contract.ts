@@ -94,6 +94,7 @@ function* attended(q: X, k: X, segments: readonly AttentionSegment[], spec: Atte
 export const basicKernels: BasicKernels<Float32Array, Parts> = {
   name: "basic",
   description: "formulas of single elements, bfloat16",
+  arithmetic: "formulas of single elements, bfloat16",
   precision: "bfloat16",
 
   tensor: (values, rows, columns, wide) => made(rows, columns, wide, (r, c) => values?.[r * columns + c] ?? 0),

@@ -12,6 +12,7 @@ const RAW_TYPES: readonly RawType[] = ["F32", "F16", "BF16"];
 export interface NativeKernelOptions {
   precision: "bfloat16" | "float32";
   description: string;
+  arithmetic: string;
   backwardCopy: BackwardCopy;
 }
 
@@ -19,7 +20,7 @@ type Product = Term<number, PackedWeight>;
 
 /** Kernels that call the addon. A tensor is a handle; a weight is a handle with a record of its packed copies. */
 export function nativeKernels(engine: Engine, options: NativeKernelOptions): Kernels<number, PackedWeight> {
-  const { precision, description, backwardCopy } = options;
+  const { precision, description, arithmetic, backwardCopy } = options;
   const bytes = new ByteCount();
   const packing = new Packing(precision === "bfloat16", backwardCopy, bytes);
 
@@ -64,6 +65,7 @@ export function nativeKernels(engine: Engine, options: NativeKernelOptions): Ker
   return {
     name: "native",
     description,
+    arithmetic,
     precision,
     // 16 terms are more than a layer needs; native/matmul/matmul_thin_amx.cpp has both gradients for 16 columns.
     policy: { sumTerms: 16, thinColumns: 16 },

@@ -38,7 +38,8 @@ export function openNative(options: NativeOptions = {}): Backend {
   const backwardCopy = chooseBackwardCopy(options.backwardCopy);
   const engine = new addon.Engine(threads, precision === "bfloat16", poison);
   const description = `${level}, ${threads} thread${threads === 1 ? "" : "s"}, ${precision}`;
-  const backend = createBackend(nativeKernels(engine, { precision, description, backwardCopy }));
+  const arithmetic = `${level}, ${precision}`;
+  const backend = createBackend(nativeKernels(engine, { precision, description, arithmetic, backwardCopy }));
   const opened = (options.profile ?? process.env.CRE_PROFILE === "1") ? profiled(backend, engine) : backend;
   keepEngine(opened, engine);
   return opened;

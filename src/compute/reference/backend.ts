@@ -58,6 +58,7 @@ export function referenceKernels(precision: "float32" | "float64"): Kernels<Valu
   return {
     name: "reference",
     description: `plain TypeScript, 1 thread, ${precision}`,
+    arithmetic: `plain TypeScript, ${precision}`,
     precision,
 
     // ---- tensors and weights
