@@ -16,6 +16,8 @@ export interface ExportJob {
   output: string;
   /** Called after each tensor of a whole model. */
   onTensor: (done: number, total: number, name: string) => void;
+  /** Called with what a reader of the export should know. */
+  onNotice: (line: string) => void;
 }
 
 /** The tensors of the trained model without those to leave out; values are computed when they are read. */

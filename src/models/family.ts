@@ -25,11 +25,11 @@ export interface FamilyGguf {
   layersByPositions?: { rotary: number; alibi: number };
 }
 
-/** How a family's own code changes the tokenizer that the files describe. */
+/** The code by which a family reads its tokenizer's files. */
 export interface FamilyTokenizer {
-  /** The `tokenizer_class` of its tokenizer_config.json. */
+  /** The `tokenizer_class` of its tokenizer_config.json; a folder that names no class has this one. */
   tokenizerClass: string;
-  /** Pieces after the file's own, in the order of their ids. No text gives them; a tokenizer that has them sets no begin mark. */
+  /** Pieces after the file's own, in the order of their ids. No text gives them; a tokenizer that has any sets no begin mark. */
   commandPieces: readonly string[];
 }
 
