@@ -44,9 +44,10 @@ export async function exportRun(directory: string, options: ExportOptions): Prom
   const trained = await findTrained(folder, recipe);
   const checkpoint = await openTrainedModel(folder, trained);
   try {
-    const job = { folder, trained, checkpoint, output, onTensor, onNotice };
+    const overwrite = options.overwrite ?? options.output === undefined;
+    const job = { folder, trained, checkpoint, output, overwrite, onTensor, onNotice };
     await checkModelFolder(output, {
-      overwrite: options.overwrite ?? options.output === undefined,
+      overwrite,
       read: [directory, folder.model, trained.model, recipe.model.path],
       writes: writtenBy(job, to, type),
     });

@@ -1,5 +1,5 @@
 import { existsSync } from "node:fs";
-import { rm } from "node:fs/promises";
+import { readFile, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { UserError } from "../base/errors.ts";
 import { copyFileAtomic, writeFileAtomic } from "../base/files.ts";
@@ -58,6 +58,27 @@ export async function exportTokenizer(path: string, directory: string, options: 
     options.onNotice(`${error.message} transformers needs sentencepiece and protobuf to open the tokenizer.`);
   }
 }
+
+/**
+ * As {@link exportTokenizer}, next to one file that holds no tokenizer for transformers (GGUF). The tokenizer of another model that is in the
+ * folder is kept, with a notice, unless it may be replaced.
+ */
+export async function exportTokenizerNextTo(
+  path: string,
+  directory: string,
+  options: TokenizerExport & { overwrite: boolean },
+): Promise<void> {
+  const [own] = await tokenizerFiles(path);
+  const others = (await namesIn(directory)).filter(isTokenizerFile);
+  if (others.length > 0 && !options.overwrite && !(await isSameFile(own.source, join(directory, own.name)))) {
+    options.onNotice(`${directory}: has the tokenizer of another model (${others[0]}), which is kept.`);
+    return;
+  }
+  await exportTokenizer(path, directory, options);
+}
+
+const isSameFile = async (one: string, other: string): Promise<boolean> =>
+  existsSync(other) && (await readFile(one)).equals(await readFile(other));
 
 const configOf = async (directory: string): Promise<JsonObject> => readIfThere(join(directory, TOKENIZER_CONFIG_FILE));
 

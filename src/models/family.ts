@@ -31,6 +31,8 @@ export interface FamilyTokenizer {
   tokenizerClass: string;
   /** Pieces after the file's own, in the order of their ids. No text gives them; a tokenizer that has any sets no begin mark. */
   commandPieces: readonly string[];
+  /** The command pieces that the family's code sets before a text, in place of a begin mark. */
+  beginPieces?: readonly string[];
 }
 
 /** Everything that sets one family of models apart. Adding a family is one such value in a file of its own and one line in registry.ts. */

@@ -46,6 +46,8 @@ export interface TokenizerRule {
   tokenizerClass: string;
   /** Pieces after the file's own. */
   commandPieces: readonly string[];
+  /** Those of them that other programs set before a text. */
+  beginPieces?: readonly string[];
 }
 
 export interface OpenTokenizerOptions extends TokenizerExpectations {
@@ -62,6 +64,8 @@ export interface PieceTable {
   model: SentencePieceModel;
   /** After the pieces. */
   commandPieces: readonly string[];
+  /** Those of them that other programs set before a text. */
+  beginPieces: readonly string[];
   /** After the command pieces. */
   added: readonly AddedToken[];
   /** Whether the text after an added token has the dummy prefix, too. */
@@ -104,7 +108,15 @@ export async function openTokenizerParts(path: string, options: OpenTokenizerOpt
   const rest = () => (everyPart ? own : withDummyPrefix(tokenizer, false));
   const whole = added.length > 0 ? withAddedTokens(own, added, rest()) : own;
   const { model } = tokenizer;
-  const content: PieceTable = { kind: "pieces", model, commandPieces, added, prefixesEveryPart: everyPart };
+  const beginPieces = rule?.beginPieces ?? [];
+  const content: PieceTable = {
+    kind: "pieces",
+    model,
+    commandPieces,
+    beginPieces,
+    added,
+    prefixesEveryPart: everyPart,
+  };
   return { tokenizer: settings.addsBos === false ? { ...whole, bosId: null } : whole, file, settings, content };
 }
 
@@ -218,7 +230,8 @@ async function openLlama2c(
 ): Promise<OpenedTokenizer> {
   const tokenizer = await loadLlama2cTokenizer(file);
   const { vocabularySize, model } = tokenizer;
-  const content: PieceTable = { kind: "pieces", model, commandPieces: [], added: [], prefixesEveryPart: true };
+  const nothing = { commandPieces: [], beginPieces: [], added: [] };
+  const content: PieceTable = { kind: "pieces", model, ...nothing, prefixesEveryPart: true };
   if (expectedPieces === undefined || expectedPieces === vocabularySize) return { tokenizer, file, settings, content };
   throw new UserError(`${file}: the tokenizer has ${vocabularySize} pieces, the model says ${expectedPieces}.`, {
     hint: "Does the tokenizer belong to this model?",

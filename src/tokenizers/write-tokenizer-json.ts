@@ -10,9 +10,9 @@ import { createTokenizerJson } from "./tokenizer-json.ts";
 
 const REPLACE_SPACES = { type: "Replace", pattern: { String: " " }, content: SPACE_MARK };
 const SEED = 7;
-const RANDOM_PROBES = 4000;
-const MOST_PIECE_PROBES = 20_000;
-const LONGEST_REPETITION = 40;
+const RANDOM_PROBES = 2000;
+const MOST_PIECE_PROBES = 4000;
+const REPETITIONS = [2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 31, 37];
 
 /**
  * Writes a table of pieces as a tokenizer.json, by which Hugging Face's tokenizers give the ids that `tokenizer` gives; `addsEos`: whether
@@ -22,7 +22,8 @@ const LONGEST_REPETITION = 40;
 export function tokenizerJsonOf(table: PieceTable, tokenizer: Tokenizer, addsEos: boolean): JsonObject {
   const { model } = table;
   expectPlainRules(model);
-  const marks = [tokenizer.bosId, addsEos ? tokenizer.eosId : null];
+  const pieceOf = (id: number | null) => (id === null ? [] : [tokenizer.pieceOf(id)]);
+  const begin = table.beginPieces.length > 0 ? table.beginPieces : pieceOf(tokenizer.bosId);
   const isolates = model.normalizer.addDummyPrefix && model.pieces.types.includes(USER_DEFINED);
   const file = {
     version: "1.0",
@@ -30,7 +31,7 @@ export function tokenizerJsonOf(table: PieceTable, tokenizer: Tokenizer, addsEos
     padding: null,
     added_tokens: addedTokens(table, isolates),
     ...spaces(table, isolates),
-    post_processor: postProcessor(marks, tokenizer),
+    post_processor: postProcessor(begin, addsEos ? pieceOf(tokenizer.eosId) : [], tokenizer),
     decoder: decoder(model),
     model: {
       type: "BPE",
@@ -90,7 +91,8 @@ function mergesOf(model: SentencePieceModel): [string, string][] {
   return merges;
 }
 
-function addedTokens({ model, commandPieces, added }: PieceTable, isolates: boolean): JsonObject[] {
+/** Without the command pieces, which no text gives: as added tokens they would be found in it ("sop" in "philosophy"). */
+function addedTokens({ model, added }: PieceTable, isolates: boolean): JsonObject[] {
   const { texts, types } = model.pieces;
   const token = (id: number, content: string, special: boolean, more: Partial<FoundToken> = {}) => ({
     id,
@@ -104,7 +106,6 @@ function addedTokens({ model, commandPieces, added }: PieceTable, isolates: bool
   const isAdded = (type: number) => type === CONTROL || type === UNKNOWN || (type === USER_DEFINED && !isolates);
   return [
     ...texts.flatMap((text, id) => (isAdded(types[id]) ? [token(id, text, types[id] !== USER_DEFINED)] : [])),
-    ...commandPieces.map((text, i) => token(texts.length + i, text, true)),
     ...added.map((one) => token(one.id, one.text, one.special, one)),
   ];
 }
@@ -142,20 +143,21 @@ function symbols({ pieces: { texts, types } }: SentencePieceModel): string {
   return own.map((text) => text.replaceAll(" ", SPACE_MARK).replace(/[\\^$.*+?()[\]{}|]/g, "\\$&")).join("|");
 }
 
-function postProcessor(ids: readonly (number | null)[], tokenizer: Tokenizer): JsonObject | null {
-  const [begin, end] = ids.map((id) => (id === null ? null : tokenizer.pieceOf(id)));
-  if (begin === null && end === null) return null;
+/** The marks that are set around a text. */
+function postProcessor(begin: readonly string[], end: readonly string[], tokenizer: Tokenizer): JsonObject | null {
+  const marks = [...begin, ...end];
+  if (marks.length === 0) return null;
   const around = (sequence: "A" | "B", type: number) => [
-    ...(begin === null ? [] : [{ SpecialToken: { id: begin, type_id: type } }]),
+    ...begin.map((id) => ({ SpecialToken: { id, type_id: type } })),
     { Sequence: { id: sequence, type_id: type } },
-    ...(end === null ? [] : [{ SpecialToken: { id: end, type_id: type } }]),
+    ...end.map((id) => ({ SpecialToken: { id, type_id: type } })),
   ];
-  const named = [begin, end].flatMap((text, i) => (text === null ? [] : [[text, ids[i]] as const]));
+  const entries = marks.map((text) => [text, { id: text, ids: [tokenizer.idOf(text)], tokens: [text] }]);
   return {
     type: "TemplateProcessing",
     single: around("A", 0),
     pair: [...around("A", 0), ...around("B", 1)],
-    special_tokens: Object.fromEntries(named.map(([text, id]) => [text, { id: text, ids: [id], tokens: [text] }])),
+    special_tokens: Object.fromEntries(entries),
   };
 }
 
@@ -203,14 +205,14 @@ function* probes({ pieces: { texts, scores, types } }: SentencePieceModel): Gene
   for (let i = 0; i < normal.length; i += step) yield textOf(normal[i]);
   const units = new Set(normal.map((id) => repeatedUnit(textOf(id))));
   units.delete("");
-  for (const unit of units) for (let n = 2; n <= LONGEST_REPETITION; n++) yield unit.repeat(n);
+  for (const unit of units) for (const n of REPETITIONS) yield unit.repeat(n);
   const byScore = new Map<number, number[]>();
   for (const id of normal) if (texts[id].length > 1) byScore.set(scores[id], [...(byScore.get(scores[id]) ?? []), id]);
   const random = createRandom(SEED);
   const any = () => textOf(normal[random.below(normal.length)]);
   for (const equal of byScore.values()) {
     if (equal.length === 1) continue;
-    const parts = equal.slice(0, 64).map(textOf);
+    const parts = equal.slice(0, 16).map(textOf);
     for (const a of parts)
       for (const b of parts) yield* [a + b, any() + a + b + any(), a.slice(1) + b, a + b.slice(0, -1)];
   }

@@ -32,6 +32,7 @@ describe("the table of families", () => {
         modelType: "chatglm",
         tokenizerClass: "ChatGLMTokenizer",
         commandPieces: ["[MASK]", "[gMASK]", "[sMASK]", "sop", "eop"],
+        beginPieces: ["[gMASK]", "sop"],
       },
     ]);
   });
