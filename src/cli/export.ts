@@ -1,7 +1,7 @@
 import { resolve } from "node:path";
 import { type Command, Option } from "commander";
 import { type ExportKind, type ExportOptions, exportRun } from "../export/run.ts";
-import { type Progress, progress, say } from "./terminal.ts";
+import { type Progress, progress, say, warn } from "./terminal.ts";
 
 /** What each kind writes, as the command says it when it is done. */
 const KINDS: Readonly<Record<ExportKind, string>> = {
@@ -37,13 +37,13 @@ export function addExportCommand(program: Command): void {
     .action(exportShowing);
 }
 
-async function exportShowing(directory: string, options: Omit<ExportOptions, "onTensor">): Promise<void> {
+async function exportShowing(directory: string, options: Omit<ExportOptions, "onTensor" | "onNotice">): Promise<void> {
   let bar: Progress | null = null;
   const onTensor = (done: number, total: number, name: string) => {
     bar ??= progress("export", total);
     bar.update(done, name);
     if (done === total) bar.stop();
   };
-  const written = await exportRun(directory, { ...options, onTensor });
+  const written = await exportRun(directory, { ...options, onTensor, onNotice: warn });
   say(`${resolve(written)}: ${KINDS[options.to]}.`);
 }

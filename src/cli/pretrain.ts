@@ -91,7 +91,7 @@ export function addExportBaseCommand(model: Command): void {
         bar.close();
         const { storage } = recipe.model;
         const model = await initDecoder(backend, spec, recipe.seed, { storage, trainable: true });
-        const { step } = await exportBase(model, tokenizer, recipe, data, folder, options.output);
+        const { step } = await exportBase(model, tokenizer, recipe, data, folder, options.output, warn);
         say(`${options.output}: ${millions(parameterCount(spec))} M parameters after ${step} steps.`);
       } finally {
         bar.close();

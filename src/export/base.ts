@@ -11,10 +11,9 @@ import { readTrainedElsewhere } from "../runs/collected.ts";
 import { type PretrainData, readDecay } from "../runs/pretrain-run.ts";
 import { type RunFolder, readLog } from "../runs/run-folder.ts";
 import { loadWeightValues, readTrainingProgress } from "../runs/training-state.ts";
-import { copyTokenizer } from "../tokenizers/open-tokenizer.ts";
 import type { Tokenizer } from "../tokenizers/tokenizer.ts";
-import { TOKENIZER_CONFIG_FILE } from "../tokenizers/tokenizer-config.ts";
 import { type CardText, modelCard } from "./card.ts";
+import { exportTokenizer } from "./tokenizer-files.ts";
 
 /** How the ten texts of a card begin. */
 const STARTS = [
@@ -42,6 +41,7 @@ export async function exportBase(
   data: PretrainData,
   folder: RunFolder,
   directory: string,
+  onNotice: (line: string) => void = () => {},
 ): Promise<{ step: number }> {
   if (!existsSync(folder.state)) {
     throw new UserError(`${folder.directory}: has no checkpoint yet.`, {
@@ -52,8 +52,11 @@ export async function exportBase(
   await loadWeightValues(model.backend, decoderWeights(model), folder.state);
   const log = (await readLog(folder)).filter((line) => line.step <= step);
   const texts = await continueStarts(model, tokenizer, data.marks.start);
-  await copyTokenizer(recipe.model.tokenizer, directory);
-  await writeFileAtomic(join(directory, TOKENIZER_CONFIG_FILE), tokenizerConfig(tokenizer, recipe));
+  await exportTokenizer(recipe.model.tokenizer, directory, {
+    modelType: recipe.model.init.family,
+    onNotice,
+    config: { model_max_length: recipe.model.init.maxTokens },
+  });
   await saveDecoder(model, directory, { dtype: "BF16" });
   const { tokens, temperature, topP } = CONTINUATION;
   const sampling = `Temperature ${temperature}, top-p ${topP}, at most ${tokens} tokens, seeds 1 to ${STARTS.length}.`;
@@ -75,23 +78,4 @@ async function continueStarts(model: Decoder, tokenizer: Tokenizer, startId: num
     texts.push({ start, continuation: tokenizer.decode([...prompt, ...ids]).slice(start.length) });
   }
   return texts;
-}
-
-/** The configuration that transformers needs in addition to the SentencePiece file. */
-function tokenizerConfig(tokenizer: Tokenizer, recipe: PretrainRecipe): string {
-  const piece = (id: number | null) => (id === null ? null : tokenizer.pieceOf(id));
-  const config = {
-    tokenizer_class: "LlamaTokenizer",
-    bos_token: piece(tokenizer.bosId),
-    eos_token: piece(tokenizer.eosId),
-    unk_token: piece(tokenizer.unkId),
-    pad_token: piece(tokenizer.padId),
-    add_bos_token: tokenizer.bosId !== null,
-    add_eos_token: false,
-    add_prefix_space: false,
-    legacy: false,
-    clean_up_tokenization_spaces: false,
-    model_max_length: recipe.model.init.maxTokens,
-  };
-  return `${JSON.stringify(config, null, 2)}\n`;
 }

@@ -8,6 +8,7 @@ import { familyOf, readSpec } from "../models/families/registry.ts";
 import { ggufFields } from "../models/gguf/fields.ts";
 import { ggufTensors } from "../models/gguf/write.ts";
 import { readGgufVocabulary } from "./gguf-vocabulary.ts";
+import { exportTokenizerNextTo } from "./tokenizer-files.ts";
 import { type ExportJob, trainedTensors } from "./trained-tensors.ts";
 
 /** Writes the whole model for llama.cpp and returns the file. */
@@ -25,6 +26,7 @@ export async function exportGguf(job: ExportJob, type: GgufWriteType | undefined
   const { tensors, close } = await trainedTensors(job, undefined, isLeftOut);
   try {
     await writeGguf(file, ggufFields(name, spec, vocabulary, chosen), ggufTensors(tensors, spec, chosen, file));
+    await writeTokenizer(job);
     return file;
   } finally {
     await close();
@@ -41,10 +43,16 @@ export async function exportGgufAdapter(
   const { fields, tensors, close } = await open(job.folder.directory, readSpec(config, directory), file);
   try {
     await writeGguf(file, fields, tensors);
+    await writeTokenizer(job);
     return file;
   } finally {
     await close();
   }
+}
+
+function writeTokenizer({ trained, checkpoint, output, overwrite, onNotice }: ExportJob): Promise<void> {
+  const modelType = String(checkpoint.config.model_type);
+  return exportTokenizerNextTo(trained.tokenizer, output, { modelType, overwrite, onNotice });
 }
 
 /** The file of a whole model, of an element type or of that of the checkpoint. */

@@ -8,7 +8,7 @@ import type { TensorDtype } from "../formats/tensor-source.ts";
 import { PROMPT_ATTENTION_KEY } from "../models/families/config-reader.ts";
 import { readSpec } from "../models/families/registry.ts";
 import { rowsInHalves } from "../models/hugging-face-rows.ts";
-import { copyTokenizer } from "../tokenizers/open-tokenizer.ts";
+import { exportTokenizer } from "./tokenizer-files.ts";
 import { type ExportJob, trainedTensors } from "./trained-tensors.ts";
 
 const TORCH_DTYPES = { F32: "float32", F16: "float16", BF16: "bfloat16" } as const;
@@ -19,14 +19,14 @@ export async function exportMerged(
   base: string | undefined,
   dtype: TensorDtype | undefined,
 ): Promise<string> {
-  const { checkpoint, trained, output } = job;
+  const { checkpoint, trained, output, onNotice } = job;
   // Only causal runs are exported, whatever their base was trained as.
   const { rope_layout: layout, [PROMPT_ATTENTION_KEY]: _attention, ...others } = checkpoint.config;
   const config: Record<string, unknown> = others;
   const { tensors, close } = await trainedTensors(job, dtype, () => false);
   try {
     if (dtype) config.torch_dtype = TORCH_DTYPES[dtype];
-    await copyTokenizer(trained.tokenizer, output);
+    await exportTokenizer(trained.tokenizer, output, { modelType: String(checkpoint.config.model_type), onNotice });
     if (base) await copyAuthorsCode(base, output, config);
     const isInterleaved = layout === "interleaved";
     const spec = isInterleaved ? readSpec(checkpoint.config, checkpoint.directory) : null;

@@ -4,8 +4,9 @@ import { UserError } from "../base/errors.ts";
 import { holdLock } from "../base/lock.ts";
 import { checkOutputFolder, isSamePath, makeFolder } from "../base/output.ts";
 
-/** Files that make a folder a tokenizer, or a model or an adapter. */
-const TOKENIZER_FILE = /^tokenizer\.(json|model)$/;
+/** Files of a tokenizer, and files that make a folder a model or an adapter. */
+const TOKENIZER_FILE =
+  /^(tokenizer(_config)?\.json|tokenizer\.model|tok.*\.bin|(added_tokens|special_tokens_map|chat_template|vocab)\.json|merges\.txt|chat_template\.jinja)$/;
 const WEIGHTS_FILE = /^(config|adapter_config)\.json$|\.(safetensors|gguf|bin)$/;
 
 export interface ModelOutput {
@@ -31,7 +32,7 @@ export async function checkModelFolder(directory: string, { overwrite, read, wri
     }
   }
   if (overwrite) return;
-  const names = await readdir(directory).catch(() => []);
+  const names = await namesIn(directory);
   const there = names.find((name) => isWritten(name, writes));
   if (there === undefined) return;
   throw new UserError(`${directory}: already has ${there}.`, {
@@ -41,8 +42,12 @@ export async function checkModelFolder(directory: string, { overwrite, read, wri
 
 function isWritten(name: string, writes: ModelOutput["writes"]): boolean {
   if (typeof writes === "object") return name === writes.file;
-  return (writes !== "weights" && TOKENIZER_FILE.test(name)) || (writes !== "tokenizer" && WEIGHTS_FILE.test(name));
+  return (writes !== "weights" && isTokenizerFile(name)) || (writes !== "tokenizer" && WEIGHTS_FILE.test(name));
 }
+
+export const isTokenizerFile = (name: string) => TOKENIZER_FILE.test(name);
+
+export const namesIn = (directory: string): Promise<string[]> => readdir(directory).catch(() => []);
 
 /** Runs work that writes into a folder while no other process writes into it. */
 export async function holdingFolder<T>(directory: string, work: () => Promise<T>): Promise<T> {

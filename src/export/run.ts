@@ -23,12 +23,13 @@ export interface ExportOptions {
   /** Element type of a whole model; by default that of its base. */
   type?: GgufWriteType;
   onTensor?: ExportJob["onTensor"];
+  onNotice?: ExportJob["onNotice"];
 }
 
 /** Writes the trained result of a run for other tools and returns the folder or file. Throws a UserError for a kind that the run cannot give. */
 export async function exportRun(directory: string, options: ExportOptions): Promise<string> {
   const { folder, recipe } = await openRunFolder(directory);
-  const { to, type, output = join(directory, "export", to), onTensor = () => {} } = options;
+  const { to, type, output = join(directory, "export", to), onTensor = () => {}, onNotice = () => {} } = options;
   if (recipe.prompt.attention === "both") {
     const why = 'prompt.attention "both" has no counterpart there: other programs compute every token causally';
     throw new UserError(`${directory}: cannot be exported to ${to}: ${why}.`, {
@@ -49,9 +50,10 @@ export async function exportRun(directory: string, options: ExportOptions): Prom
   const trained = await findTrained(folder, recipe);
   const checkpoint = await openTrainedModel(folder, trained);
   try {
-    const job = { folder, trained, checkpoint, output, onTensor };
+    const overwrite = options.overwrite ?? options.output === undefined;
+    const job = { folder, trained, checkpoint, output, overwrite, onTensor, onNotice };
     await checkModelFolder(output, {
-      overwrite: options.overwrite ?? options.output === undefined,
+      overwrite,
       read: [directory, folder.model, trained.model, recipe.model.path],
       writes: writtenBy(job, to, type),
     });
@@ -68,7 +70,7 @@ export async function exportRun(directory: string, options: ExportOptions): Prom
 function writtenBy(job: ExportJob, to: ExportKind, type: GgufWriteType | undefined): ModelOutput["writes"] {
   if (to === "gguf") return { file: basename(ggufFile(job, type)) };
   if (to === "gguf-lora") return { file: basename(ggufAdapterFile(job)) };
-  return to === "merged" ? "model" : "weights";
+  return "model";
 }
 
 function exportAdapter(

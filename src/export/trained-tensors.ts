@@ -14,8 +14,12 @@ export interface ExportJob {
   checkpoint: Checkpoint;
   /** Folder to write. */
   output: string;
+  /** Whether files of another model in it may be replaced. */
+  overwrite: boolean;
   /** Called after each tensor of a whole model. */
   onTensor: (done: number, total: number, name: string) => void;
+  /** Called with what a reader of the export should know. */
+  onNotice: (line: string) => void;
 }
 
 /** The tensors of the trained model without those to leave out; values are computed when they are read. */

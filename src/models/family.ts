@@ -25,12 +25,14 @@ export interface FamilyGguf {
   layersByPositions?: { rotary: number; alibi: number };
 }
 
-/** How a family's own code changes the tokenizer that the files describe. */
+/** The code by which a family reads its tokenizer's files. */
 export interface FamilyTokenizer {
-  /** The `tokenizer_class` of its tokenizer_config.json. */
+  /** The `tokenizer_class` of its tokenizer_config.json; a folder that names no class has this one. */
   tokenizerClass: string;
-  /** Pieces after the file's own, in the order of their ids. No text gives them; a tokenizer that has them sets no begin mark. */
+  /** Pieces after the file's own, in the order of their ids. No text gives them; a tokenizer that has any sets no begin mark. */
   commandPieces: readonly string[];
+  /** The command pieces that the family's code sets before a text, in place of a begin mark. */
+  beginPieces?: readonly string[];
 }
 
 /** Everything that sets one family of models apart. Adding a family is one such value in a file of its own and one line in registry.ts. */

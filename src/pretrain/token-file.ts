@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { UserError } from "../base/errors.ts";
 import { writeAtomic, writeFully } from "../base/files.ts";
 import { mixSeed } from "../base/random.ts";
-import type { Tokenizer } from "../tokenizers/tokenizer.ts";
+import { encodePlain, type Tokenizer } from "../tokenizers/tokenizer.ts";
 import { readDocuments } from "./documents.ts";
 import type { PretrainSource } from "./recipe.ts";
 
@@ -106,7 +106,7 @@ async function tokenize(
   for await (const document of readDocuments(source)) {
     const length = characterCount(document);
     const part = isHeldOut(document, source.heldOut, seed) ? heldOut : train;
-    part.add(tokenizer.encode(document), length);
+    part.add(encodePlain(tokenizer, document), length);
     characters += length;
     if (++documents % 64 === 0) onProgress(documents, characters);
   }

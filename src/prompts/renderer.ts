@@ -1,13 +1,13 @@
 import { UserError } from "../base/errors.ts";
 import { jsonOf } from "../base/json-text.ts";
 import { type Example, type LabelSet, quoted } from "../data/example.ts";
-import type { Tokenizer } from "../tokenizers/tokenizer.ts";
+import { encodePlain, type Tokenizer } from "../tokenizers/tokenizer.ts";
 import { type ChatTemplate, templateText } from "./chat-template.ts";
 import type { ParsedAnswer, PromptStyle } from "./relation-prompt.ts";
 import { shortenSentence } from "./shorten.ts";
 
 export interface RendererOptions {
-  tokenizer: Pick<Tokenizer, "encode" | "bosId" | "eosId" | "idOf">;
+  tokenizer: Pick<Tokenizer, "encode" | "encodePlain" | "bosId" | "eosId" | "idOf">;
   style: PromptStyle;
   template: ChatTemplate;
   labels: LabelSet;
@@ -161,16 +161,16 @@ function specialIdsOf(template: ChatTemplate, tokenizer: Pick<Tokenizer, "idOf">
  * looks like one is cut after its first character and the parts are encoded separately (this tokenizer puts no space before a text).
  */
 function createTextEncoder(
-  tokenizer: Pick<Tokenizer, "encode">,
+  tokenizer: Pick<Tokenizer, "encode" | "encodePlain">,
   specialIds: ReadonlyMap<string, number>,
 ): (text: string) => number[] {
   const found = Array.from(specialIds.keys()).filter((name) =>
-    tokenizer.encode(name).includes(specialIds.get(name) as number),
+    encodePlain(tokenizer, name).includes(specialIds.get(name) as number),
   );
-  if (found.length === 0) return (text) => tokenizer.encode(text);
+  if (found.length === 0) return (text) => encodePlain(tokenizer, text);
   const literal = (text: string) => text.replace(/[\\^$.*+?()[\]{}|]/g, "\\$&");
   const cut = new RegExp(found.map((name) => `(?<=${literal(name[0])})(?=${literal(name.slice(1))})`).join("|"));
-  return (text) => text.split(cut).flatMap((part) => tokenizer.encode(part));
+  return (text) => text.split(cut).flatMap((part) => encodePlain(tokenizer, part));
 }
 
 function nameOf(example: Example): string {

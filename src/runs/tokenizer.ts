@@ -1,5 +1,5 @@
 import { TOKENIZER_RULES } from "../models/families/registry.ts";
-import { openTokenizer } from "../tokenizers/open-tokenizer.ts";
+import { type OpenedTokenizer, openTokenizer, openTokenizerParts } from "../tokenizers/open-tokenizer.ts";
 import type { Tokenizer } from "../tokenizers/tokenizer.ts";
 
 /**
@@ -8,4 +8,12 @@ import type { Tokenizer } from "../tokenizers/tokenizer.ts";
  */
 export async function openModelTokenizer(path: string, options: { modelType?: string } = {}): Promise<Tokenizer> {
   return openTokenizer(path, { ...options, rules: TOKENIZER_RULES });
+}
+
+/** As {@link openModelTokenizer}, for writing the tokenizer in another form. */
+export async function openModelTokenizerParts(
+  path: string,
+  options: { modelType?: string } = {},
+): Promise<OpenedTokenizer> {
+  return openTokenizerParts(path, { ...options, rules: TOKENIZER_RULES });
 }

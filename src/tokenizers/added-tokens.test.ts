@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { afterAll, describe, expect, it } from "vitest";
 import { UserError } from "../base/errors.ts";
 import { copyTokenizer, openTokenizer } from "./open-tokenizer.ts";
+import { encodePlain } from "./tokenizer.ts";
 
 const MODEL = new URL("../../models/base-zh/tokenizer.model", import.meta.url).pathname;
 const root = mkdtempSync(join(tmpdir(), "cre-added-"));
@@ -68,6 +69,21 @@ describe("tokens that were added to a SentencePiece tokenizer", () => {
     expect(tokenizer.encode("<b>  公司")).toEqual([first + 2, ...part]);
   });
 
+  it("are not found inside of a word where they say so", async () => {
+    const tokenizer = await openTokenizer(
+      folderWith({ "tokenizer_config.json": decoderOf({ "<w>": { single_word: true } }) }),
+    );
+    expect(tokenizer.encode("，<w>。")).toEqual([...plain.encode("，"), first, ...plain.encode("。")]);
+    expect(tokenizer.encode("公<w>")).toEqual(plain.encode("公<w>"));
+    expect(tokenizer.encode("<w>𠮷")).toEqual(plain.encode("<w>𠮷"));
+  });
+
+  it("stay text in plain text where they are special", async () => {
+    const files = { "added_tokens.json": CHAT, "tokenizer_config.json": { eos_token: "<|im_end|>" } };
+    const tokenizer = await openTokenizer(folderWith(files));
+    expect(encodePlain(tokenizer, "<|im_start|>公<|im_end|>")).toEqual([first, ...plain.encode("公<|im_end|>")]);
+  });
+
   it("leave no prefix before text that follows them when the configuration is not legacy", async () => {
     const config = { ...decoderOf({ "<x>": {} }), legacy: false };
     const tokenizer = await openTokenizer(folderWith({ "tokenizer_config.json": config }));
@@ -113,10 +129,6 @@ describe("tokens that were added to a SentencePiece tokenizer", () => {
     [
       { "tokenizer_config.json": { added_tokens_decoder: [1] } },
       /added_tokens_decoder is \[1\], expected tokens by id/,
-    ],
-    [
-      { "tokenizer_config.json": decoderOf({ "<x>": { single_word: true } }) },
-      /sets single_word, which is not supported/,
     ],
   ])("are refused by the file's name: %j", async (files, message) => {
     const error = await openTokenizer(folderWith(files)).catch((thrown: unknown) => thrown);

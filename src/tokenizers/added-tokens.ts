@@ -2,7 +2,7 @@ import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { showValue, UserError } from "../base/errors.ts";
 import { isJsonObject, type JsonObject, readJsonObject } from "./bounded-json.ts";
-import { createPrefixTrie } from "./prefix-trie.ts";
+import { createTokenFinder, type FoundToken } from "./find-tokens.ts";
 import type { Tokenizer } from "./tokenizer.ts";
 
 export const ADDED_TOKENS_FILE = "added_tokens.json";
@@ -11,14 +11,7 @@ const MAX_FILE_BYTES = 8 * 2 ** 20;
 const MAX_ID = 1 << 21;
 
 /** A token that was added to a vocabulary, in a file next to the tokenizer's own. */
-export interface AddedToken {
-  id: number;
-  text: string;
-  /** It decodes to nothing. */
-  special: boolean;
-  /** White space before or after it belongs to it. */
-  stripsLeft: boolean;
-  stripsRight: boolean;
+export interface AddedToken extends FoundToken {
   /** Where it is from, for errors. */
   where: string;
 }
@@ -55,11 +48,13 @@ export async function readAddedTokens(
   for (const [id, entry] of Object.entries(decoder)) {
     const { content, single_word, lstrip, rstrip, special }: JsonObject = isJsonObject(entry) ? entry : {};
     const token = plainToken(content, Number(id), where);
-    if (single_word === true) {
-      throw new UserError(`${where}: ${showValue(token.text)} sets single_word, which is not supported.`);
-    }
     const strips = { stripsLeft: lstrip === true, stripsRight: rstrip === true };
-    add({ ...token, ...strips, special: special === true || specials.has(token.text) });
+    add({
+      ...token,
+      ...strips,
+      singleWord: single_word === true,
+      special: special === true || specials.has(token.text),
+    });
   }
   return [...tokens.values()].sort((a, b) => a.id - b.id);
 }
@@ -69,7 +64,7 @@ function plainToken(text: unknown, id: unknown, where: string): AddedToken {
   if (typeof text !== "string" || text === "" || !isId) {
     throw new UserError(`${where}: has ${showValue(text)} with id ${showValue(id)}, expected a text and an id.`);
   }
-  return { id, text, special: false, stripsLeft: false, stripsRight: false, where };
+  return { id, text, special: false, stripsLeft: false, stripsRight: false, singleWord: false, where };
 }
 
 /** The texts of the marks (bos_token, additional_special_tokens …) that a file of transformers names. */
@@ -102,63 +97,48 @@ export function tokensToAdd(base: Tokenizer, tokens: readonly AddedToken[]): Add
 }
 
 /**
- * A tokenizer with added tokens after its own. As in transformers, text is cut at them, the longest first; the text between them is
- * encoded by itself: by `base` at the beginning, by `encodeRest` after a token.
+ * A tokenizer with added tokens after its own. As in transformers, text is cut at them; the text between them is encoded by itself: by `base`
+ * at the beginning, by `rest` after a token.
  */
 export function withAddedTokens(
   base: Tokenizer,
   tokens: readonly AddedToken[],
-  encodeRest: (text: string) => number[] = base.encode,
+  rest: Pick<Tokenizer, "encode" | "decode"> = base,
 ): Tokenizer {
   const firstId = base.vocabularySize;
-  const trie = createPrefixTrie(tokens.map(({ text }) => text));
+  const find = createTokenFinder(tokens);
   const ids = new Map(tokens.map(({ id, text }) => [text, id]));
   const tokenOf = (id: number): AddedToken | undefined => tokens[id - firstId];
-  const encode = (text: string): number[] => {
+  const encode = (text: string, keepsSpecials: boolean): number[] => {
     const out: number[] = [];
-    let from = 0;
-    let stripsStart = false;
-    const put = (end: number, stripsEnd: boolean) => {
-      let part = text.slice(from, end);
-      if (stripsStart) part = part.trimStart();
-      if (stripsEnd) part = part.trimEnd();
+    for (const [i, part] of find(text, keepsSpecials).entries()) {
+      if (typeof part !== "string") out.push(part.id);
       // Not spread into one call: a text may have more ids than a call can have arguments.
-      for (const id of part === "" ? [] : from === 0 ? base.encode(part) : encodeRest(part)) out.push(id);
-    };
-    for (let at = 0; at < text.length; ) {
-      const found = trie.longestAt(text, at);
-      if (found < 0) {
-        at++;
-        continue;
-      }
-      const token = tokens[found];
-      put(at, token.stripsLeft);
-      out.push(token.id);
-      at += token.text.length;
-      from = at;
-      stripsStart = token.stripsRight;
+      else for (const id of (i === 0 ? base : rest).encode(part)) out.push(id);
     }
-    put(text.length, false);
     return out;
   };
   return {
     ...base,
     vocabularySize: firstId + tokens.length,
-    encode,
-    encodeAll: (texts) => texts.map(encode),
+    encode: (text) => encode(text, false),
+    encodePlain: (text) => encode(text, true),
+    encodeAll: (texts) => texts.map((text) => encode(text, false)),
     decode(all) {
       let text = "";
       let run: number[] = [];
+      let part: Pick<Tokenizer, "decode"> = base;
       for (const id of all) {
         const token = tokenOf(id);
         if (token === undefined) {
           run.push(id);
           continue;
         }
-        text += base.decode(run) + (token.special ? "" : token.text);
+        text += part.decode(run) + (token.special ? "" : token.text);
         run = [];
+        part = rest;
       }
-      return text + base.decode(run);
+      return text + part.decode(run);
     },
     pieceOf: (id) => tokenOf(id)?.text ?? base.pieceOf(id),
     idOf: (piece) => ids.get(piece) ?? base.idOf(piece),

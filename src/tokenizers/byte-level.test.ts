@@ -29,13 +29,13 @@ const rowsOf = (name: string) =>
     .map((line) => JSON.parse(line) as { text?: string } & Record<string, string[]>)
     .filter(({ text }) => text !== undefined);
 
-/** A file's own tokenizer and the library's, which gets no added tokens: it would find them in the text. */
+/** A file's own tokenizer and the library's. */
 function both(changes: { normalizer?: object | null; pre_tokenizer?: object; ignore_merges?: boolean }) {
   const { ignore_merges = false, ...parts } = changes;
   const value = { ...FILE, ...parts, model: { ...FILE.model, ignore_merges } };
   const own = createTokenizerJson(value, NO_MARKS, "t.json");
   const library: { encode(text: string, options: object): { ids: number[] } } = new Library(
-    { ...value, decoder: null, post_processor: null, added_tokens: [] },
+    { ...value, decoder: null, post_processor: null },
     {},
   );
   return { own, byLibrary: (text: string) => library.encode(text, { add_special_tokens: false }).ids };

@@ -3,7 +3,6 @@ import { createChain, type Joins, joinPairs } from "./join-pairs.ts";
 
 /** An expression that cuts a text into words; its alternatives match every character, so that nothing is left out. */
 export type WordPattern = RegExp;
-export type Normalization = "NFC" | "NFD" | "NFKC" | "NFKD";
 
 /** Longer sequences of letters overflow the stack of V8's regular expressions (from 2^22 on). */
 const MAX_TEXT_UNITS = 1 << 20;
@@ -59,7 +58,6 @@ function compile(source: string): WordPattern {
 }
 
 export interface ByteLevelModel {
-  normalization: Normalization | null;
   /** Applied in this order, each to the words of the previous one. */
   words: readonly WordPattern[];
   /** The id of each byte's piece. */
@@ -70,11 +68,11 @@ export interface ByteLevelModel {
 }
 
 /**
- * Prepares byte-level byte-pair encoding as Hugging Face's tokenizers do it, without added tokens; errors use `name`. The encoder throws a
- * UserError for a text of more than 2^20 characters and is not reentrant: buffers are shared.
+ * Prepares byte-level byte-pair encoding as Hugging Face's tokenizers do it, of normalised text without added tokens; errors use `name`. The
+ * encoder adds to a list of ids, throws a UserError for a text of more than 2^20 characters, and is not reentrant: buffers are shared.
  */
-export function createByteLevelEncoder(model: ByteLevelModel, name: string): (text: string) => number[] {
-  const { normalization, byteIds, joins, wholeWords } = model;
+export function createByteLevelEncoder(model: ByteLevelModel, name: string): (text: string, ids: number[]) => void {
+  const { byteIds, joins, wholeWords } = model;
   const utf8 = new TextEncoder();
   const sharedChain = createChain(SHARED_CHAIN_BYTES);
   const sharedBytes = new Uint8Array(SHARED_CHAIN_BYTES);
@@ -108,18 +106,15 @@ export function createByteLevelEncoder(model: ByteLevelModel, name: string): (te
     return ids;
   };
 
-  return (text) => {
-    const normalized = normalization === null ? text : text.normalize(normalization);
-    if (normalized.length > MAX_TEXT_UNITS) {
+  return (text, ids) => {
+    if (text.length > MAX_TEXT_UNITS) {
       throw new UserError(
-        `${name}: a text has ${normalized.length} characters, expected at most ${MAX_TEXT_UNITS} to be encoded at once.`,
+        `${name}: a text has ${text.length} characters, expected at most ${MAX_TEXT_UNITS} to be encoded at once.`,
         { hint: "Cut it into lines or paragraphs." },
       );
     }
-    let words: readonly string[] = normalized === "" ? [] : [normalized];
+    let words: readonly string[] = text === "" ? [] : [text];
     for (const pattern of model.words) words = words.flatMap((word) => word.match(pattern) ?? []);
-    const ids: number[] = [];
     for (const word of words) for (const id of idsOfWord(word)) ids.push(id);
-    return ids;
   };
 }

@@ -22,8 +22,8 @@ const MAX_FILE_BYTES = 64 * 2 ** 20;
 export interface SentencePieceTokenizer extends Tokenizer {
   readonly kind: "sentencepiece";
   readonly unkId: number;
-  /** Encodes text that follows other text: without the dummy prefix. */
-  continuing(text: string): number[];
+  /** What it was made of. */
+  readonly model: SentencePieceModel;
 }
 
 export interface TokenizerExpectations {
@@ -62,6 +62,13 @@ export function parseSentencePiece(
   return createSentencePieceTokenizer(model);
 }
 
+/** The same tokenizer with, or without, a space before a text, whatever its file says. */
+export function withDummyPrefix(tokenizer: SentencePieceTokenizer, addDummyPrefix: boolean): SentencePieceTokenizer {
+  const { model } = tokenizer;
+  if (model.normalizer.addDummyPrefix === addDummyPrefix) return tokenizer;
+  return createSentencePieceTokenizer({ ...model, normalizer: { ...model.normalizer, addDummyPrefix } });
+}
+
 /** The tokenizer that a table of pieces with its settings describes. */
 export function createSentencePieceTokenizer(model: SentencePieceModel): SentencePieceTokenizer {
   const { name } = model;
@@ -80,7 +87,6 @@ export function createSentencePieceTokenizer(model: SentencePieceModel): Sentenc
   };
   const unkId = types.indexOf(UNKNOWN);
   const encode = createEncoder(model, unkId);
-  let encodeRest: ((text: string) => number[]) | null = null;
   return {
     kind: "sentencepiece",
     vocabularySize: pieceCount,
@@ -88,12 +94,9 @@ export function createSentencePieceTokenizer(model: SentencePieceModel): Sentenc
     eosId: controlId(model.trainer.eosPiece),
     padId: controlId(model.trainer.padPiece),
     unkId,
+    model,
     encode,
     encodeAll: (all) => all.map(encode),
-    continuing(text) {
-      encodeRest ??= createEncoder({ ...model, normalizer: { ...model.normalizer, addDummyPrefix: false } }, unkId);
-      return encodeRest(text);
-    },
     decode: createDecoder(model, pieceOf),
     pieceOf,
     // Where two pieces have one text, the name means the reserved piece, as in SentencePiece.

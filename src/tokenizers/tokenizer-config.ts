@@ -19,12 +19,15 @@ export interface TokenizerSettings {
   bos: Mark;
   eos: Mark;
   pad: Mark;
-  /** False where the tokenizer sets no begin mark before a text although its vocabulary has one (Baichuan2). */
-  addsBos: boolean;
+  unk: Mark;
+  /** False where the tokenizer sets no begin mark before a text although its vocabulary has one (Baichuan2); null where no file says it. */
+  addsBos: boolean | null;
   /** The tokens that transformers adds to the tokenizer's own file. */
   added: readonly AddedToken[];
-  /** Whether text after an added token begins like a text of its own, with SentencePiece's dummy prefix: transformers' "legacy". */
-  prefixesEveryPart: boolean;
+  /** `add_prefix_space`: whether a space is set before a text; null where no file says it. */
+  addPrefixSpace: boolean | null;
+  /** `legacy`: whether a space is also set before the text after an added token; null where no file says it. */
+  legacy: boolean | null;
   /** The `tokenizer_class` and `model_type` that the files name; null where they name none. */
   tokenizerClass: string | null;
   modelType: string | null;
@@ -47,17 +50,26 @@ export async function readTokenizerSettings(directory: string): Promise<Tokenize
     Object.hasOwn(tokenizer.values, `${name}_token`)
       ? markPiece(tokenizer.values[`${name}_token`], `${tokenizer.file}: ${name}_token`)
       : markId(generation.values[`${name}_token_id`], `${generation.file}: ${name}_token_id`);
+  const flag = (name: string) => flagOrNull(tokenizer.values[name], `${tokenizer.file}: ${name}`);
   return {
     directory,
     bos: mark("bos"),
     eos: mark("eos"),
     pad: mark("pad"),
+    unk: mark("unk"),
     added: await readAddedTokens(directory, tokenizer.values, tokenizer.file),
-    prefixesEveryPart: tokenizer.values.legacy !== false,
-    addsBos: tokenizer.values.add_bos_token !== false,
+    addPrefixSpace: flag("add_prefix_space"),
+    legacy: flag("legacy"),
+    addsBos: flag("add_bos_token"),
     tokenizerClass: textOrNull(tokenizer.values.tokenizer_class),
     modelType: textOrNull(model.values.model_type),
   };
+}
+
+function flagOrNull(value: unknown, where: string): boolean | null {
+  if (value === undefined || value === null) return null;
+  if (typeof value === "boolean") return value;
+  throw new UserError(`${where} is ${showValue(value)}, expected true or false.`);
 }
 
 const textOrNull = (value: unknown) => (typeof value === "string" ? value : null);

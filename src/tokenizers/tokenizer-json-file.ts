@@ -1,53 +1,94 @@
 import { showValue, UserError } from "../base/errors.ts";
 import { isJsonObject, type JsonObject } from "./bounded-json.ts";
-import { BYTE_CHARACTERS, GPT2_WORDS, type Normalization, SPLIT_WORDS, type WordPattern } from "./byte-level.ts";
-import { createJoins, type Joins } from "./join-pairs.ts";
+import { BYTE_CHARACTERS, GPT2_WORDS, SPLIT_WORDS, type WordPattern } from "./byte-level.ts";
+import { llamaDecoder, readDecoder } from "./decoder-steps.ts";
+import type { FoundToken } from "./find-tokens.ts";
+import { type NormalizerSteps, readNormalizer } from "./normalizer-steps.ts";
+import { metaspace, type PreTokenizer, readPreTokenizer } from "./pre-tokenizer-steps.ts";
+import { type BpeFile, expectId, readBpe } from "./tokenizer-json-model.ts";
 
-const MAX_PIECES = 1 << 20;
-const NORMALIZATIONS: readonly Normalization[] = ["NFC", "NFD", "NFKC", "NFKD"];
-
-export interface AddedPiece {
-  id: number;
-  text: string;
-  special: boolean;
+export interface AddedPiece extends FoundToken {
+  /** Whether it is looked for in the normalised text. */
+  normalized: boolean;
 }
 
-/** The content of a tokenizer.json with byte-level BPE. */
+/** What the pieces of a file stand for: bytes as GPT-2 writes them, or texts. */
+export type PieceForm =
+  | { kind: "bytes"; words: readonly WordPattern[] }
+  | { kind: "texts"; words: PreTokenizer; isolates: boolean; decode(pieces: string[]): string };
+
+/** The content of a tokenizer.json with BPE. */
 export interface TokenizerFile {
-  normalization: Normalization | null;
-  words: WordPattern[];
-  idByPiece: ReadonlyMap<string, number>;
-  joins: Joins;
-  ignoresMerges: boolean;
+  normalizer: NormalizerSteps;
+  form: PieceForm;
+  model: BpeFile;
   added: AddedPiece[];
+  /** The ids that the post-processor sets before a text; null where it sets none anywhere. */
+  beginIds: readonly number[] | null;
 }
 
-/** Checks that a parsed tokenizer.json can cut every text and has an id for every result; errors use `name`. Throws a UserError. */
-export function readTokenizerFile(value: JsonObject, name: string): TokenizerFile {
-  refuseSentencePiece(value, name);
-  const normalization = readNormalization(value.normalizer, name);
-  const words = readWords(value.pre_tokenizer, name);
-  expectByteLevel(value.decoder, `${name}, decoder`);
-  const model = readModel(value.model, name);
-  return { normalization, words, ...model, added: readAddedPieces(value.added_tokens, model.idByPiece, name) };
+/**
+ * Where transformers sets a space before a text that goes into a LlamaTokenizer: `add_prefix_space` and `legacy` of tokenizer_config.json. They
+ * replace the normalizer, pre_tokenizer and decoder of tokenizer.json.
+ */
+export type PrefixSpace = "always" | "first" | "never";
+
+/**
+ * Checks that a parsed tokenizer.json can cut every text and has an id for every result; errors use `name`. `prefixSpace`: how transformers'
+ * LlamaTokenizer reads the file, where it belongs to one. Throws a UserError.
+ */
+export function readTokenizerFile(
+  value: JsonObject,
+  name: string,
+  prefixSpace: PrefixSpace | null = null,
+): TokenizerFile {
+  const model = readBpe(value.model, name);
+  const added = readAddedPieces(value.added_tokens, model.idByPiece, name);
+  const ids = (piece: string) => added.find(({ text }) => text === piece)?.id ?? model.idByPiece.get(piece);
+  const shared = { added, beginIds: readBeginIds(value.post_processor, ids, name) };
+  if (isByteLevel(value)) {
+    const words = readWords(value.pre_tokenizer, name);
+    expectByteLevel(value.decoder, `${name}, decoder`);
+    expectByteCharacters(model.idByPiece, name);
+    return { ...shared, normalizer: readNormalizer(value.normalizer, name), form: { kind: "bytes", words }, model };
+  }
+  if (prefixSpace !== null) return { ...shared, ...llamaForm(model, prefixSpace, name) };
+  const normalizer = readNormalizer(value.normalizer, name);
+  const { words, marksStart, isolates } = readPreTokenizer(value.pre_tokenizer, `${name}, pre_tokenizer`);
+  if (marksStart && normalizer.removesStart) {
+    throw new UserError(`${name}: prepend_scheme is "first" after a normalizer that removes characters.`, {
+      hint: "Save the tokenizer again with a current transformers.",
+    });
+  }
+  const decode = readDecoder(value.decoder, `${name}, decoder`);
+  return { ...shared, normalizer, form: { kind: "texts", words, isolates, decode }, model };
 }
 
-/** Llama's tokenizers, which transformers 5 saves in this form alone: pieces over characters, with byte pieces for what has none. */
-function refuseSentencePiece({ model, normalizer, pre_tokenizer: words }: JsonObject, name: string): void {
-  const hasBytes = isJsonObject(model) && model.type === "BPE" && model.byte_fallback === true;
-  const hasSpaceMarks = [normalizer, words].some((part) => /"(Metaspace|Prepend)"/.test(JSON.stringify(part) ?? ""));
-  if (!hasBytes && !hasSpaceMarks) return;
-  throw new UserError(`${name}: is a SentencePiece tokenizer in the form of tokenizer.json, which is not read.`, {
-    hint: "Put the tokenizer.model of the original model next to it: it gives the same ids.",
-  });
+/** As tokenization_llama.py of transformers 5 makes a tokenizer of the pieces and merges of a file. */
+function llamaForm(model: BpeFile, prefixSpace: PrefixSpace, name: string) {
+  if (model.fallback.byteIds === null) {
+    throw new UserError(`${name}: sets no byte_fallback, which transformers' LlamaTokenizer needs.`, {
+      hint: 'If the file says everything, write "tokenizer_class": "PreTrainedTokenizerFast" into tokenizer_config.json.',
+    });
+  }
+  const mark = metaspace(prefixSpace);
+  const form: PieceForm = {
+    kind: "texts",
+    words: (text, isStart) => mark(text === "" ? [] : [text], isStart),
+    isolates: false,
+    decode: llamaDecoder(prefixSpace !== "never"),
+  };
+  return { normalizer: readNormalizer(null, name), form, model: { ...model, ignoresMerges: false } };
 }
 
-function readNormalization(value: unknown, name: string): Normalization | null {
-  if (value === undefined || value === null) return null;
-  const known = isJsonObject(value) ? NORMALIZATIONS.find((form) => form === value.type) : undefined;
-  if (known) return known;
-  throw new UserError(`${name}: normalizer is ${showValue(value)}, supported: none, ${NORMALIZATIONS.join(", ")}.`);
-}
+const partsOf = (value: unknown): unknown[] => {
+  if (!isJsonObject(value)) return [];
+  const parts = [value.pretokenizers, value.decoders, value.processors].find(Array.isArray);
+  return parts ? parts : [value];
+};
+
+const isByteLevel = ({ pre_tokenizer: words, decoder }: JsonObject) =>
+  [...partsOf(words), ...partsOf(decoder)].some((part) => isJsonObject(part) && part.type === "ByteLevel");
 
 function readWords(value: unknown, name: string): WordPattern[] {
   const steps: unknown = isJsonObject(value) && value.type === "Sequence" ? value.pretokenizers : [value];
@@ -77,61 +118,11 @@ function expectByteLevel(value: unknown, where: string): JsonObject {
   throw new UserError(`${where} is ${showValue(value)}, supported: ByteLevel.`);
 }
 
-function readModel(value: unknown, name: string): Pick<TokenizerFile, "idByPiece" | "joins" | "ignoresMerges"> {
-  if (!isJsonObject(value) || value.type !== "BPE") {
-    const got = isJsonObject(value) ? `of type ${showValue(value.type)}` : showValue(value);
-    throw new UserError(`${name}: the model is ${got}, supported: BPE.`);
-  }
-  for (const key of ["byte_fallback", "continuing_subword_prefix", "end_of_word_suffix", "dropout"]) {
-    if (value[key]) throw new UserError(`${name}: the model sets ${key}, which is not supported.`);
-  }
-  const idByPiece = readVocabulary(value.vocab, name);
-  return { idByPiece, joins: readMerges(value.merges, idByPiece, name), ignoresMerges: value.ignore_merges === true };
-}
-
-function readVocabulary(value: unknown, name: string): Map<string, number> {
-  if (!isJsonObject(value)) throw new UserError(`${name}: the vocabulary is ${showValue(value)}, expected an object.`);
-  const idByPiece = new Map<string, number>();
-  const taken = new Set<number>();
-  for (const [piece, id] of Object.entries(value)) {
-    idByPiece.set(piece, expectId(id, `${name}: the id of piece ${showValue(piece)}`));
-    if (taken.has(id as number)) throw new UserError(`${name}: two pieces have the id ${id}.`);
-    taken.add(id as number);
-  }
+function expectByteCharacters(idByPiece: ReadonlyMap<string, number>, name: string): void {
   for (const [byte, character] of BYTE_CHARACTERS.entries()) {
     if (!idByPiece.has(character))
       throw new UserError(`${name}: has no piece ${showValue(character)} for byte ${byte}.`);
   }
-  return idByPiece;
-}
-
-function readMerges(value: unknown, idByPiece: ReadonlyMap<string, number>, name: string): Joins {
-  if (!Array.isArray(value) || value.length > MAX_PIECES) {
-    const got = Array.isArray(value) ? `${value.length} entries` : showValue(value);
-    throw new UserError(`${name}: merges is ${got}, expected a list of at most ${MAX_PIECES}.`);
-  }
-  const [lefts, rights, pieces] = [0, 1, 2].map(() => new Int32Array(value.length));
-  value.forEach((merge: unknown, i) => {
-    const parts: unknown = typeof merge === "string" ? merge.split(" ") : merge;
-    const [left, right]: unknown[] = Array.isArray(parts) && parts.length === 2 ? parts : [];
-    const leftId = typeof left === "string" ? idByPiece.get(left) : undefined;
-    const rightId = typeof right === "string" ? idByPiece.get(right) : undefined;
-    if (leftId === undefined || rightId === undefined) {
-      throw new UserError(`${name}: merge ${i} is ${showValue(merge)}, expected two pieces.`);
-    }
-    const piece = `${left}${right}`;
-    const id = idByPiece.get(piece);
-    if (id === undefined) throw new UserError(`${name}: merge ${i} gives ${showValue(piece)}, which is no piece.`);
-    lefts[i] = leftId;
-    rights[i] = rightId;
-    pieces[i] = id;
-  });
-  return createJoins(
-    lefts,
-    rights,
-    pieces,
-    pieces.map((_, i) => i),
-  );
 }
 
 function readAddedPieces(value: unknown, idByPiece: ReadonlyMap<string, number>, name: string): AddedPiece[] {
@@ -140,6 +131,8 @@ function readAddedPieces(value: unknown, idByPiece: ReadonlyMap<string, number>,
   const pieceById = new Map<number, string>();
   for (const [piece, id] of idByPiece) pieceById.set(id, piece);
   const texts = new Set<string>();
+  // As the library counts them: it ignores the id that the file gives.
+  let nextId = idByPiece.size;
   return value.map((entry: unknown, i) => {
     const where = `${name}: added token ${i}`;
     if (!isJsonObject(entry) || typeof entry.content !== "string" || entry.content === "") {
@@ -155,13 +148,41 @@ function readAddedPieces(value: unknown, idByPiece: ReadonlyMap<string, number>,
     if (texts.has(text) || (known !== undefined && known !== id)) {
       throw new UserError(`${where} is ${showValue(text)}, which has another id already.`);
     }
+    if (known === undefined && id !== nextId++) {
+      throw new UserError(
+        `${where} is ${showValue(text)} with id ${id}, expected ${nextId - 1}, the next after the pieces.`,
+      );
+    }
     pieceById.set(id, text);
     texts.add(text);
-    return { id, text, special: entry.special === true };
+    return {
+      id,
+      text,
+      special: entry.special === true,
+      stripsLeft: entry.lstrip === true,
+      stripsRight: entry.rstrip === true,
+      singleWord: entry.single_word === true,
+      normalized: typeof entry.normalized === "boolean" ? entry.normalized : entry.special !== true,
+    };
   });
 }
 
-function expectId(value: unknown, where: string): number {
-  if (typeof value === "number" && Number.isInteger(value) && value >= 0 && value < MAX_PIECES) return value;
-  throw new UserError(`${where} is ${showValue(value)}, expected a whole number below ${MAX_PIECES}.`);
+/** What TemplateProcessing sets before a single text. */
+function readBeginIds(
+  value: unknown,
+  idOf: (piece: string) => number | undefined,
+  name: string,
+): readonly number[] | null {
+  const template = partsOf(value).find((part) => isJsonObject(part) && part.type === "TemplateProcessing");
+  if (!isJsonObject(template)) return null;
+  if (!Array.isArray(template.single)) throw new UserError(`${name}: post_processor is ${showValue(template)}.`);
+  const ids: number[] = [];
+  for (const part of template.single as unknown[]) {
+    const token = isJsonObject(part) && isJsonObject(part.SpecialToken) ? part.SpecialToken.id : undefined;
+    if (typeof token !== "string") break;
+    const entry = isJsonObject(template.special_tokens) ? template.special_tokens[token] : undefined;
+    const named = isJsonObject(entry) && Array.isArray(entry.ids) ? (entry.ids as unknown[]) : [idOf(token)];
+    for (const id of named) ids.push(expectId(id, `${name}: post_processor, ${showValue(token)}`));
+  }
+  return ids;
 }

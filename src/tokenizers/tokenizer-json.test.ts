@@ -16,6 +16,8 @@ const NO_MARKS = { directory: "folder", bos: null, eos: null, pad: null, addsBos
 interface Row {
   text?: string;
   ids: number[];
+  /** The ids where special tokens in the text stay text, if they differ. */
+  plain?: number[];
   decoded?: string;
 }
 
@@ -40,13 +42,18 @@ const [origin, ...rows] = readFileSync(new URL("golden.jsonl", FOLDER), "utf8")
 describe("against the tokenizers library", () => {
   const tokenizer = parse(FILE_TEXT);
 
-  it("encodes the same ids; text that looks like an added token stays text", () => {
+  it("encodes the same ids, with added tokens in the text; in plain text special ones stay text", () => {
     expect(tokenizer.vocabularySize).toBe(origin.pieces);
     const encoded = rows.filter((row) => row.text !== undefined);
     expect(encoded.length).toBeGreaterThan(50);
-    for (const { text = "", ids } of encoded) expect({ text, ids: tokenizer.encode(text) }).toEqual({ text, ids });
+    expect(encoded.filter((row) => row.plain).length).toBeGreaterThan(3);
+    for (const { text = "", ids, plain = ids } of encoded) {
+      expect({ text, ids: tokenizer.encode(text) }).toEqual({ text, ids });
+      expect({ text, ids: tokenizer.encodePlain(text) }).toEqual({ text, ids: plain });
+    }
     const end = tokenizer.idOf("<|im_end|>") as number;
-    expect(tokenizer.encode("a<|im_end|>")).not.toContain(end);
+    expect(tokenizer.encode("a<|im_end|>")).toContain(end);
+    expect(tokenizer.encodePlain("a<|im_end|>")).not.toContain(end);
   });
 
   it("decodes the same text, broken bytes and added tokens too", () => {
@@ -58,7 +65,7 @@ describe("against the tokenizers library", () => {
   it("gives any text back but for its normalisation", () => {
     fc.assert(
       fc.property(fc.string({ unit: "binary", maxLength: 60 }), (text) => {
-        expect(tokenizer.decode(tokenizer.encode(text))).toBe(Buffer.from(text).toString().normalize("NFC"));
+        expect(tokenizer.decode(tokenizer.encodePlain(text))).toBe(Buffer.from(text).toString().normalize("NFC"));
       }),
       { seed: 3, numRuns: 300 },
     );
@@ -121,26 +128,28 @@ describe("a file that is not supported or broken", () => {
   const cases: [string, unknown, string][] = [
     ["model", null, "t.json: the model is null, supported: BPE."],
     ["model.type", "Unigram", 'the model is of type "Unigram", supported: BPE.'],
+    ["model.type", "WordPiece", 'the model is of type "WordPiece", supported: BPE.'],
+    ["model.byte_fallback", true, "t.json: sets byte_fallback, but has no piece <0x00>."],
+    ["model.unk_token", "<none>", 't.json: unk_token is "<none>", which is no piece.'],
+    ["pre_tokenizer", { type: "Metaspace" }, 't.json, pre_tokenizer is {"type":"Metaspace"}, supported: ByteLevel.'],
     [
-      "model.byte_fallback",
-      true,
-      "t.json: is a SentencePiece tokenizer in the form of tokenizer.json, which is not read.",
+      "normalizer",
+      { type: "Sequence", normalizers: [{ type: "Prepend" }] },
+      'normalizer is {"type":"Prepend"}, supported',
     ],
-    [
-      "pre_tokenizer",
-      { type: "Metaspace", prepend_scheme: "first" },
-      "t.json: is a SentencePiece tokenizer in the form",
-    ],
-    ["normalizer", { type: "Sequence", normalizers: [{ type: "Prepend" }] }, "t.json: is a SentencePiece tokenizer"],
     ["model.vocab", [], "the vocabulary is [], expected an object."],
-    ["model.vocab", { a: 0 }, 'has no piece "Ā" for byte 0.'],
+    ["model.vocab", { a: 0 }, 'merge 0 is ["å","ħ"], expected two pieces.'],
     ["model.vocab.a", -1, 'the id of piece "a" is -1, expected a whole number below 1048576.'],
     ["model.vocab.a", 3, "two pieces have the id 3."],
     ["model.merges", {}, "merges is {}, expected a list of at most 1048576."],
     ["model.merges", ["a"], 'merge 0 is "a", expected two pieces.'],
     ["model.merges", [["a", "zzz"]], 'merge 0 is ["a","zzz"], expected two pieces.'],
     ["model.merges", ["Z Z"], 'merge 0 gives "ZZ", which is no piece.'],
-    ["normalizer", { type: "Lowercase" }, 'normalizer is {"type":"Lowercase"}, supported: none, NFC, NFD, NFKC, NFKD.'],
+    [
+      "normalizer",
+      { type: "Lowercase" },
+      'normalizer is {"type":"Lowercase"}, supported: none, NFC, NFD, NFKC, NFKD, ',
+    ],
     ["pre_tokenizer", null, "pre_tokenizer is null, supported: ByteLevel."],
     ["pre_tokenizer", sequence(), "supported: Split and ByteLevel."],
     ["pre_tokenizer", { type: "ByteLevel", add_prefix_space: true }, "sets add_prefix_space, which is not supported."],
@@ -153,6 +162,11 @@ describe("a file that is not supported or broken", () => {
     ["decoder", { type: "Metaspace" }, 't.json, decoder is {"type":"Metaspace"}, supported: ByteLevel.'],
     ["added_tokens", {}, "added_tokens is {}, expected a list."],
     ["added_tokens", [{ id: 600 }], 'added token 0 is {"id":600}, expected an object with id and content.'],
+    [
+      "added_tokens",
+      [{ id: 600, content: "<x>" }],
+      'added token 0 is "<x>" with id 600, expected 582, the next after the',
+    ],
     ["added_tokens", [{ id: 2 ** 31, content: "x" }], "added token 0, its id is 2147483648, expected"],
     ["added_tokens", [{ id: 0, content: "x" }], 'added token 0 is "x" with id 0, which "!" has already.'],
     ["added_tokens", [{ id: 600, content: "!" }], 'added token 0 is "!", which has another id already.'],
@@ -161,6 +175,13 @@ describe("a file that is not supported or broken", () => {
     const text = changed(path, value);
     expect(() => parse(text)).toThrow(UserError);
     expect(() => parse(text)).toThrow(message);
+  });
+
+  it("has no piece for a byte", () => {
+    const file = JSON.parse(changed("added_tokens", [])) as { model: object };
+    expect(() => parse(JSON.stringify({ ...file, model: { type: "BPE", vocab: { a: 0 }, merges: [] } }))).toThrow(
+      't.json: has no piece "Ā" for byte 0.',
+    );
   });
 
   it("takes what other versions of the library write", () => {

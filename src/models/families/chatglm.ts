@@ -104,6 +104,7 @@ export const chatglm: Family = {
     tokenizerClass: "ChatGLMTokenizer",
     // tokenization_chatglm.py of ChatGLM2-6B: ids 64,789 and on. `[gMASK]` `sop` begin a prompt in place of a begin mark.
     commandPieces: ["[MASK]", "[gMASK]", "[sMASK]", "sop", "eop"],
+    beginPieces: ["[gMASK]", "sop"],
   },
   chatTemplate: "chatglm2",
   init: {

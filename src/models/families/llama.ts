@@ -24,6 +24,8 @@ export const llama: Family = {
   }),
   // llama.cpp's converter interleaves the rows of queries and keys.
   gguf: { architecture: "llama", rotaryLayout: "interleaved", sentencePieceRule: "default", fields: [] },
+  // Where its spaces are, tokenizer_config.json says.
+  tokenizer: { tokenizerClass: "LlamaTokenizer", commandPieces: [] },
   chatTemplate: "llama2",
   init: {
     deviation: 0.02,

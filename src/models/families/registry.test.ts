@@ -27,10 +27,12 @@ describe("the table of families", () => {
 
   it("gives tokenizers the rules of the families that have one", () => {
     expect(TOKENIZER_RULES).toEqual([
+      { modelType: "llama", tokenizerClass: "LlamaTokenizer", commandPieces: [] },
       {
         modelType: "chatglm",
         tokenizerClass: "ChatGLMTokenizer",
         commandPieces: ["[MASK]", "[gMASK]", "[sMASK]", "sop", "eop"],
+        beginPieces: ["[gMASK]", "sop"],
       },
     ]);
   });

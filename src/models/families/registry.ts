@@ -13,7 +13,7 @@ export const FAMILIES: readonly Family[] = [llama, chatglm, baichuan, qwen2, qwe
 /** The `model_type` of every family. */
 export const FAMILY_NAMES: readonly string[] = FAMILIES.map(({ modelType }) => modelType);
 
-/** The changes that the families' own code makes to their tokenizers, as `openTokenizer` expects them. */
+/** The code by which the families read their tokenizers, as `openTokenizer` expects it. */
 export const TOKENIZER_RULES = FAMILIES.flatMap(({ modelType, tokenizer }) =>
   tokenizer ? [{ modelType, ...tokenizer }] : [],
 );

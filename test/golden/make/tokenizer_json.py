@@ -1,6 +1,6 @@
 """Makes test/golden/tokenizer-json/: a small byte-level BPE tokenizer.json built as Qwen's are, and what the Rust library does with it.
 
-    pip install tokenizers==0.23.3 && python -P test/golden/make/tokenizer_json.py     (-P: tokenizers.py stands beside this file)
+    pip install tokenizers==0.23.3 && python -P test/golden/make/tokenizer_json.py     (-P: tokenizers.py is next to this file)
 
 Normalisation NFC, Qwen2's pattern, byte level; 600 pieces learnt from the lines below; special and other added tokens behind them.
 words.jsonl: the words into which the expressions of Qwen2, Llama-3 and GPT-2 cut texts.
@@ -30,6 +30,7 @@ EDGES = ["", " ", "  ", "\n", "\r\n\r\n", " \n \n", "a  b   c", "tab\tand\u3000w
          "一" * 40, "!!!\n\n\n???", "\u0000\u0001\u007f", "ﬁ Å Å", "نص عربي", "हिन्दी", "e\u0323\u0307 \u1e69", "\u2028line\u2029", "ſ K İ ı", "_under_ -dash-",
          "x\u180ey", "\ue000\uf8ff", "\u0300alone", "a\u0301\u0301\u0301", " \u0301b", "'ſ 'S 'Ll", "３%，（全角）", "   leading", "trailing   ", "\t\t\tx"]
 LOOKALIKES = ["<|im_end|>", "a<|im_start|>system\n你好<|im_end|>\n", "<|endoftext|>", "<tool_call>x</tool_call>"]
+WITH_TOKENS = ["关系 <tool_call> 是 </tool_call>\n", "<tool_call><|im_end|> </tool_call>", "it<tool_call>'s", "<tool_call", "<|im_<tool_call>end|>"]
 
 
 def main():
@@ -51,10 +52,14 @@ def main():
     write("tokenizer_config.json", {"add_bos_token": False, "bos_token": None, "eos_token": "<|endoftext|>", "pad_token": "<|endoftext|>",
                                     "tokenizer_class": "Qwen2Tokenizer", "clean_up_tokenization_spaces": False})
     rows = [{"generator": "tokenizers " + tokenizers.__version__, "pieces": tokenizer.get_vocab_size(), "plainPieces": plain.get_vocab_size()}]
-    # Without its added tokens the library takes what looks like one as text.
-    for text in LINES + EDGES + LOOKALIKES:
-        ids = plain.encode(text, add_special_tokens=False).ids
-        rows.append({"text": text, "ids": ids, "decoded": plain.decode(ids)})
+    # "plain": the ids where special tokens in the text stay text.
+    for text in LINES + EDGES + LOOKALIKES + WITH_TOKENS:
+        ids = tokenizer.encode(text, add_special_tokens=False).ids
+        rows.append({"text": text, "ids": ids, "decoded": tokenizer.decode(ids, skip_special_tokens=True)})
+        tokenizer.encode_special_tokens = True
+        if (kept := tokenizer.encode(text, add_special_tokens=False).ids) != ids:
+            rows[-1]["plain"] = kept
+        tokenizer.encode_special_tokens = False
     ends = {t: tokenizer.token_to_id(t) for t in ["<|endoftext|>", "<|im_start|>", "<|im_end|>", "<tool_call>"]}
     ids = plain.encode("关系", add_special_tokens=False).ids
     for mixed in [[ends["<|im_start|>"], *ids, ends["<|im_end|>"]], [ends["<tool_call>"], *ids], ids[:1], [ids[0], ends["<|im_end|>"], *ids[1:]],
