@@ -72,7 +72,8 @@ export async function evaluateRun(run: EvaluatedRun, options: EvaluateOptions = 
     onRows: (done) => onEvent({ kind: "rows", done, total }),
   });
   const seconds = (performance.now() - started) / 1000;
-  const testLooks = source?.split === "test" ? await lookAtTest(run.folder, source.data, evaluation.examples, onEvent) : [];
+  const testLooks =
+    source?.split === "test" ? await lookAtTest(run.folder, source.data, evaluation.examples, onEvent) : [];
   const references = trivialReferences(evaluation.rows, run.labels);
   return { ...evaluation, source, references, seconds, testLooks };
 }
