@@ -57,6 +57,7 @@ describe("the configuration of a Llama model", () => {
       queryKeyValueBias: false,
       queryKeyNorm: false,
       tiedHead: false,
+      promptAttention: "causal",
       normalizedHead: false,
       maxTokens: 4096,
       bosId: 1,
