@@ -126,7 +126,7 @@ describe("readRecipeParts", () => {
   it("reports parts that do not go together also when values are wrong, each once", async () => {
     const text = GOOD.replace("path: base", "path: base, storage: nf4").replace("method: lora", "method: full");
     const storage =
-      'model.storage: nf4 cannot be trained: expected "float32" or "bfloat16" with adapter.method "full", or adapter.method "lora" or "dora"';
+      'model.storage: nf4 cannot be trained: expected "float32" or "bfloat16" with adapter.method "full", or adapter.method "lora" or "dora" or "prefix"';
     expect((await readRecipeParts({ file: recipeFile(text) })).problems).toEqual([storage]);
     const { problems, parts } = await readRecipeParts({
       file: recipeFile(text),
