@@ -46,8 +46,8 @@ beforeAll(async () => {
   });
   expect(outcome.code, outcome.stderr).toBe(130);
 }, 120_000);
-afterAll(() => {
-  server.close();
+afterAll(async () => {
+  await server.close();
   temporary.remove();
 });
 

@@ -1,4 +1,5 @@
 import { type ChildProcess, spawn } from "node:child_process";
+import { once } from "node:events";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
@@ -24,7 +25,7 @@ export interface Bounds {
 export interface CommandServer {
   /** Runs a command to its end; with `stopsTraining` a training is stopped after its first step. */
   run(command: readonly string[], options?: { stopsTraining?: boolean }): Promise<Ending>;
-  close(): void;
+  close(): Promise<void>;
 }
 
 /** For commands that are expected to work. */
@@ -108,7 +109,16 @@ export function commandServer(bounds: Bounds = UNBOUNDED, backend: "" | "referen
     });
   }
 
-  return { run, close: () => void child?.kill("SIGKILL") };
+  async function close(): Promise<void> {
+    const last = child;
+    child = null;
+    if (last === null) return;
+    const ended = once(last, "close");
+    last.kill("SIGKILL");
+    await ended;
+  }
+
+  return { run, close };
 }
 
 /** 0 for a process that is gone. */

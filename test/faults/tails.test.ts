@@ -54,8 +54,8 @@ beforeAll(async () => {
   });
   progress = readFileSync(`${output}.part.json`);
 }, 120_000);
-afterAll(() => {
-  server.close();
+afterAll(async () => {
+  await server.close();
   temporary.remove();
 });
 
