@@ -3,7 +3,17 @@ import { once } from "node:events";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
+import { RunStopped } from "../../src/runs/run.ts";
+import { type TrainingEvent, train } from "../../src/runs/training.ts";
 import { type Outcome, ROOT } from "../e2e/support.ts";
+
+/** Trains a run until it has made some steps; its last checkpoint is the one after them. */
+export async function trainUntil(step: number, recipe: string, run: string): Promise<void> {
+  const stop = new AbortController();
+  const onEvent = (event: TrainingEvent) => void (event.kind === "step" && event.step === step && stop.abort());
+  const trained = await train({ recipe, run, signal: stop.signal, onEvent }).catch((error: unknown) => error);
+  if (!(trained instanceof RunStopped) || trained.step !== step) throw trained;
+}
 
 /** How one command ended in the process that runs many of them; `code` is null when the process died or was killed for a bound. */
 export interface Ending extends Outcome {
@@ -30,9 +40,6 @@ export interface CommandServer {
 
 /** For commands that are expected to work. */
 const UNBOUNDED: Bounds = { seconds: Number.POSITIVE_INFINITY, residentBytes: Number.POSITIVE_INFINITY };
-
-/** Processes that compute with the best backend of this machine, as those of the server do: a run resumed by one is that of the other. */
-export const BEST_BACKEND = { env: { CRE_BACKEND: "" } };
 
 const POLL_MS = 40;
 /** Processor seconds that the work itself may take before it is stopped; no fault. */
