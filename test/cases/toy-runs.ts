@@ -11,6 +11,7 @@ import {
   writeFileSync,
 } from "node:fs";
 import { join } from "node:path";
+import { parse } from "yaml";
 import { buildCli, cre, jsonl, makeOnce, ROOT, TOKENIZER, toyRecipe, toyRows, writeRecipe } from "../e2e/support.ts";
 
 /** Folders that every test of cases and faults starts from: made once for a build, read by all, changed by nobody. */
@@ -128,6 +129,13 @@ export function dataFolder(directory: string, splits: Record<string, readonly un
     writeFileSync(join(directory, name.includes(".") ? name : `${name}.jsonl`), isContent ? rows : jsonl(rows));
   }
   return directory;
+}
+
+/** Writes one of the toy recipes with other values of its training into a file elsewhere. */
+export function recipeWith(toys: ToyRuns, recipe: string, file: string, train: Record<string, number>): string {
+  const values = parse(readFileSync(recipe, "utf8"));
+  if (values.model.path !== undefined) values.model.path = toys.base;
+  return writeRecipe(file, { ...values, data: { path: toys.data }, train: { ...values.train, ...train } });
 }
 
 /** A run folder to write into. */

@@ -122,9 +122,16 @@ export interface CreOptions {
   stdoutFile?: string;
 }
 
-/** Runs the built command line on the reference backend. */
+let defaultBackend = "reference";
+
+/** Commands of this test file compute with the best backend of this machine: for tests that need no slow work and no reference numbers. */
+export function useBestBackend(): void {
+  defaultBackend = "";
+}
+
+/** Runs the built command line, on the reference backend unless {@link useBestBackend} or `env` say otherwise. */
 export async function cre(command: readonly string[], options: CreOptions = {}): Promise<Outcome> {
-  const env = { ...process.env, CRE_BACKEND: "reference", NO_COLOR: "1", ...options.env };
+  const env = { ...process.env, CRE_BACKEND: defaultBackend, NO_COLOR: "1", ...options.env };
   const stdout = options.stdoutFile === undefined ? "pipe" : openSync(options.stdoutFile, "w");
   const child = spawn(process.execPath, [CLI, ...command], {
     cwd: options.cwd ?? ROOT,

@@ -14,12 +14,14 @@ import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { createRandom } from "../../src/base/random.ts";
 import { done, expectDone, HANG_MS } from "../cases/outcome.ts";
-import { copyOf, runOnBase, type ToyRuns, toyRuns } from "../cases/toy-runs.ts";
-import { cre, jsonl, type Outcome, temporaryFolder, toyRows } from "../e2e/support.ts";
-import { BEST_BACKEND, type CommandServer, commandServer } from "./harness.ts";
+import { copyOf, recipeWith, runOnBase, type ToyRuns, toyRuns } from "../cases/toy-runs.ts";
+import { cre, jsonl, type Outcome, temporaryFolder, toyRows, useBestBackend } from "../e2e/support.ts";
+import { type CommandServer, commandServer, trainUntil } from "./harness.ts";
 
 // One bit at a random place of a file of weights: noticed every time, by the name of the file.
 
+// As the process that runs many commands.
+useBestBackend();
 const temporary = temporaryFolder("flips");
 const file = (name: string) => join(temporary.path, name);
 const SEED = 40;
@@ -30,24 +32,19 @@ let server: CommandServer;
 let stopped: string;
 let whole: string;
 
-const SET = ["train.epochs=5", "train.validateEvery=1"].flatMap((value) => ["--set", value]);
-
 beforeAll(async () => {
   toys = await toyRuns();
   server = commandServer();
   stopped = file("stopped");
   whole = file("whole");
   writeFileSync(ROW, jsonl(toyRows(1, 1)));
-  await done(["train", toys.loraRecipe, "--run", whole, ...SET], BEST_BACKEND);
-  const outcome = await cre(["train", toys.loraRecipe, "--run", stopped, ...SET], {
-    ...BEST_BACKEND,
-    // Late enough for two checkpoints.
-    kill: { when: (stderr) => stderr.includes("validation after step 8"), signal: "SIGINT" },
-  });
-  expect(outcome.code, outcome.stderr).toBe(130);
+  const recipe = recipeWith(toys, toys.loraRecipe, file("lora.yaml"), { epochs: 5, validateEvery: 1 });
+  await done(["train", recipe, "--run", whole]);
+  // Late enough for two checkpoints.
+  await trainUntil(8, recipe, stopped);
 }, 120_000);
-afterAll(() => {
-  server.close();
+afterAll(async () => {
+  await server.close();
   temporary.remove();
 });
 
@@ -77,7 +74,7 @@ async function unnoticed(
 ): Promise<string[]> {
   const missed: string[] = [];
   for (const [i, bit] of bits.entries()) {
-    const run: Run = i === 0 ? (command) => cre(command, { ...BEST_BACKEND, timeoutMs: HANG_MS }) : server.run;
+    const run: Run = i === 0 ? (command) => cre(command, { timeoutMs: HANG_MS }) : server.run;
     const { outcome, isNoticed } = await tryOne(bit, run);
     if (!isNoticed) missed.push(`bit ${bit}: exit ${outcome.code}: ${outcome.stderr.slice(-200)}`);
   }

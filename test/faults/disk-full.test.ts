@@ -4,10 +4,11 @@ import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { canRun, done, expectMistake, HANG_MS, mistake } from "../cases/outcome.ts";
 import { copyOf, TOKENIZER, type ToyRuns, toyRuns } from "../cases/toy-runs.ts";
-import { cre, jsonl, temporaryFolder, toyRows } from "../e2e/support.ts";
+import { cre, jsonl, temporaryFolder, toyRows, useBestBackend } from "../e2e/support.ts";
 
 // A full disk and a full standard output: one message, exit code 1, and what was done is not lost.
 
+useBestBackend();
 const temporary = temporaryFolder("disk");
 const file = (name: string) => join(temporary.path, name);
 const ROWS = file("rows.jsonl");

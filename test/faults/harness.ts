@@ -1,8 +1,19 @@
 import { type ChildProcess, spawn } from "node:child_process";
+import { once } from "node:events";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
+import { RunStopped } from "../../src/runs/run.ts";
+import { type TrainingEvent, train } from "../../src/runs/training.ts";
 import { type Outcome, ROOT } from "../e2e/support.ts";
+
+/** Trains a run until it has made some steps; its last checkpoint is the one after them. */
+export async function trainUntil(step: number, recipe: string, run: string): Promise<void> {
+  const stop = new AbortController();
+  const onEvent = (event: TrainingEvent) => void (event.kind === "step" && event.step === step && stop.abort());
+  const trained = await train({ recipe, run, signal: stop.signal, onEvent }).catch((error: unknown) => error);
+  if (!(trained instanceof RunStopped) || trained.step !== step) throw trained;
+}
 
 /** How one command ended in the process that runs many of them; `code` is null when the process died or was killed for a bound. */
 export interface Ending extends Outcome {
@@ -24,14 +35,11 @@ export interface Bounds {
 export interface CommandServer {
   /** Runs a command to its end; with `stopsTraining` a training is stopped after its first step. */
   run(command: readonly string[], options?: { stopsTraining?: boolean }): Promise<Ending>;
-  close(): void;
+  close(): Promise<void>;
 }
 
 /** For commands that are expected to work. */
 const UNBOUNDED: Bounds = { seconds: Number.POSITIVE_INFINITY, residentBytes: Number.POSITIVE_INFINITY };
-
-/** Processes that compute with the best backend of this machine, as those of the server do: a run resumed by one is that of the other. */
-export const BEST_BACKEND = { env: { CRE_BACKEND: "" } };
 
 const POLL_MS = 40;
 /** Processor seconds that the work itself may take before it is stopped; no fault. */
@@ -108,7 +116,16 @@ export function commandServer(bounds: Bounds = UNBOUNDED, backend: "" | "referen
     });
   }
 
-  return { run, close: () => void child?.kill("SIGKILL") };
+  async function close(): Promise<void> {
+    const last = child;
+    child = null;
+    if (last === null) return;
+    const ended = once(last, "close");
+    last.kill("SIGKILL");
+    await ended;
+  }
+
+  return { run, close };
 }
 
 /** 0 for a process that is gone. */

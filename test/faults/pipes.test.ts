@@ -4,10 +4,11 @@ import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { HANG_MS } from "../cases/outcome.ts";
 import { copyOf, TOKENIZER, type ToyRuns, toyRuns } from "../cases/toy-runs.ts";
-import { cre, jsonl, ROOT, temporaryFolder, toyRows } from "../e2e/support.ts";
+import { cre, jsonl, ROOT, temporaryFolder, toyRows, useBestBackend } from "../e2e/support.ts";
 
 // A reader that goes away: exit code 0 means that the work was done.
 
+useBestBackend();
 const temporary = temporaryFolder("pipes");
 const file = (name: string) => join(temporary.path, name);
 const ROWS = file("rows.jsonl");
@@ -79,7 +80,7 @@ describe("a reader of the first line", () => {
       cwd: ROOT,
       input,
       encoding: "utf8",
-      env: { ...process.env, CRE_BACKEND: "reference", NO_COLOR: "1" },
+      env: { ...process.env, NO_COLOR: "1" },
     });
     const lines = stdout.trimEnd().split("\n");
     return { code: Number(lines.at(-1)), line: lines[0], stderr };
@@ -120,7 +121,7 @@ describe("standard streams that are closed from the beginning", () => {
       .join(" ");
     const { status } = spawnSync("bash", ["-c", `'${process.execPath}' dist/cli.js ${words} ${descriptor}>&-`], {
       cwd: ROOT,
-      env: { ...process.env, CRE_BACKEND: "reference" },
+      env: process.env,
     });
     if (status === 0) expect(WORK[1].isDone(own)).toBe(true);
     else expect(existsSync(own)).toBe(false);

@@ -8,10 +8,6 @@ import { dataFolder, type ToyRuns, toyRuns } from "../cases/toy-runs.ts";
 import { jsonl, temporaryFolder, toyRows } from "../e2e/support.ts";
 import { type CommandServer, commandServer, type Ending } from "./harness.ts";
 
-// CRE_LONG=1 npx vitest run test/faults/random-inputs.test.ts
-const ENABLED = process.env.CRE_LONG === "1";
-if (!ENABLED) console.warn("skipped: random inputs take minutes; set CRE_LONG=1 to run them");
-
 // Whatever a recipe or a row holds: exit code 0 or 1 with a reason, soon and within bounds.
 
 const temporary = temporaryFolder("random");
@@ -27,8 +23,8 @@ beforeAll(async () => {
   toys = await toyRuns();
   server = commandServer(BOUNDS);
 }, 120_000);
-afterAll(() => {
-  server.close();
+afterAll(async () => {
+  await server.close();
   temporary.remove();
 });
 
@@ -173,62 +169,59 @@ function note(problems: Map<string, string[]>, problem: string | null, input: st
   problems.set(key, [...(problems.get(key) ?? []), input.slice(0, 500)]);
 }
 
-it.skipIf(!ENABLED)(
-  `${RECIPES} random recipes end with 0 or 1 and a reason, within 2 s and 1 GB before the work begins`,
-  async () => {
-    const data = dataFolder(file("data"), { train: toyRows(4, 1) });
-    const valid = [toys.run, toys.loraRun].map((run) => {
-      const recipe = parse(readFileSync(join(run, "recipe.yaml"), "utf8"));
-      recipe.data.path = data;
-      Object.assign(recipe.train, { epochs: 1, validateEvery: 0 });
-      return recipe as object;
-    });
-    const cases = fc.sample(
-      fc.record({
-        which: fc.constantFrom(0, 1),
-        tail: fc.oneof(
-          { weight: 12, arbitrary: fc.constant("") },
-          { weight: 1, arbitrary: fc.constantFrom("[".repeat(50_000), "- ".repeat(20_000), "{a: ".repeat(20_000)) },
-          {
-            weight: 1,
-            arbitrary: fc.oneof(strange, fc.constantFrom("a: &a [*a]", "<<: {a: 1}", "? [1]: 2", "--- 1", "!!js/x y")),
-          },
-        ),
-        mutations: fc.oneof(
-          { weight: 3, arbitrary: fc.array(mutation(pathsOf(valid[0])), { minLength: 1, maxLength: 1 }) },
-          {
-            weight: 1,
-            arbitrary: fc.array(huge([...pathsOf(valid[0]), ...pathsOf(valid[1])]), { minLength: 1, maxLength: 1 }),
-          },
-          { weight: 1, arbitrary: fc.array(mutation(pathsOf(valid[1])), { minLength: 1, maxLength: 4 }) },
-        ),
-      }),
-      { numRuns: RECIPES, seed: SEED },
-    );
-    const problems = new Map<string, string[]>();
-    for (const { which, mutations, tail } of cases) {
-      const recipe = file("recipe.yaml");
-      let text: string;
-      try {
-        text = stringify(mutated(valid[which], mutations));
-      } catch {
-        text = JSON.stringify(mutated(valid[which], mutations), (_, item) => (typeof item === "bigint" ? 0 : item));
-      }
-      writeFileSync(recipe, text + tail);
-      const run = file("run");
-      // 130: a valid recipe, stopped after its first step.
-      const ending = await server.run(["train", recipe, "--run", run], { stopsTraining: true });
-      rmSync(run, { recursive: true, force: true });
-      const shown = mutations.map(
-        ({ path, kind, key, value }) =>
-          `${kind} ${path.join(".")} ${kind === "add" ? JSON.stringify(key) : ""} ${showValue(value)}`,
-      );
-      note(problems, problemOf(ending, [0, 1, 130]), `${shown.join("; ")} ${JSON.stringify(tail.slice(0, 40))}`);
+it(`${RECIPES} random recipes end with 0 or 1 and a reason, within 2 s and 1 GB before the work begins`, async () => {
+  const data = dataFolder(file("data"), { train: toyRows(4, 1) });
+  const valid = [toys.run, toys.loraRun].map((run) => {
+    const recipe = parse(readFileSync(join(run, "recipe.yaml"), "utf8"));
+    recipe.data.path = data;
+    Object.assign(recipe.train, { epochs: 1, validateEvery: 0 });
+    return recipe as object;
+  });
+  const cases = fc.sample(
+    fc.record({
+      which: fc.constantFrom(0, 1),
+      tail: fc.oneof(
+        { weight: 60, arbitrary: fc.constant("") },
+        // Each of these costs a third of a second.
+        { weight: 1, arbitrary: fc.constantFrom("[".repeat(50_000), "- ".repeat(20_000), "{a: ".repeat(20_000)) },
+        {
+          weight: 5,
+          arbitrary: fc.oneof(strange, fc.constantFrom("a: &a [*a]", "<<: {a: 1}", "? [1]: 2", "--- 1", "!!js/x y")),
+        },
+      ),
+      mutations: fc.oneof(
+        { weight: 3, arbitrary: fc.array(mutation(pathsOf(valid[0])), { minLength: 1, maxLength: 1 }) },
+        {
+          weight: 1,
+          arbitrary: fc.array(huge([...pathsOf(valid[0]), ...pathsOf(valid[1])]), { minLength: 1, maxLength: 1 }),
+        },
+        { weight: 1, arbitrary: fc.array(mutation(pathsOf(valid[1])), { minLength: 1, maxLength: 4 }) },
+      ),
+    }),
+    { numRuns: RECIPES, seed: SEED },
+  );
+  const problems = new Map<string, string[]>();
+  for (const { which, mutations, tail } of cases) {
+    const recipe = file("recipe.yaml");
+    let text: string;
+    try {
+      text = stringify(mutated(valid[which], mutations));
+    } catch {
+      text = JSON.stringify(mutated(valid[which], mutations), (_, item) => (typeof item === "bigint" ? 0 : item));
     }
-    expectNone(problems, RECIPES);
-  },
-  600_000,
-);
+    writeFileSync(recipe, text + tail);
+    const run = file("run");
+    // 130: a valid recipe, stopped after its first step.
+    const ending = await server.run(["train", recipe, "--run", run], { stopsTraining: true });
+    rmSync(run, { recursive: true, force: true });
+    const shown = mutations.map(
+      ({ path, kind, key, value }) =>
+        `${kind} ${path.join(".")} ${kind === "add" ? JSON.stringify(key) : ""} ${showValue(value)}`,
+    );
+    note(problems, problemOf(ending, [0, 1, 130]), `${shown.join("; ")} ${JSON.stringify(tail.slice(0, 40))}`);
+  }
+  expectNone(problems, RECIPES);
+}, 600_000);
 
 function showValue(item: unknown): string {
   return JSON.stringify(item, (_, one) => (typeof one === "bigint" ? `${one}n` : one)) ?? String(item);
@@ -268,49 +261,35 @@ const line = fc.oneof(
   { weight: 1, arbitrary: fc.json().map((item) => item.replaceAll("\n", " ")) },
 );
 
-it.skipIf(!ENABLED)(
-  `${ROWS} random rows: one output line each, of a prediction or of a reason in one line`,
-  async () => {
-    const lines = fc.sample(line, { numRuns: ROWS, seed: SEED });
-    writeFileSync(file("rows.jsonl"), lines.map((one) => `${one}\n`).join("") + jsonl([GOOD]));
-    const { stdout } = await done(["extract", toys.run, file("rows.jsonl")]);
-    const out = parsedLines(stdout);
-    expect(out).toHaveLength(lines.filter((one) => one.trim() !== "").length + 1);
-    const wrong = out.filter((row) => {
-      if (row.predictions)
-        return !row.predictions.every(
-          ({ probability }: { probability: number }) => probability >= 0 && probability <= 1,
-        );
-      return typeof row.error !== "string" || row.error === "" || row.error.length > 2000 || /\p{Cc}/u.test(row.error);
-    });
-    expect(wrong.slice(0, 5)).toEqual([]);
-  },
-  120_000,
-);
+it(`${ROWS} random rows: one output line each, of a prediction or of a reason in one line`, async () => {
+  const lines = fc.sample(line, { numRuns: ROWS, seed: SEED });
+  writeFileSync(file("rows.jsonl"), lines.map((one) => `${one}\n`).join("") + jsonl([GOOD]));
+  const { stdout } = await done(["extract", toys.run, file("rows.jsonl")]);
+  const out = parsedLines(stdout);
+  expect(out).toHaveLength(lines.filter((one) => one.trim() !== "").length + 1);
+  const wrong = out.filter((row) => {
+    if (row.predictions)
+      return !row.predictions.every(({ probability }: { probability: number }) => probability >= 0 && probability <= 1);
+    return typeof row.error !== "string" || row.error === "" || row.error.length > 2000 || /\p{Cc}/u.test(row.error);
+  });
+  expect(wrong.slice(0, 5)).toEqual([]);
+}, 120_000);
 
-it.skipIf(!ENABLED)(
-  `each of ${ROWS} random rows alone ends score and data stats with 0 or 1 and a reason`,
-  async () => {
-    const lines = fc.sample(line, { numRuns: ROWS, seed: SEED });
-    const problems = new Map<string, string[]>();
-    const folder = dataFolder(file("one"), { test: [GOOD] });
-    const rows = file("one.jsonl");
-    for (const [i, one] of lines.entries()) {
-      writeFileSync(rows, `${one}\n`);
-      writeFileSync(join(folder, "train.jsonl"), `${one}\n`);
-      const command = [
-        ["data", "stats", folder],
-        ["score", rows],
-        ["score", rows, "--gold", join(folder, "train.jsonl")],
-        ["data", "convert", folder, "--split", "train", "--format", "alpaca"],
-      ][i % 4];
-      note(
-        problems,
-        problemOf(await server.run(command), [0, 1]),
-        `${command[0]} ${command[1]}: ${JSON.stringify(one)}`,
-      );
-    }
-    expectNone(problems, ROWS);
-  },
-  300_000,
-);
+it(`each of ${ROWS} random rows alone ends score and data stats with 0 or 1 and a reason`, async () => {
+  const lines = fc.sample(line, { numRuns: ROWS, seed: SEED });
+  const problems = new Map<string, string[]>();
+  const folder = dataFolder(file("one"), { test: [GOOD] });
+  const rows = file("one.jsonl");
+  for (const [i, one] of lines.entries()) {
+    writeFileSync(rows, `${one}\n`);
+    writeFileSync(join(folder, "train.jsonl"), `${one}\n`);
+    const command = [
+      ["data", "stats", folder],
+      ["score", rows],
+      ["score", rows, "--gold", join(folder, "train.jsonl")],
+      ["data", "convert", folder, "--split", "train", "--format", "alpaca"],
+    ][i % 4];
+    note(problems, problemOf(await server.run(command), [0, 1]), `${command[0]} ${command[1]}: ${JSON.stringify(one)}`);
+  }
+  expectNone(problems, ROWS);
+}, 300_000);

@@ -19,13 +19,13 @@ let toys: ToyRuns;
 let whole: string;
 let found: string;
 
-const SET = ["train.epochs=16", "train.validateEvery=4"].flatMap((value) => ["--set", value]);
+const SET = ["train.epochs=8", "train.validateEvery=2"].flatMap((value) => ["--set", value]);
 
 beforeAll(async () => {
   toys = await toyRuns();
   whole = file("whole");
   await done(["train", toys.recipe, "--run", whole, ...SET]);
-  writeFileSync(ROWS, jsonl(toyRows(1500, 3)));
+  writeFileSync(ROWS, jsonl(toyRows(1100, 3)));
   found = (await done(["extract", toys.run, ROWS])).stdout;
 }, 120_000);
 afterAll(() => temporary.remove());

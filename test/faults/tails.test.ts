@@ -1,16 +1,18 @@
 import { appendFileSync, existsSync, readFileSync, statSync, utimesSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
 import { nativeStatus } from "../../src/compute/native/open.ts";
 import { done, expectDone, expectMistake, parsedLines } from "../cases/outcome.ts";
-import { copyOf, type ToyRuns, toyRuns } from "../cases/toy-runs.ts";
+import { copyOf, recipeWith, type ToyRuns, toyRuns } from "../cases/toy-runs.ts";
 import { cre, jsonl, type Outcome, temporaryFolder, toyRows } from "../e2e/support.ts";
-import { type CommandServer, commandServer } from "./harness.ts";
+import { type CommandServer, commandServer, trainUntil } from "./harness.ts";
 
 // What a power loss leaves: NUL bytes and halves of lines at the end of files that grow. And what changed while nobody looked.
 
 const native = nativeStatus();
 if (!native.available) console.warn(`skipped: resuming with another instruction set; ${native.reason}`);
+// As cre() and the server.
+vi.stubEnv("CRE_BACKEND", "reference");
 const temporary = temporaryFolder("tails");
 const file = (name: string) => join(temporary.path, name);
 const ROWS = file("rows.jsonl");
@@ -31,7 +33,6 @@ const part = (lines: number) => Buffer.from(`${found.split("\n").slice(0, lines)
 /** Line ends of a file that another process writes. */
 const linesOf = (path: string) => (existsSync(path) ? readFileSync(path, "utf8").split("\n").length - 1 : 0);
 
-const SET = ["--set", "train.epochs=4", "--set", "train.validateEvery=1"];
 const logOf = (run: string) =>
   parsedLines(readFileSync(join(run, "log.jsonl"), "utf8")).map((line) => ({ ...line, seconds: 0 }));
 
@@ -40,10 +41,9 @@ beforeAll(async () => {
   server = commandServer(undefined, "reference");
   whole = file("whole");
   stopped = file("stopped");
-  await done(["train", toys.recipe, "--run", whole, ...SET]);
-  await cre(["train", toys.recipe, "--run", stopped, ...SET], {
-    kill: { when: (stderr) => stderr.includes("validation after step 8"), signal: "SIGINT" },
-  });
+  const recipe = recipeWith(toys, toys.recipe, file("toy.yaml"), { epochs: 4, validateEvery: 1 });
+  await done(["train", recipe, "--run", whole]);
+  await trainUntil(8, recipe, stopped);
   writeFileSync(ROWS, jsonl(toyRows(COUNT, 3)));
   // A date that can be given to another file again.
   utimesSync(ROWS, 1_700_000_000, 1_700_000_000);
@@ -54,8 +54,8 @@ beforeAll(async () => {
   });
   progress = readFileSync(`${output}.part.json`);
 }, 120_000);
-afterAll(() => {
-  server.close();
+afterAll(async () => {
+  await server.close();
   temporary.remove();
 });
 

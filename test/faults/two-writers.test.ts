@@ -11,11 +11,13 @@ import { cre, jsonl, type Outcome, temporaryFolder, toyRows } from "../e2e/suppo
 const temporary = temporaryFolder("writers");
 const file = (name: string) => join(temporary.path, name);
 const ROWS = file("rows.jsonl");
+/** More than one window of 512 rows. */
+const COUNT = 900;
 let toys: ToyRuns;
 
 beforeAll(async () => {
   toys = await toyRuns();
-  writeFileSync(ROWS, jsonl(toyRows(1200, 3)));
+  writeFileSync(ROWS, jsonl(toyRows(COUNT, 3)));
 }, 120_000);
 afterAll(() => temporary.remove());
 
@@ -57,7 +59,7 @@ describe("two extractions with one output", () => {
       await sleep(5);
     const second = await cre(command, { timeoutMs: HANG_MS });
     expectOneRefused([await first, second], output);
-    expect(readFileSync(output, "utf8").trimEnd().split("\n")).toHaveLength(1200);
+    expect(readFileSync(output, "utf8").trimEnd().split("\n")).toHaveLength(COUNT);
   }, 120_000);
 
   it("reached by two names", async () => {
@@ -67,7 +69,7 @@ describe("two extractions with one output", () => {
       names.map((output) => cre(["extract", toys.run, ROWS, "--output", output], { timeoutMs: HANG_MS })),
     );
     expect(outcomes.map(({ code }) => code).sort()).toEqual([0, 1]);
-    expect(readFileSync(names[0], "utf8").trimEnd().split("\n")).toHaveLength(1200);
+    expect(readFileSync(names[0], "utf8").trimEnd().split("\n")).toHaveLength(COUNT);
   }, 120_000);
 });
 
@@ -102,7 +104,7 @@ describe("two writers of one folder", () => {
 describe("cre demo", () => {
   it("does not replace a run that is being trained", async () => {
     const run = file("living");
-    const living = cre(["train", toys.recipe, "--run", run, "--set", "train.epochs=60"], { timeoutMs: 4 * HANG_MS });
+    const living = cre(["train", toys.recipe, "--run", run, "--set", "train.epochs=24"], { timeoutMs: 4 * HANG_MS });
     while (!existsSync(join(run, "log.jsonl"))) await sleep(10);
     const demo = await cre(["demo", "--run", run], { timeoutMs: 8000 });
     const trained = await living;
