@@ -19,10 +19,12 @@ import { loadDecoder } from "../src/models/load.ts";
 import { saveDecoder } from "../src/models/save.ts";
 import { openModelTokenizer as openTokenizer } from "../src/runs/tokenizer.ts";
 import { copyTokenizer } from "../src/tokenizers/open-tokenizer.ts";
+import { encodePlain } from "../src/tokenizers/tokenizer.ts";
 import { SHARED, TOKENIZER, toyRecipe } from "./e2e/support.ts";
 import { TESTED_BACKENDS } from "./golden/backends.ts";
 import { TINY_FAMILIES, tinyFamily } from "./tiny-families.ts";
 import { randomIds } from "./tiny-model.ts";
+import { sentences, TOKENIZER_CASES, type TokenizerCase, writeCase } from "./tokenizer-cases.ts";
 
 // Tiny random models of every family, made and exported by us, against llama.cpp (node-llama-cpp, pinned in llama-cpp/package.json).
 // llama.cpp knows Baichuan2's positions by the number of layers only: rotary with 32, ALiBi with 40; these models have as many, thin ones.
@@ -253,4 +255,49 @@ describe.skipIf(!installed || !hasTokenizers)("llama.cpp with the published toke
     const different = golden.filter((line, i) => line.ids.join() !== ids[i].join());
     expect(different.map((line) => [line.text, line.ids, ids[golden.indexOf(line)]])).toEqual([]);
   });
+});
+
+describe.skipIf(!installed)("llama.cpp with a base's own tokenizer", () => {
+  let folder: string;
+  const lines = sentences().slice(0, 200);
+  beforeAll(() => {
+    folder = mkdtempSync(join(tmpdir(), "cre-llama-cpp-added-"));
+    vi.spyOn(process.stderr, "write").mockReturnValue(true);
+  });
+  afterAll(() => {
+    rmSync(folder, { recursive: true });
+    vi.restoreAllMocks();
+  });
+  /**
+   * What a GGUF file cannot say: llama.cpp sets the prefix before every part of a text, also before one that begins with a space
+   * (transformers' LlamaTokenizer does neither), and joins "so" and "p" to ChatGLM2's command "sop", as with its own converter.
+   */
+  const isSame = ({ name }: TokenizerCase, text: string) =>
+    !(name.includes("transformers 5") && /^[ \u2581]|<left>|<end>/.test(text)) && !text.includes("sop");
+
+  const cases = TOKENIZER_CASES.filter(({ name }) => !/published|added_tokens\.json|gives a prefix/.test(name));
+  it.each(cases.map((one) => [one.name, one] as const))(
+    "finds added tokens in a text, special ones only where they are asked for: %s",
+    async (name, one) => {
+      const run = join(folder, `run-${cases.indexOf(one)}`);
+      const backend = openReference({ precision: "float32" });
+      const base = writeCase(one, join(folder, `base-${cases.indexOf(one)}`));
+      const tokenizer = await openTokenizer(base, { modelType: one.modelType });
+      const { vocabularySize: tokenCount } = tokenizer;
+      const model = await tinyFamily(backend, one.model, { seed: 1, vocabularySize: tokenCount, tokenCount });
+      await saveDecoder(model, join(run, "model"), { dtype: "F32" });
+      await copyTokenizer(base, join(run, "model"));
+      await backend.close();
+      writeRun(run, {});
+      await exported(run, "--to", "gguf");
+      const texts = [...lines, ...(one.texts ?? [])].filter((text) => isSame(one, text));
+      const job = { model: join(run, "export", "gguf", `run-${cases.indexOf(one)}-F32.gguf`), lora: null };
+      const [{ ids }] = askLlamaCpp([{ ...job, prompts: [], newTokens: 0, tokenCount, texts }]);
+      const different = texts.flatMap((text, i) => {
+        const own = encodePlain(tokenizer, text);
+        return own.join() === ids[i].join() ? [] : [{ text, own, got: ids[i] }];
+      });
+      expect({ name, different }).toEqual({ name, different: [] });
+    },
+  );
 });

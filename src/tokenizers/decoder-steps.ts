@@ -1,6 +1,7 @@
 import { showValue, UserError } from "../base/errors.ts";
 import { isJsonObject } from "./bounded-json.ts";
 import { SPACE_MARK } from "./normalizer.ts";
+import { expectFewSteps, expectGrowth, isShortContent } from "./step-bounds.ts";
 import { decodeStrict } from "./utf8.ts";
 
 /** Turns the texts of pieces into the text that they stand for, by rewriting the list. */
@@ -13,21 +14,33 @@ const SUPPORTED = "Replace, ByteFallback, Fuse, Strip, Metaspace, or a Sequence 
  */
 export function readDecoder(value: unknown, where: string): (pieces: string[]) => string {
   const isSequence = isJsonObject(value) && value.type === "Sequence" && Array.isArray(value.decoders);
-  const steps = (isSequence ? (value.decoders as unknown[]) : [value]).map((step) => {
+  const parts = isSequence ? (value.decoders as unknown[]) : [value];
+  expectFewSteps(parts, where);
+  const steps = parts.map((step) => {
     const read = readStep(step);
     if (read) return read;
     throw new UserError(`${where} is ${showValue(step)}, supported: ${SUPPORTED}.`);
   });
-  return decoderOf(steps);
+  return decoderOf(steps, where);
 }
 
-export const decoderOf = (steps: readonly DecoderStep[]) => (pieces: string[]) =>
-  steps.reduce((soFar, step) => step(soFar), pieces).join("");
+function decoderOf(steps: readonly DecoderStep[], where: string): (pieces: string[]) => string {
+  return (pieces) => {
+    let soFar = pieces;
+    for (const step of steps) {
+      soFar = step(soFar);
+      expectGrowth(lengthOf(pieces), lengthOf(soFar), where);
+    }
+    return soFar.join("");
+  };
+}
+
+const lengthOf = (pieces: readonly string[]) => pieces.reduce((sum, { length }) => sum + length, 0);
 
 /** The decoder of transformers' LlamaTokenizer. */
 export function llamaDecoder(stripsPrefix: boolean): (pieces: string[]) => string {
   const strip = stripsPrefix ? [stripOf(" ", 1, 0)] : [];
-  return decoderOf([replaceOf(SPACE_MARK, " "), joinBytes, fuse, ...strip]);
+  return decoderOf([replaceOf(SPACE_MARK, " "), joinBytes, fuse, ...strip], "the decoder");
 }
 
 function readStep(step: unknown): DecoderStep | null {
@@ -36,7 +49,7 @@ function readStep(step: unknown): DecoderStep | null {
   if (type === "ByteFallback") return joinBytes;
   if (type === "Fuse") return fuse;
   if (type === "Replace" && isJsonObject(pattern) && typeof pattern.String === "string" && pattern.String !== "") {
-    return typeof content === "string" ? replaceOf(pattern.String, content) : null;
+    return isShortContent(content) ? replaceOf(pattern.String, content) : null;
   }
   if (type === "Strip" && typeof content === "string" && [...content].length === 1) {
     return isCount(start) && isCount(stop) ? stripOf(content, start, stop) : null;

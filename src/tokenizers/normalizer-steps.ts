@@ -1,5 +1,6 @@
 import { showValue, UserError } from "../base/errors.ts";
 import { isJsonObject, type JsonObject } from "./bounded-json.ts";
+import { expectFewSteps, expectGrowth, isShortContent } from "./step-bounds.ts";
 
 /** How a text is changed before it is cut. */
 export interface NormalizerSteps {
@@ -25,9 +26,18 @@ const EXPRESSIONS: ReadonlyMap<string, { expression: RegExp; removesStart: boole
 export function readNormalizer(value: unknown, name: string): NormalizerSteps {
   if (value === undefined || value === null) return { normalize: (text) => text, removesStart: false };
   const isSequence = isJsonObject(value) && value.type === "Sequence" && Array.isArray(value.normalizers);
-  const steps = (isSequence ? (value.normalizers as unknown[]) : [value]).map((step) => readStep(step, name));
+  const parts = isSequence ? (value.normalizers as unknown[]) : [value];
+  expectFewSteps(parts, `${name}: normalizer`);
+  const steps = parts.map((step) => readStep(step, name));
   return {
-    normalize: (text) => steps.reduce((soFar, step) => step.normalize(soFar), text),
+    normalize: (text) => {
+      let soFar = text;
+      for (const step of steps) {
+        soFar = step.normalize(soFar);
+        expectGrowth(text.length, soFar.length, `${name}: normalizer`);
+      }
+      return soFar;
+    },
     removesStart: steps.some((step) => step.removesStart),
   };
 }
@@ -37,7 +47,7 @@ function readStep(step: unknown, name: string): NormalizerSteps {
   if (!isJsonObject(step)) throw refused();
   const form = UNICODE_FORMS.find((one) => one === step.type);
   if (form) return { normalize: (text) => text.normalize(form), removesStart: false };
-  if (step.type === "Prepend" && typeof step.prepend === "string") {
+  if (step.type === "Prepend" && isShortContent(step.prepend)) {
     const prefix = step.prepend;
     return { normalize: (text) => (text === "" ? "" : prefix + text), removesStart: false };
   }
@@ -53,7 +63,7 @@ function readStep(step: unknown, name: string): NormalizerSteps {
 }
 
 function readReplacement({ pattern, content }: JsonObject) {
-  if (!isJsonObject(pattern) || typeof content !== "string") return null;
+  if (!isJsonObject(pattern) || !isShortContent(content)) return null;
   if (typeof pattern.String === "string" && pattern.String !== "") return { pattern: pattern.String, content };
   const expression = typeof pattern.Regex === "string" ? EXPRESSIONS.get(pattern.Regex) : undefined;
   return expression ? { pattern: expression, content } : null;

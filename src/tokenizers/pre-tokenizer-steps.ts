@@ -1,6 +1,7 @@
 import { showValue, UserError } from "../base/errors.ts";
 import { isJsonObject, type JsonObject } from "./bounded-json.ts";
 import { SPACE_MARK } from "./normalizer.ts";
+import { expectFewSteps } from "./step-bounds.ts";
 
 /** Cuts a normalised text into words, which are then joined from characters; `isStart`: the text is the beginning of all of it. */
 export type PreTokenizer = (text: string, isStart: boolean) => string[];
@@ -25,6 +26,7 @@ type Behavior = (typeof BEHAVIORS)[number];
  */
 export function readPreTokenizer(value: unknown, where: string): PreTokenizerSteps {
   const steps = value === undefined || value === null ? [] : stepsOf(value);
+  expectFewSteps(steps, where);
   const cutters = steps.map((step) => readStep(step, where));
   return {
     words: (text, isStart) => cutters.reduce((parts, cut) => cut(parts, isStart), text === "" ? [] : [text]),
