@@ -96,6 +96,7 @@ async function info(path: string, options: { tensors?: boolean; json?: boolean }
       { heads: `${spec.heads} query, ${spec.keyValueHeads} key/value, ${spec.headWidth} wide` },
       { "feed-forward": spec.feedForward },
       { positions: `${positionsText(spec)}, up to ${spec.maxTokens} tokens` },
+      { "prompt attention": spec.promptAttention },
       { "queries, keys, values": queriesText(spec) },
       { head: spec.tiedHead ? "tied to the embedding" : `its own weights${spec.normalizedHead ? ", normalised" : ""}` },
     );

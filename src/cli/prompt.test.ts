@@ -44,7 +44,7 @@ describe("the report on a prompt", () => {
     const report = await promptReport(recipeFile, undefined, { row: 1 });
     expect(report).toMatchObject({
       row: { source: `${data}, split train`, number: 1, example: ROWS[0] },
-      ...{ style: "marked", template: "plain", maxPromptTokens: 64, maxAnswerTokens: 512 },
+      ...{ style: "marked", template: "plain", attention: "causal", maxPromptTokens: 64, maxAnswerTokens: 512 },
     });
     expect(report.question.prompt.text).toBe("<s>[远山]收购{近水}\n[远山]{近水}\n");
     const second = await promptReport(recipeFile, undefined, { row: 2 });
@@ -105,7 +105,7 @@ describe("the report as text", () => {
   it("has the prompt, every token and every answer, within the width", async () => {
     const text = promptText(await promptReport(recipeFile, undefined, { row: 1 }), 60);
     const plain = stripVTControlCharacters(text);
-    expect(plain).toContain("gold      收购\nprompt    style marked, template plain\n");
+    expect(plain).toContain("gold      收购\nprompt    style marked, template plain, attention causal\n");
     expect(plain).toMatch(
       /Prompt {2}\d+ tokens of at most 64, not shortened\n│ <s>\[远山\]收购\{近水\}⏎\n│ \[远山\]\{近水\}⏎\n│ \n/,
     );

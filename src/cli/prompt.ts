@@ -11,6 +11,7 @@ import type { Example, LabelSet } from "../data/example.ts";
 import { readJsonl } from "../data/jsonl.ts";
 import { parseLabelsJson } from "../data/label-set.ts";
 import { mirrored } from "../extract/extractor.ts";
+import type { PromptAttention } from "../models/spec.ts";
 import { type ExplainedQuestion, explainQuestion } from "../prompts/explain.ts";
 import { resolveRecipe } from "../recipe/read.ts";
 import type { Recipe } from "../recipe/schema.ts";
@@ -46,6 +47,7 @@ export interface PromptReport {
   row: { source: string; number: number; example: Example };
   style: string;
   template: string;
+  attention: PromptAttention;
   maxPromptTokens: number;
   maxAnswerTokens: number;
   question: ExplainedQuestion;
@@ -71,11 +73,11 @@ export async function promptReport(
   const opened = await openPrompt(run, options.data);
   const { recipe, tokenizer, renderer } = await openRenderer(opened.recipe, opened.labels);
   const row = await chosenRow(rows, options.row, opened);
-  const { style, template, maxPromptTokens, maxAnswerTokens } = recipe.prompt;
+  const { style, template, attention = "causal", maxPromptTokens, maxAnswerTokens } = recipe.prompt;
   const asksBoth = recipe.decode.bothDirections && recipe.decode.method === "labels";
   return {
     row,
-    ...{ style, template, maxPromptTokens, maxAnswerTokens },
+    ...{ style, template, attention, maxPromptTokens, maxAnswerTokens },
     question: explainQuestion(renderer, tokenizer, row.example),
     mirror: asksBoth ? explainQuestion(renderer, tokenizer, mirroredGold(row.example, opened.labels)) : null,
   };
@@ -155,7 +157,7 @@ function tooFew(source: string, wanted: number, count: number): UserError {
 
 /** The report as lines of at most `columns` columns, where the text of the prompt allows it. */
 export function promptText(report: PromptReport, columns: number): string {
-  const { row, style, template, question, mirror } = report;
+  const { row, style, template, attention, question, mirror } = report;
   const { sentence, head, tail, relations } = row.example;
   const fields = [
     ["sentence", sentence],
@@ -166,7 +168,7 @@ export function promptText(report: PromptReport, columns: number): string {
   const lines = [
     picocolors.bold(`${row.source}, row ${row.number}`),
     ...fields.map(([name, text]) => `${picocolors.dim(padded(name, 9))} ${visible(text)}`),
-    `${picocolors.dim(padded("prompt", 9))} style ${style}, template ${template}`,
+    `${picocolors.dim(padded("prompt", 9))} style ${style}, template ${template}, attention ${attention}`,
     "",
     ...questionLines(question, report, columns),
   ];
