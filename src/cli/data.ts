@@ -7,11 +7,12 @@ import { formatStatistics } from "../data/format-statistics.ts";
 import type { SplitName } from "../data/split.ts";
 import { datasetStatistics } from "../data/statistics.ts";
 import { alpacaRow, promptStyle } from "../prompts/relation-prompt.ts";
+import { addDataAuditCommand } from "./data-audit.ts";
 import { readSplit } from "./splits.ts";
 import { megabytes, print, printText, say, warn } from "./terminal.ts";
 
 export function addDataCommands(program: Command): void {
-  const data = program.command("data").description("inspect, convert and fetch data");
+  const data = program.command("data").description("inspect, audit, convert and fetch data");
   data
     .command("stats")
     .description("counts, labels, duplicates, leakage between splits, lengths")
@@ -58,6 +59,7 @@ export function addDataCommands(program: Command): void {
       });
       say(`${name} is in ${target}.`);
     });
+  addDataAuditCommand(data);
 }
 
 interface ConvertOptions {

@@ -32,6 +32,10 @@ export interface FoldPlanSettings {
   axes: readonly GridAxis[];
   folds: number;
   foldSeed: number;
+  /** Rows in the place of the data folder's. */
+  rows?: FoldRows;
+  /** Files that the caller writes into the folder: it may hold them before it holds a plan. */
+  ownFiles?: readonly string[];
   onData: (event: DataEvent) => void;
 }
 
@@ -46,13 +50,14 @@ export const lockFile = (directory: string): string => join(directory, LOCK_FILE
  * for every mistake in them.
  */
 export async function planFolds(settings: FoldPlanSettings): Promise<FoldPlan> {
-  const { directory, axes, foldSeed } = settings;
+  const { directory, axes, foldSeed, ownFiles = [] } = settings;
   const source = { isNative: hasNativeBackend(), ...settings.source };
-  const { notices, ...rows } = await readFoldRows(await readRecipeParts(source), settings.onData);
+  const read = async () => readFoldRows(await readRecipeParts(source), settings.onData);
+  const { notices, ...rows } = settings.rows ? { ...settings.rows, notices: [] } : await read();
   const candidates = await readCandidates(source, axes, rows);
   const folds = foldsBySentence(rows.examples, settings.folds, foldSeed);
   const plan = { directory, candidates, rows, folds, foldSeed, notices };
-  await expectOwnFolder(plan);
+  await expectOwnFolder(plan, ownFiles);
   return plan;
 }
 
@@ -61,13 +66,13 @@ function contentOf({ rows, folds, foldSeed }: FoldPlan): Record<string, unknown>
   return { rows: rowsDigest(rows.examples), folds: folds.length, foldSeed };
 }
 
-async function expectOwnFolder(plan: FoldPlan): Promise<void> {
+async function expectOwnFolder(plan: FoldPlan, ownFiles: readonly string[]): Promise<void> {
   const { directory } = plan;
   await checkOutputFolder(directory);
   if (!existsSync(directory)) return;
   const file = join(directory, PLAN_FILE);
   if (!existsSync(file)) {
-    const [foreign] = (await readdir(directory)).filter((name) => name !== LOCK_FILE);
+    const [foreign] = (await readdir(directory)).filter((name) => name !== LOCK_FILE && !ownFiles.includes(name));
     if (foreign === undefined) return;
     throw new UserError(
       `${directory}: has ${foreign} and no ${PLAN_FILE}, expected a new folder or one of this work.`,

@@ -1,5 +1,5 @@
 import { readLines } from "../base/files.ts";
-import { exampleProblem, type LabelSet, quoted } from "./example.ts";
+import { type Example, exampleProblem, type LabelSet, quoted } from "./example.ts";
 import { type Normalization, normalizedExample } from "./normalize.ts";
 import {
   addBadRow,
@@ -19,28 +19,46 @@ export interface ChineseNreRow {
   sentence: string;
 }
 
+/** One line of a file that is not blank: an example, or what is wrong with it. */
+export type ChineseNreLine =
+  | { line: number; example: Example; problem: null }
+  | { line: number; example: null; problem: string };
+
 /**
- * Reads a split file in the format of thunlp/Chinese_NRE (FinRE, SanWen); see {@link rowCollector} for rows with equal input. Blank lines
- * are skipped, CRLF is a line end; spaces around head, tail and relation are dropped, the sentence stays as it is, further TABs included.
- * Throws UserErrors for bad rows (unless skipped) and for a file without rows.
+ * Streams the rows of a file in the format of thunlp/Chinese_NRE (FinRE, SanWen), one example a line. Blank lines are skipped, CRLF is a line
+ * end; spaces around head, tail and relation are dropped, the sentence stays as it is, further TABs included. Throws a UserError when the file
+ * cannot be read.
  */
-export async function readChineseNreSplit(file: string, labels: LabelSet, options: SplitOptions = {}): Promise<Split> {
-  const { onBadRow = "stop", maxRowBytes = MAX_ROW_BYTES } = options;
-  const split = emptySplit();
+export async function* readChineseNre(
+  file: string,
+  labels: LabelSet,
+  { maxRowBytes = MAX_ROW_BYTES, normalize }: Pick<SplitOptions, "maxRowBytes" | "normalize"> = {},
+): AsyncGenerator<ChineseNreLine> {
   const known = new Set(labels.labels);
-  const collect = rowCollector(split, options.equalRows);
   for await (const { number, text, problem } of readLines(file, { maxLineBytes: maxRowBytes })) {
     if (text !== null && text.trim() === "") continue;
-    split.counts.rows++;
-    const row = text === null ? (problem as string) : parseRow(text, known, options.normalize);
-    if (typeof row === "string") {
-      addBadRow(split, { file, line: number, problem: row });
-      continue;
+    const row = text === null ? (problem as string) : parseRow(text, known, normalize);
+    if (typeof row === "string") yield { line: number, example: null, problem: row };
+    else {
+      const { sentence, head, tail, relation } = row;
+      yield { line: number, example: { sentence, head, tail, relations: [relation] }, problem: null };
     }
-    const { sentence, head, tail, relation } = row;
-    collect({ sentence, head, tail, relations: [relation] });
   }
-  return finishSplit(split, file, onBadRow);
+}
+
+/**
+ * Reads a split file of {@link readChineseNre}; see {@link rowCollector} for rows with equal input. Throws UserErrors for bad rows (unless
+ * skipped) and for a file without rows.
+ */
+export async function readChineseNreSplit(file: string, labels: LabelSet, options: SplitOptions = {}): Promise<Split> {
+  const split = emptySplit();
+  const collect = rowCollector(split, options.equalRows);
+  for await (const { line, example, problem } of readChineseNre(file, labels, options)) {
+    split.counts.rows++;
+    if (example === null) addBadRow(split, { file, line, problem });
+    else collect(example);
+  }
+  return finishSplit(split, file, options.onBadRow ?? "stop");
 }
 
 /** The row of a line, or what is wrong with it. */

@@ -83,6 +83,11 @@ export async function openDataset(
   };
 }
 
+/** The name of the file of a split. */
+export function splitFile({ format }: Pick<Dataset, "format">, split: SplitName): string {
+  return `${split}.${FORMATS[format].extension}`;
+}
+
 /** The mistake of a folder without a train, valid or test file; names files that may have been meant. */
 export function noSplits({ directory, format, nearSplit }: Dataset): UserError {
   const { extension } = FORMATS[format];

@@ -169,7 +169,7 @@ function errorSection(examples: readonly ErrorExample[], limit: number): Markup 
 }
 
 /** The sentence with every occurrence of head and tail marked; where the two overlap, the longer one is. */
-function highlighted({ sentence, head, tail }: ErrorExample): Markup[] {
+export function highlighted({ sentence, head, tail }: Pick<ErrorExample, "sentence" | "head" | "tail">): Markup[] {
   const marks = [
     { text: head, kind: "head" },
     { text: tail, kind: "tail" },
