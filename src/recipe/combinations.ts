@@ -6,6 +6,7 @@ type Storage = ReturnType<typeof methodOf>["storages"][number];
 export interface CombinedParts {
   model: { path?: unknown; init?: unknown; tokenizer?: unknown; storage?: Storage };
   adapter: AdapterSettings | null;
+  train: { patience?: number; validateEvery?: number };
 }
 
 /** A mistake in how parts of a recipe go together. */
@@ -16,13 +17,17 @@ export interface CombinationProblem {
 }
 
 /** Which parts of a recipe exclude or need each other. */
-export function combinationProblems({ model, adapter }: CombinedParts): CombinationProblem[] {
+export function combinationProblems({ model, adapter, train }: CombinedParts): CombinationProblem[] {
   const problems: CombinationProblem[] = [];
   const report = (path: string[], message: string) => problems.push({ path, message });
   const { path, init, tokenizer, storage } = model;
   if (!path && !init) report(["model"], "give model.path (a folder) or model.init (sizes)");
   if (init && !path && !tokenizer) report(["model", "tokenizer"], "model.init needs a tokenizer");
   if (init && path) report(["model"], "give model.path or model.init, not both");
+  const { patience = 0, validateEvery } = train;
+  if (patience > 0 && validateEvery === 0) {
+    report(["train", "patience"], `${patience} needs validations: expected train.validateEvery above 0`);
+  }
   if (!adapter) return problems;
   const { name, storages, startsFrom } = methodOf(adapter);
   if (storage && !storages.includes(storage)) {

@@ -95,7 +95,9 @@ describe("readRecipeParts", () => {
       .replace("path: ../data", "path: ../data, format: csv");
     const { recipe, parts, problems } = await readRecipeParts({ file: recipeFile(text) });
     expect(recipe).toBeNull();
-    expect(parts).toEqual({
+    const { train, ...others } = parts;
+    expect(train).toMatchObject({ epochs: 5, batchExamples: 4, patience: 0, validateEvery: 1 });
+    expect(others).toEqual({
       model: { path: join(directory, "base"), storage: "bfloat16" },
       data: { path: join(directory, "..", "data"), badRows: "stop" },
       prompt: { template: "plain", maxPromptTokens: 1024, maxAnswerTokens: 512 },
@@ -112,7 +114,7 @@ describe("readRecipeParts", () => {
   it("reports parts that do not go together also when values are wrong, each once", async () => {
     const text = GOOD.replace("path: base", "path: base, storage: nf4").replace("method: lora", "method: full");
     const storage =
-      'model.storage: nf4 cannot be trained: expected "float32" or "bfloat16" with adapter.method "full", or adapter.method "lora" or "dora"';
+      'model.storage: nf4 cannot be trained: expected "float32" or "bfloat16" with adapter.method "full", or adapter.method "lora" or "dora" or "prefix"';
     expect((await readRecipeParts({ file: recipeFile(text) })).problems).toEqual([storage]);
     const { problems, parts } = await readRecipeParts({
       file: recipeFile(text),
