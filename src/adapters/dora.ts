@@ -24,6 +24,7 @@ export const dora = {
   ...lora,
   name: "dora",
   schema,
+  likeMethod: "lora",
   resolve: (settings, modelType) => ({ ...lora.resolve({ ...settings, method: "lora" }, modelType), method: "dora" }),
   addedNumbers: (settings, spec) =>
     sumOverTargets(settings.targets, spec, ({ rows, columns }) => settings.rank * (rows + columns) + rows),

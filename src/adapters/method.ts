@@ -87,6 +87,8 @@ export interface TuningMethod<S extends { method: string }> {
   readonly schema: z.ZodObject & z.ZodType<S>;
   /** Highest learning rate for a model of billions of parameters, where a recipe names its model and gives none. */
   readonly usualLearningRate: number;
+  /** A method with the same settings and usual learning rates: what a recipe of it leaves out comes from the shipped recipes of that one. */
+  readonly likeMethod?: string;
   /** How the layers' matrices of the base may be kept while it trains. */
   readonly storages: readonly WeightStorage[];
   /** What it can start from: with "any", `model.init` (a model from nothing) too. */

@@ -134,7 +134,8 @@ function validationLine(event: EventOf<"validation">): string {
   return `  validation after step ${event.step}: micro F1 ${percent(event.microF1)}, paper F1 ${percent(event.paperF1)}  (${event.rows} rows, ${duration(event.seconds)})${best}`;
 }
 
-function endLine(directory: string, { steps, seconds, best }: EventOf<"end">): string {
+function endLine(directory: string, { steps, seconds, best, waited }: EventOf<"end">): string {
   const kept = best ? `; best validation at step ${best.step}` : "";
-  return `${picocolors.green("done")} in ${duration(seconds)}, ${steps} steps${kept}: ${directory}`;
+  const early = waited > 0 ? ` (ended early: ${waited} validations without a better one)` : "";
+  return `${picocolors.green("done")} in ${duration(seconds)}, ${steps} steps${early}${kept}: ${directory}`;
 }

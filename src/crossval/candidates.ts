@@ -8,7 +8,7 @@ import { fileSum } from "../formats/folder-sums.ts";
 import { factsOfRows, missingPaths, type RecipeReading, type RecipeSource, readRecipeParts } from "../recipe/read.ts";
 import type { Recipe } from "../recipe/schema.ts";
 import { type DataEvent, readLabelledSplit } from "../runs/labelled-rows.ts";
-import { prepareForLabels } from "../runs/prepare.ts";
+import { prepareForRows } from "../runs/prepare.ts";
 import { findTokenizerFile } from "../tokenizers/open-tokenizer.ts";
 import { type GridAxis, type GridPoint, gridPoints } from "./grid.ts";
 
@@ -122,7 +122,7 @@ async function contentProblems(readings: readonly RecipeReading[], labels: Label
 
 async function problemsOfContent(reading: RecipeReading, labels: LabelSet): Promise<string[]> {
   try {
-    await (await prepareForLabels(reading, labels)).close();
+    await (await prepareForRows(reading, { labels, splitNames: ["train"] })).close();
     return [];
   } catch (error) {
     if (!(error instanceof UserErrors)) throw error;

@@ -2,7 +2,7 @@ import { performance } from "node:perf_hooks";
 import type { Example } from "../data/example.ts";
 import type { Recipe } from "../recipe/schema.ts";
 import { openPrepared } from "../runs/open.ts";
-import { prepareForLabels } from "../runs/prepare.ts";
+import { prepareForRows } from "../runs/prepare.ts";
 import { isFinished, runFolder } from "../runs/run-folder.ts";
 import { encodeExamples } from "../runs/train-run.ts";
 import { planSteps } from "../train/batches.ts";
@@ -80,7 +80,7 @@ interface Speed {
 
 async function measure({ reading }: Candidate, { labels, train: rows, held }: FoldRun): Promise<Speed> {
   const began = performance.now();
-  const opened = await openPrepared(await prepareForLabels(reading, labels));
+  const opened = await openPrepared(await prepareForRows(reading, { labels, splitNames: ["train"] }));
   try {
     const loading = (performance.now() - began) / 1000;
     const { recipe, model, groups, extractor } = opened;

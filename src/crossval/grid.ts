@@ -29,6 +29,7 @@ const REFUSED: Readonly<Record<string, string>> = {
   seed: "--seeds gives the seeds that each value is trained with",
   "train.validateEvery": "folds train without validation rows",
   "train.validationRows": "folds train without validation rows",
+  "train.patience": "folds train without validation rows",
   "train.keepBest": "folds train without validation rows; --metric says which F1 decides",
   "train.checkpointSeconds": "it decides no score",
 };

@@ -76,11 +76,12 @@ export async function readPeftPrefix(directory: string): Promise<PeftPrefix> {
   const tensors = await openPeftTensors(directory);
   try {
     const shape = [config.tokens, 2 * config.layers * config.width];
-    const got = [...tensors.tensors.values()].map(({ name, shape: own }) => `"${name}" [${own}]`);
+    const got = [...tensors.tensors.values()].map(({ name, shape: own }) => `${showValue(name, 100)} [${own}]`);
     const wanted = `"${TENSOR}" [${shape}]`;
     if (got.length !== 1 || got[0] !== wanted) {
+      const named = got.length > 3 ? `${got.slice(0, 3).join(", ")} and ${got.length - 3} more` : got.join(", ");
       throw new UserErrors(`${directory}: the adapter cannot be used:`, [
-        `has ${showValue(got.join(", ") || "no tensor", 200)}, expected ${wanted} as adapter_config.json says`,
+        `has ${named || "no tensor"}, expected ${wanted} as adapter_config.json says`,
       ]);
     }
     return { config, values: await tensors.read(TENSOR) };

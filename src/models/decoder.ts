@@ -81,6 +81,8 @@ export interface PackedTokens {
   /** With a cache, keys and values of row t are written to cache row rows[t], and the keys of segments are cache rows. */
   cache?: { store: KeyValueCache; rows: Int32Array };
   dropout?: ForwardDropout | null;
+  /** Added to the embeddings [T,C]. */
+  embeddingNoise?: Tensor | null;
   /** Seed of the adapters' dropout, which only a recording tape applies. */
   seed?: number;
 }
@@ -135,7 +137,9 @@ export function forward(model: Decoder, tape: Tape, tokens: PackedTokens): Value
 
   const output = outputOf(model, tape, tokens);
   const encoded = prefix && !tokens.cache ? encodedRows(tape, prefix) : null;
-  let x = dropped(tape.embed(model.embedding, tokens.ids), 0); // [T,C]
+  const embedded = tape.embed(model.embedding, tokens.ids); // [T,C]
+  const noise = tokens.embeddingNoise;
+  let x = dropped(noise ? tape.add(embedded, tape.constant(noise)) : embedded, 0);
   for (const [index, layer] of model.layers.entries()) {
     x = tape.block(encoded ? [x, encoded] : [x], ([input, rows = null]) => {
       const h = tape.rmsNorm(input, layer.attentionNorm, spec.normEpsilon);
@@ -302,17 +306,19 @@ export function slotWeight(layer: DecoderLayer, slot: LayerSlot, kind: "weight" 
   return kind === "weight" ? layer[slot] : null;
 }
 
-/** Every weight of the decoder once, in a fixed order, low-rank ones included. */
+/** Every weight of a layer in a fixed order, low-rank ones included; one that several products share comes more than once. */
+export function layerWeights(layer: DecoderLayer): Weight[] {
+  return LAYER_SLOTS.flatMap((slot) => {
+    const lowRank = isLinearSlot(slot) ? layer[slot].lowRank : null;
+    const added = [lowRank?.a, lowRank?.b, lowRank?.magnitude?.weight];
+    const own = [slotWeight(layer, slot, "weight"), slotWeight(layer, slot, "bias"), ...added];
+    return own.flatMap((weight) => weight ?? []);
+  });
+}
+
+/** Every weight of the decoder once, in a fixed order, those that a method has added included. */
 export function decoderWeights(model: Decoder): Weight[] {
-  const weights = new Set<Weight>([model.embedding]);
-  for (const layer of model.layers) {
-    for (const slot of LAYER_SLOTS) {
-      const lowRank = isLinearSlot(slot) ? layer[slot].lowRank : null;
-      const added = [lowRank?.a, lowRank?.b, lowRank?.magnitude?.weight];
-      const own = [slotWeight(layer, slot, "weight"), slotWeight(layer, slot, "bias"), ...added];
-      for (const weight of own) if (weight) weights.add(weight);
-    }
-  }
+  const weights = new Set<Weight>([model.embedding, ...model.layers.flatMap(layerWeights)]);
   weights.add(model.finalNorm).add(model.head.weight);
   for (const weight of model.prefix ? prefixWeights(model.prefix) : []) weights.add(weight);
   return [...weights];

@@ -14,7 +14,7 @@ export interface RecipeSurroundings {
   spec: DecoderSpec | null;
   tokenizer: RendererOptions["tokenizer"] | null;
   labels: LabelSet | null;
-  /** The splits of the data folder; null when the rows come from elsewhere. */
+  /** The splits that there are; null when that is not known. */
   splitNames: readonly SplitName[] | null;
   /** Names the file that may have been meant when there is no train split. */
   nearTrain?: string | null;
@@ -67,6 +67,10 @@ export function contentProblems(parts: RecipeParts, around: RecipeSurroundings):
     const found = splitNames.length > 0 ? splitNames.join(", ") : "no split";
     const near = around.nearTrain ? ` (${around.nearTrain.replace(/\.$/, "")})` : "";
     problems.push(`data.path: ${parts.data.path} has ${found}, expected train${near}`);
+  }
+  const { patience = 0, validateEvery } = parts.train;
+  if (patience > 0 && validateEvery !== 0 && splitNames?.includes("train") && !splitNames.includes("valid")) {
+    problems.push(`train.patience is ${patience}, but there is no valid split to validate on: expected 0`);
   }
   if (style && tokenizer && labels) {
     const limit = maxAnswerTokens ?? Number.POSITIVE_INFINITY;

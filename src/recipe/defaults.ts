@@ -83,12 +83,17 @@ export async function defaultsFor(
   if (namesModel(given)) return { values: defaultsOfNamed(given, facts.rows), basis: null };
   const basis = basisOf(given, facts.rows, isNative);
   const shipped = await readShipped(join(RECIPES_FOLDER, basis.file));
-  const method = methodOf(given);
+  const shippedAdapter = section(shipped, "adapter");
+  const method = methodOf(given) ?? String(shippedAdapter.method);
   const train = { ...section(shipped, "train"), epochs: epochsFor(basis, facts.rows) };
-  const hasOwnRecipe = method === undefined || method === section(shipped, "adapter").method;
+  const isLike = METHODS.some((one: { name: string; likeMethod?: string }) => {
+    return one.name === method && one.likeMethod === shippedAdapter.method;
+  });
+  const hasOwnRecipe = isLike || method === shippedAdapter.method;
   return {
     values: {
       ...shipped,
+      ...(isLike ? { adapter: { ...shippedAdapter, method } } : {}),
       // Values that were tuned on one data set are not carried over to another.
       data: { format: "auto" },
       decode: {

@@ -9,16 +9,18 @@ export interface RecipeParts {
   prompt: Partial<Recipe["prompt"]>;
   /** Null when the method is unknown. */
   adapter: AdapterSettings | null;
+  train: Partial<Recipe["train"]>;
 }
 
 /** The right parts of a recipe that has problems, so that one mistake does not hide another. */
 export function rightParts(value: Readonly<Record<string, unknown>>): RecipeParts {
-  const { model, data, prompt } = recipeSchema.shape;
+  const { model, data, prompt, train } = recipeSchema.shape;
   return {
     model: rightFields(model, value.model),
     data: rightFields(data, value.data),
     prompt: rightFields(prompt, value.prompt),
     adapter: rightAdapter(value.adapter),
+    train: rightFields(train, value.train),
   };
 }
 

@@ -104,6 +104,20 @@ const trainSchema = z.strictObject({
     .lt(1)
     .default(0)
     .describe("Share of prompt tokens replaced by random ones while training."),
+  embeddingNoise: z
+    .number()
+    .min(0)
+    .max(1000)
+    .default(0)
+    .describe(
+      "Noise on the embeddings while training, up to this / √(tokens · width) (NEFTune; 5 is usual); 0 adds none.",
+    ),
+  layerDecay: z
+    .number()
+    .positive()
+    .max(1)
+    .default(1)
+    .describe("Learning rate of a layer as a share of the one above it; 1 trains all layers at the same rate."),
   severalRelations: z
     .enum(["joined", "separate"])
     .default("joined")
@@ -130,6 +144,12 @@ const trainSchema = z.strictObject({
     .enum(["paper", "micro"])
     .default("micro")
     .describe("Metric that decides which weights are the best (docs/metrics.md)."),
+  patience: z
+    .int()
+    .min(0)
+    .max(MOST.steps)
+    .default(0)
+    .describe("Validations in a row without a better one after which training ends early; 0 always trains to the end."),
   checkpointSeconds: z.number().positive().max(MOST.seconds).default(120).describe("Seconds between checkpoints."),
   recompute: z
     .boolean()

@@ -14,7 +14,7 @@ type Fake = CheckpointedTraining<{ step: number; loss: number }, { step: number;
 /** Six steps that compute nothing, validated after every third; says what the loop called and yielded, in order. */
 async function runLoop(changes: Partial<Fake> = {}, limits: LoopLimits = {}, startStep = 0) {
   const folder = runFolder(mkdtempSync(join(directory, "run-")));
-  const progress = { step: startStep, best: null, averaged: 0 };
+  const progress = { step: startStep, best: null, waited: 0, averaged: 0 };
   const order: string[] = [];
   const training: Fake = {
     totalSteps: 6,

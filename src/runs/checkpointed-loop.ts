@@ -20,6 +20,8 @@ export interface CheckpointedTraining<Step extends { step: number }, Validation 
   afterStep?: (step: number) => Promise<void>;
   /** Validates after a step, if one is due then; null otherwise. */
   validateAfter(step: number): Promise<Validation | null>;
+  /** Whether no step is left although the last one was not reached: for a training that validations end. */
+  endsEarly?: () => boolean;
   /** Save a checkpoint after each validation: for a training whose state holds the best validation. */
   saveAfterValidation: boolean;
   /** Writes weights, optimizer state and progress as one file. */
@@ -39,7 +41,7 @@ export type LoopEvent<Step, Validation> =
  */
 export async function loadCheckpoint(folder: RunFolder, trained: TrainedWeights): Promise<LoadedState> {
   await removeLeftovers(folder);
-  const first = { progress: { step: 0, best: null, averaged: 0 }, average: [], notices: [] };
+  const first = { progress: { step: 0, best: null, waited: 0, averaged: 0 }, average: [], notices: [] };
   const saved = (await loadTrainingState(trained, folder.state)) ?? first;
   await truncateLog(folder, saved.progress.step);
   return saved;
@@ -47,7 +49,7 @@ export async function loadCheckpoint(folder: RunFolder, trained: TrainedWeights)
 
 /**
  * The loop of fine-tuning and pretraining: logs every step and validation, saves checkpoints when they are due and at the end, stops at a
- * limit. Yields each event after its file is written, and keeps `progress.step` up to date. Returns whether the last step was reached.
+ * limit. Yields each event after its file is written, and keeps `progress.step` up to date. Returns whether the training is over.
  */
 export async function* checkpointedLoop<Step extends { step: number }, Validation extends { step: number }>(
   folder: RunFolder,
@@ -60,9 +62,10 @@ export async function* checkpointedLoop<Step extends { step: number }, Validatio
   const started = performance.now();
   let lastSaved = started;
   const secondsSince = (time: number) => (performance.now() - time) / 1000;
+  const endsEarly = () => training.endsEarly?.() ?? false;
+  if (endsEarly()) return true;
   for await (const made of training.steps) {
     const { step } = made;
-    const isLast = step === totalSteps;
     progress.step = step;
     const event = { kind: "step" as const, ...made };
     await appendLog(folder, event);
@@ -74,6 +77,7 @@ export async function* checkpointedLoop<Step extends { step: number }, Validatio
       await appendLog(folder, validation);
       yield validation;
     }
+    const isLast = step === totalSteps || endsEarly();
     const isOver = step === untilStep || (limits.signal?.aborted ?? false) || secondsSince(started) > seconds;
     const isStopped = isOver && !isLast;
     const isDue = secondsSince(lastSaved) > checkpointSeconds || (saveAfterValidation && result !== null);
@@ -88,6 +92,7 @@ export async function* checkpointedLoop<Step extends { step: number }, Validatio
       yield { kind: "stopped", step };
       return false;
     }
+    if (isLast) return true;
   }
   return true;
 }

@@ -1,5 +1,6 @@
 import { readdir, rm } from "node:fs/promises";
 import { join } from "node:path";
+import { withLayerDecay } from "../adapters/layer-decay.ts";
 import { type WeightGroup, weightsOf } from "../adapters/method.ts";
 import { attachAdapter, methodOf } from "../adapters/methods.ts";
 import { UserErrors } from "../base/errors.ts";
@@ -98,13 +99,13 @@ export async function openForTraining(
  */
 export async function openPrepared(prepared: PreparedRecipe, options: OpenOptions = {}): Promise<OpenedRecipe> {
   const { recipe, tokenizer, renderer, spec, base } = prepared;
-  const { adapter, seed } = recipe;
+  const { adapter, train, seed } = recipe;
   const backend = openBackend(recipe.precision, options.onNotice);
   try {
     const trainable = methodOf(adapter).trainsOfBase(adapter, spec);
     const place = placeOptions(recipe, trainable, tokenizer, options);
     const model = base ? await loadDecoder(backend, base, place) : await initDecoder(backend, spec, seed, place);
-    const groups = await attachAdapter(model, adapter, seed);
+    const groups = withLayerDecay(model, await attachAdapter(model, adapter, seed), train.layerDecay);
     return openedRecipe(recipe, model, tokenizer, renderer, groups, options);
   } catch (error) {
     await backend.close();

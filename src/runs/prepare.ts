@@ -52,10 +52,13 @@ export async function prepareTraining(reading: RecipeReading): Promise<PreparedT
   return { ...prepared, dataset: dataset as Dataset };
 }
 
-/** As {@link prepareTraining}, for labels that the caller has. */
-export function prepareForLabels(reading: RecipeReading, labels: LabelSet): Promise<PreparedRecipe> {
+/** As {@link prepareTraining}, for labels and splits that the caller has. */
+export function prepareForRows(
+  reading: RecipeReading,
+  rows: { labels: LabelSet; splitNames: Dataset["splitNames"] },
+): Promise<PreparedRecipe> {
   const problems = [...reading.problems, ...missingModelPaths(reading.parts)];
-  return prepare(reading.where, { ...reading, problems }, { labels, splitNames: null });
+  return prepare(reading.where, { ...reading, problems }, rows);
 }
 
 /** Prepares a recipe whose values are checked, for these labels. Throws one UserErrors with every problem. */

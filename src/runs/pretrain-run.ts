@@ -198,7 +198,7 @@ export async function saveFinishedPretraining(
   for (const line of log) await appendLog(folder, line);
   await appendLog(folder, { kind: "validation", ...validation });
   await syncLog(folder);
-  await saveTrainingState(trained, { step, best: null, averaged: 0 }, folder.state);
+  await saveTrainingState(trained, { step, best: null, waited: 0, averaged: 0 }, folder.state);
   await writeFileAtomic(folder.done, `${JSON.stringify({ steps: step })}\n`);
   return validation;
 }

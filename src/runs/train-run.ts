@@ -46,7 +46,8 @@ export type RunEvent =
   | NoticeEvent
   | { kind: "start"; totalSteps: number; stepsPerEpoch: number; examples: number; resumedAt: number; truncated: number }
   | LoopEvent<TrainStep, Validation>
-  | { kind: "end"; steps: number; best: TrainingProgress["best"]; seconds: number };
+  /** `waited`: the validations without a better one that ended the training before its last step; 0 when it was reached. */
+  | { kind: "end"; steps: number; best: TrainingProgress["best"]; waited: number; seconds: number };
 
 /** Encodes training rows; a row with several relations becomes one joined answer or one row each, as the recipe says. */
 export function encodeExamples(
@@ -84,8 +85,24 @@ function originOf(recipe: Recipe, encoded: readonly EncodedExample[], validated:
   const { model, data, train, ...rest } = recipe;
   const { path: _base, tokenizer: _tokenizer, ...sizes } = model;
   const { checkpointSeconds: _seconds, ...settings } = train;
-  const numbers = { ...rest, sizes, settings, format: data.format };
+  const numbers = withoutNeutral({ ...rest, sizes, settings, format: data.format });
   return { recipe: digest([numbers]), rows: digest([...encoded.map(idsOf), ...validated]) };
+}
+
+/** Settings that runs of older versions do not have, with the values that change nothing. */
+const NEUTRAL: Readonly<Record<string, unknown>> = {
+  scaling: "lora",
+  learningRateRatio: 1,
+  embeddingNoise: 0,
+  layerDecay: 1,
+  patience: 0,
+};
+
+/** The settings without those of {@link NEUTRAL}, so that the runs of older versions can be resumed. */
+function withoutNeutral(settings: unknown): unknown {
+  return JSON.parse(JSON.stringify(settings), (key, value) =>
+    NEUTRAL[key] === value && key in NEUTRAL ? undefined : value,
+  );
 }
 
 function idsOf({ promptIds, answerIds }: EncodedExample): number[][] {
@@ -123,7 +140,7 @@ export async function* trainRun(
   const { stepsPerEpoch, totalSteps } = plan;
   yield { kind: "start", totalSteps, stepsPerEpoch, examples: encoded.length, resumedAt: progress.step, truncated };
   const started = performance.now();
-  const { averageFrom, checkpointSeconds } = recipe.train;
+  const { averageFrom, checkpointSeconds, patience } = recipe.train;
   const averages = averageFrom < 1 ? dueAfter(stepsPerEpoch / AVERAGES_PER_EPOCH, totalSteps) : never;
   const validates = validated.length > 0 ? validationsOf(recipe, stepsPerEpoch, totalSteps) : never;
   const validateAndKeep = async (step: number) => {
@@ -144,6 +161,7 @@ export async function* trainRun(
       if (!validates(step)) return null;
       return average.count > 0 ? await average.during(() => validateAndKeep(step)) : await validateAndKeep(step);
     },
+    endsEarly: () => patience > 0 && progress.waited >= patience,
     // The state holds the best validation, whose weights have just been written.
     saveAfterValidation: true,
     save: () => saveTrainingState(trained, progress, folder.state, average.values),
@@ -155,9 +173,11 @@ export async function* trainRun(
   else await saveTrained(bench, folder);
   const seconds = (performance.now() - started) / 1000;
   const peakResidentBytes = process.resourceUsage().maxRSS * 1024;
-  const done = { steps: progress.step, best: progress.best, peakResidentBytes };
+  const waited = progress.step < totalSteps ? progress.waited : 0;
+  const early = waited > 0 ? { stoppedEarly: { totalSteps, waited } } : {};
+  const done = { steps: progress.step, best: progress.best, ...early, peakResidentBytes };
   await writeFileAtomic(folder.done, `${JSON.stringify(done)}\n`);
-  yield { kind: "end", steps: progress.step, best: progress.best, seconds };
+  yield { kind: "end", steps: progress.step, best: progress.best, waited, seconds };
 }
 
 const never = () => false;
@@ -186,6 +206,7 @@ async function validate(
   const metric = bench.recipe.train.keepBest === "paper" ? paperF1 : microF1;
   const isBest = progress.best === null || metric > progress.best.metric;
   if (isBest) progress.best = { metric, step };
+  progress.waited = isBest ? 0 : progress.waited + 1;
   const seconds = (performance.now() - started) / 1000;
   return { step, paperF1, microF1, rows: examples.length, seconds, isBest };
 }

@@ -33,7 +33,7 @@ async function savedStates(steps: number): Promise<string> {
   const file = join(directory, `state-${files++}.safetensors`);
   for (let step = 1; step <= steps; step++) {
     backend.writeWeight(weight, new Float32Array(32).fill(step), "value");
-    await saveTrainingState(trained, { step, best: null, averaged: 0 }, file);
+    await saveTrainingState(trained, { step, best: null, waited: 0, averaged: 0 }, file);
   }
   backend.writeWeight(weight, new Float32Array(32).fill(-1), "value");
   return file;

@@ -12,6 +12,8 @@ export interface TrainingProgress {
   step: number;
   /** The best validation so far: its metric (0..1) and the step before it; null before the first validation. */
   best: { metric: number; step: number } | null;
+  /** Validations since the best one. */
+  waited: number;
   /** Number of points in the mean of the weights; 0 when no mean is kept. */
   averaged: number;
 }
@@ -188,11 +190,16 @@ function readProgress(text: string | undefined, file: string): TrainingProgress 
   } catch {
     // Reported below, together with a progress of the wrong form.
   }
-  // Older versions saved no mean.
-  const { step, best = null, averaged = 0 } = progress ?? {};
+  // Older versions kept no mean and did not count validations.
+  const { step, best = null, averaged = 0, waited = 0 } = progress ?? {};
   const isCount = (value: unknown): value is number => Number.isSafeInteger(value) && (value as number) >= 0;
-  if (isCount(step) && isCount(averaged) && (best === null || (typeof best.metric === "number" && isCount(best.step))))
-    return { step, best, averaged };
+  if (
+    isCount(step) &&
+    isCount(averaged) &&
+    isCount(waited) &&
+    (best === null || (typeof best.metric === "number" && isCount(best.step)))
+  )
+    return { step, best, waited, averaged };
   throw new UserError(`${file}: has no readable step count; it is not the state of a training.`);
 }
 

@@ -13,7 +13,7 @@ import { type DataEvent, labelledRows, readTrainingData, type TrainingData } fro
 import { expectRoom, passBytes } from "./memory.ts";
 import type { NoticeEvent } from "./notice.ts";
 import { openPrepared, saveLabels } from "./open.ts";
-import { type PreparedRecipe, prepareForLabels, prepareTraining, trainingNeed } from "./prepare.ts";
+import { type PreparedRecipe, prepareForRows, prepareTraining, trainingNeed } from "./prepare.ts";
 import { begunRun, type RunKind, type Stop, type TrainableRun, workInRun } from "./protocol.ts";
 import { openRun, type Run, RunStopped } from "./run.ts";
 import {
@@ -101,7 +101,8 @@ async function prepareRows(
 ): Promise<Pick<PreparedRun, "prepared" | "rows" | "notices">> {
   if (data) {
     const { rows, notices } = checked(data, reading.parts.data.normalize);
-    return { prepared: await prepareForLabels(reading, data.labels), rows, notices };
+    const splitNames = rows.valid?.length ? (["train", "valid"] as const) : (["train"] as const);
+    return { prepared: await prepareForRows(reading, { labels: data.labels, splitNames }), rows, notices };
   }
   const prepared = await prepareTraining(reading);
   return { prepared, rows: prepared.dataset, notices: prepared.dataset.notices };

@@ -1,9 +1,11 @@
 import { type WeightGroup, weightsOf } from "../adapters/method.ts";
 import { mixSeed } from "../base/random.ts";
 import { createTape } from "../compute/autograd.ts";
-import { type Decoder, forward } from "../models/decoder.ts";
+import type { Tensor } from "../compute/backend.ts";
+import { type Decoder, forward, type PackedTokens } from "../models/decoder.ts";
 import type { TrainSettings } from "../recipe/schema.ts";
 import { type EncodedExample, lossWeight, packExamples, type StepPlan, type TrainingBatch } from "./batches.ts";
+import { embeddingNoise } from "./embedding-noise.ts";
 import { divergence, learningRateAt, updateWeights } from "./optimizer.ts";
 import { createTokenNoise } from "./token-noise.ts";
 
@@ -74,19 +76,26 @@ export async function* train(
 export async function addGradients(
   model: Decoder,
   batch: Pick<TrainingBatch, "tokens" | "targets" | "weights">,
-  settings: Pick<TrainSettings, "recompute" | "dropout" | "labelSmoothing">,
+  settings: Pick<TrainSettings, "recompute" | "dropout" | "labelSmoothing"> & { embeddingNoise?: number },
   seed: number,
 ): Promise<number> {
   const { backend } = model;
   const tape = createTape(backend, { record: true, recompute: settings.recompute });
+  const noise = settings.embeddingNoise ? noiseTensor(model, batch.tokens, settings.embeddingNoise, seed) : null;
   try {
     const dropout = settings.dropout > 0 ? { probability: settings.dropout, seed } : null;
-    const logits = forward(model, tape, { ...batch.tokens, dropout, seed });
+    const logits = forward(model, tape, { ...batch.tokens, dropout, embeddingNoise: noise, seed });
     const loss = tape.crossEntropy(logits, batch.targets, batch.weights, settings.labelSmoothing);
     const value = backend.read(loss.tensor);
     tape.backward(loss);
     return (await value)[0];
   } finally {
     tape.dispose();
+    if (noise) backend.free(noise);
   }
+}
+
+function noiseTensor({ backend, spec }: Decoder, tokens: PackedTokens, alpha: number, seed: number): Tensor {
+  const values = embeddingNoise(tokens, spec.width, alpha, mixSeed(seed, 0x4ef7));
+  return backend.tensor(values, tokens.ids.length, spec.width, { wide: true });
 }
