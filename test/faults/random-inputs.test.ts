@@ -3,19 +3,22 @@ import { join } from "node:path";
 import fc from "fast-check";
 import { afterAll, beforeAll, expect, it } from "vitest";
 import { parse, stringify } from "yaml";
-import { done, parsedLines } from "../cases/outcome.ts";
+import { done, HANG_MS, parsedLines } from "../cases/outcome.ts";
 import { dataFolder, type ToyRuns, toyRuns } from "../cases/toy-runs.ts";
-import { jsonl, temporaryFolder, toyRows } from "../e2e/support.ts";
+import { cre, jsonl, temporaryFolder, toyRows, useBestBackend } from "../e2e/support.ts";
 import { type CommandServer, commandServer, type Ending } from "./harness.ts";
 
 // Whatever a recipe or a row holds: exit code 0 or 1 with a reason, soon and within bounds.
 
+useBestBackend();
 const temporary = temporaryFolder("random");
 const file = (name: string) => join(temporary.path, name);
 const BOUNDS = { seconds: 2, residentBytes: 1_000_000_000 };
 const SEED = 20_261_129;
 const RECIPES = 1000;
 const ROWS = 2000;
+/** One in this many recipes and rows is also tried in a process of its own. */
+const EVERY = 125;
 let toys: ToyRuns;
 let server: CommandServer;
 
@@ -151,6 +154,21 @@ function problemOf(ending: Ending, allowed: readonly unknown[]): string | null {
   return seconds > BOUNDS.seconds ? `${seconds.toFixed(1)} s of the processor` : null;
 }
 
+const reasonsIn = (stderr: string) => stderr.split("\n").filter((line) => /^(error:| {2}- |hint:)/.test(line));
+
+/** Runs a command in a process of its own; says what is other than in the process that runs many. A training is stopped when it begins. */
+async function otherwiseAlone(command: readonly string[], ending: Ending): Promise<string | null> {
+  const kill = { when: (stderr: string) => stderr.includes("training rows"), signal: "SIGINT" as const };
+  const { code, stderr } = await cre(command, { kill, timeoutMs: HANG_MS });
+  // A training may be over before the signal comes.
+  const codes = ending.code === 130 ? [130, 0] : [ending.code];
+  if (!codes.includes(code))
+    return `exit code ${code} in a process of its own, not ${ending.code}: ${stderr.slice(-600)}`;
+  const [alone, together] = [stderr, ending.stderr].map(reasonsIn);
+  if (alone.join("\n") === together.join("\n")) return null;
+  return `says "${alone[0]}" in a process of its own, not "${together[0]}"`;
+}
+
 function expectNone(problems: Map<string, string[]>, count: number): void {
   const total = Array.from(problems.values()).reduce((sum, { length }) => sum + length, 0);
   const shown = Array.from(problems, ([problem, inputs]) => `${inputs.length} × ${problem}\n    of ${inputs[0]}`);
@@ -201,7 +219,7 @@ it(`${RECIPES} random recipes end with 0 or 1 and a reason, within 2 s and 1 GB 
     { numRuns: RECIPES, seed: SEED },
   );
   const problems = new Map<string, string[]>();
-  for (const { which, mutations, tail } of cases) {
+  for (const [i, { which, mutations, tail }] of cases.entries()) {
     const recipe = file("recipe.yaml");
     let text: string;
     try {
@@ -212,13 +230,17 @@ it(`${RECIPES} random recipes end with 0 or 1 and a reason, within 2 s and 1 GB 
     writeFileSync(recipe, text + tail);
     const run = file("run");
     // 130: a valid recipe, stopped after its first step.
-    const ending = await server.run(["train", recipe, "--run", run], { stopsTraining: true });
+    const command = ["train", recipe, "--run", run];
+    const ending = await server.run(command, { stopsTraining: true });
     rmSync(run, { recursive: true, force: true });
     const shown = mutations.map(
       ({ path, kind, key, value }) =>
         `${kind} ${path.join(".")} ${kind === "add" ? JSON.stringify(key) : ""} ${showValue(value)}`,
     );
-    note(problems, problemOf(ending, [0, 1, 130]), `${shown.join("; ")} ${JSON.stringify(tail.slice(0, 40))}`);
+    const input = `${shown.join("; ")} ${JSON.stringify(tail.slice(0, 40))}`;
+    note(problems, problemOf(ending, [0, 1, 130]), input);
+    if (i % EVERY === 0) note(problems, await otherwiseAlone(command, ending), input);
+    rmSync(run, { recursive: true, force: true });
   }
   expectNone(problems, RECIPES);
 }, 600_000);
@@ -289,7 +311,10 @@ it(`each of ${ROWS} random rows alone ends score and data stats with 0 or 1 and 
       ["score", rows, "--gold", join(folder, "train.jsonl")],
       ["data", "convert", folder, "--split", "train", "--format", "alpaca"],
     ][i % 4];
-    note(problems, problemOf(await server.run(command), [0, 1]), `${command[0]} ${command[1]}: ${JSON.stringify(one)}`);
+    const input = `${command[0]} ${command[1]}: ${JSON.stringify(one)}`;
+    const ending = await server.run(command);
+    note(problems, problemOf(ending, [0, 1]), input);
+    if (i % (4 * EVERY) < 4) note(problems, await otherwiseAlone(command, ending), input);
   }
   expectNone(problems, ROWS);
 }, 300_000);
