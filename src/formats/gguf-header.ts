@@ -1,6 +1,6 @@
 import { showValue, UserError } from "../base/errors.ts";
 
-/** A value of a GGUF file's metadata, the first 1,024 items of an array. A 64-bit integer is a bigint only where a number would not be exact. */
+/** A value of a GGUF file's metadata, at most the first 262,144 items of an array. A 64-bit integer is a bigint only where a number would not be exact. */
 export type GgufValue = number | bigint | boolean | string | readonly GgufValue[];
 
 /** A tensor as the header describes it: `sizes` with the fastest first, `offset` from the start of the data. */
@@ -28,8 +28,9 @@ const MAX_DIMENSIONS = 4;
 const MAX_ARRAY_DEPTH = 4;
 /** In all arrays together; the largest vocabulary has some 800,000 tokens and merges. */
 const MAX_VALUES = 8_000_000;
-/** Items of an array that are kept, enough for real vocabularies: eight million texts take seconds and gigabytes. */
+/** Items that are kept of an array and of all arrays together, enough for real vocabularies: eight million texts take seconds and gigabytes. */
 const KEPT_ITEMS = 1 << 18;
+const ALL_KEPT_ITEMS = 1 << 20;
 
 /** The numbers of the metadata types (github.com/ggml-org/ggml, docs/gguf.md). */
 export const GGUF_VALUE = {
@@ -64,6 +65,7 @@ export function readGgufHeader(bytes: Uint8Array, file: string, fileBytes: numbe
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   let at = 0;
   let valuesLeft = MAX_VALUES;
+  let keptLeft = ALL_KEPT_ITEMS;
   const fail = (message: string): UserError => new UserError(`${file}, byte ${at}: ${message}.`);
   const take = (count: number): number => {
     if (count > fileBytes - at) throw fail(`${count} bytes are needed, the file has ${fileBytes - at} more`);
@@ -116,17 +118,12 @@ export function readGgufHeader(bytes: Uint8Array, file: string, fileBytes: numbe
       case GGUF_VALUE.float64:
         return view.getFloat64(take(8), true);
       case GGUF_VALUE.array: {
-        if (depth === MAX_ARRAY_DEPTH) throw fail(`${key} is nested deeper than ${MAX_ARRAY_DEPTH} arrays`);
-        const itemType = uint32();
-        const count = count64(`the length of ${key}`, valuesLeft);
-        // Checked before any item is read: even the shortest items must fit into the file.
-        if (count * (VALUE_BYTES[itemType] ?? 1) > fileBytes - at) {
-          throw fail(`${key} has ${count} items, the file has ${fileBytes - at} more bytes`);
-        }
-        valuesLeft -= count;
+        const { itemType, count } = arrayStart(key, depth);
+        const kept = Math.min(count, KEPT_ITEMS, keptLeft);
+        keptLeft -= kept;
         const items: GgufValue[] = [];
-        for (let i = 0; i < Math.min(count, KEPT_ITEMS); i++) items.push(readValue(itemType, key, depth + 1));
-        skipValues(itemType, count - items.length, key, depth + 1);
+        for (let i = 0; i < kept; i++) items.push(readValue(itemType, key, depth + 1));
+        skipValues(itemType, count - kept, key, depth + 1);
         return items;
       }
       default:
@@ -134,10 +131,27 @@ export function readGgufHeader(bytes: Uint8Array, file: string, fileBytes: numbe
     }
   };
 
+  const arrayStart = (key: string, depth: number): { itemType: number; count: number } => {
+    if (depth === MAX_ARRAY_DEPTH) throw fail(`${key} is nested deeper than ${MAX_ARRAY_DEPTH} arrays`);
+    const itemType = uint32();
+    if (VALUE_BYTES[itemType] === undefined) throw fail(`${key} has a value of type ${itemType}, expected 0 to 12`);
+    const count = count64(`the length of ${key}`, valuesLeft);
+    // Checked before any item is read: even the shortest items must fit into the file.
+    if (count * VALUE_BYTES[itemType] > fileBytes - at) {
+      throw fail(`${key} has ${count} items, the file has ${fileBytes - at} more bytes`);
+    }
+    valuesLeft -= count;
+    return { itemType, count };
+  };
+
   const skipValues = (type: number, count: number, key: string, depth: number): void => {
-    if (type !== GGUF_VALUE.string && type !== GGUF_VALUE.array) take(count * (VALUE_BYTES[type] ?? 0));
-    else if (type === GGUF_VALUE.array) for (let i = 0; i < count; i++) readValue(type, key, depth);
-    else for (let i = 0; i < count; i++) take(count64(key, fileBytes));
+    if (type === GGUF_VALUE.string) for (let i = 0; i < count; i++) take(count64(key, fileBytes));
+    else if (type === GGUF_VALUE.array) {
+      for (let i = 0; i < count; i++) {
+        const inner = arrayStart(key, depth);
+        skipValues(inner.itemType, inner.count, key, depth + 1);
+      }
+    } else take(count * VALUE_BYTES[type]);
   };
 
   if (uint32() !== GGUF_MAGIC) {

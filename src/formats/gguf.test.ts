@@ -30,6 +30,19 @@ async function attempt(bytes: Uint8Array): Promise<unknown> {
   }
 }
 
+const uint32 = (value: number) => {
+  const bytes = Buffer.alloc(4);
+  bytes.writeUInt32LE(value);
+  return bytes;
+};
+const uint64 = (value: bigint) => {
+  const bytes = Buffer.alloc(8);
+  bytes.writeBigUInt64LE(value);
+  return bytes;
+};
+const text = (value: string) => Buffer.concat([uint64(BigInt(value.length)), Buffer.from(value)]);
+const start = (tensors: bigint, keys: bigint) => [Buffer.from("GGUF"), uint32(3), uint64(tensors), uint64(keys)];
+
 describe("openGguf", () => {
   const whole = readFileSync(GOLDEN);
 
@@ -86,18 +99,6 @@ describe("openGguf", () => {
     );
   });
 
-  const uint32 = (value: number) => {
-    const bytes = Buffer.alloc(4);
-    bytes.writeUInt32LE(value);
-    return bytes;
-  };
-  const uint64 = (value: bigint) => {
-    const bytes = Buffer.alloc(8);
-    bytes.writeBigUInt64LE(value);
-    return bytes;
-  };
-  const text = (value: string) => Buffer.concat([uint64(BigInt(value.length)), Buffer.from(value)]);
-  const start = (tensors: bigint, keys: bigint) => [Buffer.from("GGUF"), uint32(3), uint64(tensors), uint64(keys)];
   const tensor = (name: string, sizes: bigint[], code: number, offset: bigint) =>
     Buffer.concat([text(name), uint32(sizes.length), ...sizes.map(uint64), uint32(code), uint64(offset)]);
   const array = (...type: number[]) => [text("k"), uint32(9), ...type.map(uint32)];
@@ -217,5 +218,25 @@ describe("an array of the header", () => {
     expect(metadata.get("texts")).toEqual(texts);
     expect(metadata.get("numbers")).toEqual(numbers.slice(0, 1 << 18));
     expect(metadata.get("last")).toBe(7);
+  });
+
+  const [TEXT, ARRAY] = [8, 9];
+  const textsOf = (count: number) => Buffer.concat([uint32(TEXT), uint64(BigInt(count)), Buffer.alloc(8 * count)]);
+  it.each<[string, number, Buffer]>([
+    ["7.9 million texts", TEXT, Buffer.alloc(8)],
+    ["3.9 million lists of one text", ARRAY, textsOf(1)],
+    ["30 lists of 262,144 texts", ARRAY, textsOf(262_144)],
+  ])("is read in less than two seconds of processor time: %s", async (name, type, item) => {
+    const count = item.length === 8 ? 7_900_000 : item.length === 20 ? 3_900_000 : 30;
+    const file = join(folder, "many.gguf");
+    const head = [...start(0n, 1n), text("k"), uint32(ARRAY), uint32(type), uint64(BigInt(count))];
+    writeFileSync(file, Buffer.concat([...head, Buffer.alloc(item.length * count, item)]));
+    const before = process.cpuUsage();
+    const { metadata, close } = await openGguf(file);
+    await close();
+    const { user, system } = process.cpuUsage(before);
+    expect((metadata.get("k") as unknown[]).length).toBe(Math.min(count, 1 << 18));
+    console.info(`${name}: ${Math.round((user + system) / 1000)} ms of processor time`);
+    expect((user + system) / 1e6).toBeLessThan(2);
   });
 });

@@ -82,7 +82,7 @@ async function readHeader(
   file: string,
   sizeBytes: number,
 ): Promise<{ header: GgufHeader; bytes: Uint8Array }> {
-  for (let length = Math.min(FIRST_BYTES, sizeBytes); ; length = Math.min(length * 4, sizeBytes, MAX_HEADER_BYTES)) {
+  for (let length = Math.min(FIRST_BYTES, sizeBytes); ; length = Math.min(length * 16, sizeBytes, MAX_HEADER_BYTES)) {
     const bytes = await readBytes(handle, file, 0, length);
     try {
       return { header: readGgufHeader(bytes, file, sizeBytes), bytes };
