@@ -78,7 +78,7 @@ async function lstatOrNull(path: string): Promise<Stats | null> {
   try {
     return await lstat(path);
   } catch (error) {
-    // Below a file there is nothing either: whoever makes the folder names the file.
+    // Below a file there is nothing either: the step that makes the folder names the file.
     if (["ENOENT", "ENOTDIR"].includes((error as NodeJS.ErrnoException).code ?? "")) return null;
     throw error;
   }

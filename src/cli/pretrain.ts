@@ -1,8 +1,9 @@
-import { basename, join } from "node:path";
+import { basename, join, relative } from "node:path";
 import type { Command } from "commander";
 import picocolors from "picocolors";
 import { UserError } from "../base/errors.ts";
 import { checkOutputFolder } from "../base/output.ts";
+import { packageRoot } from "../compute/native/levels.ts";
 import { openBackend } from "../compute/open.ts";
 import { exportBase } from "../export/base.ts";
 import { checkModelFolder } from "../export/output-folder.ts";
@@ -108,7 +109,8 @@ async function handOverShowing(recipeFile: string | undefined, options: Pretrain
   const bar = tokensBar();
   const { spec, tokens } = await handOver(recipe, directory, bar.update).finally(bar.close);
   const size = `${millions(parameterCount(spec))} M parameters, ${millions(tokens)} M tokens`;
-  say(`${directory}: ${size}. Where PyTorch and a GPU are: python engines/torch/pretrain.py ${directory} --output OUT`);
+  const script = relative(process.cwd(), join(packageRoot, "engines", "torch", "pretrain.py"));
+  say(`${directory}: ${size}. Where PyTorch and a GPU are: python ${script} ${directory} --output OUT`);
   say(`Then here: cre model pretrain ${recipeFile} --collect OUT`);
 }
 

@@ -14,59 +14,19 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Readable } from "node:stream";
 import { afterAll, beforeEach, describe, expect, it } from "vitest";
+import { fakeExtractor, fakeRow as row, fakeRows as rows } from "../../test/fake-extractor.ts";
 import { TINY_LABELS, tinyExtractor } from "../../test/tiny-extractor.ts";
 import { holdLock } from "../base/lock.ts";
 import { createRandom } from "../base/random.ts";
 import { openReference } from "../compute/reference/backend.ts";
-import type { Example } from "../data/example.ts";
 import { type CorpusOptions, emptyCounts, extractFile, extractLines } from "./corpus.ts";
-import type { Extraction, Extractor, Unextracted } from "./extractor.ts";
+import type { Extractor } from "./extractor.ts";
 
 const directory = mkdtempSync(join(tmpdir(), "cre-corpus-"));
 afterAll(() => rmSync(directory, { recursive: true }));
 beforeEach(() => {
   for (const name of readdirSync(directory)) rmSync(join(directory, name));
 });
-
-/**
- * Answers at once. Its probability depends on the whole window, as sums of a real pass may in their last digit: an extraction that resumes
- * must ask for the same windows.
- */
-function fakeExtractor(
-  options: { failAfterWindows?: number; arithmetic?: string } = {},
-): Extractor & { windows: number[] } {
-  const windows: number[] = [];
-  const answer = (example: Example, companions: number): Extraction | Unextracted => {
-    if (example.sentence.includes("太长")) return { problem: "does not fit" };
-    const probability = 1 / (companions + example.sentence.length);
-    return {
-      predictions: [
-        { relation: "合作", probability },
-        { relation: "拥有", probability: probability / 2 },
-      ],
-      probabilities: new Float64Array(TINY_LABELS.labels.length),
-      truncated: example.sentence.includes("截"),
-      generated: null,
-    };
-  };
-  const extractEach = async (examples: readonly Example[]) => {
-    if (windows.length === options.failAfterWindows) throw new Error("power cut");
-    windows.push(examples.length);
-    return examples.map((example) => answer(example, examples.length));
-  };
-  return {
-    windows,
-    labels: TINY_LABELS,
-    arithmetic: options.arithmetic,
-    settings: {} as Extractor["settings"],
-    extractEach,
-    extract: async (examples) => (await extractEach(examples)) as Extraction[],
-  };
-}
-
-const row = (i: number) =>
-  JSON.stringify({ id: i, sentence: `甲${i}与乙合作`, head: "甲", tail: "乙", source: { page: i } });
-const rows = (count: number) => Array.from({ length: count }, (_, i) => row(i));
 
 /** Both sides of every line end, and seeded places between; each costs a sync of the disk. */
 function cutSizes(whole: Buffer): number[] {

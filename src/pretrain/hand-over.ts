@@ -11,14 +11,18 @@ import type { TokenSource } from "./token-file.ts";
 export const HAND_OVER_FILE = "hand-over.json";
 
 /** Throws a UserError for sizes and schedules that engines/torch/pretrain.py does not know. */
-export function expectHandOver({ model, train }: PretrainRecipe): void {
+export function expectHandOver({ model, train }: PretrainRecipe, spec: DecoderSpec): void {
   const { family, heads, keyValueHeads, tiedHead } = model.init;
+  const { positions, headWidth, queryKeyValueBias, queryKeyNorm, normalizedHead } = spec;
+  const rotatesAll = positions.kind === "rotary" && positions.rotatedWidth === headWidth;
   const refuse = (what: string) => {
     throw new UserError(`--hand-over: engines/torch/pretrain.py does not train ${what}.`, {
       hint: "Train here, without --hand-over.",
     });
   };
-  if (family !== "llama") refuse(`the family ${family}, only llama`);
+  if (!rotatesAll || queryKeyValueBias || queryKeyNorm || normalizedHead) {
+    refuse(`the family ${family}, only models with rotary positions, plain queries and keys, and no biases`);
+  }
   if (heads !== keyValueHeads) refuse(`${keyValueHeads} key and value heads for ${heads} heads, only as many`);
   if (!tiedHead) refuse("a head of its own, only one tied to the embedding (model.init.tiedHead)");
   if (train.schedule !== "trapezoid") refuse(`the schedule ${train.schedule}, only trapezoid`);

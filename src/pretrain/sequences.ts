@@ -8,7 +8,7 @@ export interface DocumentMarks {
   /** The id from which the first token is predicted. */
   start: number;
   end: number;
-  /** Stands in place of masked ids; null for a tokenizer without a padding token. */
+  /** Put in place of masked ids; null for a tokenizer without a padding token. */
   mask: number | null;
 }
 

@@ -110,7 +110,7 @@ describe("collectPretraining", () => {
   it("makes a finished run of the weights, with their log and a validation", async () => {
     const out = await trainedElsewhere("out", await recipeWith());
     const validation = await collectPretraining(await recipeWith(), out, at("run"), "recipe.yaml", () => {});
-    // Random weights: about as many bits for a token as the vocabulary asks for, 13.
+    // Random weights: about 13 bits for a token, the logarithm of the vocabulary.
     expect(validation.bitsPerCharacter).toBeGreaterThan(6);
     expect(validation.bitsPerCharacter).toBeLessThan(15);
     const { folder, recipe } = await openPretrainFolder(at("run"));

@@ -45,8 +45,8 @@ export async function handOver(
   directory: string,
   onEvent: (event: TokensEvent) => void,
 ): Promise<{ spec: DecoderSpec; tokens: number }> {
-  expectHandOver(recipe);
   const { tokenizer, spec } = await openPretrainSizes(recipe);
+  expectHandOver(recipe, spec);
   const { sources, marks } = await openPretrainData(recipe, tokenizer, directory, (source, documents, characters) =>
     onEvent({ kind: "tokens", source, documents, characters }),
   );

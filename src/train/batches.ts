@@ -8,7 +8,7 @@ export interface EncodedExample {
   promptIds: ArrayLike<number>;
   /** With the end-of-sequence token. */
   answerIds: ArrayLike<number>;
-  /** As long as the prompt: the id that a masked one stands for, a target of the position before it; −1 elsewhere. */
+  /** As long as the prompt: the id that was there before masking, a target of the position before it; −1 elsewhere. */
   maskedIds?: ArrayLike<number>;
 }
 
