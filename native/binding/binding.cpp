@@ -2,6 +2,8 @@
 
 #include <utility>
 
+#include "binding/binding_checks.h"
+
 namespace cre {
 namespace {
 
@@ -339,6 +341,7 @@ namespace {
 Napi::Object initialise(Napi::Env env, Napi::Object exports) {
   exports.Set("Engine", Binding::define(env));
   exports.Set("level", Napi::String::New(env, levelName()));
+  addChecks(env, exports);
   return exports;
 }
 

@@ -11,7 +11,12 @@ export const plainCrc32: Crc32 = (bytes, before = 0) => {
   return ~crc >>> 0;
 };
 
-export const crc32: Crc32 = (zlib as { crc32?: Crc32 }).crc32 ?? plainCrc32;
+const zlibCrc32 = (zlib as { crc32?: Crc32 }).crc32;
+
+/** zlib's own forgets the sum before no bytes. */
+export const crc32: Crc32 = zlibCrc32
+  ? (bytes, before = 0) => (bytes.length === 0 ? before : zlibCrc32(bytes, before))
+  : plainCrc32;
 
 /** A sum as files keep it: eight hexadecimal digits. */
 export const sumText = (sum: number) => sum.toString(16).padStart(8, "0");

@@ -8,13 +8,8 @@ const EXPONENTS: Readonly<Record<TensorDtype, { mask: number; one: number }>> = 
   BF16: { mask: 0x7f807f80, one: 0x00800080 },
 };
 
-/** Throws a UserError that names file, tensor and element for a number that is NaN or infinite; `firstElement` is the number of the first one. */
-export function expectFinite(
-  { file, name }: StoredTensor,
-  dtype: TensorDtype,
-  bytes: Uint8Array,
-  firstElement = 0,
-): void {
+/** Whether none of whole elements is NaN or infinite. */
+export function allFinite(dtype: TensorDtype, bytes: Uint8Array): boolean {
   const { mask, one } = EXPONENTS[dtype];
   const aligned = bytes.byteOffset % 4 === 0 ? bytes : bytes.slice();
   const words = new Uint32Array(aligned.buffer, aligned.byteOffset, aligned.byteLength >>> 2);
@@ -22,15 +17,24 @@ export function expectFinite(
   for (let i = 0; i < words.length; i++) carried |= (words[i] & mask) + one;
   const isOdd = aligned.byteLength % 4 !== 0;
   const last = isOdd ? aligned[aligned.byteLength - 2] | (aligned[aligned.byteLength - 1] << 8) : 0;
-  if (((carried | ((last & mask) + one)) & signsOf(dtype)) === 0) return;
-  const at = firstBad(aligned, dtype);
-  throw new UserError(
-    `${file}: tensor ${showValue(name, 200)} holds ${at.what} at element ${firstElement + at.index}, expected finite numbers.`,
-    { hint: "The file is damaged, or the training that wrote it diverged." },
-  );
+  return ((carried | ((last & mask) + one)) & signsOf(dtype)) === 0;
 }
 
 const signsOf = (dtype: TensorDtype) => (dtype === "F32" ? 0x80000000 : 0x80008000);
+
+/** The error for bytes with a number that is NaN or infinite; `firstElement` is the number of the first one. */
+export function notFinite(
+  { file, name }: StoredTensor,
+  dtype: TensorDtype,
+  bytes: Uint8Array,
+  firstElement: number,
+): UserError {
+  const { index, what } = firstBad(bytes, dtype);
+  return new UserError(
+    `${file}: tensor ${showValue(name, 200)} holds ${what} at element ${firstElement + index}, expected finite numbers.`,
+    { hint: "The file is damaged, or the training that wrote it diverged." },
+  );
+}
 
 function firstBad(bytes: Uint8Array, dtype: TensorDtype): { index: number; what: string } {
   const elementBytes = DTYPE_BYTES[dtype];

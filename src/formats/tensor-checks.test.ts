@@ -40,6 +40,7 @@ describe("crc32", () => {
       expect(sumText(sum(bytes))).toBe("cbf43926");
       expect(sum(bytes.subarray(4), sum(bytes.subarray(0, 4)))).toBe(0xcbf43926);
       expect(sum(new Uint8Array(0))).toBe(0);
+      expect(sum(new Uint8Array(0), 7)).toBe(7);
     }
     expect(sumText(5)).toBe("00000005");
   });

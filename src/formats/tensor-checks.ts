@@ -1,7 +1,8 @@
 import { basename } from "node:path";
 import { showValue, UserError } from "../base/errors.ts";
+import { byteChecks } from "./byte-checks.ts";
 import { crc32, sumText } from "./crc32.ts";
-import { expectFinite } from "./finite.ts";
+import { notFinite } from "./finite.ts";
 import type { Checksums, TensorChecks } from "./tensor-source.ts";
 
 export const headerKey = (file: string) => `${basename(file)}#header`;
@@ -32,12 +33,14 @@ export function createTensorChecks(): TensorChecks {
       for (const key of Object.keys(sums)) compare(key, { expected, hint });
     },
     header: (file, bytes) => add(file, headerKey(file), crc32(bytes)),
-    values: expectFinite,
+    values(tensor, dtype, bytes, firstElement = 0) {
+      if (!byteChecks().allFinite(dtype, bytes)) throw notFinite(tensor, dtype, bytes, firstElement);
+    },
     part({ file, name, sizeBytes }, startByte, bytes) {
       const before = startByte === 0 ? { bytes: 0, sum: 0 } : begun.get(name);
       begun.delete(name);
       if (before?.bytes !== startByte) return;
-      const soFar = { bytes: startByte + bytes.byteLength, sum: crc32(bytes, before.sum) };
+      const soFar = { bytes: startByte + bytes.byteLength, sum: byteChecks().sum(bytes, before.sum) };
       if (soFar.bytes === sizeBytes) add(file, name, soFar.sum);
       else begun.set(name, soFar);
     },

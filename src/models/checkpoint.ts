@@ -5,10 +5,12 @@ import { messageOf, UserError } from "../base/errors.ts";
 import { missingModelHint } from "../base/path-hints.ts";
 import { type Checkpoint, openHuggingFaceFolder } from "../formats/hf-folder.ts";
 import { findLlama2c, openLlama2c } from "../formats/llama2c.ts";
+import { useNativeByteChecks } from "./byte-checks.ts";
 import { openGgufModel } from "./gguf/read.ts";
 
 /** Opens the model at a path: a Hugging Face folder, a GGUF file, a llama2.c checkpoint, or a folder with one of these files. */
 export async function openCheckpoint(path: string): Promise<Checkpoint> {
+  useNativeByteChecks();
   const info = await stat(path).catch((error: unknown) => {
     throw new UserError(`${path}: cannot be read (${messageOf(error)}), expected a model folder.`, {
       hint: missingModelHint(path),

@@ -164,7 +164,17 @@ export function attentionPlan(segments: readonly AttentionSegment[], spec: Atten
   return [heads, keyValueHeads, headWidth, scale, slopes, ...numbers, ...rotation];
 }
 
-interface Addon {
+/** Functions that need no engine, of native/binding/binding_checks.cpp. */
+export interface ByteChecksAddon {
+  /** CRC-32, continued from the sum of the bytes before these. */
+  sumOfBytes(bytes: Uint8Array, before: number): number;
+  /** The same by tables, on any processor. */
+  sumByTables(bytes: Uint8Array, before: number): number;
+  /** Whether none of the numbers (0: float32, 1: float16, 2: bfloat16) is NaN or infinite. */
+  allFinite(bytes: Uint8Array, numbers: number): boolean;
+}
+
+interface Addon extends ByteChecksAddon {
   Engine: new (threads: number, bfloat16: boolean, poison: boolean) => Engine;
   level: string;
 }
