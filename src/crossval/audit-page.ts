@@ -1,7 +1,7 @@
 import { highlighted } from "../evaluate/html-report.ts";
 import { REPORT_STYLE } from "../evaluate/html-style.ts";
 import { html, type Markup, markupText, trusted } from "../evaluate/markup.ts";
-import { grouped, percent } from "../evaluate/wording.ts";
+import { grouped, percent, percentOfSmall } from "../evaluate/wording.ts";
 import type { Audit, DoubtedRow, PrecisionAtK } from "./doubt.ts";
 
 /** Rows on the page; the JSONL file has all. */
@@ -10,14 +10,14 @@ const SHOWN_PAIRS = 15;
 
 const STYLE = `
 .doubts{list-style:none;margin:0;padding:0}
-.doubts li{display:grid;grid-template-columns:44px minmax(0,1fr) 300px;gap:4px 18px;padding:14px 0;border-bottom:1px solid var(--line);overflow-wrap:anywhere}
+.doubts li{display:grid;grid-template-columns:34px minmax(0,1fr) 300px;gap:4px 16px;padding:14px 0;border-bottom:1px solid var(--line);overflow-wrap:anywhere}
 .doubts li:last-child{border-bottom:0;padding-bottom:0}
 .doubts .rank{color:var(--soft);font-variant-numeric:tabular-nums;text-align:right}
 .doubts mark{color:inherit;border-radius:3px;padding:1px 2px}.doubts .head{background:var(--head)}.doubts .tail{background:var(--tail)}
 .doubts .about{margin-top:4px;font-size:13px;color:var(--soft);display:flex;flex-wrap:wrap;gap:2px 18px}
-.odds{display:grid;grid-template-columns:minmax(0,1fr) 96px 52px;gap:3px 10px;align-items:center;align-content:start;font-size:13px;font-variant-numeric:tabular-nums}
+.odds{display:grid;grid-template-columns:minmax(0,1fr) 96px 68px;gap:3px 10px;align-items:center;align-content:start;font-size:13px;font-variant-numeric:tabular-nums}
 .odds .what{color:var(--soft);font-size:12px;grid-column:1/-1}.odds .what:not(:first-child){margin-top:4px}
-.odds .share{text-align:right}.odds .fill{height:6px}
+.odds .share{text-align:right;white-space:nowrap}.odds .fill{height:6px}
 .odds .label i{background:rgb(var(--wrong))}.odds .answer i{background:rgb(var(--good))}
 @media(max-width:760px){.doubts li{grid-template-columns:28px minmax(0,1fr)}.doubts .odds{grid-column:2}}
 @media(max-width:480px){main{padding:24px 12px 40px}section{padding:16px 14px}}
@@ -84,16 +84,16 @@ function precisionTable(precision: readonly PrecisionAtK[]): Markup | null {
       ...(hasBreaking ? [share(breaking, k)] : []),
       ...(hasPlanted ? [share(planted ?? 0, k)] : []),
     ];
-    return html`<tr><td>${name}</td><td>${suspicion.toFixed(3)}</td>${cells.map((cell) => html`<td>${cell}</td>`)}</tr>`;
+    return html`<tr><td>${name}</td><td>${percentOfSmall(1 - suspicion)} %</td>${cells.map((cell) => html`<td>${cell}</td>`)}</tr>`;
   });
   const heads = [
     ...(hasMirror ? ["with a reversed row", "contradicted from both sides"] : []),
     ...(hasBreaking ? ["break the rule of inverses"] : []),
     ...(hasPlanted ? ["planted"] : []),
   ];
-  return html`<div class="wide"><table><thead><tr><th>first rows</th><th>suspicion of the last</th>${heads.map((head) => html`<th>${head}</th>`)}</tr></thead><tbody>${lines}</tbody></table></div>
+  return html`<div class="wide"><table><thead><tr><th>first rows</th><th>label at most</th>${heads.map((head) => html`<th>${head}</th>`)}</tr></thead><tbody>${lines}</tbody></table></div>
 <p class="note">Contradicted from both sides: the model's answer is none of the row's labels, and for the row from tail to head it gives exactly the inverse
-label of that answer. The last line is the rate among all rows.</p>`;
+label of that answer. "Label at most": the probability of the labels of the last of these rows. The last line is the rate among all rows.</p>`;
 }
 
 function pairSection({ pairs }: Audit): Markup | null {
@@ -124,6 +124,5 @@ function item(
 }
 
 function odds(label: string, probability: number, kind: string, ink: string): Markup {
-  const width = percent(probability);
-  return html`<span class="${ink}">${label}</span><div class="fill ${kind}"><i style="width:${width}%"></i></div><span class="share">${width} %</span>`;
+  return html`<span class="${ink}">${label}</span><div class="fill ${kind}"><i style="width:${percent(probability)}%"></i></div><span class="share">${percentOfSmall(probability)} %</span>`;
 }

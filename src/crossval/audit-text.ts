@@ -2,7 +2,7 @@ import picocolors from "picocolors";
 import { plainTable } from "../base/plain-table.ts";
 import { quoted } from "../data/example.ts";
 import { printable } from "../evaluate/report.ts";
-import { grouped, percent } from "../evaluate/wording.ts";
+import { grouped, percent, percentOfSmall } from "../evaluate/wording.ts";
 import type { Audit } from "./doubt.ts";
 
 const SENTENCE_CHARACTERS = 50;
@@ -23,7 +23,7 @@ export function renderAudit(found: Audit, options: { maxRows: number; colour?: b
     const labels = [...new Set(relations)].map(printable).join(", ");
     return [
       `${paint.dim(`${i + 1}.`)} ${printable(quoted(sentence, SENTENCE_CHARACTERS))}`,
-      `   (${printable(head)}, ${printable(tail)})  label ${labels} ${percent(1 - suspicion)} %  model says ${printable(says)} ${percent(probability)} %`,
+      `   (${printable(head)}, ${printable(tail)})  label ${labels} ${percentOfSmall(1 - suspicion)} %  model says ${printable(says)} ${percent(probability)} %`,
     ].join("\n");
   });
   const blocks = [heading, ...(listed.length > 0 ? [listed.join("\n")] : []), precisionText(found, paint)];
@@ -38,14 +38,14 @@ function precisionText({ precision }: Audit, paint: ReturnType<typeof picocolors
   };
   const share = (part: number, of: number) => (of === 0 ? "" : `${percent(part / of)} %`);
   const heading = [
-    ...["first rows", "suspicion"],
+    ...["first rows", "label at most"],
     ...(has.mirror ? ["reversed", "both sides"] : []),
     ...(has.breaking ? ["break the rule"] : []),
     ...(has.planted ? ["planted"] : []),
   ];
   const lines = precision.map(({ k, suspicion, checked, confirmed, breaking, planted }, i) => [
     i === precision.length - 1 ? `all ${grouped(k)}` : grouped(k),
-    suspicion.toFixed(3),
+    `${percentOfSmall(1 - suspicion)} %`,
     ...(has.mirror ? [grouped(checked), share(confirmed, checked)] : []),
     ...(has.breaking ? [share(breaking, k)] : []),
     ...(has.planted ? [share(planted ?? 0, k)] : []),

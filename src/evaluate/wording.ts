@@ -17,6 +17,13 @@ export function percent(fraction: number): string {
   return (100 * fraction).toFixed(1);
 }
 
+/** A probability as a percentage: one decimal, and two digits where it is below 1 %: 0.4567 → "45.7", 0.000123 → "0.012"; "0" below 1e-6. */
+export function percentOfSmall(probability: number): string {
+  if (probability < 1e-6) return "0";
+  const value = 100 * probability;
+  return value >= 1 ? value.toFixed(1) : String(Number(value.toPrecision(2)));
+}
+
 /** 12345 → "12,345". */
 export function grouped(count: number): string {
   return count.toLocaleString("en-US");
