@@ -6,7 +6,7 @@ import { worstOf } from "../../test/golden/backends.ts";
 import { lossAndGradients, packed } from "../../test/golden/loss-and-gradients.ts";
 import { TINY_FAMILIES } from "../../test/tiny-families.ts";
 import { randomIds, sequenceLogits, TINY_SPEC, tinyDecoder } from "../../test/tiny-model.ts";
-import { createRandom } from "../base/random.ts";
+import { createRandom, mixSeed } from "../base/random.ts";
 import { createTape } from "../compute/autograd.ts";
 import type { Backend } from "../compute/backend.ts";
 import { openReference } from "../compute/reference/backend.ts";
@@ -15,6 +15,7 @@ import { generate } from "../decode/generate.ts";
 import { buildLabelTrie } from "../decode/label-trie.ts";
 import { openCheckpoint } from "../models/checkpoint.ts";
 import { createCache, type Decoder, forward, freeCache, freeDecoder } from "../models/decoder.ts";
+import { hashName } from "../models/init.ts";
 import { loadDecoder } from "../models/load.ts";
 import { prefixWeights } from "../models/prefix.ts";
 import { saveDecoder } from "../models/save.ts";
@@ -85,7 +86,7 @@ describe.each(Object.keys(TINY_FAMILIES))("a prefix before %s", (name) => {
       cache: { store: cache, rows: Int32Array.of(0, 1, 2, 3) },
     });
     tape.dispose();
-    attachPrefix(model, settingsOf(), 1);
+    await attachPrefix(model, settingsOf(), 1);
     for (const [index, { k, v }] of model.prefix!.layers.entries()) {
       backend.writeWeight(k.weight, await backend.read(cache.layers[index].k));
       backend.writeWeight(v.weight, await backend.read(cache.layers[index].v));
@@ -98,9 +99,18 @@ describe.each(Object.keys(TINY_FAMILIES))("a prefix before %s", (name) => {
     expect(await generate(model, [IDS], { maxNewTokens: 5, eosId: null })).toEqual(continued);
   });
 
+  it("begins as random tokens", async () => {
+    const model = await familyModel(name);
+    const random = createRandom(mixSeed(7, hashName("prefix")));
+    const before = Array.from({ length: 4 }, () => random.below(model.spec.tokenCount));
+    const whole = Array.from(await sequenceLogits(model, [...before, ...IDS]));
+    await attachPrefix(model, settingsOf(), 7);
+    await expectSame(logitsOf(model), whole.slice(4 * V), 1e-10);
+  });
+
   it.each(FORMS)("has the gradients of finite differences: $name", async ({ settings }) => {
     const model = await familyModel(name);
-    attachPrefix(model, settings, 1);
+    await attachPrefix(model, settings, 1);
     fill(model);
     const weights = prefixWeights(model.prefix!);
     // Two sequences behind one prefix, and a third that shares the beginning of the first.
@@ -134,7 +144,7 @@ describe.each(Object.keys(TINY_FAMILIES))("a prefix before %s", (name) => {
 describe.each(FORMS)("a prefix $name", ({ settings }) => {
   it("generates with its cache what passes over the whole sequence give", async () => {
     const model = await tinyDecoder(backend, { seed: 1 });
-    attachPrefix(model, settings, 1);
+    await attachPrefix(model, settings, 1);
     fill(model);
     const [{ ids }] = await generate(model, [IDS], { maxNewTokens: 6, eosId: null });
     const greedy = [...IDS];
@@ -155,14 +165,14 @@ describe.each(FORMS)("a prefix $name", ({ settings }) => {
     expect(added).toBe(prefix.addedNumbers(settings, model.spec));
     const first = await logitsOf(model);
     expect(worstOf(first, base).difference).toBeGreaterThan(1e-4);
-    expect(() => attachPrefix(model, settings, 7)).toThrow("The model already has a prefix.");
+    await expect(attachPrefix(model, settings, 7)).rejects.toThrow("The model already has a prefix.");
     detachPrefix(model);
     expect(await logitsOf(model)).toEqual(base);
     expect(backend.memory()).toMatchObject({ tensors: 0, weights: before.weights, bytes: before.bytes });
-    attachPrefix(model, settings, 7);
+    await attachPrefix(model, settings, 7);
     expect(await logitsOf(model)).toEqual(first);
     detachPrefix(model);
-    attachPrefix(model, settings, 8);
+    await attachPrefix(model, settings, 8);
     expect(await logitsOf(model)).not.toEqual(first);
     await expect(saveDecoder(model, newFolder(), { dtype: "F32" })).rejects.toThrow("merge or detach it first");
     freeDecoder(model);
@@ -171,7 +181,7 @@ describe.each(FORMS)("a prefix $name", ({ settings }) => {
 
   it("is saved as keys and values, and gives the same outputs from its folder, frozen", async () => {
     const model = await tinyDecoder(backend, { seed: 1 });
-    attachPrefix(model, settings, 7);
+    await attachPrefix(model, settings, 7);
     fill(model);
     const folder = newFolder();
     await savePrefix(model, folder, "base");
@@ -195,7 +205,7 @@ describe("files", () => {
     const model = await tinyDecoder(backend, { seed: 1, spec: { positions: interleaved } });
     const [base, adapter, turned] = [newFolder(), newFolder(), newFolder()];
     await saveDecoder(model, base, { dtype: "F32" });
-    attachPrefix(model, settingsOf(), 7);
+    await attachPrefix(model, settingsOf(), 7);
     fill(model);
     const adapted = await logitsOf(model);
     await savePrefix(model, adapter, null);
@@ -212,7 +222,7 @@ describe("files", () => {
 
   it("of another model are refused with all differences, and leave it as it is", async () => {
     const model = await tinyDecoder(backend, { seed: 1 });
-    attachPrefix(model, settingsOf(), 7);
+    await attachPrefix(model, settingsOf(), 7);
     const folder = newFolder();
     await savePrefix(model, folder, null);
     const other = await tinyDecoder(backend, { seed: 1, spec: { layers: 3, keyValueHeads: 4 } });
@@ -235,7 +245,7 @@ describe("files", () => {
       if (++made === 3) throw new Error("no memory");
       return weight.call(backend, spec, values);
     };
-    expect(() => attachPrefix(model, settingsOf(), 7)).toThrow("no memory");
+    await expect(attachPrefix(model, settingsOf(), 7)).rejects.toThrow("no memory");
     expect(model.prefix).toBeNull();
     expect(backend.memory()).toMatchObject({ weights: before.weights, bytes: before.bytes });
   });

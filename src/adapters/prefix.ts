@@ -1,18 +1,15 @@
 import { z } from "zod";
 import { UserErrors } from "../base/errors.ts";
-import { createRandom, mixSeed } from "../base/random.ts";
+import { createRandom, mixSeed, type Random } from "../base/random.ts";
 import { createTape } from "../compute/autograd.ts";
-import type { Weight } from "../compute/backend.ts";
+import type { Values, Weight } from "../compute/backend.ts";
 import { type PeftPrefixConfig, readPeftPrefix, savePeftPrefix } from "../formats/peft-prefix.ts";
-import type { Decoder } from "../models/decoder.ts";
+import { createCache, type Decoder, forward, freeCache } from "../models/decoder.ts";
 import { hashName } from "../models/init.ts";
 import { encodedRows, type Prefix, type PrefixRows, prefixRows, prefixWeights } from "../models/prefix.ts";
 import type { DecoderSpec } from "../models/spec.ts";
 import { reorderRotaryRows } from "../models/weight-rows.ts";
 import { oneGroup, type TuningMethod } from "./method.ts";
-
-/** The deviation of fresh keys and values: small, so that the model starts nearly as it is. */
-const DEVIATION = 0.02;
 
 const MOST_TOKENS = 4096;
 const MOST_WIDTH = 1 << 16;
@@ -34,37 +31,36 @@ type PrefixSettings = z.output<typeof schema>;
 
 const widthOf = (spec: DecoderSpec) => spec.keyValueHeads * spec.headWidth;
 
-/** Puts a fresh prefix in front of a model. The same seed gives the same weights. */
-export function attachPrefix(
+/**
+ * Puts a fresh prefix in front of a model. The same seed gives the same weights. Without an encoder it begins as the keys and values that the
+ * model has for random tokens: real activations are a far better start than random numbers (Li & Liang 2021, 7.4). An encoder begins as
+ * PyTorch's layers do, as in PEFT.
+ */
+export async function attachPrefix(
   model: Decoder,
   { virtualTokens: tokens, encoderWidth }: PrefixSettings,
   seed: number,
-): Prefix {
-  const { spec } = model;
-  const width = widthOf(spec);
+): Promise<Prefix> {
+  const width = widthOf(model.spec);
+  const randomOf = (name: string) => createRandom(mixSeed(seed, hashName(name)));
+  if (encoderWidth === undefined) {
+    const values = await activationsOf(model, tokens, randomOf("prefix"));
+    let part = 0;
+    return place(model, tokens, (put) => ({
+      encoder: null,
+      rowsOf: (name) => ({ weight: put(name, tokens, width, values[part++]), bias: null }),
+    }));
+  }
   return place(model, tokens, (put) => {
-    const normal = (name: string, rows: number, columns: number, deviation: number) => {
-      const random = createRandom(mixSeed(seed, hashName(name)));
-      return put(
-        name,
-        rows,
-        columns,
-        Float32Array.from({ length: rows * columns }, () => random.normal() * deviation),
-      );
-    };
-    // As a linear layer of PyTorch.
     const uniform = (name: string, rows: number, columns: number, inputs: number) => {
-      const random = createRandom(mixSeed(seed, hashName(name)));
-      const bound = 1 / Math.sqrt(inputs);
+      const [random, bound] = [randomOf(name), 1 / Math.sqrt(inputs)];
       const values = Float32Array.from({ length: rows * columns }, () => (2 * random.uniform() - 1) * bound);
       return put(name, rows, columns, values);
     };
-    if (encoderWidth === undefined) {
-      const rowsOf = (name: string): PrefixRows => ({ weight: normal(name, tokens, width, DEVIATION), bias: null });
-      return { encoder: null, rowsOf };
-    }
+    const random = randomOf("prefix.embedding");
+    const embedding = Float32Array.from({ length: tokens * width }, () => random.normal());
     const encoder = {
-      embedding: normal("prefix.embedding", tokens, width, 1),
+      embedding: put("prefix.embedding", tokens, width, embedding),
       weight: uniform("prefix.encoder.weight", encoderWidth, width, width),
       bias: uniform("prefix.encoder.bias", 1, encoderWidth, width),
     };
@@ -76,7 +72,24 @@ export function attachPrefix(
   });
 }
 
-type Put = (name: string, rows: number, columns: number, values: Float32Array) => Weight;
+/** Keys and values [P,G·D] of each layer for random tokens, in turns. */
+async function activationsOf(model: Decoder, tokens: number, random: Random): Promise<Values[]> {
+  const { backend, spec } = model;
+  const rows = Int32Array.from({ length: tokens }, (_, row) => row);
+  const ids = rows.map(() => random.below(spec.tokenCount));
+  const segment = { start: 0, length: tokens, keyStart: 0, position: 0, context: [] };
+  const store = createCache(model, tokens);
+  const tape = createTape(backend, { record: false });
+  try {
+    forward(model, tape, { ids, segments: [segment], outputRows: rows.subarray(0, 1), cache: { store, rows } });
+    return await Promise.all(store.layers.flatMap(({ k, v }) => [backend.read(k), backend.read(v)]));
+  } finally {
+    tape.dispose();
+    freeCache(model, store);
+  }
+}
+
+type Put = (name: string, rows: number, columns: number, values: ArrayLike<number>) => Weight;
 
 /** Places the weights of a prefix on the model's backend; when that fails, frees those placed so far. */
 function place(
@@ -222,7 +235,7 @@ export const prefix = {
     return virtualTokens * width + encoderWidth * (width + 1) + outputs * (encoderWidth + 1);
   },
   async attach(model, settings, seed) {
-    return oneGroup(prefixWeights(attachPrefix(model, settings, seed)));
+    return oneGroup(prefixWeights(await attachPrefix(model, settings, seed)));
   },
   saved: {
     kind: "adapter",

@@ -15,13 +15,16 @@ const TOKENIZER = {
 };
 const AROUND = { spec: TINY_SPEC, tokenizer: TOKENIZER, splitNames: ["train"] as const };
 
-function recipe(prompt: object) {
+function recipe(
+  prompt: object,
+  { adapter = { method: "lora" }, train = {} }: { adapter?: object; train?: object } = {},
+) {
   return recipeSchema.parse({
     model: { path: "base" },
     data: { path: "rows" },
     prompt: { style: "marked", template: "plain", maxPromptTokens: TINY_SPEC.maxTokens, ...prompt },
-    adapter: { method: "lora" },
-    train: { epochs: 1, batchExamples: 1, learningRate: 0.1 },
+    adapter,
+    train: { epochs: 1, batchExamples: 1, learningRate: 0.1, ...train },
   });
 }
 
@@ -71,6 +74,28 @@ describe("contentProblems", () => {
     ]);
     expect(contentProblems(recipe({}), nothing)).toEqual([]);
     expect(contentProblems(wrong, { ...nothing, spec: null })).toEqual([]);
+  });
+
+  it("leaves room for the virtual tokens of a prefix", () => {
+    const nothing = { ...AROUND, labels: null };
+    const prefix = { adapter: { method: "prefix", virtualTokens: 16 } };
+    expect(contentProblems(recipe({}, prefix), nothing)).toEqual([
+      "prompt.maxPromptTokens is 256, expected at most 240: the 256 of base less the 16 virtual tokens",
+    ]);
+    expect(contentProblems(recipe({ maxPromptTokens: 240 }, prefix), nothing)).toEqual([]);
+  });
+
+  it("expects something to validate on where training may end early", () => {
+    const patient = recipe({}, { train: { patience: 3 } });
+    const around = { ...AROUND, labels: null };
+    expect(contentProblems(patient, around)).toEqual([
+      "train.patience is 3, but there is no valid split to validate on: expected 0",
+    ]);
+    expect(contentProblems(patient, { ...around, splitNames: ["train", "valid"] })).toEqual([]);
+    expect(contentProblems(patient, { ...around, splitNames: null })).toEqual([]);
+    expect(() => recipe({}, { train: { patience: 3, validateEvery: 0 } })).toThrow(
+      "3 needs validations: expected train.validateEvery above 0",
+    );
   });
 
   it("expects a train split where there is a folder of rows", () => {

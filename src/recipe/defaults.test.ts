@@ -53,6 +53,14 @@ describe("the defaults of a recipe without a model", () => {
     expect(await defaultsOf(given, 1_094)).toEqual({ basis: "demo.yaml", epochs: 8, learningRate: 5e-5 });
   });
 
+  it("are those of the shipped recipe for a method with the same settings", async () => {
+    const { values } = await defaultsFor({ adapter: { method: "dora" } }, facts(1_094), true, read);
+    expect(values).toMatchObject({ adapter: { method: "dora", rank: 8 }, train: { learningRate: 1 } });
+    expect(fillIn({ adapter: { method: "dora", rank: 4 } }, values).adapter).toEqual({ method: "dora", rank: 4 });
+    const other = await defaultsFor({ adapter: { method: "prefix" } }, facts(1_094), true, read);
+    expect(other.values).toMatchObject({ adapter: { method: "lora" }, train: { learningRate: 1e-2 } });
+  });
+
   it("ask in both directions when every label has an inverse, and give further relations when rows have several", async () => {
     const decodeOf = async (one: DataFacts) => (await defaultsFor({}, one, true, read)).values.decode;
     expect(await decodeOf(facts(1000))).toEqual({ bothDirections: false, furtherRelations: 1 });

@@ -7,6 +7,7 @@ import { nativeStatus } from "../compute/native/open.ts";
 import { openDataset } from "../data/dataset.ts";
 import type { Example } from "../data/example.ts";
 import { evaluate } from "../evaluate/evaluate.ts";
+import { openSafetensors } from "../formats/safetensors.ts";
 import { readRecipe } from "../recipe/read.ts";
 import type { Recipe } from "../recipe/schema.ts";
 import { type OpenedRecipe, openForTraining, openTrained, saveLabels } from "./open.ts";
@@ -188,6 +189,58 @@ describe("trainRun", () => {
     expect(often.filter(({ kind }) => kind === "validation").length).toBe(2);
     const never = await trainIn(await newFolder(await recipeWith("train.validateEvery=0", "train.epochs=0.5")));
     expect(never.map(({ kind }) => kind)).toEqual(["start", "step", "step", "checkpoint", "end"]);
+  });
+
+  describe("early stopping", () => {
+    // With a learning rate that changes nothing the first validation is the best one: 3 more, then the end, after step 8 of 24.
+    const values = ["train.epochs=6", "train.learningRate=1e-30", "train.validateEvery=0.5", "train.patience=3"];
+
+    it("ends after the validations without a better one, which log and done.json tell", async () => {
+      const folder = await newFolder(await recipeWith(...values));
+      const told = await trainIn(folder);
+      expect(told.at(-1)).toMatchObject({ kind: "end", steps: 8, waited: 3, best: { step: 2 } });
+      expect(told.filter(({ kind }) => kind === "validation")).toHaveLength(4);
+      expect(told.at(-2)).toEqual({ kind: "checkpoint", step: 8 });
+      expect(JSON.parse(readFileSync(folder.done, "utf8"))).toMatchObject({
+        steps: 8,
+        best: { step: 2 },
+        stoppedEarly: { totalSteps: 24, waited: 3 },
+      });
+      expect((await readLog(folder)).at(-1)).toMatchObject({ kind: "validation", step: 8, isBest: false });
+      const late = await newFolder(await recipeWith(...values.slice(0, 3), "train.epochs=2", "train.patience=4"));
+      expect((await trainIn(late)).at(-1)).toMatchObject({ steps: 8, waited: 0 });
+      expect(JSON.parse(readFileSync(late.done, "utf8"))).not.toHaveProperty("stoppedEarly");
+    });
+
+    it("ends at the same step wherever it was stopped, also by a crash before the end was written", async () => {
+      const once = await newFolder(await recipeWith(...values));
+      await trainIn(once);
+      const limping = await newFolder(await recipeWith(...values));
+      for (const stopAfter of [1, 4, 7]) await trainIn(limping, { stopAfter });
+      await trainIn(limping);
+      const crashed = await newFolder(await recipeWith(...values));
+      const crash = (event: RunEvent) => {
+        if (event.kind === "checkpoint" && event.step === 8) throw new Error("crash");
+      };
+      await expect(trainIn(crashed, { onEvent: crash })).rejects.toThrow("crash");
+      expect(existsSync(crashed.done)).toBe(false);
+      const resumed = await trainIn(crashed);
+      expect(resumed.map(({ kind }) => kind)).toEqual(["start", "end"]);
+      expect(resumed.at(-1)).toMatchObject({ steps: 8, waited: 3 });
+      for (const folder of [limping, crashed]) {
+        expect(await logOf(folder)).toEqual(await logOf(once));
+        expect(weightsOf(folder).equals(weightsOf(once))).toBe(true);
+      }
+    });
+  });
+
+  it("gives settings that change nothing the digest of runs that do not have them", async () => {
+    const folder = await newFolder(await recipeWith("train.epochs=0.25"));
+    await trainIn(folder);
+    const state = await openSafetensors(folder.state);
+    await state.close();
+    // Of version 0.1.0.
+    expect(state.metadata.recipe).toBe("d8b64df7d7e0fee8b39a7d8f3461c188fc267d90e6f3df086a799c8b346656a0");
   });
 
   it("refuses to resume when recipe, rows or state were changed", async () => {

@@ -68,22 +68,44 @@ function logOf(directory: string): unknown[] {
 const partsIn = (directory: string) =>
   readdirSync(directory, { recursive: true, encoding: "utf8" }).filter((name) => name.includes(".part"));
 
-describe.each([
-  { name: "training a whole model", kills: KILLS, recipe: () => toys.recipe, weights: "model/model.safetensors" },
+/** Trainings to kill: `values` are set in the recipe. */
+const WHOLE = { recipe: () => toys.recipe, epochs: 24, weights: "model/model.safetensors" };
+const ADAPTER = { recipe: () => toys.loraRecipe, epochs: 10, weights: "adapter_model.safetensors" };
+const TRAININGS = [
+  { ...WHOLE, name: "a whole model", kills: KILLS, values: ["train.averageFrom=0.5"] },
+  { ...ADAPTER, name: "LoRA", kills: KILLS / 2, values: [] },
   {
-    name: "training an adapter",
-    kills: KILLS / 2,
-    recipe: () => toys.loraRecipe,
-    weights: "adapter_model.safetensors",
+    ...ADAPTER,
+    name: "DoRA with LoRA+, noise on embeddings and rates by layer",
+    kills: KILLS / 4,
+    values: [
+      "adapter={method: dora, rank: 4, alpha: 8, targets: all, scaling: rslora, learningRateRatio: 4}",
+      "train.embeddingNoise=5",
+      "train.layerDecay=0.8",
+    ],
   },
-])("$name", ({ name, kills, recipe, weights }) => {
+  { ...ADAPTER, name: "a prefix", kills: KILLS / 4, values: ["adapter={method: prefix, virtualTokens: 6}"] },
+  {
+    ...ADAPTER,
+    name: "a prefix from an encoder, until no validation is better",
+    kills: KILLS / 4,
+    values: [
+      "adapter={method: prefix, virtualTokens: 6, encoderWidth: 8}",
+      "train.learningRate=1e-9",
+      "train.validateEvery=2",
+      "train.patience=2",
+    ],
+  },
+];
+
+describe.each(TRAININGS)("training $name", ({ name, kills, recipe, epochs, weights, values }) => {
   it(`killed ${kills} times ends with the same losses and the same bytes`, async () => {
-    const isAdapter = name.includes("adapter");
-    const settings = [`train.epochs=${isAdapter ? 10 : 24}`, "train.checkpointSeconds=0.1", "train.validateEvery=6"];
-    const set = [...settings, ...(isAdapter ? [] : ["train.averageFrom=0.5"])].flatMap((value) => ["--set", value]);
-    const whole = file(`whole-${isAdapter}`);
+    const settings = [`train.epochs=${epochs}`, "train.checkpointSeconds=0.1", "train.validateEvery=6", ...values];
+    const set = settings.flatMap((value) => ["--set", value]);
+    const place = TRAININGS.findIndex((one) => one.name === name);
+    const whole = file(`whole-${place}`);
     await done(["train", recipe(), "--run", whole, ...set]);
-    const own = (attempt: number) => file(`killed-${isAdapter}-${attempt}`);
+    const own = (attempt: number) => file(`killed-${place}-${attempt}`);
     await killOften(kills, SEED, 500, {
       command: (attempt, isResumed) =>
         isResumed && existsSync(join(own(attempt), "recipe.yaml"))

@@ -164,7 +164,7 @@ describe.each(TESTED_BACKENDS)("adapters of PEFT on $name", ({ open, exact }) =>
     expectNear(await logitsOf(model), await numbers.read("logits"), near);
     if (name === "prefix-projection") {
       detachPrefix(model);
-      attachPrefix(model, { method: "prefix", virtualTokens: 5, encoderWidth: 6 }, 1);
+      await attachPrefix(model, { method: "prefix", virtualTokens: 5, encoderWidth: 6 }, 1);
       for (const weight of prefixWeights(model.prefix!)) {
         backend.writeWeight(weight, await prefixNumbers(model, weight, numbers, "start"));
       }
