@@ -22,7 +22,7 @@ export function createCharacterEncoder(model: BpeFile, name: string): (word: str
   return (word) => {
     const whole = ignoresMerges ? idByPiece.get(word) : undefined;
     if (whole !== undefined) return [whole];
-    // A character has at most three bytes of UTF-8 for each UTF-16 unit.
+    // A UTF-16 unit has at most three bytes of UTF-8.
     const chain = 3 * word.length <= SHARED_CHAIN_UNITS ? shared : createChain(3 * word.length);
     const { symbols, next } = chain;
     let count = 0;

@@ -4,7 +4,7 @@ import { SPACE_MARK } from "./normalizer.ts";
 import { expectFewSteps, expectGrowth, isShortContent } from "./step-bounds.ts";
 import { decodeStrict } from "./utf8.ts";
 
-/** Turns the texts of pieces into the text that they mean, by rewriting the list. */
+/** Rewrites the texts of pieces, which joined are the decoded text. */
 export type DecoderStep = (pieces: string[]) => string[];
 
 const SUPPORTED = "Replace, ByteFallback, Fuse, Strip, Metaspace, or a Sequence of these";

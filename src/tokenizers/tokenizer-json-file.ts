@@ -12,7 +12,7 @@ export interface AddedPiece extends FoundToken {
   normalized: boolean;
 }
 
-/** What the pieces of a file mean: bytes as GPT-2 writes them, or texts. */
+/** What the pieces of a file are: bytes as GPT-2 writes them, or texts. */
 export type PieceForm =
   | { kind: "bytes"; words: readonly WordPattern[] }
   | { kind: "texts"; words: PreTokenizer; isolates: boolean; decode(pieces: string[]): string };
