@@ -43,6 +43,7 @@ function fakeExtractor(options: { failAfterWindows?: number } = {}): Extractor &
         { relation: "拥有", probability: probability / 2 },
       ],
       probabilities: new Float64Array(TINY_LABELS.labels.length),
+      modelProbabilities: new Float64Array(TINY_LABELS.labels.length),
       truncated: example.sentence.includes("截"),
       generated: null,
     };

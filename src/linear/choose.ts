@@ -68,7 +68,11 @@ export function chooseSettings(
   if (hasRoomForRare(rows, folds[0], settings))
     keepHigherF1(score({ groupWeights: best.groupWeights, minRows: 1, l2 }));
   for (const factor of L2_FACTORS) {
-    const one = score({ groupWeights: best.groupWeights, minRows: best.minRows, l2: factor * l2 });
+    const one = score({
+      groupWeights: best.groupWeights,
+      minRows: best.minRows,
+      l2: Number((factor * l2).toPrecision(6)),
+    });
     if (one.loss < best.loss) best = one;
   }
   return { best: { groupWeights: best.groupWeights, minRows: best.minRows, l2: best.l2 }, tried, heldRows };

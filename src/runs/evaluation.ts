@@ -14,6 +14,8 @@ import type { ValidationPoint } from "../evaluate/validation-curve.ts";
 import type { Extractor } from "../extract/extractor.ts";
 import { recipeText } from "../recipe/read.ts";
 import type { Recipe } from "../recipe/schema.ts";
+import type { RunCompanion } from "./companion.ts";
+import { type CompanionScores, companionReferences, companionScores } from "./companion-scores.ts";
 import { type DataEvent, labelledRows, readLabelledSplit } from "./labelled-rows.ts";
 import { type LogLine, type RunFolder, readLog } from "./run-folder.ts";
 
@@ -37,8 +39,10 @@ export interface RunEvaluation extends Evaluation {
   examples: readonly Example[];
   /** Name of the data folder and its split; null for rows that a program gave. */
   source: { data: string; split: SplitName } | null;
-  /** F1 of trivial answers on the same rows. */
+  /** F1 on the same rows: of trivial answers, of the linear companion, and with or without it. */
   references: Reference[];
+  /** The parts of a run with a linear companion; null without one. */
+  companion: CompanionScores | null;
   /** Time of the extraction. */
   seconds: number;
 }
@@ -52,6 +56,8 @@ export interface EvaluatedRun {
   readonly labels: LabelSet;
   /** The model with its prompt and labels; `extract`, `stream` and `evaluate` call it. */
   readonly extractor: Extractor;
+  /** The linear companion; null for a run that has none. */
+  readonly companion: RunCompanion | null;
 }
 
 /** Evaluates a run; see `Run.evaluate`. Throws a UserError for data that cannot be read and rows without known relations. */
@@ -67,7 +73,12 @@ export async function evaluateRun(run: EvaluatedRun, options: EvaluateOptions = 
     onRows: (done) => onEvent({ kind: "rows", done, total }),
   });
   const seconds = (performance.now() - started) / 1000;
-  return { ...evaluation, examples, source, references: trivialReferences(evaluation.rows, run.labels), seconds };
+  const { settings, mixture = null } = run.extractor;
+  const scored = { ...evaluation, examples };
+  const companion = run.companion && companionScores(run.companion, run.labels, settings, mixture, scored);
+  const trivial = trivialReferences(evaluation.rows, run.labels);
+  const references = [...(companion ? companionReferences(companion) : []), ...trivial];
+  return { ...scored, source, references, companion, seconds };
 }
 
 async function rowsToEvaluate(
@@ -99,10 +110,13 @@ export interface RunMetricsJson extends MetricsJson {
   split?: SplitName;
   seconds: number;
   truncated: number;
+  /** Absent for a run without a linear companion. */
+  companion?: CompanionScores;
 }
 
-export function evaluationJson({ metrics, references, source, seconds, truncated }: RunEvaluation): RunMetricsJson {
-  return { ...toJson(metrics, { references }), ...source, seconds, truncated };
+export function evaluationJson(evaluation: RunEvaluation): RunMetricsJson {
+  const { metrics, references, source, seconds, truncated, companion } = evaluation;
+  return { ...toJson(metrics, { references }), ...source, seconds, truncated, ...(companion ? { companion } : {}) };
 }
 
 /** What a report of an evaluation is called. */
