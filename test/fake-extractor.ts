@@ -19,6 +19,7 @@ export function fakeExtractor(
         { relation: "拥有", probability: probability / 2 },
       ],
       probabilities: new Float64Array(TINY_LABELS.labels.length),
+      modelProbabilities: new Float64Array(TINY_LABELS.labels.length),
       truncated: example.sentence.includes("截"),
       generated: null,
     };

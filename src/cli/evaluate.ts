@@ -12,7 +12,7 @@ import { noRelationRemark } from "../evaluate/wording.ts";
 import { type EvaluationEvent, evaluationJson, evaluationTitle, saveEvaluation } from "../runs/evaluation.ts";
 import { openRun } from "../runs/run.ts";
 import { openRunFolder } from "../runs/run-folder.ts";
-import { showLoading, storageOption } from "./loading.ts";
+import { companionOption, showLoading, storageOption } from "./loading.ts";
 import { warnBadRows } from "./splits.ts";
 import { duration, type Progress, print, printText, progress, say, warn } from "./terminal.ts";
 
@@ -22,6 +22,7 @@ export interface EvaluateOptions {
   json?: string;
   skipBad?: boolean;
   method?: "labels" | "generate";
+  companion?: "auto" | number;
   storage?: WeightStorage;
 }
 
@@ -36,6 +37,7 @@ export function addEvaluateCommands(program: Command): void {
     .addOption(
       new Option("--method <name>", "how labels are chosen (default: the recipe's)").choices(["labels", "generate"]),
     )
+    .addOption(companionOption())
     .addOption(storageOption("the recipe's"))
     .option("--skip-bad", "count and list bad rows instead of stopping")
     .action(evaluateRun);
@@ -55,9 +57,13 @@ export function addEvaluateCommands(program: Command): void {
     .action(scoreFile);
 }
 
+const NO_COMPANION =
+  "the run has no linear companion, since it was trained by an older version: there is no linear floor to compare with.";
+
 /** Evaluates a run, prints the tables and writes metrics.json and report.html; for `cre evaluate` and `cre demo`. */
 export async function evaluateRun(directory: string, options: EvaluateOptions): Promise<void> {
-  const decode = options.method ? { method: options.method } : {};
+  const { method, companion } = options;
+  const decode = { ...(method ? { method } : {}), ...(companion === undefined ? {} : { companion }) };
   await checkEvaluationOutputs(directory, options);
   const run = await openRun(directory, { onNotice: warn, onLoad: showLoading(), decode, storage: options.storage });
   const bar = evaluationBar();
@@ -71,6 +77,7 @@ export async function evaluateRun(directory: string, options: EvaluateOptions): 
     await writeMetrics(options.json, evaluationJson(evaluation), () =>
       renderReport(metrics, { title, references, colour: process.stdout.isTTY }),
     );
+    if (run.companion === null && run.recipe.decode.companion !== "none") warn(NO_COMPANION);
     if (truncated > 0) warn(`${truncated} sentences were shortened to fit prompt.maxPromptTokens.`);
     say(`${examples.length} rows in ${duration(seconds)}; ${run.folder.metrics}, ${run.folder.report}`);
   } finally {
@@ -92,7 +99,7 @@ async function checkEvaluationOutputs(directory: string, { json, data }: Evaluat
 
 /** Names of files that runs, models and data folders are read from. */
 const KEPT =
-  /\.(ya?ml|jsonl|txt|html|safetensors|bin|gguf|model)$|^(labels|base|done|config|.*_config|tokenizer.*|.*\.index)\.json$/;
+  /\.(ya?ml|jsonl|txt|html|safetensors|bin|gguf|model)$|^(labels|base|done|companion|config|.*_config|tokenizer.*|.*\.index)\.json$/;
 
 export async function filesIn(folder: string | undefined): Promise<string[]> {
   if (folder === undefined) return [];

@@ -16,7 +16,7 @@ import {
 import { keepingHead, noRows, noUsableRows } from "../extract/no-rows.ts";
 import { openRun, type Run } from "../runs/run.ts";
 import { watchForStop } from "../runs/stop-signals.ts";
-import { showLoading, storageOption } from "./loading.ts";
+import { companionOption, showLoading, storageOption } from "./loading.ts";
 import { Interrupted } from "./report.ts";
 import { duration, noProgress, type Progress, print, progress, say, warn } from "./terminal.ts";
 
@@ -27,6 +27,7 @@ interface ExtractOptions {
   output?: string;
   minScore?: number;
   method?: "labels" | "generate";
+  companion?: "auto" | number;
   storage?: WeightStorage;
   overwrite?: boolean;
   strict?: boolean;
@@ -51,6 +52,7 @@ export function addExtractCommand(program: Command): void {
     .addOption(
       new Option("--method <name>", "how labels are chosen (default: the recipe's)").choices(["labels", "generate"]),
     )
+    .addOption(companionOption())
     .addOption(storageOption("the recipe's"))
     .option("--strict", "exit with 1 when any row was bad")
     .action(extract);
@@ -58,7 +60,7 @@ export function addExtractCommand(program: Command): void {
 
 async function extract(directory: string, input: string, options: ExtractOptions): Promise<void> {
   if (input !== "-" && !existsSync(input)) throw new UserError(`${input}: does not exist, expected JSONL rows.`);
-  const { output } = options;
+  const { output, method, companion } = options;
   if (output !== undefined && input === "-") {
     throw new UserError("--output needs an input file, since a pipe cannot be read again after an interruption.", {
       hint: "Write to standard output instead: cre extract RUN - > OUTPUT",
@@ -70,7 +72,7 @@ async function extract(directory: string, input: string, options: ExtractOptions
     onNotice: warn,
     onLoad: showLoading(),
     storage: options.storage,
-    decode: options.method ? { method: options.method } : {},
+    decode: { ...(method ? { method } : {}), ...(companion === undefined ? {} : { companion }) },
   });
   const started = performance.now();
   // Rows on a terminal are progress enough, and a bar would run into them.

@@ -36,3 +36,14 @@ export function storageOption(usual: string): Option {
   const about = `how the layers' matrices are stored: bf16, int8, nf4 or float32 (default: ${usual})`;
   return new Option("--storage <name>", about).argParser(parseStorage);
 }
+
+/** The option `--companion`: the weight of a run's linear companion, instead of the recipe's decode.companion. */
+export function companionOption(): Option {
+  const about = "weight of the run's linear companion: auto, or 0 (the model alone) to 1 (default: the recipe's)";
+  return new Option("--companion <weight>", about).argParser((text): "auto" | number => {
+    const value = Number(text);
+    if (text === "auto") return text;
+    if (text.trim() !== "" && value >= 0 && value <= 1) return value;
+    throw new InvalidArgumentError("expected auto or a number from 0 to 1.");
+  });
+}

@@ -89,6 +89,7 @@ function trainingPrinter(directory: string, onBegun: () => void) {
     if (event.kind === "notice") warn(event.text);
     else if (event.kind === "data") warnBadRows(event);
     else if (event.kind === "loading") loading(event.done, event.total);
+    else if (event.kind === "companion") say(companionLine(event));
     else if (event.kind === "model") {
       onBegun();
       say(modelLine(directory, event));
@@ -100,6 +101,7 @@ function trainingPrinter(directory: string, onBegun: () => void) {
       speed.seconds = 0.95 * speed.seconds + event.seconds;
       bar?.update(event.step, stepDetail(event, speed.tokens / speed.seconds));
     } else if (event.kind === "validation") bar?.line(validationLine(event));
+    else if (event.kind === "mixture") (bar?.line ?? say)(mixtureLine(event));
     else if (event.kind === "end") {
       bar?.stop();
       say(endLine(directory, event));
@@ -114,6 +116,21 @@ function modelLine(directory: string, { parameters, trained, labels, backend }: 
   const millions = (count: number) => (count / 1e6).toFixed(2);
   const sizes = `${millions(parameters)} M parameters, ${millions(trained)} M trained`;
   return `${picocolors.bold(directory)}  ${sizes}; ${labels} labels; ${backend}`;
+}
+
+function companionLine({ rows, seconds, validation, heldOut }: EventOf<"companion">): string {
+  const made = seconds === null ? "read from the run" : `trained on ${rows} rows in ${duration(seconds)}`;
+  const held = heldOut ? `; micro F1 ${percent(heldOut.microF1)} on ${heldOut.rows} held-out training rows` : "";
+  const scored = validation
+    ? `; validation micro F1 ${percent(validation.microF1)}, paper F1 ${percent(validation.paperF1)}`
+    : held;
+  return `linear companion: ${made}${scored}`;
+}
+
+function mixtureLine({ mixture, model, mixed, gains }: EventOf<"mixture">): string {
+  const between = (name: "microF1" | "paperF1") => `${percent(model[name])} → ${percent(mixed[name])}`;
+  const use = gains ? picocolors.green("mixed in from now on") : "not mixed in";
+  return `  with the companion (weight ${mixture.weight.toFixed(2)}): micro F1 ${between("microF1")}, paper F1 ${between("paperF1")}  ${use}`;
 }
 
 function stepDetail(event: TrainStep, tokensPerSecond: number): string {

@@ -18,6 +18,7 @@ function fakeExtractor(windows: number[] = []): Extractor {
       return {
         predictions: known.map((relation) => ({ relation, probability: 0.5 })),
         probabilities: new Float64Array(3),
+        modelProbabilities: new Float64Array(3),
         truncated: sentence.startsWith("截"),
         generated: {
           text: "",

@@ -4,6 +4,8 @@ import { type Normalization, normalizedExample } from "../data/normalize.ts";
 import { type LabelQuestion, labelProbabilities, questionTokens } from "../decode/choose-label.ts";
 import { generate } from "../decode/generate.ts";
 import { buildLabelTrie, type LabelTrie } from "../decode/label-trie.ts";
+import { type Mixture, mixProbabilities } from "../linear/mixture.ts";
+import { type LinearModel, linearProbabilities } from "../linear/model.ts";
 import type { Decoder } from "../models/decoder.ts";
 import type { Renderer } from "../prompts/renderer.ts";
 import type { Tokenizer } from "../tokenizers/tokenizer.ts";
@@ -27,10 +29,18 @@ export interface Extraction {
   predictions: Prediction[];
   /** Probability of every label, in the label set's order; they add up to 1. */
   probabilities: Float64Array;
+  /** Those of the language model alone: before a companion is mixed in, and before noRelationWeight. */
+  modelProbabilities: Float64Array;
   /** Whether the sentence had to be shortened to fit. */
   truncated: boolean;
   /** method "generate" only: the text, and the parts of it that could not be read. */
   generated: { text: string; unparsed: string | null; unknownLabels: string[]; ended: boolean } | null;
+}
+
+/** A linear companion over the same labels, and how its probabilities are mixed with those of the language model. */
+export interface MixedCompanion {
+  model: LinearModel;
+  mixture: Mixture;
 }
 
 /** Why an example could not be extracted. */
@@ -46,6 +56,8 @@ export interface Extractor {
   readonly arithmetic?: string;
   /** What is done to the texts of an example before they are read, as in training. */
   readonly normalize?: Normalization;
+  /** How the linear companion is mixed in; null or absent for the language model alone. */
+  readonly mixture?: Mixture | null;
   /** Results in the order of the examples. Throws a UserError for an example that cannot be used or does not fit the model. */
   extract(examples: readonly Example[]): Promise<Extraction[]>;
   /** As `extract`, but an example that cannot be used gives its problem while the others are extracted. */
@@ -68,12 +80,14 @@ interface Prepared {
   truncated: boolean;
 }
 
+/** A companion is mixed in by the method "labels" only: the text of "generate" is the language model's. */
 export function createExtractor(
   model: Decoder,
   tokenizer: Tokenizer,
   renderer: Renderer,
   settings: ExtractorSettings,
   normalize: Normalization = "none",
+  companion: MixedCompanion | null = null,
 ): Extractor {
   const { labels } = renderer;
   const tries = new Map<string, LabelTrie>();
@@ -119,10 +133,13 @@ export function createExtractor(
   const byLabels = async (prepared: readonly Prepared[]): Promise<Extraction[]> => {
     const mirrors = prepared.flatMap(({ mirror }) => mirror ?? []);
     const probabilities = await score([...prepared.map(({ question }) => question), ...mirrors]);
+    const examples = prepared.map(({ example }) => example);
+    const companions = companion ? linearProbabilities(companion.model, examples) : null;
     let next = prepared.length;
     return prepared.map(({ mirror, truncated }, i) => {
-      const combined = mirror ? combineDirections(probabilities[i], probabilities[next++], labels) : probabilities[i];
-      return { ...chooseRelations(combined, labels, settings), truncated, generated: null };
+      const own = mirror ? combineDirections(probabilities[i], probabilities[next++], labels) : probabilities[i];
+      const mixed = companion && companions ? mixProbabilities(own, companions[i], companion.mixture) : own;
+      return { ...chooseRelations(mixed, labels, settings), modelProbabilities: own, truncated, generated: null };
     });
   };
 
@@ -146,6 +163,7 @@ export function createExtractor(
         results[i] = {
           predictions,
           probabilities: probabilities[i],
+          modelProbabilities: probabilities[i],
           truncated: prepared[i].truncated,
           generated: { text, unparsed, unknownLabels, ended: texts[j].ended },
         };
@@ -160,6 +178,7 @@ export function createExtractor(
     settings,
     arithmetic: model.backend.arithmetic,
     normalize,
+    mixture: settings.method === "labels" && companion ? companion.mixture : null,
     async extract(examples) {
       const extractions = await answer(examples.map(prepare));
       const unusable = extractions.findIndex(hasNoNumbers);

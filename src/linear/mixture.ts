@@ -10,15 +10,31 @@ export interface MixtureRow {
 /** Keeps a probability of 0 from vetoing a label for ever. */
 const LEAST_PROBABILITY = 1e-9;
 
-/** Probabilities proportional to a^(1 − weight) · b^weight; throws a UserError for different lengths or a weight outside of [0, 1]. */
-export function mixProbabilities(a: ArrayLike<number>, b: ArrayLike<number>, weight: number): Float64Array {
+/** How two models are mixed: probabilities are proportional to (a^(1 − weight) · b^weight)^(1 / temperature). */
+export interface Mixture {
+  /** The weight of the second model, 0..1. */
+  weight: number;
+  /** Above 1 for less sure probabilities. */
+  temperature: number;
+}
+
+/**
+ * The probabilities of two models as one {@link Mixture}; they add up to 1. Throws a UserError for different lengths, a weight outside of
+ * [0, 1] or a temperature that is not positive.
+ */
+export function mixProbabilities(
+  a: ArrayLike<number>,
+  b: ArrayLike<number>,
+  { weight, temperature }: Mixture,
+): Float64Array {
   if (a.length !== b.length || a.length === 0) {
     throw new UserError(
       `Mixture: got ${a.length} and ${b.length} probabilities, expected one for each label from both.`,
     );
   }
   if (!(weight >= 0 && weight <= 1)) throw new UserError(`Mixture: got the weight ${weight}, expected 0 to 1.`);
-  return powersOf(a, b, 1 - weight, weight);
+  if (!(temperature > 0)) throw new UserError(`Mixture: got the temperature ${temperature}, expected more than 0.`);
+  return powersOf(a, b, (1 - weight) / temperature, weight / temperature);
 }
 
 /** Powers with the exponents u and v, normalized. */
@@ -44,13 +60,16 @@ const NEWTON_STEPS = 50;
 /** A ridge on the exponents, as a share of a row: keeps them finite when one model is right on every row. */
 const RIDGE = 1e-3;
 
+/** Bounds of a fitted temperature: a few rows that are all right, or all wrong, must not make every probability 1, or all of them equal. */
+const TEMPERATURES = { least: 0.25, most: 4 };
+
 /**
- * The weight of `b` in {@link mixProbabilities}, fitted on rows that neither model was trained on. Both exponents u, v ≥ 0 of a^u · b^v are fitted
- * by log-likelihood, which is concave in them, and the weight is v / (u + v). The most probable label depends on that ratio alone, so
- * a model that is too sure of itself loses no weight for it, as it would with u + v = 1; and unlike F1 the likelihood does not jump with
- * single rows. A row with several gold labels counts each with an equal share. Throws a UserError for no rows or a row without gold.
+ * The {@link Mixture} fitted on rows that neither model was trained on. Both exponents u, v ≥ 0 of a^u · b^v are fitted by log-likelihood, which
+ * is concave in them: the weight is v / (u + v), the temperature 1 / (u + v), so that the mixture is calibrated where each model alone need not
+ * be (temperature scaling, Guo et al. 2017). The most probable label depends on the weight alone. Unlike F1 the likelihood does not jump
+ * with single rows. A row with several gold labels counts each with an equal share. Throws a UserError for no rows or a row without gold.
  */
-export function fitMixture(rows: readonly MixtureRow[]): number {
+export function fitMixture(rows: readonly MixtureRow[]): Mixture {
   if (rows.length === 0) throw new UserError("Mixture: got no rows to fit the weight on, expected validation rows.");
   for (const [row, { a, b, gold }] of rows.entries()) {
     if (a.length !== b.length || gold.length === 0 || gold.some((place) => !(place >= 0 && place < a.length))) {
@@ -62,7 +81,9 @@ export function fitMixture(rows: readonly MixtureRow[]): number {
   const both = climb(rows, [0.5, 0.5], [true, true]);
   // The optimum of a concave function over a quadrant lies on its edge when the free one has a negative exponent.
   const [u, v] = both.some((exponent) => exponent < 0) ? bestEdge(rows) : both;
-  return u + v > 0 ? v / (u + v) : 0.5;
+  const sum = u + v;
+  const { least, most } = TEMPERATURES;
+  return { weight: sum > 0 ? v / sum : 0.5, temperature: Math.min(most, Math.max(least, 1 / sum)) };
 }
 
 function bestEdge(rows: readonly MixtureRow[]): [number, number] {

@@ -70,20 +70,20 @@ export function vectorsOf(
   groupWeights: Readonly<Record<FeatureGroup, number>>,
 ): SparseRows {
   const starts = new Uint32Array(rows.length + 1);
-  const columns: number[] = [];
-  const values: number[] = [];
+  const most = rows.reduce((sum, groups) => groups.reduce((own, { length }) => own + length, sum), 0);
+  const columns = new Uint32Array(most);
+  const values = new Float32Array(most);
+  let end = 0;
   for (const [row, groups] of rows.entries()) {
     for (const [place, hashes] of groups.entries()) {
-      const before = columns.length;
+      const start = end;
       for (const hash of hashes) {
         const column = featureOf(hash);
-        if (column !== undefined) columns.push(column);
+        if (column !== undefined) columns[end++] = column;
       }
-      const count = columns.length - before;
-      const value = groupWeights[FEATURE_GROUPS[place]] / Math.sqrt(count);
-      for (let i = 0; i < count; i++) values.push(value);
+      values.fill(groupWeights[FEATURE_GROUPS[place]] / Math.sqrt(end - start), start, end);
     }
-    starts[row + 1] = columns.length;
+    starts[row + 1] = end;
   }
-  return { starts, columns: Uint32Array.from(columns), values: Float32Array.from(values) };
+  return { starts, columns: columns.subarray(0, end), values: values.subarray(0, end) };
 }

@@ -1,7 +1,7 @@
 import { UserError } from "../base/errors.ts";
 import { type Example, type LabelSet, quoted } from "../data/example.ts";
-import { type RowHashes, rowHashes } from "./features.ts";
 import { type LinearModel, type VectorSettings, vectorsOf } from "./model.ts";
+import { countRows, type NumberedRows, numberRows } from "./number-rows.ts";
 import { type SolverSettings, type SparseRows, solve } from "./solver.ts";
 
 export interface LinearSettings extends VectorSettings, SolverSettings {
@@ -19,13 +19,21 @@ export const LINEAR_DEFAULTS: LinearSettings = {
   windowCharacters: 12,
   groupWeights: { between: 2, left: 1, right: 1, sentence: 2, head: 1, tail: 1, pair: 2, layout: 1 },
   minRows: 2,
-  maxTrainedFeatures: 200_000,
+  maxTrainedFeatures: 400_000,
   maxFeatures: 80_000,
   l2: 0.2,
-  maxEpochs: 20,
+  maxEpochs: 8,
   gapTolerance: 0.02,
   seed: 1,
 };
+
+/** Rows to train on or to score: their n-grams and the shares of their relations. */
+export interface LabelledRows {
+  numbered: NumberedRows;
+  /** targets[rows, labels] */
+  targets: Float32Array;
+  labels: number;
+}
 
 /**
  * Trains the classifier on rows with relations; a row with several distinct relations has equal shares of them as its target. The same
@@ -37,22 +45,77 @@ export function trainLinear(
   settings: Partial<LinearSettings> = {},
 ): LinearModel {
   const all = { ...LINEAR_DEFAULTS, ...settings };
-  const { maxNgram, windowCharacters, groupWeights } = all;
-  const targets = targetsOf(examples, labels.labels);
-  const hashes = examples.map((example) => rowHashes(example, all));
-  const trained = frequentHashes(hashes, all.minRows, all.maxTrainedFeatures);
-  const dictionary = new Map(Array.from(trained, (hash, feature) => [hash, feature]));
-  const rows = vectorsOf(hashes, (hash) => dictionary.get(hash), groupWeights);
-  const counts = { features: trained.length, labels: labels.labels.length };
-  const { weights } = solve(rows, targets, counts, all);
-  const kept = strongestFeatures(weights, rows, counts, all.maxFeatures);
-  kept.sort((a, b) => trained[a] - trained[b]);
+  return trainOnRows(labelledRows(examples, labels.labels, all), labels.labels, all);
+}
+
+/** Reads rows for {@link fitRows}. Throws a UserError as {@link trainLinear} does. */
+export function labelledRows(
+  examples: readonly Example[],
+  labels: readonly string[],
+  settings: VectorSettings,
+): LabelledRows {
+  const targets = targetsOf(examples, labels);
+  return { numbered: numberRows(examples, settings), targets, labels: labels.length };
+}
+
+/** As {@link trainLinear}, on rows that were read before with the same settings of the features. */
+export function trainOnRows(rows: LabelledRows, labels: readonly string[], settings: LinearSettings): LinearModel {
+  const { hashes } = rows.numbered;
+  const { features, weights, vectors } = fitRows(rows, Array.from(rows.numbered.rows.keys()), settings);
+  const counts = { features: features.length, labels: labels.length };
+  const kept = strongestFeatures(weights, vectors, counts, settings.maxFeatures);
+  kept.sort((a, b) => hashes[features[a]] - hashes[features[b]]);
+  const { maxNgram, windowCharacters, groupWeights } = settings;
   return {
-    labels: [...labels.labels],
+    labels: [...labels],
     vectors: { maxNgram, windowCharacters, groupWeights },
-    hashes: Uint32Array.from(kept, (feature) => trained[feature]),
+    hashes: Uint32Array.from(kept, (feature) => hashes[features[feature]]),
     ...quantizeRows(weights, kept, counts.labels),
   };
+}
+
+/** A classifier with float32 weights for n-grams by number. */
+export interface FittedRows {
+  /** The n-gram of each feature, by its number. */
+  features: Uint32Array;
+  /** The feature of an n-gram; undefined when it is none. */
+  featureOf: (number: number) => number | undefined;
+  /** weights[features, labels] */
+  weights: Float32Array;
+  /** The rows that it was trained on. */
+  vectors: SparseRows;
+}
+
+/** Fits the rows at these places. */
+export function fitRows(
+  { numbered, targets, labels }: LabelledRows,
+  places: readonly number[],
+  settings: LinearSettings,
+): FittedRows {
+  const features = frequentNumbers(countRows(numbered, places), settings.minRows, settings.maxTrainedFeatures);
+  const featureAt = new Int32Array(numbered.hashes.length).fill(-1);
+  for (const [feature, number] of features.entries()) featureAt[number] = feature;
+  const featureOf = (number: number) => (featureAt[number] < 0 ? undefined : featureAt[number]);
+  const own = places.map((place) => numbered.rows[place]);
+  const vectors = vectorsOf(own, featureOf, settings.groupWeights);
+  const ownTargets = new Float32Array(places.length * labels);
+  for (const [row, place] of places.entries()) {
+    ownTargets.set(targets.subarray(place * labels, (place + 1) * labels), row * labels);
+  }
+  const { weights } = solve(vectors, ownTargets, { features: features.length, labels }, settings);
+  return { features, featureOf, weights, vectors };
+}
+
+/** The n-grams of at least `minRows` rows, most frequent first: features that are often used together lie together in memory. */
+function frequentNumbers(counts: Uint32Array, minRows: number, most: number): Uint32Array {
+  // One number for each n-gram that sorts by falling count, then by number: typed arrays sort several times as fast as lists.
+  const keys = new Float64Array(counts.length);
+  let kept = 0;
+  for (let number = 0; number < counts.length; number++) {
+    if (counts[number] >= minRows) keys[kept++] = number - counts[number] * counts.length;
+  }
+  const sorted = keys.subarray(0, kept).sort().subarray(0, most);
+  return Uint32Array.from(sorted, (key) => ((key % counts.length) + counts.length) % counts.length);
 }
 
 /** targets[rows, labels] */
@@ -78,18 +141,6 @@ function targetsOf(examples: readonly Example[], labels: readonly string[]): Flo
     }
   }
   return targets;
-}
-
-/** The n-grams of at least `minRows` rows, most frequent first: features that are often used together lie together in memory. */
-function frequentHashes(rows: readonly RowHashes[], minRows: number, most: number): Uint32Array {
-  const counts = new Map<number, number>();
-  for (const groups of rows) {
-    for (const group of groups) for (const hash of group) counts.set(hash, (counts.get(hash) ?? 0) + 1);
-  }
-  const kept: [hash: number, count: number][] = [];
-  for (const entry of counts) if (entry[1] >= minRows) kept.push(entry);
-  kept.sort((a, b) => b[1] - a[1] || a[0] - b[0]);
-  return Uint32Array.from(kept.slice(0, most), ([hash]) => hash);
 }
 
 /** The features that move scores most over the training rows: Σ values² · the variance of a feature's weights over the labels. */

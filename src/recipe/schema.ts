@@ -190,6 +190,12 @@ const decodeSchema = z.strictObject({
   maxBatchTokens: count(MOST.batchTokens)
     .default(8192)
     .describe("Tokens of one forward pass at most, while extracting."),
+  companion: z
+    .union([z.enum(["auto", "none"]), share])
+    .default("auto")
+    .describe(
+      "Weight of the linear companion's probabilities in a mixture with the model's: auto, fitted on validation rows and used where they gain by it; 0 keeps it as a floor for evaluations only; none does not train it.",
+    ),
 });
 
 const dataSchema = z.strictObject({

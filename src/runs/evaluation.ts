@@ -14,6 +14,8 @@ import type { ValidationPoint } from "../evaluate/validation-curve.ts";
 import type { Extractor } from "../extract/extractor.ts";
 import { recipeText } from "../recipe/read.ts";
 import type { Recipe } from "../recipe/schema.ts";
+import type { RunCompanion } from "./companion.ts";
+import { type CompanionScores, companionReferences, companionScores } from "./companion-scores.ts";
 import { type DataEvent, labelledRows, readLabelledSplit } from "./labelled-rows.ts";
 import type { NoticeEvent } from "./notice.ts";
 import { type LogLine, type RunFolder, readLog } from "./run-folder.ts";
@@ -39,8 +41,10 @@ export interface EvaluateOptions {
 export interface RunEvaluation extends Evaluation {
   /** Name of the data folder and its split; null for rows that a program gave. */
   source: { data: string; split: SplitName } | null;
-  /** F1 of trivial answers on the same rows. */
+  /** F1 on the same rows: of trivial answers, of the linear companion, and with or without it. */
   references: Reference[];
+  /** The parts of a run with a linear companion; null without one. */
+  companion: CompanionScores | null;
   /** Time of the extraction. */
   seconds: number;
   /** The evaluations of this run on the test split of this data up to now, this one last; empty for other rows. */
@@ -56,6 +60,8 @@ export interface EvaluatedRun {
   readonly labels: LabelSet;
   /** The model with its prompt and labels; `extract`, `stream` and `evaluate` call it. */
   readonly extractor: Extractor;
+  /** The linear companion; null for a run that has none. */
+  readonly companion: RunCompanion | null;
 }
 
 /** Evaluates a run; see `Run.evaluate`. Throws a UserError for data that cannot be read and rows without known relations. */
@@ -72,10 +78,13 @@ export async function evaluateRun(run: EvaluatedRun, options: EvaluateOptions = 
     onRows: (done) => onEvent({ kind: "rows", done, total }),
   });
   const seconds = (performance.now() - started) / 1000;
+  const { settings, mixture = null } = run.extractor;
+  const companion = run.companion && companionScores(run.companion, run.labels, settings, mixture, evaluation);
+  const trivial = trivialReferences(evaluation.rows, run.labels);
+  const references = [...(companion ? companionReferences(companion) : []), ...trivial];
   const testLooks =
     source?.split === "test" ? await lookAtTest(run.folder, source.data, evaluation.examples, onEvent) : [];
-  const references = trivialReferences(evaluation.rows, run.labels);
-  return { ...evaluation, source, references, seconds, testLooks };
+  return { ...evaluation, source, references, companion, seconds, testLooks };
 }
 
 /** Records a look at test rows. A run that cannot be written to is evaluated all the same, with a notice. */
@@ -129,14 +138,19 @@ export interface RunMetricsJson extends MetricsJson {
   split?: SplitName;
   seconds: number;
   truncated: number;
+  /** Absent for a run without a linear companion. */
+  companion?: CompanionScores;
   /** When this run was evaluated on these test rows; absent for other rows. */
   testLooks?: string[];
 }
 
 export function evaluationJson(evaluation: RunEvaluation): RunMetricsJson {
-  const { metrics, references, source, seconds, truncated, testLooks } = evaluation;
-  const looks = testLooks.length === 0 ? {} : { testLooks: testLooks.map(({ date }) => date) };
-  return { ...toJson(metrics, { references }), ...source, seconds, truncated, ...looks };
+  const { metrics, references, source, seconds, truncated, companion, testLooks } = evaluation;
+  const optional = {
+    ...(companion ? { companion } : {}),
+    ...(testLooks.length === 0 ? {} : { testLooks: testLooks.map(({ date }) => date) }),
+  };
+  return { ...toJson(metrics, { references }), ...source, seconds, truncated, ...optional };
 }
 
 /** What a report of an evaluation is called. */

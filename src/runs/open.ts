@@ -29,6 +29,7 @@ import { resolveNames } from "../recipe/resolve.ts";
 import type { DecodeSettings, Recipe } from "../recipe/schema.ts";
 import { copyTokenizer } from "../tokenizers/open-tokenizer.ts";
 import type { Tokenizer } from "../tokenizers/tokenizer.ts";
+import { COMPANION_FILES, expectNoMixture, mixtureOf, openCompanion, type RunCompanion } from "./companion.ts";
 import { expectRoom, weightNeed } from "./memory.ts";
 import { checkVocabulary, type PreparedRecipe, prepareRecipe, rendererOf } from "./prepare.ts";
 import { openRunFolder, type RunFolder } from "./run-folder.ts";
@@ -43,6 +44,8 @@ export interface OpenedRecipe {
   tokenizer: Tokenizer;
   renderer: Renderer;
   extractor: Extractor;
+  /** Of a finished run that has one. */
+  companion: RunCompanion | null;
   /** The trained weights by learning rate; empty when opened for extraction. */
   groups: readonly WeightGroup[];
   /** The weights of all groups in a fixed order. */
@@ -133,13 +136,16 @@ function openedRecipe(
   renderer: Renderer,
   groups: readonly WeightGroup[],
   { decode = {} }: OpenOptions,
+  companion: RunCompanion | null = null,
 ): OpenedRecipe {
   const { backend } = model;
   const settings = { ...recipe.decode, ...decode, maxAnswerTokens: recipe.prompt.maxAnswerTokens };
-  const extractor = createExtractor(model, tokenizer, renderer, settings, recipe.data.normalize);
+  const mixture = companion ? mixtureOf(companion, settings) : null;
+  const mixed = companion && mixture ? { model: companion.model, mixture } : null;
+  const extractor = createExtractor(model, tokenizer, renderer, settings, recipe.data.normalize, mixed);
   const trainable = weightsOf(groups);
   const close = () => backend.close();
-  return { recipe, backend, model, tokenizer, renderer, extractor, groups, trainable, close };
+  return { recipe, backend, model, tokenizer, renderer, extractor, companion, groups, trainable, close };
 }
 
 /** Saves the trained result as its method does: a PEFT folder, or a Hugging Face folder `model/` with its tokenizer; with checksums. */
@@ -150,7 +156,8 @@ export async function saveTrained(opened: OpenedRecipe, folder: RunFolder): Prom
   if (saved.kind === "adapter") {
     await saved.save(model, recipe.adapter, folder.directory, recipe.model.path ?? null);
     const tensors = await openPeftTensors(folder.directory);
-    await writeFolderSums(folder.directory, ["labels.json", "adapter_config.json"], await sumsAndClose(tensors));
+    const names = ["labels.json", "adapter_config.json", ...COMPANION_FILES];
+    await writeFolderSums(folder.directory, names, await sumsAndClose(tensors));
     return;
   }
   await copyTokenizer(tokenizerPath(recipe), folder.model);
@@ -158,7 +165,7 @@ export async function saveTrained(opened: OpenedRecipe, folder: RunFolder): Prom
   const small = (await readdir(folder.model)).filter((name) => !name.endsWith(".safetensors"));
   const { source } = await openHuggingFaceFolder(folder.model);
   await writeFolderSums(folder.model, small, await sumsAndClose(source));
-  await writeFolderSums(folder.directory, ["labels.json"], {});
+  await writeFolderSums(folder.directory, ["labels.json", ...COMPANION_FILES], {});
 }
 
 /** Reads back what was written: a disk that loses bits is noticed now. */
@@ -194,6 +201,8 @@ export async function openTrained(
   const recipe = options.storage ? { ...own, model: { ...own.model, storage: options.storage } } : own;
   const trained = await findTrained(folder, recipe);
   const labels = await readRunLabels(folder);
+  const companion = await openCompanion(folder, labels);
+  if (!companion) expectNoMixture({ ...recipe.decode, ...options.decode }, directory);
   const checkpoint = await openTrainedModel(folder, trained);
   try {
     const tokenizer = await openModelTokenizer(trained.tokenizer, { modelType: String(checkpoint.config.model_type) });
@@ -206,7 +215,7 @@ export async function openTrained(
     const model = await loadTrained(recipe, checkpoint, tokenizer, options);
     try {
       await trained.adapter?.load(model, directory);
-      return { folder, ...openedRecipe(recipe, model, tokenizer, renderer, [], options) };
+      return { folder, ...openedRecipe(recipe, model, tokenizer, renderer, [], options, companion) };
     } catch (error) {
       await model.backend.close();
       throw error;

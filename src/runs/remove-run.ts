@@ -6,8 +6,8 @@ import { holdRun, LEFTOVER, LOCK, runFolder } from "./run-folder.ts";
 
 /** Files that trainings, evaluations and exports write into a run, by their paths in it. */
 const MADE = [
-  /^(recipe\.yaml|log\.jsonl|test-looks\.jsonl|report\.html|adapter_model\.safetensors)$/,
-  /^(base|labels|done|metrics|adapter_config|checksums|calibration)\.json$/,
+  /^(recipe\.yaml|log\.jsonl|test-looks\.jsonl|report\.html|adapter_model\.safetensors|companion\.bin)$/,
+  /^(base|labels|done|metrics|adapter_config|checksums|calibration|companion)\.json$/,
   /^(checkpoints|model|export\/[^/]+)\/[^/]+\.(safetensors|json|model|gguf|bin|py)$/,
   /^predictions\/(train|valid|test|rows)-[0-9a-f]{8}\.(jsonl|json)$/,
   LEFTOVER,

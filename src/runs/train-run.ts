@@ -4,6 +4,8 @@ import { writeFileAtomic } from "../base/files.ts";
 import { createRandom, mixSeed } from "../base/random.ts";
 import type { Example } from "../data/example.ts";
 import { evaluate } from "../evaluate/evaluate.ts";
+import type { Extraction, Extractor } from "../extract/extractor.ts";
+import { DEFAULT_WINDOW_ROWS, windowsOf } from "../extract/windows.ts";
 import type { Recipe } from "../recipe/schema.ts";
 import { type EncodedExample, planSteps } from "../train/batches.ts";
 import { type TrainStep, train } from "../train/train.ts";
@@ -15,6 +17,8 @@ import {
   type LoopLimits,
   loadCheckpoint,
 } from "./checkpointed-loop.ts";
+import { type RunCompanion, saveCompanion } from "./companion.ts";
+import { type CompanionValidation, validateCompanion } from "./companion-scores.ts";
 import type { NoticeEvent } from "./notice.ts";
 import { type OpenedRecipe, saveTrained } from "./open.ts";
 import type { RunFolder } from "./run-folder.ts";
@@ -41,11 +45,12 @@ export interface Validation {
   isBest: boolean;
 }
 
-/** An event of a fine-tuning run, in the order: a notice on the checkpoint, start, steps with validations and checkpoints, then stopped or end. */
+/** An event of a fine-tuning run, in the order: a notice on the checkpoint, start, steps with validations and checkpoints, then stopped, or mixture (of a companion) and end. */
 export type RunEvent =
   | NoticeEvent
   | { kind: "start"; totalSteps: number; stepsPerEpoch: number; examples: number; resumedAt: number; truncated: number }
   | LoopEvent<TrainStep, Validation>
+  | ({ kind: "mixture" } & CompanionValidation)
   /** `waited`: the validations without a better one that ended the training before its last step; 0 when it was reached. */
   | { kind: "end"; steps: number; best: TrainingProgress["best"]; waited: number; seconds: number };
 
@@ -70,7 +75,7 @@ export function encodeExamples(
 }
 
 /** The rows to validate on while training: all, or a choice that the seed fixes for the whole run. */
-function validationRows(recipe: Recipe, examples: readonly Example[]): readonly Example[] {
+export function validationRows(recipe: Recipe, examples: readonly Example[]): readonly Example[] {
   const wanted = recipe.train.validationRows;
   if (wanted === 0 || wanted >= examples.length) return examples;
   const order = createRandom(mixSeed(recipe.seed, 0x7a11d)).shuffle(Array.from(examples.keys()));
@@ -80,12 +85,16 @@ function validationRows(recipe: Recipe, examples: readonly Example[]): readonly 
     .map((i) => examples[i]);
 }
 
-/** Digests of all that decides a run's numbers, except its first weights. Paths and the time between checkpoints decide nothing. */
+/**
+ * Digests of all that decides a run's numbers, except its first weights. Paths and the time between checkpoints decide nothing, nor does the
+ * companion, which no step depends on.
+ */
 function originOf(recipe: Recipe, encoded: readonly EncodedExample[], validated: readonly Example[]): TrainingOrigin {
   const { model, data, train, ...rest } = recipe;
   const { path: _base, tokenizer: _tokenizer, ...sizes } = model;
   const { checkpointSeconds: _seconds, ...settings } = train;
-  const numbers = withoutNeutral({ ...rest, sizes, settings, format: data.format });
+  const { companion: _companion, ...decode } = rest.decode;
+  const numbers = withoutNeutral({ ...rest, decode, sizes, settings, format: data.format });
   return { recipe: digest([numbers]), rows: digest([...encoded.map(idsOf), ...validated]) };
 }
 
@@ -126,8 +135,9 @@ export async function* trainRun(
   trainExamples: readonly Example[],
   validExamples: readonly Example[],
   limits: LoopLimits = {},
+  companion: RunCompanion | null = null,
 ): AsyncGenerator<RunEvent, void, void> {
-  const { recipe, backend, model, groups, trainable } = bench;
+  const { recipe, backend, model, groups, trainable, extractor } = bench;
   const { encoded, truncated } = encodeExamples(bench, trainExamples);
   const plan = planSteps(encoded.length, recipe.train, recipe.seed);
   const validated = validationRows(recipe, validExamples);
@@ -143,9 +153,14 @@ export async function* trainRun(
   const { averageFrom, checkpointSeconds, patience } = recipe.train;
   const averages = averageFrom < 1 ? dueAfter(stepsPerEpoch / AVERAGES_PER_EPOCH, totalSteps) : never;
   const validates = validated.length > 0 ? validationsOf(recipe, stepsPerEpoch, totalSteps) : never;
+  /** Probabilities of the validation rows at the best validation that this process made. */
+  let bestProbabilities: Float64Array[] | null = null;
   const validateAndKeep = async (step: number) => {
-    const result = await validate(bench, validated, step, progress);
-    if (result.isBest) await saveWeightValues(backend, trainable, folder.best);
+    const { extractions, ...result } = await validate(bench, validated, step, progress);
+    if (result.isBest) {
+      await saveWeightValues(backend, trainable, folder.best);
+      bestProbabilities = extractions.map(({ modelProbabilities }) => modelProbabilities);
+    }
     return result;
   };
   const training: CheckpointedTraining<TrainStep, Validation> = {
@@ -169,8 +184,20 @@ export async function* trainRun(
   if (!(yield* checkpointedLoop(folder, progress, training, limits))) return;
   const isBestKept = progress.best !== null && existsSync(folder.best);
   if (isBestKept) await loadWeightValues(backend, trainable, folder.best);
-  if (average.count > 0 && !isBestKept) await average.during(() => saveTrained(bench, folder));
-  else await saveTrained(bench, folder);
+  let mixture: CompanionValidation | null = null;
+  const finish = async () => {
+    if (companion) {
+      if (validated.length > 0 && recipe.decode.method === "labels") {
+        const known = isBestKept ? bestProbabilities : null;
+        const probabilities = known ?? (await modelProbabilitiesOf(extractor, validated));
+        mixture = validateCompanion(companion.model, recipe, extractor.labels, validated, probabilities);
+      }
+      await saveCompanion(folder, { ...companion, validation: mixture });
+    }
+    await saveTrained(bench, folder);
+  };
+  await (average.count > 0 && !isBestKept ? average.during(finish) : finish());
+  if (mixture) yield { kind: "mixture", ...(mixture as CompanionValidation) };
   const seconds = (performance.now() - started) / 1000;
   const peakResidentBytes = process.resourceUsage().maxRSS * 1024;
   const waited = progress.step < totalSteps ? progress.waited : 0;
@@ -198,9 +225,9 @@ async function validate(
   examples: readonly Example[],
   step: number,
   progress: TrainingProgress,
-): Promise<Validation> {
+): Promise<Validation & { extractions: readonly Extraction[] }> {
   const started = performance.now();
-  const { metrics } = await evaluate(bench.extractor, examples, { bootstrap: null });
+  const { metrics, extractions } = await evaluate(bench.extractor, examples, { bootstrap: null });
   const paperF1 = metrics.conventions.paper.f1;
   const microF1 = metrics.conventions.micro.f1;
   const metric = bench.recipe.train.keepBest === "paper" ? paperF1 : microF1;
@@ -208,5 +235,13 @@ async function validate(
   if (isBest) progress.best = { metric, step };
   progress.waited = isBest ? 0 : progress.waited + 1;
   const seconds = (performance.now() - started) / 1000;
-  return { step, paperF1, microF1, rows: examples.length, seconds, isBest };
+  return { step, paperF1, microF1, rows: examples.length, seconds, isBest, extractions };
+}
+
+async function modelProbabilitiesOf(extractor: Extractor, examples: readonly Example[]): Promise<Float64Array[]> {
+  const probabilities: Float64Array[] = [];
+  for await (const window of windowsOf(examples, DEFAULT_WINDOW_ROWS)) {
+    for (const { modelProbabilities } of await extractor.extract(window)) probabilities.push(modelProbabilities);
+  }
+  return probabilities;
 }

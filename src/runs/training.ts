@@ -9,6 +9,7 @@ import { decoderWeights } from "../models/decoder.ts";
 import { attentionNotice, contextNotice } from "../recipe/check.ts";
 import { factsOfRows, type RecipeReading, readRecipeParts } from "../recipe/read.ts";
 import type { Recipe, recipeSchema } from "../recipe/schema.ts";
+import { type CompanionEvent, companionFor, saveCompanion } from "./companion.ts";
 import { type DataEvent, labelledRows, readTrainingData, type TrainingData } from "./labelled-rows.ts";
 import { expectRoom, passBytes } from "./memory.ts";
 import type { NoticeEvent } from "./notice.ts";
@@ -26,7 +27,7 @@ import {
   saveBaseSums,
 } from "./run-folder.ts";
 import type { StopOptions } from "./stop-signals.ts";
-import { type RunEvent, trainRun } from "./train-run.ts";
+import { type RunEvent, trainRun, validationRows } from "./train-run.ts";
 
 /** Tensors of the model that are loaded or made. */
 export interface LoadingEvent {
@@ -40,6 +41,7 @@ export type TrainingEvent =
   | DataEvent
   | NoticeEvent
   | LoadingEvent
+  | CompanionEvent
   | { kind: "model"; parameters: number; trained: number; labels: number; backend: string }
   | RunEvent;
 
@@ -47,9 +49,10 @@ export type TrainingEvent =
 export const NO_VALIDATION = "the data has no validation split";
 
 /** The notice for data without a validation split; names the file that may have been meant. */
-function noValidation(rows: Dataset | TrainingData): string {
+function noValidation(rows: Dataset | TrainingData, { decode }: Recipe): string {
   const near = "split" in rows ? rows.nearSplit("valid") : null;
-  return `${NO_VALIDATION}: the last weights are kept, not the best.${near ? ` ${near}` : ""}`;
+  const floor = decode.companion === "auto" ? ", and the linear companion is a floor only, not mixed in" : "";
+  return `${NO_VALIDATION}: the last weights are kept, not the best${floor}.${near ? ` ${near}` : ""}`;
 }
 
 /** Fine-tuning reports missing paths with all other problems of the recipe, when it is prepared. */
@@ -113,8 +116,8 @@ export interface TrainingOptions extends StopOptions {
 }
 
 /**
- * Fine-tunes a run to its end, or to a request to stop: reads data and model, makes and locks the folder, saves labels, log, checkpoints and
- * the trained weights. Returns where it stopped, null when it finished. Throws a UserError for data or a model that cannot be used.
+ * Fine-tunes a run to its end, or to a request to stop: reads data and model, makes and locks the folder, saves labels, the linear companion, log,
+ * checkpoints and the trained weights. Returns where it stopped, null when it finished. Throws a UserError for data or a model that cannot be used.
  */
 export async function runTraining(run: PreparedRun, options: TrainingOptions = {}): Promise<Stop | null> {
   const { folder, recipe, prepared, rows, notices } = run;
@@ -124,23 +127,26 @@ export async function runTraining(run: PreparedRun, options: TrainingOptions = {
     const { labels, train, valid = [] } = data;
     const onNotice = (text: string) => onEvent({ kind: "notice", text });
     for (const text of notices) onNotice(text);
-    if (valid.length === 0) onNotice(noValidation(rows));
+    if (valid.length === 0) onNotice(noValidation(rows, recipe));
     for (const text of [contextNotice(recipe.prompt, prepared.spec), attentionNotice(recipe, prepared.spec)]) {
       if (text !== null) onNotice(text);
     }
     const need = { ...trainingNeed(recipe, prepared.spec), pass: passNeed(prepared, train) };
     expectRoom(folder.directory, need, onNotice);
+    const companion = await companionFor(folder, recipe, labels, train, validationRows(recipe, valid));
+    if (companion) onEvent(companion.event);
     const opened = await openPrepared(prepared, {
       onNotice,
       onLoad: (done, total) => onEvent({ kind: "loading", done, total }),
     });
     let stoppedAt: number | null = null;
     try {
-      for await (const event of trainRun(opened, folder, train, valid, { signal })) {
+      for await (const event of trainRun(opened, folder, train, valid, { signal }, companion)) {
         if (event.kind === "start") {
           await begin(opened.recipe);
           if (run.isNew && prepared.base) await saveBaseSums(folder, prepared.base.source.checks.sums);
           await saveLabels(folder, labels);
+          if (companion) await saveCompanion(folder, companion);
           onEvent({
             kind: "model",
             parameters: parameterSum(decoderWeights(opened.model)),

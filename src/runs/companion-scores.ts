@@ -1,0 +1,137 @@
+import type { Example, LabelSet } from "../data/example.ts";
+import { computeMetrics } from "../evaluate/metrics.ts";
+import type { Reference } from "../evaluate/references.ts";
+import type { ScoredRow } from "../evaluate/rows.ts";
+import type { TallyScores } from "../evaluate/tally.ts";
+import { chooseRelations, type RelationChoice } from "../extract/combine.ts";
+import type { Extraction } from "../extract/extractor.ts";
+import { fitMixture, type Mixture, mixProbabilities } from "../linear/mixture.ts";
+import { type LinearModel, linearProbabilities } from "../linear/model.ts";
+import type { DecodeSettings, Recipe } from "../recipe/schema.ts";
+
+/** F1 of the two conventions that a run can be chosen by, as fractions. */
+export interface ValidationF1 {
+  paperF1: number;
+  microF1: number;
+}
+
+/** What the validation rows say of a mixture. */
+export interface CompanionValidation {
+  rows: number;
+  /** Fitted on these rows. */
+  mixture: Mixture;
+  linear: ValidationF1;
+  model: ValidationF1;
+  mixed: ValidationF1;
+  /** Whether the mixture has a higher F1 than the language model alone, by the recipe's train.keepBest. */
+  gains: boolean;
+}
+
+/** The companion's own answer is its most probable label. */
+const ONE_LABEL: RelationChoice = { noRelationWeight: 1, furtherRelations: 1 };
+
+/** Labelled rows with the relations that are chosen by these probabilities, one list for each row. */
+function rowsOf(
+  examples: readonly Example[],
+  labels: LabelSet,
+  choice: RelationChoice,
+  probabilities: readonly Float64Array[],
+): ScoredRow[] {
+  return examples.map(({ relations = [], sentence }, i) => {
+    const { predictions } = chooseRelations(probabilities[i], labels, choice);
+    return { gold: relations, predicted: predictions.map(({ relation }) => relation), group: sentence };
+  });
+}
+
+function validationF1(rows: readonly ScoredRow[], labels: LabelSet): ValidationF1 {
+  const { paper, micro } = computeMetrics(rows, labels, { bootstrap: null }).conventions;
+  return { paperF1: paper.f1, microF1: micro.f1 };
+}
+
+/** F1 of a companion alone. */
+export function linearF1(model: LinearModel, labels: LabelSet, examples: readonly Example[]): ValidationF1 {
+  return validationF1(rowsOf(examples, labels, ONE_LABEL, linearProbabilities(model, examples)), labels);
+}
+
+/**
+ * Fits the mixture on validation rows, of which `own` are the probabilities by the language model alone, and finds out whether it gains. Throws
+ * a UserError for no rows.
+ */
+export function validateCompanion(
+  model: LinearModel,
+  { decode, train }: Pick<Recipe, "decode" | "train">,
+  labels: LabelSet,
+  examples: readonly Example[],
+  own: readonly Float64Array[],
+): CompanionValidation {
+  const linear = linearProbabilities(model, examples);
+  const places = new Map(labels.labels.map((label, place) => [label, place]));
+  const golds = examples.map(({ relations = [] }) => [...new Set(relations)].map((one) => places.get(one) as number));
+  const mixture = fitMixture(own.map((a, i) => ({ a, b: linear[i], gold: golds[i] })));
+  const mixed = own.map((a, i) => mixProbabilities(a, linear[i], mixture));
+  const f1Of = (choice: RelationChoice, probabilities: readonly Float64Array[]) =>
+    validationF1(rowsOf(examples, labels, choice, probabilities), labels);
+  const scores = { linear: f1Of(ONE_LABEL, linear), model: f1Of(decode, own), mixed: f1Of(decode, mixed) };
+  const metric = train.keepBest === "paper" ? "paperF1" : "microF1";
+  return { rows: examples.length, mixture, ...scores, gains: scores.mixed[metric] > scores.model[metric] };
+}
+
+/** The scores of a run's parts on rows that were evaluated. */
+export interface CompanionScores {
+  /** How the evaluation mixed; null for the language model alone. */
+  mixture: Mixture | null;
+  /** The companion alone, one label a row. */
+  linear: TallyScores;
+  /** The language model alone. */
+  model: TallyScores;
+  /** The mixture of the evaluation, else the fitted one; null where there is none. */
+  mixed: TallyScores | null;
+}
+
+/** Scores the companion, the language model and their mixture on rows that the run has extracted. */
+export function companionScores(
+  { model, validation }: { model: LinearModel; validation: CompanionValidation | null },
+  labels: LabelSet,
+  choice: RelationChoice & Pick<DecodeSettings, "method">,
+  mixture: Mixture | null,
+  evaluated: { examples: readonly Example[]; extractions: readonly Extraction[]; metrics: TallyScores },
+): CompanionScores {
+  const { examples, extractions, metrics } = evaluated;
+  const linear = linearProbabilities(model, examples);
+  const own = extractions.map(({ modelProbabilities }) => modelProbabilities);
+  const scoresOf = (by: RelationChoice, probabilities: readonly Float64Array[]): TallyScores => {
+    const { conventions, macro } = computeMetrics(rowsOf(examples, labels, by, probabilities), labels, {
+      bootstrap: null,
+    });
+    return { conventions, macro };
+  };
+  const evaluatedScores = { conventions: metrics.conventions, macro: metrics.macro };
+  const fitted = choice.method === "generate" ? null : (validation?.mixture ?? null);
+  const mixed =
+    mixture !== null
+      ? evaluatedScores
+      : fitted &&
+        scoresOf(
+          choice,
+          own.map((a, i) => mixProbabilities(a, linear[i], fitted)),
+        );
+  return {
+    mixture,
+    linear: scoresOf(ONE_LABEL, linear),
+    model: mixture === null ? evaluatedScores : scoresOf(choice, own),
+    mixed,
+  };
+}
+
+/** The companion's F1, and that of the run without it where it is mixed in, with it where it is not. */
+export function companionReferences({ mixture, linear, model, mixed }: CompanionScores): Reference[] {
+  const references = [{ name: "linear floor", f1: f1ByConvention(linear) }];
+  if (mixture !== null) references.push({ name: "model alone", f1: f1ByConvention(model) });
+  else if (mixed !== null) references.push({ name: "mixed", f1: f1ByConvention(mixed) });
+  return references;
+}
+
+function f1ByConvention({ conventions, macro }: TallyScores): Reference["f1"] {
+  const f1 = Object.fromEntries(Object.entries(conventions).map(([name, score]) => [name, score.f1]));
+  return { ...f1, macro: macro.f1 };
+}
