@@ -78,7 +78,7 @@ async function lstatOrNull(path: string): Promise<Stats | null> {
   try {
     return await lstat(path);
   } catch (error) {
-    // Below a file there is nothing either: whoever makes the folder names the file.
+    // Below a file there is nothing either; the message that names the file comes from makeFolder.
     if (["ENOENT", "ENOTDIR"].includes((error as NodeJS.ErrnoException).code ?? "")) return null;
     throw error;
   }

@@ -32,9 +32,7 @@ beforeEach(() => {
  * Answers at once. Its probability depends on the whole window, as sums of a real pass may in their last digit: an extraction that resumes
  * must ask for the same windows.
  */
-function fakeExtractor(
-  options: { failAfterWindows?: number; arithmetic?: string } = {},
-): Extractor & { windows: number[] } {
+function fakeExtractor(options: { failAfterWindows?: number } = {}): Extractor & { windows: number[] } {
   const windows: number[] = [];
   const answer = (example: Example, companions: number): Extraction | Unextracted => {
     if (example.sentence.includes("太长")) return { problem: "does not fit" };
@@ -57,7 +55,6 @@ function fakeExtractor(
   return {
     windows,
     labels: TINY_LABELS,
-    arithmetic: options.arithmetic,
     settings: {} as Extractor["settings"],
     extractEach,
     extract: async (examples) => (await extractEach(examples)) as Extraction[],
@@ -272,36 +269,6 @@ describe("extractFile", () => {
       expect(counts).toMatchObject({ rows: 9, resumed });
       expect(readFileSync(output()).equals(whole)).toBe(true);
       rmSync(output());
-    }
-  });
-
-  it("says that finished rows were computed with another instruction set", async () => {
-    const input = inputFile(rows(9));
-    const interrupted = async (arithmetic: string | undefined, failAfterWindows: number) => {
-      const extractor = fakeExtractor({ failAfterWindows, arithmetic });
-      await expect(extractFile(extractor, input, output(), "job", options)).rejects.toThrow("power cut");
-    };
-    const heard: string[] = [];
-    const resumed = (arithmetic: string) =>
-      extractFile(fakeExtractor({ arithmetic }), input, output(), "job", {
-        ...options,
-        onNotice: (text) => void heard.push(text),
-      });
-    await interrupted("avx2, float32", 1);
-    await interrupted("avx512, float32", 1);
-    expect(await resumed("avx512, float32")).toMatchObject({ rows: 9, resumed: 8 });
-    expect(heard).toEqual([
-      expect.stringMatching(
-        /out\.jsonl\.part: 4 rows were computed with another instruction set \(avx2, float32\), .* avx512, float32:/,
-      ),
-    ]);
-    // The state of an older version does not tell.
-    for (const arithmetic of [undefined, "amx, bfloat16"]) {
-      rmSync(output());
-      heard.length = 0;
-      await interrupted(arithmetic, 1);
-      expect(await resumed("amx, bfloat16")).toMatchObject({ rows: 9, resumed: 4 });
-      expect(heard).toEqual([]);
     }
   });
 
