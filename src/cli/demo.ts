@@ -12,6 +12,7 @@ import { openRun } from "../runs/run.ts";
 import { runFolder } from "../runs/run-folder.ts";
 import { evaluateRun } from "./evaluate.ts";
 import { showLoading } from "./loading.ts";
+import { collect } from "./options.ts";
 import { duration, percent, print, say, warn } from "./terminal.ts";
 import { trainNewRun } from "./train.ts";
 
@@ -30,7 +31,8 @@ export function addDemoCommand(program: Command): void {
     .command("demo")
     .description("fine-tune on the demonstration set, evaluate, extract")
     .option("--run <dir>", "run folder; an earlier demo in it is replaced", "runs/demo")
-    .action(async (options: { run: string }) => {
+    .option("--set <key=value>", "replace one value of its recipe, for example train.epochs=2", collect, [])
+    .action(async (options: { run: string; set: string[] }) => {
       const started = performance.now();
       const heading = (text: string) => say(`\n${picocolors.bold(picocolors.cyan(text))}`);
       const isNative = hasNativeBackend();
@@ -38,7 +40,7 @@ export function addDemoCommand(program: Command): void {
       const recipeFile = join(PACKAGE, "recipes", isNative ? "demo.yaml" : "demo-small.yaml");
       await removeOldDemo(options.run);
       const onBegun = () => writeFileSync(join(options.run, MARKER), `${JSON.stringify({ madeBy: "cre demo" })}\n`);
-      await trainNewRun(options.run, { file: recipeFile }, onBegun);
+      await trainNewRun(options.run, { file: recipeFile, overrides: options.set }, onBegun);
       heading("2. Evaluating it on sentences and entity pairs it has not seen");
       await evaluateRun(options.run, { split: "test" });
       heading("3. Extracting relations from fresh sentences");

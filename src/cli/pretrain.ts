@@ -23,7 +23,7 @@ import {
   type TokensEvent,
 } from "../runs/pretraining.ts";
 import { begunRun, expectPaths, newRun, type TrainableRun } from "../runs/protocol.ts";
-import { wholeNumber } from "./options.ts";
+import { collect, wholeNumber } from "./options.ts";
 import { Interrupted } from "./report.ts";
 import { duration, megabytes, type Progress, progress, STOPPING, say, warn } from "./terminal.ts";
 
@@ -40,7 +40,6 @@ interface PretrainOptions {
 }
 
 export function addPretrainCommand(model: Command): void {
-  const collect = (value: string, previous: string[]) => [...previous, value];
   model
     .command("pretrain")
     .description("train a model from random weights on text; Ctrl-C stops, --resume continues")

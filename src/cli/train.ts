@@ -7,6 +7,7 @@ import { type RecipeSource, readRecipeParts } from "../recipe/read.ts";
 import { begunTraining, newTraining, type PreparedRun, runTraining, type TrainingEvent } from "../runs/training.ts";
 import type { TrainStep } from "../train/train.ts";
 import { showLoading } from "./loading.ts";
+import { collect } from "./options.ts";
 import { defaultsLine } from "./recipe.ts";
 import { Interrupted } from "./report.ts";
 import { warnBadRows } from "./splits.ts";
@@ -21,7 +22,6 @@ interface TrainOptions {
 }
 
 export function addTrainCommand(program: Command): void {
-  const collect = (value: string, previous: string[]) => [...previous, value];
   program
     .command("train")
     .description("fine-tune a model by a recipe; Ctrl-C stops, --resume continues")

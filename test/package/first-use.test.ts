@@ -1,5 +1,14 @@
 import { execFileSync } from "node:child_process";
-import { chmodSync, existsSync, mkdirSync, mkdtempSync, readdirSync, symlinkSync, writeFileSync } from "node:fs";
+import {
+  chmodSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { stringify } from "yaml";
@@ -15,8 +24,9 @@ const file = (...names: string[]) => join(folder.path, ...names);
 const packageFolder = () => file("node_modules", "cre-llm");
 const isRoot = process.getuid?.() === 0;
 const compiler = ["g++", "clang++", "c++"].find((name) => works(name, "--version"));
-/** Node's own, and others from the registry. */
-const nodes: Record<string, string> = { "20": process.execPath };
+const VERSIONS = ["20", "22", "24"];
+/** This one, and others from the registry. */
+const nodes: Record<string, string> = { [process.versions.node.split(".")[0]]: process.execPath };
 let problem: string | null = null;
 
 function works(command: string, ...words: string[]): boolean {
@@ -37,7 +47,7 @@ beforeAll(async () => {
   const recipe = toyRecipe("data");
   recipe.model.tokenizer = join(packageFolder(), "models", "small-zh", "tokenizer.model");
   writeFileSync(file("toy.yaml"), stringify(recipe));
-  for (const version of ["22", "24"]) {
+  for (const version of VERSIONS.filter((name) => !(name in nodes))) {
     mkdirSync(file(`node-${version}`));
     writeFileSync(file(`node-${version}`, "package.json"), "{}");
     // The package "node" fetches this one by a script, which is not run here.
@@ -54,15 +64,43 @@ afterAll(() => {
   folder.remove();
 });
 
-/** Trains the toy recipe in a new folder, as a user who cannot write into the package. */
-function train(env: Record<string, string | undefined>, node = process.execPath): Promise<Ended> {
-  const run = mkdtempSync(file("run-"));
-  if (isRoot) execFileSync("chown", [String(NOBODY), run]);
-  const cre = [node, join(packageFolder(), "dist", "cli.js"), "train", file("toy.yaml"), "--run", join(run, "run")];
+type Environment = Record<string, string | undefined>;
+
+/** Runs cre in a new folder of its own, as a user who cannot write into the package; `folder` is where it ran. */
+async function cre(words: readonly string[], env: Environment, node: string): Promise<Ended & { folder: string }> {
+  const own = mkdtempSync(file("user-"));
+  if (isRoot) execFileSync("chown", [String(NOBODY), own]);
+  const call = [node, join(packageFolder(), "dist", "cli.js"), ...words];
   const asNobody = ["setpriv", `--reuid=${NOBODY}`, `--regid=${NOBODY}`, "--clear-groups"];
-  const [command, ...words] = isRoot ? [...asNobody, ...cre] : cre;
+  const [command, ...rest] = isRoot ? [...asNobody, ...call] : call;
   const outer = { CRE_BACKEND: undefined, CRE_NATIVE: undefined, CRE_LEVELS: undefined, CXX: undefined };
-  return ended(command, words, { cwd: folder.path, env: { ...outer, HOME: "/nonexistent", ...env } });
+  const outcome = await ended(command, rest, { cwd: own, env: { ...outer, HOME: "/nonexistent", ...env } });
+  return { ...outcome, folder: own };
+}
+
+/** Trains the toy recipe. */
+const train = (env: Environment) => cre(["train", file("toy.yaml"), "--run", "run"], env, process.execPath);
+
+const setting = (...values: string[]) => values.flatMap((value) => ["--set", value]);
+/** One step of the demonstration's training, then all that follows it. */
+const SHORT = setting("train.epochs=0.02", "train.validateEvery=0");
+/** Without the native backend a model of a hundredth of the size. */
+const TINY = setting("model.init.layers=1", "model.init.width=32", "model.init.feedForward=32", "model.init.heads=2");
+
+/** What `cre demo` shows at its very end, and leaves behind. */
+function expectDemonstration({ code, stdout, stderr, folder: own }: Ended & { folder: string }): void {
+  expect(code, stderr).toBe(0);
+  expect(stderr).not.toMatch(/\n\s+at |This is a fault of cre-llm/);
+  // The tables, then each of the fresh sentences with what was found.
+  expect(stdout).toMatch(/^micro-argmax +\d/m);
+  const fresh = readFileSync(join(packageFolder(), "demo", "fresh.jsonl"), "utf8")
+    .trimEnd()
+    .split("\n");
+  expect(stdout.match(/^ {4}\(.+, .+ \d+\.\d %.*, .+\)$/gm)).toHaveLength(fresh.length);
+  expect(stderr).toMatch(/Done in \d.*Next, with your own data/);
+  for (const name of ["recipe.yaml", "done.json", "metrics.json", "report.html", "labels.json"]) {
+    expect(existsSync(join(own, "runs", "demo", name)), name).toBe(true);
+  }
 }
 
 function writableFolder(name: string): string {
@@ -74,8 +112,8 @@ function writableFolder(name: string): string {
 const skipReason = () => problem ?? (isRoot && !works("setpriv", "--version") ? "setpriv is not installed" : null);
 
 describe("a fresh installation", () => {
-  it.for(["20", "22", "24"])(
-    "trains without a compiler on Node %s, and says first what to install",
+  it.for(VERSIONS)(
+    "demonstrates itself without a compiler on Node %s, and says first what to install",
     { timeout: 120_000 },
     async (version, test) => {
       const reason = skipReason() ?? (version in nodes ? null : `Node ${version} is not there`);
@@ -84,11 +122,12 @@ describe("a fresh installation", () => {
       const setpriv = execFileSync("sh", ["-c", "command -v setpriv || true"], { encoding: "utf8" }).trim();
       if (setpriv && !existsSync(join(bin, "setpriv"))) symlinkSync(setpriv, join(bin, "setpriv"));
       const env = { PATH: bin, XDG_CACHE_HOME: writableFolder("no-compiler") };
-      const { code, stderr } = await train(env, nodes[version]);
-      expect(code, stderr).toBe(0);
-      expect(stderr.split("\n")[0]).toMatch(/no C\+\+17 compiler found \(g\+\+, clang\+\+, c\+\+\)\. Install /);
-      expect(stderr).toContain("reference");
-      expect(stderr).toContain("done");
+      const outcome = await cre(["demo", ...SHORT, ...TINY], env, nodes[version]);
+      expectDemonstration(outcome);
+      const [first, ...others] = outcome.stderr.split("\n").filter((line) => line !== "");
+      expect(first).toMatch(/no C\+\+17 compiler found \(g\+\+, clang\+\+, c\+\+\)\. Install /);
+      expect(others[0]).toContain("The native backend is not available: training a small model");
+      expect(outcome.stderr).toContain("plain TypeScript");
     },
   );
 
@@ -114,7 +153,7 @@ describe("a fresh installation", () => {
     expect(readdirSync(file("off"))).toEqual([]);
   }, 120_000);
 
-  it("builds the addon once for two processes into the user's cache, and every Node uses it", async (test) => {
+  it("builds the addon once for two processes into the user's cache, and every Node demonstrates itself with it", async (test) => {
     const reason = skipReason() ?? (compiler ? null : "there is no compiler here");
     test.skip(reason !== null, reason ?? "");
     const env = { XDG_CACHE_HOME: writableFolder("cache") };
@@ -128,9 +167,10 @@ describe("a fresh installation", () => {
     const [version] = readdirSync(file("cache", "cre-llm"));
     expect(readdirSync(file("cache", "cre-llm", version))).toContain("cre-cpu.node");
     for (const [name, node] of Object.entries(nodes)) {
-      const { code, stderr } = await train(env, node);
-      expect(code, `Node ${name}: ${stderr}`).toBe(0);
-      expect(stderr).not.toMatch(/reference|Building/);
+      const outcome = await cre(["demo", ...SHORT], env, node);
+      expect(outcome.stderr, `Node ${name}`).not.toMatch(/reference|Building|plain TypeScript/);
+      expect(outcome.stderr).toContain("Fine-tuning the embedded base model");
+      expectDemonstration(outcome);
     }
   }, 600_000);
 });

@@ -16,19 +16,30 @@ export interface ContractOptions {
   tolerance: number;
   /** Largest relative error of a loss after 20 training steps. */
   lossTolerance: number;
+  /**
+   * Whether kernels work in blocks of rows and columns, in passes over the depth, or in chunks of tokens. Default true. A backend of one
+   * formula an element is not tested on the large shapes that are there to cross them.
+   */
+  hasBlocks?: boolean;
   /** The same backend with another number of threads, if it has threads. */
   openWithThreads?: (threads: number) => Backend;
 }
 
 /** For the parts of the suite; every test opens its own backend. */
 export interface Contract extends ContractOptions {
+  hasBlocks: boolean;
   open: () => Backend;
   compare: (seed: number) => Comparison;
 }
 
 /** The tests that every backend has to pass: values against the float64 reference, and the rules of src/compute/backend.ts. */
 export function backendContract(open: () => Backend, options: ContractOptions): void {
-  const contract: Contract = { ...options, open, compare: (seed) => compare(open(), options.tolerance, seed) };
+  const contract: Contract = {
+    hasBlocks: true,
+    ...options,
+    open,
+    compare: (seed) => compare(open(), options.tolerance, seed),
+  };
   describe("products", () => productContract(contract));
   describe("storages", () => storageContract(contract));
   describe("weights from chunks of rows", () => chunkContract(contract));

@@ -3,6 +3,7 @@ import { createRandom } from "../../base/random.ts";
 import { decodeElements, encodeElements } from "../../formats/tensor-source.ts";
 import type { RawMatrix, RawType, WeightSpec } from "../backend.ts";
 import type { Contract } from "./backend.contract.ts";
+import { expectSameBits } from "./comparison.contract.ts";
 
 const types = ["F32", "F16", "BF16"] as const;
 const storages = ["float32", "bfloat16", "int8", "nf4"] as const;
@@ -60,10 +61,11 @@ export function chunkContract({ open }: Contract): void {
         const weight = await backend.weightFromChunks(made, { type, chunks: inChunks(bytes, rows, chunkRows) });
         const expected = backend.weight(made, decodeElements(bytes, type));
         expect(weight).toMatchObject(made);
-        expect(await backend.readWeight(weight)).toEqual(await backend.readWeight(expected));
+        const what = `${storage} [${rows},${columns}]`;
+        expectSameBits(what, await backend.readWeight(weight), await backend.readWeight(expected));
         const x = backend.tensor(decodeElements(elements("F32", 3 * columns, 2), "F32"), 3, columns);
         const products = [backend.matmul(x, weight), backend.matmul(x, expected)];
-        expect(await backend.read(products[0])).toEqual(await backend.read(products[1]));
+        expectSameBits(`${what}, a product`, await backend.read(products[0]), await backend.read(products[1]));
       }
     }
     await backend.close();

@@ -75,6 +75,14 @@ export function expectClose(what: string, got: Values, expected: Values, columns
   }
 }
 
+/** Bit for bit; much quicker than a deep comparison. */
+export function expectSameBits(what: string, got: Values, expected: Values): void {
+  const bytes = (values: Values) => Buffer.from(values.buffer, values.byteOffset, values.byteLength);
+  if (bytes(got).equals(bytes(expected))) return;
+  const index = expected.findIndex((value, i) => !Object.is(value, got[i]));
+  expect.fail(`${what}[${index}]: ${got[index]}, expected ${expected[index]} (${expected.length} values)`);
+}
+
 /** Opens a comparison of `subject`, which it closes in the end. */
 export function compare(subject: Backend, tolerance: number, seed: number): Comparison {
   const judge = openReference({ precision: "float64" });

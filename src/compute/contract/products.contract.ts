@@ -15,7 +15,39 @@ const shapes = [
   [130, 1, 65],
 ] as const;
 
-export function productContract({ compare, open }: Contract): void {
+// [T, I, heads, D, pairs]: heads of one, two, four and five blocks of columns, and of less; all pairs, half of them or few rotate.
+const rotated = [
+  [1, 40, 2, 64, 32],
+  [16, 40, 2, 64, 32],
+  [70, 100, 2, 128, 64],
+  [45, 33, 2, 160, 32],
+  [70, 50, 3, 32, 16],
+  [33, 50, 5, 20, 7],
+] as const;
+
+/** One storage for each way to rotate, where both would take the reference seconds. */
+const storagesOf = { halves: ["int8"], interleaved: ["bfloat16"] } as const;
+
+// Two passes over the depth; in the last one the rows fill more blocks than a core's cache holds, too.
+const rotatedInPasses = [
+  [17, 1600, 3, 64, 32],
+  [130, 65, 3, 128, 32],
+  [330, 1700, 2, 128, 64],
+] as const;
+
+// More than 1,024 tokens are more than one pass; many columns are many items.
+const long = [
+  [1030, 40, 33],
+  [2100, 33, 300],
+  [1100, 300, 70],
+] as const;
+
+const thin = [
+  [100, 8, 70],
+  [45, 17, 130],
+] as const;
+
+export function productContract({ compare, open, hasBlocks }: Contract): void {
   it.each(shapes)("matmul [%i,%i] to %i columns", async (rows, inputs, outputs) => {
     const c = compare(rows + inputs);
     for (const trainable of [true, false]) {
@@ -143,19 +175,7 @@ export function productContract({ compare, open }: Contract): void {
     },
   );
 
-  // [T, I, heads, D, pairs]: heads of one, two, four and five blocks of columns, and of less; all pairs, half of them or few rotate; one
-  // pass over the depth, and several.
-  it.each([
-    [1, 40, 2, 64, 32],
-    [16, 40, 2, 64, 32],
-    [17, 1600, 3, 64, 32],
-    [70, 100, 2, 128, 64],
-    [130, 65, 3, 128, 32],
-    [45, 33, 2, 160, 32],
-    [70, 50, 3, 32, 16],
-    [33, 50, 5, 20, 7],
-    [400, 2900, 2, 128, 64],
-  ] as const)(
+  it.each([...rotated, ...(hasBlocks ? rotatedInPasses : [])])(
     "matmul [%i,%i] to %i heads of %i columns, %i pairs rotate",
     async (rows, inputs, heads, headWidth, pairs) => {
       const c = compare(rows + inputs + headWidth);
@@ -164,7 +184,7 @@ export function productContract({ compare, open }: Contract): void {
       const frequencies = Float32Array.from({ length: pairs }, (_, i) => 100 ** (-i / pairs));
       for (const layout of ["halves", "interleaved"] as const) {
         const rotary = { heads, headWidth, frequencies, layout, positions };
-        for (const storage of ["bfloat16", "int8"] as const) {
+        for (const storage of rows > 300 ? storagesOf[layout] : (["bfloat16", "int8"] as const)) {
           const w = c.weight(columns, inputs, { storage, trainable: false });
           const [low, bias] = [c.weight(columns, 5), c.weight(1, columns)];
           const [x, extra] = [await c.tensor(rows, inputs), await c.tensor(rows, 5, { wide: true })];
@@ -198,29 +218,26 @@ export function productContract({ compare, open }: Contract): void {
     await c.close();
   });
 
-  // More than 1,024 tokens are more than one pass; many columns are many items.
-  const long = [
-    [1030, 40, 33],
-    [2100, 33, 300],
-    [1100, 300, 70],
-  ] as const;
-  it.each([...shapes, ...long])("matmulBackwardWeight of [%i,%i] and %i columns", async (rows, inputs, outputs) => {
-    const c = compare(inputs + outputs);
-    const w = c.weight(outputs, inputs);
-    for (const wide of [false, true]) {
-      const x = await c.tensor(rows, inputs, { wide });
-      const dy = await c.tensor(rows, outputs, { wide: !wide });
-      c.both(({ backend, of }) => backend.matmulBackwardWeight(of(dy), of(x), of(w)));
-      await c.sameWeight("first", w, "gradient");
-      c.both(({ backend, of }) => backend.matmulBackwardWeight(of(dy), of(x), of(w), -0.75));
-      await c.sameWeight("added to", w, "gradient");
-    }
-    c.both(({ backend, of }) => backend.zeroGradients([of(w)]));
-    await c.sameWeight("zeroed", w, "gradient", 0);
-    await c.close();
-  });
+  it.each([...shapes, ...(hasBlocks ? long : [])])(
+    "matmulBackwardWeight of [%i,%i] and %i columns",
+    async (rows, inputs, outputs) => {
+      const c = compare(inputs + outputs);
+      const w = c.weight(outputs, inputs);
+      for (const wide of [false, true]) {
+        const x = await c.tensor(rows, inputs, { wide });
+        const dy = await c.tensor(rows, outputs, { wide: !wide });
+        c.both(({ backend, of }) => backend.matmulBackwardWeight(of(dy), of(x), of(w)));
+        await c.sameWeight("first", w, "gradient");
+        c.both(({ backend, of }) => backend.matmulBackwardWeight(of(dy), of(x), of(w), -0.75));
+        await c.sameWeight("added to", w, "gradient");
+      }
+      c.both(({ backend, of }) => backend.zeroGradients([of(w)]));
+      await c.sameWeight("zeroed", w, "gradient", 0);
+      await c.close();
+    },
+  );
 
-  it.each([...shapes, [100, 8, 70], [1100, 16, 96], [45, 17, 130]] as const)(
+  it.each([...shapes, ...thin, ...(hasBlocks ? ([[1100, 16, 96]] as const) : [])])(
     "matmulBackward of [%i,%i] and %i columns",
     async (rows, inputs, outputs) => {
       const c = compare(rows + outputs);

@@ -2,18 +2,11 @@ import { describe, expect, it } from "vitest";
 import type { Backend, Tensor, Values, Weight } from "../backend.ts";
 import { openReference } from "../reference/backend.ts";
 import type { Contract } from "./backend.contract.ts";
+import { expectSameBits } from "./comparison.contract.ts";
 import { misuses } from "./misuse.contract.ts";
 
 const numbers = (count: number, phase: number) =>
   Float32Array.from({ length: count }, (_, i) => Math.sin(phase + i * i));
-
-/** Bit for bit; much quicker than a deep comparison. */
-function expectSameBits(what: string, got: Values, expected: Values): void {
-  const bytes = (values: Values) => Buffer.from(values.buffer, values.byteOffset, values.byteLength);
-  if (bytes(got).equals(bytes(expected))) return;
-  const index = expected.findIndex((value, i) => !Object.is(value, got[i]));
-  expect.fail(`${what}[${index}]: ${got[index]}, expected ${expected[index]} (${expected.length} values)`);
-}
 
 export function ruleContract({ open, openWithThreads }: Contract): void {
   it("an operation keeps its operands although they are freed after it was issued", async () => {

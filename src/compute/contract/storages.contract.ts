@@ -5,7 +5,7 @@ import type { Contract } from "./backend.contract.ts";
 
 const storages = ["bfloat16", "int8", "nf4"] as const;
 
-// [T, I, O]: single rows and columns, groups of 64 cut short, several chunks of depth, every way to cut rows.
+// [T, I, O]: single rows and columns, groups of 64 cut short.
 const shapes = [
   [1, 5, 3],
   [1, 200, 70],
@@ -13,46 +13,54 @@ const shapes = [
   [16, 64, 32],
   [17, 70, 65],
   [20, 100, 64],
-  [32, 577, 33],
   [33, 129, 40],
+  [130, 17, 65],
+] as const;
+
+// Several chunks of depth, every way to cut rows, many panels of columns.
+const shapesOfBlocks = [
+  [32, 577, 33],
   [48, 600, 70],
   [64, 330, 33],
   [70, 1100, 45],
-  [130, 17, 65],
   [520, 33, 40],
   [40, 70, 1200],
 ] as const;
 
 /** Frozen weights in every storage, with the same products in both directions from what the storage made of them. */
-export function storageContract({ compare, open, tolerance }: Contract): void {
+export function storageContract({ compare, open, tolerance, hasBlocks }: Contract): void {
   // 1e-2 in bfloat16, where dequantised numbers are rounded once more; the suite's own in float32.
   const allowed = Math.min(tolerance, 1e-2);
 
   for (const storage of storages) {
-    it.each(shapes)(`${storage}: products of [%i,%i] and %i outputs`, async (rows, inputs, outputs) => {
-      const c = compare(rows + inputs + outputs);
-      const w = c.weight(outputs, inputs, { trainable: false, storage });
-      const bias = c.weight(1, outputs, { trainable: false });
-      await c.sameWeight("value", w, "value", 1e-6);
-      for (const wide of [false, true]) {
-        const x = await c.tensor(rows, inputs, { wide });
-        const dy = await c.tensor(rows, outputs, { wide });
-        const [right, left] = [await c.tensor(rows, outputs, { wide }), await c.tensor(rows, inputs, { wide })];
-        await c.same("forward", ({ backend, of }) => backend.matmul(of(x), of(w), { wide }), allowed);
-        await c.same(
-          "forward with bias and residual",
-          ({ backend, of }) => backend.matmul(of(x), of(w), { bias: of(bias), residual: of(right), scale: -0.5, wide }),
-          allowed,
-        );
-        await c.same("backward", ({ backend, of }) => backend.matmulBackwardInput(of(dy), of(w), { wide }), allowed);
-        await c.same(
-          "backward with residual",
-          ({ backend, of }) => backend.matmulBackwardInput(of(dy), of(w), { residual: of(left), scale: 2, wide }),
-          allowed,
-        );
-      }
-      await c.close();
-    });
+    it.each([...shapes, ...(hasBlocks ? shapesOfBlocks : [])])(
+      `${storage}: products of [%i,%i] and %i outputs`,
+      async (rows, inputs, outputs) => {
+        const c = compare(rows + inputs + outputs);
+        const w = c.weight(outputs, inputs, { trainable: false, storage });
+        const bias = c.weight(1, outputs, { trainable: false });
+        await c.sameWeight("value", w, "value", 1e-6);
+        for (const wide of [false, true]) {
+          const x = await c.tensor(rows, inputs, { wide });
+          const dy = await c.tensor(rows, outputs, { wide });
+          const [right, left] = [await c.tensor(rows, outputs, { wide }), await c.tensor(rows, inputs, { wide })];
+          await c.same("forward", ({ backend, of }) => backend.matmul(of(x), of(w), { wide }), allowed);
+          await c.same(
+            "forward with bias and residual",
+            ({ backend, of }) =>
+              backend.matmul(of(x), of(w), { bias: of(bias), residual: of(right), scale: -0.5, wide }),
+            allowed,
+          );
+          await c.same("backward", ({ backend, of }) => backend.matmulBackwardInput(of(dy), of(w), { wide }), allowed);
+          await c.same(
+            "backward with residual",
+            ({ backend, of }) => backend.matmulBackwardInput(of(dy), of(w), { residual: of(left), scale: 2, wide }),
+            allowed,
+          );
+        }
+        await c.close();
+      },
+    );
   }
 
   it("tables of every storage give the rows that were kept", async () => {

@@ -20,6 +20,7 @@ describe.skipIf(!status.available)("native without second copies", () => {
           open,
           tolerance,
           lossTolerance: 1,
+          hasBlocks: true,
           compare: (seed: number) => compare(open(), tolerance, seed),
         };
         productContract(contract);
