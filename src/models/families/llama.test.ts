@@ -54,6 +54,7 @@ describe("the configuration of a Llama model", () => {
       feedForward: 11008,
       normEpsilon: 1e-5,
       positions: { kind: "rotary", base: 10000, layout: "halves", rotatedWidth: 128 },
+      promptAttention: "causal",
       queryKeyValueBias: false,
       queryKeyNorm: false,
       tiedHead: false,
