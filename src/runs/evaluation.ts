@@ -125,14 +125,10 @@ export interface RunMetricsJson extends MetricsJson {
   split?: SplitName;
   seconds: number;
   truncated: number;
-  /** When this run was evaluated on these test rows; absent for other rows. */
-  testLooks?: string[];
 }
 
-export function evaluationJson(evaluation: RunEvaluation): RunMetricsJson {
-  const { metrics, references, source, seconds, truncated, testLooks } = evaluation;
-  const looks = testLooks.length === 0 ? {} : { testLooks: testLooks.map(({ date }) => date) };
-  return { ...toJson(metrics, { references }), ...source, seconds, truncated, ...looks };
+export function evaluationJson({ metrics, references, source, seconds, truncated }: RunEvaluation): RunMetricsJson {
+  return { ...toJson(metrics, { references }), ...source, seconds, truncated };
 }
 
 /** What a report of an evaluation is called. */
