@@ -1,5 +1,23 @@
 // Errors: a UserError is a mistake of the caller with a message to show; RunStopped is a training that can be resumed.
 export { UserError, UserErrors } from "./base/errors.ts";
+// Cross-validation over training rows: choosing values of a recipe, doubtful labels.
+export {
+  type AuditEvent,
+  type AuditOptions,
+  AuditStopped,
+  audit,
+  dropSuspicious,
+  saveAudit,
+} from "./crossval/audit.ts";
+export type { Audit, DoubtedRow, PrecisionAtK, ReversedRow } from "./crossval/doubt.ts";
+export {
+  type TunedCandidate,
+  type TuneEvent,
+  type TuneOptions,
+  type TuneResult,
+  TuningStopped,
+  tune,
+} from "./crossval/tune.ts";
 // Data: examples, label sets and the readers of labelled data.
 export { type Dataset, type DatasetFormat, openDataset } from "./data/dataset.ts";
 export type { Example, LabelSet, Span } from "./data/example.ts";

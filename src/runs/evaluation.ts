@@ -140,17 +140,11 @@ export interface RunMetricsJson extends MetricsJson {
   truncated: number;
   /** Absent for a run without a linear companion. */
   companion?: CompanionScores;
-  /** When this run was evaluated on these test rows; absent for other rows. */
-  testLooks?: string[];
 }
 
 export function evaluationJson(evaluation: RunEvaluation): RunMetricsJson {
-  const { metrics, references, source, seconds, truncated, companion, testLooks } = evaluation;
-  const optional = {
-    ...(companion ? { companion } : {}),
-    ...(testLooks.length === 0 ? {} : { testLooks: testLooks.map(({ date }) => date) }),
-  };
-  return { ...toJson(metrics, { references }), ...source, seconds, truncated, ...optional };
+  const { metrics, references, source, seconds, truncated, companion } = evaluation;
+  return { ...toJson(metrics, { references }), ...source, seconds, truncated, ...(companion ? { companion } : {}) };
 }
 
 /** What a report of an evaluation is called. */
