@@ -3,7 +3,12 @@ import type { Backend } from "../src/compute/backend.ts";
 import type { LabelSet } from "../src/data/example.ts";
 import { createLabelSet } from "../src/data/label-set.ts";
 import type { Normalization } from "../src/data/normalize.ts";
-import { createExtractor, type Extractor, type ExtractorSettings } from "../src/extract/extractor.ts";
+import {
+  createExtractor,
+  type Extractor,
+  type ExtractorSettings,
+  type MixedCompanion,
+} from "../src/extract/extractor.ts";
 import { chatTemplate } from "../src/prompts/chat-template.ts";
 import { promptStyle } from "../src/prompts/relation-prompt.ts";
 import { createRenderer } from "../src/prompts/renderer.ts";
@@ -41,9 +46,18 @@ export async function tinyExtractor(
     labels?: LabelSet;
     normalize?: Normalization;
     normWeight?: number;
+    companion?: MixedCompanion | null;
   } = {},
 ): Promise<Extractor> {
-  const { style = "marked", maxPromptTokens = 200, labels = TINY_LABELS, normalize, normWeight, ...settings } = options;
+  const {
+    style = "marked",
+    maxPromptTokens = 200,
+    labels = TINY_LABELS,
+    normalize,
+    normWeight,
+    companion,
+    ...settings
+  } = options;
   const tokenizer = await openTokenizer(TOKENIZER);
   const model = await tinyDecoder(backend, {
     seed: 11,
@@ -61,5 +75,5 @@ export async function tinyExtractor(
     maxAnswerTokens: merged.maxAnswerTokens,
     addBos: true,
   });
-  return createExtractor(model, tokenizer, renderer, merged, normalize);
+  return createExtractor(model, tokenizer, renderer, merged, normalize, companion);
 }

@@ -5,6 +5,10 @@ import { UserError } from "../base/errors.ts";
 import { openReference } from "../compute/reference/backend.ts";
 import type { Example } from "../data/example.ts";
 import { createLabelSet } from "../data/label-set.ts";
+import { mixProbabilities } from "../linear/mixture.ts";
+import { linearProbabilities } from "../linear/model.ts";
+import { trainLinear } from "../linear/train.ts";
+import { chooseRelations } from "./combine.ts";
 import { batchesByTokens, type Extraction, mirrored } from "./extractor.ts";
 
 const backend = openReference({ precision: "float32" });
@@ -52,6 +56,52 @@ describe("createExtractor", () => {
       expect(distinct.size).toBe(EXAMPLES.length);
     });
   }
+
+  describe("with a companion", () => {
+    const rows = EXAMPLES.map((example, i) => ({ ...example, relations: [TINY_LABELS.labels[i]] }));
+    const model = trainLinear([...rows, ...rows], TINY_LABELS);
+    const mixture = { weight: 0.4, temperature: 0.8 };
+
+    it("mixes both directions of the model with it, and chooses afterwards", async () => {
+      const settings = { bothDirections: true, noRelationWeight: 3, furtherRelations: 0.4 };
+      const alone = await tinyExtractor(backend, settings);
+      const mixed = await tinyExtractor(backend, { ...settings, companion: { model, mixture } });
+      expect([alone.mixture, mixed.mixture]).toEqual([null, mixture]);
+      const [own, both, linear] = [
+        await alone.extract(EXAMPLES),
+        await mixed.extract(EXAMPLES),
+        linearProbabilities(model, EXAMPLES),
+      ];
+      for (const [i, extraction] of both.entries()) {
+        expect(extraction.modelProbabilities).toEqual(own[i].modelProbabilities);
+        const wanted = mixProbabilities(own[i].modelProbabilities, linear[i], mixture);
+        const { predictions, probabilities } = chooseRelations(wanted, TINY_LABELS, { ...mixed.settings });
+        expect(extraction.probabilities).toEqual(probabilities);
+        expect(extraction.predictions).toEqual(predictions);
+        expect(extraction.probabilities).not.toEqual(own[i].probabilities);
+        expect(extraction.probabilities.reduce((a, b) => a + b, 0)).toBeCloseTo(1, 12);
+      }
+    });
+
+    it("gives each row its own, also next to rows that cannot be used, and reads the texts as the model does", async () => {
+      const mixed = await tinyExtractor(backend, { companion: { model, mixture }, normalize: "nfkc" });
+      const wide = { sentence: "ＡＢ与ＣＤ合作。", head: "ＡＢ", tail: "ＣＤ" };
+      const bad = { sentence: "没有", head: "甲", tail: "乙" };
+      const [first, problem, second] = await mixed.extractEach([EXAMPLES[1], bad, wide]);
+      expect(problem).toHaveProperty("problem");
+      const narrow = { sentence: "AB与CD合作。", head: "AB", tail: "CD" };
+      const [a, b] = await mixed.extract([EXAMPLES[1], narrow]);
+      expectClose(first as Extraction, a);
+      expectClose(second as Extraction, b);
+    });
+
+    it("leaves generated text to the model", async () => {
+      const mixed = await tinyExtractor(backend, { method: "generate", companion: { model, mixture } });
+      const alone = await tinyExtractor(backend, { method: "generate" });
+      expect(mixed.mixture).toBe(null);
+      expect(await mixed.extract(EXAMPLES.slice(0, 2))).toEqual(await alone.extract(EXAMPLES.slice(0, 2)));
+    });
+  });
 
   it("gives no answer when the model's scores are no numbers", async () => {
     for (const method of ["labels", "generate"] as const) {

@@ -21,6 +21,10 @@ vi.stubEnv("CRE_BACKEND", "reference");
 afterAll(() => temporary.remove());
 
 const weightsOf = (run: string) => readFileSync(path(run, "model", "model.safetensors"));
+const companionOf = (run: string) => ({
+  model: readFileSync(path(run, "companion.bin")),
+  notes: readFileSync(path(run, "companion.json"), "utf8"),
+});
 const failure = (options: Parameters<typeof train>[0]) => train(options).catch((error) => error);
 
 describe("train", () => {
@@ -34,7 +38,8 @@ describe("train", () => {
   it("makes a run folder, tells what happens and opens the run", async () => {
     const kinds = events.map(({ kind }) => kind).filter((kind) => !["step", "loading"].includes(kind));
     const checked = ["validation", "checkpoint"];
-    expect(kinds).toEqual(["data", "data", "model", "start", ...checked, ...checked, ...checked, ...checked, "end"]);
+    const validations = [...checked, ...checked, ...checked, ...checked];
+    expect(kinds).toEqual(["data", "data", "companion", "model", "start", ...validations, "mixture", "end"]);
     expect(events[0]).toMatchObject({ split: "train", counts: { rows: 16, badRows: 0 } });
     expect(events.find(({ kind }) => kind === "model")).toMatchObject({
       labels: 4,
@@ -56,6 +61,7 @@ describe("train", () => {
     await (await train({ run: path("rows"), recipe, data: given, onEvent: hear })).close();
     expect(notices).toEqual(["data.valid: 1 rows were merged into a row of the same sentence, head and tail."]);
     expect(weightsOf("rows").equals(weightsOf("whole"))).toBe(true);
+    expect(companionOf("rows")).toEqual(companionOf("whole"));
 
     const stop = new AbortController();
     const onEvent = (event: TrainingEvent) => void (event.kind === "step" && event.step === 3 && stop.abort());
@@ -64,8 +70,10 @@ describe("train", () => {
     expect(stopped).toMatchObject({ directory: path("parts"), step: 3, signal: null });
     expect(stopped.message).toContain("training stopped after step 3; its state is saved");
     await expect(openRun(path("parts"))).rejects.toThrow("training has not finished");
+    expect(companionOf("parts").notes).toContain('"validation": null');
     await (await train({ run: path("parts"), data: rows, resume: true })).close();
     expect(weightsOf("parts").equals(weightsOf("whole"))).toBe(true);
+    expect(companionOf("parts")).toEqual(companionOf("whole"));
     // A finished run is only opened.
     const again: TrainingEvent[] = [];
     await (await train({ run: path("parts"), resume: true, onEvent: (event) => void again.push(event) })).close();
@@ -148,6 +156,18 @@ describe("train", () => {
     const onEvent = (event: TrainingEvent) => void (event.kind === "notice" && notes.push(event.text));
     await (await train({ run: path("last"), recipe, data: { labels, train: toyRows(4, 1) }, onEvent })).close();
     expect(notes).toEqual([expect.stringContaining("the last weights are kept")]);
+  });
+
+  it("fits the companion anew where the best validation was made before the last stop", async () => {
+    // The resumed process has no step to make, so it never sees the probabilities of a validation.
+    const onEvent = (event: TrainingEvent) => {
+      if (event.kind === "checkpoint" && event.step === 8) throw new Error("power cut");
+    };
+    await failure({ run: path("late"), recipe: recipeFile, onEvent });
+    expect(existsSync(path("late", "done.json"))).toBe(false);
+    await (await train({ run: path("late"), resume: true })).close();
+    expect(companionOf("late")).toEqual(companionOf("whole"));
+    expect(weightsOf("late").equals(weightsOf("whole"))).toBe(true);
   });
 
   it("ends as by a crash when onEvent throws, and the run can be resumed", async () => {

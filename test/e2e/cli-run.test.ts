@@ -42,7 +42,18 @@ afterAll(() => temporary.remove());
 describe("a run", () => {
   it("is a folder of the documented files, and is not trained twice", async () => {
     expect(readdirSync(run).sort()).toEqual(
-      ["checkpoints", "checksums.json", "done.json", "labels.json", "log.jsonl", "model", "recipe.yaml"].sort(),
+      [
+        ...[
+          "checkpoints",
+          "checksums.json",
+          "companion.bin",
+          "companion.json",
+          "done.json",
+          "labels.json",
+          "log.jsonl",
+        ],
+        ...["model", "recipe.yaml"],
+      ].sort(),
     );
     const again = await cre(["train", recipe, "--run", run]);
     expect(again.code).toBe(1);
@@ -171,6 +182,11 @@ describe("training that is interrupted", () => {
     const where = `killed after ${moments.join(", ")} ms`;
     expect(logOf(directory), where).toEqual(logOf(whole));
     expect(weightsOf(directory).equals(weightsOf(whole)), where).toBe(true);
+    for (const name of ["companion.bin", "companion.json"]) {
+      expect(readFileSync(join(directory, name)).equals(readFileSync(join(whole, name))), `${name}, ${where}`).toBe(
+        true,
+      );
+    }
     const names = readdirSync(directory, { recursive: true, encoding: "utf8" }).filter((name) =>
       name.endsWith(".part"),
     );

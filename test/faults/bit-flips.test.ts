@@ -165,12 +165,12 @@ describe("a flipped bit", () => {
     expect(missed).toEqual([]);
   }, 240_000);
 
-  it("in the tokenizer or the labels of a run", async () => {
-    const files = ["model/tokenizer.model", "labels.json"];
-    const missed = await unnoticed([0, 1, 2, 3], async (i, command) => {
-      const name = files[i % 2];
+  it("in the tokenizer, the labels or the companion of a run", async () => {
+    const files = ["model/tokenizer.model", "labels.json", "companion.bin", "companion.json"];
+    const missed = await unnoticed([0, 1, 2, 3, 4, 5, 6, 7], async (i, command) => {
+      const name = files[i % 4];
       const run = copyOf(toys.run, file(`small-${i}`));
-      flip(join(run, name), randomBits(join(run, name), 4, SEED + 5)[i]);
+      flip(join(run, name), randomBits(join(run, name), 8, SEED + 5)[i]);
       const outcome = await command(["extract", run, ROW]);
       return { outcome, isNoticed: isRefused(outcome, name.split("/").at(-1) as string) };
     });

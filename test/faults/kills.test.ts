@@ -114,8 +114,10 @@ describe.each(TRAININGS)("training $name", ({ name, kills, recipe, epochs, weigh
       hasBegun: (_, stderr) => stderr.includes("training rows"),
       expectSame: (attempt, where) => {
         expect(logOf(own(attempt)), where).toEqual(logOf(whole));
-        const [killed, undisturbed] = [own(attempt), whole].map((directory) => readFileSync(join(directory, weights)));
-        expect(killed.equals(undisturbed), where).toBe(true);
+        for (const name of [weights, "companion.bin", "companion.json"]) {
+          const [killed, undisturbed] = [own(attempt), whole].map((directory) => readFileSync(join(directory, name)));
+          expect(killed.equals(undisturbed), `${name}, ${where}`).toBe(true);
+        }
         expect(partsIn(own(attempt)), where).toEqual([]);
         expect(readdirSync(own(attempt)).sort(), where).toEqual(readdirSync(whole).sort());
       },
