@@ -34,13 +34,13 @@ const METHODS = {
   "lora+": { adapter: `{method: lora, ${LORA}, learningRateRatio: 4, dropout: 0}`, learningRate: 5e-4 },
   dora: { adapter: `{method: dora, ${LORA}}`, learningRate: 1e-3 },
   prefix: { adapter: "{method: prefix, virtualTokens: 20}", learningRate: 3e-2 },
-  "prefix, encoder": { adapter: "{method: prefix, virtualTokens: 20, encoderWidth: 256}", learningRate: 5e-3 },
-  "lora, embedding noise": {
+  "prefix encoder": { adapter: "{method: prefix, virtualTokens: 20, encoderWidth: 256}", learningRate: 5e-3 },
+  "lora with noise": {
     adapter: `{method: lora, ${LORA}, dropout: 0}`,
     learningRate: 1e-3,
     more: ["train.embeddingNoise=5"],
   },
-  "lora, layer decay": {
+  "lora with decay": {
     adapter: `{method: lora, ${LORA}, dropout: 0}`,
     learningRate: 1e-3,
     more: ["train.layerDecay=0.85"],
