@@ -220,8 +220,8 @@ const NOT_A_WEIGHT = "adds keys and values in front of the text, which no weight
 export const prefix = {
   name: "prefix",
   schema,
-  // P-Tuning v2 of ChatGLM-6B: 2e-2; the authors' tables: 5e-3 to 1e-2.
-  usualLearningRate: 1e-2,
+  // P-Tuning v2 of ChatGLM-6B (THUDM).
+  usualLearningRate: 2e-2,
   storages: ["float32", "bfloat16", "int8", "nf4"],
   startsFrom: "trained model",
   resolve: (settings) => settings,

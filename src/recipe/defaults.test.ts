@@ -58,7 +58,7 @@ describe("the defaults of a recipe without a model", () => {
     expect(values).toMatchObject({ adapter: { method: "dora", rank: 8 }, train: { learningRate: 1 } });
     expect(fillIn({ adapter: { method: "dora", rank: 4 } }, values).adapter).toEqual({ method: "dora", rank: 4 });
     const other = await defaultsFor({ adapter: { method: "prefix" } }, facts(1_094), true, read);
-    expect(other.values).toMatchObject({ adapter: { method: "lora" }, train: { learningRate: 1e-2 } });
+    expect(other.values).toMatchObject({ adapter: { method: "lora" }, train: { learningRate: 2e-2 } });
   });
 
   it("ask in both directions when every label has an inverse, and give further relations when rows have several", async () => {
