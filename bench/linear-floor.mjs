@@ -34,7 +34,7 @@ function predict(model, examples) {
 
 async function trainedOn(examples, labels) {
   const start = process.cpuUsage();
-  const { model, choice } = trainCompanion(examples, labels, SEED);
+  const { model, choice } = await trainCompanion(examples, labels, SEED);
   const { user, system } = process.cpuUsage(start);
   const file = join(scratch, "companion.bin");
   await saveLinear(model, file);

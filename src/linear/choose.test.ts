@@ -35,15 +35,15 @@ function choiceOf(examples: Example[], settings: Partial<LinearSettings> = {}) {
 }
 
 describe("chooseSettings", () => {
-  it("weighs the names by what they tell", () => {
-    const names = choiceOf(rowsOf(150, "by the names"));
+  it("weighs the names by what they tell", async () => {
+    const names = await choiceOf(rowsOf(150, "by the names"));
     expect(names.best.groupWeights.head).toBe(3);
-    const verbs = choiceOf(rowsOf(150, "by the verb"));
+    const verbs = await choiceOf(rowsOf(150, "by the verb"));
     expect(verbs.best.groupWeights.head).toBe(LINEAR_DEFAULTS.groupWeights.head);
   });
 
-  it("keeps the highest F1, then the likeliest regularisation, and tells what it tried", () => {
-    const { best, tried, heldRows } = choiceOf(rowsOf(90, "by the names"));
+  it("keeps the highest F1, then the likeliest regularisation, and tells what it tried", async () => {
+    const { best, tried, heldRows } = await choiceOf(rowsOf(90, "by the names"));
     expect(heldRows).toBe(90);
     expect(tried).toHaveLength(5);
     const counted = tried.slice(0, 3);
@@ -58,37 +58,41 @@ describe("chooseSettings", () => {
     }
   });
 
-  it("keeps the defaults where there are fewer sentences than folds", () => {
+  it("keeps the defaults where there are fewer sentences than folds", async () => {
     const same = rowsOf(60, "by the names").map((row, i) => ({ ...row, sentence: `${i % 2}日` }));
-    expect(choiceOf(same)).toMatchObject({ tried: [], heldRows: 0, best: { minRows: 2, l2: LINEAR_DEFAULTS.l2 } });
+    expect(await choiceOf(same)).toMatchObject({
+      tried: [],
+      heldRows: 0,
+      best: { minRows: 2, l2: LINEAR_DEFAULTS.l2 },
+    });
   });
 
-  it("does not try n-grams of single rows where the frequent ones are enough", () => {
-    expect(choiceOf(rowsOf(60, "by the verb"), { maxTrainedFeatures: 100 }).tried).toHaveLength(4);
+  it("does not try n-grams of single rows where the frequent ones are enough", async () => {
+    expect((await choiceOf(rowsOf(60, "by the verb"), { maxTrainedFeatures: 100 })).tried).toHaveLength(4);
   });
 });
 
 describe("trainCompanion", () => {
-  it("trains with the chosen settings and gives the same model again", () => {
+  it("trains with the chosen settings and gives the same model again", async () => {
     const examples = rowsOf(80, "by the verb");
-    const { model, choice, rows } = trainCompanion(examples, LABELS, 3);
+    const { model, choice, rows } = await trainCompanion(examples, LABELS, 3);
     expect(rows).toBe(80);
     expect(model.vectors.groupWeights).toEqual(choice.best.groupWeights);
-    expect(trainCompanion(examples, LABELS, 3).model).toEqual(model);
+    expect((await trainCompanion(examples, LABELS, 3)).model).toEqual(model);
     const best = linearProbabilities(model, examples).map((row) => LABELS.labels[row.indexOf(Math.max(...row))]);
     expect(best.filter((label, row) => label === examples[row].relations?.[0]).length).toBeGreaterThan(70);
   });
 
-  it("learns from a bounded number of rows", () => {
+  it("learns from a bounded number of rows", async () => {
     const examples = rowsOf(80, "by the verb");
-    expect(trainCompanion(examples, LABELS, 3, 50).rows).toBe(50);
+    expect((await trainCompanion(examples, LABELS, 3, 50)).rows).toBe(50);
   });
 
-  it("works on a single row and on a single label", () => {
+  it("works on a single row and on a single label", async () => {
     const [row] = rowsOf(1, "by the verb");
-    expect(trainCompanion([row], LABELS, 1).choice.tried).toEqual([]);
+    expect((await trainCompanion([row], LABELS, 1)).choice.tried).toEqual([]);
     const only = createLabelSet({ labels: ["合作"] }, "labels");
     const rows = rowsOf(9, "by the verb").map((one) => ({ ...one, relations: ["合作"] }));
-    expect([...linearProbabilities(trainCompanion(rows, only, 1).model, rows)[0]]).toEqual([1]);
+    expect([...linearProbabilities((await trainCompanion(rows, only, 1)).model, rows)[0]]).toEqual([1]);
   });
 });

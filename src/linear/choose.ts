@@ -1,3 +1,4 @@
+import { createRandom } from "../base/random.ts";
 import type { Example, LabelSet } from "../data/example.ts";
 import { type Fold, foldsBySentence } from "../data/folds.ts";
 import { vectorsOf } from "./model.ts";
@@ -24,9 +25,13 @@ export interface LinearChoice {
   heldRows: number;
 }
 
-const FOLDS = 3;
+const LEAST_FOLDS = 3;
+/** Rows of a fold at most. */
+const FOLD_ROWS = 4000;
 /** Folds are scored until they have this number of rows: more would seldom change the choice, and take as long as the training. */
 const ENOUGH_HELD_ROWS = 3000;
+/** Rows that a choice is trained on at most. */
+const MAX_TRAIN_ROWS = 9000;
 /** Passes over the rows while choosing: more of them hardly change the scores. */
 const CHOOSING_EPOCHS = 3;
 
@@ -42,33 +47,35 @@ const L2_FACTORS = [0.4, 2.5];
  * Chooses settings on held-out rows, grouped by sentence: the n-grams that count by micro F1, then the regularisation by the likelihood, which
  * it moves more than F1. Of equal ones the first is chosen. The same rows and seed give the same choice.
  */
-export function chooseSettings(
+export async function chooseSettings(
   examples: readonly Example[],
   labels: Pick<LabelSet, "labels" | "noRelation">,
   rows: LabelledRows,
   settings: LinearSettings,
-): LinearChoice {
+): Promise<LinearChoice> {
   const { groupWeights, minRows, l2 } = settings;
   const folds = foldsToScore(examples, settings.seed);
   const heldRows = folds.reduce((sum, { held }) => sum + held.length, 0);
   const tried: TriedChoice[] = [];
   if (folds.length === 0) return { best: { groupWeights, minRows, l2 }, tried, heldRows };
   const none = labels.noRelation === null ? -1 : labels.labels.indexOf(labels.noRelation);
-  const score = (choice: Choice): TriedChoice => {
+  const score = async (choice: Choice): Promise<TriedChoice> => {
+    // A signal is heard and told in between.
+    await new Promise(setImmediate);
     const scored = scoreChoice(rows, folds, { ...settings, ...choice, maxEpochs: CHOOSING_EPOCHS }, none);
     const one = { ...choice, ...scored };
     tried.push(one);
     return one;
   };
-  let best = score({ groupWeights, minRows, l2 });
+  let best = await score({ groupWeights, minRows, l2 });
   const keepHigherF1 = (one: TriedChoice) => {
     if (one.microF1 > best.microF1) best = one;
   };
-  keepHigherF1(score({ groupWeights: { ...groupWeights, ...STRONG_NAMES }, minRows, l2 }));
+  keepHigherF1(await score({ groupWeights: { ...groupWeights, ...STRONG_NAMES }, minRows, l2 }));
   if (hasRoomForRare(rows, folds[0], settings))
-    keepHigherF1(score({ groupWeights: best.groupWeights, minRows: 1, l2 }));
+    keepHigherF1(await score({ groupWeights: best.groupWeights, minRows: 1, l2 }));
   for (const factor of L2_FACTORS) {
-    const one = score({
+    const one = await score({
       groupWeights: best.groupWeights,
       minRows: best.minRows,
       l2: Number((factor * l2).toPrecision(6)),
@@ -85,15 +92,19 @@ function hasRoomForRare({ numbered }: LabelledRows, { train }: Fold, settings: L
   return minRows > 1 && countRows(numbered, train).filter(isFrequent).length < maxTrainedFeatures;
 }
 
-/** Folds by sentence that have enough held-out rows together; none for fewer sentences than folds. */
+/** Folds by sentence that have enough held-out rows together, with a bounded number of rows to train on; none for fewer sentences than folds. */
 function foldsToScore(examples: readonly Example[], seed: number): Fold[] {
-  if (new Set(examples.map(({ sentence }) => sentence)).size < FOLDS) return [];
+  const sentences = new Set(examples.map(({ sentence }) => sentence)).size;
+  const count = Math.max(LEAST_FOLDS, Math.ceil(examples.length / FOLD_ROWS));
+  // Many rows of few sentences: no fold would be as small as that.
+  if (sentences < count) return [];
   const chosen: Fold[] = [];
-  let held = 0;
-  for (const fold of foldsBySentence(examples, FOLDS, seed)) {
-    if (held >= ENOUGH_HELD_ROWS) break;
-    chosen.push(fold);
-    held += fold.held.length;
+  let heldRows = 0;
+  for (const { train, held } of foldsBySentence(examples, count, seed)) {
+    if (heldRows >= ENOUGH_HELD_ROWS) break;
+    const some = train.length <= MAX_TRAIN_ROWS ? train : createRandom(seed).shuffle(train).slice(0, MAX_TRAIN_ROWS);
+    chosen.push({ train: some, held });
+    heldRows += held.length;
   }
   return chosen;
 }

@@ -26,12 +26,12 @@ const LEAST_FEATURES = 20_000;
  * Trains the linear companion of a run: chooses settings on held-out rows, then trains with them on all. The same rows and seed give the
  * same model. Throws a UserError for no rows, a row without relations, or a relation outside the set.
  */
-export function trainCompanion(
+export async function trainCompanion(
   examples: readonly Example[],
   labels: LabelSet,
   seed: number,
   maxRows = MAX_ROWS,
-): TrainedCompanion {
+): Promise<TrainedCompanion> {
   const started = performance.now();
   const used = chosenRows(examples, seed, maxRows);
   const labelCount = labels.labels.length;
@@ -42,7 +42,7 @@ export function trainCompanion(
     seed,
   };
   const rows = labelledRows(used, labels.labels, settings);
-  const choice = chooseSettings(used, labels, rows, settings);
+  const choice = await chooseSettings(used, labels, rows, settings);
   const model = trainOnRows(rows, labels.labels, { ...settings, ...choice.best });
   return { model, choice, rows: used.length, seconds: (performance.now() - started) / 1000 };
 }

@@ -83,7 +83,7 @@ export async function companionFor(
 ): Promise<(RunCompanion & { event: CompanionEvent }) | null> {
   if (decode.companion === "none") return null;
   const saved = await savedCompanion(folder, labels);
-  const trained = saved ? null : trainCompanion(train, labels, seed);
+  const trained = saved ? null : await trainCompanion(train, labels, seed);
   const companion = saved ?? { ...(trained as NonNullable<typeof trained>), validation: null };
   const { rows, choice, model } = companion;
   const validation = validated.length > 0 ? { rows: validated.length, ...linearF1(model, labels, validated) } : null;

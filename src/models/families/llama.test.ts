@@ -58,7 +58,6 @@ describe("the configuration of a Llama model", () => {
       queryKeyValueBias: false,
       queryKeyNorm: false,
       tiedHead: false,
-      promptAttention: "causal",
       normalizedHead: false,
       maxTokens: 4096,
       bosId: 1,
