@@ -21,7 +21,7 @@ const SEED = 1;
 /** Value, gradient and two moments of a trained number (src/runs/memory.ts). */
 const TRAINED_BYTES = 16;
 
-/** The learning rates are the best of a few tries on these rows, or those of the shipped recipes. */
+/** Learning rates of the shipped recipes where there is one; the others were not searched for. */
 const LORA = "rank: 8, alpha: 32, targets: all";
 const METHODS = {
   full: { adapter: "{method: full}", learningRate: 3e-4 },

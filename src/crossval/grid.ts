@@ -1,5 +1,6 @@
 import { isSeq, parseDocument } from "yaml";
 import { messageOf, showValue, UserError } from "../base/errors.ts";
+import { expectShallow } from "../recipe/nesting.ts";
 
 /** One setting and the values to try: "train.learningRate" and [1e-4, 3e-4]. */
 export interface GridAxis {
@@ -45,6 +46,7 @@ export function parseGridAxis(text: string): GridAxis {
   const [, key, list] = /^([^=]+)=(.*)$/s.exec(text) ?? [];
   if (key === undefined) throw new UserError(`--grid ${text}: expected ${FORM}.`);
   if (list.trim() === "") throw new UserError(`--grid ${text}: has no values, expected ${FORM}.`);
+  expectShallow(list, `--grid ${key}`);
   const written = `[${list}]`;
   const document = parseDocument(written, { prettyErrors: false });
   const [problem] = document.errors;

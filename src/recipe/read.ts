@@ -17,6 +17,7 @@ import {
   type RecipeValues,
   section,
 } from "./defaults.ts";
+import { expectShallow } from "./nesting.ts";
 import { type RecipeParts, rightParts } from "./parts.ts";
 import { missingDataProblem, missingModelProblem } from "./path-hints.ts";
 import { type Recipe, recipeSchema } from "./schema.ts";
@@ -208,6 +209,7 @@ export async function readRecipeValues(file: string, overrides: readonly string[
 }
 
 function parseRecipeText(text: string, file: string): RecipeValues {
+  expectShallow(text, file);
   let value: unknown;
   try {
     // Aliases could blow a small file up to any size.
@@ -225,6 +227,7 @@ function parseRecipeText(text: string, file: string): RecipeValues {
 export function applyOverride(recipe: RecipeValues, override: string): void {
   const equals = override.indexOf("=");
   if (equals < 1) throw new UserError(`--set ${override}: expected KEY=VALUE, for example train.epochs=2.`);
+  expectShallow(override, `--set ${override.slice(0, equals)}`);
   const keys = override.slice(0, equals).split(".");
   let value: unknown;
   try {

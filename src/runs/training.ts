@@ -134,13 +134,14 @@ export async function runTraining(run: PreparedRun, options: TrainingOptions = {
     const need = { ...trainingNeed(recipe, prepared.spec), pass: passNeed(prepared, train) };
     expectRoom(folder.directory, need, onNotice);
     const companion = await companionFor(folder, recipe, labels, train, validationRows(recipe, valid));
-    if (companion) onEvent(companion.event);
     const opened = await openPrepared(prepared, {
       onNotice,
       onLoad: (done, total) => onEvent({ kind: "loading", done, total }),
     });
     let stoppedAt: number | null = null;
     try {
+      // After what the backend says: a missing compiler is the first thing to know.
+      if (companion) onEvent(companion.event);
       for await (const event of trainRun(opened, folder, train, valid, { signal }, companion)) {
         if (event.kind === "start") {
           await begin(opened.recipe);

@@ -38,6 +38,8 @@ describe("case B17: labels that cannot be answered with", () => {
     writeFileSync(join(run, "labels.json"), withLabels(LONG));
     // With its checksum, a changed file is refused before it is read.
     rmSync(join(run, "checksums.json"));
+    // A companion knows its labels.
+    for (const name of ["companion.bin", "companion.json"]) rmSync(join(run, name));
     writeFileSync(file("rows.jsonl"), jsonl(toyRows(3, 1)));
     await mistake(["extract", run, file("rows.jsonl")], [LONG, "labels.json"]);
     await mistake(["evaluate", run], [LONG, "labels.json"]);

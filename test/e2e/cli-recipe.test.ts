@@ -73,7 +73,9 @@ describe("cre recipe show", () => {
   it("says what it does not know", async () => {
     const { code, stderr } = await cre(["recipe", "show", "finre-bse"]);
     expect(code).toBe(1);
-    expect(stderr).toContain("finre-bse: is no recipe, expected a file, a run folder or one of base-zh, demo,");
+    expect(stderr).toContain(
+      "finre-bse: is no recipe, expected a file, a run folder or one of base-zh, base-zh-gpu, demo,",
+    );
     expect(stderr).toContain("Did you mean finre-base?");
   });
 });

@@ -84,6 +84,8 @@ export function commandServer(bounds: Bounds = UNBOUNDED, backend: "" | "referen
   }
 
   async function run(command: readonly string[], { stopsTraining = false } = {}): Promise<Ending> {
+    // What earlier commands left behind does not count for this one.
+    if (child !== null && residentBytes(child.pid as number) > bounds.residentBytes / 2) await close();
     child ??= start();
     const current = child;
     begun = null;
