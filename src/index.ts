@@ -35,11 +35,18 @@ export { type ScoreOptions, score } from "./evaluate/score.ts";
 export type { Matching, ScoredPredictions } from "./evaluate/score-predictions.ts";
 // Extraction.
 export type { Extraction, Extractor, ExtractorSettings, Prediction, Unextracted } from "./extract/extractor.ts";
+// The linear companion: a classifier in seconds, and how a run mixes it in.
+export { type TrainedCompanion, trainCompanion } from "./linear/companion.ts";
+export { openLinear, saveLinear } from "./linear/file.ts";
+export type { Mixture } from "./linear/mixture.ts";
+export { type LinearModel, linearProbabilities } from "./linear/model.ts";
 // Recipes.
 export { readRecipe } from "./recipe/read.ts";
 export type { DecodeSettings, Recipe } from "./recipe/schema.ts";
 // Runs: training them, opening them, evaluating them.
 export type { LoopEvent } from "./runs/checkpointed-loop.ts";
+export type { CompanionEvent, RunCompanion } from "./runs/companion.ts";
+export type { CompanionScores, CompanionValidation } from "./runs/companion-scores.ts";
 export { type CompareOptions, type ComparisonEvent, compareRuns, type RunComparison } from "./runs/compare-runs.ts";
 export {
   type EvaluateOptions,
