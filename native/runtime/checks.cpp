@@ -7,6 +7,10 @@
 #include <immintrin.h>
 #endif
 
+#if !defined(__clang__)
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"  // GCC 12 reports its own _mm512_undefined_epi32
+#endif
+
 namespace cre {
 namespace {
 

@@ -1,4 +1,4 @@
-import { basename, join } from "node:path";
+import { basename, dirname, join } from "node:path";
 import { isUnable, type SavedAdapter, type SavedModel } from "../adapters/method.ts";
 import { methodOf } from "../adapters/methods.ts";
 import { UserError } from "../base/errors.ts";
@@ -6,6 +6,7 @@ import type { GgufWriteType } from "../formats/gguf-blocks.ts";
 import type { TensorDtype } from "../formats/tensor-source.ts";
 import { openRunFolder } from "../runs/run-folder.ts";
 import { findTrained, openTrainedModel, type TrainedResult } from "../runs/trained.ts";
+import { findTokenizerFile } from "../tokenizers/open-tokenizer.ts";
 import { exportGguf, exportGgufAdapter, ggufAdapterFile, ggufFile } from "./gguf.ts";
 import { exportMerged } from "./merged.ts";
 import { checkModelFolder, holdingFolder, type ModelOutput } from "./output-folder.ts";
@@ -50,11 +51,12 @@ export async function exportRun(directory: string, options: ExportOptions): Prom
   const trained = await findTrained(folder, recipe);
   const checkpoint = await openTrainedModel(folder, trained);
   try {
+    const tokenizerFile = await findTokenizerFile(trained.tokenizer);
     const overwrite = options.overwrite ?? options.output === undefined;
     const job = { folder, trained, checkpoint, output, overwrite, onTensor, onNotice };
     await checkModelFolder(output, {
       overwrite,
-      read: [directory, folder.model, trained.model, recipe.model.path],
+      read: [directory, folder.model, trained.model, recipe.model.path, dirname(tokenizerFile)],
       writes: writtenBy(job, to, type),
     });
     return await holdingFolder(output, () => {

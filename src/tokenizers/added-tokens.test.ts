@@ -122,6 +122,14 @@ describe("tokens that were added to a SentencePiece tokenizer", () => {
       { "added_tokens.json": { "<x>": first + 3 } },
       /added_tokens\.json: gives "<x>" the id \d+, expected \d+: ids without a gap/,
     ],
+    [
+      { "special_tokens_map.json": { additional_special_tokens: ["<pad>", "<|user|>"] } },
+      /names the special token "<\|user\|>", but no file gives its id/,
+    ],
+    [
+      { "tokenizer_config.json": { extra_special_tokens: { image_token: "<image>" } } },
+      /names the special token "<image>", but no file gives its id/,
+    ],
     [{ "added_tokens.json": { "<x>": 5 } }, /added_tokens\.json: gives "<x>" the id 5, which is the id of/],
     [{ "added_tokens.json": { "</s>": first } }, /gives "<\/s>" the id \d+, which is 2 in the tokenizer/],
     [{ "added_tokens.json": { "<x>": -1 } }, /added_tokens\.json: has "<x>" with id -1, expected a text and an id/],

@@ -76,6 +76,20 @@ function namedTokens(values: JsonObject): string[] {
     .filter((text): text is string => typeof text === "string");
 }
 
+/** The special tokens, beyond begin, end and similar marks, that files of transformers name without an id. */
+export async function namedSpecials(directory: string, config: JsonObject): Promise<string[]> {
+  const file = join(directory, SPECIAL_TOKENS_FILE);
+  const map = existsSync(file) ? await readJsonObject(file, "a JSON object", MAX_FILE_BYTES) : {};
+  const lists = [map, config].flatMap(({ additional_special_tokens: one, extra_special_tokens: other }) => [
+    one,
+    other,
+  ]);
+  return lists
+    .flatMap((list): unknown[] => (Array.isArray(list) ? list : isJsonObject(list) ? Object.values(list) : []))
+    .map((value) => (isJsonObject(value) ? value.content : value))
+    .filter((text): text is string => typeof text === "string");
+}
+
 /** The tokens that a tokenizer does not have yet. Throws a UserError for one that it has with another id. */
 export function tokensToAdd(base: Tokenizer, tokens: readonly AddedToken[]): AddedToken[] {
   const added = tokens.filter(({ id, text, where }) => {

@@ -97,7 +97,8 @@ export async function openTokenizerParts(path: string, options: OpenTokenizerOpt
   if (file.endsWith(".json")) {
     const own = { ...settings, ...spacesOfJson(settings, rule) };
     const { tokenizer, content } = await loadTokenizerJson(file, own, options);
-    return { tokenizer: checkAdded(tokenizer, settings, file), file, settings, content };
+    checkAdded(tokenizer, settings, file);
+    return { tokenizer: expectSpecials(tokenizer, settings), file, settings, content };
   }
   const written = await loadSentencePiece(file, options);
   const { prefix, everyPart } = spacesOfSentencePiece(settings, rule, written.model.normalizer.addDummyPrefix);
@@ -117,6 +118,7 @@ export async function openTokenizerParts(path: string, options: OpenTokenizerOpt
     added,
     prefixesEveryPart: everyPart,
   };
+  expectSpecials(whole, settings);
   return { tokenizer: settings.addsBos === false ? { ...whole, bosId: null } : whole, file, settings, content };
 }
 
@@ -155,11 +157,20 @@ function spacesOfJson(
 }
 
 /** tokenizer.json names its own added tokens; files next to it may repeat them. */
-function checkAdded(tokenizer: Tokenizer, settings: TokenizerSettings, file: string): Tokenizer {
+function checkAdded(tokenizer: Tokenizer, settings: TokenizerSettings, file: string): void {
   const [missing] = tokensToAdd(tokenizer, settings.added);
-  if (missing === undefined) return tokenizer;
+  if (missing === undefined) return;
   throw new UserError(`${missing.where}: names ${showValue(missing.text)}, which ${file} does not have.`, {
     hint: "Save the tokenizer again with transformers, so that tokenizer.json has all tokens.",
+  });
+}
+
+/** transformers gives a special token that no file has an id of its own choice; cut into pieces it would be another prompt. */
+function expectSpecials(tokenizer: Tokenizer, { specials, directory }: TokenizerSettings): Tokenizer {
+  const missing = specials.find((text) => tokenizer.idOf(text) === null);
+  if (missing === undefined) return tokenizer;
+  throw new UserError(`${directory}: names the special token ${showValue(missing)}, but no file gives its id.`, {
+    hint: `Write it with its id into ${ADDED_TOKENS_FILE}, or remove it from additional_special_tokens.`,
   });
 }
 

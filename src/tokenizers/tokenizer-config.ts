@@ -1,7 +1,7 @@
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { showValue, UserError } from "../base/errors.ts";
-import { type AddedToken, readAddedTokens } from "./added-tokens.ts";
+import { type AddedToken, namedSpecials, readAddedTokens } from "./added-tokens.ts";
 import { isJsonObject, type JsonObject, readJsonObject } from "./bounded-json.ts";
 
 export const TOKENIZER_CONFIG_FILE = "tokenizer_config.json";
@@ -24,6 +24,8 @@ export interface TokenizerSettings {
   addsBos: boolean | null;
   /** The tokens that transformers adds to the tokenizer's own file. */
   added: readonly AddedToken[];
+  /** Special tokens that the files name, most of them without an id. */
+  specials: readonly string[];
   /** `add_prefix_space`: whether a space is set before a text; null where no file says it. */
   addPrefixSpace: boolean | null;
   /** `legacy`: whether a space is also set before the text after an added token; null where no file says it. */
@@ -58,6 +60,7 @@ export async function readTokenizerSettings(directory: string): Promise<Tokenize
     pad: mark("pad"),
     unk: mark("unk"),
     added: await readAddedTokens(directory, tokenizer.values, tokenizer.file),
+    specials: await namedSpecials(directory, tokenizer.values),
     addPrefixSpace: flag("add_prefix_space"),
     legacy: flag("legacy"),
     addsBos: flag("add_bos_token"),
