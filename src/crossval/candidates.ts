@@ -144,6 +144,9 @@ async function trainingDigest(recipe: Recipe, fingerprints: Map<string, string>)
     path === undefined ? null : await digestOf(path, modelFingerprint),
     await digestOf(await findTokenizerFile(tokenizer ?? (path as string)), fileSum),
   ];
+  // A run without a companion has nothing to mix in.
+  const { companion } = recipe.decode;
   const parts = [sizes, contents, prompt, adapter, settings, precision, recipe.data.normalize ?? "none"];
+  if (companion === "none") parts.push(companion);
   return createHash("sha256").update(JSON.stringify(parts)).digest("hex").slice(0, 12);
 }
