@@ -67,6 +67,7 @@ export async function readCandidates(
   }
   const own = found[0].filter((problem) => found.every((problems) => problems.includes(problem)));
   if (own.length > 0) throw listed(readings[0].where, own);
+  expectNone(validationProblems(axes, readings));
   expectNone(points.flatMap(({ name }, i) => found[i].map((problem) => `--grid ${name}: ${problem}`)));
   const fingerprints = new Map<string, string>();
   const candidates: Candidate[] = [];
@@ -75,6 +76,18 @@ export async function readCandidates(
     candidates.push({ name: points[i].name, reading, recipe, training: await trainingDigest(recipe, fingerprints) });
   }
   return candidates;
+}
+
+/** Settings that decide something only where a fold has validation rows. */
+const OF_VALIDATION = ["train.validateEvery", "train.validationRows", "train.patience", "train.keepBest"];
+
+function validationProblems(axes: readonly GridAxis[], readings: readonly RecipeReading[]): string[] {
+  if (readings.some(({ recipe }) => recipe !== null && recipe.train.validationShare > 0)) return [];
+  return axes
+    .filter(({ key }) => OF_VALIDATION.includes(key))
+    .map(
+      ({ key }) => `--grid ${key}: cannot be tuned: train.validationShare is 0, so folds train without validation rows`,
+    );
 }
 
 /** Throws the mistakes that a value of the grid brings into a recipe by itself: an unknown key is one problem, however often it is given a value. */
@@ -134,7 +147,7 @@ async function problemsOfContent(reading: RecipeReading, labels: LabelSet): Prom
 async function trainingDigest(recipe: Recipe, fingerprints: Map<string, string>): Promise<string> {
   const { model, prompt, adapter, train, precision } = recipe;
   const { path, tokenizer, ...sizes } = model;
-  const { checkpointSeconds: _, validateEvery: _every, validationRows: _rows, keepBest: _best, ...settings } = train;
+  const { checkpointSeconds: _, validateEvery, validationRows, validationShare, keepBest, ...settings } = train;
   const digestOf = async (place: string, read: (place: string) => Promise<string>) => {
     const digest = fingerprints.get(place) ?? (await read(place));
     fingerprints.set(place, digest);
@@ -146,7 +159,8 @@ async function trainingDigest(recipe: Recipe, fingerprints: Map<string, string>)
   ];
   // A run without a companion has nothing to mix in.
   const { companion } = recipe.decode;
-  const parts = [sizes, contents, prompt, adapter, settings, precision, recipe.data.normalize ?? "none"];
+  const parts: unknown[] = [sizes, contents, prompt, adapter, settings, precision, recipe.data.normalize ?? "none"];
   if (companion === "none") parts.push(companion);
+  if (validationShare > 0) parts.push([validationShare, validateEvery, validationRows, keepBest]);
   return createHash("sha256").update(JSON.stringify(parts)).digest("hex").slice(0, 12);
 }

@@ -37,8 +37,8 @@ export function withSeed(reading: RecipeReading, seed: number): FoldRun["reading
 }
 
 /**
- * Trains a fold without validation rows, from its last checkpoint if it was begun, and removes the checkpoints at the end: they are several
- * times as large as the result. Throws a {@link FoldsStopped} when it was asked to stop.
+ * Trains a fold, from its last checkpoint if it was begun, and removes the checkpoints at the end: they are several times as large as the
+ * result. Its validation rows are held out of its training rows (`train.validationShare`). Throws a {@link FoldsStopped} when it was asked to stop.
  */
 export async function trainFold(fold: FoldRun, { signal, onEvent }: FoldOptions): Promise<void> {
   const { directory, reading, labels, train } = fold;

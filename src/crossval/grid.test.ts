@@ -41,7 +41,6 @@ describe("a grid's axis", () => {
     ["train.epochs=2,2.0", "has 2 and 2.0, which are equal"],
     ["data.path=x", "cannot be tuned: the rows are divided"],
     ["seed=1,2", "cannot be tuned: --seeds"],
-    ["train.keepBest=micro,paper", "cannot be tuned: folds train without validation rows"],
   ])("is refused as %s", (text, message) => {
     const found = failure(() => parseGridAxis(text));
     expect(found).toContain(message);

@@ -24,14 +24,10 @@ export interface GridPoint {
 
 const MOST_POINTS = 1000;
 
-/** Settings that decide nothing in a fold, which trains without validation rows, or that the folds themselves decide. */
+/** Settings that decide nothing in a fold, or that the folds themselves decide. */
 const REFUSED: Readonly<Record<string, string>> = {
   data: "the rows are divided into folds once, for all values alike",
   seed: "--seeds gives the seeds that each value is trained with",
-  "train.validateEvery": "folds train without validation rows",
-  "train.validationRows": "folds train without validation rows",
-  "train.patience": "folds train without validation rows",
-  "train.keepBest": "folds train without validation rows; --metric says which F1 decides",
   "train.checkpointSeconds": "it decides no score",
 };
 

@@ -29,21 +29,25 @@ export function combineDirections(own: Float64Array, mirrored: Float64Array, lab
   return normalised(combined);
 }
 
-/** The relations chosen by these probabilities; at least one, so every example has an answer. */
+/**
+ * The relations chosen by these probabilities; at least one, so every example has an answer. The weight of "no relation" decides the choice, not
+ * the probabilities that are returned.
+ */
 export function chooseRelations(
   probabilities: Float64Array,
   labels: LabelSet,
   choice: RelationChoice,
 ): { predictions: Prediction[]; probabilities: Float64Array } {
   const none = labels.noRelation === null ? -1 : labels.labels.indexOf(labels.noRelation);
-  const weighted = normalised(probabilities.map((p, i) => (i === none ? p * choice.noRelationWeight : p)));
+  const known = normalised(probabilities);
+  const weighted = known.map((p, i) => (i === none ? p * choice.noRelationWeight : p));
   const order = Array.from(weighted.keys()).sort((a, b) => weighted[b] - weighted[a] || a - b);
   const [best] = order;
   const holds = (i: number) => i !== none && weighted[i] >= choice.furtherRelations * weighted[best];
   const further = best === none || choice.furtherRelations >= 1 ? [] : order.slice(1).filter(holds);
   return {
-    predictions: [best, ...further].map((i) => ({ relation: labels.labels[i], probability: weighted[i] })),
-    probabilities: weighted,
+    predictions: [best, ...further].map((i) => ({ relation: labels.labels[i], probability: known[i] })),
+    probabilities: known,
   };
 }
 

@@ -14,6 +14,8 @@ import { chooseRelations, combineDirections, type Prediction, type RelationChoic
 export type { Prediction } from "./combine.ts";
 
 export interface ExtractorSettings extends RelationChoice {
+  /** Whether the weight of "no relation" was fitted on validation rows (decode.noRelationWeight: auto). */
+  isFitted?: boolean;
   /** labels: choose among the schema's labels; generate: greedy text, parsed. */
   method: "labels" | "generate";
   /** Ask for (tail, head) too and average through the declared inverse labels; method "labels" only. */
@@ -29,7 +31,7 @@ export interface Extraction {
   predictions: Prediction[];
   /** Probability of every label, in the label set's order; they add up to 1. */
   probabilities: Float64Array;
-  /** Those of the language model alone: before a companion is mixed in, and before noRelationWeight. */
+  /** Those of the language model alone: before a companion is mixed in. */
   modelProbabilities: Float64Array;
   /** Whether the sentence had to be shortened to fit. */
   truncated: boolean;

@@ -68,8 +68,14 @@ export function contentProblems(parts: RecipeParts, around: RecipeSurroundings):
     const near = around.nearTrain ? ` (${around.nearTrain.replace(/\.$/, "")})` : "";
     problems.push(`data.path: ${parts.data.path} has ${found}, expected train${near}`);
   }
-  const { patience = 0, validateEvery } = parts.train;
-  if (patience > 0 && validateEvery !== 0 && splitNames?.includes("train") && !splitNames.includes("valid")) {
+  const { patience = 0, validateEvery, validationShare = 0 } = parts.train;
+  if (
+    patience > 0 &&
+    validateEvery !== 0 &&
+    validationShare === 0 &&
+    splitNames?.includes("train") &&
+    !splitNames.includes("valid")
+  ) {
     problems.push(`train.patience is ${patience}, but there is no valid split to validate on: expected 0`);
   }
   if (style && tokenizer && labels) {

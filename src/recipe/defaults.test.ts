@@ -79,7 +79,7 @@ describe("the defaults of a recipe with a model", () => {
       data: {},
       prompt: {},
       adapter: { method: "lora" },
-      train: { epochs: 5, batchExamples: 4, accumulation: 4, learningRate: 2e-4 },
+      train: { epochs: 5, batchExamples: 4, accumulation: 4, learningRate: 2e-4, validationShare: 0.1 },
     });
     const full = await defaultsFor({ model, adapter: { method: "full" } }, facts(1000), false, read);
     expect(full.values.train).toMatchObject({ epochs: 10, learningRate: 2e-5 });
@@ -89,13 +89,13 @@ describe("the defaults of a recipe with a model", () => {
   it("train a model from nothing whole", async () => {
     const { values } = await defaultsFor({ model: { init: {} } }, facts(12_294), true, read);
     expect(values.adapter).toEqual({ method: "full" });
-    expect(values.train).toEqual({ epochs: 12, batchExamples: 32, learningRate: 1.5e-3 });
+    expect(values.train).toEqual({ epochs: 12, batchExamples: 32, learningRate: 1.5e-3, validationShare: 0.1 });
   });
 
   it("leave the number of passes alone when the recipe has its batch", async () => {
     const given = { model: { path: "llama" }, train: { batchExamples: 8 } };
     const { values } = await defaultsFor(given, NO_FACTS, true, read);
-    expect(values.train).toEqual({ epochs: 5, learningRate: 2e-4 });
+    expect(values.train).toEqual({ epochs: 5, learningRate: 2e-4, validationShare: 0.1 });
   });
 });
 

@@ -5,6 +5,9 @@ import { METHODS } from "../adapters/methods.ts";
 /** The package's recipes; this file is in src/recipe or dist/recipe. */
 export const RECIPES_FOLDER = fileURLToPath(new URL("../../recipes/", import.meta.url));
 
+/** Of the training rows, held out where the data has no validation rows: the mixture with the linear companion and the best weights need them. */
+const VALIDATION_SHARE = 0.1;
+
 /** Values of a recipe as its file gives them, not yet checked. */
 export type RecipeValues = Record<string, unknown>;
 
@@ -85,7 +88,11 @@ export async function defaultsFor(
   const shipped = await readShipped(join(RECIPES_FOLDER, basis.file));
   const shippedAdapter = section(shipped, "adapter");
   const method = methodOf(given) ?? String(shippedAdapter.method);
-  const train = { ...section(shipped, "train"), epochs: epochsFor(basis, facts.rows) };
+  const train = {
+    ...section(shipped, "train"),
+    epochs: epochsFor(basis, facts.rows),
+    validationShare: VALIDATION_SHARE,
+  };
   const isLike = METHODS.some((one: { name: string; likeMethod?: string }) => {
     return one.name === method && one.likeMethod === shippedAdapter.method;
   });
@@ -98,6 +105,7 @@ export async function defaultsFor(
       data: { format: "auto" },
       decode: {
         bothDirections: facts.hasInverses,
+        noRelationWeight: "auto",
         furtherRelations: facts.severalRelations >= SEVERAL_SHARE * Math.max(1, facts.rows) ? 0.5 : 1,
       },
       train: hasOwnRecipe ? train : { ...train, learningRate: learningRateOf(method) },
@@ -150,6 +158,7 @@ function defaultsOfNamed(given: RecipeValues, rows: number): RecipeValues {
     train: {
       epochs: epochsFor(isFromNothing ? BASES.nothing.many : CRE_LLM, rows),
       ...(hasBatch ? {} : batch),
+      validationShare: VALIDATION_SHARE,
       learningRate: isFromNothing ? FIRST_LEARNING_RATE : learningRateOf(method),
     },
   };

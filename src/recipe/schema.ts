@@ -140,6 +140,14 @@ const trainSchema = z.strictObject({
     .min(0)
     .default(0)
     .describe("Validate on this many rows at most, chosen by the seed; 0 uses all."),
+  validationShare: z
+    .number()
+    .min(0)
+    .max(0.5)
+    .default(0)
+    .describe(
+      "Share of the training rows that are held out, by whole sentences, to validate on where the data has no validation rows; 0 holds out none.",
+    ),
   keepBest: z
     .enum(["paper", "micro"])
     .default("micro")
@@ -183,10 +191,9 @@ const decodeSchema = z.strictObject({
       "Give a further relation when its probability is at least this share of the best one's; 1 gives one relation.",
     ),
   noRelationWeight: z
-    .number()
-    .positive()
+    .union([z.literal("auto"), z.number().positive()])
     .default(1)
-    .describe('Factor on the probability of "no relation" before choosing; tune it on validation rows.'),
+    .describe('Factor on the probability of "no relation" before choosing; auto fits it on validation rows.'),
   maxBatchTokens: count(MOST.batchTokens)
     .default(8192)
     .describe("Tokens of one forward pass at most, while extracting."),

@@ -1,19 +1,20 @@
 import type { Example, LabelSet } from "../data/example.ts";
 import { computeMetrics } from "../evaluate/metrics.ts";
 import type { Reference } from "../evaluate/references.ts";
-import type { ScoredRow } from "../evaluate/rows.ts";
 import type { TallyScores } from "../evaluate/tally.ts";
-import { chooseRelations, type RelationChoice } from "../extract/combine.ts";
+import type { RelationChoice } from "../extract/combine.ts";
 import type { Extraction } from "../extract/extractor.ts";
 import { fitMixture, type Mixture, mixProbabilities } from "../linear/mixture.ts";
 import { type LinearModel, linearProbabilities } from "../linear/model.ts";
 import type { DecodeSettings, Recipe } from "../recipe/schema.ts";
-
-/** F1 of the two conventions that a run can be chosen by, as fractions. */
-export interface ValidationF1 {
-  paperF1: number;
-  microF1: number;
-}
+import {
+  type Calibration,
+  choiceOf,
+  fitNoRelationWeight,
+  rowsOf,
+  type ValidationF1,
+  validationF1,
+} from "./calibration.ts";
 
 /** What the validation rows say of a mixture. */
 export interface CompanionValidation {
@@ -30,50 +31,43 @@ export interface CompanionValidation {
 /** The companion's own answer is its most probable label. */
 const ONE_LABEL: RelationChoice = { noRelationWeight: 1, furtherRelations: 1 };
 
-/** Labelled rows with the relations that are chosen by these probabilities, one list for each row. */
-function rowsOf(
-  examples: readonly Example[],
-  labels: LabelSet,
-  choice: RelationChoice,
-  probabilities: readonly Float64Array[],
-): ScoredRow[] {
-  return examples.map(({ relations = [], sentence }, i) => {
-    const { predictions } = chooseRelations(probabilities[i], labels, choice);
-    return { gold: relations, predicted: predictions.map(({ relation }) => relation), group: sentence };
-  });
-}
-
-function validationF1(rows: readonly ScoredRow[], labels: LabelSet): ValidationF1 {
-  const { paper, micro } = computeMetrics(rows, labels, { bootstrap: null }).conventions;
-  return { paperF1: paper.f1, microF1: micro.f1 };
-}
-
 /** F1 of a companion alone. */
 export function linearF1(model: LinearModel, labels: LabelSet, examples: readonly Example[]): ValidationF1 {
   return validationF1(rowsOf(examples, labels, ONE_LABEL, linearProbabilities(model, examples)), labels);
 }
 
 /**
- * Fits the mixture on validation rows, of which `own` are the probabilities by the language model alone, and finds out whether it gains. Throws
- * a UserError for no rows.
+ * Finds out on validation rows how a run decodes best, of which `own` are the probabilities by the language model alone: fits the mixture with a
+ * companion and whether it gains, and the weight of "no relation" for `decode.noRelationWeight: auto`. Throws a UserError for no rows.
  */
-export function validateCompanion(
-  model: LinearModel,
+export function validateDecoding(
+  model: LinearModel | null,
   { decode, train }: Pick<Recipe, "decode" | "train">,
   labels: LabelSet,
   examples: readonly Example[],
   own: readonly Float64Array[],
-): CompanionValidation {
+): { companion: CompanionValidation | null; calibration: Calibration } {
+  const metric = train.keepBest === "paper" ? "paperF1" : "microF1";
+  const weightOf = (probabilities: readonly Float64Array[]) =>
+    fitNoRelationWeight(examples, labels, decode.furtherRelations, metric, probabilities);
+  const rows = examples.length;
+  if (model === null) {
+    return { companion: null, calibration: { rows, noRelationWeight: { model: weightOf(own), mixed: null } } };
+  }
   const linear = linearProbabilities(model, examples);
   const places = new Map(labels.labels.map((label, place) => [label, place]));
   const golds = examples.map(({ relations = [] }) => [...new Set(relations)].map((one) => places.get(one) as number));
   const mixture = fitMixture(own.map((a, i) => ({ a, b: linear[i], gold: golds[i] })));
   const mixed = own.map((a, i) => mixProbabilities(a, linear[i], mixture));
+  const calibration = { rows, noRelationWeight: { model: weightOf(own), mixed: weightOf(mixed) } };
   const f1Of = (choice: RelationChoice, probabilities: readonly Float64Array[]) =>
     validationF1(rowsOf(examples, labels, choice, probabilities), labels);
-  const scores = { linear: f1Of(ONE_LABEL, linear), model: f1Of(decode, own), mixed: f1Of(decode, mixed) };
-  const metric = train.keepBest === "paper" ? "paperF1" : "microF1";
-  return { rows: examples.length, mixture, ...scores, gains: scores.mixed[metric] > scores.model[metric] };
+  const scores = {
+    linear: f1Of(ONE_LABEL, linear),
+    model: f1Of(choiceOf(decode, calibration, false), own),
+    mixed: f1Of(choiceOf(decode, calibration, true), mixed),
+  };
+  return { companion: { rows, mixture, ...scores, gains: scores.mixed[metric] > scores.model[metric] }, calibration };
 }
 
 /** The scores of a run's parts on rows that were evaluated. */
@@ -88,11 +82,17 @@ export interface CompanionScores {
   mixed: TallyScores | null;
 }
 
+/** How relations are chosen from the language model's probabilities, and from the mixture's. */
+export interface DecodingChoices extends Pick<DecodeSettings, "method"> {
+  model: RelationChoice;
+  mixed: RelationChoice;
+}
+
 /** Scores the companion, the language model and their mixture on rows that the run has extracted. */
 export function companionScores(
   { model, validation }: { model: LinearModel; validation: CompanionValidation | null },
   labels: LabelSet,
-  choice: RelationChoice & Pick<DecodeSettings, "method">,
+  choices: DecodingChoices,
   mixture: Mixture | null,
   evaluated: { examples: readonly Example[]; extractions: readonly Extraction[]; metrics: TallyScores },
 ): CompanionScores {
@@ -106,19 +106,19 @@ export function companionScores(
     return { conventions, macro };
   };
   const evaluatedScores = { conventions: metrics.conventions, macro: metrics.macro };
-  const fitted = choice.method === "generate" ? null : (validation?.mixture ?? null);
+  const fitted = choices.method === "generate" ? null : (validation?.mixture ?? null);
   const mixed =
     mixture !== null
       ? evaluatedScores
       : fitted &&
         scoresOf(
-          choice,
+          choices.mixed,
           own.map((a, i) => mixProbabilities(a, linear[i], fitted)),
         );
   return {
     mixture,
     linear: scoresOf(ONE_LABEL, linear),
-    model: mixture === null ? evaluatedScores : scoresOf(choice, own),
+    model: mixture === null ? evaluatedScores : scoresOf(choices.model, own),
     mixed,
   };
 }

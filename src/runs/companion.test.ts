@@ -20,7 +20,13 @@ import {
   type RunCompanion,
   saveCompanion,
 } from "./companion.ts";
-import { companionReferences, companionScores, linearF1, validateCompanion } from "./companion-scores.ts";
+import {
+  type CompanionValidation,
+  companionReferences,
+  companionScores,
+  linearF1,
+  validateDecoding,
+} from "./companion-scores.ts";
 import { type RunFolder, runFolder } from "./run-folder.ts";
 
 const LABELS = createLabelSet(
@@ -31,6 +37,9 @@ const TRAIN: Example[] = toyRows(48, 1);
 const VALID: Example[] = toyRows(24, 2);
 const DECODE = { method: "labels", companion: "auto", furtherRelations: 1, noRelationWeight: 1 } as const;
 const RECIPE = { decode: DECODE, train: { keepBest: "micro" }, seed: 1 } as unknown as Recipe;
+const CHOICES = { method: "labels", model: DECODE, mixed: DECODE } as const;
+const validate = (...given: Parameters<typeof validateDecoding>) =>
+  validateDecoding(...given).companion as CompanionValidation;
 
 const temporary = temporaryFolder("companion");
 afterAll(() => temporary.remove());
@@ -103,7 +112,7 @@ describe("openCompanion", () => {
   it("gives back what was saved, null for a run without one", async () => {
     const folder = newFolder();
     expect(await openCompanion(folder, LABELS)).toBe(null);
-    const validation = validateCompanion(
+    const validation = validate(
       companion.model,
       RECIPE,
       LABELS,
@@ -141,9 +150,9 @@ describe("openCompanion", () => {
   });
 });
 
-describe("validateCompanion", () => {
+describe("validateDecoding", () => {
   it("mixes the companion in where it corrects errors of the model", () => {
-    const validation = validateCompanion(
+    const validation = validate(
       companion.model,
       RECIPE,
       LABELS,
@@ -158,7 +167,7 @@ describe("validateCompanion", () => {
   });
 
   it("leaves it out where the model needs no help", () => {
-    const validation = validateCompanion(
+    const validation = validate(
       companion.model,
       RECIPE,
       LABELS,
@@ -171,7 +180,7 @@ describe("validateCompanion", () => {
   it("decides by the metric that keeps the best weights", () => {
     const byPaper = { ...RECIPE, train: { keepBest: "paper" } } as unknown as Recipe;
     const own = modelThatIsWrong((row) => row % 3 === 0, 0.5);
-    const { gains, model, mixed } = validateCompanion(companion.model, byPaper, LABELS, VALID, own);
+    const { gains, model, mixed } = validate(companion.model, byPaper, LABELS, VALID, own);
     expect(gains).toBe(mixed.paperF1 > model.paperF1);
   });
 });
@@ -222,9 +231,13 @@ describe("companionScores", () => {
     computeMetrics(rowsBy(probabilities), LABELS, { bootstrap: null });
 
   it("has the floor, the model alone and the mixture, whichever of them the run decodes with", () => {
-    const validation = validateCompanion(companion.model, RECIPE, LABELS, VALID, own);
+    const validation = validate(companion.model, RECIPE, LABELS, VALID, own);
     const run = { ...companion, validation };
-    const alone = companionScores(run, LABELS, DECODE, null, { examples: VALID, extractions, metrics: metricsOf(own) });
+    const alone = companionScores(run, LABELS, CHOICES, null, {
+      examples: VALID,
+      extractions,
+      metrics: metricsOf(own),
+    });
     expect(alone.model.conventions.micro.f1).toBe(validation.model.microF1);
     expect(alone.mixed?.conventions.micro.f1).toBe(validation.mixed.microF1);
     const floor = metricsOf(linearProbabilities(companion.model, VALID));
@@ -235,7 +248,7 @@ describe("companionScores", () => {
     ]);
 
     const metrics = alone.mixed as NonNullable<typeof alone.mixed>;
-    const used = companionScores(run, LABELS, DECODE, validation.mixture, { examples: VALID, extractions, metrics });
+    const used = companionScores(run, LABELS, CHOICES, validation.mixture, { examples: VALID, extractions, metrics });
     expect(used).toEqual({ ...alone, mixture: validation.mixture });
     expect(companionReferences(used).map(({ name, f1 }) => [name, f1.macro])).toEqual([
       ["linear floor", floor.macro.f1],
@@ -245,9 +258,9 @@ describe("companionScores", () => {
 
   it("has no mixture where none was fitted or text is generated", () => {
     const evaluated = { examples: VALID, extractions, metrics: metricsOf(own) };
-    expect(companionScores(companion, LABELS, DECODE, null, evaluated).mixed).toBe(null);
-    const validation = validateCompanion(companion.model, RECIPE, LABELS, VALID, own);
-    const generated = { ...DECODE, method: "generate" as const };
+    expect(companionScores(companion, LABELS, CHOICES, null, evaluated).mixed).toBe(null);
+    const validation = validate(companion.model, RECIPE, LABELS, VALID, own);
+    const generated = { ...CHOICES, method: "generate" as const };
     expect(companionScores({ ...companion, validation }, LABELS, generated, null, evaluated).mixed).toBe(null);
   });
 });

@@ -13,7 +13,8 @@ import { openLinear, saveLinear } from "../linear/file.ts";
 import type { Mixture } from "../linear/mixture.ts";
 import type { LinearModel } from "../linear/model.ts";
 import type { DecodeSettings, Recipe } from "../recipe/schema.ts";
-import { type CompanionValidation, linearF1, type ValidationF1 } from "./companion-scores.ts";
+import type { ValidationF1 } from "./calibration.ts";
+import { type CompanionValidation, linearF1 } from "./companion-scores.ts";
 import type { RunFolder } from "./run-folder.ts";
 
 /** The linear companion of a run, with what the run knows of it. */

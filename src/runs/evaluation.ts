@@ -14,8 +14,14 @@ import type { ValidationPoint } from "../evaluate/validation-curve.ts";
 import type { Extractor } from "../extract/extractor.ts";
 import { recipeText } from "../recipe/read.ts";
 import type { Recipe } from "../recipe/schema.ts";
+import { type Calibration, choiceOf } from "./calibration.ts";
 import type { RunCompanion } from "./companion.ts";
-import { type CompanionScores, companionReferences, companionScores } from "./companion-scores.ts";
+import {
+  type CompanionScores,
+  companionReferences,
+  companionScores,
+  type DecodingChoices,
+} from "./companion-scores.ts";
 import { type DataEvent, labelledRows, readLabelledSplit } from "./labelled-rows.ts";
 import type { NoticeEvent } from "./notice.ts";
 import { type LogLine, type RunFolder, readLog } from "./run-folder.ts";
@@ -62,6 +68,8 @@ export interface EvaluatedRun {
   readonly extractor: Extractor;
   /** The linear companion; null for a run that has none. */
   readonly companion: RunCompanion | null;
+  /** What validation rows said of how relations are chosen; null for a run that has none. */
+  readonly calibration: Calibration | null;
 }
 
 /** Evaluates a run; see `Run.evaluate`. Throws a UserError for data that cannot be read and rows without known relations. */
@@ -78,13 +86,20 @@ export async function evaluateRun(run: EvaluatedRun, options: EvaluateOptions = 
     onRows: (done) => onEvent({ kind: "rows", done, total }),
   });
   const seconds = (performance.now() - started) / 1000;
-  const { settings, mixture = null } = run.extractor;
-  const companion = run.companion && companionScores(run.companion, run.labels, settings, mixture, evaluation);
+  const { mixture = null } = run.extractor;
+  const companion = run.companion && companionScores(run.companion, run.labels, choicesOf(run), mixture, evaluation);
   const trivial = trivialReferences(evaluation.rows, run.labels);
   const references = [...(companion ? companionReferences(companion) : []), ...trivial];
   const testLooks =
     source?.split === "test" ? await lookAtTest(run.folder, source.data, evaluation.examples, onEvent) : [];
   return { ...evaluation, source, references, companion, seconds, testLooks };
+}
+
+/** How an opened run chooses relations with and without its companion; what `decode` replaced holds for both. */
+function choicesOf({ extractor: { settings }, calibration }: EvaluatedRun): DecodingChoices {
+  const { method, isFitted, noRelationWeight, furtherRelations } = settings;
+  const wanted = { noRelationWeight: isFitted ? ("auto" as const) : noRelationWeight, furtherRelations };
+  return { method, model: choiceOf(wanted, calibration, false), mixed: choiceOf(wanted, calibration, true) };
 }
 
 /** Records a look at test rows. A run that cannot be written to is evaluated all the same, with a notice. */

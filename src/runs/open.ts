@@ -29,6 +29,7 @@ import { resolveNames } from "../recipe/resolve.ts";
 import type { DecodeSettings, Recipe } from "../recipe/schema.ts";
 import { copyTokenizer } from "../tokenizers/open-tokenizer.ts";
 import type { Tokenizer } from "../tokenizers/tokenizer.ts";
+import { CALIBRATION_FILE, type Calibration, choiceOf, openCalibration } from "./calibration.ts";
 import { COMPANION_FILES, expectNoMixture, mixtureOf, openCompanion, type RunCompanion } from "./companion.ts";
 import { expectRoom, weightNeed } from "./memory.ts";
 import { checkVocabulary, type PreparedRecipe, prepareRecipe, rendererOf } from "./prepare.ts";
@@ -46,6 +47,8 @@ export interface OpenedRecipe {
   extractor: Extractor;
   /** Of a finished run that has one. */
   companion: RunCompanion | null;
+  /** Of a finished run that has one. */
+  calibration: Calibration | null;
   /** The trained weights by learning rate; empty when opened for extraction. */
   groups: readonly WeightGroup[];
   /** The weights of all groups in a fixed order. */
@@ -137,15 +140,22 @@ function openedRecipe(
   groups: readonly WeightGroup[],
   { decode = {} }: OpenOptions,
   companion: RunCompanion | null = null,
+  calibration: Calibration | null = null,
 ): OpenedRecipe {
   const { backend } = model;
-  const settings = { ...recipe.decode, ...decode, maxAnswerTokens: recipe.prompt.maxAnswerTokens };
-  const mixture = companion ? mixtureOf(companion, settings) : null;
+  const wanted = { ...recipe.decode, ...decode };
+  const mixture = companion ? mixtureOf(companion, wanted) : null;
+  const settings = {
+    ...wanted,
+    ...choiceOf(wanted, calibration, mixture !== null),
+    isFitted: wanted.noRelationWeight === "auto",
+    maxAnswerTokens: recipe.prompt.maxAnswerTokens,
+  };
   const mixed = companion && mixture ? { model: companion.model, mixture } : null;
   const extractor = createExtractor(model, tokenizer, renderer, settings, recipe.data.normalize, mixed);
   const trainable = weightsOf(groups);
   const close = () => backend.close();
-  return { recipe, backend, model, tokenizer, renderer, extractor, companion, groups, trainable, close };
+  return { recipe, backend, model, tokenizer, renderer, extractor, companion, calibration, groups, trainable, close };
 }
 
 /** Saves the trained result as its method does: a PEFT folder, or a Hugging Face folder `model/` with its tokenizer; with checksums. */
@@ -156,7 +166,7 @@ export async function saveTrained(opened: OpenedRecipe, folder: RunFolder): Prom
   if (saved.kind === "adapter") {
     await saved.save(model, recipe.adapter, folder.directory, recipe.model.path ?? null);
     const tensors = await openPeftTensors(folder.directory);
-    const names = ["labels.json", "adapter_config.json", ...COMPANION_FILES];
+    const names = ["labels.json", "adapter_config.json", ...COMPANION_FILES, CALIBRATION_FILE];
     await writeFolderSums(folder.directory, names, await sumsAndClose(tensors));
     return;
   }
@@ -165,7 +175,7 @@ export async function saveTrained(opened: OpenedRecipe, folder: RunFolder): Prom
   const small = (await readdir(folder.model)).filter((name) => !name.endsWith(".safetensors"));
   const { source } = await openHuggingFaceFolder(folder.model);
   await writeFolderSums(folder.model, small, await sumsAndClose(source));
-  await writeFolderSums(folder.directory, ["labels.json", ...COMPANION_FILES], {});
+  await writeFolderSums(folder.directory, ["labels.json", ...COMPANION_FILES, CALIBRATION_FILE], {});
 }
 
 /** Reads back what was written: a disk that loses bits is noticed now. */
@@ -202,6 +212,7 @@ export async function openTrained(
   const trained = await findTrained(folder, recipe);
   const labels = await readRunLabels(folder);
   const companion = await openCompanion(folder, labels);
+  const calibration = await openCalibration(folder);
   if (!companion) expectNoMixture({ ...recipe.decode, ...options.decode }, directory);
   const checkpoint = await openTrainedModel(folder, trained);
   try {
@@ -215,7 +226,7 @@ export async function openTrained(
     const model = await loadTrained(recipe, checkpoint, tokenizer, options);
     try {
       await trained.adapter?.load(model, directory);
-      return { folder, ...openedRecipe(recipe, model, tokenizer, renderer, [], options, companion) };
+      return { folder, ...openedRecipe(recipe, model, tokenizer, renderer, [], options, companion, calibration) };
     } catch (error) {
       await model.backend.close();
       throw error;

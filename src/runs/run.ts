@@ -54,7 +54,15 @@ export class RunStopped extends Error {
  */
 export async function openRun(directory: string, options: OpenOptions = {}): Promise<Run> {
   await buildAtFirstUse(options.onNotice ?? (() => {}));
-  const { folder, recipe, renderer, extractor: trained, companion, close } = await openTrained(directory, options);
+  const {
+    folder,
+    recipe,
+    renderer,
+    extractor: trained,
+    companion,
+    calibration,
+    close,
+  } = await openTrained(directory, options);
   let isClosed = false;
   const whileOpen = <T>(work: () => T): T => {
     if (isClosed) throw new UserError(`${directory}: the run is closed.`, { hint: "Open it again with openRun." });
@@ -76,6 +84,7 @@ export async function openRun(directory: string, options: OpenOptions = {}): Pro
     labels: renderer.labels,
     extractor,
     companion,
+    calibration,
     extract,
     async *stream(examples, { windowRows = DEFAULT_WINDOW_ROWS } = {}) {
       for await (const window of windowsOf(examples, windowRows)) yield* await extractor.extractEach(window);

@@ -42,6 +42,8 @@ export function rowsDigest(examples: readonly Example[]): string {
 async function answersDigest({ folder, recipe, extractor }: AnsweringRun, rows: string): Promise<string> {
   const { maxBatchTokens: _, ...decode } = recipe.decode;
   const settings: Record<string, unknown> = { ...extractor?.settings };
+  // A fitted weight is one of the files below.
+  if (settings.isFitted === true) settings.noRelationWeight = "auto";
   const chosen = Object.fromEntries(Object.entries(decode).map(([key, value]) => [key, settings[key] ?? value]));
   const trained: string[] = [];
   for (const file of [join(folder.directory, SUMS_FILE), join(folder.model, SUMS_FILE)]) {

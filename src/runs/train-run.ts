@@ -10,6 +10,7 @@ import type { Recipe } from "../recipe/schema.ts";
 import { type EncodedExample, planSteps } from "../train/batches.ts";
 import { type TrainStep, train } from "../train/train.ts";
 import { createWeightAverage } from "../train/weight-average.ts";
+import { saveCalibration } from "./calibration.ts";
 import {
   type CheckpointedTraining,
   checkpointedLoop,
@@ -18,7 +19,7 @@ import {
   loadCheckpoint,
 } from "./checkpointed-loop.ts";
 import { type RunCompanion, saveCompanion } from "./companion.ts";
-import { type CompanionValidation, validateCompanion } from "./companion-scores.ts";
+import { type CompanionValidation, validateDecoding } from "./companion-scores.ts";
 import type { NoticeEvent } from "./notice.ts";
 import { type OpenedRecipe, saveTrained } from "./open.ts";
 import type { RunFolder } from "./run-folder.ts";
@@ -87,12 +88,12 @@ export function validationRows(recipe: Recipe, examples: readonly Example[]): re
 
 /**
  * Digests of all that decides a run's numbers, except its first weights. Paths and the time between checkpoints decide nothing, nor does the
- * companion, which no step depends on.
+ * companion, which no step depends on. The rows that are held out are known by the rows themselves.
  */
 function originOf(recipe: Recipe, encoded: readonly EncodedExample[], validated: readonly Example[]): TrainingOrigin {
   const { model, data, train, ...rest } = recipe;
   const { path: _base, tokenizer: _tokenizer, ...sizes } = model;
-  const { checkpointSeconds: _seconds, ...settings } = train;
+  const { checkpointSeconds: _seconds, validationShare: _share, ...settings } = train;
   const { companion: _companion, ...decode } = rest.decode;
   const numbers = withoutNeutral({ ...rest, decode, sizes, settings, format: data.format });
   return { recipe: digest([numbers]), rows: digest([...encoded.map(idsOf), ...validated]) };
@@ -186,14 +187,15 @@ export async function* trainRun(
   if (isBestKept) await loadWeightValues(backend, trainable, folder.best);
   let mixture: CompanionValidation | null = null;
   const finish = async () => {
-    if (companion) {
-      if (validated.length > 0 && recipe.decode.method === "labels") {
-        const known = isBestKept ? bestProbabilities : null;
-        const probabilities = known ?? (await modelProbabilitiesOf(extractor, validated));
-        mixture = validateCompanion(companion.model, recipe, extractor.labels, validated, probabilities);
-      }
-      await saveCompanion(folder, { ...companion, validation: mixture });
+    const isFitted = companion !== null || recipe.decode.noRelationWeight === "auto";
+    if (isFitted && validated.length > 0 && recipe.decode.method === "labels") {
+      const known = isBestKept ? bestProbabilities : null;
+      const probabilities = known ?? (await modelProbabilitiesOf(extractor, validated));
+      const found = validateDecoding(companion?.model ?? null, recipe, extractor.labels, validated, probabilities);
+      mixture = found.companion;
+      await saveCalibration(folder, found.calibration);
     }
+    if (companion) await saveCompanion(folder, { ...companion, validation: mixture });
     await saveTrained(bench, folder);
   };
   await (average.count > 0 && !isBestKept ? average.during(finish) : finish());

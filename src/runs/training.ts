@@ -10,6 +10,7 @@ import { attentionNotice, contextNotice } from "../recipe/check.ts";
 import { factsOfRows, type RecipeReading, readRecipeParts } from "../recipe/read.ts";
 import type { Recipe, recipeSchema } from "../recipe/schema.ts";
 import { type CompanionEvent, companionFor, saveCompanion } from "./companion.ts";
+import { holdOut } from "./held-out.ts";
 import { type DataEvent, labelledRows, readTrainingData, type TrainingData } from "./labelled-rows.ts";
 import { expectRoom, passBytes } from "./memory.ts";
 import type { NoticeEvent } from "./notice.ts";
@@ -47,6 +48,10 @@ export type TrainingEvent =
 
 /** How the notice for data without a validation split begins. */
 export const NO_VALIDATION = "the data has no validation split";
+
+function heldOutNotice(held: number, rows: number): string {
+  return `${NO_VALIDATION}: ${held} of the ${rows} training rows are held out to validate on (train.validationShare).`;
+}
 
 /** The notice for data without a validation split; names the file that may have been meant. */
 function noValidation(rows: Dataset | TrainingData, { decode }: Recipe): string {
@@ -124,9 +129,11 @@ export async function runTraining(run: PreparedRun, options: TrainingOptions = {
   const onEvent = options.onEvent ?? (() => {});
   return workInRun(run, options, async ({ signal, begin }) => {
     const data = "split" in rows ? await readTrainingData(rows, recipe.data.badRows, onEvent) : rows;
-    const { labels, train, valid = [] } = data;
+    const { labels } = data;
+    const { train, valid, held } = holdOut(recipe, data);
     const onNotice = (text: string) => onEvent({ kind: "notice", text });
     for (const text of notices) onNotice(text);
+    if (held > 0) onNotice(heldOutNotice(held, data.train.length));
     if (valid.length === 0) onNotice(noValidation(rows, recipe));
     for (const text of [contextNotice(recipe.prompt, prepared.spec), attentionNotice(recipe, prepared.spec)]) {
       if (text !== null) onNotice(text);

@@ -39,6 +39,7 @@ const SETTINGS: TrainSettings = {
   averageFrom: 1,
   validateEvery: 0,
   validationRows: 0,
+  validationShare: 0,
   keepBest: "micro",
   checkpointSeconds: 1e6,
   recompute: false,
