@@ -5,7 +5,7 @@ import { createRandom, type Random } from "../base/random.ts";
 import { createTape } from "../compute/autograd.ts";
 import { openReference } from "../compute/reference/backend.ts";
 import { type Decoder, forward } from "../models/decoder.ts";
-import { type LabelQuestion, labelProbabilities, questionTokens } from "./choose-label.ts";
+import { batchQuestions, type LabelQuestion, labelProbabilities } from "./choose-label.ts";
 import { buildLabelTrie } from "./label-trie.ts";
 
 const backend = openReference({ precision: "float64" });
@@ -116,9 +116,35 @@ describe("labelProbabilities", () => {
         expect(together[i][j]).toBeCloseTo(value, 12);
         expect(backwards[questions.length - 1 - i][j]).toBeCloseTo(value, 12);
       }
-      expect(questionTokens(question)).toBe(question.promptIds.length + question.trie.inner.length);
     }
   });
+
+  it.each(["causal", "both"] as const)(
+    "gives prompts with shared beginnings the numbers they have alone (%s)",
+    async (promptAttention) => {
+      const random = createRandom(8);
+      const model = await tinyDecoder(backend, { seed: 8, spec: { ...TINY_SPEC, promptAttention } });
+      const template = [1, ...randomIds(random, 20)];
+      const sentence = [...template, ...randomIds(random, 18)];
+      const prompts = [
+        [...template, ...randomIds(random, 3)],
+        [...sentence, 5, 6],
+        [...sentence, 5, 7, 8],
+        [...sentence, 5, 6],
+        sentence,
+        randomIds(random, 30),
+      ];
+      const questions: LabelQuestion[] = prompts.map((promptIds) => ({
+        promptIds,
+        trie: buildLabelTrie(randomAnswers(random, 4).map((ids, j) => ({ label: `${j}`, ids }))),
+      }));
+      const together = await labelProbabilities(model, questions);
+      for (const [i, question] of questions.entries()) {
+        const [alone] = await labelProbabilities(model, [question]);
+        for (const [j, value] of alone.entries()) expect(together[i][j], `question ${i}`).toBeCloseTo(value, 12);
+      }
+    },
+  );
 
   it("is sure of a single label, alone and in a batch", async () => {
     const model = await tinyDecoder(backend, { seed: 6 });
@@ -137,5 +163,36 @@ describe("labelProbabilities", () => {
     await labelProbabilities(model, [{ promptIds: [1, 5], trie }]);
     await expect(labelProbabilities(model, [{ promptIds: [1, 99], trie }])).rejects.toThrow();
     expect(backend.memory().tensors).toBe(before);
+  });
+});
+
+describe("the batches of questions", () => {
+  const trie = buildLabelTrie(
+    [
+      [7, 2],
+      [8, 2],
+    ].map((ids, i) => ({ label: `${i}`, ids })),
+  );
+  const ask = (promptIds: number[]): LabelQuestion => ({ promptIds, trie });
+  const counting = (from: number, count: number) => Array.from({ length: count }, (_, i) => from + i);
+  const nodes = trie.inner.length;
+
+  it("have every question once, within the limit of what is computed", () => {
+    const sentence = counting(100, 40);
+    const questions = [ask([...sentence, 1]), ask(counting(10, 30)), ask([...sentence, 2]), ask([...sentence, 3])];
+    // The sentence once, and one token of each.
+    const limit = 40 + 3 * (1 + nodes);
+    const batches = batchQuestions(questions, limit, "causal");
+    expect(batches).toEqual([[1], [0, 2, 3]]);
+    expect(batchQuestions(questions, limit - 1, "causal")).toEqual([[1], [0, 2], [3]]);
+    // Prompts that are read in both directions share only where they are equal.
+    expect(batchQuestions(questions, limit, "both").flat().sort()).toEqual([0, 1, 2, 3]);
+    expect(batchQuestions(questions, limit, "both").length).toBe(4);
+    expect(batchQuestions([questions[0], questions[0]], 41 + 2 * nodes, "both")).toEqual([[0, 1]]);
+  });
+
+  it("take a question over the limit alone", () => {
+    expect(batchQuestions([ask(counting(0, 50)), ask(counting(60, 5))], 20, "causal")).toEqual([[0], [1]]);
+    expect(batchQuestions([], 20, "causal")).toEqual([]);
   });
 });

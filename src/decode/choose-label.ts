@@ -1,6 +1,7 @@
 import { createTape } from "../compute/autograd.ts";
 import type { AttentionSegment, KeySpan, Values } from "../compute/backend.ts";
 import { type Decoder, forward } from "../models/decoder.ts";
+import { packSequences, SHORTEST_PREFIX } from "../models/shared-prefixes.ts";
 import type { PromptAttention } from "../models/spec.ts";
 import type { LabelTrie } from "./label-trie.ts";
 
@@ -9,14 +10,9 @@ export interface LabelQuestion {
   trie: LabelTrie;
 }
 
-/** Tokens that a question adds to a forward pass. */
-export function questionTokens(question: LabelQuestion): number {
-  return question.promptIds.length + question.trie.inner.length;
-}
-
 /**
- * The probability of every label of each question, in the order of its tree's leaves; they add up to 1. One forward pass reads each
- * prompt once, followed by its whole tree of labels: a node sees the prompt and its own ancestors only.
+ * The probability of every label of each question, in the order of its tree's leaves; they add up to 1. One forward pass reads the prompts,
+ * with each shared beginning once, and behind each its whole tree of labels: a node sees the prompt and its own ancestors only.
  */
 export async function labelProbabilities(model: Decoder, questions: readonly LabelQuestion[]): Promise<Float64Array[]> {
   // A schema of a single label leaves nothing to ask.
@@ -47,46 +43,34 @@ async function edgeScores(model: Decoder, questions: readonly LabelQuestion[]): 
 }
 
 function packQuestions(questions: readonly LabelQuestion[], promptAttention: PromptAttention) {
-  const total = questions.reduce((sum, question) => sum + questionTokens(question), 0);
-  const ids = new Int32Array(total);
-  const segments: AttentionSegment[] = [];
+  const prompts = questions.map(({ promptIds }) => promptIds);
+  const bidirectional = promptAttention === "both" ? prompts.map(({ length }) => length) : null;
+  const packed = packSequences(prompts, true, bidirectional);
+  const ids = Array.from(packed.ids);
+  const segments = [...packed.segments];
   const outputRows: number[] = [];
   const edgeRows: number[] = [];
   const edgeTokens: number[] = [];
-  let start = 0;
-  for (const question of questions) {
-    const { promptIds, trie } = question;
-    for (let i = 0; i < promptIds.length; i++) {
-      ids[start + i] = promptIds[i];
-    }
-    const prompt: KeySpan = { start, length: promptIds.length, position: 0 };
-    const bidirectional = promptAttention === "both" ? prompt.length : 0;
-    segments.push({ ...prompt, keyStart: start, context: [], bidirectional });
-    const rowOf = new Map<number, number>([[0, start + promptIds.length - 1]]);
-    let row = start + promptIds.length;
+  for (const [question, { promptIds, trie }] of questions.entries()) {
+    const rowOf = new Map<number, number>([[0, packed.rows[question][promptIds.length - 1]]]);
     // A chain (nodes without a fork) is one segment; its context is the prompt and the chains above it.
-    const chainOf = new Map<number, { segment: AttentionSegment & { length: number }; above: KeySpan[] }>();
+    const chainOf = new Map<number, { segment: AttentionSegment & { length: number }; above: readonly KeySpan[] }>();
     for (const node of trie.inner) {
       const { token, parent, depth } = trie.nodes[node];
-      ids[row] = token;
+      const row = ids.length;
+      ids.push(token);
+      rowOf.set(node, row);
       const chain = chainOf.get(parent);
       if (chain && trie.nodes[parent].children.length === 1) {
         chain.segment.length++;
         chainOf.set(node, chain);
-      } else {
-        const above = chain ? [...chain.above, spanOf(chain.segment)] : [prompt];
-        const segment = {
-          start: row,
-          length: 1,
-          keyStart: row,
-          position: promptIds.length + depth - 1,
-          context: above,
-        };
-        segments.push(segment);
-        chainOf.set(node, { segment, above });
+        continue;
       }
-      rowOf.set(node, row);
-      row++;
+      const above = chain ? [...chain.above, spanOf(chain.segment)] : packed.spans[question];
+      const position = promptIds.length + depth - 1;
+      const segment = { start: row, length: 1, keyStart: row, position, context: above };
+      segments.push(segment);
+      chainOf.set(node, { segment, above });
     }
     const outputOf = new Map<number, number>();
     for (const { parent, child } of trie.edges) {
@@ -99,15 +83,60 @@ function packQuestions(questions: readonly LabelQuestion[], promptAttention: Pro
       edgeRows.push(output);
       edgeTokens.push(trie.nodes[child].token);
     }
-    start = row;
   }
   return {
-    ids,
+    ids: Int32Array.from(ids),
     segments,
     outputRows: Int32Array.from(outputRows),
     edgeRows: Int32Array.from(edgeRows),
     edgeTokens: Int32Array.from(edgeTokens),
   };
+}
+
+/**
+ * Groups questions into batches of at most `maxTokens` tokens of a pass (a longer one alone), those with the longest shared beginnings
+ * together: a batch computes what its prompts share once. A batch holds places in `questions`.
+ */
+export function batchQuestions(
+  questions: readonly LabelQuestion[],
+  maxTokens: number,
+  promptAttention: PromptAttention,
+): number[][] {
+  const order = [...questions.keys()].sort((a, b) => comparePrompts(questions[a].promptIds, questions[b].promptIds));
+  const batches: number[][] = [];
+  let batch: number[] = [];
+  let tokens = 0;
+  for (const [place, i] of order.entries()) {
+    const { promptIds, trie } = questions[i];
+    const before = batch.length > 0 ? questions[order[place - 1]].promptIds : [];
+    const shared = sharedTokens(before, promptIds, promptAttention);
+    const added = promptIds.length - shared + trie.inner.length;
+    if (batch.length > 0 && tokens + added > maxTokens) {
+      batches.push(batch);
+      batch = [];
+      tokens = shared;
+    }
+    batch.push(i);
+    tokens += added;
+  }
+  if (batch.length > 0) batches.push(batch);
+  return batches;
+}
+
+/** Tokens at the beginning of a prompt that a pass with the one before it computes once: see {@link packSequences}. */
+function sharedTokens(before: ArrayLike<number>, prompt: ArrayLike<number>, promptAttention: PromptAttention): number {
+  const most = Math.min(before.length, prompt.length);
+  let shared = 0;
+  while (shared < most && before[shared] === prompt[shared]) shared++;
+  const isWhole = shared === before.length && shared === prompt.length;
+  return shared < SHORTEST_PREFIX || (promptAttention === "both" && !isWhole) ? 0 : shared;
+}
+
+/** Orders prompts by their first different token, a beginning of another before it. */
+function comparePrompts(a: ArrayLike<number>, b: ArrayLike<number>): number {
+  const most = Math.min(a.length, b.length);
+  for (let i = 0; i < most; i++) if (a[i] !== b[i]) return a[i] - b[i];
+  return a.length - b.length;
 }
 
 function spanOf(segment: AttentionSegment): KeySpan {

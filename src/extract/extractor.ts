@@ -1,7 +1,7 @@
 import { UserError } from "../base/errors.ts";
 import { type Example, exampleProblem, type LabelSet, quoted } from "../data/example.ts";
 import { type Normalization, normalizedExample } from "../data/normalize.ts";
-import { type LabelQuestion, labelProbabilities, questionTokens } from "../decode/choose-label.ts";
+import { batchQuestions, type LabelQuestion, labelProbabilities } from "../decode/choose-label.ts";
 import { generate } from "../decode/generate.ts";
 import { buildLabelTrie, type LabelTrie } from "../decode/label-trie.ts";
 import { type Mixture, mixProbabilities } from "../linear/mixture.ts";
@@ -122,7 +122,7 @@ export function createExtractor(
   /** Label probabilities of questions, in passes of similar length. */
   const score = async (questions: readonly LabelQuestion[]): Promise<Float64Array[]> => {
     const probabilities: Float64Array[] = new Array(questions.length);
-    for (const batch of batchesByTokens(questions.map(questionTokens), settings.maxBatchTokens)) {
+    for (const batch of batchQuestions(questions, settings.maxBatchTokens, model.spec.promptAttention)) {
       const results = await labelProbabilities(
         model,
         batch.map((i) => questions[i]),

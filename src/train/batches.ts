@@ -1,7 +1,7 @@
 import { createRandom, mixSeed } from "../base/random.ts";
 import type { PackedTokens } from "../models/decoder.ts";
+import { packSequences } from "../models/shared-prefixes.ts";
 import type { PromptAttention } from "../models/spec.ts";
-import { packSequences } from "./shared-prefixes.ts";
 
 /** A training example as token ids: the loss is on the answer and, with a weight, on the prompt. */
 export interface EncodedExample {

@@ -4,8 +4,8 @@ import { randomIds, tinyDecoder } from "../../test/tiny-model.ts";
 import { createRandom } from "../base/random.ts";
 import { openReference } from "../compute/reference/backend.ts";
 import { decoderWeights, freeDecoder, rowPositions } from "../models/decoder.ts";
+import { packSequences } from "../models/shared-prefixes.ts";
 import { type EncodedExample, lossWeight, packExamples } from "./batches.ts";
-import { packSequences } from "./shared-prefixes.ts";
 import { addGradients } from "./train.ts";
 
 const backend = openReference({ precision: "float64" });

@@ -1,4 +1,4 @@
-import type { AttentionSegment } from "../compute/backend.ts";
+import type { AttentionSegment, KeySpan } from "../compute/backend.ts";
 
 /** Sequences of token ids as rows of one forward pass, with each shared prefix once. */
 export interface PackedSequences {
@@ -6,10 +6,12 @@ export interface PackedSequences {
   segments: AttentionSegment[];
   /** rows[s][i] is the row of token i of sequence s. */
   rows: Int32Array[];
+  /** spans[s] are the keys of sequence s in their order: the context of what follows it. */
+  spans: (readonly KeySpan[])[];
 }
 
 /** A shorter shared prefix is not worth a segment of its own: attention works on blocks of 32 rows. */
-const SHORTEST_PREFIX = 16;
+export const SHORTEST_PREFIX = 16;
 
 type Context = AttentionSegment["context"];
 
@@ -29,6 +31,7 @@ export function packSequences(
   const ids: number[] = [];
   const segments: AttentionSegment[] = [];
   const rows = sequences.map((sequence) => new Int32Array(sequence.length));
+  const spans: Context[] = sequences.map(() => []);
 
   /** Adds tokens [from, end) that all sequences of a group share, taken from the first; returns the context of the tokens behind them. */
   const emit = (
@@ -52,7 +55,7 @@ export function packSequences(
   /** Adds sequences that share their first `common` tokens; the first `from` of these are `context`. */
   const place = (group: readonly number[], from: number, common: number, context: Context): void => {
     if (group.length === 1 || !share) {
-      for (const member of group) emit([member], from, sequences[member].length, context);
+      for (const member of group) spans[member] = emit([member], from, sequences[member].length, context);
       return;
     }
     const end = commonEnd(group, common);
@@ -68,7 +71,7 @@ export function packSequences(
     }
     for (const [next, branch] of branches) {
       if (next >= 0) place(branch, worth ? end : from, end + 1, seen);
-      else if (!worth) for (const member of branch) emit([member], from, end, context);
+      else for (const member of branch) spans[member] = worth ? seen : emit([member], from, end, context);
     }
   };
 
@@ -91,14 +94,14 @@ export function packSequences(
     if (group.length > 1 && prompt >= SHORTEST_PREFIX) {
       place(group, prompt, prompt, emit(group, 0, prompt, [], prompt));
     } else {
-      for (const member of group) emit([member], 0, sequences[member].length, [], prompt);
+      for (const member of group) spans[member] = emit([member], 0, sequences[member].length, [], prompt);
     }
   };
 
   if (!bidirectional) place([...sequences.keys()], 0, 0, []);
   else if (!share) for (const [member, prompt] of bidirectional.entries()) placeBehindPrompt([member], prompt);
   else for (const group of samePrompts(sequences, bidirectional)) placeBehindPrompt(group, bidirectional[group[0]]);
-  return { ids: Int32Array.from(ids), segments, rows };
+  return { ids: Int32Array.from(ids), segments, rows, spans };
 }
 
 /** The sequences with the same first `lengths[s]` tokens, in order of appearance. */
