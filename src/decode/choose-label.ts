@@ -3,6 +3,7 @@ import type { AttentionSegment, KeySpan, Values } from "../compute/backend.ts";
 import { type Decoder, forward } from "../models/decoder.ts";
 import { packSequences, SHORTEST_PREFIX } from "../models/shared-prefixes.ts";
 import type { PromptAttention } from "../models/spec.ts";
+import { expandTries } from "./expand-trie.ts";
 import type { LabelTrie } from "./label-trie.ts";
 
 export interface LabelQuestion {
@@ -12,9 +13,28 @@ export interface LabelQuestion {
 
 /**
  * The probability of every label of each question, in the order of its tree's leaves; they add up to 1. One forward pass reads the prompts,
- * with each shared beginning once, and behind each its whole tree of labels: a node sees the prompt and its own ancestors only.
+ * with each shared beginning once, and behind each its whole tree of labels: a node sees the prompt and its own ancestors only. Large trees
+ * are read in several passes, from their most probable nodes on.
  */
 export async function labelProbabilities(model: Decoder, questions: readonly LabelQuestion[]): Promise<Float64Array[]> {
+  const large = questions.filter(isLarge);
+  if (large.length === 0) return wholeTries(model, questions);
+  const expanded = await expandTries(model, large, (some) => wholeTries(model, some));
+  const whole = await wholeTries(
+    model,
+    questions.filter((one) => !isLarge(one)),
+  );
+  return questions.map((one) => (isLarge(one) ? expanded : whole).shift() as Float64Array);
+}
+
+/** Nodes of a tree from which on it is read from its most probable nodes on, instead of whole: see {@link expandTries}. */
+const LARGE_TRIE = 64;
+const isLarge = ({ trie }: LabelQuestion) => trie.inner.length >= LARGE_TRIE;
+/** Nodes of a large tree that are usually read. */
+const USUAL_NODES = 16;
+
+/** Label probabilities by one pass over the prompts and all nodes of their trees. */
+async function wholeTries(model: Decoder, questions: readonly LabelQuestion[]): Promise<Float64Array[]> {
   // A schema of a single label leaves nothing to ask.
   const open = questions.filter(({ trie }) => trie.edges.length > 0);
   const values = open.length > 0 ? await edgeScores(model, open) : new Float64Array(0);
@@ -110,7 +130,8 @@ export function batchQuestions(
     const { promptIds, trie } = questions[i];
     const before = batch.length > 0 ? questions[order[place - 1]].promptIds : [];
     const shared = sharedTokens(before, promptIds, promptAttention);
-    const added = promptIds.length - shared + trie.inner.length;
+    const nodes = isLarge(questions[i]) ? USUAL_NODES : trie.inner.length;
+    const added = promptIds.length - shared + nodes;
     if (batch.length > 0 && tokens + added > maxTokens) {
       batches.push(batch);
       batch = [];

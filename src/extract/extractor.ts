@@ -92,18 +92,13 @@ export function createExtractor(
   companion: MixedCompanion | null = null,
 ): Extractor {
   const { labels } = renderer;
-  const tries = new Map<string, LabelTrie>();
+  const buildTrie = (example: Example) =>
+    buildLabelTrie(labels.labels.map((label) => ({ label, ids: renderer.renderAnswer(example, label) })));
+  let common: LabelTrie | null = null;
   const trieOf = (example: Example): LabelTrie => {
-    const answers = labels.labels.map((label) => ({ label, ids: renderer.renderAnswer(example, label) }));
-    // Styles whose answer is only the label have one tree for all examples.
-    const key = answers.map(({ ids }) => ids.join()).join(";");
-    let trie = tries.get(key);
-    if (!trie) {
-      trie = buildLabelTrie(answers);
-      if (tries.size > 64) tries.clear();
-      tries.set(key, trie);
-    }
-    return trie;
+    if (renderer.style.answersNameEntities) return buildTrie(example);
+    common ??= buildTrie(example);
+    return common;
   };
 
   const prepare = (given: Example): Prepared => {

@@ -23,6 +23,8 @@ export interface PromptStyle {
   /** The instruction to the model; "" for none. */
   readonly instruction: string;
   renderInput(example: Example): string;
+  /** Whether an answer names the entities, so that every example has answers of its own. */
+  readonly answersNameEntities: boolean;
   /** The user turn: instruction, line break, input. */
   renderQuery(example: Example): string;
   renderAnswer(example: Example, relations: readonly string[]): string;
@@ -41,6 +43,7 @@ function paperStyle(): PromptStyle {
   return {
     name: "paper",
     instruction,
+    answersNameEntities: true,
     renderInput,
     renderQuery: (example) => `${instruction}\n${renderInput(example)}`,
     renderAnswer: (example, relations) => relations.map((relation) => answerFor(example, relation)).join(","),
@@ -96,6 +99,7 @@ function bareLabelStyle(name: string, renderInput: (example: Example) => string)
   return {
     name,
     instruction: "",
+    answersNameEntities: false,
     renderInput,
     renderQuery: renderInput,
     renderAnswer: (_example, relations) => relations.join(","),
