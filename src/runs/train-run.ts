@@ -7,7 +7,7 @@ import { evaluate } from "../evaluate/evaluate.ts";
 import type { Extraction, Extractor } from "../extract/extractor.ts";
 import { DEFAULT_WINDOW_ROWS, windowsOf } from "../extract/windows.ts";
 import type { Recipe } from "../recipe/schema.ts";
-import { type EncodedExample, planSteps } from "../train/batches.ts";
+import { type EncodedAnswer, type EncodedExample, planSteps } from "../train/batches.ts";
 import { type TrainStep, train } from "../train/train.ts";
 import { createWeightAverage } from "../train/weight-average.ts";
 import {
@@ -58,8 +58,8 @@ export type RunEvent =
 export function encodeExamples(
   bench: Pick<OpenedRecipe, "recipe" | "renderer">,
   examples: readonly Example[],
-): { encoded: EncodedExample[]; truncated: number } {
-  const encoded: EncodedExample[] = [];
+): { encoded: EncodedAnswer[]; truncated: number } {
+  const encoded: EncodedAnswer[] = [];
   let truncated = 0;
   for (const example of examples) {
     const relations = example.relations ?? [];

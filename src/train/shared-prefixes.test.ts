@@ -4,7 +4,7 @@ import { randomIds, tinyDecoder } from "../../test/tiny-model.ts";
 import { createRandom } from "../base/random.ts";
 import { openReference } from "../compute/reference/backend.ts";
 import { decoderWeights, freeDecoder, rowPositions } from "../models/decoder.ts";
-import { type EncodedExample, lossWeight, packExamples } from "./batches.ts";
+import { type EncodedAnswer, lossWeight, packExamples } from "./batches.ts";
 import { packSequences } from "./shared-prefixes.ts";
 import { addGradients } from "./train.ts";
 
@@ -123,7 +123,7 @@ describe("packSequences", () => {
     const random = createRandom(5);
     const instruction = randomIds(random, 18);
     const sentence = randomIds(random, 17);
-    const example = (prompt: number[]): EncodedExample => ({ promptIds: prompt, answerIds: randomIds(random, 3) });
+    const example = (prompt: number[]): EncodedAnswer => ({ promptIds: prompt, answerIds: randomIds(random, 3) });
     const examples = [
       example([...instruction, ...sentence, 4]),
       example([...instruction, ...sentence, 5, 6]),
