@@ -19,7 +19,12 @@ export function runsOf(text: string): string[] {
   if (existsSync(runFolder(text).recipe)) return [text];
   const runs = text.split(",");
   if (runs.includes("")) throw new UserError(`${text}: is a list with an empty name, expected run folders.`);
+  return eachOnce(runs, text);
+}
+
+/** The runs; throws a UserError where one is named twice. */
+export function eachOnce(runs: readonly string[], where: string): string[] {
   const twice = runs.find((run, i) => runs.indexOf(run) !== i);
-  if (twice !== undefined) throw new UserError(`${text}: names ${twice} twice, expected each run once.`);
-  return runs;
+  if (twice !== undefined) throw new UserError(`${where}: names ${twice} twice, expected each run once.`);
+  return [...runs];
 }

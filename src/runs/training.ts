@@ -1,3 +1,4 @@
+import { existsSync } from "node:fs";
 import type { z } from "zod";
 import { UserError } from "../base/errors.ts";
 import { buildAtFirstUse } from "../compute/native/first-build.ts";
@@ -27,6 +28,7 @@ import {
   saveBaseSums,
 } from "./run-folder.ts";
 import type { StopOptions } from "./stop-signals.ts";
+import { encodeTaughtRows, teacherFor } from "./teacher.ts";
 import { type RunEvent, trainRun, validationRows } from "./train-run.ts";
 
 /** Tensors of the model that are loaded or made. */
@@ -125,6 +127,7 @@ export async function runTraining(run: PreparedRun, options: TrainingOptions = {
   return workInRun(run, options, async ({ signal, begin }) => {
     const data = "split" in rows ? await readTrainingData(rows, recipe.data.badRows, onEvent) : rows;
     const { labels, train, valid = [] } = data;
+    const teacher = await teacherFor(folder, recipe, labels);
     const onNotice = (text: string) => onEvent({ kind: "notice", text });
     for (const text of notices) onNotice(text);
     if (valid.length === 0) onNotice(noValidation(rows, recipe));
@@ -142,10 +145,13 @@ export async function runTraining(run: PreparedRun, options: TrainingOptions = {
     try {
       // After what the backend says: a missing compiler is the first thing to know.
       if (companion) onEvent(companion.event);
-      for await (const event of trainRun(opened, folder, train, valid, { signal }, companion)) {
+      const taught = teacher && encodeTaughtRows(opened, train, teacher);
+      if (taught) onNotice(taught.notice);
+      for await (const event of trainRun(opened, folder, train, valid, { signal }, companion, taught)) {
         if (event.kind === "start") {
           await begin(opened.recipe);
-          if (run.isNew && prepared.base) await saveBaseSums(folder, prepared.base.source.checks.sums);
+          // A run that was begun has noted them with its first step.
+          if (prepared.base && !existsSync(folder.state)) await saveBaseSums(folder, prepared.base.source.checks.sums);
           await saveLabels(folder, labels);
           if (companion) await saveCompanion(folder, companion);
           onEvent({

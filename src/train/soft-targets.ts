@@ -1,17 +1,7 @@
 import type { Example, LabelSet } from "../data/example.ts";
 import type { Renderer } from "../prompts/renderer.ts";
-import type { TrainSettings } from "../recipe/schema.ts";
+import type { DistillSettings, TrainSettings } from "../recipe/schema.ts";
 import type { EncodedExample, WeightedAnswer } from "./batches.ts";
-
-/** How a teacher's label distribution becomes the target of a row; `distill` in a recipe. */
-export interface SoftTargetSettings {
-  /** Share of a row's own labels in its target; the teacher has the rest. */
-  goldWeight: number;
-  /** The teacher's probabilities are raised to 1 / temperature: above 1 they are less sure. */
-  temperature: number;
-  /** Labels with a lower probability are left out. */
-  leastProbability: number;
-}
 
 /** Shares of labels that add up to 1, by their place in the label set, and the probability that was cut off. */
 export interface SoftTarget {
@@ -25,7 +15,7 @@ export interface SoftTarget {
  */
 export function softTarget(
   probabilities: ArrayLike<number>,
-  { temperature, leastProbability }: Pick<SoftTargetSettings, "temperature" | "leastProbability">,
+  { temperature, leastProbability }: Pick<DistillSettings, "temperature" | "leastProbability">,
 ): SoftTarget {
   const most = Math.max(...Array.from(probabilities));
   const powers = Array.from(probabilities, (p) => (p / most) ** (1 / temperature));
@@ -45,7 +35,7 @@ export function encodeTaught(
   renderer: Renderer,
   example: Example,
   probabilities: ArrayLike<number>,
-  settings: SoftTargetSettings,
+  settings: DistillSettings,
   severalRelations: TrainSettings["severalRelations"],
 ): { encoded: EncodedExample; truncated: boolean; cut: number } {
   const { ids: promptIds, truncated } = renderer.renderPrompt(example);
