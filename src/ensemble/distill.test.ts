@@ -102,9 +102,6 @@ describe("distill", () => {
   }, 60_000);
 
   it("ends with the same bytes wherever it was stopped, or crashed", async () => {
-    await distilled("once");
-    expect(readFileSync(path("once", "teacher.jsonl")).equals(readFileSync(path("whole", "teacher.jsonl")))).toBe(true);
-    expect(weightsOf("once").equals(weightsOf("whole"))).toBe(true);
     const stopAt = (condition: (event: DistillEvent) => boolean, stop: () => void) => (event: DistillEvent) => {
       if (condition(event)) stop();
     };

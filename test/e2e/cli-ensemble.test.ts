@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { buildCli, cre, jsonl, temporaryFolder, toyRecipe, toyRows, writeRecipe, writeToyData } from "./support.ts";
 
-// Several runs as one: cre extract A,B and cre evaluate A,B.
+// Several runs as one: cre extract A,B, cre evaluate A,B and cre distill A B.
 
 const temporary = temporaryFolder("cli-ensemble");
 const file = (name: string) => join(temporary.path, name);
@@ -94,5 +94,48 @@ describe("cre evaluate RUN_A,RUN_B", () => {
     expect({ split, f1: typeof conventions.micro.f1 }).toEqual({ split: "valid", f1: "number" });
     const read = await cre(["evaluate", `${a},${b}`, "--json", join(data, "test.jsonl")]);
     expect([read.code, read.stderr]).toEqual([1, expect.stringContaining("is read by this command")]);
+  });
+});
+
+describe("cre distill", () => {
+  it("trains a run on the mean of others, and ends with the same bytes after kill -9 in either part", async () => {
+    const command = ["distill", a, b, "--into", file("toy.yaml"), "--rows", rows, "--set", "train.epochs=0.05"];
+    const whole = await cre([...command, "--run", file("whole")]);
+    expect(whole.code, whole.stderr).toBe(0);
+    expect(whole.stderr).toContain("note: 2 of 2 teachers were trained on these training rows");
+    expect(whole.stderr).toContain("note: soft targets of 1116 rows (1100 of them unlabelled)");
+    const bytes = (run: string) => readFileSync(join(file(run), "model", "model.safetensors"));
+    const linesOf = (path: string) => (existsSync(path) ? readFileSync(path, "utf8").split("\n").length - 1 : 0);
+    const part = join(file("killed"), "teachers", "1.jsonl.part");
+    const first = await cre([...command, "--run", file("killed")], {
+      kill: { when: () => linesOf(part) >= 256, signal: "SIGKILL" },
+    });
+    expect(first.signal).toBe("SIGKILL");
+    const early = await cre(["train", "--resume", "--run", file("killed")]);
+    expect([early.code, early.stderr]).toEqual([1, expect.stringContaining("its recipe has distill, but there is no")]);
+    const log = join(file("killed"), "log.jsonl");
+    const resume = ["distill", "--resume", "--run", file("killed")];
+    const second = await cre(resume, { kill: { when: () => linesOf(log) >= 2, signal: "SIGKILL" } });
+    expect(second.signal).toBe("SIGKILL");
+    const last = await cre(resume);
+    expect(last.code, last.stderr).toBe(0);
+    expect(last.stderr).not.toContain("teacher 1/2");
+    expect(bytes("killed").equals(bytes("whole"))).toBe(true);
+    expect((await cre(resume)).stderr).toContain("training is finished already");
+    const evaluated = await cre(["evaluate", file("killed"), "--split", "valid"]);
+    expect(evaluated.code, evaluated.stderr).toBe(0);
+  }, 120_000);
+
+  it("says in one line what is missing", async () => {
+    for (const [words, message] of [
+      [[a, b], "got neither a recipe nor data"],
+      [["--into", file("toy.yaml")], "got no run, expected at least one finished run"],
+      [[a, a, "--into", file("toy.yaml")], `names ${a} twice`],
+      [["--resume", a, "--run", file("whole")], "give only --run DIR"],
+      [["--resume", "--run", a], "is not a distillation that was begun"],
+    ] as const) {
+      const { code, stderr } = await cre(["distill", ...words]);
+      expect([code, stderr]).toEqual([1, expect.stringContaining(message)]);
+    }
   });
 });
