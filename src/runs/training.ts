@@ -1,5 +1,6 @@
 import { existsSync } from "node:fs";
 import type { z } from "zod";
+import { methodOf } from "../adapters/methods.ts";
 import { UserError } from "../base/errors.ts";
 import { buildAtFirstUse } from "../compute/native/first-build.ts";
 import { hasNativeBackend } from "../compute/open.ts";
@@ -195,7 +196,9 @@ function passNeed({ recipe, spec, renderer }: PreparedRecipe, train: readonly Ex
     lengths.reduce((sum, length) => sum + length[part], 0) / Math.max(1, lengths.length);
   const examples = Math.min(batchExamples, train.length);
   const tokens = examples * (meanOf("prompt") + meanOf("answer"));
-  return passBytes(spec, { tokens, outputs: promptLoss > 0 ? tokens : examples * meanOf("answer"), recompute });
+  const outputs = promptLoss > 0 ? tokens : examples * meanOf("answer");
+  const kept = methodOf(recipe.adapter).keptNumbers?.(recipe.adapter, spec);
+  return passBytes(spec, { tokens, outputs, recompute, kept });
 }
 
 function checked(
