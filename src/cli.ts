@@ -6,6 +6,7 @@ import { addBenchCommands } from "./cli/bench.ts";
 import { addCompareCommand } from "./cli/compare.ts";
 import { addDataCommands } from "./cli/data.ts";
 import { addDemoCommand } from "./cli/demo.ts";
+import { addDistillCommand } from "./cli/distill.ts";
 import { addEvaluateCommands } from "./cli/evaluate.ts";
 import { addExportCommand } from "./cli/export.ts";
 import { addExtractCommand } from "./cli/extract.ts";
@@ -41,6 +42,7 @@ export async function main(argv: readonly string[]): Promise<number> {
   addEvaluateCommands(program);
   addCompareCommand(program);
   addTuneCommand(program);
+  addDistillCommand(program);
   addExtractCommand(program);
   addExportCommand(program);
   addDataCommands(program);

@@ -24,6 +24,11 @@ export type { Example, LabelSet, Span } from "./data/example.ts";
 export { type JsonlLine, type JsonlOptions, readJsonl } from "./data/jsonl.ts";
 export { createLabelSet, type LabelSetJson } from "./data/label-set.ts";
 export type { BadRow, OnBadRow, Split, SplitCounts, SplitName } from "./data/split.ts";
+// Several runs as one.
+export type { TeacherEvent } from "./ensemble/ask-teachers.ts";
+export { type DistillEvent, type DistillOptions, type DistillStop, distill } from "./ensemble/distill.ts";
+export { type EnsembleEvaluation, type EvaluateRunsOptions, evaluateRuns } from "./ensemble/evaluate-runs.ts";
+export { type OpenedRuns, openRuns } from "./ensemble/open-runs.ts";
 // Scores.
 export type { BootstrapOptions } from "./evaluate/bootstrap.ts";
 export type { ChangedRow, Comparison, Difference, RelationDifference, RowChange } from "./evaluate/compare.ts";

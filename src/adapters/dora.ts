@@ -28,6 +28,10 @@ export const dora = {
   resolve: (settings, modelType) => ({ ...lora.resolve({ ...settings, method: "lora" }, modelType), method: "dora" }),
   addedNumbers: (settings, spec) =>
     sumOverTargets(settings.targets, spec, ({ rows, columns }) => settings.rank * (rows + columns) + rows),
+  // Beyond LoRA's the sum of both products, before its columns are scaled.
+  keptNumbers: (settings, spec) =>
+    lora.keptNumbers({ ...settings, method: "lora" }, spec) +
+    sumOverTargets(settings.targets, spec, ({ rows }) => rows),
   async attach(model, settings, seed) {
     attachLora(model, settings, seed);
     await attachMagnitudes(model);

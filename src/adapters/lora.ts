@@ -49,6 +49,9 @@ export const lora = {
   trainsOfBase: () => false,
   addedNumbers: (settings, spec) =>
     sumOverTargets(settings.targets, spec, ({ rows, columns }) => settings.rank * (rows + columns)),
+  // Each module reads an input of its own where dropout makes it another one.
+  keptNumbers: ({ targets, rank, dropout }, spec) =>
+    sumOverTargets(targets, spec, ({ columns }) => rank + (dropout > 0 ? columns : 0)),
   async attach(model, settings, seed) {
     attachLora(model, settings, seed);
     return loraGroups(model, settings.learningRateRatio);

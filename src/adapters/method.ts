@@ -103,6 +103,8 @@ export interface TuningMethod<S extends { method: string }> {
   trainsOfBase(settings: S, spec: DecoderSpec): PlaceOptions["trainable"];
   /** How many numbers {@link attach} adds to a model, each of them trained. */
   addedNumbers(settings: S, spec: DecoderSpec): number;
+  /** Numbers of each token that its forward pass keeps for the backward pass beyond those of the model, over all layers; absent: none worth counting. */
+  keptNumbers?(settings: S, spec: DecoderSpec): number;
   /** Adds the method's own weights to a loaded model and returns everything that is trained, in a fixed order. */
   attach(model: Decoder, settings: S, seed: number): Promise<WeightGroup[]>;
   readonly saved: SavedAdapter<S> | SavedModel;

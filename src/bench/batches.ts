@@ -2,7 +2,7 @@ import { weightsOf } from "../adapters/method.ts";
 import { UserError } from "../base/errors.ts";
 import type { Backend } from "../compute/backend.ts";
 import type { TrainSettings } from "../recipe/schema.ts";
-import { type EncodedExample, lossWeight, packExamples, planSteps, type TrainingBatch } from "../train/batches.ts";
+import { type EncodedAnswer, lossWeight, packExamples, planSteps, type TrainingBatch } from "../train/batches.ts";
 import { addGradients } from "../train/train.ts";
 import type { ShapeName } from "./shapes.ts";
 import { loraDecoder } from "./train-step.ts";
@@ -40,7 +40,7 @@ export interface BatchOptions {
 /** Times the forward and backward passes of a run's first batches (LoRA, random weights) in every way, in turn. */
 export async function measureBatches(
   backend: Backend,
-  examples: readonly EncodedExample[],
+  examples: readonly EncodedAnswer[],
   options: BatchOptions,
   onPass: (done: number, all: number) => void = () => {},
 ): Promise<BatchWay[]> {
@@ -83,7 +83,7 @@ export async function measureBatches(
   return ways;
 }
 
-function layOut(examples: readonly EncodedExample[], promptLoss: number): TrainingBatch[] {
+function layOut(examples: readonly EncodedAnswer[], promptLoss: number): TrainingBatch[] {
   const total = lossWeight(examples, promptLoss);
   const packed = packExamples(examples, promptLoss, total);
   const shared = packExamples(examples, promptLoss, total, true);

@@ -1,20 +1,16 @@
-import { existsSync } from "node:fs";
 import { join } from "node:path";
 import type { Command } from "commander";
 import { InvalidArgumentError } from "commander";
-import { UserError } from "../base/errors.ts";
 import { writeFileAtomic } from "../base/files.ts";
 import { writeMembers } from "../base/json-text.ts";
 import { checkOutputFile, expectNotRead } from "../base/output.ts";
 import type { SplitName } from "../data/split.ts";
 import { changedRowsJson, comparisonJson, renderComparison } from "../evaluate/compare-report.ts";
-import { type ComparisonEvent, compareRuns, type RunComparison } from "../runs/compare-runs.ts";
-import { runFolder } from "../runs/run-folder.ts";
-import { filesIn } from "./evaluate.ts";
-import { showLoading } from "./loading.ts";
+import { compareRuns, type RunComparison } from "../runs/compare-runs.ts";
+import { answersPrinter } from "./answers-printer.ts";
 import { wholeNumber } from "./options.ts";
-import { warnBadRows } from "./splits.ts";
-import { type Progress, print, printText, progress, say, warn } from "./terminal.ts";
+import { filesIn, runsOf } from "./run-list.ts";
+import { print, printText, say } from "./terminal.ts";
 
 interface CompareOptions {
   data?: string;
@@ -48,16 +44,6 @@ function splitName(text: string): SplitName {
   throw new InvalidArgumentError("expected train, valid or test.");
 }
 
-/** A folder with a comma in its name is one run. */
-function runsOf(text: string): string[] {
-  if (existsSync(runFolder(text).recipe)) return [text];
-  const runs = text.split(",");
-  if (runs.includes("")) throw new UserError(`${text}: is a list with an empty name, expected run folders.`);
-  const twice = runs.find((run, i) => runs.indexOf(run) !== i);
-  if (twice !== undefined) throw new UserError(`${text}: names ${twice} twice, expected each run once.`);
-  return runs;
-}
-
 async function compare(a: string, b: string, options: CompareOptions): Promise<void> {
   const [ofA, ofB] = [runsOf(a), runsOf(b)];
   const { data, split, draws, seed, rows } = options;
@@ -67,7 +53,7 @@ async function compare(a: string, b: string, options: CompareOptions): Promise<v
     const folders = [...runs, ...(data === undefined ? [] : [data])];
     await expectNotRead(rows, (await Promise.all(folders.map(filesIn))).flat());
   }
-  const printer = comparisonPrinter();
+  const printer = answersPrinter();
   const onBadRow = options.skipBad ? "skip" : undefined;
   const comparison = await compareRuns(ofA, ofB, {
     ...{ data, split, onBadRow, bootstrap: { draws, seed }, onEvent: printer.onEvent },
@@ -92,32 +78,4 @@ function textOf(comparison: RunComparison): string {
     ...{ names: runs, title: `${data}, ${split}`, examples, rows: rows.a[0] },
     colour: process.stdout.isTTY,
   });
-}
-
-function comparisonPrinter() {
-  let bar: { run: string; bar: Progress } | null = null;
-  const loading = new Map<string, ReturnType<typeof showLoading>>();
-  const told = new Set<string>();
-  const onEvent = (event: ComparisonEvent): void => {
-    const { run } = event;
-    if (event.kind === "notice") warn(`${run}: ${event.text}`);
-    else if (event.kind === "data") {
-      // Runs that were trained on one folder read the same rows.
-      const key = `${event.directory} ${event.split}`;
-      if (!told.has(key)) warnBadRows(event);
-      told.add(key);
-    } else if (event.kind === "loading") {
-      const show = loading.get(run) ?? showLoading();
-      loading.set(run, show);
-      show(event.done, event.total);
-    } else if (event.kind === "saved") say(`${run}: answers of an earlier evaluation`);
-    else {
-      if (bar?.run !== run) {
-        bar?.bar.stop();
-        bar = { run, bar: progress(`evaluate ${run}`, event.total) };
-      }
-      bar.bar.update(event.done);
-    }
-  };
-  return { onEvent, close: () => bar?.bar.stop() };
 }

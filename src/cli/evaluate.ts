@@ -1,36 +1,26 @@
-import { readdir } from "node:fs/promises";
-import { basename, dirname, join } from "node:path";
+import { dirname } from "node:path";
 import type { Command } from "commander";
 import { Option } from "commander";
-import { writeFileAtomic } from "../base/files.ts";
 import { checkOutputFile, expectNotRead } from "../base/output.ts";
-import type { WeightStorage } from "../compute/backend.ts";
 import type { SplitName } from "../data/split.ts";
-import { type MetricsJson, renderReport, toJson } from "../evaluate/report.ts";
+import { renderReport, toJson } from "../evaluate/report.ts";
 import { score } from "../evaluate/score.ts";
 import { noRelationRemark } from "../evaluate/wording.ts";
 import { type EvaluationEvent, evaluationJson, evaluationTitle, saveEvaluation } from "../runs/evaluation.ts";
 import { openRun } from "../runs/run.ts";
 import { openRunFolder } from "../runs/run-folder.ts";
+import { type EvaluateOptions, evaluateSeveral } from "./evaluate-runs.ts";
 import { companionOption, showLoading, storageOption } from "./loading.ts";
+import { writeMetrics } from "./metrics-output.ts";
+import { filesIn, runsOf } from "./run-list.ts";
 import { warnBadRows } from "./splits.ts";
-import { duration, type Progress, print, printText, progress, say, warn } from "./terminal.ts";
-
-export interface EvaluateOptions {
-  data?: string;
-  split: SplitName;
-  json?: string;
-  skipBad?: boolean;
-  method?: "labels" | "generate";
-  companion?: "auto" | number;
-  storage?: WeightStorage;
-}
+import { duration, type Progress, progress, say, warn } from "./terminal.ts";
 
 export function addEvaluateCommands(program: Command): void {
   program
     .command("evaluate")
     .description("score a run on labelled data in all conventions; writes metrics.json and report.html into the run")
-    .argument("<run>", "run folder")
+    .argument("<run>", "run folder, or several with commas between: their label probabilities are averaged")
     .option("--data <dir>", "data folder (default: the one that the run was trained on)")
     .addOption(new Option("--split <name>", "which split").choices(["train", "valid", "test"]).default("test"))
     .option("--json <file>", "write the metrics as JSON to a file, or to standard output with -")
@@ -40,7 +30,10 @@ export function addEvaluateCommands(program: Command): void {
     .addOption(companionOption())
     .addOption(storageOption("the recipe's"))
     .option("--skip-bad", "count and list bad rows instead of stopping")
-    .action(evaluateRun);
+    .action((list: string, options: EvaluateOptions) => {
+      const runs = runsOf(list);
+      return runs.length === 1 ? evaluateRun(list, options) : evaluateSeveral(runs, options);
+    });
   program
     .command("score")
     .description("score a file of predictions: JSONL of {label, predict} (LLaMA-Factory) or of cre extract")
@@ -97,16 +90,6 @@ async function checkEvaluationOutputs(directory: string, { json, data }: Evaluat
   await expectNotRead(json, read);
 }
 
-/** Names of files that runs, models and data folders are read from. */
-const KEPT =
-  /\.(ya?ml|jsonl|txt|html|safetensors|bin|gguf|model)$|^(labels|base|done|companion|config|.*_config|tokenizer.*|.*\.index)\.json$/;
-
-export async function filesIn(folder: string | undefined): Promise<string[]> {
-  if (folder === undefined) return [];
-  const entries = await readdir(folder, { withFileTypes: true }).catch(() => []);
-  return entries.map(({ name }) => join(folder, name)).filter((file) => KEPT.test(basename(file)));
-}
-
 function evaluationBar() {
   let bar: Progress | null = null;
   const onEvent = (event: EvaluationEvent): void => {
@@ -144,12 +127,4 @@ async function scoreFile(file: string, options: ScoreOptions): Promise<void> {
   await writeMetrics(options.json, toJson(metrics, { matching, references }), () =>
     renderReport(metrics, { title: file, matching, references, colour: process.stdout.isTTY }),
   );
-}
-
-/** Writes the metrics as JSON to a file for `--json FILE`, then prints the tables, or the JSON for `--json -`. */
-async function writeMetrics(target: string | undefined, metrics: MetricsJson, tables: () => string): Promise<void> {
-  const json = `${JSON.stringify(metrics, null, 2)}\n`;
-  if (target === "-") return print(json);
-  if (target !== undefined) await writeFileAtomic(target, json);
-  await printText(`${tables()}\n`);
 }

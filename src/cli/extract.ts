@@ -1,10 +1,9 @@
 import { createReadStream, existsSync } from "node:fs";
-import { stat } from "node:fs/promises";
-import { resolve } from "node:path";
 import { Readable } from "node:stream";
 import { type Command, InvalidArgumentError, Option } from "commander";
 import { UserError } from "../base/errors.ts";
 import type { WeightStorage } from "../compute/backend.ts";
+import { identityOf, type OpenedRuns, openRuns } from "../ensemble/open-runs.ts";
 import {
   type CorpusCounts,
   type CorpusOptions,
@@ -14,10 +13,10 @@ import {
   extractLines,
 } from "../extract/corpus.ts";
 import { keepingHead, noRows, noUsableRows } from "../extract/no-rows.ts";
-import { openRun, type Run } from "../runs/run.ts";
 import { watchForStop } from "../runs/stop-signals.ts";
 import { companionOption, showLoading, storageOption } from "./loading.ts";
 import { Interrupted } from "./report.ts";
+import { runsOf } from "./run-list.ts";
 import { duration, noProgress, type Progress, print, progress, say, warn } from "./terminal.ts";
 
 /** Bad rows that are kept until there is a good one. */
@@ -44,7 +43,7 @@ export function addExtractCommand(program: Command): void {
   program
     .command("extract")
     .description("find relations: JSONL of {sentence, head, tail} in, the same rows with predictions out, in order")
-    .argument("<run>", "run folder")
+    .argument("<run>", "run folder, or several with commas between: their label probabilities are averaged")
     .argument("[input]", "JSONL file; - or nothing reads standard input", "-")
     .option("--output <file>", "file to write; repeat an interrupted call to continue it (default: standard output)")
     .option("--overwrite", "replace an existing output")
@@ -68,12 +67,13 @@ async function extract(directory: string, input: string, options: ExtractOptions
   }
   const replace = options.overwrite ?? false;
   if (output !== undefined) await checkExtraction(input, output, { replace });
-  const run = await openRun(directory, {
+  const run = await openRuns(runsOf(directory), {
     onNotice: warn,
     onLoad: showLoading(),
     storage: options.storage,
     decode: { ...(method ? { method } : {}), ...(companion === undefined ? {} : { companion }) },
   });
+  if (run.runs.length > 1) say(severalRuns(run));
   const started = performance.now();
   // Rows on a terminal are progress enough, and a bar would run into them.
   const bar = output === undefined && process.stdout.isTTY ? noProgress : progress("extract", null);
@@ -95,7 +95,7 @@ async function extract(directory: string, input: string, options: ExtractOptions
   };
   try {
     if (output !== undefined) {
-      const job = await jobOf(run, directory, options);
+      const job = await jobOf(run, options);
       Object.assign(counts, await extractFile(run.extractor, input, output, job, corpus));
     } else await printRows(run, input, counts, corpus);
     bar.stop();
@@ -114,13 +114,20 @@ async function extract(directory: string, input: string, options: ExtractOptions
 }
 
 /** All that decides the rows of an output, but for the input. */
-async function jobOf({ recipe, extractor, folder }: Run, directory: string, options: ExtractOptions): Promise<string> {
-  const trainedAt = existsSync(folder.done) ? (await stat(folder.done)).mtimeMs : null;
-  return JSON.stringify([recipe, extractor.settings, options.minScore ?? 0, resolve(directory), trainedAt]);
+async function jobOf(opened: OpenedRuns, { minScore = 0 }: ExtractOptions): Promise<string> {
+  const identities = await identityOf(opened);
+  if (identities.length > 1) return JSON.stringify([identities, minScore]);
+  const [{ recipe, settings, directory, trainedAt }] = identities;
+  return JSON.stringify([recipe, settings, minScore, directory, trainedAt]);
 }
 
 /** Writes rows to standard output. Throws a UserError when not one row can be used. */
-async function printRows(run: Run, input: string, counts: CorpusCounts, corpus: CorpusOptions): Promise<void> {
+async function printRows(
+  run: Pick<OpenedRuns, "extractor">,
+  input: string,
+  counts: CorpusCounts,
+  corpus: CorpusOptions,
+): Promise<void> {
   const { stream, head } = keepingHead(input === "-" ? process.stdin : createReadStream(input));
   const problems: { line: number; problem: string }[] = [];
   const onBadRow = (line: number, problem: string) => {
@@ -171,4 +178,9 @@ function summary(counts: CorpusCounts, seconds: number): string {
   if (unparsed > 0) parts.push(`${unparsed} answers not fully readable`);
   if (unknownLabels > 0) parts.push(`${unknownLabels} labels outside the schema`);
   return `${parts.join(", ")}; ${duration(seconds)}`;
+}
+
+function severalRuns({ runs, sharedBases }: OpenedRuns): string {
+  const shared = sharedBases > 0 ? `, ${sharedBases} base model${sharedBases === 1 ? "" : "s"} in memory` : "";
+  return `${runs.length} runs: the mean of their label probabilities${shared}`;
 }

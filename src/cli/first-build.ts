@@ -3,7 +3,7 @@ import { buildAtFirstUse } from "../compute/native/first-build.ts";
 import { say } from "./terminal.ts";
 
 /** The commands that compute, by the names of a command and of the groups that it is in. */
-const COMPUTING = /^(train|tune|evaluate|extract|demo|bench\b.*|model (init|generate|pretrain))$/;
+const COMPUTING = /^(train|tune|distill|evaluate|extract|demo|bench\b.*|model (init|generate|pretrain))$/;
 
 /** Builds the native backend before a command that computes, where that was not done yet. */
 export async function buildBeforeComputing(command: Command): Promise<void> {

@@ -81,7 +81,7 @@ async function trainShowing(run: PreparedRun, onBegun = () => {}): Promise<void>
 }
 
 /** Prints the events of a training, with a progress bar until it is closed. */
-function trainingPrinter(directory: string, onBegun: () => void) {
+export function trainingPrinter(directory: string, onBegun: () => void) {
   const loading = showLoading();
   const speed = { tokens: 0, seconds: 0 };
   let bar: Progress | null = null;

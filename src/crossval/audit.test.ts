@@ -130,7 +130,13 @@ describe("an audit with the language model", () => {
     steps.length = 0;
     expect(ranking(await audit(options({ onEvent: count })))).toEqual(ranking(found));
     expect(steps).toEqual([]);
-    expect(ranking(await audit(options({ run: path("undisturbed") })))).toEqual(ranking(found));
+    // Undisturbed, and by the language model alone whatever weight of the companion its recipe has.
+    const mixed = writeRecipe(path("mixed.yaml"), {
+      ...toy,
+      train: { ...toy.train, epochs: 1 },
+      decode: { companion: 0.9 },
+    });
+    expect(ranking(await audit(options({ source: mixed, run: path("undisturbed") })))).toEqual(ranking(found));
   });
 
   it("does not mix its folds with those of other rows", async () => {

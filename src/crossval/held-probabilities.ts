@@ -69,22 +69,23 @@ const MAX_LINE_BYTES = 10_000_000;
 const DIGITS = 6;
 
 /**
- * The probabilities of a trained fold's held-out rows, kept in its folder. Each row is asked in its own direction alone, so that the answer
- * to the reversed row says something of its own.
+ * The language model's own probabilities of a trained fold's held-out rows, kept in its folder. Each row is asked in its own direction alone,
+ * so that the answer to the reversed row says something of its own.
  */
 async function probabilitiesOf(
   { directory, held }: FoldRun,
   labels: readonly string[],
   { signal, onEvent }: FoldOptions,
 ): Promise<Float64Array[]> {
+  // A run with a weight of the companion in its recipe once gave the mixture's.
   const digest = createHash("sha256")
-    .update(JSON.stringify([rowsDigest(held), labels]))
+    .update(JSON.stringify([rowsDigest(held), labels, "model alone"]))
     .digest("hex");
   const file = join(directory, "predictions", `label-probabilities-${digest.slice(0, 8)}.jsonl`);
   const kept = existsSync(file) ? await keptProbabilities(file, held, labels) : null;
   if (kept !== null) return kept;
   const run = await openRun(directory, {
-    decode: { method: "labels", bothDirections: false, noRelationWeight: 1 },
+    decode: { method: "labels", bothDirections: false, noRelationWeight: 1, companion: 0 },
     onNotice: (text) => onEvent({ kind: "notice", text }),
     onLoad: (done, total) => onEvent({ kind: "loading", done, total }),
   });

@@ -1,6 +1,6 @@
 import { UserError } from "../base/errors.ts";
 import { createRandom, mixSeed, type Random } from "../base/random.ts";
-import type { EncodedExample } from "../train/batches.ts";
+import type { EncodedAnswer } from "../train/batches.ts";
 import type { TokenDocuments } from "./token-file.ts";
 
 /** The marks around a document. */
@@ -29,7 +29,7 @@ export interface FinalPhase {
 export const MASK_SPAN = 2;
 
 /** A part of a document: the ids of the answer are targets, the first id or a longer prefix is not. Parts of a sequence do not see each other. */
-export type SequencePart = EncodedExample;
+export type SequencePart = EncodedAnswer;
 
 /** Full sequences in a seeded order: a pure function of the seed, so that training can resume at any step. */
 export interface SequencePlan {

@@ -205,6 +205,27 @@ const decodeSchema = z.strictObject({
     ),
 });
 
+const distillSchema = z.strictObject({
+  goldWeight: share
+    .default(0.5)
+    .describe("Share of a training row's own labels in its target; the teachers' distribution has the rest."),
+  temperature: z
+    .number()
+    .min(0.01)
+    .max(100)
+    .default(1)
+    .describe("The teachers' probabilities are raised to 1 / temperature: above 1 they are less sure."),
+  leastProbability: z
+    .number()
+    .min(0)
+    .lt(1)
+    .default(0.01)
+    .describe("Labels to which the teachers give less are no part of a target."),
+});
+
+/** What of a teacher's answers a student learns, where a recipe says nothing. */
+export const DISTILL_DEFAULTS: z.output<typeof distillSchema> = distillSchema.parse({});
+
 const dataSchema = z.strictObject({
   path: z
     .string()
@@ -270,6 +291,11 @@ export const recipeSchema = z
     decode: decodeSchema
       .prefault({})
       .describe("How relations are chosen; used by validation, evaluation and extraction."),
+    distill: distillSchema
+      .optional()
+      .describe(
+        "Soft targets of cre distill; a recipe without it gets the defaults there, and cre train does not read it.",
+      ),
     precision: precisionSchema,
     seed: seedSchema.default(1).describe(SEED_DESCRIPTION),
   })
@@ -281,3 +307,4 @@ export type Recipe = z.output<typeof recipeSchema>;
 export type InitSettings = z.output<typeof initSchema>;
 export type TrainSettings = z.output<typeof trainSchema>;
 export type DecodeSettings = z.output<typeof decodeSchema>;
+export type DistillSettings = z.output<typeof distillSchema>;

@@ -12,6 +12,7 @@ import { type DataEvent, readLabelledSplit } from "./labelled-rows.ts";
 import { readRunLabels } from "./open.ts";
 import { openRun } from "./run.ts";
 import { openRunFolder, type RunFolder } from "./run-folder.ts";
+import { expectSameLabels } from "./same-labels.ts";
 import { findPredictions, rowsDigest, savePredictions } from "./saved-predictions.ts";
 
 /** What happens to one of the runs that are compared. */
@@ -44,8 +45,8 @@ export interface RunComparison extends Comparison {
   rows: { a: ScoredRow[][]; b: ScoredRow[][] };
 }
 
-/** A run with the rows it is compared on. */
-interface ComparedRun {
+/** A run with the labelled rows that it is asked. */
+export interface AskedRun {
   directory: string;
   folder: RunFolder;
   recipe: Recipe;
@@ -69,8 +70,8 @@ export async function compareRuns(
   if (sides.a.length === 0 || sides.b.length === 0) {
     throw new UserError("compare: got a side without runs, expected at least one run on each side.");
   }
-  const runs: ComparedRun[] = [];
-  for (const directory of [...sides.a, ...sides.b]) runs.push(await readRun(directory, split, options));
+  const runs: AskedRun[] = [];
+  for (const directory of [...sides.a, ...sides.b]) runs.push(await readAskedRun(directory, split, options));
   for (const run of runs.slice(1)) expectSameRows(runs[0], run, split);
   const rows: ScoredRow[][] = [];
   for (const run of runs) rows.push(await answersOf(run, split, options));
@@ -80,16 +81,17 @@ export async function compareRuns(
   return { ...comparison, runs: sides, data: data.name, split, examples, rows: answers };
 }
 
-async function readRun(
+/** Reads the rows of a split that a run is asked. Throws a UserError for a run without data. */
+export async function readAskedRun(
   directory: string,
   split: SplitName,
-  { data, onBadRow, onEvent }: CompareOptions,
-): Promise<ComparedRun> {
+  { data, onBadRow, onEvent }: Pick<CompareOptions, "data" | "onBadRow" | "onEvent">,
+): Promise<AskedRun> {
   const { folder, recipe } = await openRunFolder(directory);
   const path = data ?? recipe.data.path;
   if (path === undefined || !existsSync(path)) {
     const problem = path === undefined ? "does not know where its data is" : `its data ${path} does not exist`;
-    throw new UserError(`${directory}: ${problem}.`, { hint: "Give the data folder: cre compare A B --data DIR." });
+    throw new UserError(`${directory}: ${problem}.`, { hint: "Give the data folder: --data DIR." });
   }
   const labels = await readRunLabels(folder);
   const dataset = await openDataset(path, { format: recipe.data.format, labels, normalize: recipe.data.normalize });
@@ -99,27 +101,11 @@ async function readRun(
 }
 
 /** Throws a UserError that names the first difference between the rows or the labels of two runs. */
-function expectSameRows(first: ComparedRun, other: ComparedRun, split: SplitName): void {
-  const where = `${first.directory} and ${other.directory}`;
-  const known = [first, other].map(({ labels }) => new Set(labels.labels));
-  const single = [
-    ...first.labels.labels.filter((label) => !known[1].has(label)),
-    ...other.labels.labels.filter((label) => !known[0].has(label)),
-  ];
-  if (single.length > 0) {
-    const owner = known[0].has(single[0]) ? first : other;
-    throw new UserError(`${where}: have different labels (only ${owner.directory} has ${quoted(single[0])}).`, {
-      hint: "Only runs with the same labels can be compared.",
-    });
-  }
-  if (first.labels.noRelation !== other.labels.noRelation) {
-    const [one, two] = [first, other].map(({ labels }) =>
-      labels.noRelation === null ? "none" : quoted(labels.noRelation),
-    );
-    throw new UserError(`${where}: have different labels for no relation (${one} and ${two}).`);
-  }
+export function expectSameRows(first: AskedRun, other: AskedRun, split: SplitName): void {
+  expectSameLabels(first, other, "Only runs with the same labels can be compared.");
   if (rowsDigest(first.examples) === rowsDigest(other.examples)) return;
-  const hint = "Give one data folder for all of them: cre compare A B --data DIR.";
+  const where = `${first.directory} and ${other.directory}`;
+  const hint = "Give one data folder for all of them: --data DIR.";
   const counts = [first, other].map(({ examples }) => examples.length);
   const place = first.examples.findIndex((example, i) => !isSameRow(example, other.examples[i]));
   if (place < 0 || counts[0] !== counts[1]) {
@@ -141,7 +127,7 @@ function isSameRow(a: Example, b: Example | undefined): boolean {
 }
 
 /** The scored answers of a run: those that were kept, or new ones. */
-async function answersOf(run: ComparedRun, split: SplitName, options: CompareOptions): Promise<ScoredRow[]> {
+async function answersOf(run: AskedRun, split: SplitName, options: CompareOptions): Promise<ScoredRow[]> {
   const { directory, examples, data } = run;
   const onEvent = options.onEvent ?? (() => {});
   const saved = await findPredictions(run, examples, split);

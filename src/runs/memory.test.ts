@@ -72,6 +72,60 @@ describe("passBytes", () => {
   });
 });
 
+describe("passBytes of a tuning method", () => {
+  const spec = { ...TINY_SPEC, layers: 6 };
+  const measured = async (settings: AdapterSettings, recompute: boolean) => {
+    // Its own backend: the peak is that of all that it ever held.
+    const own = openReference({ precision: "float32" });
+    const model = await initDecoder(own, spec, 1, { storage: "float32", trainable: false });
+    await attachAdapter(model, settings, 1);
+    const random = createRandom(1);
+    const examples = Array.from({ length: 3 }, () => ({ promptIds: randomIds(random, 60), answerIds: [5, 6, 2] }));
+    const batch = packExamples(examples, 0, 9);
+    const before = own.memory().bytes;
+    await addGradients(model, batch, { recompute, dropout: 0, labelSmoothing: 0 }, 1);
+    const bytes = own.memory().peakBytes - before;
+    await own.close();
+    return { bytes, tokens: batch.tokenCount, outputs: batch.targets.length };
+  };
+
+  const parsed = (values: object): AdapterSettings => adapterSchema.parse({ rank: 3, targets: "all", ...values });
+  const plain = parsed({ method: "lora", dropout: 0 });
+  const keptBy = (settings: AdapterSettings) => methodOf(settings).keptNumbers?.(settings, spec) ?? 0;
+
+  it.each([
+    ["LoRA's dropout", parsed({ method: "lora", dropout: 0.1 }), 16 + 16 + 16 + 16 + 16 + 16 + 24],
+    ["the sums of DoRA", parsed({ method: "dora", dropout: 0 }), 16 + 8 + 8 + 16 + 24 + 24 + 16],
+    ["both", parsed({ method: "dora", dropout: 0.1 }), 120 + 112],
+  ])("has %s, which a pass keeps", async (_, settings, numbersOfLayer) => {
+    expect(keptBy(settings) - keptBy(plain)).toBe(6 * numbersOfLayer);
+    const without = await measured(plain, false);
+    const own = await measured(settings, false);
+    const { tokens, outputs } = own;
+    const estimate = (kept: number) => passBytes(spec, { tokens, outputs, recompute: false, kept });
+    const added = estimate(keptBy(settings)) - estimate(keptBy(plain));
+    expect(added).toBe(4 * tokens * 6 * numbersOfLayer);
+    // The input that dropout replaces is no longer kept itself, which the estimate leaves out.
+    expect((own.bytes - without.bytes) / added).toBeGreaterThan(0.7);
+    expect((own.bytes - without.bytes) / added).toBeLessThan(1.15);
+    for (const [{ bytes }, kept] of [
+      [without, keptBy(plain)],
+      [own, keptBy(settings)],
+    ] as const) {
+      expect(bytes / estimate(kept)).toBeGreaterThan(0.75);
+      expect(bytes / estimate(kept)).toBeLessThan(1.25);
+    }
+    const once = passBytes(spec, { tokens, outputs, recompute: true, kept: keptBy(settings) });
+    const bare = passBytes(spec, { tokens, outputs, recompute: true, kept: 0 });
+    expect(once - bare).toBe((4 * tokens * keptBy(settings)) / 6);
+  });
+
+  it("has nothing for methods whose passes keep no more", () => {
+    expect(keptBy({ method: "full" })).toBe(0);
+    expect(keptBy(adapterSchema.parse({ method: "prefix", virtualTokens: 4 }))).toBe(0);
+  });
+});
+
 describe("memoryProblem", () => {
   const need = (weights: number, training = 0, pass = 0): MemoryNeed => ({ weights, training, pass });
 

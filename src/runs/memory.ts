@@ -32,6 +32,8 @@ export interface TrainingPass {
   /** Tokens whose next token is a target. */
   outputs: number;
   recompute: boolean;
+  /** Numbers of each token that the tuning method keeps, over all layers; default 0. */
+  kept?: number;
 }
 
 const FLOAT = 4;
@@ -77,12 +79,13 @@ export function weightNeed(
 
 /**
  * Bytes of the activations of one pass, all in float32. Of each layer the backward pass reads what went into its norms, products, attention
- * and gate: 6 C + 2 H·D + 2 G·D + 3 F numbers a token; with recomputing only its C inputs are kept, and one layer is whole at a time. The
+ * and gate: 6 C + 2 H·D + 2 G·D + 3 F numbers a token, and those of the tuning method; with recomputing only its C inputs are kept, and one layer is whole at a time. The
  * logits and their gradient are V numbers each for an output.
  */
-export function passBytes(spec: DecoderSpec, { tokens, outputs, recompute }: TrainingPass): number {
+export function passBytes(spec: DecoderSpec, { tokens, outputs, recompute, kept: added = 0 }: TrainingPass): number {
   const { width, layers, heads, keyValueHeads, headWidth, feedForward, vocabularySize } = spec;
-  const layer = 6 * width + 2 * heads * headWidth + 2 * keyValueHeads * headWidth + 3 * feedForward;
+  const own = 6 * width + 2 * heads * headWidth + 2 * keyValueHeads * headWidth + 3 * feedForward;
+  const layer = own + added / layers;
   const kept = recompute ? layers * width + layer : layers * layer;
   return FLOAT * (tokens * kept + 2 * outputs * vocabularySize);
 }

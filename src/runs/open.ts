@@ -34,6 +34,7 @@ import { COMPANION_FILES, expectNoMixture, mixtureOf, openCompanion, type RunCom
 import { expectRoom, weightNeed } from "./memory.ts";
 import { checkVocabulary, type PreparedRecipe, prepareRecipe, rendererOf } from "./prepare.ts";
 import { openRunFolder, type RunFolder } from "./run-folder.ts";
+import { baseKey, type SharedBases } from "./shared-bases.ts";
 import { openModelTokenizer } from "./tokenizer.ts";
 import { findTrained, openTrainedModel, tokenizerPath } from "./trained.ts";
 
@@ -63,6 +64,8 @@ export interface OpenOptions {
   storage?: WeightStorage;
   /** Replaces single values of the recipe's decoding. */
   decode?: Partial<DecodeSettings>;
+  /** Of runs that are opened together: the base models of adapters, each read once. Closing such a run frees nothing; close the bases. */
+  bases?: SharedBases;
 }
 
 const MAX_LABELS_BYTES = 4_000_000;
@@ -222,13 +225,23 @@ export async function openTrained(
     if (maxPromptTokens > spec.maxTokens) options.onNotice?.(beyondContext(maxPromptTokens, spec.maxTokens));
     const renderer = rendererOf(recipe, tokenizer, labels, spec.maxTokens);
     expectAnswers(recipe, tokenizer, labels, labelsFile(folder));
-    expectRoom(directory, weightNeed(spec, recipe.model.storage), options.onNotice);
-    const model = await loadTrained(recipe, checkpoint, tokenizer, options);
+    const bases = trained.adapter ? options.bases : undefined;
+    const key = bases ? await baseKey(folder, recipe, trained.model) : "";
+    if (!bases?.has(key)) expectRoom(directory, weightNeed(spec, recipe.model.storage), options.onNotice);
+    const load = () => loadTrained(recipe, checkpoint, tokenizer, options);
+    const model = await (bases ? bases.take(key, load) : load());
+    const close = async () => {
+      if (!bases) await model.backend.close();
+    };
     try {
       await trained.adapter?.load(model, directory);
-      return { folder, ...openedRecipe(recipe, model, tokenizer, renderer, [], options, companion, calibration) };
+      return {
+        folder,
+        ...openedRecipe(recipe, model, tokenizer, renderer, [], options, companion, calibration),
+        close,
+      };
     } catch (error) {
-      await model.backend.close();
+      await close();
       throw error;
     }
   } finally {

@@ -39,7 +39,7 @@ export function rowsDigest(examples: readonly Example[]): string {
 }
 
 /** All that decides the answers to rows: the rows, the trained weights, how they are stored and how relations are chosen. */
-async function answersDigest({ folder, recipe, extractor }: AnsweringRun, rows: string): Promise<string> {
+export async function answersDigest({ folder, recipe, extractor }: AnsweringRun, rows: string): Promise<string> {
   const { maxBatchTokens: _, ...decode } = recipe.decode;
   const settings: Record<string, unknown> = { ...extractor?.settings };
   // A fitted weight is one of the files below.
@@ -59,7 +59,11 @@ async function answersDigest({ folder, recipe, extractor }: AnsweringRun, rows: 
 }
 
 /** The files of one evaluation in `predictions/`: rows with answers as `cre extract` writes them, and what they are. */
-function filesOf(folder: RunFolder, split: SplitName | null, digest: string): { rows: string; about: string } {
+export function answerFiles(
+  folder: RunFolder,
+  split: SplitName | null,
+  digest: string,
+): { rows: string; about: string } {
   const name = join(folder.directory, "predictions", `${split ?? "rows"}-${digest.slice(0, 8)}`);
   return { rows: `${name}.jsonl`, about: `${name}.json` };
 }
@@ -75,7 +79,7 @@ export async function savePredictions(run: AnsweringRun, evaluation: KeptEvaluat
   });
   const content = lines.map((line) => `${line}\n`).join("");
   const digest = await answersDigest(run, rowsDigest(examples));
-  const files = filesOf(run.folder, source?.split ?? null, digest);
+  const files = answerFiles(run.folder, source?.split ?? null, digest);
   await writeFileAtomic(files.rows, content);
   const about = { ...source, rows: examples.length, answers: digest, content: contentSum(content) };
   await writeFileAtomic(files.about, `${JSON.stringify(about)}\n`);
@@ -94,7 +98,7 @@ export async function findPredictions(
   split: SplitName | null,
 ): Promise<ScoredRow[] | null> {
   const digest = await answersDigest(run, rowsDigest(examples));
-  const { rows, about } = filesOf(run.folder, split, digest);
+  const { rows, about } = answerFiles(run.folder, split, digest);
   if (!existsSync(about) || !existsSync(rows)) return null;
   try {
     const { answers, content } = await readJsonObject(about, "what an evaluation was made of");

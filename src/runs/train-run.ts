@@ -7,7 +7,7 @@ import { evaluate } from "../evaluate/evaluate.ts";
 import type { Extraction, Extractor } from "../extract/extractor.ts";
 import { DEFAULT_WINDOW_ROWS, windowsOf } from "../extract/windows.ts";
 import type { Recipe } from "../recipe/schema.ts";
-import { type EncodedExample, planSteps } from "../train/batches.ts";
+import { type EncodedAnswer, type EncodedExample, planSteps } from "../train/batches.ts";
 import { type TrainStep, train } from "../train/train.ts";
 import { createWeightAverage } from "../train/weight-average.ts";
 import { saveCalibration } from "./calibration.ts";
@@ -55,12 +55,18 @@ export type RunEvent =
   /** `waited`: the validations without a better one that ended the training before its last step; 0 when it was reached. */
   | { kind: "end"; steps: number; best: TrainingProgress["best"]; waited: number; seconds: number };
 
+/** Encoded training rows; `truncated` of them have a shortened prompt. */
+export interface TaughtRows {
+  encoded: readonly EncodedExample[];
+  truncated: number;
+}
+
 /** Encodes training rows; a row with several relations becomes one joined answer or one row each, as the recipe says. */
 export function encodeExamples(
   bench: Pick<OpenedRecipe, "recipe" | "renderer">,
   examples: readonly Example[],
-): { encoded: EncodedExample[]; truncated: number } {
-  const encoded: EncodedExample[] = [];
+): { encoded: EncodedAnswer[]; truncated: number } {
+  const encoded: EncodedAnswer[] = [];
   let truncated = 0;
   for (const example of examples) {
     const relations = example.relations ?? [];
@@ -115,8 +121,9 @@ function withoutNeutral(settings: unknown): unknown {
   );
 }
 
-function idsOf({ promptIds, answerIds }: EncodedExample): number[][] {
-  return [Array.from(promptIds), Array.from(answerIds)];
+function idsOf({ promptIds, answerIds, answers }: EncodedExample): unknown[] {
+  const soft = answers ? [answers.map(({ ids, weight }) => [Array.from(ids), weight])] : [];
+  return [Array.from(promptIds), Array.from(answerIds), ...soft];
 }
 
 function digest(values: readonly unknown[]): string {
@@ -137,9 +144,11 @@ export async function* trainRun(
   validExamples: readonly Example[],
   limits: LoopLimits = {},
   companion: RunCompanion | null = null,
+  /** Rows as they are learnt, where that is not with their labels alone. */
+  taught: TaughtRows | null = null,
 ): AsyncGenerator<RunEvent, void, void> {
   const { recipe, backend, model, groups, trainable, extractor } = bench;
-  const { encoded, truncated } = encodeExamples(bench, trainExamples);
+  const { encoded, truncated } = taught ?? encodeExamples(bench, trainExamples);
   const plan = planSteps(encoded.length, recipe.train, recipe.seed);
   const validated = validationRows(recipe, validExamples);
   const trained = { backend, weights: trainable, origin: originOf(recipe, encoded, validated) };

@@ -1,4 +1,6 @@
+import { existsSync } from "node:fs";
 import type { z } from "zod";
+import { methodOf } from "../adapters/methods.ts";
 import { UserError } from "../base/errors.ts";
 import { buildAtFirstUse } from "../compute/native/first-build.ts";
 import { hasNativeBackend } from "../compute/open.ts";
@@ -28,6 +30,7 @@ import {
   saveBaseSums,
 } from "./run-folder.ts";
 import type { StopOptions } from "./stop-signals.ts";
+import { encodeTaughtRows, teacherFor } from "./teacher.ts";
 import { type RunEvent, trainRun, validationRows } from "./train-run.ts";
 
 /** Tensors of the model that are loaded or made. */
@@ -131,6 +134,7 @@ export async function runTraining(run: PreparedRun, options: TrainingOptions = {
     const data = "split" in rows ? await readTrainingData(rows, recipe.data.badRows, onEvent) : rows;
     const { labels } = data;
     const { train, valid, held } = holdOut(recipe, data);
+    const teacher = await teacherFor(folder, recipe, labels);
     const onNotice = (text: string) => onEvent({ kind: "notice", text });
     for (const text of notices) onNotice(text);
     if (held > 0) onNotice(heldOutNotice(held, data.train.length));
@@ -149,10 +153,13 @@ export async function runTraining(run: PreparedRun, options: TrainingOptions = {
     try {
       // After what the backend says: a missing compiler is the first thing to know.
       if (companion) onEvent(companion.event);
-      for await (const event of trainRun(opened, folder, train, valid, { signal }, companion)) {
+      const taught = teacher && encodeTaughtRows(opened, train, teacher);
+      if (taught) onNotice(taught.notice);
+      for await (const event of trainRun(opened, folder, train, valid, { signal }, companion, taught)) {
         if (event.kind === "start") {
           await begin(opened.recipe);
-          if (run.isNew && prepared.base) await saveBaseSums(folder, prepared.base.source.checks.sums);
+          // A run that was begun has noted them with its first step.
+          if (prepared.base && !existsSync(folder.state)) await saveBaseSums(folder, prepared.base.source.checks.sums);
           await saveLabels(folder, labels);
           if (companion) await saveCompanion(folder, companion);
           onEvent({
@@ -196,7 +203,9 @@ function passNeed({ recipe, spec, renderer }: PreparedRecipe, train: readonly Ex
     lengths.reduce((sum, length) => sum + length[part], 0) / Math.max(1, lengths.length);
   const examples = Math.min(batchExamples, train.length);
   const tokens = examples * (meanOf("prompt") + meanOf("answer"));
-  return passBytes(spec, { tokens, outputs: promptLoss > 0 ? tokens : examples * meanOf("answer"), recompute });
+  const outputs = promptLoss > 0 ? tokens : examples * meanOf("answer");
+  const kept = methodOf(recipe.adapter).keptNumbers?.(recipe.adapter, spec);
+  return passBytes(spec, { tokens, outputs, recompute, kept });
 }
 
 function checked(

@@ -10,6 +10,24 @@ export interface EncodedExample {
   answerIds: ArrayLike<number>;
   /** As long as the prompt: the id that was there before masking, a target of the position before it; −1 elsewhere. */
   maskedIds?: ArrayLike<number>;
+  /** Several answers in the place of `answerIds`, with weights that add up to 1: the loss is their weighted mean. */
+  answers?: readonly WeightedAnswer[];
+}
+
+/** One of the answers of an example; its ids end with the end-of-sequence token. */
+export interface WeightedAnswer {
+  ids: ArrayLike<number>;
+  weight: number;
+}
+
+/** A prompt with one answer, and the factor on its loss (1 by default). */
+export type EncodedAnswer = Omit<EncodedExample, "answers"> & { answers?: never; weight?: number };
+
+/** The answers of an example, each behind the same prompt. With shared prefixes the prompt is computed once. */
+export function answersOf(example: EncodedExample): EncodedAnswer[] {
+  const { answers, ...prompt } = example;
+  if (!answers) return [prompt];
+  return answers.map(({ ids, weight }) => ({ ...prompt, answerIds: ids, weight }));
 }
 
 /** Packed training tokens with the targets of their output rows. */
@@ -62,11 +80,11 @@ export function planSteps(
 }
 
 /** Σ of the loss weights of some examples, before they are normalised. */
-export function lossWeight(examples: readonly EncodedExample[], promptLoss: number): number {
+export function lossWeight(examples: readonly EncodedAnswer[], promptLoss: number): number {
   let total = 0;
-  for (const { promptIds, answerIds, maskedIds } of examples) {
+  for (const { promptIds, answerIds, maskedIds, weight = 1 } of examples) {
     const masked = maskedIds ? Array.from(maskedIds).filter((id) => id >= 0).length : 0;
-    total += answerIds.length + masked + promptLoss * Math.max(0, promptIds.length - 1 - masked);
+    total += weight * (answerIds.length + masked + promptLoss * Math.max(0, promptIds.length - 1 - masked));
   }
   return total;
 }
@@ -77,7 +95,7 @@ export function lossWeight(examples: readonly EncodedExample[], promptLoss: numb
  * not change, except that dropout draws one mask for a shared token.
  */
 export function packExamples(
-  examples: readonly EncodedExample[],
+  examples: readonly EncodedAnswer[],
   promptLoss: number,
   totalWeight: number,
   sharePrefixes = false,
@@ -95,10 +113,10 @@ export function packExamples(
   const targets: number[] = [];
   const weights: number[] = [];
   let answerTokens = 0;
-  for (const [index, { promptIds, answerIds, maskedIds }] of examples.entries()) {
+  for (const [index, { promptIds, answerIds, maskedIds, weight: factor = 1 }] of examples.entries()) {
     for (let i = 0; i < sequences[index].length; i++) {
       const masked = i + 1 < promptIds.length ? (maskedIds?.[i + 1] ?? -1) : -1;
-      const weight = i + 1 >= promptIds.length || masked >= 0 ? 1 : promptLoss;
+      const weight = factor * (i + 1 >= promptIds.length || masked >= 0 ? 1 : promptLoss);
       if (weight === 0) continue;
       outputRows.push(rows[index][i]);
       targets.push(masked >= 0 ? masked : idAt(promptIds, answerIds, i + 1));

@@ -5,7 +5,7 @@ import { createRandom } from "../base/random.ts";
 import { openReference } from "../compute/reference/backend.ts";
 import { decoderWeights, freeDecoder, rowPositions } from "../models/decoder.ts";
 import { packSequences } from "../models/shared-prefixes.ts";
-import { type EncodedExample, lossWeight, packExamples } from "./batches.ts";
+import { type EncodedAnswer, lossWeight, packExamples } from "./batches.ts";
 import { addGradients } from "./train.ts";
 
 const backend = openReference({ precision: "float64" });
@@ -123,7 +123,7 @@ describe("packSequences", () => {
     const random = createRandom(5);
     const instruction = randomIds(random, 18);
     const sentence = randomIds(random, 17);
-    const example = (prompt: number[]): EncodedExample => ({ promptIds: prompt, answerIds: randomIds(random, 3) });
+    const example = (prompt: number[]): EncodedAnswer => ({ promptIds: prompt, answerIds: randomIds(random, 3) });
     const examples = [
       example([...instruction, ...sentence, 4]),
       example([...instruction, ...sentence, 5, 6]),

@@ -30,7 +30,7 @@ export function createTokenNoise(examples: readonly EncodedExample[], probabilit
       for (let i = 0; i < promptIds.length; i++) {
         if (random.uniform() < probability && !isFixed(promptIds[i])) promptIds[i] = drawn[random.below(drawn.length)];
       }
-      return { promptIds, answerIds: example.answerIds };
+      return { ...example, promptIds };
     },
   };
 }

@@ -4,7 +4,14 @@ import { createTape } from "../compute/autograd.ts";
 import type { Tensor } from "../compute/backend.ts";
 import { type Decoder, forward, type PackedTokens } from "../models/decoder.ts";
 import type { TrainSettings } from "../recipe/schema.ts";
-import { type EncodedExample, lossWeight, packExamples, type StepPlan, type TrainingBatch } from "./batches.ts";
+import {
+  answersOf,
+  type EncodedExample,
+  lossWeight,
+  packExamples,
+  type StepPlan,
+  type TrainingBatch,
+} from "./batches.ts";
 import { embeddingNoise } from "./embedding-noise.ts";
 import { divergence, learningRateAt, updateWeights } from "./optimizer.ts";
 import { createTokenNoise } from "./token-noise.ts";
@@ -44,7 +51,9 @@ export async function* train(
     const passes = plan
       .passesOf(step)
       .map((pass) =>
-        pass.map((index) => noise?.apply(examples[index], mixSeed(seed, step, index, 0x2015e)) ?? examples[index]),
+        pass.flatMap((index) =>
+          answersOf(noise?.apply(examples[index], mixSeed(seed, step, index, 0x2015e)) ?? examples[index]),
+        ),
       );
     const totalWeight = lossWeight(passes.flat(), settings.promptLoss);
     const losses: Promise<number>[] = [];
