@@ -24,6 +24,7 @@ const textOf = (recipe: unknown) =>
   JSON.stringify(recipe, (key, value) => {
     // Of importance only for data without validation rows, which had no such setting.
     if (key === "validationShare") return undefined;
+    if (key === "tasks" && String(value) === "relations") return undefined;
     return key in LATER && LATER[key] === value ? undefined : value;
   });
 

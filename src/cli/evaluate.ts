@@ -9,6 +9,7 @@ import { noRelationRemark } from "../evaluate/wording.ts";
 import { type EvaluationEvent, evaluationJson, evaluationTitle, saveEvaluation } from "../runs/evaluation.ts";
 import { openRun } from "../runs/run.ts";
 import { openRunFolder } from "../runs/run-folder.ts";
+import { evaluateJointly } from "./evaluate-joint.ts";
 import { type EvaluateOptions, evaluateSeveral } from "./evaluate-runs.ts";
 import { companionOption, showLoading, storageOption } from "./loading.ts";
 import { writeMetrics } from "./metrics-output.ts";
@@ -30,8 +31,10 @@ export function addEvaluateCommands(program: Command): void {
     .addOption(companionOption())
     .addOption(storageOption("the recipe's"))
     .option("--skip-bad", "count and list bad rows instead of stopping")
-    .action((list: string, options: EvaluateOptions) => {
+    .option("--joint", "give the run nothing but the sentences: it finds the entities too (docs/mentions.md)")
+    .action((list: string, options: EvaluateOptions & { joint?: boolean }) => {
       const runs = runsOf(list);
+      if (options.joint) return evaluateJointly(runs, options);
       return runs.length === 1 ? evaluateRun(list, options) : evaluateSeveral(runs, options);
     });
   program

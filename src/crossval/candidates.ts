@@ -161,6 +161,7 @@ async function trainingDigest(recipe: Recipe, fingerprints: Map<string, string>)
   const { companion } = recipe.decode;
   const parts: unknown[] = [sizes, contents, prompt, adapter, settings, precision, recipe.data.normalize ?? "none"];
   if (companion === "none") parts.push(companion);
+  if (recipe.tasks.includes("mentions")) parts.push(recipe.tasks);
   if (validationShare > 0) parts.push([validationShare, validateEvery, validationRows, keepBest]);
   return createHash("sha256").update(JSON.stringify(parts)).digest("hex").slice(0, 12);
 }

@@ -27,6 +27,8 @@ export interface PromptStyle {
   readonly answersNameEntities: boolean;
   /** The user turn: instruction, line break, input. */
   renderQuery(example: Example): string;
+  /** The user turn that asks for the mentions of a sentence; the answer is one of them. */
+  renderMentionQuery(sentence: string): string;
   renderAnswer(example: Example, relations: readonly string[]): string;
   /** The whole answer for a single relation. */
   answerFor(example: Example, relation: string): string;
@@ -46,6 +48,7 @@ function paperStyle(): PromptStyle {
     answersNameEntities: true,
     renderInput,
     renderQuery: (example) => `${instruction}\n${renderInput(example)}`,
+    renderMentionQuery: (sentence) => `请根据给定句子抽取其中的实体\n${sentence}`,
     renderAnswer: (example, relations) => relations.map((relation) => answerFor(example, relation)).join(","),
     answerFor,
     parseAnswer(text, example, labels) {
@@ -102,6 +105,7 @@ function bareLabelStyle(name: string, renderInput: (example: Example) => string)
     answersNameEntities: false,
     renderInput,
     renderQuery: renderInput,
+    renderMentionQuery: (sentence) => `${sentence}\n[?]`,
     renderAnswer: (_example, relations) => relations.join(","),
     answerFor: (_example, relation) => relation,
     parseAnswer: parseLabelList,

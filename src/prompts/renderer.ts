@@ -46,6 +46,10 @@ export interface Renderer {
   /** The ids of the answer that names one relation, with the end token. */
   renderAnswer(example: Example, relation: string): number[];
   parse(text: string, example: Example): ParsedAnswer;
+  /** The prompt that asks for the mentions of a sentence; one that does not fit is cut at its end. */
+  renderMentionPrompt(sentence: string): RenderedPrompt;
+  /** The ids of the answer that names a mention, with the end token; null when it is too long. */
+  renderMention(text: string): number[] | null;
 }
 
 /**
@@ -68,8 +72,7 @@ export function createRenderer(options: RendererOptions): Renderer {
     return piece.kind === "text" ? encode(piece.text) : null;
   });
 
-  const encodePrompt = (example: Example): number[] => {
-    const query = style.renderQuery(example);
+  const encodePrompt = (query: string): number[] => {
     const ids = [...beginIds];
     for (const [i, piece] of template.pieces.entries()) {
       const pieceIds = fixedIds[i] ?? (piece.kind === "query" ? encode(piece.before + query + piece.after) : []);
@@ -79,12 +82,12 @@ export function createRenderer(options: RendererOptions): Renderer {
   };
 
   const renderPrompt = (example: Example): RenderedPrompt => {
-    const wholeIds = encodePrompt(example);
+    const wholeIds = encodePrompt(style.renderQuery(example));
     if (wholeIds.length <= maxPromptTokens) {
       return { ids: wholeIds, text: templateText(template, style.renderQuery(example)), truncated: false };
     }
     const shortest = shortenSentence(example, 0);
-    const leastIds = encodePrompt(shortest);
+    const leastIds = encodePrompt(style.renderQuery(shortest));
     if (leastIds.length > maxPromptTokens) {
       throw new UserError(
         `${nameOf(example)}: the prompt has ${leastIds.length} tokens with the entities alone, expected at most ${maxPromptTokens}.`,
@@ -94,7 +97,7 @@ export function createRenderer(options: RendererOptions): Renderer {
     let fitting = { ids: leastIds, shortened: shortest };
     const fits = (reach: number): boolean => {
       const shortened = shortenSentence(example, reach);
-      const ids = encodePrompt(shortened);
+      const ids = encodePrompt(style.renderQuery(shortened));
       if (ids.length > maxPromptTokens) return false;
       fitting = { ids, shortened };
       return true;
@@ -108,6 +111,21 @@ export function createRenderer(options: RendererOptions): Renderer {
       else tooFar = middle;
     }
     return { ids: fitting.ids, text: templateText(template, style.renderQuery(fitting.shortened)), truncated: true };
+  };
+
+  const renderMentionPrompt = (sentence: string): RenderedPrompt => {
+    const points = Array.from(sentence);
+    for (let length = points.length; ; length = Math.floor(length * 0.9)) {
+      const query = style.renderMentionQuery(points.slice(0, length).join(""));
+      const ids = encodePrompt(query);
+      const truncated = length < points.length;
+      if (ids.length <= maxPromptTokens) return { ids, text: templateText(template, query), truncated };
+      if (length > 0) continue;
+      throw new UserError(
+        `${quoted(sentence)}: the prompt for mentions has ${ids.length} tokens without any text, expected at most ${maxPromptTokens}.`,
+        { hint: "Raise prompt.maxPromptTokens." },
+      );
+    }
   };
 
   const encodeAnswer = (example: Example, text: string): number[] => {
@@ -136,6 +154,11 @@ export function createRenderer(options: RendererOptions): Renderer {
     },
     renderAnswer: (example, relation) => encodeAnswer(example, style.answerFor(example, relation)),
     parse: (text, example) => style.parseAnswer(text, example, labels),
+    renderMentionPrompt,
+    renderMention(text) {
+      const ids = [...encode(text), eosId];
+      return ids.length <= maxAnswerTokens ? ids : null;
+    },
   };
 }
 

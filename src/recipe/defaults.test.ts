@@ -63,7 +63,11 @@ describe("the defaults of a recipe without a model", () => {
 
   it("ask in both directions when every label has an inverse, and give further relations when rows have several", async () => {
     const decodeOf = async (one: DataFacts) => (await defaultsFor({}, one, true, read)).values.decode;
-    expect(await decodeOf(facts(1000))).toEqual({ bothDirections: false, furtherRelations: 1 });
+    expect(await decodeOf(facts(1000))).toEqual({
+      bothDirections: false,
+      noRelationWeight: "auto",
+      furtherRelations: 1,
+    });
     expect(await decodeOf(facts(1000, { severalRelations: 49 }))).toMatchObject({ furtherRelations: 1 });
     expect(await decodeOf(facts(1000, { severalRelations: 50, hasInverses: true }))).toEqual({
       bothDirections: true,

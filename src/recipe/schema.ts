@@ -288,6 +288,13 @@ export const recipeSchema = z
     prompt: promptSchema.describe("How a row becomes prompt and answer."),
     adapter: adapterSchema.describe("How the model is tuned."),
     train: trainSchema.describe("The training loop."),
+    tasks: z
+      .array(z.enum(["relations", "mentions"]))
+      .refine((tasks) => tasks.includes("relations") && new Set(tasks).size === tasks.length, {
+        error: "expected relations, or relations and mentions, each once",
+      })
+      .default(["relations"])
+      .describe("What is learnt: relations; with mentions also to find the entities of a sentence (docs/mentions.md)."),
     decode: decodeSchema
       .prefault({})
       .describe("How relations are chosen; used by validation, evaluation and extraction."),

@@ -7,6 +7,7 @@ import type { Example, LabelSet } from "../data/example.ts";
 import { computeMetrics } from "../evaluate/metrics.ts";
 import type { ScoredRow } from "../evaluate/rows.ts";
 import { chooseRelations, type RelationChoice } from "../extract/combine.ts";
+import type { MentionScale } from "../extract/mention-scores.ts";
 import { readJsonObject } from "../formats/json-file.ts";
 import type { DecodeSettings } from "../recipe/schema.ts";
 import type { RunFolder } from "./run-folder.ts";
@@ -23,6 +24,8 @@ export interface Calibration {
   rows: number;
   /** For `decode.noRelationWeight: auto`: of the language model alone, and of its mixture with the companion (null without a companion). */
   noRelationWeight: { model: number; mixed: number | null };
+  /** Of a run that finds mentions: how shares become probabilities, fitted on so many sentences, and F1 of their mentions. */
+  mentions?: { sentences: number; scale: MentionScale; f1: number };
 }
 
 /** Name of the file in the folder of a run. */
@@ -32,6 +35,18 @@ const weightSchema = z.number().positive();
 const calibrationSchema = z.strictObject({
   rows: z.int().min(1),
   noRelationWeight: z.strictObject({ model: weightSchema, mixed: weightSchema.nullable() }),
+  mentions: z
+    .strictObject({
+      sentences: z.int().min(1),
+      scale: z.strictObject({
+        bias: z.number(),
+        ofShare: z.number(),
+        ofRatio: z.number(),
+        threshold: z.number().min(0).max(1),
+      }),
+      f1: z.number(),
+    })
+    .optional(),
 });
 
 /** Writes the calibration into the folder of a run. */

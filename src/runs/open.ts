@@ -10,6 +10,8 @@ import { openBackend } from "../compute/open.ts";
 import type { LabelSet } from "../data/example.ts";
 import { labelSetToJson, parseLabelsJson } from "../data/label-set.ts";
 import { createExtractor, type Extractor } from "../extract/extractor.ts";
+import { createMentionModel, type MentionModel } from "../extract/mention-finder.ts";
+import { USUAL_SCALE } from "../extract/mention-scores.ts";
 import { SUMS_FILE, sumsOfTensors, writeFolderSums } from "../formats/folder-sums.ts";
 import { type Checkpoint, openHuggingFaceFolder } from "../formats/hf-folder.ts";
 import { openPeftTensors } from "../formats/peft-folder.ts";
@@ -46,6 +48,8 @@ export interface OpenedRecipe {
   tokenizer: Tokenizer;
   renderer: Renderer;
   extractor: Extractor;
+  /** Finds entities; null for a recipe without the task "mentions". */
+  mentions: MentionModel | null;
   /** Of a finished run that has one. */
   companion: RunCompanion | null;
   /** Of a finished run that has one. */
@@ -156,9 +160,24 @@ function openedRecipe(
   };
   const mixed = companion && mixture ? { model: companion.model, mixture } : null;
   const extractor = createExtractor(model, tokenizer, renderer, settings, recipe.data.normalize, mixed);
+  const scale = calibration?.mentions?.scale ?? USUAL_SCALE;
+  const mentions = recipe.tasks.includes("mentions") ? createMentionModel(model, renderer, settings, scale) : null;
   const trainable = weightsOf(groups);
   const close = () => backend.close();
-  return { recipe, backend, model, tokenizer, renderer, extractor, companion, calibration, groups, trainable, close };
+  return {
+    recipe,
+    backend,
+    model,
+    tokenizer,
+    renderer,
+    extractor,
+    mentions,
+    companion,
+    calibration,
+    groups,
+    trainable,
+    close,
+  };
 }
 
 /** Saves the trained result as its method does: a PEFT folder, or a Hugging Face folder `model/` with its tokenizer; with checksums. */

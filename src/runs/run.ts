@@ -2,6 +2,7 @@ import { UserError } from "../base/errors.ts";
 import { buildAtFirstUse } from "../compute/native/first-build.ts";
 import type { Example } from "../data/example.ts";
 import type { Extraction, Extractor, Unextracted } from "../extract/extractor.ts";
+import type { FoundMention } from "../extract/mention-scores.ts";
 import { DEFAULT_WINDOW_ROWS, windowsOf } from "../extract/windows.ts";
 import { type EvaluatedRun, type EvaluateOptions, evaluateRun, type RunEvaluation } from "./evaluation.ts";
 import { type OpenOptions, openTrained } from "./open.ts";
@@ -25,6 +26,10 @@ export interface Run extends EvaluatedRun, AsyncDisposable {
     examples: AsyncIterable<Example> | Iterable<Example>,
     options?: { windowRows?: number },
   ): AsyncGenerator<Extraction | Unextracted, void, void>;
+  /**
+   * Finds the entities of sentences, the most probable first. Throws a UserError for a run that was not trained for it (`tasks` in its recipe).
+   */
+  findMentions(sentences: readonly string[]): Promise<FoundMention[][]>;
   /** Extracts labelled rows and scores the result, by default of the test split of the data that the run was trained on. */
   evaluate(options?: EvaluateOptions): Promise<RunEvaluation>;
   /** Frees the weights; the run cannot be used afterwards. */
@@ -59,6 +64,7 @@ export async function openRun(directory: string, options: OpenOptions = {}): Pro
     recipe,
     renderer,
     extractor: trained,
+    mentions,
     companion,
     calibration,
     close,
@@ -89,6 +95,10 @@ export async function openRun(directory: string, options: OpenOptions = {}): Pro
     async *stream(examples, { windowRows = DEFAULT_WINDOW_ROWS } = {}) {
       for await (const window of windowsOf(examples, windowRows)) yield* await extractor.extractEach(window);
     },
+    async findMentions(sentences) {
+      if (!mentions) throw new UserError(`${directory}: ${NO_MENTIONS}`, { hint: MENTIONS_HINT });
+      return whileOpen(() => mentions.find(sentences));
+    },
     evaluate: (evaluateOptions) => evaluateRun(run, evaluateOptions),
     async close() {
       if (isClosed) return;
@@ -99,6 +109,9 @@ export async function openRun(directory: string, options: OpenOptions = {}): Pro
   };
   return run;
 }
+
+const NO_MENTIONS = "the run was not trained to find entities.";
+const MENTIONS_HINT = "Train one with tasks: [relations, mentions] in the recipe, or give the entities.";
 
 function isList(given: Example | readonly Example[]): given is readonly Example[] {
   return Array.isArray(given);

@@ -5,12 +5,15 @@ import { createRandom, mixSeed } from "../base/random.ts";
 import type { Example } from "../data/example.ts";
 import { evaluate } from "../evaluate/evaluate.ts";
 import type { Extraction, Extractor } from "../extract/extractor.ts";
+import type { MentionModel } from "../extract/mention-finder.ts";
+import { fitMentionScale, type MentionRow } from "../extract/mention-scores.ts";
 import { DEFAULT_WINDOW_ROWS, windowsOf } from "../extract/windows.ts";
 import type { Recipe } from "../recipe/schema.ts";
 import { type EncodedAnswer, type EncodedExample, planSteps } from "../train/batches.ts";
+import { encodeMentions, mentionsBySentence } from "../train/mention-targets.ts";
 import { type TrainStep, train } from "../train/train.ts";
 import { createWeightAverage } from "../train/weight-average.ts";
-import { saveCalibration } from "./calibration.ts";
+import { type Calibration, saveCalibration } from "./calibration.ts";
 import {
   type CheckpointedTraining,
   checkpointedLoop,
@@ -94,10 +97,10 @@ export function validationRows(recipe: Recipe, examples: readonly Example[]): re
 
 /**
  * Digests of all that decides a run's numbers, except its first weights. Paths and the time between checkpoints decide nothing, nor does the
- * companion, which no step depends on. The rows that are held out are known by the rows themselves.
+ * companion, which no step depends on. The rows that are held out and the tasks are known by what is learnt.
  */
 function originOf(recipe: Recipe, encoded: readonly EncodedExample[], validated: readonly Example[]): TrainingOrigin {
-  const { model, data, train, ...rest } = recipe;
+  const { model, data, train, tasks: _tasks, ...rest } = recipe;
   const { path: _base, tokenizer: _tokenizer, ...sizes } = model;
   const { checkpointSeconds: _seconds, validationShare: _share, ...settings } = train;
   const { companion: _companion, ...decode } = rest.decode;
@@ -148,7 +151,10 @@ export async function* trainRun(
   taught: TaughtRows | null = null,
 ): AsyncGenerator<RunEvent, void, void> {
   const { recipe, backend, model, groups, trainable, extractor } = bench;
-  const { encoded, truncated } = taught ?? encodeExamples(bench, trainExamples);
+  const rows = taught ?? encodeExamples(bench, trainExamples);
+  const named = recipe.tasks.includes("mentions") ? encodeMentions(bench.renderer, trainExamples) : null;
+  const encoded = named ? [...rows.encoded, ...named.encoded] : rows.encoded;
+  const truncated = rows.truncated + (named?.truncated ?? 0);
   const plan = planSteps(encoded.length, recipe.train, recipe.seed);
   const validated = validationRows(recipe, validExamples);
   const trained = { backend, weights: trainable, origin: originOf(recipe, encoded, validated) };
@@ -196,13 +202,14 @@ export async function* trainRun(
   if (isBestKept) await loadWeightValues(backend, trainable, folder.best);
   let mixture: CompanionValidation | null = null;
   const finish = async () => {
-    const isFitted = companion !== null || recipe.decode.noRelationWeight === "auto";
+    const isFitted = companion !== null || recipe.decode.noRelationWeight === "auto" || bench.mentions !== null;
     if (isFitted && validated.length > 0 && recipe.decode.method === "labels") {
       const known = isBestKept ? bestProbabilities : null;
       const probabilities = known ?? (await modelProbabilitiesOf(extractor, validated));
       const found = validateDecoding(companion?.model ?? null, recipe, extractor.labels, validated, probabilities);
       mixture = found.companion;
-      await saveCalibration(folder, found.calibration);
+      const mentions = bench.mentions ? await fitMentions(bench.mentions, validated) : null;
+      await saveCalibration(folder, { ...found.calibration, ...(mentions ? { mentions } : {}) });
     }
     if (companion) await saveCompanion(folder, { ...companion, validation: mixture });
     await saveTrained(bench, folder);
@@ -247,6 +254,22 @@ async function validate(
   progress.waited = isBest ? 0 : progress.waited + 1;
   const seconds = (performance.now() - started) / 1000;
   return { step, paperF1, microF1, rows: examples.length, seconds, isBest, extractions };
+}
+
+/** Sentences that the scale of mentions is fitted on. */
+const MENTION_SENTENCES = 1000;
+
+async function fitMentions(
+  model: MentionModel,
+  validated: readonly Example[],
+): Promise<NonNullable<Calibration["mentions"]>> {
+  const gold = [...mentionsBySentence(validated)].slice(0, MENTION_SENTENCES);
+  const rows: MentionRow[] = [];
+  for await (const window of windowsOf(gold, DEFAULT_WINDOW_ROWS)) {
+    const shares = await model.score(window.map(([sentence]) => sentence));
+    for (const [i, [, texts]] of window.entries()) rows.push({ shares: shares[i], gold: texts });
+  }
+  return { sentences: rows.length, ...fitMentionScale(rows) };
 }
 
 async function modelProbabilitiesOf(extractor: Extractor, examples: readonly Example[]): Promise<Float64Array[]> {
