@@ -1,7 +1,7 @@
 import { createTape } from "../compute/autograd.ts";
 import type { AttentionSegment, KeySpan, Values } from "../compute/backend.ts";
 import { type Decoder, forward } from "../models/decoder.ts";
-import { packSequences, SHORTEST_PREFIX } from "../models/shared-prefixes.ts";
+import { packSequences, SHORTEST_SHARED } from "../models/shared-prefixes.ts";
 import type { PromptAttention } from "../models/spec.ts";
 import { expandTries } from "./expand-trie.ts";
 import type { LabelTrie } from "./label-trie.ts";
@@ -65,7 +65,7 @@ async function edgeScores(model: Decoder, questions: readonly LabelQuestion[]): 
 function packQuestions(questions: readonly LabelQuestion[], promptAttention: PromptAttention) {
   const prompts = questions.map(({ promptIds }) => promptIds);
   const bidirectional = promptAttention === "both" ? prompts.map(({ length }) => length) : null;
-  const packed = packSequences(prompts, true, bidirectional);
+  const packed = packSequences(prompts, true, bidirectional, SHORTEST_SHARED);
   const ids = Array.from(packed.ids);
   const segments = [...packed.segments];
   const outputRows: number[] = [];
@@ -150,7 +150,7 @@ function sharedTokens(before: ArrayLike<number>, prompt: ArrayLike<number>, prom
   let shared = 0;
   while (shared < most && before[shared] === prompt[shared]) shared++;
   const isWhole = shared === before.length && shared === prompt.length;
-  return shared < SHORTEST_PREFIX || (promptAttention === "both" && !isWhole) ? 0 : shared;
+  return shared < SHORTEST_SHARED || (promptAttention === "both" && !isWhole) ? 0 : shared;
 }
 
 /** Orders prompts by their first different token, a beginning of another before it. */

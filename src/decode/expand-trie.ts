@@ -1,7 +1,7 @@
 import { createTape } from "../compute/autograd.ts";
 import type { AttentionSegment, KeySpan, Values } from "../compute/backend.ts";
 import { createCache, type Decoder, forward, freeCache, type PackedTokens } from "../models/decoder.ts";
-import { packSequences } from "../models/shared-prefixes.ts";
+import { packSequences, SHORTEST_SHARED } from "../models/shared-prefixes.ts";
 import type { LabelQuestion } from "./choose-label.ts";
 import type { LabelTrie } from "./label-trie.ts";
 
@@ -91,7 +91,7 @@ const nodeRows = ({ trie }: LabelQuestion) => Math.min(trie.inner.length, NODE_R
 async function expandBatch(model: Decoder, questions: readonly LabelQuestion[]): Promise<(Float64Array | null)[]> {
   const prompts = questions.map(({ promptIds }) => promptIds);
   const bidirectional = model.spec.promptAttention === "both" ? prompts.map(({ length }) => length) : null;
-  const packed = packSequences(prompts, true, bidirectional);
+  const packed = packSequences(prompts, true, bidirectional, SHORTEST_SHARED);
   const expansions = questions.map(({ trie, promptIds }, i): Expansion => {
     const contexts = new Map([[0, packed.spans[i]]]);
     const promptLength = promptIds.length;

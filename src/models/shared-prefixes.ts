@@ -10,8 +10,11 @@ export interface PackedSequences {
   spans: (readonly KeySpan[])[];
 }
 
-/** A shorter shared prefix is not worth a segment of its own: attention works on blocks of 32 rows. */
-export const SHORTEST_PREFIX = 16;
+/** In training a shorter shared prefix is not worth a segment of its own: attention works on blocks of 32 rows, and twice in its gradient. */
+const SHORTEST_PREFIX = 16;
+
+/** Without a gradient: the questions about one head of a sentence share a few tokens. */
+export const SHORTEST_SHARED = 4;
 
 type Context = AttentionSegment["context"];
 
@@ -20,6 +23,8 @@ type Context = AttentionSegment["context"];
  * pairs of entities) see one copy of its rows, to any depth of nesting. Every token still sees exactly the tokens before it in its
  * sequence, so its result does not change.
  *
+ * A prefix of fewer than `shortest` tokens is computed for each sequence that has it.
+ *
  * The first `bidirectional[s]` tokens of sequence s see each other. They depend on all of each other, so two sequences share them only where
  * they are the same; what follows is shared as above.
  */
@@ -27,6 +32,7 @@ export function packSequences(
   sequences: readonly ArrayLike<number>[],
   share: boolean,
   bidirectional: readonly number[] | null = null,
+  shortest = SHORTEST_PREFIX,
 ): PackedSequences {
   const ids: number[] = [];
   const segments: AttentionSegment[] = [];
@@ -59,7 +65,7 @@ export function packSequences(
       return;
     }
     const end = commonEnd(group, common);
-    const worth = end - from >= SHORTEST_PREFIX;
+    const worth = end - from >= shortest;
     const seen = worth ? emit(group, from, end, context) : context;
     // Grouped by the next token, in order of appearance. A sequence that ends here has all its rows already, or gets them below.
     const branches = new Map<number, number[]>();
@@ -91,7 +97,7 @@ export function packSequences(
 
   /** Adds sequences that begin with the same `prompt` tokens, which see each other. */
   const placeBehindPrompt = (group: readonly number[], prompt: number): void => {
-    if (group.length > 1 && prompt >= SHORTEST_PREFIX) {
+    if (group.length > 1 && prompt >= shortest) {
       place(group, prompt, prompt, emit(group, 0, prompt, [], prompt));
     } else {
       for (const member of group) spans[member] = emit([member], 0, sequences[member].length, [], prompt);

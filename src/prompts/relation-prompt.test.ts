@@ -228,7 +228,7 @@ describe("promptStyle and alpacaRow", () => {
   it("name what they cannot do", () => {
     expect(promptStyle("paper")).toBe(paper);
     expect(() => promptStyle("papper")).toThrow(
-      'prompt style: got "papper", expected paper, marked, asked, twice, between; did you mean "paper"?',
+      'prompt style: got "papper", expected paper, marked, asked, twice, pairs, between; did you mean "paper"?',
     );
     expect(() => promptStyle("toString")).toThrow(
       'prompt style: got "toString", expected paper, marked, asked, twice, between.',

@@ -90,6 +90,14 @@ function twiceStyle(): PromptStyle {
 }
 
 /**
+ * The sentence first and unmarked, so that all pairs of entities of a sentence begin alike: with causal attention a pass computes the sentence
+ * once, and a further pair costs its question only.
+ */
+function pairsStyle(): PromptStyle {
+  return bareLabelStyle("pairs", ({ sentence, head, tail }) => `${sentence}\n[${head}]{${tail}}`);
+}
+
+/**
  * For models trained from nothing on few examples: only the words between the entities. Such a model learns names by heart when it sees
  * them, and reads the words right before the answer best.
  */
@@ -134,6 +142,7 @@ export const promptStyles = {
   marked: markedStyle(),
   asked: askedStyle(),
   twice: twiceStyle(),
+  pairs: pairsStyle(),
   between: betweenStyle(),
 } as const satisfies Record<string, PromptStyle>;
 

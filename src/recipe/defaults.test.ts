@@ -71,6 +71,7 @@ describe("the defaults of a recipe without a model", () => {
     expect(await decodeOf(facts(1000, { severalRelations: 49 }))).toMatchObject({ furtherRelations: 1 });
     expect(await decodeOf(facts(1000, { severalRelations: 50, hasInverses: true }))).toEqual({
       bothDirections: true,
+      noRelationWeight: "auto",
       furtherRelations: 0.5,
     });
   });
