@@ -3,6 +3,7 @@ import { createRequire } from "node:module";
 import { Command } from "commander";
 import { printable } from "./base/errors.ts";
 import { addBenchCommands } from "./cli/bench.ts";
+import { addCalibrateCommand } from "./cli/calibrate.ts";
 import { addCompareCommand } from "./cli/compare.ts";
 import { addDataCommands } from "./cli/data.ts";
 import { addDemoCommand } from "./cli/demo.ts";
@@ -40,6 +41,7 @@ export async function main(argv: readonly string[]): Promise<number> {
     .exitOverride();
   addTrainCommand(program);
   addEvaluateCommands(program);
+  addCalibrateCommand(program);
   addCompareCommand(program);
   addTuneCommand(program);
   addDistillCommand(program);

@@ -1,9 +1,11 @@
+import type { Certainty } from "./certainty.ts";
 import type { Confusion } from "./confusion.ts";
 import type { ErrorExample } from "./error-examples.ts";
 import { REPORT_STYLE } from "./html-style.ts";
 import { type LogPoint, lossCurve } from "./loss-curve.ts";
 import { html, type Markup, markupText, trusted } from "./markup.ts";
 import type { Metrics, RelationScore } from "./metrics.ts";
+import { precisionPlot } from "./precision-plot.ts";
 import type { Reference } from "./references.ts";
 import type { Matching } from "./score-predictions.ts";
 import { CONVENTIONS } from "./tally.ts";
@@ -19,6 +21,8 @@ export interface HtmlReport {
   recipe?: string;
   log?: readonly LogPoint[];
   validations?: readonly ValidationPoint[];
+  /** How far the probabilities can be believed. */
+  certainty?: Certainty;
   references?: readonly Reference[];
   matching?: Matching;
   /** Wrong predictions, in the order to be shown. */
@@ -38,6 +42,7 @@ export function renderHtmlReport(report: HtmlReport): string {
     recipe,
     log = [],
     validations = [],
+    certainty,
     references = [],
     matching,
     examples,
@@ -64,6 +69,7 @@ ${subtitle === undefined ? null : html`<p>${subtitle}</p>`}
 ${scoreSection(metrics, references)}
 ${warnings.length === 0 ? null : html`<section><h2>Notes on the input</h2><ul class="warnings">${warnings.map((text) => html`<li>${text}</li>`)}</ul></section>`}
 ${curves.length === 0 ? null : html`<section><h2>Training</h2>${curves}</section>`}
+${certainty === undefined ? null : certaintySection(certainty)}
 ${relationSection(metrics.relations)}
 ${confusionSection(metrics.confusion)}
 ${examples === undefined || examples.length === 0 ? null : errorSection(examples, maxExamples)}
@@ -109,6 +115,12 @@ function scoreSection(metrics: Metrics, references: readonly Reference[]): Marku
   });
   return html`<section><h2>Scores by convention</h2><div class="wide"><table><thead><tr><th>convention</th><th>precision</th><th>recall</th><th>F1</th>${references.map(({ name }) => html`<th>${name}</th>`)}<th></th></tr></thead><tbody>${lines}</tbody></table></div>
 <p class="note">In percent. The whole set of labels is right in ${percent(metrics.exactSet)} % of the rows.${how}</p></section>`;
+}
+
+function certaintySection(certainty: Certainty): Markup {
+  const plot = precisionPlot(certainty);
+  return html`<section><h2>Probabilities</h2>${plot}
+<p class="note">Expected calibration error ${percent(certainty.calibrationError)} %: the mean gap between the probability of a row's first prediction and how often it is right.</p></section>`;
 }
 
 function relationSection(relations: readonly RelationScore[]): Markup {

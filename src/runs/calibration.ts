@@ -1,9 +1,11 @@
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { z } from "zod";
+import { UserError } from "../base/errors.ts";
 import { writeFileAtomic } from "../base/files.ts";
 import { checkSchema } from "../base/schema.ts";
 import type { Example, LabelSet } from "../data/example.ts";
+import { type PrecisionPoint, precisionCurve, thresholdFor } from "../evaluate/certainty.ts";
 import { computeMetrics } from "../evaluate/metrics.ts";
 import type { ScoredRow } from "../evaluate/rows.ts";
 import { chooseRelations, type RelationChoice } from "../extract/combine.ts";
@@ -24,6 +26,8 @@ export interface Calibration {
   rows: number;
   /** For `decode.noRelationWeight: auto`: of the language model alone, and of its mixture with the companion (null without a companion). */
   noRelationWeight: { model: number; mixed: number | null };
+  /** Predicted relations by their probability, of all and of each relation with enough predictions. */
+  precision?: { all: PrecisionPoint[]; relations: Record<string, PrecisionPoint[]> };
   /** Of a run that finds mentions: how shares become probabilities, fitted on so many sentences, and F1 of their mentions. */
   mentions?: { sentences: number; scale: MentionScale; f1: number };
 }
@@ -32,9 +36,13 @@ export interface Calibration {
 export const CALIBRATION_FILE = "calibration.json";
 
 const weightSchema = z.number().positive();
+const pointSchema = z.strictObject({ probability: z.number(), precision: z.number(), recall: z.number() });
 const calibrationSchema = z.strictObject({
   rows: z.int().min(1),
   noRelationWeight: z.strictObject({ model: weightSchema, mixed: weightSchema.nullable() }),
+  precision: z
+    .strictObject({ all: z.array(pointSchema), relations: z.record(z.string(), z.array(pointSchema)) })
+    .optional(),
   mentions: z
     .strictObject({
       sentences: z.int().min(1),
@@ -90,6 +98,65 @@ export function rowsOf(
 export function validationF1(rows: readonly ScoredRow[], labels: LabelSet): ValidationF1 {
   const { paper, micro } = computeMetrics(rows, labels, { bootstrap: null }).conventions;
   return { paperF1: paper.f1, microF1: micro.f1 };
+}
+
+/** Predictions that a relation needs for a curve of its own. */
+const LEAST_PREDICTIONS = 20;
+
+/** The precision of predicted relations by their probability; a curve of their own for relations that are predicted often. */
+export function precisionOf(
+  examples: readonly Example[],
+  labels: LabelSet,
+  choice: RelationChoice,
+  probabilities: readonly Float64Array[],
+): NonNullable<Calibration["precision"]> {
+  const rows = examples.map(({ relations = [] }, i) => {
+    return { gold: relations, predictions: chooseRelations(probabilities[i], labels, choice).predictions };
+  });
+  const counts = new Map<string, number>();
+  for (const { predictions } of rows) {
+    for (const { relation } of predictions) counts.set(relation, (counts.get(relation) ?? 0) + 1);
+  }
+  const often = labels.labels.filter((one) => one !== labels.noRelation && (counts.get(one) ?? 0) >= LEAST_PREDICTIONS);
+  return {
+    all: precisionCurve(rows, (relation) => relation !== labels.noRelation),
+    relations: Object.fromEntries(often.map((one) => [one, precisionCurve(rows, (relation) => relation === one)])),
+  };
+}
+
+/** The least probability that each relation needs for a precision. */
+export interface PrecisionThresholds {
+  /** Of relations without a threshold of their own. */
+  usual: number;
+  relations: ReadonlyMap<string, number>;
+}
+
+/**
+ * Thresholds for a precision that the validation rows had. A relation that never had it is given from the largest probability above all of its
+ * predictions on. Throws a UserError for a run without a curve, and when no predictions had the precision.
+ */
+export function thresholdsFor(
+  calibration: Calibration | null,
+  precision: number,
+  directory: string,
+): PrecisionThresholds {
+  if (!calibration?.precision) {
+    throw new UserError(`${directory}: does not know how precise its predictions are.`, {
+      hint: "Fit it on labelled rows: cre calibrate RUN --data DIR",
+    });
+  }
+  const { all, relations } = calibration.precision;
+  const usual = thresholdFor(all, precision);
+  if (usual === null) {
+    const best = all.reduce((most, point) => Math.max(most, point.precision), 0);
+    throw new UserError(
+      `${directory}: none of its predictions had a precision of ${precision} on the validation rows, expected at most ${best.toFixed(2)}.`,
+    );
+  }
+  const own = Object.entries(relations).map(([name, curve]): [string, number] => {
+    return [name, thresholdFor(curve, precision) ?? Math.max(usual, 1)];
+  });
+  return { usual, relations: new Map(own) };
 }
 
 /** The weights that are tried: a factor of √2 between two of them, 1 in the middle. */

@@ -11,6 +11,7 @@ import {
   type Calibration,
   choiceOf,
   fitNoRelationWeight,
+  precisionOf,
   rowsOf,
   type ValidationF1,
   validationF1,
@@ -52,7 +53,11 @@ export function validateDecoding(
     fitNoRelationWeight(examples, labels, decode.furtherRelations, metric, probabilities);
   const rows = examples.length;
   if (model === null) {
-    return { companion: null, calibration: { rows, noRelationWeight: { model: weightOf(own), mixed: null } } };
+    const alone: Calibration = { rows, noRelationWeight: { model: weightOf(own), mixed: null } };
+    return {
+      companion: null,
+      calibration: { ...alone, precision: precisionOf(examples, labels, choiceOf(decode, alone, false), own) },
+    };
   }
   const linear = linearProbabilities(model, examples);
   const places = new Map(labels.labels.map((label, place) => [label, place]));
@@ -67,7 +72,11 @@ export function validateDecoding(
     model: f1Of(choiceOf(decode, calibration, false), own),
     mixed: f1Of(choiceOf(decode, calibration, true), mixed),
   };
-  return { companion: { rows, mixture, ...scores, gains: scores.mixed[metric] > scores.model[metric] }, calibration };
+  const validation = { rows, mixture, ...scores, gains: scores.mixed[metric] > scores.model[metric] };
+  const isMixed = decode.companion === "auto" && validation.gains;
+  const choice = choiceOf(decode, calibration, isMixed);
+  const precision = precisionOf(examples, labels, choice, isMixed ? mixed : own);
+  return { companion: validation, calibration: { ...calibration, precision } };
 }
 
 /** The scores of a run's parts on rows that were evaluated. */

@@ -4,6 +4,7 @@ import { openDataset } from "../data/dataset.ts";
 import type { Example, LabelSet } from "../data/example.ts";
 import { mergedNotice, type OnBadRow, type SplitName } from "../data/split.ts";
 import type { BootstrapOptions } from "../evaluate/bootstrap.ts";
+import { type Certainty, certaintyOf } from "../evaluate/certainty.ts";
 import { errorExamples } from "../evaluate/error-examples.ts";
 import { type Evaluation, evaluate } from "../evaluate/evaluate.ts";
 import { renderHtmlReport } from "../evaluate/html-report.ts";
@@ -51,6 +52,8 @@ export interface RunEvaluation extends Evaluation {
   references: Reference[];
   /** The parts of a run with a linear companion; null without one. */
   companion: CompanionScores | null;
+  /** How far the probabilities of the predictions can be believed. */
+  certainty: Certainty;
   /** Time of the extraction. */
   seconds: number;
   /** The evaluations of this run on the test split of this data up to now, this one last; empty for other rows. */
@@ -92,7 +95,9 @@ export async function evaluateRun(run: EvaluatedRun, options: EvaluateOptions = 
   const references = [...(companion ? companionReferences(companion) : []), ...trivial];
   const testLooks =
     source?.split === "test" ? await lookAtTest(run.folder, source.data, evaluation.examples, onEvent) : [];
-  return { ...evaluation, source, references, companion, seconds, testLooks };
+  const rows = evaluation.extractions.map(({ predictions }, i) => ({ gold: evaluation.rows[i].gold, predictions }));
+  const certainty = certaintyOf(rows, run.labels.noRelation);
+  return { ...evaluation, source, references, companion, certainty, seconds, testLooks };
 }
 
 /** How an opened run chooses relations with and without its companion; what `decode` replaced holds for both. */
@@ -153,13 +158,21 @@ export interface RunMetricsJson extends MetricsJson {
   split?: SplitName;
   seconds: number;
   truncated: number;
+  certainty: Certainty;
   /** Absent for a run without a linear companion. */
   companion?: CompanionScores;
 }
 
 export function evaluationJson(evaluation: RunEvaluation): RunMetricsJson {
-  const { metrics, references, source, seconds, truncated, companion } = evaluation;
-  return { ...toJson(metrics, { references }), ...source, seconds, truncated, ...(companion ? { companion } : {}) };
+  const { metrics, references, source, seconds, truncated, certainty, companion } = evaluation;
+  return {
+    ...toJson(metrics, { references }),
+    ...source,
+    seconds,
+    truncated,
+    certainty,
+    ...(companion ? { companion } : {}),
+  };
 }
 
 /** What a report of an evaluation is called. */
@@ -170,7 +183,7 @@ export function evaluationTitle({ folder }: EvaluatedRun, { source, examples }: 
 /** Writes `metrics.json`, `report.html` and the answers to every row (`predictions/`) of an evaluation into the run's folder. */
 export async function saveEvaluation(run: EvaluatedRun, evaluation: RunEvaluation): Promise<void> {
   const { folder, recipe } = run;
-  const { metrics, examples, rows, extractions, references } = evaluation;
+  const { metrics, examples, rows, extractions, references, certainty } = evaluation;
   await writeFileAtomic(folder.metrics, `${JSON.stringify(evaluationJson(evaluation), null, 2)}\n`);
   await savePredictions(run, evaluation);
   const probabilities = extractions.map(({ predictions }) => predictions[0]?.probability ?? null);
@@ -182,6 +195,7 @@ export async function saveEvaluation(run: EvaluatedRun, evaluation: RunEvaluatio
     recipe: recipeText(recipe),
     log: ofKind<LogPoint>("step"),
     validations: ofKind<ValidationPoint>("validation"),
+    certainty,
     examples: errorExamples(examples, rows, probabilities),
     references,
   });

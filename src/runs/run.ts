@@ -2,6 +2,7 @@ import { UserError } from "../base/errors.ts";
 import { buildAtFirstUse } from "../compute/native/first-build.ts";
 import type { Example } from "../data/example.ts";
 import type { Extraction, Extractor, Unextracted } from "../extract/extractor.ts";
+import type { MentionModel } from "../extract/mention-finder.ts";
 import type { FoundMention } from "../extract/mention-scores.ts";
 import { DEFAULT_WINDOW_ROWS, windowsOf } from "../extract/windows.ts";
 import { type EvaluatedRun, type EvaluateOptions, evaluateRun, type RunEvaluation } from "./evaluation.ts";
@@ -26,6 +27,8 @@ export interface Run extends EvaluatedRun, AsyncDisposable {
     examples: AsyncIterable<Example> | Iterable<Example>,
     options?: { windowRows?: number },
   ): AsyncGenerator<Extraction | Unextracted, void, void>;
+  /** Finds entities, with the shares before any decision; null for a run that was not trained for it. */
+  readonly mentions: MentionModel | null;
   /**
    * Finds the entities of sentences, the most probable first. Throws a UserError for a run that was not trained for it (`tasks` in its recipe).
    */
@@ -91,6 +94,7 @@ export async function openRun(directory: string, options: OpenOptions = {}): Pro
     extractor,
     companion,
     calibration,
+    mentions,
     extract,
     async *stream(examples, { windowRows = DEFAULT_WINDOW_ROWS } = {}) {
       for await (const window of windowsOf(examples, windowRows)) yield* await extractor.extractEach(window);

@@ -5,15 +5,13 @@ import { createRandom, mixSeed } from "../base/random.ts";
 import type { Example } from "../data/example.ts";
 import { evaluate } from "../evaluate/evaluate.ts";
 import type { Extraction, Extractor } from "../extract/extractor.ts";
-import type { MentionModel } from "../extract/mention-finder.ts";
-import { fitMentionScale, type MentionRow } from "../extract/mention-scores.ts";
 import { DEFAULT_WINDOW_ROWS, windowsOf } from "../extract/windows.ts";
 import type { Recipe } from "../recipe/schema.ts";
 import { type EncodedAnswer, type EncodedExample, planSteps } from "../train/batches.ts";
-import { encodeMentions, mentionsBySentence } from "../train/mention-targets.ts";
+import { encodeMentions } from "../train/mention-targets.ts";
 import { type TrainStep, train } from "../train/train.ts";
 import { createWeightAverage } from "../train/weight-average.ts";
-import { type Calibration, saveCalibration } from "./calibration.ts";
+import { saveCalibration } from "./calibration.ts";
 import {
   type CheckpointedTraining,
   checkpointedLoop,
@@ -23,6 +21,7 @@ import {
 } from "./checkpointed-loop.ts";
 import { type RunCompanion, saveCompanion } from "./companion.ts";
 import { type CompanionValidation, validateDecoding } from "./companion-scores.ts";
+import { fitMentions } from "./fit-mentions.ts";
 import type { NoticeEvent } from "./notice.ts";
 import { type OpenedRecipe, saveTrained } from "./open.ts";
 import type { RunFolder } from "./run-folder.ts";
@@ -254,22 +253,6 @@ async function validate(
   progress.waited = isBest ? 0 : progress.waited + 1;
   const seconds = (performance.now() - started) / 1000;
   return { step, paperF1, microF1, rows: examples.length, seconds, isBest, extractions };
-}
-
-/** Sentences that the scale of mentions is fitted on. */
-const MENTION_SENTENCES = 1000;
-
-async function fitMentions(
-  model: MentionModel,
-  validated: readonly Example[],
-): Promise<NonNullable<Calibration["mentions"]>> {
-  const gold = [...mentionsBySentence(validated)].slice(0, MENTION_SENTENCES);
-  const rows: MentionRow[] = [];
-  for await (const window of windowsOf(gold, DEFAULT_WINDOW_ROWS)) {
-    const shares = await model.score(window.map(([sentence]) => sentence));
-    for (const [i, [, texts]] of window.entries()) rows.push({ shares: shares[i], gold: texts });
-  }
-  return { sentences: rows.length, ...fitMentionScale(rows) };
 }
 
 async function modelProbabilitiesOf(extractor: Extractor, examples: readonly Example[]): Promise<Float64Array[]> {

@@ -1,0 +1,118 @@
+import { UserError } from "../base/errors.ts";
+import { openDataset } from "../data/dataset.ts";
+import type { Example } from "../data/example.ts";
+import type { OnBadRow, SplitName } from "../data/split.ts";
+import { readFolderSums, writeFolderSums } from "../formats/folder-sums.ts";
+import { CALIBRATION_FILE, type Calibration, saveCalibration } from "./calibration.ts";
+import { COMPANION_FILES, saveCompanion } from "./companion.ts";
+import { type CompanionValidation, validateDecoding } from "./companion-scores.ts";
+import { fitMentions } from "./fit-mentions.ts";
+import { holdOut } from "./held-out.ts";
+import { type DataEvent, readLabelledSplit } from "./labelled-rows.ts";
+import type { OpenOptions } from "./open.ts";
+import { openRun } from "./run.ts";
+import type { RunFolder } from "./run-folder.ts";
+
+export interface CalibrateOptions extends Pick<OpenOptions, "onNotice" | "onLoad"> {
+  /** Data folder; default: the one that the run was trained on. */
+  data?: string;
+  split?: SplitName;
+  onBadRow?: OnBadRow;
+  onEvent?: (event: DataEvent | { kind: "rows"; done: number; total: number }) => void;
+}
+
+export interface CalibrateResult {
+  rows: number;
+  calibration: Calibration;
+  /** Of the mixture with the companion; null without one. */
+  companion: CompanionValidation | null;
+  /** Expected calibration error on these rows before and after. */
+  calibrationError: { before: number; after: number };
+}
+
+/**
+ * Fits again how a finished run decodes, on labelled rows that it has not learnt: the mixture with its companion, the weight of "no relation",
+ * the precision of its predictions, and the scale of mentions. Saves it in the run. By default the rows are those that the run was validated on. Throws a
+ * UserError for a run with `decode.method: generate` and for data without such rows.
+ */
+export async function calibrateRun(directory: string, options: CalibrateOptions = {}): Promise<CalibrateResult> {
+  const { onEvent = () => {}, onNotice, onLoad } = options;
+  const run = await openRun(directory, { onNotice, onLoad });
+  let found: ReturnType<typeof validateDecoding>;
+  let before: number;
+  let mentions: Calibration["mentions"];
+  let count: number;
+  try {
+    if (run.recipe.decode.method !== "labels") {
+      throw new UserError(
+        `${directory}: decodes with the method generate, whose text has no probabilities to calibrate.`,
+      );
+    }
+    const rows = await rowsOf(run, options);
+    const evaluation = await run.evaluate({
+      data: rows,
+      bootstrap: null,
+      onEvent: (event) => {
+        if (event.kind === "rows") onEvent(event);
+      },
+    });
+    const own = evaluation.extractions.map(({ modelProbabilities }) => modelProbabilities);
+    count = evaluation.examples.length;
+    before = evaluation.certainty.calibrationError;
+    found = validateDecoding(run.companion?.model ?? null, run.recipe, run.labels, evaluation.examples, own);
+    if (run.mentions) mentions = await fitMentions(run.mentions, evaluation.examples);
+    // A process that is killed between two files leaves a run that opens.
+    await writeSums(run.folder, false);
+    if (run.companion) await saveCompanion(run.folder, { ...run.companion, validation: found.companion });
+    await saveCalibration(run.folder, { ...found.calibration, ...(mentions ? { mentions } : {}) });
+    await writeSums(run.folder, true);
+  } finally {
+    await run.close();
+  }
+  const again = await openRun(directory, { onLoad });
+  try {
+    const rows = await rowsOf(again, { ...options, onEvent: undefined });
+    const { certainty } = await again.evaluate({ data: rows, bootstrap: null });
+    const calibrationError = { before, after: certainty.calibrationError };
+    return {
+      rows: count,
+      calibration: { ...found.calibration, ...(mentions ? { mentions } : {}) },
+      companion: found.companion,
+      calibrationError,
+    };
+  } finally {
+    await again.close();
+  }
+}
+
+async function rowsOf(
+  { recipe, labels, folder }: Pick<Awaited<ReturnType<typeof openRun>>, "recipe" | "labels" | "folder">,
+  { data = recipe.data.path, split, onBadRow = recipe.data.badRows, onEvent = () => {} }: CalibrateOptions,
+): Promise<readonly Example[]> {
+  if (data === undefined) {
+    throw new UserError(`${folder.directory}: does not know where its data is.`, { hint: "Give it with --data DIR." });
+  }
+  const dataset = await openDataset(data, { format: recipe.data.format, labels, normalize: recipe.data.normalize });
+  const isOwn = data === recipe.data.path;
+  if (split === undefined && isOwn && !dataset.splitNames.includes("valid")) {
+    const train = await readLabelledSplit(dataset, "train", onBadRow, onEvent);
+    const { valid } = holdOut(recipe, { train });
+    if (valid.length > 0) return valid;
+    throw new UserError(
+      `${folder.directory}: was trained on all rows of ${data}, expected rows that it has not learnt.`,
+      {
+        hint: "Give them with --data DIR, or train with train.validationShare: 0.1.",
+      },
+    );
+  }
+  return readLabelledSplit(dataset, split ?? "valid", onBadRow, onEvent);
+}
+
+/** Writes the checksums of a run again, with or without those of the files that a calibration writes; those of the weights stay. */
+async function writeSums({ directory }: RunFolder, withCalibration: boolean): Promise<void> {
+  const sums = await readFolderSums(directory);
+  if (!sums) return;
+  const own = [...COMPANION_FILES, CALIBRATION_FILE];
+  const others = Object.keys(sums.files).filter((name) => !own.includes(name));
+  await writeFolderSums(directory, withCalibration ? [...others, ...own] : others, sums.weights);
+}
