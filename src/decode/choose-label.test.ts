@@ -5,8 +5,8 @@ import { createRandom, type Random } from "../base/random.ts";
 import { createTape } from "../compute/autograd.ts";
 import { openReference } from "../compute/reference/backend.ts";
 import { type Decoder, forward } from "../models/decoder.ts";
-import { batchQuestions, type LabelQuestion, labelProbabilities } from "./choose-label.ts";
-import { buildLabelTrie } from "./label-trie.ts";
+import { batchQuestions, labelProbabilities } from "./choose-label.ts";
+import { buildLabelTrie, type LabelQuestion } from "./label-trie.ts";
 
 const backend = openReference({ precision: "float64" });
 afterAll(() => backend.close());

@@ -4,12 +4,7 @@ import { type Decoder, forward } from "../models/decoder.ts";
 import { packSequences, SHORTEST_SHARED } from "../models/shared-prefixes.ts";
 import type { PromptAttention } from "../models/spec.ts";
 import { expandTries } from "./expand-trie.ts";
-import type { LabelTrie } from "./label-trie.ts";
-
-export interface LabelQuestion {
-  promptIds: ArrayLike<number>;
-  trie: LabelTrie;
-}
+import type { LabelQuestion, LabelTrie } from "./label-trie.ts";
 
 /**
  * The probability of every label of each question, in the order of its tree's leaves; they add up to 1. One forward pass reads the prompts,

@@ -3,9 +3,9 @@ import { randomIds, tinyDecoder } from "../../test/tiny-model.ts";
 import { createRandom, type Random } from "../base/random.ts";
 import { openReference } from "../compute/reference/backend.ts";
 import type { Decoder } from "../models/decoder.ts";
-import { type LabelQuestion, labelProbabilities } from "./choose-label.ts";
+import { labelProbabilities } from "./choose-label.ts";
 import { expandTries, MISSING_MASS } from "./expand-trie.ts";
-import { buildLabelTrie } from "./label-trie.ts";
+import { buildLabelTrie, type LabelQuestion } from "./label-trie.ts";
 
 const backend = openReference({ precision: "float64" });
 afterAll(() => backend.close());

@@ -2,8 +2,7 @@ import { createTape } from "../compute/autograd.ts";
 import type { AttentionSegment, KeySpan, Values } from "../compute/backend.ts";
 import { createCache, type Decoder, forward, freeCache, type PackedTokens } from "../models/decoder.ts";
 import { packSequences, SHORTEST_SHARED } from "../models/shared-prefixes.ts";
-import type { LabelQuestion } from "./choose-label.ts";
-import type { LabelTrie } from "./label-trie.ts";
+import type { LabelQuestion, LabelTrie } from "./label-trie.ts";
 
 /** Largest share of the probability that may be left unread below a node. */
 export const MISSING_MASS = 1e-4;
@@ -53,7 +52,7 @@ interface Expansion {
  * The probability of every label of each question, by reading each tree from its most probable nodes on: the probability of a node is at
  * least that of all labels below it together, so improbable branches need not be read. At most {@link MISSING_MASS} of the probability is below
  * nodes that were not read; their labels share it equally. The most probable label is exact. Prompts are read once; their keys and values are
- * kept while the tree is read. A question with so many probable nodes that the cache has no room for them is given to `readWhole`.
+ * kept while the tree is read. A question whose probable nodes do not fit into the cache is given to `readWhole`.
  */
 export async function expandTries(
   model: Decoder,

@@ -28,6 +28,12 @@ export interface LabelTrie {
   edges: { parent: number; child: number }[];
 }
 
+/** A prompt and the labels that may be the answer. */
+export interface LabelQuestion {
+  promptIds: ArrayLike<number>;
+  trie: LabelTrie;
+}
+
 /** Builds the tree. Throws a UserError when two labels have equal answers, or when one answer begins another. */
 export function buildLabelTrie(answers: readonly LabelAnswer[]): LabelTrie {
   const nodes: TrieNode[] = [{ token: -1, parent: -1, depth: 0, children: [] }];

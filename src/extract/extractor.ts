@@ -1,9 +1,9 @@
 import { UserError } from "../base/errors.ts";
 import { type Example, exampleProblem, type LabelSet, quoted } from "../data/example.ts";
 import { type Normalization, normalizedExample } from "../data/normalize.ts";
-import { batchQuestions, type LabelQuestion, labelProbabilities } from "../decode/choose-label.ts";
+import { batchQuestions, labelProbabilities } from "../decode/choose-label.ts";
 import { generate } from "../decode/generate.ts";
-import { buildLabelTrie, type LabelTrie } from "../decode/label-trie.ts";
+import { buildLabelTrie, type LabelQuestion, type LabelTrie } from "../decode/label-trie.ts";
 import { type Mixture, mixProbabilities } from "../linear/mixture.ts";
 import { type LinearModel, linearProbabilities } from "../linear/model.ts";
 import type { Decoder } from "../models/decoder.ts";

@@ -1,5 +1,5 @@
-import { batchQuestions, type LabelQuestion, labelProbabilities } from "../decode/choose-label.ts";
-import { buildLabelTrie, type LabelAnswer } from "../decode/label-trie.ts";
+import { batchQuestions, labelProbabilities } from "../decode/choose-label.ts";
+import { buildLabelTrie, type LabelAnswer, type LabelQuestion } from "../decode/label-trie.ts";
 import { candidateSpans } from "../documents/spans.ts";
 import type { Decoder } from "../models/decoder.ts";
 import type { Renderer } from "../prompts/renderer.ts";

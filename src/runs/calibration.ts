@@ -28,7 +28,7 @@ export interface Calibration {
   noRelationWeight: { model: number; mixed: number | null };
   /** Predicted relations by their probability, of all and of each relation with enough predictions. */
   precision?: { all: PrecisionPoint[]; relations: Record<string, PrecisionPoint[]> };
-  /** Of a run that finds mentions: how shares become probabilities, fitted on so many sentences, and F1 of their mentions. */
+  /** Of a run that finds mentions: how shares become probabilities, the sentences that it was fitted on, and F1 of their mentions. */
   mentions?: { sentences: number; scale: MentionScale; f1: number };
 }
 
