@@ -10,6 +10,7 @@ import type { KindTime } from "../compute/native/profile.ts";
 import { openBackend } from "../compute/open.ts";
 import { measurePeak, measureReadSpeed } from "../compute/peak.ts";
 import { addBatchesCommand } from "./bench-batches.ts";
+import { addBenchExtractCommand } from "./bench-extract.ts";
 import { addLoadCommands } from "./bench-load.ts";
 import { addResultsCommand } from "./bench-results.ts";
 import { answerStepRequests } from "./bench-steps.ts";
@@ -75,6 +76,7 @@ export function addBenchCommands(program: Command): void {
     .option("--json", "print JSON")
     .action(decode);
   addBatchesCommand(bench);
+  addBenchExtractCommand(bench);
   addLoadCommands(bench);
   addResultsCommand(bench);
 }

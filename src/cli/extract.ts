@@ -12,6 +12,7 @@ import {
   extractFile,
   extractLines,
 } from "../extract/corpus.ts";
+import type { Extractor } from "../extract/extractor.ts";
 import { keepingHead, noRows, noUsableRows } from "../extract/no-rows.ts";
 import { watchForStop } from "../runs/stop-signals.ts";
 import { companionOption, showLoading, storageOption } from "./loading.ts";
@@ -99,7 +100,7 @@ async function extract(directory: string, input: string, options: ExtractOptions
       Object.assign(counts, await extractFile(run.extractor, input, output, job, corpus));
     } else await printRows(run, input, counts, corpus);
     bar.stop();
-    say(summary(counts, (performance.now() - started) / 1000));
+    say(summary(counts, (performance.now() - started) / 1000) + tokensText(run.extractor));
     if (options.strict && counts.bad > 0) throw new UserError(`${counts.bad} of ${counts.rows} rows were bad.`);
   } catch (error) {
     if (!stop.signal.aborted) throw error;
@@ -178,6 +179,13 @@ function summary(counts: CorpusCounts, seconds: number): string {
   if (unparsed > 0) parts.push(`${unparsed} answers not fully readable`);
   if (unknownLabels > 0) parts.push(`${unknownLabels} labels outside the schema`);
   return `${parts.join(", ")}; ${duration(seconds)}`;
+}
+
+/** Tokens of a question and what was computed of them. */
+function tokensText({ tokens }: Pick<Extractor, "tokens">): string {
+  if (!tokens || tokens.prompt === 0) return "";
+  const saved = Math.round(100 * (1 - tokens.computed / tokens.prompt));
+  return saved > 0 ? `; shared beginnings of prompts saved ${saved} % of the tokens` : "";
 }
 
 function severalRuns({ runs, sharedBases }: OpenedRuns): string {

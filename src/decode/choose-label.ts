@@ -4,21 +4,24 @@ import { type Decoder, forward } from "../models/decoder.ts";
 import { packSequences, SHORTEST_SHARED } from "../models/shared-prefixes.ts";
 import type { PromptAttention } from "../models/spec.ts";
 import { expandTries } from "./expand-trie.ts";
-import type { LabelQuestion, LabelTrie } from "./label-trie.ts";
+import type { LabelQuestion, LabelTrie, TokenCount } from "./label-trie.ts";
 
 /**
  * The probability of every label of each question, in the order of its tree's leaves; they add up to 1. One forward pass reads the prompts,
  * with each shared beginning once, and behind each its whole tree of labels: a node sees the prompt and its own ancestors only. Large trees
  * are read in several passes, from their most probable nodes on.
  */
-export async function labelProbabilities(model: Decoder, questions: readonly LabelQuestion[]): Promise<Float64Array[]> {
+export async function labelProbabilities(
+  model: Decoder,
+  questions: readonly LabelQuestion[],
+  count: TokenCount = { prompt: 0, computed: 0 },
+): Promise<Float64Array[]> {
+  count.prompt += questions.reduce((sum, { promptIds }) => sum + promptIds.length, 0);
+  const readWhole = (some: readonly LabelQuestion[]) => wholeTries(model, some, count);
   const large = questions.filter(isLarge);
-  if (large.length === 0) return wholeTries(model, questions);
-  const expanded = await expandTries(model, large, (some) => wholeTries(model, some));
-  const whole = await wholeTries(
-    model,
-    questions.filter((one) => !isLarge(one)),
-  );
+  if (large.length === 0) return readWhole(questions);
+  const expanded = await expandTries(model, large, readWhole, count);
+  const whole = await readWhole(questions.filter((one) => !isLarge(one)));
   return questions.map((one) => (isLarge(one) ? expanded : whole).shift() as Float64Array);
 }
 
@@ -29,10 +32,14 @@ const isLarge = ({ trie }: LabelQuestion) => trie.inner.length >= LARGE_TRIE;
 const USUAL_NODES = 16;
 
 /** Label probabilities by one pass over the prompts and all nodes of their trees. */
-async function wholeTries(model: Decoder, questions: readonly LabelQuestion[]): Promise<Float64Array[]> {
+async function wholeTries(
+  model: Decoder,
+  questions: readonly LabelQuestion[],
+  count: TokenCount,
+): Promise<Float64Array[]> {
   // A schema of a single label leaves nothing to ask.
   const open = questions.filter(({ trie }) => trie.edges.length > 0);
-  const values = open.length > 0 ? await edgeScores(model, open) : new Float64Array(0);
+  const values = open.length > 0 ? await edgeScores(model, open, count) : new Float64Array(0);
   let offset = 0;
   return questions.map(({ trie }) => {
     const probabilities = leafProbabilities(trie, values.subarray(offset, offset + trie.edges.length));
@@ -42,8 +49,9 @@ async function wholeTries(model: Decoder, questions: readonly LabelQuestion[]): 
 }
 
 /** log P of every counted edge, question after question. */
-async function edgeScores(model: Decoder, questions: readonly LabelQuestion[]): Promise<Values> {
+async function edgeScores(model: Decoder, questions: readonly LabelQuestion[], count: TokenCount): Promise<Values> {
   const packed = packQuestions(questions, model.spec.promptAttention);
+  count.computed += packed.ids.length;
   const { backend } = model;
   const tape = createTape(backend, { record: false });
   try {

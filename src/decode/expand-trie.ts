@@ -2,7 +2,7 @@ import { createTape } from "../compute/autograd.ts";
 import type { AttentionSegment, KeySpan, Values } from "../compute/backend.ts";
 import { createCache, type Decoder, forward, freeCache, type PackedTokens } from "../models/decoder.ts";
 import { packSequences, SHORTEST_SHARED } from "../models/shared-prefixes.ts";
-import type { LabelQuestion, LabelTrie } from "./label-trie.ts";
+import type { LabelQuestion, LabelTrie, TokenCount } from "./label-trie.ts";
 
 /** Largest share of the probability that may be left unread below a node. */
 export const MISSING_MASS = 1e-4;
@@ -58,9 +58,10 @@ export async function expandTries(
   model: Decoder,
   questions: readonly LabelQuestion[],
   readWhole: (questions: readonly LabelQuestion[]) => Promise<Float64Array[]>,
+  count: TokenCount = { prompt: 0, computed: 0 },
 ): Promise<Float64Array[]> {
   const results: (Float64Array | null)[] = [];
-  for (const batch of batchesForCache(model, questions)) results.push(...(await expandBatch(model, batch)));
+  for (const batch of batchesForCache(model, questions)) results.push(...(await expandBatch(model, batch, count)));
   const open = questions.filter((_, i) => results[i] === null);
   const whole = open.length > 0 ? await readWhole(open) : [];
   let next = 0;
@@ -87,7 +88,11 @@ function batchesForCache({ spec }: Decoder, questions: readonly LabelQuestion[])
 const nodeRows = ({ trie }: LabelQuestion) => Math.min(trie.inner.length, NODE_ROWS);
 
 /** Null for a question that the cache has no room for. */
-async function expandBatch(model: Decoder, questions: readonly LabelQuestion[]): Promise<(Float64Array | null)[]> {
+async function expandBatch(
+  model: Decoder,
+  questions: readonly LabelQuestion[],
+  count: TokenCount,
+): Promise<(Float64Array | null)[]> {
   const prompts = questions.map(({ promptIds }) => promptIds);
   const bidirectional = model.spec.promptAttention === "both" ? prompts.map(({ length }) => length) : null;
   const packed = packSequences(prompts, true, bidirectional, SHORTEST_SHARED);
@@ -97,6 +102,7 @@ async function expandBatch(model: Decoder, questions: readonly LabelQuestion[]):
     return { trie, facts: factsOf(trie), promptLength, scores: new Map([[0, 0]]), frontier: [], contexts, leaves: [] };
   });
   const promptRows = packed.ids.length;
+  count.computed += promptRows;
   const capacity = promptRows + questions.reduce((sum, question) => sum + nodeRows(question), 0);
   const store = createCache(model, capacity);
   try {
@@ -116,6 +122,7 @@ async function expandBatch(model: Decoder, questions: readonly LabelQuestion[]):
       const cacheRows = Int32Array.from(pass.ids, (_, i) => next + i);
       await read(model, pass.nodes, { ids: pass.ids, segments: pass.segments, cache: { store, rows: cacheRows } });
       next += pass.ids.length;
+      count.computed += pass.ids.length;
     }
     return expansions.map(labelProbabilitiesOf);
   } finally {

@@ -34,6 +34,12 @@ export interface LabelQuestion {
   trie: LabelTrie;
 }
 
+/** Tokens of prompts, and tokens that were computed for them and their labels. */
+export interface TokenCount {
+  prompt: number;
+  computed: number;
+}
+
 /** Builds the tree. Throws a UserError when two labels have equal answers, or when one answer begins another. */
 export function buildLabelTrie(answers: readonly LabelAnswer[]): LabelTrie {
   const nodes: TrieNode[] = [{ token: -1, parent: -1, depth: 0, children: [] }];

@@ -3,7 +3,7 @@ import { type Example, exampleProblem, type LabelSet, quoted } from "../data/exa
 import { type Normalization, normalizedExample } from "../data/normalize.ts";
 import { batchQuestions, labelProbabilities } from "../decode/choose-label.ts";
 import { generate } from "../decode/generate.ts";
-import { buildLabelTrie, type LabelQuestion, type LabelTrie } from "../decode/label-trie.ts";
+import { buildLabelTrie, type LabelQuestion, type LabelTrie, type TokenCount } from "../decode/label-trie.ts";
 import { type Mixture, mixProbabilities } from "../linear/mixture.ts";
 import { type LinearModel, linearProbabilities } from "../linear/model.ts";
 import type { Decoder } from "../models/decoder.ts";
@@ -60,6 +60,8 @@ export interface Extractor {
   readonly normalize?: Normalization;
   /** How the linear companion is mixed in; null or absent for the language model alone. */
   readonly mixture?: Mixture | null;
+  /** Tokens of all prompts up to now, and tokens that were computed for them: what prompts share is computed once. */
+  readonly tokens?: Readonly<TokenCount>;
   /** Results in the order of the examples. Throws a UserError for an example that cannot be used or does not fit the model. */
   extract(examples: readonly Example[]): Promise<Extraction[]>;
   /** As `extract`, but an example that cannot be used gives its problem while the others are extracted. */
@@ -92,6 +94,7 @@ export function createExtractor(
   companion: MixedCompanion | null = null,
 ): Extractor {
   const { labels } = renderer;
+  const tokens: TokenCount = { prompt: 0, computed: 0 };
   const buildTrie = (example: Example) =>
     buildLabelTrie(labels.labels.map((label) => ({ label, ids: renderer.renderAnswer(example, label) })));
   let common: LabelTrie | null = null;
@@ -121,6 +124,7 @@ export function createExtractor(
       const results = await labelProbabilities(
         model,
         batch.map((i) => questions[i]),
+        tokens,
       );
       for (const [j, i] of batch.entries()) probabilities[i] = results[j];
     }
@@ -175,6 +179,7 @@ export function createExtractor(
     settings,
     arithmetic: model.backend.arithmetic,
     normalize,
+    tokens,
     mixture: settings.method === "labels" && companion ? companion.mixture : null,
     async extract(examples) {
       const extractions = await answer(examples.map(prepare));

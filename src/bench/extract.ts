@@ -1,0 +1,65 @@
+import { createRandom } from "../base/random.ts";
+import type { Example } from "../data/example.ts";
+import type { Extractor } from "../extract/extractor.ts";
+
+/** Extraction of some rows, measured several times. */
+export interface ExtractSpeed {
+  rows: number;
+  /** Median over the rounds. */
+  rowsPerSecond: number;
+  /** Tokens of a row's prompts, and tokens that were computed for it, labels included. */
+  promptTokens: number;
+  computedTokens: number;
+}
+
+/** Measures an extractor on the same rows, after a round that does not count. */
+export async function measureExtraction(
+  extractor: Extractor,
+  examples: readonly Example[],
+  rounds: number,
+  onRound: (done: number) => void = () => {},
+): Promise<ExtractSpeed> {
+  const seconds: number[] = [];
+  let tokens = { prompt: 0, computed: 0 };
+  for (let round = 0; round <= rounds; round++) {
+    const before = { prompt: 0, computed: 0, ...extractor.tokens };
+    const started = performance.now();
+    await extractor.extract(examples);
+    if (round > 0) seconds.push((performance.now() - started) / 1000);
+    const after = { prompt: 0, computed: 0, ...extractor.tokens };
+    tokens = { prompt: after.prompt - before.prompt, computed: after.computed - before.computed };
+    onRound(round);
+  }
+  const sorted = seconds.sort((a, b) => a - b);
+  const median = sorted[Math.floor(sorted.length / 2)];
+  return {
+    rows: examples.length,
+    rowsPerSecond: examples.length / median,
+    promptTokens: tokens.prompt / examples.length,
+    computedTokens: tokens.computed / examples.length,
+  };
+}
+
+/** Sentences that are as long as those of some rows and name `entities` entities each, with one pair and with all ordered pairs. */
+export function manyEntities(
+  rows: readonly Example[],
+  sentences: number,
+  entities: number,
+): { one: Example[]; all: Example[] } {
+  const random = createRandom(1);
+  const names = [...new Set(rows.flatMap(({ head, tail }) => [head, tail]))];
+  const one: Example[] = [];
+  const all: Example[] = [];
+  for (let i = 0; i < sentences; i++) {
+    const chosen = new Set<string>();
+    for (let tries = 0; chosen.size < Math.min(entities, names.length) && tries < 100 * entities; tries++) {
+      chosen.add(names[random.below(names.length)]);
+    }
+    const own = [...chosen];
+    const sentence = `${rows[i % rows.length].sentence}${own.join("、")}。`;
+    const pairs = own.flatMap((head) => own.filter((tail) => tail !== head).map((tail) => ({ sentence, head, tail })));
+    one.push(pairs[0]);
+    all.push(...pairs);
+  }
+  return { one, all };
+}
