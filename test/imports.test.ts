@@ -31,7 +31,7 @@ const TABLE: Record<string, readonly string[]> = {
   graph: ["data", "documents", "extract"],
   runs: BELOW_RUNS,
   crossval: [...BELOW_RUNS, "runs"],
-  ensemble: [...BELOW_RUNS, "runs"],
+  ensemble: [...BELOW_RUNS, "runs", "crossval"],
   export: [...BELOW_RUNS, "runs"],
   engines: [...BELOW_RUNS, "runs"],
   queue: [...BELOW_RUNS, "runs"],

@@ -11,6 +11,7 @@ import { trainingPrinter } from "./train.ts";
 const STOPPING_TEACHERS = "stopping after these rows, which are kept; Ctrl-C again stops at once";
 
 interface DistillCommandOptions {
+  folds?: string;
   into?: string;
   data?: string;
   rows: string[];
@@ -25,6 +26,10 @@ export function addDistillCommand(program: Command): void {
     .command("distill")
     .description("train one run on the mean label probabilities of finished runs; Ctrl-C stops, --resume continues")
     .argument("[runs...]", "folders of the runs to learn from")
+    .option(
+      "--folds <dir>",
+      "folder of a finished cre tune in the place of runs: each row is asked of runs that did not see it",
+    )
     .option("--into <recipe>", "recipe file of the new run; without it the defaults for --data")
     .option("--data <dir>", "data folder, instead of the recipe's data.path")
     .option("--rows <file>", "JSONL of {sentence, head, tail} to learn from without labels; several times", collect, [])
@@ -57,15 +62,18 @@ function folderOf({ run, into, data }: DistillCommandOptions): string {
   return workFolder("distill", basename(resolve(source)));
 }
 
-function resumed(lists: readonly string[], { into, data, rows, set, skipBad }: DistillCommandOptions) {
-  if (lists.length > 0 || into || data || rows.length > 0 || set.length > 0 || skipBad) {
+function resumed(lists: readonly string[], { folds, into, data, rows, set, skipBad }: DistillCommandOptions) {
+  if (lists.length > 0 || folds || into || data || rows.length > 0 || set.length > 0 || skipBad) {
     throw new UserError("--resume uses the run's own teachers, recipe and rows; give only --run DIR.");
   }
   return { resume: true };
 }
 
-function begun(lists: readonly string[], { into, data, rows, set, skipBad }: DistillCommandOptions) {
-  if (lists.length === 0) {
+function begun(lists: readonly string[], { folds, into, data, rows, set, skipBad }: DistillCommandOptions) {
+  if (lists.length > 0 && folds !== undefined) {
+    throw new UserError("cre distill: got runs and --folds, expected one of both.");
+  }
+  if (lists.length === 0 && folds === undefined) {
     throw new UserError("cre distill: got no run, expected at least one finished run to learn from.", {
       hint: "For example: cre distill runs/a runs/b --into recipes/finre-base-all.yaml --data DIR",
     });
@@ -76,7 +84,15 @@ function begun(lists: readonly string[], { into, data, rows, set, skipBad }: Dis
     });
   }
   const teachers = eachOnce(lists.flatMap(runsOf), "cre distill");
-  return { teachers, recipe: into, data, rows, overrides: set, badRows: skipBad ? ("skip" as const) : undefined };
+  return {
+    teachers,
+    folds,
+    recipe: into,
+    data,
+    rows,
+    overrides: set,
+    badRows: skipBad ? ("skip" as const) : undefined,
+  };
 }
 
 function stopped({ phase, step }: DistillStop): string {

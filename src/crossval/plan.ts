@@ -40,7 +40,7 @@ export interface FoldPlanSettings {
 }
 
 /** The file that says what rows and folds the work in a folder is about. */
-const PLAN_FILE = "folds.json";
+export const PLAN_FILE = "folds.json";
 const LOCK_FILE = "folds.lock";
 
 export const lockFile = (directory: string): string => join(directory, LOCK_FILE);

@@ -7,7 +7,7 @@ import { readLines } from "../base/files.ts";
 import { writeMembers } from "../base/json-text.ts";
 import { writeOutput } from "../base/output.ts";
 import type { Example } from "../data/example.ts";
-import { placesOf } from "../extract/ensemble.ts";
+import { meanDistribution, placesOf } from "../extract/ensemble.ts";
 import { openUnfinished } from "../extract/unfinished.ts";
 import { windowsOf } from "../extract/windows.ts";
 import { openRun } from "../runs/run.ts";
@@ -23,18 +23,26 @@ export type TeacherEvent =
 /** How a teacher answers: as it decodes, with the likelihood of the labels. */
 export const TEACHER_DECODE = { method: "labels" } as const;
 
-const WINDOW_ROWS = 256;
+const DEFAULT_WINDOW_ROWS = 256;
 const MAX_LINE_BYTES = 10_000_000;
 /** Rows that are written at a time. */
 const CHUNK_ROWS = 1000;
 
+/** A run that is asked some of the rows. */
+export interface AskedTeacher {
+  run: string;
+  /** Places of the rows that it is asked; null for all. */
+  rows: readonly number[] | null;
+}
+
 export interface TeacherWork {
-  /** Folders of the teachers. */
-  teachers: readonly string[];
+  teachers: readonly AskedTeacher[];
   /** Digest of all that decides their answers. */
   identity: string;
   labels: readonly string[];
   examples: readonly Example[];
+  /** Rows that are answered together, and kept together; default 256. */
+  windowRows?: number;
 }
 
 /**
@@ -62,11 +70,12 @@ export async function askTeachers(
 async function askTeacher(
   part: string,
   index: number,
-  { teachers, identity, labels, examples }: TeacherWork,
+  { teachers, identity, labels, examples, windowRows = DEFAULT_WINDOW_ROWS }: TeacherWork,
   signal: AbortSignal,
   onEvent: (event: TeacherEvent) => void,
 ): Promise<boolean> {
-  const directory = teachers[index];
+  const { run: directory, rows: places } = teachers[index];
+  const asked = places === null ? examples : places.map((place) => examples[place]);
   const tell = (done: number) =>
     onEvent({
       kind: "teacher",
@@ -74,28 +83,28 @@ async function askTeacher(
       teacher: index + 1,
       teachers: teachers.length,
       done,
-      total: examples.length,
+      total: asked.length,
     });
   const onNotice = (text: string) => onEvent({ kind: "notice", text: `${directory}: ${text}` });
   const job = createHash("sha256")
     .update(JSON.stringify([identity, index]))
     .digest("hex");
-  const output = await openUnfinished(part, part, job, WINDOW_ROWS);
+  const output = await openUnfinished(part, part, job, windowRows);
   const run = await openRun(directory, { decode: TEACHER_DECODE, onNotice }).catch(async (error: unknown) => {
     await output.close();
     throw error;
   });
   try {
-    const places = placesOf(labels, run.labels.labels);
+    const order = placesOf(labels, run.labels.labels);
     let window = 0;
     let done = 0;
     tell(0);
-    for await (const rows of windowsOf(examples, WINDOW_ROWS)) {
+    for await (const rows of windowsOf(asked, windowRows)) {
       if (window++ >= output.done.length) {
         if (signal.aborted) return false;
         const answers = await run.extractor.extractEach(rows);
         const lines = answers.map((answer) =>
-          "problem" in answer ? "null\n" : distributionLine(places.map((place) => answer.probabilities[place])),
+          "problem" in answer ? "null\n" : distributionLine(order.map((place) => answer.probabilities[place])),
         );
         const bad = answers.filter((answer) => "problem" in answer).length;
         const counts = { extracted: rows.length - bad, bad, truncated: 0, unparsed: 0, unknownLabels: 0 };
@@ -113,26 +122,33 @@ async function askTeacher(
   }
 }
 
-async function writeMean(file: string, parts: readonly string[], { labels, examples }: TeacherWork): Promise<void> {
+async function writeMean(
+  file: string,
+  parts: readonly string[],
+  { labels, examples, teachers }: TeacherWork,
+): Promise<void> {
   const sums: (Float64Array | null)[] = examples.map(() => new Float64Array(labels.length));
-  for (const part of parts) {
+  for (const [i, part] of parts.entries()) {
+    const { rows } = teachers[i];
+    const count = rows?.length ?? examples.length;
     let row = 0;
     for await (const { text } of readLines(part, { maxLineBytes: MAX_LINE_BYTES })) {
       const probabilities = text === "null" ? null : readDistribution(text ?? "", labels.length);
-      if ((probabilities === null && text !== "null") || row >= examples.length) throw damaged(part);
-      const sum = sums[row];
-      if (sum && probabilities) for (const i of sum.keys()) sum[i] += probabilities[i] / parts.length;
-      else sums[row] = null;
+      if ((probabilities === null && text !== "null") || row >= count) throw damaged(part);
+      const place = rows ? rows[row] : row;
+      const sum = sums[place];
+      if (sum && probabilities) for (const label of sum.keys()) sum[label] += probabilities[label];
+      else sums[place] = null;
       row++;
     }
-    if (row !== examples.length) throw damaged(part);
+    if (row !== count) throw damaged(part);
   }
   await writeOutput(file, async (handle) => {
     for (let from = 0; from < examples.length; from += CHUNK_ROWS) {
       const lines = examples.slice(from, from + CHUNK_ROWS).map((example, i) => {
         const sum = sums[from + i];
         const { sentence, head, tail, headSpan, tailSpan, relations } = example;
-        const probabilities = sum && Array.from(sum, rounded);
+        const probabilities = sum && Array.from(meanDistribution([sum]), rounded);
         const members = { sentence, head, tail, headSpan, tailSpan, relations, probabilities };
         return `${writeMembers(new Map(), members)}\n`;
       });

@@ -12,6 +12,9 @@ import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
 import { jsonl, temporaryFolder, toyRows, writeToyData } from "../../test/e2e/support.ts";
 import { writeToyBase, writeToyLora } from "../../test/toy-runs.ts";
+import { tune } from "../crossval/tune.ts";
+import { openDataset } from "../data/dataset.ts";
+import { foldsBySentence } from "../data/folds.ts";
 import { openRun } from "../runs/run.ts";
 import { readLog, runFolder } from "../runs/run-folder.ts";
 import { teacherFor } from "../runs/teacher.ts";
@@ -37,10 +40,10 @@ beforeAll(async () => {
     await (await train({ run, recipe: writeToyLora(`${run}.yaml`, data, base, { seed, decode }) })).close();
   }
   student = writeToyLora(path("student.yaml"), data, base, { distill: { goldWeight: 0.25 } });
-  // More rows than a window of the teachers has; the number in a sentence keeps them apart from the rows of the splits.
-  const rows = toyRows(320, 7).slice(20);
+  // The number in a sentence keeps them apart from the rows of the splits.
+  const rows = toyRows(44, 7).slice(20);
   writeFileSync(unlabelled, jsonl(rows.map(({ relations: _, ...row }) => row)));
-}, 60_000);
+}, 120_000);
 
 async function distilled(name: string, options: Partial<DistillOptions> = {}, resume = false) {
   const events: DistillEvent[] = [];
@@ -48,8 +51,14 @@ async function distilled(name: string, options: Partial<DistillOptions> = {}, re
     events.push(event);
     options.onEvent?.(event);
   };
-  const fresh = { teachers, recipe: student, rows: [unlabelled], overrides: ["train.epochs=0.1"] };
-  const stop = await distill({ ...(resume ? { resume } : fresh), ...options, run: path(name), onEvent });
+  const fresh = { teachers, recipe: student, rows: [unlabelled], overrides: ["train.epochs=0.5"] };
+  const stop = await distill({
+    windowRows: 16,
+    ...(resume ? { resume } : fresh),
+    ...options,
+    run: path(name),
+    onEvent,
+  });
   const notices = events.flatMap((event) => (event.kind === "notice" ? [event.text] : []));
   return { stop, events, notices };
 }
@@ -73,7 +82,7 @@ describe("distill", () => {
     expect(stop).toBeNull();
     expect(isDistillation(path("whole"))).toBe(true);
     const rows = linesOf("whole", "teacher.jsonl").map((line) => JSON.parse(line));
-    expect(rows).toHaveLength(316);
+    expect(rows).toHaveLength(40);
     expect(existsSync(path("whole", "teachers"))).toBe(false);
     // As the teachers decode, both directions included, but for the weight of "no relation".
     const examples = rows.map(({ probabilities: _, ...row }) => row);
@@ -88,10 +97,10 @@ describe("distill", () => {
     for (const [i, { probabilities }] of rows.entries()) {
       for (const [k, p] of probabilities.entries()) expect(Math.abs(p - sums[i][k])).toBeLessThan(1e-5);
     }
-    expect(events.find(({ kind }) => kind === "start")).toMatchObject({ examples: 316 });
+    expect(events.find(({ kind }) => kind === "start")).toMatchObject({ examples: 40 });
     expect(notices).toContainEqual(expect.stringMatching(/^2 of 2 teachers were trained on these training rows/));
     expect(notices).toContainEqual(
-      expect.stringMatching(/^soft targets of 316 rows \(300 of them unlabelled\): \d\.\d\d/),
+      expect.stringMatching(/^soft targets of 40 rows \(24 of them unlabelled\): \d\.\d\d/),
     );
     const run = await openRun(path("whole"));
     expect(run.recipe.distill).toEqual({ goldWeight: 0.25, temperature: 1, leastProbability: 0.01 });
@@ -99,14 +108,14 @@ describe("distill", () => {
     await run.close();
     // Its base has checksums like that of any run.
     expect(JSON.parse(readFileSync(path("whole", "base.json"), "utf8"))).toHaveProperty("weights");
-  }, 60_000);
+  }, 120_000);
 
   it("ends with the same bytes wherever it was stopped, or crashed", async () => {
     const stopAt = (condition: (event: DistillEvent) => boolean, stop: () => void) => (event: DistillEvent) => {
       if (condition(event)) stop();
     };
     const cases: [string, (event: DistillEvent) => boolean, "teachers" | "training"][] = [
-      ["first-window", (event) => event.kind === "teacher" && event.done === 256, "teachers"],
+      ["first-window", (event) => event.kind === "teacher" && event.done === 16, "teachers"],
       ["second-teacher", (event) => event.kind === "teacher" && event.teacher === 2 && event.done === 0, "teachers"],
       ["training", (event) => event.kind === "step" && event.step === 2, "training"],
     ];
@@ -130,11 +139,11 @@ describe("distill", () => {
       expect(await logOf(name)).toEqual(await logOf("whole"));
     }
     const crash = (event: DistillEvent) => {
-      if (event.kind === "teacher" && event.teacher === 2 && event.done === 256) throw new Error("crash");
+      if (event.kind === "teacher" && event.teacher === 2 && event.done === 16) throw new Error("crash");
     };
     await expect(distilled("crashed", { onEvent: crash })).rejects.toThrow("crash");
     const part = path("crashed", "teachers", "2.jsonl.part");
-    expect(readFileSync(part, "utf8").split("\n")).toHaveLength(257);
+    expect(readFileSync(part, "utf8").split("\n")).toHaveLength(17);
     appendFileSync(part, "[0.1, 0.");
     await distilled("crashed", {}, true);
     expect(weightsOf("crashed").equals(weightsOf("whole"))).toBe(true);
@@ -192,6 +201,62 @@ describe("distill", () => {
     expect(await failure("nothing", { rows: [none] })).toContain("has no row to learn from");
   });
 
+  it("asks each training row of the folds of a tuning that did not see it, and unlabelled rows of all", async () => {
+    const tuned = path("tuned");
+    const grid = ["train.learningRate=0.001,0.03"];
+    await tune({ run: tuned, recipe: path("t1.yaml"), grid, folds: 2, seeds: [1, 2], dropLosers: false });
+    const { events, notices } = await distilled("from-folds", { teachers: [], folds: tuned });
+    expect(notices.some((text) => text.includes("trained on these training rows"))).toBe(false);
+    expect(events.flatMap((event) => (event.kind === "teacher" ? [event.total] : [])).at(-1)).toBe(32);
+    const about = JSON.parse(readFileSync(path("from-folds", "teacher.json"), "utf8"));
+    expect(about.folds).toEqual({ count: 2, seed: 1 });
+    expect(about.teachers.map(({ fold }: { fold: number }) => fold)).toEqual([0, 1, 0, 1]);
+    const { examples: train } = await (await openDataset(data)).split("train");
+    const folds = foldsBySentence(train, 2, 1);
+    const rows = linesOf("from-folds", "teacher.jsonl").map((line) => JSON.parse(line));
+    expect(rows).toHaveLength(40);
+    const sums = rows.map(() => [0, 0, 0, 0]);
+    for (const { run: directory, fold } of about.teachers) {
+      const run = await openRun(directory, { decode: TEACHER_DECODE });
+      // Of the best recipe of the two.
+      expect(run.recipe.train.learningRate).toBe(
+        JSON.parse(readFileSync(join(tuned, "results.json"), "utf8")).candidates[0].name.endsWith("0.03")
+          ? 0.03
+          : 0.001,
+      );
+      const asked = rows.map(({ probabilities: _, ...row }) => row);
+      for (const [i, { probabilities }] of (await run.extract(asked)).entries()) {
+        if (i < train.length && !folds[fold].held.includes(i)) continue;
+        for (const [k, p] of probabilities.entries()) sums[i][k] += p / (i < train.length ? 2 : 4);
+      }
+      await run.close();
+    }
+    for (const [i, { probabilities }] of rows.entries()) {
+      for (const [k, p] of probabilities.entries()) expect(Math.abs(p - sums[i][k])).toBeLessThan(1e-5);
+    }
+    const controller = new AbortController();
+    const onEvent = (event: DistillEvent) => {
+      if (event.kind === "teacher" && event.teacher === 3) controller.abort();
+    };
+    const stopped = { teachers: [], folds: tuned, signal: controller.signal, onEvent };
+    expect((await distilled("folds-resumed", stopped)).stop?.phase).toBe("teachers");
+    await distilled("folds-resumed", {}, true);
+    expect(weightsOf("folds-resumed").equals(weightsOf("from-folds"))).toBe(true);
+
+    expect(await failure("no-folds", { folds: tuned })).toContain("expected finished runs or the folder of a tuning");
+    expect(await failure("no-folds", { teachers: [], folds: data })).toContain("is not a finished tuning");
+    const other = writeToyData(path("more"));
+    appendFileSync(join(other, "train.jsonl"), jsonl(toyRows(1, 42)));
+    expect(await failure("no-folds", { teachers: [], folds: tuned, data: other })).toContain(
+      "its folds are not of these training rows",
+    );
+    for (const { run } of about.teachers.slice(0, 1)) rmSync(join(run, "done.json"));
+    expect(await failure("no-folds", { teachers: [], folds: tuned })).toContain(
+      "has 1 (seed 1) finished runs of its best recipe, expected one for each of 2 folds",
+    );
+    expect(existsSync(path("no-folds"))).toBe(false);
+  }, 120_000);
+
   it("says what is wrong before anything is written", async () => {
     const other = writeToyData(path("other"));
     const labels = join(other, "labels.json");
@@ -204,7 +269,7 @@ describe("distill", () => {
     cpSync(teachers[0], unfinished, { recursive: true });
     rmSync(join(unfinished, "adapter_config.json"));
     for (const [options, message] of [
-      [{ teachers: [] }, "got no teacher"],
+      [{ teachers: [] }, "expected finished runs or the folder of a tuning"],
       [{ teachers: [path("nowhere")] }, "is not a run folder"],
       [{ teachers: [unfinished] }, "training has not finished"],
       [{ rows: [path("nowhere.jsonl")] }, "does not exist"],

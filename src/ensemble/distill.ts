@@ -7,15 +7,17 @@ import { writeFileAtomic } from "../base/files.ts";
 import { checkSchema } from "../base/schema.ts";
 import { buildAtFirstUse } from "../compute/native/first-build.ts";
 import { hasNativeBackend } from "../compute/open.ts";
+import { finishedFolds } from "../crossval/finished-folds.ts";
 import type { Dataset } from "../data/dataset.ts";
 import type { LabelSet } from "../data/example.ts";
+import { foldsBySentence } from "../data/folds.ts";
 import { readJsonObject } from "../formats/json-file.ts";
 import { type RecipeReading, readRecipeParts } from "../recipe/read.ts";
 import { DISTILL_DEFAULTS, type Recipe } from "../recipe/schema.ts";
 import { readTrainingData } from "../runs/labelled-rows.ts";
 import { type Stop, workInRun } from "../runs/protocol.ts";
 import { openRunFolder, type RunFolder, runFolder } from "../runs/run-folder.ts";
-import { expectSameLabels } from "../runs/same-labels.ts";
+import { expectSameLabels, type OwnedLabels } from "../runs/same-labels.ts";
 import { answersDigest, rowsDigest } from "../runs/saved-predictions.ts";
 import type { StopOptions } from "../runs/stop-signals.ts";
 import { teacherFiles } from "../runs/teacher.ts";
@@ -32,6 +34,11 @@ export interface DistillOptions extends StopOptions {
   run: string;
   /** Folders of finished runs with the same labels. Left out, as all that follows, when a distillation is resumed. */
   teachers?: readonly string[];
+  /**
+   * A finished tuning on the same training rows, in the place of `teachers`: each training row is asked of the fold runs of its best recipe
+   * that did not see it, unlabelled rows of all of them.
+   */
+  folds?: string;
   /** The recipe file of the student; without it the defaults for `data`. */
   recipe?: string;
   /** Values that replace the recipe's ("train.epochs=2"). */
@@ -40,6 +47,8 @@ export interface DistillOptions extends StopOptions {
   /** JSONL files of rows without labels. */
   rows?: readonly string[];
   badRows?: Recipe["data"]["badRows"];
+  /** Rows that a teacher answers together; default 256. A distillation that is resumed must have the same. */
+  windowRows?: number;
   /** Continue the distillation in the folder. */
   resume?: boolean;
   onEvent?: (event: DistillEvent) => void;
@@ -51,7 +60,9 @@ export type DistillStop = Stop & { phase: "teachers" | "training" };
 /** The content of teacher.json: what a run is distilled from. */
 const aboutSchema = z.strictObject({
   version: z.literal(1),
-  teachers: z.array(z.strictObject({ run: z.string(), answers: z.string() })).min(1),
+  /** `fold`: the fold of the training rows that the run did not see, the only ones that it is asked; null for all rows. */
+  teachers: z.array(z.strictObject({ run: z.string(), answers: z.string(), fold: z.int().min(0).nullable() })).min(1),
+  folds: z.strictObject({ count: z.int().min(2), seed: z.int() }).nullable(),
   rows: z.array(z.string()),
   badRows: z.enum(["stop", "skip"]),
   /** Digest of all rows that the teachers are asked. */
@@ -104,32 +115,49 @@ async function readAbout(directory: string): Promise<About> {
 async function begin(
   options: DistillOptions,
 ): Promise<{ run: PreparedRun; about: Omit<About, "asked" | "unlabelled"> }> {
-  const { teachers = [], recipe, overrides = [], data, rows = [], badRows } = options;
-  if (teachers.length === 0) {
-    throw new UserError("distill: got no teacher, expected at least one finished run.");
+  const { teachers = [], folds, recipe, overrides = [], data, rows = [], badRows } = options;
+  if ((teachers.length === 0) === (folds === undefined)) {
+    throw new UserError("distill: expected finished runs or the folder of a tuning to learn from, one of both.");
   }
   for (const file of rows) {
     if (!existsSync(file)) throw new UserError(`${file}: does not exist, expected JSONL rows.`);
   }
-  const owned = await expectEnsemble(teachers, { decode: TEACHER_DECODE });
-  for (const directory of teachers) {
-    const { folder, recipe: own } = await openRunFolder(directory);
-    await findTrained(folder, own);
-  }
+  await expectTeachers(teachers);
   const reading = await readRecipeParts({
     ...{ file: recipe, overrides, dataPath: data, badRows, isNative: hasNativeBackend() },
   });
   const run = await newTraining(options.run, withDistill(reading));
   try {
-    const { directory, labels } = run.rows as Dataset;
-    expectSameLabels(owned[0], { directory, labels }, "A student has the labels of its teachers.");
-    const noted = teachers.map((one) => ({ run: resolve(one), answers: "" }));
+    const dataset = run.rows as Dataset;
     const skip = run.recipe.data.badRows;
-    return { run, about: { version: 1, teachers: noted, rows: rows.map((file) => resolve(file)), badRows: skip } };
+    const about = { version: 1 as const, rows: rows.map((file) => resolve(file)), badRows: skip };
+    if (folds === undefined) {
+      const [first] = await expectTeachers(teachers);
+      expectSameLabels(first, dataset, SAME_LABELS);
+      const noted = teachers.map((one) => ({ run: resolve(one), answers: "", fold: null }));
+      return { run, about: { ...about, teachers: noted, folds: null } };
+    }
+    const { examples } = await dataset.split("train", { onBadRow: skip });
+    const { count, seed, runs } = await finishedFolds(folds, { labels: dataset.labels, examples });
+    await expectTeachers(runs.map(({ directory }) => directory));
+    const noted = runs.map(({ directory, fold }) => ({ run: resolve(directory), answers: "", fold }));
+    return { run, about: { ...about, teachers: noted, folds: { count, seed } } };
   } catch (error) {
     await run.prepared.close();
     throw error;
   }
+}
+
+const SAME_LABELS = "A student has the labels of its teachers.";
+
+/** Throws a UserError for runs that have not finished, or that cannot answer together. */
+async function expectTeachers(directories: readonly string[]): Promise<OwnedLabels[]> {
+  const owned = await expectEnsemble(directories, { decode: TEACHER_DECODE });
+  for (const directory of directories) {
+    const { folder, recipe } = await openRunFolder(directory);
+    await findTrained(folder, recipe);
+  }
+  return owned;
 }
 
 function withDistill(reading: RecipeReading): RecipeReading {
@@ -142,7 +170,7 @@ function withDistill(reading: RecipeReading): RecipeReading {
 async function teach(
   run: PreparedRun,
   about: Omit<About, "asked" | "unlabelled"> | About,
-  { onEvent = () => {}, signal, onSignal }: DistillOptions,
+  { onEvent = () => {}, signal, onSignal, windowRows }: DistillOptions,
   fresh: Omit<About, "asked" | "unlabelled"> | null,
 ): Promise<DistillStop | null> {
   const { folder, recipe } = run;
@@ -159,11 +187,17 @@ async function teach(
       const noted: About = { ...fresh, teachers, asked, unlabelled: unlabelled.examples.length };
       await writeFileAtomic(teacherFiles(folder).about, `${JSON.stringify(noted, null, 2)}\n`);
     } else expectUnchanged(folder, about as About, { teachers, asked });
-    const notices = [unlabelledNotice(unlabelled), await seenNotice(teachers, recipe)];
+    const notices = [unlabelledNotice(unlabelled), about.folds ? null : await seenNotice(teachers, recipe)];
     for (const text of notices) if (text !== null) onEvent({ kind: "notice", text });
     for (const problem of unlabelled.problems) onEvent({ kind: "notice", text: problem });
     const identity = JSON.stringify([teachers.map(({ answers }) => answers), labels.labels]);
-    const work: TeacherWork = { teachers: teachers.map((one) => one.run), identity, labels: labels.labels, examples };
+    const held = about.folds && foldsBySentence(train, about.folds.count, about.folds.seed).map((fold) => fold.held);
+    const others = unlabelled.examples.map((_, i) => train.length + i);
+    const askedOf = teachers.map(({ run: directory, fold }) => ({
+      run: directory,
+      rows: held && fold !== null ? [...(held[fold] ?? []), ...others] : null,
+    }));
+    const work: TeacherWork = { teachers: askedOf, identity, labels: labels.labels, examples, windowRows };
     return (await askTeachers(folder, work, { signal: stopped, onEvent })) ? null : 0;
   }).finally(run.prepared.close);
   return stop && { ...stop, phase: "teachers" };
@@ -176,14 +210,14 @@ async function identified(teachers: About["teachers"], asked: string, labels: La
     teachers.map(({ run }) => run),
     { decode: TEACHER_DECODE },
   );
-  for (const [i, { run }] of teachers.entries()) {
-    expectSameLabels(owned[i], { directory: "the student", labels }, "A student has the labels of its teachers.");
+  for (const [i, { run, fold }] of teachers.entries()) {
+    expectSameLabels(owned[i], { directory: "the student", labels }, SAME_LABELS);
     const { folder, recipe } = await openRunFolder(run);
     const answers = await answersDigest(
       { folder, recipe: { ...recipe, decode: { ...recipe.decode, ...TEACHER_DECODE } } },
       asked,
     );
-    found.push({ run, answers });
+    found.push({ run, answers, fold });
   }
   return found;
 }

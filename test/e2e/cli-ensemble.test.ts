@@ -131,6 +131,8 @@ describe("cre distill", () => {
       [[a, b], "got neither a recipe nor data"],
       [["--into", file("toy.yaml")], "got no run, expected at least one finished run"],
       [[a, a, "--into", file("toy.yaml")], `names ${a} twice`],
+      [[a, "--folds", data, "--into", file("toy.yaml")], "got runs and --folds, expected one of both"],
+      [["--folds", data, "--into", file("toy.yaml"), "--run", file("never")], "is not a finished tuning"],
       [["--resume", a, "--run", file("whole")], "give only --run DIR"],
       [["--resume", "--run", a], "is not a distillation that was begun"],
     ] as const) {
