@@ -19,7 +19,7 @@ function write(content: string, ending = ".csv"): string {
 
 async function find(table: string, text: string, overlap: OverlapPolicy = "longest"): Promise<Mention[]> {
   const dictionary = await readDictionary([write(table)]);
-  return dictionary.finder(overlap).find({ id: "a", text, fields: {} });
+  return dictionary.finder(overlap).find({ id: "a", text, fields: {} }, []);
 }
 
 const texts = (mentions: readonly Mention[], text: string) => mentions.map(({ start, end }) => text.slice(start, end));
@@ -100,7 +100,7 @@ describe("a dictionary", () => {
     ]);
     // A name with a line break is refused, its row is counted once and the next line has its own number.
     expect(dictionary.counts).toEqual({ rows: 6, badRows: 1, names: 7, entities: 5, ambiguous: 0 });
-    const found = dictionary.finder("longest").find({ id: "", text: "丁己辛癸", fields: {} });
+    const found = dictionary.finder("longest").find({ id: "", text: "丁己辛癸", fields: {} }, []);
     expect(found.map(({ id, type }) => [id, type])).toEqual([
       ["2", null],
       ["3", null],

@@ -240,13 +240,14 @@ function finderOf(
       }
       for (let i = 0; i < length; i++) units[i] = fold[text.charCodeAt(i)];
       prefixHashes(units, length, ends);
+      const unitAt = (i: number) => units[i];
       const found: Mention[] = [];
       /** Whether to look no further at this place. */
       const take = (start: number, size: number): boolean => {
         if (start + size > length) return false;
         const hash = (ends[start + size] - Math.imul(ends[start], powers[size])) | 0;
         const index = names.find(units, start, size, hash);
-        if (index < 0 || !isWhole(units, start, start + size, length)) return false;
+        if (index < 0 || !isWhole(unitAt, start, start + size, length)) return false;
         found.push(mention(index, start, size));
         return overlap === "longest";
       };

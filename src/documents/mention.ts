@@ -1,4 +1,4 @@
-import type { Document } from "./document.ts";
+import type { Document, Sentence } from "./document.ts";
 
 /** A place in a text that names an entity. Offsets are UTF-16 code units into the text, [start, end). */
 export interface Mention {
@@ -15,16 +15,16 @@ export interface Mention {
 /** longest: mentions do not overlap, a longer one wins over those that begin inside it; all: every name wherever it occurs. */
 export type OverlapPolicy = "longest" | "all";
 
-/** Finds mentions in a document, from the left, longer ones first. */
+/** Finds mentions in a document that is cut into sentences, from the left, longer ones first. */
 export interface MentionFinder {
-  find(document: Document): Mention[];
+  find(document: Document, sentences: readonly Sentence[]): Mention[];
 }
 
 /** Finds with several finders. With "longest" the leftmost mention wins, then the longest, then that of the earlier finder. */
 export function combinedFinder(finders: readonly MentionFinder[], overlap: OverlapPolicy): MentionFinder {
   return {
-    find(document) {
-      const found = finders.flatMap((finder) => finder.find(document));
+    find(document, sentences) {
+      const found = finders.flatMap((finder) => finder.find(document, sentences));
       return overlap === "longest" ? withoutOverlaps(found) : withoutRepeats(found);
     },
   };
@@ -56,8 +56,8 @@ function withoutRepeats(mentions: readonly Mention[]): Mention[] {
 const isWordUnit = (unit: number) =>
   (unit >= 0x30 && unit <= 0x39) || (unit >= 0x41 && unit <= 0x5a) || (unit >= 0x61 && unit <= 0x7a);
 
-/** Whether a match cuts no Latin word or number in two: "AI" is not in "MAIL". `units` are folded. */
-export function isWhole(units: Uint16Array, start: number, end: number, length: number): boolean {
-  if (start > 0 && isWordUnit(units[start]) && isWordUnit(units[start - 1])) return false;
-  return !(end < length && isWordUnit(units[end - 1]) && isWordUnit(units[end]));
+/** Whether a match [start, end) cuts no Latin word or number in two: "AI" is not in "MAIL". `unitAt` gives folded units. */
+export function isWhole(unitAt: (i: number) => number, start: number, end: number, length: number): boolean {
+  if (start > 0 && isWordUnit(unitAt(start)) && isWordUnit(unitAt(start - 1))) return false;
+  return !(end < length && isWordUnit(unitAt(end - 1)) && isWordUnit(unitAt(end)));
 }
