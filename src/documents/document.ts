@@ -7,6 +7,13 @@ export interface Document {
   fields: Record<string, unknown>;
 }
 /** A piece of a document. Offsets are UTF-16 code units into the document's text. */
-export interface Sentence { text: string; start: number; end: number }
+export interface Sentence {
+  text: string;
+  start: number;
+  end: number;
+}
 /** A document (or a row of one) that could not be read. */
-export interface BadDocument { id: string; reason: string }
+export interface BadDocument {
+  id: string;
+  reason: string;
+}
