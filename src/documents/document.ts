@@ -6,14 +6,12 @@ export interface Document {
   /** Other fields of the row (CSV, JSONL, Parquet), unchanged; {} for whole files. */
   fields: Record<string, unknown>;
 }
-
 /** A piece of a document. Offsets are UTF-16 code units into the document's text. */
 export interface Sentence {
   text: string;
   start: number;
   end: number;
 }
-
 /** A document (or a row of one) that could not be read. */
 export interface BadDocument {
   id: string;
