@@ -82,12 +82,15 @@ export function createPairer(labels: LabelSet, { window, maxPairs }: PairSetting
     return forward === null && backward === null ? null : { first, second, sentence, forward, backward };
   };
 
-  function pairsOf(document: Document, sentences: readonly Sentence[], mentions: readonly Mention[]): Pair[] {
+  function* pairsOf(
+    document: Document,
+    sentences: readonly Sentence[],
+    mentions: readonly Mention[],
+  ): Generator<Pair, void, void> {
     counts.sentences += sentences.length;
     counts.mentions += mentions.length;
     const bySentence = mentionsBySentence(sentences, mentions);
     counts.crossing += mentions.length - bySentence.reduce((sum, own) => sum + own.length, 0);
-    const pairs: Pair[] = [];
     for (let from = 0; from < sentences.length; from++) {
       for (let to = from; to < Math.min(sentences.length, from + window); to++) {
         const candidates = nearest(bySentence[from], bySentence[to], from === to);
@@ -100,13 +103,12 @@ export function createPairer(labels: LabelSet, { window, maxPairs }: PairSetting
           else if (asked >= maxPairs) counts.cutByCap++;
           else {
             asked++;
-            pairs.push(pair);
+            counts.pairs++;
+            yield pair;
           }
         }
-        counts.pairs += asked;
       }
     }
-    return pairs;
   }
   return { counts, pairsOf };
 }

@@ -14,6 +14,7 @@ import {
   openSpecial,
 } from "../base/output.ts";
 import { type JsonlLine, readJsonl } from "../data/jsonl.ts";
+import { unlessAborted } from "./abort.ts";
 import type { Extraction, Extractor } from "./extractor.ts";
 import { headOfFile, noRows, noUsableRows } from "./no-rows.ts";
 import { lockOf, openUnfinished, otherCall, type UnfinishedOutput, type WindowCounts } from "./unfinished.ts";
@@ -112,23 +113,6 @@ function outputFields(extraction: Extraction, minProbability: number): Record<st
   if (extraction.truncated) fields.truncated = true;
   if (extraction.generated) fields.generated = extraction.generated.text;
   return fields;
-}
-
-/** The value of a promise. Throws the signal's reason as soon as it aborts; nobody waits for the promise then. */
-async function unlessAborted<T>(promise: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
-  if (!signal) return promise;
-  let stop = () => {};
-  const aborted = new Promise<never>((_, fail) => {
-    stop = () => fail(signal.reason);
-    if (signal.aborted) stop();
-    else signal.addEventListener("abort", stop);
-  });
-  try {
-    return await Promise.race([promise, aborted]);
-  } finally {
-    signal.removeEventListener("abort", stop);
-    promise.catch(() => {});
-  }
 }
 
 /**

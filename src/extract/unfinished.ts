@@ -18,6 +18,10 @@ export interface WindowCounts {
   truncated: number;
   unparsed: number;
   unknownLabels: number;
+  /** Of documents: triples that were written, answers of no relation, and relations below the least probability. */
+  triples?: number;
+  none?: number;
+  below?: number;
 }
 
 /** A finished window of rows. */
@@ -160,7 +164,7 @@ function isWindow(value: unknown): value is DoneWindow {
   const isCount = (number: unknown) => Number.isSafeInteger(number) && (number as number) >= 0;
   const { extracted, bad, truncated, unparsed, unknownLabels } = counts ?? {};
   return (
-    [rows, bytes, extracted, bad, truncated, unparsed, unknownLabels].every(isCount) &&
+    [rows, bytes, extracted, bad, truncated, unparsed, unknownLabels, ...Object.values(counts ?? {})].every(isCount) &&
     typeof sha256 === "string" &&
     typeof input === "string" &&
     ["string", "undefined"].includes(typeof arithmetic)
