@@ -166,7 +166,7 @@ async function extractWindow(
     outcomes.below += below;
     outcomes.triples += found.length;
     const { id, text } = document;
-    const place = { document: id, text, sentence: pair.sentence.text, offsets, run: settings.run };
+    const place = { document: id, text, sentence: pair.sentence, offsets, run: settings.run };
     for (const one of found) lines.push(`${JSON.stringify(tripleOf(one, place))}\n`);
   }
   return { lines: lines.join(""), outcomes };

@@ -64,10 +64,17 @@ describe("the decision on a pair", () => {
 it("gives places in code points and in UTF-16 units", () => {
   const text = "😀甲𠮷乙";
   const found = { head: mention("甲", 2), relation: "合作", tail: mention("乙", 5), probability: 0.12345678 };
-  const place = { document: "a.txt", text, sentence: text, offsets: codePointOffsets(text), run: "r" };
+  const place = {
+    document: "a.txt",
+    text,
+    sentence: { text: text.slice(2), start: 2, end: 6 },
+    offsets: codePointOffsets(text),
+    run: "r",
+  };
   expect(tripleOf(found, place)).toEqual({
     document: "a.txt",
-    sentence: text,
+    sentence: "甲𠮷乙",
+    sentenceStart: 1,
     head: { text: "甲", id: "id-甲", name: "甲", type: null, start: 1, end: 2, startUtf16: 2, endUtf16: 3 },
     relation: "合作",
     tail: { text: "乙", id: "id-乙", name: "乙", type: null, start: 3, end: 4, startUtf16: 5, endUtf16: 6 },

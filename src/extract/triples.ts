@@ -1,4 +1,5 @@
 import type { LabelSet } from "../data/example.ts";
+import type { Sentence } from "../documents/document.ts";
 import type { Mention } from "../documents/mention.ts";
 import type { CodePointOffsets } from "../documents/offsets.ts";
 import type { Pair } from "../documents/pairs.ts";
@@ -21,6 +22,8 @@ export interface TripleMention {
 export interface Triple {
   document: string;
   sentence: string;
+  /** Code points of the document before the sentence. */
+  sentenceStart: number;
   head: TripleMention;
   relation: string;
   tail: TripleMention;
@@ -97,7 +100,7 @@ function directed(found: Found, first: Mention, { inverses }: LabelSet): Found {
 /** A found relation with the texts and places of its mentions. */
 export function tripleOf(
   { head, relation, tail, probability }: Found,
-  place: { document: string; text: string; sentence: string; offsets: CodePointOffsets; run: string },
+  place: { document: string; text: string; sentence: Sentence; offsets: CodePointOffsets; run: string },
 ): Triple {
   const { document, text, sentence, offsets, run } = place;
   const mention = ({ start, end, id, name, type }: Mention): TripleMention => ({
@@ -105,5 +108,8 @@ export function tripleOf(
     ...{ start: offsets.toCodePoint(start), end: offsets.toCodePoint(end), startUtf16: start, endUtf16: end },
   });
   const rounded = Number(probability.toFixed(6));
-  return { document, sentence, head: mention(head), relation, tail: mention(tail), probability: rounded, run };
+  return {
+    ...{ document, sentence: sentence.text, sentenceStart: offsets.toCodePoint(sentence.start) },
+    ...{ head: mention(head), relation, tail: mention(tail), probability: rounded, run },
+  };
 }
