@@ -9,6 +9,7 @@ import { chineseNreLabelSet, parseLabelsJson, parseRelation2id } from "./label-s
 import { undeclaredNotices } from "./no-relation.ts";
 import type { Normalization } from "./normalize.ts";
 import type { Split, SplitName, SplitOptions } from "./split.ts";
+import { namesSplit, SPLIT_NAMES } from "./split-names.ts";
 
 /** A folder with train, valid and test examples and their labels. */
 export interface Dataset {
@@ -29,14 +30,7 @@ export interface Dataset {
 
 export type DatasetFormat = "chinese-nre" | "jsonl";
 
-const SPLIT_NAMES: readonly SplitName[] = ["train", "valid", "test"];
 const MAX_LABEL_FILE_BYTES = 4_000_000;
-/** Names under which data sets of other projects keep a split. */
-const OTHER_NAMES: Record<SplitName, readonly string[]> = {
-  train: ["train", "training", "trn"],
-  valid: ["valid", "validation", "val", "dev", "develop", "development", "eval"],
-  test: ["test", "testing", "tst"],
-};
 /** Endings under which rows are kept; archives may be around them. */
 const ROW_FILE = /^(?<name>[^.]+)\.(?:jsonl?|ndjson|csv|tsv|txt|parquet)(?:\.(?:gz|zip|bz2|xz|zst))?$/i;
 const FORMATS = {
@@ -144,7 +138,7 @@ function nearSplitHint(split: SplitName, extension: string, files: readonly stri
   if (files.includes(wanted)) return null;
   const near = files.filter((file) => {
     const name = ROW_FILE.exec(file)?.groups?.name.toLowerCase();
-    return name !== undefined && OTHER_NAMES[split].some((other) => name === other || hasEnding(name, other));
+    return name !== undefined && namesSplit(name, split);
   });
   if (near.length === 0) return null;
   const isReady = near.some((file) => file.toLowerCase().endsWith(`.${extension}`));
@@ -152,11 +146,6 @@ function nearSplitHint(split: SplitName, extension: string, files: readonly stri
     ? `rename it to ${wanted}`
     : `write its rows to ${wanted}${extension === "jsonl" ? ", one JSON object a line" : ""}`;
   return `${near.slice(0, 3).join(", ")} ${near.length === 1 ? "is" : "are"} not read; ${step}.`;
-}
-
-/** Whether a name like "finre_train" or "train-v2" names a split. */
-function hasEnding(name: string, split: string): boolean {
-  return name.split(/[-_ ]/).includes(split);
 }
 
 function listed(files: readonly string[]): string {

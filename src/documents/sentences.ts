@@ -102,8 +102,9 @@ function sentenceEnd(text: string, start: number, isWrapped: (at: number) => boo
       if (close < 0) i++;
       else {
         const isFull = CLOSER_OF.get(text.charCodeAt(i))?.isQuote && endsSentence(classOf(text.charCodeAt(close - 1)));
+        const isAnnounced = text.charAt(i - 1) === "：" || text.charAt(i - 1) === ":";
         i = close + 1;
-        if (isFull && !continuesAfterQuote(text, i)) return afterMarks(text, i, hasOpenQuote);
+        if (isFull && !continuesAfterQuote(text, i, isAnnounced)) return afterMarks(text, i, hasOpenQuote);
       }
     } else {
       const end = afterMarks(text, i, hasOpenQuote);
@@ -197,9 +198,10 @@ function wordBefore(text: string, start: number, end: number): string {
 /** How many characters a speaker's name may have: “走吧。”老王对他说。 */
 const SPEAKER_UNITS = 10;
 
-/** Whether a quotation that ends like a sentence is part of a longer one: a comma follows, or who says it. */
-function continuesAfterQuote(text: string, i: number): boolean {
+/** Whether a quotation that ends like a sentence is part of a longer one: a comma follows, or its speaker who was not named before it. */
+function continuesAfterQuote(text: string, i: number, isAnnounced: boolean): boolean {
   if (i < text.length && CONTINUING.has(text.charCodeAt(i))) return true;
+  if (isAnnounced) return false;
   for (let at = i; at < Math.min(text.length, i + SPEAKER_UNITS); at++) {
     if ("说道问喊答叫嚷".includes(text[at])) return true;
     if (!/[\p{L}\p{N}]/u.test(text[at])) return false;

@@ -1,0 +1,112 @@
+import { wholeBytes } from "./bytes.ts";
+import { looksLike } from "./encoding.ts";
+import { addTo, type DocumentFormat } from "./format.ts";
+import { joinLine } from "./joined-lines.ts";
+import { ReadProblem } from "./limits.ts";
+import type { PdfPiece } from "./parse-worker.ts";
+
+/** The text layer: lines of a paragraph are joined, paragraphs have a blank line between them, page numbers are left out and counted. */
+export const pdf: DocumentFormat = {
+  extensions: ["pdf"],
+  async *read(source, context) {
+    const bytes = await wholeBytes(source, context);
+    const kind = looksLike(bytes);
+    if (kind !== null && kind !== "a PDF") throw new ReadProblem(`looks like ${kind}, expected a PDF`);
+    const parsed = await context.worker.pdf(bytes);
+    if (parsed.tooLong) {
+      const { textCharacters } = context.limits;
+      throw new ReadProblem(`has more than ${textCharacters} characters, expected at most that (limit textCharacters)`);
+    }
+    const { text, pageNumbers } = pdfText(parsed.pages);
+    if (parsed.missingMaps.length > 0) {
+      const maps = parsed.missingMaps.join(", ");
+      const reason = `has fonts with the character map ${maps}, whose text cannot be read; save it anew with another program`;
+      if (text.trim() === "") throw new ReadProblem(reason);
+      context.notice(`${source.id}: ${reason}. The text of other fonts was read.`);
+    }
+    if (text.trim() === "") {
+      throw new ReadProblem(`has no text layer on its ${parsed.pages.length} pages: pictures of text need OCR first`);
+    }
+    addTo(context.counts.dropped, "page numbers", pageNumbers);
+    yield { id: source.id, text, fields: {} };
+  },
+};
+
+interface Line {
+  text: string;
+  left: number;
+  right: number;
+  /** The baseline; grows upwards. */
+  y: number;
+  height: number;
+}
+
+const PAGE_NUMBER = /^[-–—·.\s]*(?:第\s*)?\d{1,5}(?:\s*页)?(?:\s*[/／]\s*(?:共\s*)?\d{1,5}(?:\s*页)?)?[-–—·.\s]*$/;
+const ENDS = /[。！？!?…：:；;][”’」』）)》]*$/;
+
+/** The paragraphs of a PDF. A paragraph may continue on the next page. */
+export function pdfText(pages: readonly (readonly PdfPiece[])[]): { text: string; pageNumbers: number } {
+  const paragraphs: string[] = [];
+  let pageNumbers = 0;
+  /** The last line of the open paragraph and the margins of its page. */
+  let before: { line: Line; left: number; right: number } | null = null;
+  for (const pieces of pages) {
+    const lines = linesOf(pieces);
+    for (const edge of [lines.length - 1, 0]) {
+      if (edge < 0 || lines.length < 2 || !PAGE_NUMBER.test(lines[edge].text)) continue;
+      lines.splice(edge, 1);
+      pageNumbers++;
+    }
+    const left = Math.min(...lines.map((line) => line.left));
+    const right = Math.max(...lines.map((line) => line.right));
+    let isFirst = true;
+    for (const line of lines) {
+      const joins = before !== null && continues(before.line, line, before.right, left, isFirst);
+      if (joins) paragraphs.push(joinLine(paragraphs.pop() ?? "", line.text));
+      else paragraphs.push(line.text);
+      before = { line, left, right };
+      isFirst = false;
+    }
+  }
+  return { text: paragraphs.join("\n\n"), pageNumbers };
+}
+
+/** Whether a line continues the paragraph of the one before: that one is full, and this one is neither indented nor far below. */
+function continues(before: Line, line: Line, right: number, left: number, isNewPage: boolean): boolean {
+  const size = Math.max(1, before.height);
+  if (before.right < right - 2 * size) return false;
+  if (line.left > left + size) return false;
+  if (Math.abs(line.height - before.height) > 0.2 * size) return false;
+  if (isNewPage) return !ENDS.test(before.text);
+  const gap = before.y - line.y;
+  return gap > 0 && gap < 2.2 * size;
+}
+
+/** Pieces of a page as lines: those of one baseline, from left to right. */
+function linesOf(pieces: readonly PdfPiece[]): Line[] {
+  const lines: Line[] = [];
+  let line: Line | null = null;
+  let isEnded = true;
+  for (const { text, x, y, width, height, endsLine } of pieces) {
+    if (text !== "") {
+      const isSame: boolean =
+        line !== null && !isEnded && Math.abs(y - line.y) <= 0.5 * Math.max(height, line.height, 1);
+      if (line === null || !isSame) {
+        if (text.trim() !== "") {
+          line = { text: text.trimStart(), left: x, right: x + width, y, height };
+          lines.push(line);
+          isEnded = false;
+        }
+      } else {
+        line.text += text;
+        if (text.trim() !== "") {
+          line.right = Math.max(line.right, x + width);
+          line.height = Math.max(line.height, height);
+        }
+      }
+    }
+    if (endsLine) isEnded = true;
+  }
+  for (const one of lines) one.text = one.text.trimEnd();
+  return lines.filter(({ text }) => text !== "");
+}
