@@ -122,7 +122,7 @@ export function labelSetToJson(labels: LabelSet): LabelSetJson {
 
 const copied = ([head, tail]: TypePair): [string, string] => [head, tail];
 
-export const typesSchema = z.record(
+const typesSchema = z.record(
   z.string(),
   z
     .array(z.tuple([z.string().min(1), z.string().min(1)]))
@@ -143,6 +143,14 @@ export function labelSetFromJson(value: unknown, where: string): LabelSet {
   const parts = checkSchema(labelSetSchema, value, where);
   const labels = createLabelSet({ ...parts, noRelation: parts.noRelation ?? null }, where);
   return parts.noRelation === null ? { ...labels, hasNoRelation: false } : labels;
+}
+
+/** The label set with other type constraints, read from a text of JSON: `{"收购": [["公司", "公司"]]}`. Throws UserErrors for its faults. */
+export function withTypes(labels: LabelSet, text: string, file: string): LabelSet {
+  const types = checkSchema(typesSchema, parseJson(text, `${file}:`), file);
+  const { hasNoRelation } = labels;
+  const typed = createLabelSet({ ...labelSetToJson(labels), types }, file);
+  return hasNoRelation === false ? { ...typed, hasNoRelation } : typed;
 }
 
 /** Reads `labels.json`; throws a UserError when it is not JSON or not a label set. */

@@ -17,7 +17,14 @@ import { type JsonlLine, readJsonl } from "../data/jsonl.ts";
 import { unlessAborted } from "./abort.ts";
 import type { Extraction, Extractor } from "./extractor.ts";
 import { headOfFile, noRows, noUsableRows } from "./no-rows.ts";
-import { lockOf, openUnfinished, otherCall, type UnfinishedOutput, type WindowCounts } from "./unfinished.ts";
+import {
+  arithmeticNotice,
+  lockOf,
+  openUnfinished,
+  otherCall,
+  type UnfinishedOutput,
+  type WindowCounts,
+} from "./unfinished.ts";
 import { DEFAULT_WINDOW_ROWS, windowsOf } from "./windows.ts";
 
 /** Counts of the rows of a corpus by outcome: rows = extracted + bad + resumed. */
@@ -199,7 +206,7 @@ async function extractInto(
       onBadRow?.(line, problem);
     },
   };
-  const notice = arithmeticNotice(output, extractor);
+  const notice = arithmeticNotice(output.done, output.part, extractor.arithmetic);
   if (notice !== null) options.onNotice?.(notice);
   let windows = 0;
   for await (const window of windowsOf(readJsonl(input, { normalize: extractor.normalize }), windowRows)) {
@@ -222,18 +229,6 @@ async function extractInto(
   await output.discard();
   if (counts.rows === 0) throw noRows(input);
   throw noUsableRows(input, counts.rows, problems, await headOfFile(input));
-}
-
-/** What to know of finished rows that another instruction set computed; null when there are none. */
-function arithmeticNotice({ done, part }: RowsOutput, { arithmetic: own }: Extractor): string | null {
-  const others = done.filter(({ arithmetic }) => own !== undefined && arithmetic !== undefined && arithmetic !== own);
-  if (others.length === 0) return null;
-  const rows = others.reduce((sum, window) => sum + window.rows, 0);
-  const names = [...new Set(others.map(({ arithmetic }) => arithmetic))].join("; ");
-  return (
-    `${part}: ${rows} rows were computed with another instruction set (${names}), the others are with ${own}: ` +
-    "probabilities may differ in their last digits from those of one undisturbed call."
-  );
 }
 
 /** A checksum of all that the output of a window can depend on. */

@@ -1,4 +1,5 @@
 import { createHash } from "node:crypto";
+import type { LabelSet } from "../data/example.ts";
 import type { BadDocument, Document, Sentence } from "../documents/document.ts";
 import type { Mention, MentionFinder } from "../documents/mention.ts";
 import { type CodePointOffsets, codePointOffsets } from "../documents/offsets.ts";
@@ -42,11 +43,13 @@ export interface DocumentSettings extends PairSettings {
   windowItems: number;
   /** Fingerprint of the run, for the triples. */
   run: string;
+  /** The extractor's label set with the type constraints to use. */
+  labels: LabelSet;
 }
 
 export interface DocumentEvents {
   /** After each window of pairs. */
-  onProgress?: (counts: Readonly<DocumentCounts>) => void;
+  onProgress?: (counts: Readonly<DocumentCounts>) => void | Promise<void>;
   onDocument?: (document: Document, mentions: readonly Mention[]) => void;
   onBadDocument?: (bad: BadDocument) => void;
   /** A pair that could not be extracted. */
@@ -77,10 +80,11 @@ export async function extractDocuments(
   events: DocumentEvents = {},
 ): Promise<DocumentCounts> {
   const counts = emptyDocumentCounts();
-  const pairer = createPairer(extractor.labels, settings);
+  const pairer = createPairer(settings.labels, settings);
   const items = itemsOf(documents, finder, pairer, settings, events);
   let windows = 0;
   for await (const window of readAhead(windowsOf(items, settings.windowItems))) {
+    events.signal?.throwIfAborted();
     const checksum = checksumOf(window);
     const done = output.done[windows++];
     if (done) {
@@ -94,7 +98,7 @@ export async function extractDocuments(
       addOutcomes(counts, outcomes);
     }
     for (const item of window) countItem(counts, item);
-    events.onProgress?.(Object.assign(counts, pairer.counts));
+    await events.onProgress?.(Object.assign(counts, pairer.counts));
   }
   if (windows < output.done.length) throw otherCall(output.part);
   return Object.assign(counts, pairer.counts);
@@ -159,7 +163,7 @@ async function extractWindow(
       continue;
     }
     const own = { forward: forward as Extraction | null, backward: backward as Extraction | null };
-    const { found, none, below } = decidePair(pair, own, extractor.labels, settings.minProbability);
+    const { found, none, below } = decidePair(pair, own, settings.labels, settings.minProbability);
     outcomes.extracted++;
     if (own.forward?.truncated || own.backward?.truncated) outcomes.truncated++;
     outcomes.none += none;

@@ -181,3 +181,15 @@ async function sha256OfPart(file: string, start: number, bytes: number): Promise
   }
   return hash.digest("hex");
 }
+
+/** What to know of finished rows that another instruction set computed; null when there are none. */
+export function arithmeticNotice(done: readonly DoneWindow[], part: string, own: string | undefined): string | null {
+  const others = done.filter(({ arithmetic }) => own !== undefined && arithmetic !== undefined && arithmetic !== own);
+  if (others.length === 0) return null;
+  const rows = others.reduce((sum, window) => sum + window.rows, 0);
+  const names = [...new Set(others.map(({ arithmetic }) => arithmetic))].join("; ");
+  return (
+    `${part}: ${rows} rows were computed with another instruction set (${names}), the others are with ${own}: ` +
+    "probabilities may differ in their last digits from those of one undisturbed call."
+  );
+}

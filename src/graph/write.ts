@@ -7,7 +7,7 @@ import { spreadsheetLine } from "./csv.ts";
 import { type GraphEdge, type GraphNode, graphBuilder } from "./graph.ts";
 import * as graphml from "./graphml.ts";
 import * as neo4j from "./neo4j.ts";
-import { type OutputFiles, type OutputText, outputFiles } from "./output-files.ts";
+import type { OutputFiles, OutputText } from "./output-files.ts";
 import type { PageCollector, PageFacts } from "./page/data.ts";
 import { pageHtml } from "./page/page.ts";
 import { turtleWriter } from "./turtle.ts";
@@ -50,10 +50,15 @@ interface Writer {
 /**
  * Writes the graph of a file of triples into a folder: `nodes.jsonl` and `edges.jsonl`, the chosen formats, and `summary.json`. Memory is
  * bounded: what does not fit is sorted in spill files in the folder. Files of an earlier graph there that are not written again are removed.
+ * `files` are those of the folder; they get their names here, and the caller discards them after an error.
  */
-export async function writeGraph(triples: string, folder: string, options: WriteOptions): Promise<GraphCounts> {
+export async function writeGraph(
+  triples: string,
+  files: OutputFiles,
+  folder: string,
+  options: WriteOptions,
+): Promise<GraphCounts> {
   const work = await mkdtemp(join(folder, ".work-"));
-  const files = outputFiles(folder);
   const builder = graphBuilder(work, options.memoryUnits);
   const counts: GraphCounts = { triples: 0, nodes: 0, edges: 0, rdfTriples: null };
   try {
@@ -85,9 +90,6 @@ export async function writeGraph(triples: string, folder: string, options: Write
     const summary = { run: options.run, ...options.summary, graph: counts, files: [TRIPLES_FILE, ...names] };
     await writeFileAtomic(join(folder, SUMMARY_FILE), `${JSON.stringify(summary, null, 2)}\n`);
     return counts;
-  } catch (error) {
-    await files.discard();
-    throw error;
   } finally {
     await builder.close();
     await rm(work, { recursive: true, force: true });
@@ -108,7 +110,7 @@ async function earlierFiles(folder: string): Promise<string[]> {
 
 const OWN_FILES = [
   ...["nodes.jsonl", "edges.jsonl", "triples.csv", "graph.ttl", "graph.graphml", "index.html"],
-  ...["neo4j/nodes.csv", "neo4j/relationships.csv"],
+  ...["neo4j/nodes.csv", "neo4j/relationships.csv", "bad-documents.jsonl"],
 ];
 
 async function openWriters(files: OutputFiles, options: WriteOptions, counts: GraphCounts): Promise<Writer[]> {
