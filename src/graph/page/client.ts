@@ -56,6 +56,8 @@ export function client(data: PageData, parts: ClientParts): void {
         isShown(relation, probability) && (state.query === "" || matches(head) || matches(tail)),
     );
 
+  const placesOf = ({ places }: PageEdge) =>
+    `${places.toLocaleString()} ${places === 1 ? words().place : words().places}`;
   const root = document.querySelector("main") as HTMLElement;
 
   const build = () => {
@@ -130,7 +132,7 @@ export function client(data: PageData, parts: ClientParts): void {
       state.rows += ROWS;
       drawList(shownEdges());
     });
-    const headings = [w.head, w.relation, w.tail, w.probability, w.triples].map((text) => make("th", "", text));
+    const headings = [w.head, w.relation, w.tail, w.probability, w.found].map((text) => make("th", "", text));
     const table = make("table", "", make("thead", "", make("tr", "", ...headings)), body);
     const none = make("p", "notice", w.empty);
     const views: Record<string, HTMLElement> = {
@@ -193,11 +195,7 @@ export function client(data: PageData, parts: ClientParts): void {
       graph.select(null, edge);
       const blocks = all.flatMap((one) => [
         make("h2", "", entityLink(one.head), ` → ${one.relation} → `, entityLink(one.tail)),
-        make(
-          "p",
-          "soft",
-          `${words().probability} ${one.probability.toFixed(2)} · ${one.places.toLocaleString()} ${words().places}`,
-        ),
+        make("p", "soft", `${words().probability} ${one.probability.toFixed(2)} · ${placesOf(one)}`),
         make(
           "ul",
           "",
@@ -242,14 +240,14 @@ export function client(data: PageData, parts: ClientParts): void {
             "tr",
             "",
             make("td", "triple", name(edge.head), tag(data.nodes[edge.head].type)),
-            make("td", "", edge.relation),
+            make("td", "relation", edge.relation),
             make("td", "triple", name(edge.tail), tag(data.nodes[edge.tail].type)),
             make("td", "number", meter, edge.probability.toFixed(2)),
             make(
               "td",
               "sentence",
               make("span", "", first ? first.document : ""),
-              ` · ${edge.places.toLocaleString()} ${w.places}`,
+              ` · ${placesOf(edge)}`,
               first ? quote(first, edge) : "",
             ),
           );
@@ -266,7 +264,7 @@ export function client(data: PageData, parts: ClientParts): void {
       none.hidden = edges.length > 0 || state.tab === "text";
       if (state.tab === "graph") {
         const drawn = graph.show(edges);
-        graphNotice.hidden = drawn.shown === drawn.all;
+        graphNotice.hidden = drawn.shown === drawn.all && drawn.lines === drawn.edges;
         graphNotice.textContent = filled(w.cutNodes, drawn);
       } else if (state.tab === "list") drawList(edges);
       else texts.show(isShown);

@@ -5,8 +5,8 @@ import type { Words } from "./words.ts";
 
 export interface GraphView {
   element: HTMLElement;
-  /** Draws these relations; returns the numbers of drawn and of all entities in them. */
-  show(edges: readonly PageEdge[]): { shown: number; all: number };
+  /** Draws these relations; returns the numbers of drawn entities and of all in them, of drawn relations and of all. */
+  show(edges: readonly PageEdge[]): { shown: number; all: number; lines: number; edges: number };
   select(node: number | null, edge: PageEdge | null): void;
 }
 
@@ -21,8 +21,8 @@ export interface GraphContext {
 
 /** The drawing of a graph as SVG that can be moved and zoomed. It runs inside of the page: it must not use anything outside of itself. */
 export function graphView({ data, words, place, colour, onNode, onEdge }: GraphContext): GraphView {
-  const MOST_NODES = 300;
-  const MOST_LABELS = 70;
+  const MOST_NODES = window.innerWidth < 600 ? 50 : 120;
+  const MOST_EDGES = 300;
   const SIZE = 1000;
   const make = (name: string, attributes: Record<string, string | number> = {}, parent?: Element): SVGElement => {
     const element = document.createElementNS("http://www.w3.org/2000/svg", name) as SVGElement;
@@ -35,6 +35,7 @@ export function graphView({ data, words, place, colour, onNode, onEdge }: GraphC
   const svg = make("svg", { role: "img" }, element);
   const edgeLayer = make("g", { class: "edges" }, svg);
   const nodeLayer = make("g", {}, svg);
+  const labelLayer = make("g", {}, svg);
   const legend = document.createElement("div");
   legend.className = "legend";
   element.append(legend);
@@ -46,7 +47,8 @@ export function graphView({ data, words, place, colour, onNode, onEdge }: GraphC
     radius: number;
     group: SVGElement;
     label: SVGElement;
-    hasLabel: boolean;
+    /** Half the width of its name, in pixels. */
+    halfWidth: number;
   }
   interface DrawnEdge {
     from: DrawnNode;
@@ -61,7 +63,8 @@ export function graphView({ data, words, place, colour, onNode, onEdge }: GraphC
   }
   let nodes: DrawnNode[] = [];
   let lines: DrawnEdge[] = [];
-  let view = { scale: 1, x: 0, y: 0 };
+  /** Of the layout; one axis may be stretched to fill the space. */
+  let view = { scale: 1, wide: 1, x: 0, y: 0 };
   let selected: { node: number | null; edge: PageEdge | null } = { node: null, edge: null };
 
   const short = (name: string) => {
@@ -70,7 +73,7 @@ export function graphView({ data, words, place, colour, onNode, onEdge }: GraphC
   };
 
   const update = () => {
-    const at = ({ x, y }: DrawnNode) => [x * view.scale + view.x, y * view.scale + view.y];
+    const at = ({ x, y }: DrawnNode) => [x * view.scale * view.wide + view.x, y * view.scale + view.y];
     const isChosen = selected.node !== null || selected.edge !== null;
     const near = new Set<DrawnNode>();
     for (const line of lines) {
@@ -98,15 +101,21 @@ export function graphView({ data, words, place, colour, onNode, onEdge }: GraphC
       line.label.setAttribute("x", String((x1 + 2 * mx + x2) / 4));
       line.label.setAttribute("y", String((y1 + 2 * my + y2) / 4 + 4));
     }
+    // Names that would lie on each other are left out, those of nodes with few relations first.
+    const taken: [number, number, number][] = [];
     for (const one of nodes) {
       const [x, y] = at(one);
       one.group.setAttribute("transform", `translate(${x} ${y})`);
-      const isWeak = isChosen && !near.has(one) && one.node !== selected.node;
+      one.label.setAttribute("x", String(x));
+      one.label.setAttribute("y", String(y + one.radius + 14));
+      const isStrong = near.has(one) || one.node === selected.node;
+      const isWeak = isChosen && !isStrong;
       one.group.setAttribute("class", `node${one.node === selected.node ? " strong" : ""}${isWeak ? " weak" : ""}`);
-      one.label.setAttribute(
-        "visibility",
-        one.hasLabel || near.has(one) || one.node === selected.node ? "visible" : "hidden",
-      );
+      const [half, below] = [one.halfWidth, y + one.radius];
+      const isFree = taken.every(([tx, ty, th]) => Math.abs(tx - x) > th + half || Math.abs(ty - below) > 13);
+      if (isFree) taken.push([x, below, half]);
+      one.label.setAttribute("visibility", isFree || isStrong ? "visible" : "hidden");
+      one.label.setAttribute("class", isWeak ? "weak" : "");
     }
   };
 
@@ -117,15 +126,17 @@ export function graphView({ data, words, place, colour, onNode, onEdge }: GraphC
     const [left, right, top, bottom] = [Math.min(...xs), Math.max(...xs), Math.min(...ys), Math.max(...ys)];
     const across = Math.max(right - left, 1);
     const down = Math.max(bottom - top, 1);
-    const scale = Math.min((width - 110) / across, (height - 100) / down, 1.6);
-    view = { scale, x: width / 2 - (scale * (left + right)) / 2, y: height / 2 - 8 - (scale * (top + bottom)) / 2 };
+    const scale = Math.min(1.6, (height - 110) / down, (width - 110) / across / 0.6);
+    const wide = Math.max(0.6, Math.min(1.8, (width - 110) / across / scale));
+    const [x, y] = [width / 2 - (scale * wide * (left + right)) / 2, height / 2 - 8 - (scale * (top + bottom)) / 2];
+    view = { scale, wide, x, y };
     update();
   };
 
   const zoom = (factor: number, x: number, y: number) => {
     const scale = Math.min(8, Math.max(0.1, view.scale * factor));
     const by = scale / view.scale;
-    view = { scale, x: x - (x - view.x) * by, y: y - (y - view.y) * by };
+    view = { ...view, scale, x: x - (x - view.x) * by, y: y - (y - view.y) * by };
     update();
   };
   const zoomMiddle = (factor: number) => {
@@ -184,10 +195,17 @@ export function graphView({ data, words, place, colour, onNode, onEdge }: GraphC
   }).observe(element);
 
   const show = (shown: readonly PageEdge[]) => {
-    const all = [...new Set(shown.flatMap(({ head, tail }) => [head, tail]))].sort((a, b) => a - b);
-    const drawn = all.slice(0, MOST_NODES);
-    const index = new Map(drawn.map((node, i) => [node, i]));
-    const own = shown.filter(({ head, tail }) => index.has(head) && index.has(tail));
+    const all = new Set(shown.flatMap(({ head, tail }) => [head, tail]));
+    // The relations found at most places come first, with their entities.
+    const index = new Map<number, number>();
+    for (const { head, tail } of shown) {
+      const added = [head, tail].filter((node) => !index.has(node));
+      if (index.size + added.length > MOST_NODES) continue;
+      for (const node of added) index.set(node, index.size);
+    }
+    const drawn = [...index.keys()];
+    const own = shown.filter(({ head, tail }) => index.has(head) && index.has(tail)).slice(0, MOST_EDGES);
+    edgeLayer.setAttribute("class", own.length > 120 ? "edges dense" : "edges");
     const number = (node: number) => index.get(node) as number;
     const places = place(
       drawn.length,
@@ -199,24 +217,26 @@ export function graphView({ data, words, place, colour, onNode, onEdge }: GraphC
       degree[number(head)]++;
       degree[number(tail)]++;
     }
-    const ranked = [...degree.keys()].sort((a, b) => degree[b] - degree[a] || a - b);
-    const labelled = new Set(ranked.slice(0, MOST_LABELS));
     nodeLayer.replaceChildren();
+    labelLayer.replaceChildren();
     edgeLayer.replaceChildren();
     nodes = drawn.map((node, i) => {
       const { name, type } = data.nodes[node];
       const group = make("g", { class: "node", tabindex: 0, role: "button", "aria-label": name }, nodeLayer);
       const radius = Math.min(18, 5 + 2 * Math.sqrt(degree[i]));
       make("circle", { r: radius, style: `fill:${colour(type)}` }, group);
-      const label = make("text", { y: radius + 14 }, group);
+      const label = make("text", {}, labelLayer);
       label.textContent = short(name);
       make("title", {}, group).textContent = type === null ? name : `${name} · ${type}`;
       group.addEventListener("click", () => onNode(node));
       group.addEventListener("keydown", (event) => {
         if (event.key === "Enter" || event.key === " ") onNode(node);
       });
-      return { node, x: places[2 * i], y: places[2 * i + 1], radius, group, label, hasLabel: labelled.has(i) };
+      const halfWidth = Array.from(short(name)).reduce((sum, one) => sum + (one < "\u2000" ? 3.5 : 6), 2);
+      return { node, x: places[2 * i], y: places[2 * i + 1], radius, group, label, halfWidth };
     });
+    const byNode = new Map(nodes.map((one) => [one.node, one]));
+    nodes.sort((a, b) => b.radius - a.radius);
     const pairs = new Map<string, PageEdge[]>();
     for (const edge of own) {
       const key = `${edge.head} ${edge.tail}`;
@@ -232,7 +252,17 @@ export function graphView({ data, words, place, colour, onNode, onEdge }: GraphC
       label.textContent = edges.map(({ relation }) => relation).join("、");
       hit.addEventListener("click", () => onEdge(edges));
       const bend = pairs.has(`${tail} ${head}`) ? 26 : 0;
-      return { from: nodes[number(head)], to: nodes[number(tail)], edges, bend, group, line, hit, tip, label };
+      return {
+        from: byNode.get(head) as DrawnNode,
+        to: byNode.get(tail) as DrawnNode,
+        edges,
+        bend,
+        group,
+        line,
+        hit,
+        tip,
+        label,
+      };
     });
     const types = new Map(drawn.map((node) => [data.nodes[node].type, 0]));
     legend.replaceChildren(
@@ -245,7 +275,7 @@ export function graphView({ data, words, place, colour, onNode, onEdge }: GraphC
       }),
     );
     fitView();
-    return { shown: drawn.length, all: all.length };
+    return { shown: drawn.length, all: all.size, lines: own.length, edges: shown.length };
   };
   return {
     element,

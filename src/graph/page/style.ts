@@ -39,7 +39,7 @@ nav button[aria-selected=true]{color:var(--ink);font-weight:600;border-color:var
 .legend i{display:inline-block;width:10px;height:10px;border-radius:50%;margin-right:5px;vertical-align:-1px}
 svg .edge{fill:none;stroke:var(--edge);stroke-width:1.3}svg .hit{fill:none;stroke:transparent;stroke-width:12;cursor:pointer}
 svg .tip{fill:var(--edge)}
-svg .strong .edge{stroke:var(--accent);stroke-width:2}svg .strong .tip{fill:var(--accent)}
+svg .dense .edge{stroke-width:1;opacity:.5}svg .strong .edge{stroke:var(--accent);stroke-width:2;opacity:1}svg .strong .tip{fill:var(--accent)}
 svg .weak{opacity:.18}
 svg text{font-size:12px;fill:var(--ink);paint-order:stroke;stroke:var(--card);stroke-width:3.5px;stroke-linejoin:round;text-anchor:middle;pointer-events:none}
 svg .edges text{font-size:11px;fill:var(--soft)}svg .strong text{fill:var(--ink)}
@@ -83,7 +83,8 @@ footer{color:var(--soft);font-size:12.5px;margin-top:18px;overflow-wrap:anywhere
 .details{max-height:none}.index{display:none}.index+select{display:block;width:100%;border:1px solid var(--line);background:var(--card);border-radius:7px;padding:7px 10px}}
 @media(max-width:560px){main{padding:16px 12px 40px}.filters{grid-template-columns:minmax(0,1fr);padding:12px}.canvas{height:58vh}.text{padding:16px 14px}
 .text p.drawn{line-height:inherit;padding-top:0}.arcs{display:none}nav button{flex:1;padding:8px 4px}
-thead{display:none}tbody tr{display:grid;grid-template-columns:1fr auto;padding:10px 14px;border-bottom:1px solid var(--line);gap:2px 10px}
-td{border:0;padding:0}td.sentence{grid-column:1/-1;min-width:0}td.triple{grid-column:1/-1}}
+thead{display:none}tbody tr{display:block;padding:10px 14px;border-bottom:1px solid var(--line)}
+td{border:0;padding:0;display:inline}td.relation{color:var(--accent)}td.relation:before,td.relation:after{content:" → ";color:var(--soft)}
+td.number{display:block;margin:2px 0}td.sentence{display:block;min-width:0}}
 @media print{.filters,nav,.tools{display:none}body{background:#fff}}
 `;
