@@ -176,8 +176,12 @@ export async function extractDocumentsWith(
       onBadPair: (document, problem) => bar.line(`bad pair, ${document}: ${problem}`),
       onProgress(now) {
         done = now;
-        const count = files !== null && files > 1 ? readCounts.files : now.documents;
-        bar.update(count, detail(now, started));
+        // Files are read ahead of their pairs.
+        const share = (now.documents + now.badDocuments) / Math.max(1, readCounts.documents + readCounts.bad);
+        bar.update(
+          files !== null && files > 1 ? Math.floor(readCounts.files * share) : now.documents,
+          detail(now, started),
+        );
       },
       onWriting: () => bar.update(readCounts.files, "writing the graph"),
     });

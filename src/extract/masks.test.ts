@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { TINY_LABELS, tinyExtractor } from "../../test/tiny-extractor.ts";
-import { openBackend } from "../compute/open.ts";
+import { openReference } from "../compute/reference/backend.ts";
 import type { Example } from "../data/example.ts";
 import { distinctQuestions } from "./distinct-questions.ts";
 import type { Extraction } from "./extractor.ts";
@@ -12,7 +12,7 @@ describe("masks of labels", () => {
   it.each([false, true])(
     "leave the allowed labels, in the proportions they had (both directions: %s)",
     async (bothDirections) => {
-      const backend = openBackend("reference");
+      const backend = openReference({ precision: "float32" });
       const extractor = await tinyExtractor(backend, { bothDirections });
       const mask = Uint8Array.from(TINY_LABELS.labels, (label) => (label === "收购" || label === "拥有" ? 1 : 0));
       const [free, masked] = (await extractor.extractEach([EXAMPLE, EXAMPLE], [null, mask])) as Extraction[];
@@ -30,7 +30,7 @@ describe("masks of labels", () => {
   );
 
   it("keep a generated answer to the allowed labels", async () => {
-    const backend = openBackend("reference");
+    const backend = openReference({ precision: "float32" });
     const extractor = await tinyExtractor(backend, { method: "generate" });
     const none = Uint8Array.from(TINY_LABELS.labels, () => 0);
     const [answer] = (await extractor.extractEach([EXAMPLE], [none])) as Extraction[];
@@ -55,7 +55,7 @@ describe("equal questions", () => {
   });
 
   it("give the same answers as when asked apart", async () => {
-    const backend = openBackend("reference");
+    const backend = openReference({ precision: "float32" });
     const extractor = await tinyExtractor(backend, { bothDirections: true });
     const together = await extractor.extract([EXAMPLE, OPPOSITE]);
     const apart = [...(await extractor.extract([EXAMPLE])), ...(await extractor.extract([OPPOSITE]))];

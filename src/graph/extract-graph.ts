@@ -17,7 +17,7 @@ import type { Extractor } from "../extract/extractor.ts";
 import { arithmeticNotice, lockOf, openUnfinished } from "../extract/unfinished.ts";
 import { type OutputText, outputFiles } from "./output-files.ts";
 import { pageCollector } from "./page/data.ts";
-import { type GraphCounts, type GraphFormat, TRIPLES_FILE, writeGraph } from "./write.ts";
+import { type GraphCounts, type GraphFormat, removeLeftovers, TRIPLES_FILE, writeGraph } from "./write.ts";
 
 export interface GraphOptions extends Omit<DocumentSettings, "windowItems" | "labels"> {
   /** The label set with the type constraints of this extraction; default: the extractor's. */
@@ -90,6 +90,7 @@ export async function extractGraph(
   const job = createHash("sha256").update(JSON.stringify(identity)).digest("hex");
   const path = resolve(folder, TRIPLES_FILE);
   const unfinished = await openUnfinished(path, join(folder, TRIPLES_FILE), job, windowItems);
+  await removeLeftovers(folder);
   const files = outputFiles(folder);
   const collector = formats.includes("html") ? pageCollector() : null;
   const problems: BadDocument[] = [];

@@ -1,5 +1,5 @@
 import { existsSync } from "node:fs";
-import { mkdtemp, readFile, rm } from "node:fs/promises";
+import { readFile, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { readLines, writeFileAtomic } from "../base/files.ts";
 import type { Triple, TripleMention } from "../extract/triples.ts";
@@ -17,6 +17,8 @@ export type GraphFormat = (typeof GRAPH_FORMATS)[number];
 
 export const TRIPLES_FILE = "triples.jsonl";
 const SUMMARY_FILE = "summary.json";
+/** Holds the spill files of a sort. */
+const WORK_FOLDER = ".sort.part";
 
 /** Numbers of a graph: one triple for each place, one edge for each relation of two entities. */
 export interface GraphCounts {
@@ -58,7 +60,7 @@ export async function writeGraph(
   folder: string,
   options: WriteOptions,
 ): Promise<GraphCounts> {
-  const work = await mkdtemp(join(folder, ".work-"));
+  const work = join(folder, WORK_FOLDER);
   const builder = graphBuilder(work, options.memoryUnits);
   const counts: GraphCounts = { triples: 0, nodes: 0, edges: 0, rdfTriples: null };
   try {
@@ -94,6 +96,12 @@ export async function writeGraph(
     await builder.close();
     await rm(work, { recursive: true, force: true });
   }
+}
+
+/** Removes what a killed call left in a folder: files without their names yet, spill files. */
+export async function removeLeftovers(folder: string): Promise<void> {
+  for (const name of OWN_FILES) await rm(join(folder, `${name}.part`), { force: true });
+  await rm(join(folder, WORK_FOLDER), { recursive: true, force: true });
 }
 
 /** The files that an earlier call wrote, by its summary; only names that this program gives. */
