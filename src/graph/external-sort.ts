@@ -12,13 +12,13 @@ export interface Sorter<T> {
 }
 
 /** UTF-16 units of records that are sorted in memory; twice that in bytes. */
-const MEMORY_UNITS = 32e6;
+const MEMORY_UNITS = 4e6;
 const WRITE_UNITS = 1 << 20;
 
 /**
  * Sorts any number of JSON values by a key with bounded memory: what is more than `memoryUnits` is sorted in parts, each in a spill file in
- * `folder`, and merged. All spill files are read at once, so their number is limited by the open files of the process: with 32 million units
- * a file and 1,000 files, some 60 GB.
+ * `folder`, and merged. All spill files are read at once, so their number is limited by the open files of the process: with 4 million units
+ * a file and 1,000 files, some 8 GB.
  */
 export function externalSorter<T>(folder: string, name: string, memoryUnits = MEMORY_UNITS): Sorter<T> {
   const files: string[] = [];
