@@ -323,6 +323,23 @@ describe("PDF", () => {
     expect(counts.dropped).toEqual({ "page numbers": 2 });
   });
 
+  it("leaves running heads out", async () => {
+    const page = (number: number) => [
+      { text: "某某公司年度报告", x: 60, y: 800 },
+      ...pdfPages([[`第${"一二三四"[number]}段正文。`, `短行${"甲乙丙丁"[number]}`]])[0],
+      { text: `file.html ${number + 1}/4`, x: 60, y: 30 },
+    ];
+    const { documents, counts } = await readOne("heads.pdf", pdfFile([0, 1, 2, 3].map(page)));
+    const text = [..."一二三四"].map((one, i) => `第${one}段正文。\n\n短行${"甲乙丙丁"[i]}`).join("\n\n");
+    expect(documents).toEqual([["heads.pdf", text]]);
+    expect(counts.dropped).toEqual({ "running heads": 8 });
+  });
+
+  it("writes radicals and ligatures as characters", async () => {
+    const file = pdfFile(pdfPages([["\u2f08\u2ec5\u2ee5\u2e87\ufb01\u2ef3\u2e9b"]]));
+    expect((await readOne("radicals.pdf", file)).documents).toEqual([["radicals.pdf", "人见鱼𠘨fi龟旡"]]);
+  });
+
   it("says why there is no text", async () => {
     expect((await readOne("scan.pdf", pdfFile([[], []]))).bad).toEqual([
       "scan.pdf: has no text layer on its 2 pages: pictures of text need OCR first",
