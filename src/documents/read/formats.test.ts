@@ -340,13 +340,26 @@ describe("PDF", () => {
     expect((await readOne("radicals.pdf", file)).documents).toEqual([["radicals.pdf", "人见鱼𠘨fi龟旡"]]);
   });
 
+  it("reads old fonts that name an encoding", async () => {
+    const unicode = (text: string) => Buffer.from(text, "utf16le").swap16().toString("hex");
+    const gbk = (text: string) => gbkBytes(text).toString("hex");
+    for (const [encoding, codesOf] of [
+      ["UniGB-UCS2-H", unicode],
+      ["GBK-EUC-H", gbk],
+    ] as const) {
+      const file = pdfFile(pdfPages([["甲公司收购乙公司。"]]), { toUnicode: false, encoding, codesOf });
+      const { documents, bad } = await readOne("old.pdf", file);
+      expect([encoding, documents, bad]).toEqual([encoding, [["old.pdf", "甲公司收购乙公司。"]], []]);
+    }
+  });
+
   it("says why there is no text", async () => {
     expect((await readOne("scan.pdf", pdfFile([[], []]))).bad).toEqual([
       "scan.pdf: has no text layer on its 2 pages: pictures of text need OCR first",
     ]);
-    const old = pdfFile(pdfPages([["甲"]]), { toUnicode: false, encoding: "GBK-EUC-H" });
+    const old = pdfFile(pdfPages([["甲"]]), { toUnicode: false, encoding: "KSC-EUC-H" });
     expect((await readOne("old.pdf", old)).bad).toEqual([
-      expect.stringContaining("old.pdf: has fonts with the character map GBK-EUC-H"),
+      expect.stringContaining("old.pdf: has fonts with the character map KSC-EUC-H"),
     ]);
     expect((await readOne("no.pdf", "%PDF-1.4 nothing")).bad).toEqual([
       expect.stringContaining("no.pdf: cannot be parsed ("),

@@ -12,8 +12,13 @@ export interface PdfPiece {
   endsLine: boolean;
 }
 
-/** What the thread makes of a PDF. `missingMaps` are the character maps that its fonts name and that are not there. */
-export type ParsedPdf = { tooLong: true } | { tooLong?: undefined; pages: PdfPiece[][]; missingMaps: string[] };
+/**
+ * What the thread makes of a PDF. `missingMaps` are the character maps that its fonts name and that cannot be made; `hasMadeMap` says that one
+ * was made.
+ */
+export type ParsedPdf =
+  | { tooLong: true }
+  | { tooLong?: undefined; pages: PdfPiece[][]; missingMaps: string[]; hasMadeMap: boolean };
 
 /** A thread that parses PDF and DOCX files one after the other. It starts with the first one. */
 export interface ParseWorker {

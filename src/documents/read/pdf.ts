@@ -25,6 +25,11 @@ export const pdf: DocumentFormat = {
       if (text.trim() === "") throw new ReadProblem(reason);
       context.notice(`${source.id}: ${reason}. The text of other fonts was read.`);
     }
+    if (parsed.hasMadeMap && strangeShare(text) > MOST_STRANGE) {
+      throw new ReadProblem(
+        "has fonts without a map to Unicode, whose text cannot be read; save it anew with another program",
+      );
+    }
     if (text.trim() === "") {
       throw new ReadProblem(`has no text layer on its ${parsed.pages.length} pages: pictures of text need OCR first`);
     }
@@ -33,6 +38,13 @@ export const pdf: DocumentFormat = {
     yield { id: source.id, text, fields: {} };
   },
 };
+
+/** Share of letters of other scripts from which a text is nonsense: numbers of glyphs that were read as characters. */
+const MOST_STRANGE = 0.05;
+
+function strangeShare(text: string): number {
+  return (text.match(/[\u0400-\u1fff]/g)?.length ?? 0) / Math.max(1, text.length);
+}
 
 interface Line {
   text: string;
@@ -102,9 +114,13 @@ function withoutMargins(pages: readonly Line[][]): { kept: Line[][]; pageNumbers
   return { kept, pageNumbers, runningHeads };
 }
 
+/** A shorter line is no line of a paragraph. */
+const LEAST_EMS = 10;
+
 /** Whether a line continues the paragraph of the one before: that one is full, and this one is neither indented nor far below. */
 function continues(before: Line, line: Line, right: number, left: number, isNewPage: boolean): boolean {
   const size = Math.max(1, before.height);
+  if (before.right - before.left < LEAST_EMS * size) return false;
   if (before.right < right - 2 * size) return false;
   if (line.left > left + size) return false;
   if (Math.abs(line.height - before.height) > 0.2 * size) return false;
