@@ -21,9 +21,17 @@ export {
 // Data: examples, label sets and the readers of labelled data.
 export { type Dataset, type DatasetFormat, openDataset } from "./data/dataset.ts";
 export type { Example, LabelSet, Span } from "./data/example.ts";
+export { type Conversion, type ConversionOptions, convertLabelled } from "./data/formats/convert-labelled.ts";
 export { type JsonlLine, type JsonlOptions, readJsonl } from "./data/jsonl.ts";
 export { createLabelSet, type LabelSetJson } from "./data/label-set.ts";
 export type { BadRow, OnBadRow, Split, SplitCounts, SplitName } from "./data/split.ts";
+// Documents: files as texts, texts as sentences, offsets.
+export type { BadDocument, Document, Sentence } from "./documents/document.ts";
+export { type CodePointOffsets, codePointOffsets } from "./documents/offsets.ts";
+export { emptyReadCounts, type ReadCounts, type ReadItem } from "./documents/read/format.ts";
+export type { ReadLimits } from "./documents/read/limits.ts";
+export { type ReadOptions, readDocuments } from "./documents/read/read-documents.ts";
+export { type SentenceOptions, splitSentences } from "./documents/sentences.ts";
 // Scores.
 export type { BootstrapOptions } from "./evaluate/bootstrap.ts";
 export type { ChangedRow, Comparison, Difference, RelationDifference, RowChange } from "./evaluate/compare.ts";

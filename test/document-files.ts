@@ -71,12 +71,14 @@ export const pdfPages = (pages: readonly (readonly string[])[]): PdfLine[][] =>
 
 /**
  * A PDF whose font has no glyphs: each character of the text is a code of two bytes, and a ToUnicode map names its character, as programs that
- * embed a part of a font write it. `toUnicode: false` leaves the map out, `encoding` replaces Identity-H.
+ * embed a part of a font write it. `toUnicode: false` leaves the map out, `encoding` replaces
+ * Identity-H, and `codesOf` then gives the codes of a text in hexadecimal digits.
  */
 export function pdfFile(
   pages: readonly (readonly PdfLine[])[],
-  { toUnicode = true, encoding = "Identity-H" }: { toUnicode?: boolean; encoding?: string } = {},
+  options: { toUnicode?: boolean; encoding?: string; codesOf?: (text: string) => string } = {},
 ): Buffer {
+  const { toUnicode = true, encoding = "Identity-H", codesOf } = options;
   const characters = [...new Set(pages.flat().flatMap(({ text }) => Array.from(text)))];
   const codeOf = new Map(characters.map((character, i) => [character, hex(i + 1)]));
   const objects: string[] = [];
@@ -107,7 +109,7 @@ export function pdfFile(
   );
   for (const [i, lines] of pages.entries()) {
     const shown = lines.map(({ text, x, y, size = 12 }) => {
-      const codes = Array.from(text, (character) => codeOf.get(character)).join("");
+      const codes = codesOf?.(text) ?? Array.from(text, (character) => codeOf.get(character)).join("");
       return `BT /F1 ${size} Tf 1 0 0 1 ${x} ${y} Tm <${codes}> Tj ET`;
     });
     add(

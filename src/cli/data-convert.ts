@@ -72,7 +72,7 @@ function shareFrom0(text: string): number {
 async function convertSplit(directory: string, { split, format, prompt, skipBad }: ConvertOptions): Promise<void> {
   if (split === undefined || format === undefined) {
     const missing = [split === undefined ? "--split" : [], format === undefined ? "--format" : []].flat().join(" and ");
-    throw new UserError(`${missing} is missing, expected the split and the format to write.`, {
+    throw new UserError(`${missing}: missing, expected the split and the format to write.`, {
       hint: "Labelled data of another program is read with --from KIND --output DIR.",
     });
   }
@@ -87,7 +87,7 @@ async function convertSplit(directory: string, { split, format, prompt, skipBad 
 
 async function convertFrom(input: string, from: LabelledFormatName, options: ConvertOptions): Promise<void> {
   const { output, split, negatives, relation, seed, skipBad, format } = options;
-  if (output === undefined) throw new UserError("--output is missing, expected the data folder to write.");
+  if (output === undefined) throw new UserError("--output: missing, expected the data folder to write.");
   if (format !== undefined) {
     throw new UserError("--from writes a data folder, expected no --format.", {
       hint: `Then: cre data convert ${output} --split train --format ${format}`,

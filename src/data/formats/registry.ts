@@ -27,6 +27,11 @@ export type LabelledFormatName = keyof typeof LABELLED_FORMATS;
 
 export const LABELLED_FORMAT_NAMES = Object.keys(LABELLED_FORMATS) as LabelledFormatName[];
 
+/** Formats whose rows are pairs with a label each: a recipe may name them as data.format. */
+export const PAIR_FORMAT_NAMES = ["json", "opennre", "alpaca", "sharegpt"] as const satisfies LabelledFormatName[];
+
+export type PairFormatName = (typeof PAIR_FORMAT_NAMES)[number];
+
 /** The format that a row's keys are those of; null when none is known. */
 export function recogniseRow(row: Readonly<Record<string, unknown>>): LabelledFormatName | null {
   return LABELLED_FORMAT_NAMES.find((name) => (LABELLED_FORMATS[name] as LabelledFormat).recognise?.(row)) ?? null;

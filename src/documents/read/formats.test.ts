@@ -1,36 +1,7 @@
-import { mkdtemp, rm, writeFile } from "node:fs/promises";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
-import { Readable } from "node:stream";
 import { gzipSync } from "node:zlib";
-import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { docxFile, gbkBytes, parquetFile, pdfFile, pdfPages, zipFile } from "../../../test/document-files.ts";
-import { emptyReadCounts } from "./format.ts";
-import { type ReadOptions, readDocuments } from "./read-documents.ts";
-
-let directory: string;
-beforeAll(async () => {
-  directory = await mkdtemp(join(tmpdir(), "cre-read-"));
-});
-afterAll(() => rm(directory, { recursive: true }));
-
-/** Everything that one file gives: documents as [id, text, fields?], bad ones as "id: reason". */
-async function readOne(name: string, content: string | Uint8Array, options: ReadOptions = {}) {
-  const file = join(directory, name);
-  await writeFile(file, content);
-  const notices: string[] = [];
-  const counts = emptyReadCounts();
-  const documents: unknown[] = [];
-  const bad: string[] = [];
-  for await (const item of readDocuments([file], { counts, onNotice: (notice) => notices.push(notice), ...options })) {
-    if ("bad" in item) bad.push(`${item.bad.id}: ${item.bad.reason}`);
-    else
-      documents.push(Object.keys(item.fields).length === 0 ? [item.id, item.text] : [item.id, item.text, item.fields]);
-  }
-  expect(counts.documents).toBe(documents.length);
-  expect(counts.bad).toBe(bad.length);
-  return { documents, bad, notices, counts };
-}
+import { describe, expect, it } from "vitest";
+import { gbkBytes, parquetFile } from "../../../test/document-files.ts";
+import { readOne } from "../../../test/read-one.ts";
 
 const utf16 = (text: string, isBigEndian = false) => {
   const bytes = Buffer.from(`\ufeff${text}`, "utf16le");
@@ -54,6 +25,20 @@ describe("plain text", () => {
     // 😀 in the four bytes of GB18030.
     const emoji = Buffer.concat([gbkBytes("甲公司收购"), Buffer.from([0x94, 0x39, 0xfc, 0x36])]);
     expect((await readOne("emoji.txt", emoji)).documents).toEqual([["emoji.txt", "甲公司收购😀"]]);
+  });
+
+  it("tells Chinese from Korean and from traditional Chinese in Big5 by frequent characters", async () => {
+    // Sentences on Seoul in EUC-KR and on universities of Taiwan in Big5.
+    const korean =
+      "c7d1b1b9c0c720bcf6b5b5b4c220bcadbfefc0ccb8e720c0ceb1b8b4c220bee020c3b5b8b820b8edc0ccb4d92e20b0e6c1a6bfcd20b9aec8adc0c720c1dfbdc9c1f6b7cebcad20b8b9c0ba20b1e2bef7b0fa20b4ebc7d0c0cc20c0d6b4d92e20c7d1b1b9c0bac7e0c0ba20c5ebc8adc1a4c3a5c0bb20b4e3b4e7c7d1b4d92e";
+    const big5 =
+      "bb4fc657a46abec7bb50a4a4a5a1ace3a873b07ca658a740a141bec7b34ebdd7a4e5b56faaeda9f3b4c1a55aa143a5bba67eabd7b977bae2a5d1a5dfaa6bb07cbc66ac64b371b94ca141b867c0d9b3a1aaeda5dcb14eb1c0b0cab2a3b77ea4c9afc5ad70b565a143";
+    for (const bytes of [korean, big5]) {
+      expect((await readOne("other.txt", Buffer.from(bytes, "hex"))).bad).toHaveLength(1);
+    }
+    const traditional = gbkBytes("臺灣大學與中央研究院合作，這是一個測試，學術論文發表於期刊。");
+    expect((await readOne("gbk.txt", traditional)).bad).toEqual([]);
+    expect((await readOne("gbk.txt", Buffer.concat([traditional, traditional]))).bad).toEqual([]);
   });
 
   it.each<[string, Uint8Array, string]>([
@@ -214,7 +199,7 @@ describe("CSV and TSV", () => {
 
 describe("JSON and JSONL", () => {
   it("reads rows, nested texts and large numbers", async () => {
-    const rows = '{"text":"甲","id":12345678901234567890,"n":1.5}\n\n"乙"\n{"content":"丙"}\n';
+    const rows = '{"text":"甲","id":12345678901234567890,"n":1.5}\n\n"乙"\n{"content":"丙"}\n{"text":null}\n';
     expect((await readOne("a.jsonl", rows)).documents).toEqual([
       ["a.jsonl#1", "甲", { id: 12345678901234567890n, n: 1.5 }],
       ["a.jsonl#3", "乙"],
@@ -248,122 +233,5 @@ describe("JSON and JSONL", () => {
     expect((await readOne("long.jsonl", '"甲乙丙"', { limits: { textCharacters: 2 } })).bad).toEqual([
       'long.jsonl#1: has 3 characters in "text", expected at most 2 (limit textCharacters)',
     ]);
-  });
-});
-
-describe("Parquet", () => {
-  const rows = [1, 2, 3, 4, 5].map((id) => ({
-    id,
-    big: 2n ** 60n + BigInt(id),
-    small: BigInt(id),
-    text: `第${id}行😀`,
-  }));
-
-  it("reads every row group", async () => {
-    const { documents } = await readOne("a.parquet", parquetFile(rows));
-    expect(documents).toEqual(rows.map(({ id, big, text }) => [`a.parquet#${id}`, text, { id, big, small: id }]));
-  });
-
-  it("names the fault", async () => {
-    const bytes = parquetFile(rows);
-    const limits = { rowGroupRows: 1 };
-    expect((await readOne("a.parquet", bytes, { limits })).bad).toEqual([
-      "a.parquet: has 2 rows in row group 1, expected at most 1 (limit rowGroupRows)",
-    ]);
-    expect((await readOne("b.parquet", bytes, { textField: "body" })).bad).toEqual([
-      'b.parquet: has the fields "id", "big", "small", "text", expected "body" with the text (name it with --text-field)',
-    ]);
-    expect((await readOne("c.parquet", bytes.subarray(0, 50))).bad).toEqual([
-      expect.stringContaining("c.parquet: is no Parquet file that can be read: its metadata is broken ("),
-    ]);
-  });
-});
-
-describe("DOCX", () => {
-  it("gives paragraphs and cells", async () => {
-    const { documents } = await readOne("a.docx", docxFile(["甲公司 & 乙公司。😀", ["左", "右"], "末段"]));
-    expect(documents).toEqual([["a.docx", "甲公司 & 乙公司。😀\n\n左\n\n右\n\n末段"]]);
-  });
-
-  it("costs one line when it is broken", async () => {
-    expect((await readOne("a.docx", "文字")).bad).toEqual(["a.docx: is no zip archive, expected a DOCX file"]);
-    expect((await readOne("b.docx", zipFile({ "a.txt": "x" }))).bad).toEqual([
-      expect.stringContaining("b.docx: cannot be parsed ("),
-    ]);
-    expect((await readOne("c.docx", docxFile(["甲"]).subarray(0, 300))).bad).toEqual([
-      "c.docx: has a broken archive: its directory is missing",
-    ]);
-  });
-
-  it("refuses a bomb, whatever size its directory declares", async () => {
-    const bomb = zipFile({ "word/document.xml": Buffer.alloc(5_000_000, " ") }, 10);
-    expect((await readOne("bomb.docx", bomb, { limits: { wholeFileBytes: 1_000_000 } })).bad).toEqual([
-      "bomb.docx: has more than 1000000 bytes in its archive, expected at most 1000000 (limit wholeFileBytes)",
-    ]);
-  });
-});
-
-describe("PDF", () => {
-  it("joins the lines of a paragraph, also over a page, and leaves page numbers out", async () => {
-    const line = (text: string) => text.repeat(5);
-    const file = pdfFile(
-      pdfPages([
-        ["标题", line("第一段的文字"), line("第一段的文字"), "结束。", line("第二段还没完"), "- 1 -"],
-        [line("第二段换页了"), "完😀。", "2"],
-      ]),
-    );
-    const { documents, bad, counts } = await readOne("a.pdf", file);
-    expect(bad).toEqual([]);
-    expect(documents).toEqual([
-      [
-        "a.pdf",
-        `标题\n\n${line("第一段的文字")}${line("第一段的文字")}结束。\n\n${line("第二段还没完")}${line("第二段换页了")}完😀。`,
-      ],
-    ]);
-    expect(counts.dropped).toEqual({ "page numbers": 2 });
-  });
-
-  it("says why there is no text", async () => {
-    expect((await readOne("scan.pdf", pdfFile([[], []]))).bad).toEqual([
-      "scan.pdf: has no text layer on its 2 pages: pictures of text need OCR first",
-    ]);
-    const old = pdfFile(pdfPages([["甲"]]), { toUnicode: false, encoding: "GBK-EUC-H" });
-    expect((await readOne("old.pdf", old)).bad).toEqual([
-      expect.stringContaining("old.pdf: has fonts with the character map GBK-EUC-H"),
-    ]);
-    expect((await readOne("no.pdf", "%PDF-1.4 nothing")).bad).toEqual([
-      expect.stringContaining("no.pdf: cannot be parsed ("),
-    ]);
-  });
-
-  it("is stopped when it takes too long or too much memory, and the next file is read", async () => {
-    const slow = pdfFile(Array.from({ length: 300 }, () => pdfPages([["一行文字"]])[0]));
-    const file = join(directory, "next");
-    expect((await readOne("slow.pdf", slow, { limits: { parseMs: 1 } })).bad).toEqual([
-      "slow.pdf: was not read after 1 ms (limit parseMs)",
-    ]);
-    expect((await readOne("large.pdf", slow, { limits: { parseBytes: -(2 ** 40) } })).bad).toEqual([
-      expect.stringContaining("(limit parseBytes)"),
-    ]);
-    await writeFile(`${file}.pdf`, pdfFile(pdfPages([["甲"]])));
-    await writeFile(`${file}.docx`, docxFile(["乙"]));
-    const texts: string[] = [];
-    for await (const item of readDocuments([`${file}.pdf`, `${file}.docx`, `${file}.pdf`])) {
-      if (!("bad" in item)) texts.push(item.text);
-    }
-    expect(texts).toEqual(["甲", "乙"]);
-  });
-});
-
-describe("standard input", () => {
-  it("is read in the named format", async () => {
-    const documents: unknown[] = [];
-    const stdin = Readable.from([Buffer.from('{"text":"甲"}\n')]);
-    for await (const item of readDocuments(["-"], { format: "jsonl", stdin })) documents.push(item);
-    expect(documents).toEqual([{ id: "-#1", text: "甲", fields: {} }]);
-  });
-
-  it("needs a format", async () => {
-    await expect(readDocuments(["-"]).next()).rejects.toThrow("Standard input has no name that says its format");
   });
 });

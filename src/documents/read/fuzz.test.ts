@@ -10,7 +10,7 @@ import { DOCUMENT_FORMAT_NAMES, type DocumentFormatName } from "./formats.ts";
 import { readDocuments } from "./read-documents.ts";
 
 // Broken files of every format: each gives documents or reasons, and never an error or a long wait. CRE_FUZZ_COUNT sets how many.
-const COUNT = Number(process.env.CRE_FUZZ_COUNT ?? 60);
+const COUNT = Number(process.env.CRE_FUZZ_COUNT ?? 30);
 const SEED = Number(process.env.CRE_FUZZ_SEED ?? 1);
 const LIMIT_MS = 5000;
 

@@ -1,6 +1,7 @@
 // The thread in which PDF and DOCX files are parsed: a file that hangs or fills the memory costs this thread, not the run. It is JavaScript,
 // because a thread starts from a file, and tests run without a build. Answers are plain data; parse-worker.ts has their types.
 import { parentPort } from "node:worker_threads";
+import { createCharacterMaps } from "./character-maps.mjs";
 
 /** Characters of a message of a parser. */
 const MESSAGE_CHARACTERS = 300;
@@ -11,18 +12,9 @@ async function parseDocx(bytes) {
   return value;
 }
 
-/** Fonts that name a character map of Adobe need it to become text; none is fetched. */
-class NoBinaryData {
-  static missing = new Set();
-  async fetch({ kind, filename }) {
-    if (kind === "cMapUrl") NoBinaryData.missing.add(filename.replace(/\.bcmap$/, ""));
-    throw new Error(`${filename} is not there`);
-  }
-}
-
 async function parsePdf(bytes, { textCharacters }) {
   const { getDocumentProxy } = await import("unpdf");
-  NoBinaryData.missing = new Set();
+  const maps = createCharacterMaps();
   const pdf = await getDocumentProxy(bytes, {
     verbosity: 0,
     isEvalSupported: false,
@@ -31,7 +23,14 @@ async function parsePdf(bytes, { textCharacters }) {
     useWorkerFetch: false,
     useWasm: false,
     enableXfa: false,
-    BinaryDataFactory: NoBinaryData,
+    cMapPacked: false,
+    // Nothing is fetched: character maps are made, fonts and colour profiles are not needed for text.
+    BinaryDataFactory: class {
+      async fetch({ kind, filename }) {
+        if (kind === "cMapUrl") return maps.bytesOf(filename);
+        throw new Error(`${filename} is not there`);
+      }
+    },
   });
   try {
     const pages = [];
@@ -49,7 +48,7 @@ async function parsePdf(bytes, { textCharacters }) {
       pages.push(pieces);
       if (characters > textCharacters) return { tooLong: true };
     }
-    return { pages, missingMaps: [...NoBinaryData.missing] };
+    return { pages, missingMaps: [...maps.missing], hasMadeMap: maps.isMade() };
   } finally {
     await pdf.destroy();
   }

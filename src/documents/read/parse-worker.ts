@@ -12,8 +12,13 @@ export interface PdfPiece {
   endsLine: boolean;
 }
 
-/** What the thread makes of a PDF. `missingMaps` are the character maps that its fonts name and that are not there. */
-export type ParsedPdf = { tooLong: true } | { tooLong?: undefined; pages: PdfPiece[][]; missingMaps: string[] };
+/**
+ * What the thread makes of a PDF. `missingMaps` are the character maps that its fonts name and that cannot be made; `hasMadeMap` says that one
+ * was made.
+ */
+export type ParsedPdf =
+  | { tooLong: true }
+  | { tooLong?: undefined; pages: PdfPiece[][]; missingMaps: string[]; hasMadeMap: boolean };
 
 /** A thread that parses PDF and DOCX files one after the other. It starts with the first one. */
 export interface ParseWorker {
@@ -39,14 +44,7 @@ export function openParseWorker(limits: ReadLimits): ParseWorker {
     await stopped?.terminate();
   };
   const parse = async (kind: "docx" | "pdf", bytes: Uint8Array): Promise<unknown> => {
-    worker ??= new Worker(new URL("./parse-thread.mjs", import.meta.url), {
-      resourceLimits: { maxOldGenerationSizeMb: MAX_HEAP_MEGABYTES },
-      // What a parser prints is no output of this program.
-      stdout: true,
-      stderr: true,
-    });
-    worker.stdout.resume();
-    worker.stderr.resume();
+    worker ??= startThread();
     try {
       return await answerOf(worker, { kind, bytes, limits }, limits);
     } catch (error) {
@@ -59,6 +57,20 @@ export function openParseWorker(limits: ReadLimits): ParseWorker {
     pdf: async (bytes) => (await parse("pdf", bytes)) as ParsedPdf,
     close: stop,
   };
+}
+
+function startThread(): Worker {
+  const worker = new Worker(new URL("./parse-thread.mjs", import.meta.url), {
+    resourceLimits: { maxOldGenerationSizeMb: MAX_HEAP_MEGABYTES },
+    // What a parser prints is no output of this program.
+    stdout: true,
+    stderr: true,
+  });
+  worker.stdout.resume();
+  worker.stderr.resume();
+  // An error between two files, or of a thread that was stopped, has no other reader.
+  worker.on("error", () => {});
+  return worker;
 }
 
 function answerOf(worker: Worker, question: object, limits: ReadLimits): Promise<unknown> {
@@ -83,8 +95,6 @@ function answerOf(worker: Worker, question: object, limits: ReadLimits): Promise
       clearInterval(memory);
       clearTimeout(clock);
       worker.off("message", onMessage).off("error", onError).off("exit", onExit);
-      // A later error of the stopped thread has no reader.
-      worker.on("error", () => {});
       settle();
     };
     worker.on("message", onMessage).on("error", onError).on("exit", onExit);

@@ -1,11 +1,12 @@
 import { wholeBytes } from "./bytes.ts";
 import { looksLike } from "./encoding.ts";
 import { addTo, type DocumentFormat } from "./format.ts";
+import { withoutGlyphCharacters } from "./glyph-characters.ts";
 import { joinLine } from "./joined-lines.ts";
 import { ReadProblem } from "./limits.ts";
 import type { PdfPiece } from "./parse-worker.ts";
 
-/** The text layer: lines of a paragraph are joined, paragraphs have a blank line between them, page numbers are left out and counted. */
+/** The text layer: lines of a paragraph are joined, a blank line between paragraphs; page numbers and running heads are left out and counted. */
 export const pdf: DocumentFormat = {
   extensions: ["pdf"],
   async *read(source, context) {
@@ -17,20 +18,33 @@ export const pdf: DocumentFormat = {
       const { textCharacters } = context.limits;
       throw new ReadProblem(`has more than ${textCharacters} characters, expected at most that (limit textCharacters)`);
     }
-    const { text, pageNumbers } = pdfText(parsed.pages);
+    const { text, pageNumbers, runningHeads } = pdfText(parsed.pages);
     if (parsed.missingMaps.length > 0) {
       const maps = parsed.missingMaps.join(", ");
       const reason = `has fonts with the character map ${maps}, whose text cannot be read; save it anew with another program`;
       if (text.trim() === "") throw new ReadProblem(reason);
       context.notice(`${source.id}: ${reason}. The text of other fonts was read.`);
     }
+    if (parsed.hasMadeMap && strangeShare(text) > MOST_STRANGE) {
+      throw new ReadProblem(
+        "has fonts without a map to Unicode, whose text cannot be read; save it anew with another program",
+      );
+    }
     if (text.trim() === "") {
       throw new ReadProblem(`has no text layer on its ${parsed.pages.length} pages: pictures of text need OCR first`);
     }
     addTo(context.counts.dropped, "page numbers", pageNumbers);
+    addTo(context.counts.dropped, "running heads", runningHeads);
     yield { id: source.id, text, fields: {} };
   },
 };
+
+/** Share of letters of other scripts from which a text is nonsense: numbers of glyphs that were read as characters. */
+const MOST_STRANGE = 0.05;
+
+function strangeShare(text: string): number {
+  return (text.match(/[\u0400-\u1fff]/g)?.length ?? 0) / Math.max(1, text.length);
+}
 
 interface Line {
   text: string;
@@ -45,18 +59,16 @@ const PAGE_NUMBER = /^[-–—·.\s]*(?:第\s*)?\d{1,5}(?:\s*页)?(?:\s*[/／]\s
 const ENDS = /[。！？!?…：:；;][”’」』）)》]*$/;
 
 /** The paragraphs of a PDF. A paragraph may continue on the next page. */
-export function pdfText(pages: readonly (readonly PdfPiece[])[]): { text: string; pageNumbers: number } {
+export function pdfText(pages: readonly (readonly PdfPiece[])[]): {
+  text: string;
+  pageNumbers: number;
+  runningHeads: number;
+} {
   const paragraphs: string[] = [];
-  let pageNumbers = 0;
-  /** The last line of the open paragraph and the margins of its page. */
-  let before: { line: Line; left: number; right: number } | null = null;
-  for (const pieces of pages) {
-    const lines = linesOf(pieces);
-    for (const edge of [lines.length - 1, 0]) {
-      if (edge < 0 || lines.length < 2 || !PAGE_NUMBER.test(lines[edge].text)) continue;
-      lines.splice(edge, 1);
-      pageNumbers++;
-    }
+  const { kept, pageNumbers, runningHeads } = withoutMargins(pages.map(linesOf));
+  /** The last line of the open paragraph, and the right margin of its page. */
+  let before: { line: Line; right: number } | null = null;
+  for (const lines of kept) {
     const left = Math.min(...lines.map((line) => line.left));
     const right = Math.max(...lines.map((line) => line.right));
     let isFirst = true;
@@ -64,16 +76,51 @@ export function pdfText(pages: readonly (readonly PdfPiece[])[]): { text: string
       const joins = before !== null && continues(before.line, line, before.right, left, isFirst);
       if (joins) paragraphs.push(joinLine(paragraphs.pop() ?? "", line.text));
       else paragraphs.push(line.text);
-      before = { line, left, right };
+      before = { line, right };
       isFirst = false;
     }
   }
-  return { text: paragraphs.join("\n\n"), pageNumbers };
+  return { text: withoutGlyphCharacters(paragraphs.join("\n\n")), pageNumbers, runningHeads };
 }
+
+/** The first and last lines of a page that may be a head or a foot. */
+const MARGIN_LINES = 2;
+/** A line that is on this number of pages, and on this share of them, is a running head. */
+const LEAST_PAGES = 3;
+const LEAST_SHARE = 0.3;
+
+/** Pages without their page numbers and without lines that are at the same place of several pages and differ in digits only. */
+function withoutMargins(pages: readonly Line[][]): { kept: Line[][]; pageNumbers: number; runningHeads: number } {
+  const marginsOf = (lines: readonly Line[]) => {
+    const byHeight = [...lines].sort((a, b) => b.y - a.y);
+    return new Set([...byHeight.slice(0, MARGIN_LINES), ...byHeight.slice(-MARGIN_LINES)]);
+  };
+  const keyOf = ({ text, y }: Line) => `${Math.round(y)} ${text.replace(/\d+/g, "0")}`;
+  const margins = pages.map(marginsOf);
+  const times = new Map<string, number>();
+  for (const lines of margins) for (const line of lines) times.set(keyOf(line), (times.get(keyOf(line)) ?? 0) + 1);
+  const least = Math.max(LEAST_PAGES, LEAST_SHARE * pages.length);
+  let pageNumbers = 0;
+  let runningHeads = 0;
+  const kept = pages.map((lines, page) =>
+    lines.filter((line) => {
+      if (!margins[page].has(line)) return true;
+      if (lines.length > 1 && PAGE_NUMBER.test(line.text)) pageNumbers++;
+      else if ((times.get(keyOf(line)) ?? 0) >= least) runningHeads++;
+      else return true;
+      return false;
+    }),
+  );
+  return { kept, pageNumbers, runningHeads };
+}
+
+/** A shorter line is no line of a paragraph. */
+const LEAST_EMS = 10;
 
 /** Whether a line continues the paragraph of the one before: that one is full, and this one is neither indented nor far below. */
 function continues(before: Line, line: Line, right: number, left: number, isNewPage: boolean): boolean {
   const size = Math.max(1, before.height);
+  if (before.right - before.left < LEAST_EMS * size) return false;
   if (before.right < right - 2 * size) return false;
   if (line.left > left + size) return false;
   if (Math.abs(line.height - before.height) > 0.2 * size) return false;

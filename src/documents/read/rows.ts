@@ -18,6 +18,8 @@ export function rowDocument(
     const found = takeField(row, name);
     if (found === null) continue;
     const { value, fields } = found;
+    // A missing value is an empty document, which is counted.
+    if (value === null) return { text: "", fields };
     if (typeof value !== "string") {
       throw new ReadProblem(`has ${showValue(value)} as "${name}", expected a text`);
     }
