@@ -4,7 +4,6 @@ import { fileSizeBytes } from "../base/files.ts";
 import { type ColumnFinder, columnFinder } from "./column-names.ts";
 import { type Dictionary, readDictionary } from "./dictionary.ts";
 import { combinedFinder, type MentionFinder, type OverlapPolicy } from "./mention.ts";
-import { readPatterns } from "./patterns.ts";
 
 /** Where entities come from, as the command line names it. */
 export type EntitySource =
@@ -53,8 +52,10 @@ export async function openEntities(sources: readonly EntitySource[], overlap: Ov
     }
     const sizeBytes = await fileSizeBytes(source.file, "a table of names");
     identity.push([source, sizeBytes, (await stat(source.file)).mtimeMs]);
-    if (source.kind === "patterns") finders.push(await readPatterns(source.file));
-    else if (dictionary && !isDictionaryIn) {
+    if (source.kind === "patterns") {
+      const { readPatterns } = await import("./patterns.ts");
+      finders.push(await readPatterns(source.file));
+    } else if (dictionary && !isDictionaryIn) {
       finders.push(dictionary.finder(overlap));
       isDictionaryIn = true;
     }

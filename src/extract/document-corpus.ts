@@ -4,6 +4,7 @@ import type { BadDocument, Document, Sentence } from "../documents/document.ts";
 import type { Mention, MentionFinder } from "../documents/mention.ts";
 import { type CodePointOffsets, codePointOffsets } from "../documents/offsets.ts";
 import { createPairer, emptyPairCounts, type Pair, type PairCounts, type PairSettings } from "../documents/pairs.ts";
+import type { ReadItem } from "../documents/read/format.ts";
 import { splitSentences } from "../documents/sentences.ts";
 import { unlessAborted } from "./abort.ts";
 import { readAhead } from "./ahead.ts";
@@ -62,9 +63,6 @@ type Item =
   | { kind: "pair"; document: Document; offsets: CodePointOffsets; pair: Pair }
   | { kind: "end"; document: Document; pairs: number }
   | { kind: "bad"; bad: BadDocument };
-
-/** What a reader of documents yields. */
-export type ReadItem = Document | { bad: BadDocument };
 
 /**
  * Streams documents through an extractor and adds their triples to an output, one JSON line each, in the order of the text. Windows that the

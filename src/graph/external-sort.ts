@@ -1,3 +1,4 @@
+import { createReadStream } from "node:fs";
 import { mkdir, open, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { readLines, writeFully } from "../base/files.ts";
@@ -13,7 +14,9 @@ export interface Sorter<T> {
 
 /** UTF-16 units of records that are sorted in memory; twice that in bytes. */
 const MEMORY_UNITS = 4e6;
-const WRITE_UNITS = 1 << 20;
+const WRITE_UNITS = 1 << 18;
+/** Of each spill file: many are read at once. */
+const READ_BYTES = 1 << 15;
 
 /**
  * Sorts any number of JSON values by a key with bounded memory: what is more than `memoryUnits` is sorted in parts, each in a spill file in
@@ -80,7 +83,8 @@ async function writeLines(handle: Parameters<typeof writeFully>[0], lines: reado
 
 /** Not readline's lines: those end at U+2028 too, which JSON text may hold. */
 async function* linesOf(file: string): AsyncGenerator<string, void, void> {
-  for await (const { text } of readLines(file, { maxLineBytes: Number.POSITIVE_INFINITY })) yield text as string;
+  const stream = createReadStream(file, { highWaterMark: READ_BYTES });
+  for await (const { text } of readLines(stream, { maxLineBytes: Number.POSITIVE_INFINITY })) yield text as string;
 }
 
 /** Merges sorted sources; with a heap of their next records, the smallest first. */

@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { afterAll, describe, expect, it } from "vitest";
 import { fakeExtractor } from "../../test/fake-extractor.ts";
 import { openEntities, parseEntitySource } from "../documents/entities.ts";
-import type { ReadItem } from "../extract/document-corpus.ts";
+import type { ReadItem } from "../documents/read/format.ts";
 import { checkGraphOutput, extractGraph, type GraphOptions } from "./extract-graph.ts";
 import { GRAPH_FORMATS } from "./write.ts";
 

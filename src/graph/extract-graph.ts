@@ -7,12 +7,8 @@ import { checkOutputFolder } from "../base/output.ts";
 import type { LabelSet } from "../data/example.ts";
 import type { BadDocument } from "../documents/document.ts";
 import type { Entities } from "../documents/entities.ts";
-import {
-  type DocumentCounts,
-  type DocumentSettings,
-  extractDocuments,
-  type ReadItem,
-} from "../extract/document-corpus.ts";
+import type { ReadItem } from "../documents/read/format.ts";
+import { type DocumentCounts, type DocumentSettings, extractDocuments } from "../extract/document-corpus.ts";
 import type { Extractor } from "../extract/extractor.ts";
 import { arithmeticNotice, lockOf, openUnfinished } from "../extract/unfinished.ts";
 import { type OutputText, outputFiles } from "./output-files.ts";

@@ -10,7 +10,6 @@ import * as neo4j from "./neo4j.ts";
 import type { OutputFiles, OutputText } from "./output-files.ts";
 import type { PageCollector, PageFacts } from "./page/data.ts";
 import { pageHtml } from "./page/page.ts";
-import { turtleWriter } from "./turtle.ts";
 
 export const GRAPH_FORMATS = ["jsonl", "csv", "turtle", "neo4j", "graphml", "html"] as const;
 export type GraphFormat = (typeof GRAPH_FORMATS)[number];
@@ -125,7 +124,7 @@ async function openWriters(files: OutputFiles, options: WriteOptions, counts: Gr
   const writers = [jsonlWriter(await files.file("nodes.jsonl"), await files.file("edges.jsonl"))];
   for (const format of new Set(options.formats)) {
     if (format === "csv") writers.push(csvWriter(await files.file("triples.csv")));
-    if (format === "turtle") writers.push(turtle(await files.file("graph.ttl"), options.run, counts));
+    if (format === "turtle") writers.push(await turtle(await files.file("graph.ttl"), options.run, counts));
     if (format === "neo4j") {
       writers.push(neo4jWriter(await files.file("neo4j/nodes.csv"), await files.file("neo4j/relationships.csv")));
     }
@@ -159,7 +158,8 @@ function csvWriter(text: OutputText): Writer {
   };
 }
 
-function turtle(text: OutputText, run: string, counts: GraphCounts): Writer {
+async function turtle(text: OutputText, run: string, counts: GraphCounts): Promise<Writer> {
+  const { turtleWriter } = await import("./turtle.ts");
   const writer = turtleWriter((part) => text.write(part), run);
   return {
     node: writer.node,

@@ -98,7 +98,8 @@ export function pageCollector(limits: typeof PAGE_LIMITS = PAGE_LIMITS): PageCol
     },
     addNode: nodes.add,
     addEdge(edge) {
-      if (numbers().has(edge.head) && numbers().has(edge.tail)) edges.add(edge);
+      if (!numbers().has(edge.head) || !numbers().has(edge.tail)) return;
+      edges.add({ ...edge, evidence: edge.evidence.slice(0, limits.evidence) });
     },
     data(facts, { nodes: nodeCount, edges: edgeCount, triples }) {
       const number = numbers();
@@ -106,7 +107,7 @@ export function pageCollector(limits: typeof PAGE_LIMITS = PAGE_LIMITS): PageCol
         const { head, tail, relation, probability, places, evidence } = edge;
         return {
           ...{ head: number.get(head) as number, tail: number.get(tail) as number, relation, probability, places },
-          evidence: evidence.slice(0, limits.evidence).map((one) => ({
+          evidence: evidence.map((one) => ({
             ...{ document: one.document, sentence: one.sentence, probability: one.probability },
             ...{ head: spanInSentence(one, one.head), tail: spanInSentence(one, one.tail) },
           })),
