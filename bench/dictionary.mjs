@@ -50,15 +50,16 @@ async function main(count, textFile) {
 
 async function measure(csv, textFile) {
   const before = process.memoryUsage().rss;
-  const started = performance.now();
+  const [cpu, started] = [process.cpuUsage(), performance.now()];
   const dictionary = await readDictionary([csv]);
+  const { user, system } = process.cpuUsage(cpu);
   const seconds = (performance.now() - started) / 1000;
   const peak = process.resourceUsage().maxRSS * 1024;
   const megabytes = (bytes) => `${(bytes / 1e6).toFixed(0)} MB`;
   const { counts } = dictionary;
   console.log(`file        ${megabytes(statSync(csv).size)}, ${counts.rows} rows, ${counts.badRows} bad`);
   console.log(`names       ${counts.names} of ${counts.entities} entities, ${counts.ambiguous} ambiguous`);
-  console.log(`load        ${seconds.toFixed(2)} s`);
+  console.log(`load        ${seconds.toFixed(2)} s (${((user + system) / 1e6).toFixed(2)} s of processor time)`);
   console.log(`peak memory ${megabytes(peak)} resident (${megabytes(before)} before)`);
   const text = readFileSync(textFile, "utf8").slice(0, TEXT_BYTES);
   const documents = [];
