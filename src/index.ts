@@ -21,9 +21,18 @@ export {
 // Data: examples, label sets and the readers of labelled data.
 export { type Dataset, type DatasetFormat, openDataset } from "./data/dataset.ts";
 export type { Example, LabelSet, Span } from "./data/example.ts";
+export { type Conversion, type ConversionOptions, convertLabelled } from "./data/formats/convert-labelled.ts";
 export { type JsonlLine, type JsonlOptions, readJsonl } from "./data/jsonl.ts";
 export { createLabelSet, type LabelSetJson } from "./data/label-set.ts";
 export type { BadRow, OnBadRow, Split, SplitCounts, SplitName } from "./data/split.ts";
+// Documents: files as texts, texts as sentences, offsets, entities.
+export type { BadDocument, Document, Sentence } from "./documents/document.ts";
+export { type Entities, openEntities, parseEntitySource } from "./documents/entities.ts";
+export { type CodePointOffsets, codePointOffsets } from "./documents/offsets.ts";
+export { emptyReadCounts, type ReadCounts, type ReadItem } from "./documents/read/format.ts";
+export type { ReadLimits } from "./documents/read/limits.ts";
+export { type ReadOptions, readDocuments } from "./documents/read/read-documents.ts";
+export { type SentenceOptions, splitSentences } from "./documents/sentences.ts";
 // Several runs as one.
 export type { TeacherEvent } from "./ensemble/ask-teachers.ts";
 export { type DistillEvent, type DistillOptions, type DistillStop, distill } from "./ensemble/distill.ts";
@@ -40,6 +49,9 @@ export { type ScoreOptions, score } from "./evaluate/score.ts";
 export type { Matching, ScoredPredictions } from "./evaluate/score-predictions.ts";
 // Extraction.
 export type { Extraction, Extractor, ExtractorSettings, Prediction, Unextracted } from "./extract/extractor.ts";
+// Documents into a graph.
+export { extractGraph, type GraphOptions, type GraphResult } from "./graph/extract-graph.ts";
+export { GRAPH_FORMATS, type GraphFormat } from "./graph/write.ts";
 // The linear companion: a classifier in seconds, and how a run mixes it in.
 export { type TrainedCompanion, trainCompanion } from "./linear/companion.ts";
 export { openLinear, saveLinear } from "./linear/file.ts";

@@ -14,7 +14,16 @@ import {
 } from "../extract/corpus.ts";
 import type { Extractor } from "../extract/extractor.ts";
 import { keepingHead, noRows, noUsableRows } from "../extract/no-rows.ts";
+import { openRun } from "../runs/run.ts";
 import { watchForStop } from "../runs/stop-signals.ts";
+import {
+  DOCUMENT_OPTIONS,
+  type DocumentOptions,
+  expectNoDocumentOptions,
+  expectRows,
+  extractDocumentsWith,
+  prepareDocuments,
+} from "./extract-documents.ts";
 import { companionOption, showLoading, storageOption } from "./loading.ts";
 import { Interrupted } from "./report.ts";
 import { runsOf } from "./run-list.ts";
@@ -23,9 +32,10 @@ import { duration, noProgress, type Progress, print, progress, say, warn } from 
 /** Bad rows that are kept until there is a good one. */
 const MAX_WITHHELD = 100;
 
-interface ExtractOptions {
+interface ExtractOptions extends DocumentOptions {
   output?: string;
   minScore?: number;
+  minProbability?: number;
   method?: "labels" | "generate";
   companion?: "auto" | number;
   storage?: WeightStorage;
@@ -41,24 +51,39 @@ export function parseShare(text: string): number {
 }
 
 export function addExtractCommand(program: Command): void {
-  program
+  const command = program
     .command("extract")
-    .description("find relations: JSONL of {sentence, head, tail} in, the same rows with predictions out, in order")
+    .description(
+      "find relations: JSONL of {sentence, head, tail} in, the same rows with predictions out, in order; with --entities, documents in and a graph out",
+    )
     .argument("<run>", "run folder, or several with commas between: their label probabilities are averaged")
-    .argument("[input]", "JSONL file; - or nothing reads standard input", "-")
-    .option("--output <file>", "file to write; repeat an interrupted call to continue it (default: standard output)")
+    .argument(
+      "[input]",
+      "JSONL file, or documents: a file, a folder or a pattern; - or nothing reads standard input",
+      "-",
+    )
+    .option(
+      "--output <path>",
+      "file to write, a folder for documents; repeat an interrupted call to continue it (default: standard output)",
+    )
     .option("--overwrite", "replace an existing output")
-    .option("--min-score <p>", "leave out predictions with a lower probability", parseShare)
+    .option("--min-probability <p>", "leave out relations with a lower probability", parseShare)
+    .addOption(new Option("--min-score <p>", "the earlier name of --min-probability").argParser(parseShare).hideHelp())
     .addOption(
       new Option("--method <name>", "how labels are chosen (default: the recipe's)").choices(["labels", "generate"]),
     )
     .addOption(companionOption())
     .addOption(storageOption("the recipe's"))
-    .option("--strict", "exit with 1 when any row was bad")
+    .option("--strict", "exit with 1 when any row or document was bad")
     .action(extract);
+  for (const option of DOCUMENT_OPTIONS) command.addOption(option);
 }
 
-async function extract(directory: string, input: string, options: ExtractOptions): Promise<void> {
+async function extract(directory: string, input: string, options: ExtractOptions, command: Command): Promise<void> {
+  options.minScore ??= options.minProbability;
+  if (options.entities) return extractGraphOf(directory, input, options);
+  expectNoDocumentOptions(command);
+  await expectRows(input);
   if (input !== "-" && !existsSync(input)) throw new UserError(`${input}: does not exist, expected JSONL rows.`);
   const { output, method, companion } = options;
   if (output !== undefined && input === "-") {
@@ -112,6 +137,17 @@ async function extract(directory: string, input: string, options: ExtractOptions
     // After a signal the process ends, without waiting for the rows in progress.
     if (!stop.signal.aborted) await run.close();
   }
+}
+
+/** Documents in, a graph out. */
+async function extractGraphOf(directory: string, input: string, options: ExtractOptions): Promise<void> {
+  const { output, method, companion, storage, overwrite: replace = false, strict = false } = options;
+  if (runsOf(directory).length > 1) throw new UserError("cre extract --entities: got several runs, expected one.");
+  const prepared = await prepareDocuments(input, output, replace, options);
+  const decode = { ...(method ? { method } : {}), ...(companion === undefined ? {} : { companion }) };
+  const run = await openRun(directory, { onNotice: warn, onLoad: showLoading(), storage, decode });
+  await extractDocumentsWith(run, prepared, { ...options, minProbability: options.minScore ?? 0, strict, replace });
+  await run.close();
 }
 
 /** All that decides the rows of an output, but for the input. */

@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { UserErrors } from "../base/errors.ts";
 import { noSplits, openDataset } from "./dataset.ts";
+import { copyWithoutRows } from "./without-rows.ts";
 
 let root: string;
 beforeAll(async () => {
@@ -257,5 +258,50 @@ describe.skipIf(!existsSync(shared))("the published data", () => {
     expect(finre.labels.labels.slice(-2)).toEqual(["被入股", "被拟收购"]);
     const sanwen = await openDataset(join(shared, "sanwen"));
     expect([sanwen.labels.labels.length, sanwen.labels.inverses.size]).toEqual([10, 0]);
+  });
+});
+
+describe("a folder of pairs that another program wrote", () => {
+  const row = (relation: string) => ({
+    text: "甲收购乙",
+    h: { name: "甲", pos: [0, 1] },
+    t: { name: "乙", pos: [3, 4] },
+    relation,
+  });
+  const lines = (...rows: unknown[]) => rows.map((one) => JSON.stringify(one)).join("\n");
+
+  it("has the labels of its rows, and says so", async () => {
+    const files = { "train.json": lines(row("收购"), row("合作")), "test.json": lines(row("NA")) };
+    const directory = await folderWith(files);
+    const dataset = await openDataset(directory, { format: "opennre" });
+    expect(dataset.labels).toMatchObject({ labels: ["收购", "合作", "NA"], noRelation: "NA" });
+    expect(dataset.notices).toEqual([
+      `${directory}: has no labels.json; its rows have 3 labels, "NA" means no relation, and no inverse labels are known.`,
+    ]);
+    const { examples, counts } = await dataset.split("train");
+    expect(counts).toMatchObject({ rows: 2, merged: 1, examples: 1 });
+    expect(examples[0]).toMatchObject({ head: "甲", relations: ["收购", "合作"], headSpan: { start: 0, end: 1 } });
+  });
+
+  it("keeps to labels.json when there is one, and normalises", async () => {
+    const labels = JSON.stringify({ labels: ["收购", "无"], noRelation: "无" });
+    const full = [{ sentence: "Ａ收购乙", head: "Ａ", tail: "乙", relations: ["收购"] }];
+    const folder = await folderWith({ "labels.json": labels, "train.json": JSON.stringify(full) });
+    const dataset = await openDataset(folder, { format: "json", normalize: "nfkc" });
+    expect(dataset.notices).toEqual([]);
+    expect((await dataset.split("train")).examples[0]).toMatchObject({ sentence: "A收购乙", head: "A" });
+    const other = await folderWith({ "labels.json": labels, "train.jsonl": lines(row("收够"), row("收购"), { x: 1 }) });
+    const split = openDataset(other, { format: "opennre" }).then((one) => one.split("train"));
+    await expect(split).rejects.toThrow(
+      'line 1: got the relation "收够", expected one of the 2 labels (did you mean "收购"?).',
+    );
+    await expect(split).rejects.toThrow('line 3: got an object with "x", expected OpenNRE JSONL');
+  });
+
+  it("cannot be copied without rows", async () => {
+    const folder = await folderWith({ "train.json": lines(row("收购")) });
+    const dataset = await openDataset(folder, { format: "opennre" });
+    const copy = copyWithoutRows(dataset, "train", [], join(root, "copy-of-pairs"));
+    await expect(copy).rejects.toThrow(`${folder}: is opennre, expected jsonl or chinese-nre to copy it without rows.`);
   });
 });

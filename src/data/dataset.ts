@@ -4,11 +4,14 @@ import { messageOf, UserError } from "../base/errors.ts";
 import { readTextFile } from "../base/files.ts";
 import { readChineseNreSplit } from "./chinese-nre.ts";
 import type { LabelSet } from "./example.ts";
+import { findPairLabels, readPairSplit } from "./formats/read-split.ts";
+import { LABELLED_FORMATS, PAIR_FORMAT_NAMES, type PairFormatName } from "./formats/registry.ts";
 import { readJsonlSplit } from "./jsonl.ts";
 import { chineseNreLabelSet, parseLabelsJson, parseRelation2id } from "./label-set.ts";
 import { undeclaredNotices } from "./no-relation.ts";
 import type { Normalization } from "./normalize.ts";
 import type { Split, SplitName, SplitOptions } from "./split.ts";
+import { namesSplit, SPLIT_NAMES } from "./split-names.ts";
 
 /** A folder with train, valid and test examples and their labels. */
 export interface Dataset {
@@ -16,6 +19,8 @@ export interface Dataset {
   name: string;
   directory: string;
   format: DatasetFormat;
+  /** The ending of the splits' files, without the dot. */
+  extension: string;
   labels: LabelSet;
   /** The splits that have a file, in the order train, valid, test. */
   splitNames: readonly SplitName[];
@@ -27,22 +32,46 @@ export interface Dataset {
   split(name: SplitName, options?: SplitOptions): Promise<Split>;
 }
 
-export type DatasetFormat = "chinese-nre" | "jsonl";
+/** The formats of this program, and those of others whose rows are pairs. */
+export type DatasetFormat = "chinese-nre" | "jsonl" | PairFormatName;
 
-const SPLIT_NAMES: readonly SplitName[] = ["train", "valid", "test"];
+/** The formats that a recipe may name. */
+export const DATASET_FORMATS = ["chinese-nre", "jsonl", ...PAIR_FORMAT_NAMES] as const satisfies DatasetFormat[];
+
 const MAX_LABEL_FILE_BYTES = 4_000_000;
-/** Names under which data sets of other projects keep a split. */
-const OTHER_NAMES: Record<SplitName, readonly string[]> = {
-  train: ["train", "training", "trn"],
-  valid: ["valid", "validation", "val", "dev", "develop", "development", "eval"],
-  test: ["test", "testing", "tst"],
-};
 /** Endings under which rows are kept; archives may be around them. */
 const ROW_FILE = /^(?<name>[^.]+)\.(?:jsonl?|ndjson|csv|tsv|txt|parquet)(?:\.(?:gz|zip|bz2|xz|zst))?$/i;
-const FORMATS = {
-  "chinese-nre": { extension: "txt", labelsFile: "relation2id.txt", readSplit: readChineseNreSplit },
-  jsonl: { extension: "jsonl", labelsFile: "labels.json", readSplit: readJsonlSplit },
-} as const;
+
+/** How a split of a format is read. */
+interface FormatReader {
+  /** Endings of the splits' files; the first of which the folder has a split counts. */
+  extensions: readonly string[];
+  /** Null for a format whose labels may be found in its rows. */
+  findLabels: ((files: readonly string[], where: string) => Promise<{ labels: LabelSet; notice: string }>) | null;
+  labelsFile: "relation2id.txt" | "labels.json";
+  readSplit(file: string, labels: LabelSet, options: SplitOptions): Promise<Split>;
+}
+
+const pairReader = (format: PairFormatName): FormatReader => ({
+  extensions: LABELLED_FORMATS[format].extensions,
+  findLabels: (files, where) => findPairLabels(format, files, where),
+  labelsFile: "labels.json",
+  readSplit: (file, labels, options) => readPairSplit(format, file, labels, options),
+});
+
+const FORMATS: Record<DatasetFormat, FormatReader> = {
+  "chinese-nre": {
+    extensions: ["txt"],
+    findLabels: null,
+    labelsFile: "relation2id.txt",
+    readSplit: readChineseNreSplit,
+  },
+  jsonl: { extensions: ["jsonl"], findLabels: null, labelsFile: "labels.json", readSplit: readJsonlSplit },
+  json: pairReader("json"),
+  opennre: pairReader("opennre"),
+  alpaca: pairReader("alpaca"),
+  sharegpt: pairReader("sharegpt"),
+};
 
 /**
  * Opens a folder of examples: `train.txt, valid.txt, test.txt, relation2id.txt` or `train.jsonl, valid.jsonl, test.jsonl, labels.json`.
@@ -55,9 +84,15 @@ export async function openDataset(
   const files = await filesIn(directory);
   const { format: wanted = "auto" } = options;
   const format = wanted === "auto" ? formatOf(directory, files) : wanted;
-  const { extension, labelsFile, readSplit } = FORMATS[format];
-  const labels = options.labels ?? (await readLabels(join(directory, labelsFile), format, files));
-  const splitNames = SPLIT_NAMES.filter((name) => files.includes(`${name}.${extension}`));
+  const { extensions, findLabels, labelsFile, readSplit } = FORMATS[format];
+  const splitsWith = (ending: string) => SPLIT_NAMES.filter((name) => files.includes(`${name}.${ending}`));
+  const extension = extensions.find((ending) => splitsWith(ending).length > 0) ?? extensions[0];
+  const splitNames = splitsWith(extension);
+  const isFound = findLabels !== null && !options.labels && splitNames.length > 0 && !files.includes(labelsFile);
+  const splitPaths = splitNames.map((name) => join(directory, `${name}.${extension}`));
+  const found = isFound ? await findLabels(splitPaths, directory) : null;
+  const labels = options.labels ?? found?.labels ?? (await readLabels(join(directory, labelsFile), format, files));
+  const declared = found === null ? undeclaredNotices(labels, join(directory, labelsFile)) : [found.notice];
   const nearSplit = (name: SplitName) => {
     // In a folder without any split the files of the others are worth a word too.
     const names = splitNames.length === 0 ? [name, ...SPLIT_NAMES.filter((other) => other !== name)] : [name];
@@ -68,8 +103,9 @@ export async function openDataset(
     name: basename(resolve(directory)),
     directory,
     format,
+    extension,
     labels,
-    notices: options.labels ? [] : undeclaredNotices(labels, join(directory, labelsFile)),
+    notices: options.labels ? [] : declared,
     nearSplit,
     splitNames,
     async split(name, splitOptions = {}) {
@@ -84,13 +120,12 @@ export async function openDataset(
 }
 
 /** The name of the file of a split. */
-export function splitFile({ format }: Pick<Dataset, "format">, split: SplitName): string {
-  return `${split}.${FORMATS[format].extension}`;
+export function splitFile({ extension }: Pick<Dataset, "extension">, split: SplitName): string {
+  return `${split}.${extension}`;
 }
 
 /** The mistake of a folder without a train, valid or test file; names files that may have been meant. */
-export function noSplits({ directory, format, nearSplit }: Dataset): UserError {
-  const { extension } = FORMATS[format];
+export function noSplits({ directory, extension, nearSplit }: Dataset): UserError {
   const expected = SPLIT_NAMES.map((name) => `${name}.${extension}`).join(", ");
   return new UserError(`${directory}: has no split, expected one of ${expected}.`, {
     hint: nearSplit("train") ?? undefined,
@@ -128,14 +163,15 @@ function formatOf(directory: string, files: readonly string[]): DatasetFormat {
 async function readLabels(file: string, format: DatasetFormat, files: readonly string[]): Promise<LabelSet> {
   if (!files.includes(basename(file))) {
     const hint =
-      format === "jsonl"
+      format !== "chinese-nre"
         ? 'Write one: {"labels": ["A", "B", "none"], "noRelation": "none"}'
         : "One line a label: unknown 0";
     throw new UserError(`${file}: is missing; ${listed(files)}.`, { hint });
   }
   const text = await readTextFile(file, "the list of labels", MAX_LABEL_FILE_BYTES);
   if (text.trim() === "") throw new UserError(`${file}: is empty, expected the list of labels.`);
-  return format === "jsonl" ? parseLabelsJson(text, file) : chineseNreLabelSet(parseRelation2id(text, file), file);
+  if (format === "chinese-nre") return chineseNreLabelSet(parseRelation2id(text, file), file);
+  return parseLabelsJson(text, file);
 }
 
 /** Names the file that may be meant for a split that is missing, and how to make it be read; null when there is none. */
@@ -144,7 +180,7 @@ function nearSplitHint(split: SplitName, extension: string, files: readonly stri
   if (files.includes(wanted)) return null;
   const near = files.filter((file) => {
     const name = ROW_FILE.exec(file)?.groups?.name.toLowerCase();
-    return name !== undefined && OTHER_NAMES[split].some((other) => name === other || hasEnding(name, other));
+    return name !== undefined && namesSplit(name, split);
   });
   if (near.length === 0) return null;
   const isReady = near.some((file) => file.toLowerCase().endsWith(`.${extension}`));
@@ -152,11 +188,6 @@ function nearSplitHint(split: SplitName, extension: string, files: readonly stri
     ? `rename it to ${wanted}`
     : `write its rows to ${wanted}${extension === "jsonl" ? ", one JSON object a line" : ""}`;
   return `${near.slice(0, 3).join(", ")} ${near.length === 1 ? "is" : "are"} not read; ${step}.`;
-}
-
-/** Whether a name like "finre_train" or "train-v2" names a split. */
-function hasEnding(name: string, split: string): boolean {
-  return name.split(/[-_ ]/).includes(split);
 }
 
 function listed(files: readonly string[]): string {

@@ -30,7 +30,12 @@ export interface LabelSet {
   hasNoRelation?: false;
   /** label → the label that holds for (tail, head); a symmetric label maps to itself; a label without a known inverse is absent. */
   inverses: ReadonlyMap<string, string>;
+  /** label → the types of (head, tail) that it holds between, "*" for any; a label without an entry holds between all. Absent: no constraint. */
+  types?: ReadonlyMap<string, readonly TypePair[]>;
 }
+
+/** The types of head and tail. */
+export type TypePair = readonly [head: string, tail: string];
 
 /** The places of an entity in a sentence: its span when one is given, else every occurrence from the left, without overlaps. */
 export function mentionsOf(sentence: string, entity: string, span?: Span): Span[] {

@@ -2,7 +2,8 @@ import { z } from "zod";
 import { nearestName, UserError, UserErrors } from "../base/errors.ts";
 import { parseJson } from "../base/json-text.ts";
 import { checkSchema } from "../base/schema.ts";
-import { type LabelSet, quoted } from "./example.ts";
+import { type LabelSet, quoted, type TypePair } from "./example.ts";
+import { completedTypes } from "./label-types.ts";
 
 /** A label set as `labels.json` and the run folder write it. */
 export interface LabelSetJson {
@@ -12,6 +13,8 @@ export interface LabelSetJson {
   inverses: Record<string, string>;
   /** Labels that are their own inverse. */
   symmetric: string[];
+  /** Types of (head, tail) that a label holds between. */
+  types?: Record<string, [string, string][]>;
 }
 
 const MAX_LABELS = 10_000;
@@ -43,7 +46,7 @@ export function createLabelSet(
   parts: Partial<Omit<LabelSetJson, "labels">> & { labels: readonly string[] },
   where: string,
 ): LabelSet {
-  const { labels, noRelation = null, inverses = {}, symmetric = [] } = parts;
+  const { labels, noRelation = null, inverses = {}, symmetric = [], types } = parts;
   if (labels.length === 0) throw new UserError(`${where}: has no labels, expected at least one.`);
   if (labels.length > MAX_LABELS) {
     throw new UserError(`${where}: has ${labels.length} labels, expected at most ${MAX_LABELS}.`);
@@ -82,8 +85,10 @@ export function createLabelSet(
     requireKnown(label, "symmetric");
     declare(label, label, "symmetric");
   }
+  for (const label of Object.keys(types ?? {})) requireKnown(label, "types");
+  const typesOf = types && completedTypes(new Map(Object.entries(types)), inverseOf, noRelation, problems);
   if (problems.length > 0) throw new UserErrors(`${where}: the labels cannot be used:`, problems);
-  return { labels: [...labels], noRelation, inverses: inverseOf };
+  return { labels: [...labels], noRelation, inverses: inverseOf, ...(typesOf ? { types: typesOf } : {}) };
 }
 
 function labelProblem(label: string): string | null {
@@ -104,14 +109,33 @@ export function labelSetToJson(labels: LabelSet): LabelSetJson {
     if (label === inverse) symmetric.push(label);
     else if (inverses[inverse] !== label) inverses[label] = inverse;
   }
-  return { labels: [...labels.labels], noRelation: labels.noRelation, inverses, symmetric };
+  const types =
+    labels.types && Object.fromEntries(Array.from(labels.types, ([label, pairs]) => [label, pairs.map(copied)]));
+  return {
+    labels: [...labels.labels],
+    noRelation: labels.noRelation,
+    inverses,
+    symmetric,
+    ...(types ? { types } : {}),
+  };
 }
+
+const copied = ([head, tail]: TypePair): [string, string] => [head, tail];
+
+const typesSchema = z.record(
+  z.string(),
+  z
+    .array(z.tuple([z.string().min(1), z.string().min(1)]))
+    .min(1)
+    .max(1000),
+);
 
 const labelSetSchema = z.strictObject({
   labels: z.array(z.string()),
   noRelation: z.string().nullable().optional(),
   inverses: z.record(z.string(), z.string()).optional(),
   symmetric: z.array(z.string()).optional(),
+  types: typesSchema.optional(),
 });
 
 /** Reads a label set from parsed JSON; throws UserErrors listing every fault. */
@@ -119,6 +143,14 @@ export function labelSetFromJson(value: unknown, where: string): LabelSet {
   const parts = checkSchema(labelSetSchema, value, where);
   const labels = createLabelSet({ ...parts, noRelation: parts.noRelation ?? null }, where);
   return parts.noRelation === null ? { ...labels, hasNoRelation: false } : labels;
+}
+
+/** The label set with other type constraints, read from a text of JSON: `{"收购": [["公司", "公司"]]}`. Throws UserErrors for its faults. */
+export function withTypes(labels: LabelSet, text: string, file: string): LabelSet {
+  const types = checkSchema(typesSchema, parseJson(text, `${file}:`), file);
+  const { hasNoRelation } = labels;
+  const typed = createLabelSet({ ...labelSetToJson(labels), types }, file);
+  return hasNoRelation === false ? { ...typed, hasNoRelation } : typed;
 }
 
 /** Reads `labels.json`; throws a UserError when it is not JSON or not a label set. */

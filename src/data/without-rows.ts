@@ -35,6 +35,14 @@ export async function copyWithoutRows(
   if (await isSamePath(dataset.directory, output)) {
     throw new UserError(`${output}: is the data folder itself, expected another one.`);
   }
+  if (dataset.format !== "jsonl" && dataset.format !== "chinese-nre") {
+    throw new UserError(
+      `${dataset.directory}: is ${dataset.format}, expected jsonl or chinese-nre to copy it without rows.`,
+      {
+        hint: `Convert it first: cre data convert ${dataset.directory} --from ${dataset.format} --output DIR`,
+      },
+    );
+  }
   await expectEmptyFolder(output);
   const file = splitFile(dataset, split);
   const keys = new Set(leftOut.map(inputKey));

@@ -14,9 +14,17 @@ import {
   openSpecial,
 } from "../base/output.ts";
 import { type JsonlLine, readJsonl } from "../data/jsonl.ts";
+import { unlessAborted } from "./abort.ts";
 import type { Extraction, Extractor } from "./extractor.ts";
 import { headOfFile, noRows, noUsableRows } from "./no-rows.ts";
-import { lockOf, openUnfinished, otherCall, type UnfinishedOutput, type WindowCounts } from "./unfinished.ts";
+import {
+  arithmeticNotice,
+  lockOf,
+  openUnfinished,
+  otherCall,
+  type UnfinishedOutput,
+  type WindowCounts,
+} from "./unfinished.ts";
 import { DEFAULT_WINDOW_ROWS, windowsOf } from "./windows.ts";
 
 /** Counts of the rows of a corpus by outcome: rows = extracted + bad + resumed. */
@@ -114,23 +122,6 @@ function outputFields(extraction: Extraction, minProbability: number): Record<st
   return fields;
 }
 
-/** The value of a promise. Throws the signal's reason as soon as it aborts; nobody waits for the promise then. */
-async function unlessAborted<T>(promise: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
-  if (!signal) return promise;
-  let stop = () => {};
-  const aborted = new Promise<never>((_, fail) => {
-    stop = () => fail(signal.reason);
-    if (signal.aborted) stop();
-    else signal.addEventListener("abort", stop);
-  });
-  try {
-    return await Promise.race([promise, aborted]);
-  } finally {
-    signal.removeEventListener("abort", stop);
-    promise.catch(() => {});
-  }
-}
-
 /**
  * Extracts a file into a file. Finished rows are in `OUTPUT.part` from the moment they are reported. After an interruption the next call
  * resumes after them and ends with an identical output. The name OUTPUT appears when everything is done. A device or a FIFO gets the rows as
@@ -215,7 +206,7 @@ async function extractInto(
       onBadRow?.(line, problem);
     },
   };
-  const notice = arithmeticNotice(output, extractor);
+  const notice = arithmeticNotice(output.done, output.part, extractor.arithmetic);
   if (notice !== null) options.onNotice?.(notice);
   let windows = 0;
   for await (const window of windowsOf(readJsonl(input, { normalize: extractor.normalize }), windowRows)) {
@@ -238,18 +229,6 @@ async function extractInto(
   await output.discard();
   if (counts.rows === 0) throw noRows(input);
   throw noUsableRows(input, counts.rows, problems, await headOfFile(input));
-}
-
-/** What to know of finished rows that another instruction set computed; null when there are none. */
-function arithmeticNotice({ done, part }: RowsOutput, { arithmetic: own }: Extractor): string | null {
-  const others = done.filter(({ arithmetic }) => own !== undefined && arithmetic !== undefined && arithmetic !== own);
-  if (others.length === 0) return null;
-  const rows = others.reduce((sum, window) => sum + window.rows, 0);
-  const names = [...new Set(others.map(({ arithmetic }) => arithmetic))].join("; ");
-  return (
-    `${part}: ${rows} rows were computed with another instruction set (${names}), the others are with ${own}: ` +
-    "probabilities may differ in their last digits from those of one undisturbed call."
-  );
 }
 
 /** A checksum of all that the output of a window can depend on. */

@@ -1,5 +1,6 @@
 import { UserError } from "../base/errors.ts";
 import { type Example, exampleProblem, type LabelSet, quoted } from "../data/example.ts";
+import { type LabelMask, maskedProbabilities } from "../data/label-types.ts";
 import { type Normalization, normalizedExample } from "../data/normalize.ts";
 import { batchQuestions, labelProbabilities } from "../decode/choose-label.ts";
 import { generate } from "../decode/generate.ts";
@@ -10,6 +11,7 @@ import type { Decoder } from "../models/decoder.ts";
 import type { Renderer } from "../prompts/renderer.ts";
 import type { Tokenizer } from "../tokenizers/tokenizer.ts";
 import { chooseRelations, combineDirections, type Prediction, type RelationChoice } from "./combine.ts";
+import { distinctQuestions } from "./distinct-questions.ts";
 
 export type { Prediction } from "./combine.ts";
 
@@ -64,8 +66,14 @@ export interface Extractor {
   readonly tokens?: Readonly<TokenCount>;
   /** Results in the order of the examples. Throws a UserError for an example that cannot be used or does not fit the model. */
   extract(examples: readonly Example[]): Promise<Extraction[]>;
-  /** As `extract`, but an example that cannot be used gives its problem while the others are extracted. */
-  extractEach(examples: readonly Example[]): Promise<(Extraction | Unextracted)[]>;
+  /**
+   * As `extract`, but an example that cannot be used gives its problem while the others are extracted. `masks` are the labels that each
+   * example may have; null or absent: all.
+   */
+  extractEach(
+    examples: readonly Example[],
+    masks?: readonly (LabelMask | null)[],
+  ): Promise<(Extraction | Unextracted)[]>;
 }
 
 const NO_NUMBERS = "the model's scores are not finite numbers (NaN or Infinity)";
@@ -81,6 +89,7 @@ interface Prepared {
   question: LabelQuestion;
   /** The example asked from tail to head, when both directions are asked. */
   mirror: LabelQuestion | null;
+  mask: LabelMask | null;
   truncated: boolean;
 }
 
@@ -104,31 +113,32 @@ export function createExtractor(
     return common;
   };
 
-  const prepare = (given: Example): Prepared => {
+  const prepare = (given: Example, mask: LabelMask | null = null): Prepared => {
     const example = normalizedExample(given, normalize);
     const problem = typeof example === "string" ? example : exampleProblem(example);
     if (typeof example === "string" || problem !== null) throw new UserError(problem as string);
     const { ids, truncated } = renderer.renderPrompt(example);
     const question = { promptIds: ids, trie: trieOf(example) };
     if (!settings.bothDirections || settings.method === "generate")
-      return { example, question, mirror: null, truncated };
+      return { example, question, mirror: null, mask, truncated };
     const opposite = mirrored(example);
     const mirror = { promptIds: renderer.renderPrompt(opposite).ids, trie: trieOf(opposite) };
-    return { example, question, mirror, truncated };
+    return { example, question, mirror, mask, truncated };
   };
 
   /** Label probabilities of questions, in passes of similar length. */
   const score = async (questions: readonly LabelQuestion[]): Promise<Float64Array[]> => {
-    const probabilities: Float64Array[] = new Array(questions.length);
-    for (const batch of batchQuestions(questions, settings.maxBatchTokens, model.spec.promptAttention)) {
+    const { distinct, places } = distinctQuestions(questions);
+    const probabilities: Float64Array[] = new Array(distinct.length);
+    for (const batch of batchQuestions(distinct, settings.maxBatchTokens, model.spec.promptAttention)) {
       const results = await labelProbabilities(
         model,
-        batch.map((i) => questions[i]),
+        batch.map((i) => distinct[i]),
         tokens,
       );
       for (const [j, i] of batch.entries()) probabilities[i] = results[j];
     }
-    return probabilities;
+    return places.map((place) => probabilities[place]);
   };
 
   const byLabels = async (prepared: readonly Prepared[]): Promise<Extraction[]> => {
@@ -137,10 +147,11 @@ export function createExtractor(
     const examples = prepared.map(({ example }) => example);
     const companions = companion ? linearProbabilities(companion.model, examples) : null;
     let next = prepared.length;
-    return prepared.map(({ mirror, truncated }, i) => {
+    return prepared.map(({ mirror, mask, truncated }, i) => {
       const own = mirror ? combineDirections(probabilities[i], probabilities[next++], labels) : probabilities[i];
       const mixed = companion && companions ? mixProbabilities(own, companions[i], companion.mixture) : own;
-      return { ...chooseRelations(mixed, labels, settings), modelProbabilities: own, truncated, generated: null };
+      const allowed = mask ? maskedProbabilities(mixed, mask) : mixed;
+      return { ...chooseRelations(allowed, labels, settings), modelProbabilities: own, truncated, generated: null };
     });
   };
 
@@ -157,7 +168,9 @@ export function createExtractor(
       for (const [j, i] of batch.entries()) {
         const text = tokenizer.decode(texts[j].ids);
         const { relations, unparsed, unknownLabels } = renderer.parse(text, prepared[i].example);
-        const predictions = [...new Set(relations)].map((relation) => ({
+        const { mask } = prepared[i];
+        const isAllowed = (relation: string) => mask === null || mask[labels.labels.indexOf(relation)] === 1;
+        const predictions = [...new Set(relations)].filter(isAllowed).map((relation) => ({
           relation,
           probability: probabilities[i][labels.labels.indexOf(relation)],
         }));
@@ -182,17 +195,17 @@ export function createExtractor(
     tokens,
     mixture: settings.method === "labels" && companion ? companion.mixture : null,
     async extract(examples) {
-      const extractions = await answer(examples.map(prepare));
+      const extractions = await answer(examples.map((example) => prepare(example)));
       const unusable = extractions.findIndex(hasNoNumbers);
       if (unusable >= 0) {
         throw new UserError(`${quoted(examples[unusable].sentence)}: ${NO_NUMBERS}.`, { hint: NO_NUMBERS_HINT });
       }
       return extractions;
     },
-    async extractEach(examples) {
-      const prepared = examples.map((example): Prepared | Unextracted => {
+    async extractEach(examples, masks = []) {
+      const prepared = examples.map((example, i): Prepared | Unextracted => {
         try {
-          return prepare(example);
+          return prepare(example, masks[i]);
         } catch (error) {
           if (error instanceof UserError) return { problem: error.message };
           throw error;

@@ -18,6 +18,10 @@ export interface WindowCounts {
   truncated: number;
   unparsed: number;
   unknownLabels: number;
+  /** Of documents: triples that were written, answers of no relation, and relations below the least probability. */
+  triples?: number;
+  none?: number;
+  below?: number;
 }
 
 /** A finished window of rows. */
@@ -160,7 +164,7 @@ function isWindow(value: unknown): value is DoneWindow {
   const isCount = (number: unknown) => Number.isSafeInteger(number) && (number as number) >= 0;
   const { extracted, bad, truncated, unparsed, unknownLabels } = counts ?? {};
   return (
-    [rows, bytes, extracted, bad, truncated, unparsed, unknownLabels].every(isCount) &&
+    [rows, bytes, extracted, bad, truncated, unparsed, unknownLabels, ...Object.values(counts ?? {})].every(isCount) &&
     typeof sha256 === "string" &&
     typeof input === "string" &&
     ["string", "undefined"].includes(typeof arithmetic)
@@ -176,4 +180,16 @@ async function sha256OfPart(file: string, start: number, bytes: number): Promise
     throw new UserError(`${file}: cannot be read (${messageOf(error)}).`, { cause: error });
   }
   return hash.digest("hex");
+}
+
+/** What to know of finished rows that another instruction set computed; null when there are none. */
+export function arithmeticNotice(done: readonly DoneWindow[], part: string, own: string | undefined): string | null {
+  const others = done.filter(({ arithmetic }) => own !== undefined && arithmetic !== undefined && arithmetic !== own);
+  if (others.length === 0) return null;
+  const rows = others.reduce((sum, window) => sum + window.rows, 0);
+  const names = [...new Set(others.map(({ arithmetic }) => arithmetic))].join("; ");
+  return (
+    `${part}: ${rows} rows were computed with another instruction set (${names}), the others are with ${own}: ` +
+    "probabilities may differ in their last digits from those of one undisturbed call."
+  );
 }

@@ -1,5 +1,6 @@
 import { z } from "zod";
 import { adapterSchema } from "../adapters/methods.ts";
+import { DATASET_FORMATS } from "../data/dataset.ts";
 import { FAMILY_NAMES } from "../models/families/registry.ts";
 import { LARGEST, PROMPT_ATTENTIONS } from "../models/spec.ts";
 import { chatTemplates } from "../prompts/chat-template.ts";
@@ -232,9 +233,9 @@ const dataSchema = z.strictObject({
     .optional()
     .describe("Data folder with a train split and its labels, relative to the recipe; --data DIR replaces it."),
   format: z
-    .enum(["auto", "chinese-nre", "jsonl"])
+    .enum(["auto", ...DATASET_FORMATS])
     .default("auto")
-    .describe("Format of the data folder; auto looks at its file names."),
+    .describe("Format of the data folder; auto looks at its file names and finds chinese-nre and jsonl."),
   badRows: z
     .enum(["stop", "skip"])
     .default("stop")

@@ -80,7 +80,7 @@ export async function openRun(directory: string, options: OpenOptions = {}): Pro
   const extractor: Extractor = {
     ...trained,
     extract: async (examples) => whileOpen(() => trained.extract(examples)),
-    extractEach: async (examples) => whileOpen(() => trained.extractEach(examples)),
+    extractEach: async (examples, masks) => whileOpen(() => trained.extractEach(examples, masks)),
   };
   async function extract(example: Example): Promise<Extraction>;
   async function extract(examples: readonly Example[]): Promise<Extraction[]>;

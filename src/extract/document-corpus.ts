@@ -1,0 +1,212 @@
+import { createHash } from "node:crypto";
+import type { LabelSet } from "../data/example.ts";
+import type { BadDocument, Document, Sentence } from "../documents/document.ts";
+import type { Mention, MentionFinder } from "../documents/mention.ts";
+import { type CodePointOffsets, codePointOffsets } from "../documents/offsets.ts";
+import { createPairer, emptyPairCounts, type Pair, type PairCounts, type PairSettings } from "../documents/pairs.ts";
+import type { ReadItem } from "../documents/read/format.ts";
+import { splitSentences } from "../documents/sentences.ts";
+import { unlessAborted } from "./abort.ts";
+import { readAhead } from "./ahead.ts";
+import type { Extraction, Extractor, Unextracted } from "./extractor.ts";
+import { decidePair, tripleOf } from "./triples.ts";
+import { otherCall, type UnfinishedOutput, type WindowCounts } from "./unfinished.ts";
+import { windowsOf } from "./windows.ts";
+
+/** Documents and their pairs by outcome. */
+export interface DocumentCounts extends PairCounts {
+  documents: number;
+  badDocuments: number;
+  /** Documents in which no pair of entities is asked. */
+  withoutPairs: number;
+  /** Pairs that could not be extracted (they do not fit the model). */
+  badPairs: number;
+  /** Pairs whose sentence was shortened. */
+  truncated: number;
+  /** Pairs that an earlier, interrupted call extracted. */
+  resumed: number;
+  triples: number;
+  /** Answers of no relation, and relations below the least probability. */
+  none: number;
+  below: number;
+}
+
+export function emptyDocumentCounts(): DocumentCounts {
+  const outcomes = { badPairs: 0, truncated: 0, resumed: 0, triples: 0, none: 0, below: 0 };
+  return { documents: 0, badDocuments: 0, withoutPairs: 0, ...emptyPairCounts(), ...outcomes };
+}
+
+export interface DocumentSettings extends PairSettings {
+  minProbability: number;
+  /** Longer sentences are cut into windows of at most this number of UTF-16 units. */
+  maxCharacters: number;
+  /** Pairs, with documents and bad documents, that are held in memory and computed together. */
+  windowItems: number;
+  /** Fingerprint of the run, for the triples. */
+  run: string;
+  /** The extractor's label set with the type constraints to use. */
+  labels: LabelSet;
+}
+
+export interface DocumentEvents {
+  /** After each window of pairs. */
+  onProgress?: (counts: Readonly<DocumentCounts>) => void | Promise<void>;
+  onDocument?: (document: Document, mentions: readonly Mention[]) => void;
+  onBadDocument?: (bad: BadDocument) => void;
+  /** A pair that could not be extracted. */
+  onBadPair?: (document: string, problem: string) => void;
+  signal?: AbortSignal;
+}
+
+/** What a window holds: pairs, and the ends of documents, so that documents without pairs count too. */
+type Item =
+  | { kind: "pair"; document: Document; offsets: CodePointOffsets; pair: Pair }
+  | { kind: "end"; document: Document; pairs: number }
+  | { kind: "bad"; bad: BadDocument };
+
+/**
+ * Streams documents through an extractor and adds their triples to an output, one JSON line each, in the order of the text. Windows that the
+ * output already has are read again, to check that the input is the same, but not computed again. Memory is bounded by the window and the
+ * largest document. The next documents are read while a window is computed. Throws a UserError when the input has changed.
+ */
+export async function extractDocuments(
+  extractor: Extractor,
+  documents: AsyncIterable<ReadItem>,
+  finder: MentionFinder,
+  output: Pick<UnfinishedOutput, "done" | "add"> & { part: string },
+  settings: DocumentSettings,
+  events: DocumentEvents = {},
+): Promise<DocumentCounts> {
+  const counts = emptyDocumentCounts();
+  const pairer = createPairer(settings.labels, settings);
+  const items = itemsOf(documents, finder, pairer, settings, events);
+  let windows = 0;
+  for await (const window of readAhead(windowsOf(items, settings.windowItems))) {
+    events.signal?.throwIfAborted();
+    const checksum = checksumOf(window);
+    const done = output.done[windows++];
+    if (done) {
+      if (done.input !== checksum) throw otherCall(output.part);
+      counts.resumed += done.counts.extracted;
+      addOutcomes(counts, done.counts);
+    } else {
+      const { lines, outcomes } = await extractWindow(extractor, window, settings, events);
+      const { arithmetic } = extractor;
+      await output.add(lines, { rows: window.length, input: checksum, arithmetic, counts: outcomes });
+      addOutcomes(counts, outcomes);
+    }
+    for (const item of window) countItem(counts, item);
+    await events.onProgress?.(Object.assign(counts, pairer.counts));
+  }
+  if (windows < output.done.length) throw otherCall(output.part);
+  return Object.assign(counts, pairer.counts);
+}
+
+async function* itemsOf(
+  documents: AsyncIterable<ReadItem>,
+  finder: MentionFinder,
+  pairer: ReturnType<typeof createPairer>,
+  { maxCharacters }: DocumentSettings,
+  events: DocumentEvents,
+): AsyncGenerator<Item, void, void> {
+  for await (const document of documents) {
+    if ("bad" in document) {
+      events.onBadDocument?.(document.bad);
+      yield { kind: "bad", bad: document.bad };
+      continue;
+    }
+    const sentences: Sentence[] = splitSentences(document.text, { maxCharacters });
+    const mentions = finder.find(document, sentences);
+    events.onDocument?.(document, mentions);
+    const offsets = codePointOffsets(document.text);
+    let pairs = 0;
+    for (const pair of pairer.pairsOf(document, sentences, mentions)) {
+      pairs++;
+      yield { kind: "pair", document, offsets, pair };
+    }
+    yield { kind: "end", document, pairs };
+  }
+}
+
+function countItem(counts: DocumentCounts, item: Item): void {
+  if (item.kind === "bad") counts.badDocuments++;
+  else if (item.kind === "end") {
+    counts.documents++;
+    if (item.pairs === 0) counts.withoutPairs++;
+  }
+}
+
+async function extractWindow(
+  extractor: Extractor,
+  window: readonly Item[],
+  settings: DocumentSettings,
+  events: DocumentEvents,
+): Promise<{ lines: string; outcomes: WindowCounts }> {
+  const questions = window.flatMap((item) => (item.kind === "pair" ? questionsOf(item.pair) : []));
+  const examples = questions.map(({ example }) => example);
+  const masks = questions.map(({ mask }) => mask);
+  const answers = await unlessAborted(extractor.extractEach(examples, masks), events.signal);
+  const outcomes = { extracted: 0, bad: 0, truncated: 0, unparsed: 0, unknownLabels: 0, triples: 0, none: 0, below: 0 };
+  const lines: string[] = [];
+  let next = 0;
+  for (const item of window) {
+    if (item.kind !== "pair") continue;
+    const { document, offsets, pair } = item;
+    const forward = pair.forward && answers[next++];
+    const backward = pair.backward && answers[next++];
+    const problem = problemOf(forward) ?? problemOf(backward);
+    if (problem !== null) {
+      outcomes.bad++;
+      events.onBadPair?.(document.id, problem);
+      continue;
+    }
+    const own = { forward: forward as Extraction | null, backward: backward as Extraction | null };
+    const { found, none, below } = decidePair(pair, own, settings.labels, settings.minProbability);
+    outcomes.extracted++;
+    if (own.forward?.truncated || own.backward?.truncated) outcomes.truncated++;
+    outcomes.none += none;
+    outcomes.below += below;
+    outcomes.triples += found.length;
+    const { id, text } = document;
+    const place = { document: id, text, sentence: pair.sentence, offsets, run: settings.run };
+    for (const one of found) lines.push(`${JSON.stringify(tripleOf(one, place))}\n`);
+  }
+  return { lines: lines.join(""), outcomes };
+}
+
+const questionsOf = ({ forward, backward }: Pair) => [forward ?? [], backward ?? []].flat();
+
+function problemOf(answer: Extraction | Unextracted | null): string | null {
+  return answer !== null && "problem" in answer ? answer.problem : null;
+}
+
+function addOutcomes(counts: DocumentCounts, outcomes: WindowCounts): void {
+  counts.badPairs += outcomes.bad;
+  counts.truncated += outcomes.truncated;
+  counts.triples += outcomes.triples ?? 0;
+  counts.none += outcomes.none ?? 0;
+  counts.below += outcomes.below ?? 0;
+}
+
+/** A checksum of all that the output of a window depends on. */
+function checksumOf(window: readonly Item[]): string {
+  const hash = createHash("sha256");
+  for (const item of window) {
+    const fields =
+      item.kind === "pair"
+        ? [
+            item.document.id,
+            item.pair.first,
+            item.pair.second,
+            item.pair.sentence,
+            ...questionsOf(item.pair).map(maskOf),
+          ]
+        : item.kind === "end"
+          ? [item.document.id, item.pairs]
+          : [item.bad.id, item.bad.reason];
+    hash.update(`${JSON.stringify(fields)}\n`);
+  }
+  return hash.digest("hex");
+}
+
+const maskOf = ({ mask }: { mask: Uint8Array | null }) => (mask === null ? null : Array.from(mask).join(""));

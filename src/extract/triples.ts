@@ -1,0 +1,115 @@
+import type { LabelSet } from "../data/example.ts";
+import type { Sentence } from "../documents/document.ts";
+import type { Mention } from "../documents/mention.ts";
+import type { CodePointOffsets } from "../documents/offsets.ts";
+import type { Pair } from "../documents/pairs.ts";
+import type { Extraction } from "./extractor.ts";
+
+/** A mention as an output writes it, with its place in the document in both units. */
+export interface TripleMention {
+  text: string;
+  id: string;
+  name: string;
+  type: string | null;
+  /** Code points into the document, [start, end). */
+  start: number;
+  end: number;
+  startUtf16: number;
+  endUtf16: number;
+}
+
+/** A relation that was found at one place of a document. */
+export interface Triple {
+  document: string;
+  sentence: string;
+  /** Code points of the document before the sentence. */
+  sentenceStart: number;
+  head: TripleMention;
+  relation: string;
+  tail: TripleMention;
+  probability: number;
+  /** Fingerprint of the run that found it. */
+  run: string;
+}
+
+/** A relation between two mentions. */
+export interface Found {
+  head: Mention;
+  relation: string;
+  tail: Mention;
+  probability: number;
+}
+
+/** The relations of a pair, and the numbers of answers that gave none. */
+export interface Decision {
+  found: Found[];
+  none: number;
+  below: number;
+}
+
+/**
+ * Decides a pair from the answers to its questions. A relation with a declared inverse is given in one direction, the one that the label set
+ * declares (the key of "inverses"), a symmetric one from the first mention to the second; found from both sides, it has the mean of the two
+ * probabilities.
+ */
+export function decidePair(
+  { first, second }: Pick<Pair, "first" | "second">,
+  answers: { forward: Extraction | null; backward: Extraction | null },
+  labels: LabelSet,
+  minProbability: number,
+): Decision {
+  const found = new Map<string, { one: Found; probabilities: number[] }>();
+  let none = 0;
+  for (const [answer, head, tail] of [
+    [answers.forward, first, second],
+    [answers.backward, second, first],
+  ] as const) {
+    for (const { relation, probability } of answer?.predictions ?? []) {
+      if (relation === labels.noRelation) {
+        none++;
+        continue;
+      }
+      const one = directed({ head, relation, tail, probability }, first, labels);
+      const key = `${one.head === first ? "forward" : "backward"} ${one.relation}`;
+      const entry = found.get(key) ?? { one, probabilities: [] };
+      entry.probabilities.push(probability);
+      found.set(key, entry);
+    }
+  }
+  const decided = Array.from(found.values(), ({ one, probabilities }) => ({
+    ...one,
+    probability: probabilities.reduce((sum, probability) => sum + probability, 0) / probabilities.length,
+  }));
+  const kept = decided.filter(({ probability }) => probability >= minProbability);
+  return { found: kept, none, below: decided.length - kept.length };
+}
+
+/** The relation in its one direction. */
+function directed(found: Found, first: Mention, { inverses }: LabelSet): Found {
+  const inverse = inverses.get(found.relation);
+  if (inverse === undefined) return found;
+  const opposite = { ...found, head: found.tail, tail: found.head, relation: inverse };
+  if (inverse === found.relation) return found.head === first ? found : opposite;
+  for (const label of inverses.keys()) {
+    if (label === found.relation) return found;
+    if (label === inverse) return opposite;
+  }
+  return found;
+}
+
+/** A found relation with the texts and places of its mentions. */
+export function tripleOf(
+  { head, relation, tail, probability }: Found,
+  place: { document: string; text: string; sentence: Sentence; offsets: CodePointOffsets; run: string },
+): Triple {
+  const { document, text, sentence, offsets, run } = place;
+  const mention = ({ start, end, id, name, type }: Mention): TripleMention => ({
+    ...{ text: text.slice(start, end), id, name, type },
+    ...{ start: offsets.toCodePoint(start), end: offsets.toCodePoint(end), startUtf16: start, endUtf16: end },
+  });
+  const rounded = Number(probability.toFixed(6));
+  return {
+    ...{ document, sentence: sentence.text, sentenceStart: offsets.toCodePoint(sentence.start) },
+    ...{ head: mention(head), relation, tail: mention(tail), probability: rounded, run },
+  };
+}
