@@ -77,11 +77,11 @@ export interface Defaults {
 export async function defaultsFor(
   given: RecipeValues,
   facts: DataFacts,
-  isNative: boolean,
+  isFast: boolean,
   readShipped: (file: string) => Promise<RecipeValues>,
 ): Promise<Defaults> {
   if (namesModel(given)) return { values: defaultsOfNamed(given, facts.rows), basis: null };
-  const basis = basisOf(given, facts.rows, isNative);
+  const basis = basisOf(given, facts.rows, isFast);
   const shipped = await readShipped(join(RECIPES_FOLDER, basis.file));
   const shippedAdapter = section(shipped, "adapter");
   const method = methodOf(given) ?? String(shippedAdapter.method);
@@ -129,12 +129,12 @@ export function namesModel(values: RecipeValues): boolean {
   return path !== undefined || init !== undefined;
 }
 
-function basisOf(given: RecipeValues, rows: number, isNative: boolean): RecipeBasis {
+function basisOf(given: RecipeValues, rows: number, isFast: boolean): RecipeBasis {
   const method = methodOf(given);
   const size = rows < MANY_ROWS ? "few" : "many";
   // An adapter needs a model below it, however slow that is here.
   const isWhole = METHODS.find(({ name }) => name === method)?.startsFrom === "any";
-  const isFromNothing = !isNative && (method === undefined || isWhole);
+  const isFromNothing = !isFast && (method === undefined || isWhole);
   return BASES[isFromNothing ? "nothing" : isWhole ? "whole" : "adapter"][size];
 }
 

@@ -165,7 +165,7 @@ describe("what a recipe leaves out", () => {
   it("is all of it without a file, a model from nothing without the native backend", async () => {
     const dataPath = join(root, "demo");
     const overrides = ["train.epochs=1"];
-    const { recipe, basis } = await resolveRecipe({ dataPath, overrides, isNative: false });
+    const { recipe, basis } = await resolveRecipe({ dataPath, overrides, isFast: false });
     const small = await readRecipe(shipped("demo-small"));
     expect(recipe).toEqual({
       ...small,

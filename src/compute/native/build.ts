@@ -65,6 +65,8 @@ const CPU_SOURCES = ["binding/cpu_addon.cpp", "runtime/cpu.cpp"];
 const SHARED_SOURCES = /^(binding\/.*|runtime\/(executor|engine|arena)\.cpp)$/;
 /** Files for the tile units, which no other level needs. */
 const AMX_SOURCES = /_amx\.cpp$/;
+/** Files of the WebAssembly module, which src/compute/wasm/build.ts compiles. */
+const WASM_SOURCES = /^wasm\//;
 /** Headers worth precompiling, because many files include them and they are slow to read. */
 const KERNEL_HEADER = "runtime/vector.h";
 const BINDING_HEADER = "binding/binding.h";
@@ -234,7 +236,7 @@ async function buildCpuAddon(compiler: Compiler, parts: readonly Unit[], output:
 function kernelSources(sources: string): string[] {
   return readdirSync(sources, { recursive: true, encoding: "utf8" })
     .map((name) => name.replaceAll("\\", "/"))
-    .filter((name) => name.endsWith(".cpp") && !CPU_SOURCES.includes(name))
+    .filter((name) => name.endsWith(".cpp") && !CPU_SOURCES.includes(name) && !WASM_SOURCES.test(name))
     .sort();
 }
 
