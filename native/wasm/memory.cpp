@@ -167,6 +167,14 @@ void operator delete(void* data) noexcept { cre::systemRelease(data, 0); }
 void operator delete[](void* data) noexcept { cre::systemRelease(data, 0); }
 void operator delete(void* data, size_t) noexcept { cre::systemRelease(data, 0); }
 void operator delete[](void* data, size_t) noexcept { cre::systemRelease(data, 0); }
+void* operator new(size_t bytes, const std::nothrow_t&) noexcept { return cre::systemAllocate(bytes); }
+void* operator new[](size_t bytes, const std::nothrow_t&) noexcept { return cre::systemAllocate(bytes); }
 void* operator new(size_t bytes, std::align_val_t) { return cre::systemAllocate(bytes); }
 void operator delete(void* data, std::align_val_t) noexcept { cre::systemRelease(data, 0); }
 void operator delete(void* data, size_t, std::align_val_t) noexcept { cre::systemRelease(data, 0); }
+
+// The allocator of the C library would take the same memory. With these it is not linked, or the linker complains about two of them.
+extern "C" {
+void* malloc(size_t bytes) { return cre::systemAllocate(bytes); }
+void free(void* data) { cre::systemRelease(data, 0); }
+}
