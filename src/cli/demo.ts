@@ -21,7 +21,7 @@ const PACKAGE = join(dirname(fileURLToPath(import.meta.url)), "..", "..");
 
 const BASE = "Fine-tuning the embedded base model (models/base-zh) with LoRA";
 /** On the reference backend, fine-tuning the base model would take many hours. */
-const SMALL = "The native backend is not available: training a small model from random weights";
+const SMALL = "Neither the native nor the WebAssembly backend is available: training a small model from random weights";
 
 /** A file in the run that tells that cre demo made it, and may replace it. */
 const MARKER = "demo.json";

@@ -50,7 +50,7 @@ const BASES = {
     few: { file: "finre-base-full.yaml", ...FINRE, epochs: { usual: 6, least: 6, most: 30 } },
     many: { file: "finre-base-full.yaml", ...FINRE, epochs: { usual: 6, least: 2, most: 12 } },
   },
-  /** A small model from nothing, where the base model would need hours for want of the native backend. */
+  /** A small model from nothing, where the base model would need hours: on the reference backend. */
   nothing: {
     few: { file: "demo-small.yaml", ...DEMO, epochs: { usual: 30, least: 30, most: 100 } },
     many: { file: "finre-small.yaml", ...FINRE, epochs: { usual: 12, least: 3, most: 30 } },

@@ -37,7 +37,7 @@ export interface RecipeSource {
   /** Facts of rows that the caller has, in the place of a data folder's. */
   facts?: DataFacts;
   badRows?: Recipe["data"]["badRows"];
-  /** Whether the native backend is available; without it the default model is a small one from nothing. */
+  /** Whether a fast backend is available; without one the default model is a small one from nothing. */
   isFast?: boolean;
 }
 

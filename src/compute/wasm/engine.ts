@@ -5,9 +5,9 @@
 import { UserError } from "../../base/errors.ts";
 import type { Engine } from "../engine/engine.ts";
 
-/** The memory that kernels.wasm is linked for (build.ts): its first size, and the most that 32-bit addresses reach. */
+/** The memory that kernels.wasm is linked for (build.ts): its first size, and the most that 32-bit addresses and typed arrays reach. */
 const FIRST_PAGES = 32;
-export const MOST_PAGES = 65_536;
+export const MOST_PAGES = 65_535;
 export const PAGE_BYTES = 65_536;
 const STACK_BYTES = 1 << 20;
 
@@ -105,11 +105,16 @@ export function openWasmEngine(options: WasmEngineOptions): Engine {
   const env = { memory, outOfMemory, answer: none, stopped: none, seconds: none, processorSeconds: none };
   const exports = new WebAssembly.Instance(options.module, { env }).exports as unknown as Exports;
   const allocate = (bytes: number) => exports.allocate(bytes) >>> 0;
-  const bytesAt = (start: number, length: number) => {
-    // Another thread may have grown the memory a moment ago.
-    if (start + length > memory.buffer.byteLength) memory.grow(0);
-    return new Uint8Array(memory.buffer, start, length);
+  let views = viewsOf(memory);
+  const viewsTo = (end: number) => {
+    // Another thread may have grown the memory.
+    if (end > views.bytes.length) {
+      memory.grow(0);
+      views = viewsOf(memory);
+    }
+    return views;
   };
+  const copyOf = (start: number, length: number) => viewsTo(start + length).bytes.slice(start, start + length).buffer;
 
   const waiting = new Map<number, { resolve(data: number, elements: number): void; reject(error: Error): void }>();
   let failure: Error | null = null;
@@ -128,41 +133,47 @@ export function openWasmEngine(options: WasmEngineOptions): Engine {
   };
 
   exports.start(options.threads, options.poison ? 1 : 0);
-  const numbers = new Map<string, number>();
+  const known = new Map<string, number>();
   const numberOf = (name: string): number => {
-    let number = numbers.get(name);
+    let number = known.get(name);
     if (number === undefined) {
       const text = new TextEncoder().encode(name);
       const at = allocate(text.length);
-      bytesAt(at, text.length).set(text);
+      viewsTo(at + text.length).bytes.set(text, at);
       number = exports.operationNumber(at, text.length);
       exports.release(at);
       if (number < 0) throw new Error(`kernels.wasm has no operation "${name}": run npm run build:wasm.`);
-      numbers.set(name, number);
+      known.set(name, number);
     }
     return number;
   };
   const issue = (name: string, given: readonly Argument[], answer = 0): void => {
     if (failure !== null) return;
+    const operation = numberOf(name);
     const arraysAt = HEADER_BYTES + 8 * given.length;
-    const arrayBytes = given.reduce<number>((sum, value) => sum + (isArray(value) ? aligned(value.byteLength) : 0), 0);
+    let arrayBytes = 0;
+    for (const value of given) if (isArray(value)) arrayBytes += aligned(value.byteLength);
     while (exports.hasRoom(arrayBytes) === 0) options.pause?.();
     const call = allocate(arraysAt + arrayBytes);
-    const bytes = bytesAt(call, arraysAt + arrayBytes);
-    const view = new DataView(bytes.buffer, call, arraysAt);
-    for (const [i, word] of [numberOf(name), given.length, answer, kind].entries()) view.setUint32(4 * i, word, true);
-    view.setFloat64(16, arrayBytes, true);
+    const { bytes, words, numbers } = viewsTo(call + arraysAt + arrayBytes);
+    // In the order of CallHeader in native/wasm/engine.h.
+    words[call / 4] = operation;
+    words[call / 4 + 1] = given.length;
+    words[call / 4 + 2] = answer;
+    words[call / 4 + 3] = kind;
+    numbers[call / 8 + 2] = arrayBytes;
+    let at = (call + HEADER_BYTES) / 8;
     let end = arraysAt;
-    for (const [i, value] of given.entries()) {
-      const at = HEADER_BYTES + 8 * i;
-      if (!isArray(value)) {
-        view.setFloat64(at, Number(value), true);
-        continue;
+    for (const value of given) {
+      if (isArray(value)) {
+        words[2 * at] = end;
+        words[2 * at + 1] = value.length;
+        bytes.set(new Uint8Array(value.buffer, value.byteOffset, value.byteLength), call + end);
+        end += aligned(value.byteLength);
+      } else {
+        numbers[at] = Number(value);
       }
-      view.setUint32(at, end, true);
-      view.setUint32(at + 4, value.length, true);
-      bytes.set(new Uint8Array(value.buffer, value.byteOffset, value.byteLength), end);
-      end += aligned(value.byteLength);
+      at++;
     }
     exports.issue(call);
   };
@@ -173,9 +184,9 @@ export function openWasmEngine(options: WasmEngineOptions): Engine {
       lastAnswer = (lastAnswer % 0xffffffff) + 1;
       const answer = lastAnswer;
       const taken = (data: number, elements: number) => {
-        const bytes = elements === 0 ? new Uint8Array(0) : bytesAt(data, 4 * elements).slice();
+        const values = new Float32Array(copyOf(data, 4 * elements));
         exports.release(data);
-        resolve(new Float32Array(bytes.buffer));
+        resolve(values);
       };
       waiting.set(answer, { resolve: taken, reject });
       threads[0].keepAlive(true);
@@ -241,12 +252,18 @@ export function openWasmEngine(options: WasmEngineOptions): Engine {
     },
     peak: (seconds, reads) => ask("peak", [seconds, reads]),
     spent() {
-      return new Float64Array(bytesAt(exports.times() >>> 0, MOST_KINDS * 24).slice().buffer);
+      return new Float64Array(copyOf(exports.times() >>> 0, MOST_KINDS * 24));
     },
   };
 }
 
 const isArray = (value: Argument): value is Exclude<Argument, number | boolean | null> => ArrayBuffer.isView(value);
+
+const viewsOf = ({ buffer }: WebAssembly.Memory) => ({
+  bytes: new Uint8Array(buffer),
+  words: new Uint32Array(buffer),
+  numbers: new Float64Array(buffer),
+});
 
 function sharedMemory(mostPages: number): WebAssembly.Memory {
   try {

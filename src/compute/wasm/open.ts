@@ -19,7 +19,7 @@ export interface WasmOptions {
   /** Times every kind of operation (profileOf of profile.ts); by default CRE_PROFILE=1. */
   profile?: boolean;
   backwardCopy?: BackwardCopy;
-  /** Of 64 KiB, at most 65,536, which is the default. */
+  /** Of 64 KiB, at most 65,535, which is the default. */
   mostPages?: number;
   /** By default the package's own. */
   file?: string;
