@@ -49,8 +49,8 @@ export function openBackend(
     const backend = openWasm(options);
     if (!isForced) {
       onNotice(
-        `The native backend cannot be used: ${reason}. Computing with ${backend.description}: a quarter to a half of ` +
-          `the native speed (\`cre bench kernels\` measures it); ${INSTALL}.`,
+        `The native backend cannot be used: ${reason}. Computing with ${backend.description}: two to five times slower ` +
+          `(\`cre bench train-step\` measures it); ${INSTALL}.`,
       );
     }
     return backend;

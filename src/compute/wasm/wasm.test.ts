@@ -77,6 +77,18 @@ describe("the memory of the module", () => {
     await backend.close();
   });
 
+  it("holds only a part of what is issued faster than it is carried out", async () => {
+    const backend = openWasm({ file, threads: 2, mostPages: 5000 });
+    const values = new Float32Array(1 << 23).fill(2);
+    let last = backend.tensor(values, 4096, 2048);
+    for (let i = 0; i < 20; i++) {
+      backend.free(last);
+      last = backend.tensor(values, 4096, 2048);
+    }
+    expect((await backend.read(last))[7]).toBe(2);
+    await backend.close();
+  });
+
   it("is used again when tensors are freed, whatever their sizes", async () => {
     const backend = openWasm({ file, threads: 2, mostPages });
     for (let i = 0; i < 60; i++) {
