@@ -79,10 +79,17 @@ void peak(Call& call) {
 }
 
 constexpr Operation kOperations[] = {
-    {"tensor", tensor},           {"read", read},         {"free", freeTensor},
-    {"weight", weight},           {"writeRows", writeRows}, {"writeWeight", writeWeight},
-    {"readWeight", readWeight},   {"freeWeight", freeWeight}, {"sync", sync},
-    {"close", close},             {"peak", peak},
+    {"tensor", tensor},
+    {"read", read},
+    {"free", freeTensor},
+    {"weight", weight},
+    {"writeRows", writeRows},
+    {"writeWeight", writeWeight},
+    {"readWeight", readWeight},
+    {"freeWeight", freeWeight},
+    {"sync", sync},
+    {"close", close},
+    {"peak", peak},
 };
 
 }  // namespace

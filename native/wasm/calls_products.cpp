@@ -115,8 +115,8 @@ void matmulBackwardWeight(Call& call) {
   const Tensor *dy = call.tensor(), *x = call.tensor();
   Weight* w = call.weight();
   const float scale = call.number();
-  call.memory().withMatrixGradient(
-      call.pool(), *w, [&](WeightView& view) { cre::matmulBackwardWeight(call.pool(), dy->matrix, x->matrix, scale, view); });
+  call.memory().withMatrixGradient(call.pool(), *w,
+                                   [&](WeightView& view) { cre::matmulBackwardWeight(call.pool(), dy->matrix, x->matrix, scale, view); });
 }
 
 // (dx, dy, x, w, scale)
@@ -127,9 +127,8 @@ void matmulBackward(Call& call) {
   const float scale = call.number();
   Tensor* dx = call.engine.make(handle, x->matrix.rows, x->matrix.columns);
   call.memory().needBackward(call.pool(), *w);
-  call.memory().withMatrixGradient(call.pool(), *w, [&](WeightView& view) {
-    cre::matmulBackward(call.pool(), dy->matrix, x->matrix, scale, view, dx->matrix);
-  });
+  call.memory().withMatrixGradient(
+      call.pool(), *w, [&](WeightView& view) { cre::matmulBackward(call.pool(), dy->matrix, x->matrix, scale, view, dx->matrix); });
 }
 
 // (dy, b)

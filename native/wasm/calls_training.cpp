@@ -63,8 +63,8 @@ void adamW(Call& call) {
 }
 
 constexpr Operation kOperations[] = {
-    {"crossEntropy", crossEntropy}, {"logProbabilities", logProbabilities}, {"argmax", argmax}, {"zeroGradients", zeroGradients},
-    {"gradientNorm", gradientNorm}, {"adamW", adamW},
+    {"crossEntropy", crossEntropy},   {"logProbabilities", logProbabilities}, {"argmax", argmax},
+    {"zeroGradients", zeroGradients}, {"gradientNorm", gradientNorm},         {"adamW", adamW},
 };
 
 }  // namespace

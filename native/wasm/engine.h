@@ -129,9 +129,7 @@ struct RotaryArguments {
         frequencies(call.array<float>()),
         interleaved(call.truth()) {}
   bool any() const { return positions.size > 0; }
-  Rotary rotary() const {
-    return {positions.data, heads, headWidth, {frequencies.data, static_cast<int>(frequencies.size), interleaved}};
-  }
+  Rotary rotary() const { return {positions.data, heads, headWidth, {frequencies.data, static_cast<int>(frequencies.size), interleaved}}; }
 };
 
 }  // namespace cre

@@ -38,7 +38,7 @@ struct Lock {
 
 Block* freeSmall[kClasses];
 Block* freeLarge = nullptr;
-uint64_t heapEnd = 0;  // up to 2^32
+bool hasFirst = false;
 uint64_t pieceAt = 0, pieceLeft = 0;
 
 uint64_t addressOf(const Block* block) { return reinterpret_cast<uintptr_t>(block); }
@@ -61,17 +61,17 @@ void giveLarge(uint64_t address, uint64_t bytes) {
 }
 
 bool grow(uint64_t bytes) {
-  if (heapEnd == 0) {
+  if (!hasFirst) {
+    // What the linker left of the first pages.
     const uint64_t start = (reinterpret_cast<uintptr_t>(&__heap_base) + kHeader - 1) / kHeader * kHeader;
-    heapEnd = __builtin_wasm_memory_size(0) * kPage;
-    if (start < heapEnd) giveLarge(start, heapEnd - start);
+    const uint64_t end = __builtin_wasm_memory_size(0) * kPage;
+    if (start < end) giveLarge(start, end - start);
+    hasFirst = true;
   }
-  // Memory that another module instance may have grown is not ours.
   const uint64_t pages = (bytes + kPage - 1) / kPage;
   const size_t before = __builtin_wasm_memory_grow(0, static_cast<size_t>(pages));
   if (before == SIZE_MAX) return false;
   giveLarge(before * kPage, pages * kPage);
-  heapEnd = (before + pages) * kPage;
   return true;
 }
 
