@@ -45,7 +45,7 @@ const LINK_FLAGS = [
   "-Wl,--no-entry",
   "-Wl,--import-memory",
   "-Wl,--shared-memory",
-  // FIRST_PAGES and MOST_PAGES of engine.ts.
+  // FIRST_PAGES and MOST_PAGES of calls.ts.
   "-Wl,--initial-memory=2097152",
   "-Wl,--max-memory=4294967296",
   // The C library is compiled without atomic instructions; what is taken from it touches no memory but its arguments.

@@ -9,7 +9,8 @@ import { profiled } from "../engine/profile.ts";
 import { keepEngine } from "../peak.ts";
 import { createBackend } from "../shell.ts";
 import { chooseThreads } from "../threads.ts";
-import { type EngineThread, MOST_PAGES, openWasmEngine, PAGE_BYTES, type ThreadMessage } from "./engine.ts";
+import { type EngineThread, MOST_PAGES, PAGE_BYTES, type ThreadMessage, type ThreadStart } from "./calls.ts";
+import { openWasmEngine } from "./engine.ts";
 
 export interface WasmOptions {
   /** By default the environment's CRE_THREADS, else the number of physical cores. */
@@ -73,7 +74,7 @@ export function openWasm(options: WasmOptions = {}): Backend {
   return opened;
 }
 
-function startThread(start: object, onMessage: (message: ThreadMessage) => void): EngineThread {
+function startThread(start: ThreadStart, onMessage: (message: ThreadMessage) => void): EngineThread {
   const worker = new Worker(WORKER_FILE, { workerData: start, execArgv: [], env: {} });
   worker.on("message", onMessage);
   worker.on("error", (error) => onMessage({ failure: messageOf(error) }));
