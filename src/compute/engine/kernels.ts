@@ -15,6 +15,8 @@ export interface EngineKernelOptions {
   description: string;
   arithmetic: string;
   backwardCopy: BackwardCopy;
+  /** "auto" makes backward copies while the frozen matrices have at most these bytes. */
+  mostCopiedBytes?: number;
 }
 
 type Product = Term<number, PackedWeight>;
@@ -23,7 +25,7 @@ type Product = Term<number, PackedWeight>;
 export function engineKernels(engine: Engine, options: EngineKernelOptions): Kernels<number, PackedWeight> {
   const { name, precision, description, arithmetic, backwardCopy } = options;
   const bytes = new ByteCount();
-  const packing = new Packing(precision === "bfloat16", backwardCopy, bytes);
+  const packing = new Packing(precision === "bfloat16", backwardCopy, bytes, options.mostCopiedBytes);
 
   const newWeight = (spec: WeightSpec, values: Float32Array | null | undefined): PackedWeight => {
     const { rows, columns, storage, trainable } = spec;

@@ -48,10 +48,17 @@ export class Packing {
   readonly #narrowBytes: number;
   readonly #backwardCopy: BackwardCopy;
   readonly #bytes: ByteCount;
+  readonly #mostCopiedBytes: number;
   /** Bytes of one packed copy of every frozen matrix that could have two. */
   #frozenBytes = 0;
 
-  constructor(bfloat16: boolean, backwardCopy: BackwardCopy, bytes: ByteCount) {
+  constructor(
+    bfloat16: boolean,
+    backwardCopy: BackwardCopy,
+    bytes: ByteCount,
+    mostCopiedBytes: number = MOST_COPIED_BYTES,
+  ) {
+    this.#mostCopiedBytes = mostCopiedBytes;
     this.#narrowBytes = bfloat16 ? 2 : 4;
     this.#backwardCopy = backwardCopy;
     this.#bytes = bytes;
@@ -79,7 +86,7 @@ export class Packing {
   packBackward(weight: PackedOperand): boolean {
     const { trainable, rows, data } = weight;
     const wanted =
-      this.#backwardCopy === "auto" ? this.#frozenBytes <= MOST_COPIED_BYTES : this.#backwardCopy === "always";
+      this.#backwardCopy === "auto" ? this.#frozenBytes <= this.#mostCopiedBytes : this.#backwardCopy === "always";
     if (isQuantized(weight) || !(data.packed.backward || trainable || rows === 1 || wanted)) return false;
     this.pack(weight, "backward");
     return true;

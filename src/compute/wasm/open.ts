@@ -67,7 +67,15 @@ export function openWasm(options: WasmOptions = {}): Backend {
   });
   const description = `WebAssembly SIMD, ${threads} thread${threads === 1 ? "" : "s"}, float32`;
   const arithmetic = "wasm, float32";
-  const kernels = engineKernels(engine, { name: "wasm", precision: "float32", description, arithmetic, backwardCopy });
+  const kernels = engineKernels(engine, {
+    name: "wasm",
+    precision: "float32",
+    description,
+    arithmetic,
+    backwardCopy,
+    // Second packed copies take at most a quarter of the memory.
+    mostCopiedBytes: ((options.mostPages ?? MOST_PAGES) * PAGE_BYTES) / 4,
+  });
   const backend = createBackend(kernels);
   const opened = (options.profile ?? process.env.CRE_PROFILE === "1") ? profiled(backend, engine) : backend;
   keepEngine(opened, engine);

@@ -101,6 +101,23 @@ describe("the memory of the module", () => {
   });
 });
 
+describe("second copies of frozen weights", () => {
+  it("are made of models up to a quarter of the memory", async () => {
+    const backend = openWasm({ file, threads: 2, mostPages: 512 });
+    const grown = (): number => {
+      const w = backend.weight({ name: "w", rows: 64, columns: 64, storage: "float32", trainable: false });
+      const dy = backend.zeros(1, 64);
+      const before = backend.memory().bytes;
+      backend.free(backend.matmulBackwardInput(dy, w));
+      return backend.memory().bytes - before;
+    };
+    expect(grown()).toBe(64 * 64 * 4);
+    backend.weight({ name: "large", rows: 1536, columns: 1536, storage: "float32", trainable: false });
+    expect(grown()).toBe(0);
+    await backend.close();
+  });
+});
+
 describe("profile and peak", () => {
   it("are measured", async () => {
     const backend = openWasm({ file, threads: 2, profile: true });
