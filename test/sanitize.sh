@@ -12,6 +12,7 @@ case $kind in
 esac
 export CRE_SANITIZE=$kind CRE_NATIVE=require CRE_LEVELS=${CRE_LEVELS:-all}
 npx tsc -p tsconfig.build.json
+node dist/compute/wasm/assets.js
 node dist/compute/native/build.js
 # Node itself is not built with the sanitizer, so its run-time library has to come first in the process.
 preload=$("${CXX:-g++}" -print-file-name="$library")

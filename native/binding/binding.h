@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "runtime/engine.h"
+#include "runtime/executor.h"
 
 namespace cre {
 

@@ -29,6 +29,21 @@ CRE_INLINE void transposeWords(const uint32_t* in, size_t inStride, uint32_t* ou
     _mm512_storeu_si512(row + 2 * outStride, _mm512_unpacklo_epi64(b, d));
     _mm512_storeu_si512(row + 3 * outStride, _mm512_unpackhi_epi64(b, d));
   }
+#elif defined(__wasm_simd128__)
+  for (int c = 0; c < 16; c += 4) {
+    for (int r = 0; r < 16; r += 4) {
+      const uint32_t* from = in + r * inStride + c;
+      const v128_t v0 = wasm_v128_load(from), v1 = wasm_v128_load(from + inStride);
+      const v128_t v2 = wasm_v128_load(from + 2 * inStride), v3 = wasm_v128_load(from + 3 * inStride);
+      const v128_t a = wasm_i32x4_shuffle(v0, v1, 0, 4, 1, 5), b = wasm_i32x4_shuffle(v0, v1, 2, 6, 3, 7);
+      const v128_t d = wasm_i32x4_shuffle(v2, v3, 0, 4, 1, 5), e = wasm_i32x4_shuffle(v2, v3, 2, 6, 3, 7);
+      uint32_t* row = out + c * outStride + r;
+      wasm_v128_store(row, wasm_i64x2_shuffle(a, d, 0, 2));
+      wasm_v128_store(row + outStride, wasm_i64x2_shuffle(a, d, 1, 3));
+      wasm_v128_store(row + 2 * outStride, wasm_i64x2_shuffle(b, e, 0, 2));
+      wasm_v128_store(row + 3 * outStride, wasm_i64x2_shuffle(b, e, 1, 3));
+    }
+  }
 #else
   for (int c = 0; c < 16; c++) {
     for (int r = 0; r < 16; r++) out[c * outStride + r] = in[r * inStride + c];

@@ -1,6 +1,8 @@
 #include "runtime/arena.h"
 
+#if !defined(__wasm__)
 #include <sys/mman.h>
+#endif
 
 #include <cstdint>
 #include <new>
@@ -8,17 +10,21 @@
 namespace cre {
 namespace {
 
-constexpr size_t kHugePage = size_t{2} << 20;
 constexpr size_t kChunkBytes = size_t{4} << 20;  // small blocks are cut from chunks
 constexpr size_t kLargeBytes = size_t{1} << 20;  // from this size on a block is a mapping of its own
 constexpr size_t kKeptFreeBytes = size_t{256} << 20;
 
 size_t roundUp(size_t bytes, size_t unit) { return (bytes + unit - 1) / unit * unit; }
 
+#if !defined(__wasm__)
+constexpr size_t kHugePage = size_t{2} << 20;
+
 size_t mappedBytes(size_t bytes, Tail tail) { return roundUp(bytes, tail == Tail::huge && bytes >= kHugePage ? kHugePage : 4096); }
+#endif
 
 }  // namespace
 
+#if !defined(__wasm__)  // wasm/memory.cpp has them
 void* systemAllocate(size_t bytes, Tail tail) {
   const size_t wanted = mappedBytes(bytes, tail), hugeBytes = wanted / kHugePage * kHugePage;
   const bool huge = hugeBytes > 0;
@@ -40,6 +46,7 @@ void* systemAllocate(size_t bytes, Tail tail) {
 void systemRelease(void* data, size_t bytes, Tail tail) {
   if (data != nullptr) munmap(data, mappedBytes(bytes, tail));
 }
+#endif
 
 Arena::~Arena() {
   for (void* chunk : chunks_) systemRelease(chunk, kChunkBytes);

@@ -3,7 +3,6 @@
 #include <vector>
 
 #include "runtime/arena.h"
-#include "runtime/executor.h"
 #include "runtime/kernels.h"
 #include "rows/raw_rows.h"
 

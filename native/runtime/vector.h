@@ -7,6 +7,8 @@
 #include "runtime/kernels.h"
 #if defined(__x86_64__)
 #include <immintrin.h>
+#elif defined(__wasm_simd128__)
+#include <wasm_simd128.h>
 #endif
 
 #pragma GCC diagnostic ignored "-Wpsabi"  // vectors never cross an addon's border
@@ -101,6 +103,8 @@ CRE_INLINE Floats squareRoot(Floats a) {
   CRE_PARTS a.part[i] = (FloatPart)_mm256_sqrt_ps((__m256)a.part[i]);
 #elif defined(__x86_64__)
   CRE_PARTS a.part[i] = (FloatPart)_mm_sqrt_ps((__m128)a.part[i]);
+#elif defined(__wasm_simd128__)
+  CRE_PARTS a.part[i] = (FloatPart)wasm_f32x4_sqrt((v128_t)a.part[i]);
 #else
   CRE_PARTS for (int lane = 0; lane < kLanes / kParts; lane++) a.part[i][lane] = __builtin_sqrtf(a.part[i][lane]);
 #endif
@@ -133,7 +137,7 @@ CRE_INLINE Floats keepLanes(Floats a, int first, int end, const Floats& outside)
   a.part[0] = (FloatPart)_mm512_mask_mov_ps((__m512)outside.part[0], static_cast<__mmask16>(below(end) & ~below(first)), (__m512)a.part[0]);
 #else
   const Ints lane = laneNumbers();
-  CRE_PARTS a.part[i] = (lane.part[i] >= first) & (lane.part[i] < end) ? a.part[i] : outside.part[i];
+  CRE_PARTS a.part[i] = ((lane.part[i] >= first) & (lane.part[i] < end)) ? a.part[i] : outside.part[i];
 #endif
   return a;
 }

@@ -2,7 +2,7 @@ import type { WeightGroup } from "../adapters/method.ts";
 import { adapterSchema, attachAdapter } from "../adapters/methods.ts";
 import { createRandom } from "../base/random.ts";
 import type { Backend, WeightStorage } from "../compute/backend.ts";
-import { type KindTime, profileOf } from "../compute/native/profile.ts";
+import { type KindTime, profileOf } from "../compute/engine/profile.ts";
 import { measurePeak, type Peak } from "../compute/peak.ts";
 import type { TensorRows } from "../formats/tensor-source.ts";
 import type { Decoder } from "../models/decoder.ts";

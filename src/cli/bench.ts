@@ -6,7 +6,7 @@ import { measureMatmul } from "../bench/matmul.ts";
 import { SHAPES, type ShapeName } from "../bench/shapes.ts";
 import { measureTrainStep, median, openTrainStep } from "../bench/train-step.ts";
 import type { WeightStorage } from "../compute/backend.ts";
-import type { KindTime } from "../compute/native/profile.ts";
+import type { KindTime } from "../compute/engine/profile.ts";
 import { openBackend } from "../compute/open.ts";
 import { measurePeak, measureReadSpeed } from "../compute/peak.ts";
 import { addBatchesCommand } from "./bench-batches.ts";

@@ -4,7 +4,7 @@ import { fileURLToPath } from "node:url";
 import type { Command } from "commander";
 import picocolors from "picocolors";
 import { UserError } from "../base/errors.ts";
-import { hasNativeBackend } from "../compute/open.ts";
+import { hasFastBackend } from "../compute/open.ts";
 import { mentionsOf } from "../data/example.ts";
 import { readJsonl } from "../data/jsonl.ts";
 import { removeRun } from "../runs/remove-run.ts";
@@ -21,7 +21,7 @@ const PACKAGE = join(dirname(fileURLToPath(import.meta.url)), "..", "..");
 
 const BASE = "Fine-tuning the embedded base model (models/base-zh) with LoRA";
 /** On the reference backend, fine-tuning the base model would take many hours. */
-const SMALL = "The native backend is not available: training a small model from random weights";
+const SMALL = "Neither the native nor the WebAssembly backend is available: training a small model from random weights";
 
 /** A file in the run that tells that cre demo made it, and may replace it. */
 const MARKER = "demo.json";
@@ -35,9 +35,9 @@ export function addDemoCommand(program: Command): void {
     .action(async (options: { run: string; set: string[] }) => {
       const started = performance.now();
       const heading = (text: string) => say(`\n${picocolors.bold(picocolors.cyan(text))}`);
-      const isNative = hasNativeBackend();
-      heading(`1. ${isNative ? BASE : SMALL} on the demonstration set (demo/, not a benchmark)`);
-      const recipeFile = join(PACKAGE, "recipes", isNative ? "demo.yaml" : "demo-small.yaml");
+      const isFast = hasFastBackend();
+      heading(`1. ${isFast ? BASE : SMALL} on the demonstration set (demo/, not a benchmark)`);
+      const recipeFile = join(PACKAGE, "recipes", isFast ? "demo.yaml" : "demo-small.yaml");
       await removeOldDemo(options.run);
       const onBegun = () => writeFileSync(join(options.run, MARKER), `${JSON.stringify({ madeBy: "cre demo" })}\n`);
       await trainNewRun(options.run, { file: recipeFile, overrides: options.set }, onBegun);

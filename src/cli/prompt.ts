@@ -5,7 +5,7 @@ import picocolors from "picocolors";
 import { UserError } from "../base/errors.ts";
 import { readTextFile } from "../base/files.ts";
 import { columnsOf, grid, padded, wrapped } from "../base/text-layout.ts";
-import { hasNativeBackend } from "../compute/open.ts";
+import { hasFastBackend } from "../compute/open.ts";
 import { type Dataset, openDataset } from "../data/dataset.ts";
 import type { Example, LabelSet } from "../data/example.ts";
 import { readJsonl } from "../data/jsonl.ts";
@@ -110,7 +110,7 @@ async function openPrompt(run: string, dataPath: string | undefined): Promise<Op
       dataset,
     };
   }
-  const { recipe } = await resolveRecipe({ file: run, dataPath, isNative: hasNativeBackend() });
+  const { recipe } = await resolveRecipe({ file: run, dataPath, isFast: hasFastBackend() });
   const dataset = () => datasetOf(recipe, dataPath, run);
   return { recipe, labels: (await dataset()).labels, dataset };
 }

@@ -5,7 +5,7 @@ import picocolors from "picocolors";
 import { nearestName, UserError } from "../base/errors.ts";
 import { readTextFile } from "../base/files.ts";
 import { wrapped } from "../base/text-layout.ts";
-import { hasNativeBackend } from "../compute/open.ts";
+import { hasFastBackend } from "../compute/open.ts";
 import { pretrainRecipeSchema, readPretrainRecipe } from "../pretrain/recipe.ts";
 import { RECIPES_FOLDER } from "../recipe/defaults.ts";
 import { type ExplainedValue, explainedYaml, explainValues } from "../recipe/describe.ts";
@@ -68,7 +68,7 @@ async function explain(file: string | undefined, dataPath: string | undefined): 
     const recipe = await readPretrainRecipe(file);
     return { header: await headerOf(file), values: explainValues(pretrainRecipeSchema, recipe, {}) };
   }
-  const resolved = await resolveRecipe({ file, dataPath, isNative: hasNativeBackend() });
+  const resolved = await resolveRecipe({ file, dataPath, isFast: hasFastBackend() });
   const about = file === undefined ? ["The default recipe: cre train --data DIR"] : await headerOf(file);
   const basis = defaultsLine(resolved);
   return {

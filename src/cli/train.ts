@@ -2,7 +2,7 @@ import { basename, join, resolve } from "node:path";
 import type { Command } from "commander";
 import picocolors from "picocolors";
 import { UserError } from "../base/errors.ts";
-import { hasNativeBackend } from "../compute/open.ts";
+import { hasFastBackend } from "../compute/open.ts";
 import { type RecipeSource, readRecipeParts } from "../recipe/read.ts";
 import { begunTraining, newTraining, type PreparedRun, runTraining, type TrainingEvent } from "../runs/training.ts";
 import type { TrainStep } from "../train/train.ts";
@@ -55,7 +55,7 @@ async function beginRun(file: string | undefined, { set, data, run, skipBad }: T
     });
   }
   const badRows = skipBad ? "skip" : undefined;
-  const source = { file, overrides: set, dataPath: data, badRows, isNative: hasNativeBackend() } as const;
+  const source = { file, overrides: set, dataPath: data, badRows, isFast: hasFastBackend() } as const;
   await trainNewRun(run ?? defaultRun(file ?? resolve(data as string)), source);
 }
 

@@ -1,5 +1,5 @@
 import type { Backend } from "./backend.ts";
-import type { Engine } from "./native/addon.ts";
+import type { Engine } from "./engine/engine.ts";
 
 /** Backends do not show their engine; measurements need it. */
 const engines = new WeakMap<Backend, Pick<Engine, "peak">>();

@@ -6,7 +6,7 @@ import { writeMembers } from "../base/json-text.ts";
 import { holdLock } from "../base/lock.ts";
 import { checkOutputFolder, makeFolder } from "../base/output.ts";
 import { buildAtFirstUse } from "../compute/native/first-build.ts";
-import { hasNativeBackend } from "../compute/open.ts";
+import { hasFastBackend } from "../compute/open.ts";
 import { openDataset } from "../data/dataset.ts";
 import type { Example, LabelSet } from "../data/example.ts";
 import { copyWithoutRows, expectEmptyFolder, type LeftOut } from "../data/without-rows.ts";
@@ -79,7 +79,7 @@ export async function audit(options: AuditOptions): Promise<Audit> {
   const stop = watchForStop(options);
   try {
     const source = sourceOf(options);
-    const reading = await readRecipeParts({ isNative: hasNativeBackend(), ...source });
+    const reading = await readRecipeParts({ isFast: hasFastBackend(), ...source });
     const { notices, ...rows } = await readFoldRows(reading, onEvent);
     for (const text of notices) onEvent({ kind: "notice", text });
     const { examples, planted } =

@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { UserError } from "../base/errors.ts";
 import { writeFileAtomic } from "../base/files.ts";
 import { checkOutputFolder } from "../base/output.ts";
-import { hasNativeBackend } from "../compute/open.ts";
+import { hasFastBackend } from "../compute/open.ts";
 import { type Fold, foldsBySentence } from "../data/folds.ts";
 import { readJsonObject } from "../formats/json-file.ts";
 import { type RecipeSource, readRecipeParts } from "../recipe/read.ts";
@@ -51,7 +51,7 @@ export const lockFile = (directory: string): string => join(directory, LOCK_FILE
  */
 export async function planFolds(settings: FoldPlanSettings): Promise<FoldPlan> {
   const { directory, axes, foldSeed, ownFiles = [] } = settings;
-  const source = { isNative: hasNativeBackend(), ...settings.source };
+  const source = { isFast: hasFastBackend(), ...settings.source };
   const read = async () => readFoldRows(await readRecipeParts(source), settings.onData);
   const { notices, ...rows } = settings.rows ? { ...settings.rows, notices: [] } : await read();
   const candidates = await readCandidates(source, axes, rows);

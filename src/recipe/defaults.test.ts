@@ -18,8 +18,8 @@ const FULL = { ...SHIPPED, adapter: { method: "full" } };
 const read = async (file: string) => (/full|small/.test(file) ? FULL : SHIPPED);
 const facts = (rows: number, others: Partial<DataFacts> = {}): DataFacts => ({ ...NO_FACTS, rows, ...others });
 
-async function defaultsOf(given: RecipeValues, rows: number, isNative = true) {
-  const { values, basis } = await defaultsFor(given, facts(rows), isNative, read);
+async function defaultsOf(given: RecipeValues, rows: number, isFast = true) {
+  const { values, basis } = await defaultsFor(given, facts(rows), isFast, read);
   const { epochs, learningRate } = values.train as Record<string, number>;
   return { basis, epochs, learningRate };
 }
@@ -43,8 +43,8 @@ describe("the defaults of a recipe without a model", () => {
       [full, 12_294, false, "finre-small.yaml", 12],
       [lora, 1_094, false, "demo.yaml", 8],
     ];
-    for (const [given, rows, isNative, basis, epochs] of cases) {
-      expect(await defaultsOf(given, rows, isNative)).toMatchObject({ basis, epochs, learningRate: 1 });
+    for (const [given, rows, isFast, basis, epochs] of cases) {
+      expect(await defaultsOf(given, rows, isFast)).toMatchObject({ basis, epochs, learningRate: 1 });
     }
   });
 

@@ -53,7 +53,7 @@ const BASES = {
     few: { file: "finre-base-full.yaml", ...FINRE, epochs: { usual: 6, least: 6, most: 30 } },
     many: { file: "finre-base-full.yaml", ...FINRE, epochs: { usual: 6, least: 2, most: 12 } },
   },
-  /** A small model from nothing, where the base model would need hours for want of the native backend. */
+  /** A small model from nothing, where the base model would need hours: on the reference backend. */
   nothing: {
     few: { file: "demo-small.yaml", ...DEMO, epochs: { usual: 30, least: 30, most: 100 } },
     many: { file: "finre-small.yaml", ...FINRE, epochs: { usual: 12, least: 3, most: 30 } },
@@ -80,11 +80,11 @@ export interface Defaults {
 export async function defaultsFor(
   given: RecipeValues,
   facts: DataFacts,
-  isNative: boolean,
+  isFast: boolean,
   readShipped: (file: string) => Promise<RecipeValues>,
 ): Promise<Defaults> {
   if (namesModel(given)) return { values: defaultsOfNamed(given, facts.rows), basis: null };
-  const basis = basisOf(given, facts.rows, isNative);
+  const basis = basisOf(given, facts.rows, isFast);
   const shipped = await readShipped(join(RECIPES_FOLDER, basis.file));
   const shippedAdapter = section(shipped, "adapter");
   const method = methodOf(given) ?? String(shippedAdapter.method);
@@ -137,12 +137,12 @@ export function namesModel(values: RecipeValues): boolean {
   return path !== undefined || init !== undefined;
 }
 
-function basisOf(given: RecipeValues, rows: number, isNative: boolean): RecipeBasis {
+function basisOf(given: RecipeValues, rows: number, isFast: boolean): RecipeBasis {
   const method = methodOf(given);
   const size = rows < MANY_ROWS ? "few" : "many";
   // An adapter needs a model below it, however slow that is here.
   const isWhole = METHODS.find(({ name }) => name === method)?.startsFrom === "any";
-  const isFromNothing = !isNative && (method === undefined || isWhole);
+  const isFromNothing = !isFast && (method === undefined || isWhole);
   return BASES[isFromNothing ? "nothing" : isWhole ? "whole" : "adapter"][size];
 }
 

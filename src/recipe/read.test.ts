@@ -162,10 +162,10 @@ describe("what a recipe leaves out", () => {
     expect(await readRecipe(recipeFile(recipeText(recipe)))).toEqual(recipe);
   });
 
-  it("is all of it without a file, a model from nothing without the native backend", async () => {
+  it("is all of it without a file, a model from nothing without a fast backend", async () => {
     const dataPath = join(root, "demo");
     const overrides = ["train.epochs=1"];
-    const { recipe, basis } = await resolveRecipe({ dataPath, overrides, isNative: false });
+    const { recipe, basis } = await resolveRecipe({ dataPath, overrides, isFast: false });
     const small = await readRecipe(shipped("demo-small"));
     expect(recipe).toEqual({
       ...small,

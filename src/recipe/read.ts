@@ -37,8 +37,8 @@ export interface RecipeSource {
   /** Facts of rows that the caller has, in the place of a data folder's. */
   facts?: DataFacts;
   badRows?: Recipe["data"]["badRows"];
-  /** Whether the native backend is available; without it the default model is a small one from nothing. */
-  isNative?: boolean;
+  /** Whether a fast backend is available; without one the default model is a small one from nothing. */
+  isFast?: boolean;
 }
 
 /** Where the values come from that a recipe leaves out. */
@@ -78,12 +78,12 @@ export async function readRecipe(file: string, overrides: readonly string[] = []
  * error in the recipe is reported before. Throws a UserErrors that lists all problems.
  */
 export async function resolveRecipe(source: RecipeSource): Promise<ResolvedRecipe> {
-  const { isNative = true } = source;
+  const { isFast = true } = source;
   const { recipe, problems, where, basis, facts } = await readRecipeParts(source);
   if (recipe === null) throw new UserErrors(problemsTitle(where, problems.length), problems);
   const defaults = async () => {
     const choices = choicesOf(recipe, await givenValues(source));
-    const { values } = await defaultsFor(choices, facts ?? NO_FACTS, isNative, readShippedRecipe);
+    const { values } = await defaultsFor(choices, facts ?? NO_FACTS, isFast, readShippedRecipe);
     return checkRecipe(fillIn(choices, values), "the defaults", ".");
   };
   return { recipe, basis, facts, defaults };
@@ -91,12 +91,12 @@ export async function resolveRecipe(source: RecipeSource): Promise<ResolvedRecip
 
 /** Reads a recipe as {@link resolveRecipe} does, but returns its problems together with the parts that are right. */
 export async function readRecipeParts(source: RecipeSource): Promise<RecipeReading> {
-  const { file, isNative = true } = source;
+  const { file, isFast = true } = source;
   const given = await givenValues(source);
   const where = file ?? "The recipe";
   const folder = file === undefined ? "." : dirname(file);
   const readWith = async (facts: DataFacts) => {
-    const { values, basis } = await defaultsFor(given, facts, isNative, readShippedRecipe);
+    const { values, basis } = await defaultsFor(given, facts, isFast, readShippedRecipe);
     return { ...reading(fillIn(given, values), where, folder), basis };
   };
   if (source.facts) {

@@ -37,21 +37,27 @@ describe("weightNeed", () => {
     const model = await initDecoder(backend, TINY_SPEC, 1, { storage: "float32", trainable });
     await attachAdapter(model, settings, 1);
     const trained = { ofModel: trainable, added: method.addedNumbers(settings, TINY_SPEC) };
-    const { weights, training, pass } = weightNeed(TINY_SPEC, "float32", trained, false);
+    const { weights, training, pass } = weightNeed(TINY_SPEC, "float32", trained, "reference");
     expect(weights + training).toBe(backend.memory().bytes);
     expect(pass).toBe(0);
   });
 
   it("knows the storages of the native backend", () => {
     const gigabytes = (storage: "float32" | "bfloat16" | "int8" | "nf4") =>
-      weightNeed(LLAMA_7B, storage, undefined, true).weights / 1e9;
+      weightNeed(LLAMA_7B, storage, undefined, "native").weights / 1e9;
     const parameters = parameterCount(LLAMA_7B) / 1e9;
     expect(gigabytes("float32")).toBeCloseTo(4 * parameters, 6);
     expect(gigabytes("bfloat16")).toBeCloseTo(2 * parameters, 2);
     // Embedding and head stay bfloat16.
     expect(gigabytes("int8")).toBeCloseTo(6.476 * (1 + 2 / 64) + 2 * 0.262, 1);
     expect(gigabytes("nf4")).toBeCloseTo(6.476 * (0.5 + 1 / 64) + 2 * 0.262, 1);
-    expect(weightNeed(LLAMA_7B, "nf4", undefined, false).weights / 1e9).toBeCloseTo(4 * parameters, 6);
+    expect(weightNeed(LLAMA_7B, "nf4", undefined, "reference").weights / 1e9).toBeCloseTo(4 * parameters, 6);
+    // The WebAssembly backend multiplies in float32 and keeps only int8 and nf4 as they are.
+    expect(weightNeed(LLAMA_7B, "bfloat16", undefined, "wasm").weights / 1e9).toBeCloseTo(4 * parameters, 6);
+    expect(weightNeed(LLAMA_7B, "int8", undefined, "wasm").weights / 1e9).toBeCloseTo(
+      6.476 * (1 + 2 / 64) + 4 * 0.262,
+      1,
+    );
   });
 });
 
@@ -134,6 +140,17 @@ describe("memoryProblem", () => {
       "needs about 2.5 TB of memory (weights 14.0 GB, training 2.5 TB, a pass 300 MB), but 8.0 GB of memory are available",
     );
     expect(memoryProblem(need(14e9), 16e9)).toBeNull();
+  });
+
+  it("names the limit of the WebAssembly backend with the model's size", () => {
+    expect(memoryProblem(need(6e9), 64e9, "wasm")).toBe(
+      "needs about 6.0 GB of memory (weights 6.0 GB), but the WebAssembly backend has at most 4.3 GB",
+    );
+    expect(memoryProblem(need(4e9), 64e9, "wasm")).toBeNull();
+    expect(memoryProblem(need(6e9), 64e9, "native")).toBeNull();
+    expect(memoryNotice(need(3e9), 64e9, "wasm")).toBe(
+      "This needs about 3.0 GB of memory (weights 3.0 GB); the WebAssembly backend has at most 4.3 GB.",
+    );
   });
 
   it("refuses a pass only when half of its estimate cannot fit", () => {

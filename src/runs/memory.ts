@@ -1,7 +1,8 @@
 import { availableMemoryBytes } from "../base/available-memory.ts";
 import { UserError } from "../base/errors.ts";
 import type { WeightStorage } from "../compute/backend.ts";
-import { hasNativeBackend } from "../compute/open.ts";
+import { type BackendName, chosenBackend } from "../compute/open.ts";
+import { WASM_BYTES } from "../compute/wasm/open.ts";
 import { elementCount } from "../formats/tensor-source.ts";
 import { familyNamed } from "../models/families/registry.ts";
 import type { PlaceOptions } from "../models/place.ts";
@@ -48,19 +49,20 @@ const LARGE_SHARE = 0.5;
 
 /**
  * Bytes of a model's weights and of their training, without padding and second packed copies: a lower bound. The reference backend keeps
- * every number in float32, whatever the storage.
+ * every number in float32, whatever the storage; the WebAssembly backend all but int8 and nf4.
  */
 export function weightNeed(
   spec: DecoderSpec,
   storage: WeightStorage,
   trained: TrainedPart = { ofModel: false, added: 0 },
-  isNative = hasNativeBackend(),
+  backend = chosenBackend(),
 ): MemoryNeed {
   const family = familyNamed(spec.family, "model");
   const outer = outerTensors(spec, family);
   const tables = new Set([outer.embedding.name, outer.head?.name]);
   const bytesOf = (isVector: boolean, isTable: boolean) => {
-    if (!isNative || isVector) return FLOAT;
+    if (backend === "reference" || isVector) return FLOAT;
+    if (backend === "wasm" && (isTable || storage === "bfloat16")) return FLOAT;
     return isTable && storage !== "float32" ? STORAGE_BYTES.bfloat16 : STORAGE_BYTES[storage];
   };
   const isTrained = (name: string) => (typeof trained.ofModel === "function" ? trained.ofModel(name) : trained.ofModel);
@@ -91,14 +93,30 @@ export function passBytes(spec: DecoderSpec, { tokens, outputs, recompute, kept:
 }
 
 /** Why work cannot be done here, as a problem without a full stop; null when it may fit. */
-export function memoryProblem(need: MemoryNeed, available = availableMemoryBytes()): string | null {
-  if (need.weights + need.training + CERTAIN_SHARE * need.pass <= available) return null;
+export function memoryProblem(
+  need: MemoryNeed,
+  available = availableMemoryBytes(),
+  backend: BackendName = chosenBackend(),
+): string | null {
+  const certain = need.weights + need.training + CERTAIN_SHARE * need.pass;
+  if (backend === "wasm" && certain > WASM_BYTES) {
+    return `needs about ${described(need)}, but the WebAssembly backend has at most ${gigabytes(WASM_BYTES)}`;
+  }
+  if (certain <= available) return null;
   return `needs about ${described(need)}, but ${gigabytes(available)} of memory are available`;
 }
 
 /** A line on work that needs much of the memory; null for other work. */
-export function memoryNotice(need: MemoryNeed, available = availableMemoryBytes()): string | null {
-  if (need.weights + need.training + need.pass <= LARGE_SHARE * available) return null;
+export function memoryNotice(
+  need: MemoryNeed,
+  available = availableMemoryBytes(),
+  backend: BackendName = chosenBackend(),
+): string | null {
+  const all = need.weights + need.training + need.pass;
+  if (backend === "wasm" && all > LARGE_SHARE * WASM_BYTES) {
+    return `This needs about ${described(need)}; the WebAssembly backend has at most ${gigabytes(WASM_BYTES)}.`;
+  }
+  if (all <= LARGE_SHARE * available) return null;
   return `This needs about ${described(need)}; ${gigabytes(available)} of memory are available.`;
 }
 

@@ -3,7 +3,7 @@ import type { z } from "zod";
 import { methodOf } from "../adapters/methods.ts";
 import { UserError } from "../base/errors.ts";
 import { buildAtFirstUse } from "../compute/native/first-build.ts";
-import { hasNativeBackend } from "../compute/open.ts";
+import { hasFastBackend } from "../compute/open.ts";
 import type { Dataset } from "../data/dataset.ts";
 import type { Example } from "../data/example.ts";
 import { mergedNotice, mergeRows } from "../data/split.ts";
@@ -277,7 +277,7 @@ async function toStart({ run, recipe, data }: TrainOptions): Promise<PreparedRun
     ...(typeof recipe === "string" ? { file: recipe } : { values: recipe }),
     dataPath: typeof data === "string" ? data : undefined,
     facts: rows && factsOfRows(mergeRows(rows.train).examples, rows.labels),
-    isNative: hasNativeBackend(),
+    isFast: hasFastBackend(),
   });
   return newTraining(run, reading, rows);
 }

@@ -205,14 +205,16 @@ function isStale(): boolean {
   const builtAt = statSync(CLI).mtimeMs;
   const sources = readdirSync(join(ROOT, "src"), { recursive: true, encoding: "utf8" });
   return sources.some(
-    (name) => /(?<!\.test|\.contract)\.ts$/.test(name) && statSync(join(ROOT, "src", name)).mtimeMs > builtAt,
+    (name) => /(?<!\.test|\.contract)\.(ts|js|wasm)$/.test(name) && statSync(join(ROOT, "src", name)).mtimeMs > builtAt,
   );
 }
 
 async function compile(): Promise<void> {
   const tsc = join(ROOT, "node_modules", "typescript", "bin", "tsc");
-  const child = spawn(process.execPath, [tsc, "-p", "tsconfig.build.json"], { cwd: ROOT, stdio: "inherit" });
-  await new Promise((resolve) => child.on("close", resolve));
+  for (const step of [[tsc, "-p", "tsconfig.build.json"], [join(ROOT, "dist", "compute", "wasm", "assets.js")]]) {
+    const child = spawn(process.execPath, step, { cwd: ROOT, stdio: "inherit" });
+    await new Promise((resolve) => child.on("close", resolve));
+  }
   // Type errors are the business of `npm run check`; without output there is nothing to test.
   if (!existsSync(CLI)) throw new Error("tsc wrote no dist/cli.js.");
 }

@@ -1,6 +1,7 @@
 import type { Backend } from "../../src/compute/backend.ts";
 import { nativeStatus, openNative } from "../../src/compute/native/open.ts";
 import { openReference } from "../../src/compute/reference/backend.ts";
+import { openWasm, wasmProblem } from "../../src/compute/wasm/open.ts";
 
 export interface TestedBackend {
   name: string;
@@ -24,6 +25,9 @@ const canOpen = (precision: "float32" | "bfloat16"): boolean => {
 export const TESTED_BACKENDS: TestedBackend[] = [
   { name: "reference float32", open: () => openReference({ precision: "float32" }), exact: true },
 ];
+const problem = wasmProblem();
+if (problem !== null) console.warn(`wasm is not tested: ${problem}`);
+else TESTED_BACKENDS.push({ name: "wasm float32", open: () => openWasm({ threads: 2 }), exact: true });
 if (!status.available) console.warn(`native is not tested: ${status.reason}`);
 else {
   for (const precision of ["float32", "bfloat16"] as const) {

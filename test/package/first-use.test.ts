@@ -84,15 +84,6 @@ const train = (env: Environment) => cre(["train", file("toy.yaml"), "--run", "ru
 const setting = (...values: string[]) => values.flatMap((value) => ["--set", value]);
 /** One step of the demonstration's training, then all that follows it. */
 const SHORT = setting("train.epochs=0.02", "train.validateEvery=0");
-/** Without the native backend a model of a hundredth of the size. */
-const TINY = setting(
-  "model.init.layers=1",
-  "model.init.width=32",
-  "model.init.feedForward=32",
-  "model.init.heads=2",
-  "model.init.keyValueHeads=2",
-);
-
 /** The demonstration set with its first rows only. */
 function fewRows(): string {
   mkdirSync(file("few"), { recursive: true });
@@ -138,12 +129,13 @@ describe("a fresh installation", () => {
       const setpriv = execFileSync("sh", ["-c", "command -v setpriv || true"], { encoding: "utf8" }).trim();
       if (setpriv && !existsSync(join(bin, "setpriv"))) symlinkSync(setpriv, join(bin, "setpriv"));
       const env = { PATH: bin, XDG_CACHE_HOME: writableFolder("no-compiler") };
-      const outcome = await cre(["demo", ...SHORT, ...TINY], env, nodes[version]);
+      const outcome = await cre(["demo", ...SHORT], env, nodes[version]);
       expectDemonstration(outcome);
       const [first, second] = outcome.stderr.split("\n").filter((line) => line !== "");
-      expect(first).toContain("The native backend is not available: training a small model");
+      expect(first).toContain("Fine-tuning the embedded base model");
       expect(second).toMatch(/no C\+\+17 compiler found \(g\+\+, clang\+\+, c\+\+\)\. Install /);
-      expect(outcome.stderr).toContain("plain TypeScript");
+      expect(second).toContain("Computing with WebAssembly");
+      expect(outcome.stderr).toContain("WebAssembly SIMD");
     },
   );
 

@@ -27,7 +27,7 @@ export function loadAddonFile<T extends object>(file: string, exported: keyof T 
 
 function damaged(file: string, problem: string): UserError {
   return new UserError(`${file}: ${problem}, expected an addon of this program.`, {
-    hint: "Delete the file and run `npm run build`. CRE_BACKEND=reference does without it, slowly.",
+    hint: "Delete the file and run `npm run build`. CRE_BACKEND=wasm does without it, slower.",
   });
 }
 

@@ -162,7 +162,7 @@ describe.skipIf(!hasCompiler)("building the native backend", () => {
     expect(lines).toEqual([report.problem]);
     const [first, second] = (report.problem ?? "").split("\n");
     expect(first).toMatch(/^native backend: no C\+\+17 compiler found \(no-such-compiler\)\. Install /);
-    expect(second).toBe("The slow reference backend is used.");
+    expect(second).toBe("The slower WebAssembly backend is used.");
   });
 
   it("uses no other compiler than the one that CXX names", async () => {

@@ -6,7 +6,7 @@
  * node-addon-api and node-api-headers are enough; Node resolves the Node-API symbols when it loads the addon. An object file is named by the hash of
  * everything that it is made from, without the folder of the checkout, so a build without changes compiles nothing and a copied
  * build folder stays valid. A failed build prints why and does not stop an installation, because the package also works on the
- * reference backend; CRE_NATIVE=require makes it an error.
+ * WebAssembly backend; CRE_NATIVE=require makes it an error.
  */
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { createRequire } from "node:module";
@@ -65,6 +65,8 @@ const CPU_SOURCES = ["binding/cpu_addon.cpp", "runtime/cpu.cpp"];
 const SHARED_SOURCES = /^(binding\/.*|runtime\/(executor|engine|arena)\.cpp)$/;
 /** Files for the tile units, which no other level needs. */
 const AMX_SOURCES = /_amx\.cpp$/;
+/** Files of the WebAssembly module, which src/compute/wasm/build.ts compiles. */
+const WASM_SOURCES = /^wasm\//;
 /** Headers worth precompiling, because many files include them and they are slow to read. */
 const KERNEL_HEADER = "runtime/vector.h";
 const BINDING_HEADER = "binding/binding.h";
@@ -106,7 +108,7 @@ export async function buildNative(options: BuildOptions = {}): Promise<BuildRepo
     print(problem);
     return { levels, compiled, problem };
   };
-  const unusable = (reason: string) => failed(`native backend: ${reason}\nThe slow reference backend is used.`);
+  const unusable = (reason: string) => failed(`native backend: ${reason}\nThe slower WebAssembly backend is used.`);
 
   const compiler = await findCompiler(options.compilers ?? COMPILERS, options.cxx ?? process.env.CXX);
   if (typeof compiler === "string") return unusable(compiler);
@@ -234,7 +236,7 @@ async function buildCpuAddon(compiler: Compiler, parts: readonly Unit[], output:
 function kernelSources(sources: string): string[] {
   return readdirSync(sources, { recursive: true, encoding: "utf8" })
     .map((name) => name.replaceAll("\\", "/"))
-    .filter((name) => name.endsWith(".cpp") && !CPU_SOURCES.includes(name))
+    .filter((name) => name.endsWith(".cpp") && !CPU_SOURCES.includes(name) && !WASM_SOURCES.test(name))
     .sort();
 }
 
@@ -262,7 +264,7 @@ function showProgress(done: number, total: number): void {
 function compileProblem(broken: readonly string[], built: readonly string[], log: readonly string[], logFile: string) {
   const errors = log.flatMap((text) => text.split("\n")).filter((line) => /error|undefined/i.test(line));
   const consequence =
-    built.length === 0 ? "the slow reference backend is used" : `only these levels are built: ${built.join(", ")}`;
+    built.length === 0 ? "the slower WebAssembly backend is used" : `only these levels are built: ${built.join(", ")}`;
   return [
     ...errors.slice(0, 10),
     `native backend: ${[...new Set(broken)].join(", ")} could not be compiled (whole output: ${logFile}); ${consequence}.`,

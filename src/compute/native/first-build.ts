@@ -29,7 +29,8 @@ export function buildAtFirstUse(print: (line: string) => void): Promise<void> {
 }
 
 async function build(print: (line: string) => void): Promise<void> {
-  const isUnwanted = process.env.CRE_NATIVE === "off" || process.env.CRE_BACKEND === "reference" || sanitizer !== "";
+  const isOther = !["", "native"].includes(process.env.CRE_BACKEND ?? "");
+  const isUnwanted = process.env.CRE_NATIVE === "off" || isOther || sanitizer !== "";
   if (isUnwanted || nativeStatus().available || !existsSync(join(packageRoot, "native"))) return;
   const compiler = await findCompiler(COMPILERS, process.env.CXX);
   if (typeof compiler === "string") return sayWhyNotBuilt(compiler);

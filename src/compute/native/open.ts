@@ -1,11 +1,12 @@
 import { UserError } from "../../base/errors.ts";
 import type { Backend } from "../backend.ts";
+import { engineKernels } from "../engine/kernels.ts";
+import { type BackwardCopy, chooseBackwardCopy } from "../engine/packing.ts";
+import { profiled } from "../engine/profile.ts";
 import { keepEngine } from "../peak.ts";
 import { createBackend } from "../shell.ts";
-import { chooseThreads, type Level, loadAddon } from "./addon.ts";
-import { nativeKernels } from "./kernels.ts";
-import { type BackwardCopy, chooseBackwardCopy } from "./packing.ts";
-import { profiled } from "./profile.ts";
+import { chooseThreads } from "../threads.ts";
+import { type Level, loadAddon } from "./addon.ts";
 
 export { nativeStatus } from "./addon.ts";
 
@@ -39,7 +40,9 @@ export function openNative(options: NativeOptions = {}): Backend {
   const engine = new addon.Engine(threads, precision === "bfloat16", poison);
   const description = `${level}, ${threads} thread${threads === 1 ? "" : "s"}, ${precision}`;
   const arithmetic = `${level}, ${precision}`;
-  const backend = createBackend(nativeKernels(engine, { precision, description, arithmetic, backwardCopy }));
+  const backend = createBackend(
+    engineKernels(engine, { name: "native", precision, description, arithmetic, backwardCopy }),
+  );
   const opened = (options.profile ?? process.env.CRE_PROFILE === "1") ? profiled(backend, engine) : backend;
   keepEngine(opened, engine);
   return opened;

@@ -4,6 +4,7 @@ import { measureKernels } from "../../bench/kernels.ts";
 import type { AttentionSegment, AttentionSpec, Backend, Tensor } from "../backend.ts";
 import { compare, expectClose } from "../contract/comparison.contract.ts";
 import { openReference } from "../reference/backend.ts";
+import { openWasm } from "../wasm/open.ts";
 import { skipOtherLevels } from "./levels.contract.ts";
 import { nativeStatus, openNative } from "./open.ts";
 
@@ -72,7 +73,10 @@ function prompts(count: number, length: number): { rows: number; segments: Atten
   return { rows, segments: segments.map((segment) => ({ ...segment, bidirectional: length })) };
 }
 
-describe.skipIf(!status.available).each(variants)("native kernels: $name", ({ tolerance, openWith }) => {
+// The WebAssembly module has the same kernels.
+variants.push({ name: "wasm", tolerance: 1e-5, openWith: (threads) => openWasm({ threads, poison: true }) });
+
+describe.each(variants)("native kernels: $name", ({ tolerance, openWith }) => {
   it.each([
     ["causal", specOf(1, 1, 64, false), longPrefix()],
     ["causal", specOf(2, 1, 8, true), longPrefix()],

@@ -1,8 +1,8 @@
 import { describe, expect, it } from "vitest";
+import { profileOf } from "../engine/profile.ts";
 import { measurePeak, measureReadSpeed } from "../peak.ts";
 import { openReference } from "../reference/backend.ts";
 import { nativeStatus, openNative } from "./open.ts";
-import { profileOf } from "./profile.ts";
 
 const status = nativeStatus();
 if (!status.available) console.warn(`profile.test.ts: skipped, ${status.reason}`);

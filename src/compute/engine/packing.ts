@@ -3,14 +3,14 @@ import type { Tensor, Weight, WeightSpec } from "../backend.ts";
 import type { ByteCount } from "../byte-count.ts";
 import type { WeightOperand } from "../kernels.ts";
 
-/** What the addon has of a weight. */
+/** What an engine has of a weight. */
 export interface PackedWeight {
   readonly handle: number;
   /** Whether each packed copy for products exists; native/runtime/engine.cpp makes one when a product first needs it. */
   readonly packed: { forward: boolean; backward: boolean };
 }
 
-export type NativeWeight = WeightOperand<PackedWeight>;
+export type PackedOperand = WeightOperand<PackedWeight>;
 
 /** Whether products backward to the input read a packed copy of their own of frozen weights; "auto" makes copies of small models. */
 export type BackwardCopy = "auto" | "always" | "never";
@@ -48,16 +48,23 @@ export class Packing {
   readonly #narrowBytes: number;
   readonly #backwardCopy: BackwardCopy;
   readonly #bytes: ByteCount;
+  readonly #mostCopiedBytes: number;
   /** Bytes of one packed copy of every frozen matrix that could have two. */
   #frozenBytes = 0;
 
-  constructor(bfloat16: boolean, backwardCopy: BackwardCopy, bytes: ByteCount) {
+  constructor(
+    bfloat16: boolean,
+    backwardCopy: BackwardCopy,
+    bytes: ByteCount,
+    mostCopiedBytes: number = MOST_COPIED_BYTES,
+  ) {
+    this.#mostCopiedBytes = mostCopiedBytes;
     this.#narrowBytes = bfloat16 ? 2 : 4;
     this.#backwardCopy = backwardCopy;
     this.#bytes = bytes;
   }
 
-  /** A new weight of the addon. */
+  /** A new weight of the engine. */
   add(spec: WeightSpec, handle: number): PackedWeight {
     if (couldHaveTwo(spec)) this.#frozenBytes += this.#packedBytes(spec);
     return { handle, packed: { forward: spec.rows > 1, backward: false } };
@@ -68,7 +75,7 @@ export class Packing {
   }
 
   /** Counts a packed copy that the next product needs. */
-  pack(weight: NativeWeight, copy: "forward" | "backward"): void {
+  pack(weight: PackedOperand, copy: "forward" | "backward"): void {
     const { packed } = weight.data;
     if (packed[copy]) return;
     packed[copy] = true;
@@ -76,10 +83,10 @@ export class Packing {
   }
 
   /** Whether a product backward to the input reads a backward copy of the weight, which is then counted. */
-  packBackward(weight: NativeWeight): boolean {
+  packBackward(weight: PackedOperand): boolean {
     const { trainable, rows, data } = weight;
     const wanted =
-      this.#backwardCopy === "auto" ? this.#frozenBytes <= MOST_COPIED_BYTES : this.#backwardCopy === "always";
+      this.#backwardCopy === "auto" ? this.#frozenBytes <= this.#mostCopiedBytes : this.#backwardCopy === "always";
     if (isQuantized(weight) || !(data.packed.backward || trainable || rows === 1 || wanted)) return false;
     this.pack(weight, "backward");
     return true;
@@ -89,7 +96,7 @@ export class Packing {
     return padded(rows) * padded(columns) * (wide ? 4 : this.#narrowBytes);
   }
 
-  weightBytes(weight: NativeWeight): number {
+  weightBytes(weight: PackedOperand): number {
     const { rows, columns, trainable, storage, data } = weight;
     const partBytes = (rows === 1 ? padded(columns) : padded(rows) * padded(columns)) * 4;
     const keepsMaster = rows === 1 || trainable || (this.#narrowBytes === 2 && storage === "float32");

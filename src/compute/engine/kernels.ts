@@ -1,34 +1,37 @@
 import type { RawType, RotarySpec, RowPositions, WeightPart, WeightSpec, WeightStorage } from "../backend.ts";
 import { ByteCount } from "../byte-count.ts";
 import type { Added, Kernels, Operand, Term } from "../kernels.ts";
-import { attentionPlan, type Engine, rotaryPlan } from "./addon.ts";
-import { type BackwardCopy, type NativeWeight, type PackedWeight, Packing } from "./packing.ts";
+import { attentionPlan, type Engine, rotaryPlan } from "./engine.ts";
+import { type BackwardCopy, type PackedOperand, type PackedWeight, Packing } from "./packing.ts";
 
-/** In the order of the addon's numbers (native/runtime/engine.h, native/rows/raw_rows.h). */
+/** In the order of the engine's numbers (native/runtime/engine.h, native/rows/raw_rows.h). */
 const PARTS: readonly WeightPart[] = ["value", "gradient", "moment1", "moment2"];
 const STORAGES: readonly WeightStorage[] = ["float32", "bfloat16", "int8", "nf4"];
 const RAW_TYPES: readonly RawType[] = ["F32", "F16", "BF16"];
 
-export interface NativeKernelOptions {
+export interface EngineKernelOptions {
+  name: string;
   precision: "bfloat16" | "float32";
   description: string;
   arithmetic: string;
   backwardCopy: BackwardCopy;
+  /** "auto" makes backward copies while the frozen matrices have at most these bytes. */
+  mostCopiedBytes?: number;
 }
 
 type Product = Term<number, PackedWeight>;
 
-/** Kernels that call the addon. A tensor is a handle; a weight is a handle with a record of its packed copies. */
-export function nativeKernels(engine: Engine, options: NativeKernelOptions): Kernels<number, PackedWeight> {
-  const { precision, description, arithmetic, backwardCopy } = options;
+/** Kernels that call an engine. A tensor is a handle; a weight is a handle with a record of its packed copies. */
+export function engineKernels(engine: Engine, options: EngineKernelOptions): Kernels<number, PackedWeight> {
+  const { name, precision, description, arithmetic, backwardCopy } = options;
   const bytes = new ByteCount();
-  const packing = new Packing(precision === "bfloat16", backwardCopy, bytes);
+  const packing = new Packing(precision === "bfloat16", backwardCopy, bytes, options.mostCopiedBytes);
 
   const newWeight = (spec: WeightSpec, values: Float32Array | null | undefined): PackedWeight => {
     const { rows, columns, storage, trainable } = spec;
     return packing.add(spec, engine.weight(values, rows, columns, STORAGES.indexOf(storage), trainable));
   };
-  const packedForward = (w: NativeWeight): number => {
+  const packedForward = (w: PackedOperand): number => {
     packing.pack(w, "forward");
     return w.data.handle;
   };
@@ -63,7 +66,7 @@ export function nativeKernels(engine: Engine, options: NativeKernelOptions): Ker
   };
 
   return {
-    name: "native",
+    name,
     description,
     arithmetic,
     precision,
@@ -173,11 +176,11 @@ function asFloats(values: ArrayLike<number>): Float32Array {
 }
 
 const tensorOf = (x: Operand<number> | null) => x?.data ?? null;
-const weightOf = (w: NativeWeight | null) => w?.data.handle ?? null;
-const handles = (weights: readonly NativeWeight[]) => Int32Array.from(weights, (w) => w.data.handle);
+const weightOf = (w: PackedOperand | null) => w?.data.handle ?? null;
+const handles = (weights: readonly PackedOperand[]) => Int32Array.from(weights, (w) => w.data.handle);
 
 /** Handles of tensors, handles of weights, scales. */
-function handlesOf(terms: readonly Product[], weightHandle: (w: NativeWeight) => number) {
+function handlesOf(terms: readonly Product[], weightHandle: (w: PackedOperand) => number) {
   return [
     Int32Array.from(terms, ({ x }) => x.data),
     Int32Array.from(terms, ({ w }) => weightHandle(w)),

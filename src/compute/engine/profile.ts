@@ -1,5 +1,5 @@
 import type { Backend, MatmulOptions, Tensor, Weight } from "../backend.ts";
-import type { Engine } from "./addon.ts";
+import type { Engine } from "./engine.ts";
 
 /** Time of one kind of operation; a kind is its name and, for products, its shape. */
 export interface KindTime {

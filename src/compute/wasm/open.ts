@@ -1,0 +1,93 @@
+import { readFileSync } from "node:fs";
+import { fileURLToPath } from "node:url";
+import { Worker } from "node:worker_threads";
+import { messageOf, UserError } from "../../base/errors.ts";
+import type { Backend } from "../backend.ts";
+import { engineKernels } from "../engine/kernels.ts";
+import { type BackwardCopy, chooseBackwardCopy } from "../engine/packing.ts";
+import { profiled } from "../engine/profile.ts";
+import { keepEngine } from "../peak.ts";
+import { createBackend } from "../shell.ts";
+import { chooseThreads } from "../threads.ts";
+import { type EngineThread, MOST_PAGES, PAGE_BYTES, type ThreadMessage, type ThreadStart } from "./calls.ts";
+import { openWasmEngine } from "./engine.ts";
+
+export interface WasmOptions {
+  /** By default the environment's CRE_THREADS, else the number of physical cores. */
+  threads?: number;
+  /** Fills every output with NaN before its kernel runs; by default CRE_POISON=1. */
+  poison?: boolean;
+  /** Times every kind of operation (profileOf of profile.ts); by default CRE_PROFILE=1. */
+  profile?: boolean;
+  backwardCopy?: BackwardCopy;
+  /** Of 64 KiB, at most 65,535, which is the default. */
+  mostPages?: number;
+  /** By default the package's own. */
+  file?: string;
+}
+
+/** What 32-bit addresses reach, whatever the machine has. */
+export const WASM_BYTES = MOST_PAGES * PAGE_BYTES;
+
+export const KERNELS_FILE = fileURLToPath(new URL("./kernels.wasm", import.meta.url));
+const WORKER_FILE = new URL("./node-worker.js", import.meta.url);
+
+let compiled: { file: string; module: WebAssembly.Module } | null = null;
+
+function moduleOf(file: string): WebAssembly.Module {
+  if (compiled?.file !== file) compiled = { file, module: new WebAssembly.Module(readFileSync(file)) };
+  return compiled.module;
+}
+
+/** Why the WebAssembly backend cannot be opened here; null when it can. */
+export function wasmProblem(file = KERNELS_FILE): string | null {
+  try {
+    moduleOf(file);
+    return null;
+  } catch (error) {
+    return `${file} cannot be loaded (${messageOf(error)})`;
+  }
+}
+
+/** Opens the WebAssembly backend; throws a UserError when the module cannot be loaded. */
+export function openWasm(options: WasmOptions = {}): Backend {
+  const file = options.file ?? KERNELS_FILE;
+  const problem = wasmProblem(file);
+  if (problem !== null) throw new UserError(`The WebAssembly backend cannot be used: ${problem}.`);
+  const threads = chooseThreads(options.threads);
+  const backwardCopy = chooseBackwardCopy(options.backwardCopy);
+  const sleeper = new Int32Array(new SharedArrayBuffer(4));
+  const engine = openWasmEngine({
+    module: moduleOf(file),
+    threads,
+    poison: options.poison ?? process.env.CRE_POISON === "1",
+    mostPages: options.mostPages,
+    startThread,
+    pause: () => Atomics.wait(sleeper, 0, 0, 1),
+  });
+  const description = `WebAssembly SIMD, ${threads} thread${threads === 1 ? "" : "s"}, float32`;
+  const arithmetic = "wasm, float32";
+  const kernels = engineKernels(engine, {
+    name: "wasm",
+    precision: "float32",
+    description,
+    arithmetic,
+    backwardCopy,
+    // Second packed copies take at most a quarter of the memory.
+    mostCopiedBytes: ((options.mostPages ?? MOST_PAGES) * PAGE_BYTES) / 4,
+  });
+  const backend = createBackend(kernels);
+  const opened = (options.profile ?? process.env.CRE_PROFILE === "1") ? profiled(backend, engine) : backend;
+  keepEngine(opened, engine);
+  return opened;
+}
+
+function startThread(start: ThreadStart, onMessage: (message: ThreadMessage) => void): EngineThread {
+  const worker = new Worker(WORKER_FILE, { workerData: start, execArgv: [], env: {} });
+  worker.on("message", onMessage);
+  worker.on("error", (error) => onMessage({ failure: messageOf(error) }));
+  return {
+    keepAlive: (wanted) => (wanted ? worker.ref() : worker.unref()),
+    end: () => worker.terminate(),
+  };
+}
