@@ -2,7 +2,7 @@ import { existsSync } from "node:fs";
 import { readdir } from "node:fs/promises";
 import { join } from "node:path";
 import { UserError } from "../base/errors.ts";
-import { hasNativeBackend } from "../compute/open.ts";
+import { hasFastBackend } from "../compute/open.ts";
 import { readJsonObject } from "../formats/json-file.ts";
 import { isFinished, runFolder } from "../runs/run-folder.ts";
 import { rowsDigest } from "../runs/saved-predictions.ts";
@@ -41,7 +41,7 @@ export async function finishedFolds(
       hint: "A fold run must not have seen the rows that it is asked: tune on the same data.",
     });
   }
-  const [{ training }] = await readCandidates({ file: best, isNative: hasNativeBackend() }, [], rows);
+  const [{ training }] = await readCandidates({ file: best, isFast: hasFastBackend() }, [], rows);
   const runs: FinishedFolds["runs"] = [];
   const seeds = new Map<string, number>();
   for (const name of (await readdir(join(directory, "folds"))).sort()) {

@@ -6,7 +6,7 @@ import { UserError } from "../base/errors.ts";
 import { writeFileAtomic } from "../base/files.ts";
 import { checkSchema } from "../base/schema.ts";
 import { buildAtFirstUse } from "../compute/native/first-build.ts";
-import { hasNativeBackend } from "../compute/open.ts";
+import { hasFastBackend } from "../compute/open.ts";
 import { finishedFolds } from "../crossval/finished-folds.ts";
 import type { Dataset } from "../data/dataset.ts";
 import type { LabelSet } from "../data/example.ts";
@@ -124,7 +124,7 @@ async function begin(
   }
   await expectTeachers(teachers);
   const reading = await readRecipeParts({
-    ...{ file: recipe, overrides, dataPath: data, badRows, isNative: hasNativeBackend() },
+    ...{ file: recipe, overrides, dataPath: data, badRows, isFast: hasFastBackend() },
   });
   const run = await newTraining(options.run, withDistill(reading));
   try {
