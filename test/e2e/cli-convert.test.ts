@@ -72,4 +72,9 @@ it("parses PDF in the built program's thread", async () => {
   const items: unknown[] = [];
   for await (const item of readDocuments([file("a.pdf")])) items.push(item);
   expect(items).toEqual([{ id: "a.pdf", text: "甲公司收购乙公司。", fields: {} }]);
+  // A reading that is given up does not keep the process alive.
+  const program = `import { readDocuments } from "${join(ROOT, "dist", "index.js")}";
+    await readDocuments(["${file("a.pdf")}"]).next();`;
+  const { status, signal } = spawnSync(process.execPath, ["--input-type=module", "-e", program], { timeout: 50_000 });
+  expect([status, signal]).toEqual([0, null]);
 });

@@ -20,7 +20,7 @@ export interface ReadLimits {
   folderDepth: number;
   /** Time for one PDF or DOCX. */
   parseMs: number;
-  /** Memory by which the process may grow during one PDF or DOCX. */
+  /** Memory by which the whole process may grow during one PDF or DOCX; a model that computes meanwhile counts too, hence the room. */
   parseBytes: number;
 }
 
@@ -34,7 +34,7 @@ export const READ_LIMITS: ReadLimits = {
   rowGroupBytes: 2 ** 30,
   folderDepth: 32,
   parseMs: 60_000,
-  parseBytes: 2 ** 30,
+  parseBytes: 4 * 2 ** 30,
 };
 
 /** What is wrong with a file or a row, as the reason of a bad document: the caller knows the name. */

@@ -62,12 +62,12 @@ export function openParseWorker(limits: ReadLimits): ParseWorker {
 function startThread(): Worker {
   const worker = new Worker(new URL("./parse-thread.mjs", import.meta.url), {
     resourceLimits: { maxOldGenerationSizeMb: MAX_HEAP_MEGABYTES },
-    // What a parser prints is no output of this program.
+    // What a parser prints is no output of this program. Nobody reads it: a reader would keep the process alive.
     stdout: true,
     stderr: true,
   });
-  worker.stdout.resume();
-  worker.stderr.resume();
+  // A reading that was given up keeps no process alive; while a file is parsed, the clock does.
+  worker.unref();
   // An error between two files, or of a thread that was stopped, has no other reader.
   worker.on("error", () => {});
   return worker;
