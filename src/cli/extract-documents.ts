@@ -30,7 +30,7 @@ export interface DocumentOptions {
   maxPairs: number;
   overlap: OverlapPolicy;
   types?: string;
-  format: DocumentFormatName | "auto";
+  format?: DocumentFormatName;
   textField?: string;
 }
 
@@ -62,8 +62,7 @@ export const DOCUMENT_OPTIONS: readonly Option[] = [
     "Documents:",
   ),
   new Option("--format <name>", "format of the documents (default: by the ending of the name)")
-    .choices(["auto", ...DOCUMENT_FORMAT_NAMES])
-    .default("auto")
+    .choices(DOCUMENT_FORMAT_NAMES)
     .helpGroup("Documents:"),
   new Option("--text-field <name>", "field of CSV, JSONL and Parquet rows that has the text").helpGroup("Documents:"),
 ];

@@ -83,7 +83,13 @@ describe("sources of entities", () => {
     expect(shown(text, longest.finder.find(document, splitSentences(text)))).toEqual(["北京大学 d null", "生 p null"]);
     const all = await openEntities(sources, "all");
     const found = shown(text, all.finder.find(document, splitSentences(text)));
-    expect(found).toEqual(["北京大学 d null", "北京大学 北京大学 null", "北京 p null", "大学生 s null", "生 p null"]);
+    expect(found).toEqual([
+      "北京大学 d null",
+      "北京大学 北京大学 null",
+      "北京 北京 null",
+      "大学生 s null",
+      "生 p null",
+    ]);
     await expect(openEntities([], "all")).rejects.toThrow("No source of entities is given");
   });
 });
