@@ -13,12 +13,15 @@ import { inputFiles, openInputs } from "../documents/read/inputs.ts";
 import { READ_LIMITS } from "../documents/read/limits.ts";
 import { readDocuments } from "../documents/read/read-documents.ts";
 import type { DocumentCounts } from "../extract/document-corpus.ts";
+import type { MentionModel } from "../extract/mention-finder.ts";
+import { withModelMentions } from "../extract/model-mentions.ts";
 import { checkGraphOutput, extractGraph, type GraphResult } from "../graph/extract-graph.ts";
 import { GRAPH_FORMATS, type GraphFormat } from "../graph/write.ts";
+import { thresholdsFor } from "../runs/calibration.ts";
 import { runFingerprint } from "../runs/fingerprint.ts";
 import type { Run } from "../runs/run.ts";
 import { watchForStop } from "../runs/stop-signals.ts";
-import { parseCount } from "./options.ts";
+import { parseCount, parseShare } from "./options.ts";
 import { Interrupted } from "./report.ts";
 import { duration, progress, say, warn } from "./terminal.ts";
 
@@ -32,13 +35,14 @@ export interface DocumentOptions {
   types?: string;
   format?: DocumentFormatName;
   textField?: string;
+  precision?: number;
 }
 
 /** The options that need `--entities`. */
 export const DOCUMENT_OPTIONS: readonly Option[] = [
   new Option(
     "--entities <source>",
-    "read documents, with entities from names.csv, pattern:FILE or column:NAME; repeatable",
+    "read documents, with entities from names.csv, pattern:FILE, column:NAME or model (found by the run); repeatable",
   )
     .argParser((source: string, earlier: string[] = []) => [...earlier, source])
     .helpGroup("Documents:"),
@@ -53,6 +57,12 @@ export const DOCUMENT_OPTIONS: readonly Option[] = [
   new Option("--max-pairs <n>", "most pairs of a sentence, the nearest first")
     .argParser(parseCount)
     .default(100)
+    .helpGroup("Documents:"),
+  new Option(
+    "--precision <p>",
+    "leave out relations below the probability that had this precision on the validation rows (cre calibrate)",
+  )
+    .argParser(parseShare)
     .helpGroup("Documents:"),
   new Option("--overlap <policy>", "names inside of names: longest, or all")
     .choices(["longest", "all"])
@@ -146,6 +156,9 @@ export async function extractDocumentsWith(
   { input, output, entities, files, types }: PreparedDocuments,
   options: DocumentOptions & { minProbability: number; strict: boolean; replace: boolean },
 ): Promise<void> {
+  const thresholds =
+    options.precision === undefined ? null : thresholdsFor(run.calibration, options.precision, run.folder.directory);
+  const finder = entities.fromModel ? withModelMentions(entities, expectMentions(run)) : undefined;
   const labels: LabelSet = types ? withTypes(run.labels, types.text, types.file) : run.labels;
   const started = performance.now();
   const readCounts = emptyReadCounts();
@@ -164,6 +177,8 @@ export async function extractDocumentsWith(
       maxPairs: options.maxPairs,
       maxCharacters: run.recipe.prompt.maxPromptTokens,
       minProbability: options.minProbability,
+      thresholds,
+      finder,
       run: await runFingerprint(run),
       labels,
       formats: options.to ?? ["jsonl"],
@@ -197,6 +212,13 @@ export async function extractDocumentsWith(
     bar.stop();
     stop.close();
   }
+}
+
+function expectMentions({ mentions, folder }: Run): MentionModel {
+  if (mentions) return mentions;
+  throw new UserError(`--entities model: ${folder.directory} was not trained to find entities.`, {
+    hint: "Train one with tasks: [relations, mentions] in the recipe, or give a file of names.",
+  });
 }
 
 function detail(now: Readonly<DocumentCounts>, started: number): string {

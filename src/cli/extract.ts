@@ -1,6 +1,6 @@
 import { createReadStream, existsSync } from "node:fs";
 import { Readable } from "node:stream";
-import { type Command, InvalidArgumentError, Option } from "commander";
+import { type Command, Option } from "commander";
 import { UserError } from "../base/errors.ts";
 import type { WeightStorage } from "../compute/backend.ts";
 import { identityOf, type OpenedRuns, openRuns } from "../ensemble/open-runs.ts";
@@ -25,6 +25,7 @@ import {
   prepareDocuments,
 } from "./extract-documents.ts";
 import { companionOption, showLoading, storageOption } from "./loading.ts";
+import { parseShare } from "./options.ts";
 import { Interrupted } from "./report.ts";
 import { runsOf } from "./run-list.ts";
 import { duration, noProgress, type Progress, print, progress, say, warn } from "./terminal.ts";
@@ -41,13 +42,6 @@ interface ExtractOptions extends DocumentOptions {
   storage?: WeightStorage;
   overwrite?: boolean;
   strict?: boolean;
-}
-
-export function parseShare(text: string): number {
-  const value = Number(text);
-  if (text.trim() === "" || !(value >= 0 && value <= 1))
-    throw new InvalidArgumentError("expected a number from 0 to 1.");
-  return value;
 }
 
 export function addExtractCommand(program: Command): void {

@@ -62,3 +62,10 @@ export function expectPaths(command: Command): void {
     }
   }
 }
+
+export function parseShare(text: string): number {
+  const value = Number(text);
+  if (text.trim() === "" || !(value >= 0 && value <= 1))
+    throw new InvalidArgumentError("expected a number from 0 to 1.");
+  return value;
+}

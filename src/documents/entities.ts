@@ -9,14 +9,16 @@ import { combinedFinder, type MentionFinder, type OverlapPolicy } from "./mentio
 export type EntitySource =
   | { kind: "dictionary"; file: string }
   | { kind: "patterns"; file: string }
-  | { kind: "column"; column: string; type: string | null };
+  | { kind: "column"; column: string; type: string | null }
+  | { kind: "model" };
 
-/** Reads a source: `FILE` (a dictionary), `pattern:FILE`, `column:NAME` or `column:NAME=TYPE`. Throws a UserError for another form. */
+/** Reads a source: `FILE` (a dictionary), `pattern:FILE`, `column:NAME`, `column:NAME=TYPE` or `model`. Throws a UserError for another form. */
 export function parseEntitySource(text: string): EntitySource {
   const [, kind, rest] = /^(column|pattern|patterns|dictionary):(.*)$/s.exec(text) ?? [];
   if (kind === undefined) {
-    if (text !== "" && text !== "model") return { kind: "dictionary", file: text };
-    throw new UserError(`--entities ${text}: expected a file of names, pattern:FILE or column:NAME.`);
+    if (text === "model") return { kind: "model" };
+    if (text !== "") return { kind: "dictionary", file: text };
+    throw new UserError(`--entities ${text}: expected a file of names, pattern:FILE, column:NAME or model.`);
   }
   if (rest === "") throw new UserError(`--entities ${text}: expected a name after "${kind}:".`);
   if (kind === "dictionary") return { kind, file: rest };
@@ -26,7 +28,11 @@ export function parseEntitySource(text: string): EntitySource {
 }
 
 export interface Entities {
+  /** Of all sources but the model. */
   finder: MentionFinder;
+  /** Whether the run's own mentions are wanted too. */
+  fromModel: boolean;
+  overlap: OverlapPolicy;
   dictionary: Dictionary | null;
   columns: { column: string; counts: ColumnFinder["counts"] }[];
   /** What tells these sources from others: names, and sizes and times of files. */
@@ -43,6 +49,10 @@ export async function openEntities(sources: readonly EntitySource[], overlap: Ov
   const dictionary = files.length > 0 ? await readDictionary(files) : null;
   let isDictionaryIn = false;
   for (const source of sources) {
+    if (source.kind === "model") {
+      identity.push(source);
+      continue;
+    }
     if (source.kind === "column") {
       const finder = columnFinder(source.column, source.type);
       columns.push({ column: source.column, counts: finder.counts });
@@ -60,5 +70,6 @@ export async function openEntities(sources: readonly EntitySource[], overlap: Ov
       isDictionaryIn = true;
     }
   }
-  return { finder: combinedFinder(finders, overlap), dictionary, columns, identity };
+  const fromModel = sources.some(({ kind }) => kind === "model");
+  return { finder: combinedFinder(finders, overlap), fromModel, overlap, dictionary, columns, identity };
 }

@@ -70,7 +70,8 @@ describe("sources of entities", () => {
     expect(parseEntitySource("column:公司")).toEqual({ kind: "column", column: "公司", type: null });
     expect(parseEntitySource("column:org=公司")).toEqual({ kind: "column", column: "org", type: "公司" });
     expect(() => parseEntitySource("column:")).toThrow('expected a name after "column:"');
-    expect(() => parseEntitySource("model")).toThrow("expected a file of names, pattern:FILE or column:NAME");
+    expect(parseEntitySource("model")).toEqual({ kind: "model" });
+    expect(() => parseEntitySource("")).toThrow("expected a file of names, pattern:FILE, column:NAME or model");
   });
 
   it("are combined: the longest from the left, then the earlier source", async () => {

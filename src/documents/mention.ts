@@ -10,6 +10,8 @@ export interface Mention {
   name: string;
   /** null: not known, which no type constraint excludes. */
   type: string | null;
+  /** Of a mention that a model found; absent for names that are known. */
+  probability?: number;
 }
 
 /** longest: mentions do not overlap, a longer one wins over those that begin inside it; all: every name wherever it occurs. */
@@ -20,14 +22,26 @@ export interface MentionFinder {
   find(document: Document, sentences: readonly Sentence[]): Mention[];
 }
 
+/** The same by a model, whose numbers are awaited. */
+export interface SlowMentionFinder {
+  find(document: Document, sentences: readonly Sentence[]): Mention[] | Promise<Mention[]>;
+}
+
 /** Finds with several finders. With "longest" the leftmost mention wins, then the longest, then that of the earlier finder. */
 export function combinedFinder(finders: readonly MentionFinder[], overlap: OverlapPolicy): MentionFinder {
   return {
     find(document, sentences) {
-      const found = finders.flatMap((finder) => finder.find(document, sentences));
-      return overlap === "longest" ? withoutOverlaps(found) : withoutRepeats(found);
+      return combinedMentions(
+        finders.flatMap((finder) => finder.find(document, sentences)),
+        overlap,
+      );
     },
   };
+}
+
+/** Mentions of several finders, those of the earlier one first, by one policy. */
+export function combinedMentions(found: readonly Mention[], overlap: OverlapPolicy): Mention[] {
+  return overlap === "longest" ? withoutOverlaps(found) : withoutRepeats(found);
 }
 
 /** Sort is stable: of equal places the earlier finder's comes first. */

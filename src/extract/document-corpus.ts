@@ -1,7 +1,7 @@
 import { createHash } from "node:crypto";
 import type { LabelSet } from "../data/example.ts";
 import type { BadDocument, Document, Sentence } from "../documents/document.ts";
-import type { Mention, MentionFinder } from "../documents/mention.ts";
+import type { Mention, SlowMentionFinder } from "../documents/mention.ts";
 import { type CodePointOffsets, codePointOffsets } from "../documents/offsets.ts";
 import { createPairer, emptyPairCounts, type Pair, type PairCounts, type PairSettings } from "../documents/pairs.ts";
 import type { ReadItem } from "../documents/read/format.ts";
@@ -9,7 +9,7 @@ import { splitSentences } from "../documents/sentences.ts";
 import { unlessAborted } from "./abort.ts";
 import { readAhead } from "./ahead.ts";
 import type { Extraction, Extractor, Unextracted } from "./extractor.ts";
-import { decidePair, tripleOf } from "./triples.ts";
+import { decidePair, type RelationThresholds, tripleOf } from "./triples.ts";
 import { otherCall, type UnfinishedOutput, type WindowCounts } from "./unfinished.ts";
 import { windowsOf } from "./windows.ts";
 
@@ -38,6 +38,8 @@ export function emptyDocumentCounts(): DocumentCounts {
 
 export interface DocumentSettings extends PairSettings {
   minProbability: number;
+  /** Least probabilities of relations for a wanted precision; null asks for none. */
+  thresholds: RelationThresholds | null;
   /** Longer sentences are cut into windows of at most this number of UTF-16 units. */
   maxCharacters: number;
   /** Pairs, with documents and bad documents, that are held in memory and computed together. */
@@ -72,7 +74,7 @@ type Item =
 export async function extractDocuments(
   extractor: Extractor,
   documents: AsyncIterable<ReadItem>,
-  finder: MentionFinder,
+  finder: SlowMentionFinder,
   output: Pick<UnfinishedOutput, "done" | "add"> & { part: string },
   settings: DocumentSettings,
   events: DocumentEvents = {},
@@ -104,7 +106,7 @@ export async function extractDocuments(
 
 async function* itemsOf(
   documents: AsyncIterable<ReadItem>,
-  finder: MentionFinder,
+  finder: SlowMentionFinder,
   pairer: ReturnType<typeof createPairer>,
   { maxCharacters }: DocumentSettings,
   events: DocumentEvents,
@@ -116,7 +118,7 @@ async function* itemsOf(
       continue;
     }
     const sentences: Sentence[] = splitSentences(document.text, { maxCharacters });
-    const mentions = finder.find(document, sentences);
+    const mentions = await finder.find(document, sentences);
     events.onDocument?.(document, mentions);
     const offsets = codePointOffsets(document.text);
     let pairs = 0;
@@ -161,7 +163,7 @@ async function extractWindow(
       continue;
     }
     const own = { forward: forward as Extraction | null, backward: backward as Extraction | null };
-    const { found, none, below } = decidePair(pair, own, settings.labels, settings.minProbability);
+    const { found, none, below } = decidePair(pair, own, settings.labels, leastOf(settings));
     outcomes.extracted++;
     if (own.forward?.truncated || own.backward?.truncated) outcomes.truncated++;
     outcomes.none += none;
@@ -172,6 +174,12 @@ async function extractWindow(
     for (const one of found) lines.push(`${JSON.stringify(tripleOf(one, place))}\n`);
   }
   return { lines: lines.join(""), outcomes };
+}
+
+/** The least probability of a relation. */
+function leastOf({ minProbability, thresholds }: DocumentSettings): (relation: string) => number {
+  if (!thresholds) return () => minProbability;
+  return (relation) => Math.max(minProbability, thresholds.relations.get(relation) ?? thresholds.usual);
 }
 
 const questionsOf = ({ forward, backward }: Pair) => [forward ?? [], backward ?? []].flat();

@@ -30,7 +30,7 @@ function answer(...predictions: [string, number][]): Extraction {
 }
 
 function decided(forward: Extraction | null, backward: Extraction | null, least = 0): string[] {
-  const { found, none, below } = decidePair({ first, second }, { forward, backward }, LABELS, least);
+  const { found, none, below } = decidePair({ first, second }, { forward, backward }, LABELS, () => least);
   const shown = found.map(
     ({ head, relation, tail, probability }) => `${head.name} ${relation} ${tail.name} ${probability}`,
   );

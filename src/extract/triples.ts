@@ -16,6 +16,8 @@ export interface TripleMention {
   end: number;
   startUtf16: number;
   endUtf16: number;
+  /** Of an entity that the run found itself. */
+  probability?: number;
 }
 
 /** A relation that was found at one place of a document. */
@@ -40,6 +42,13 @@ export interface Found {
   probability: number;
 }
 
+/** The least probability that relations need. */
+export interface RelationThresholds {
+  /** Of relations without a threshold of their own. */
+  usual: number;
+  relations: ReadonlyMap<string, number>;
+}
+
 /** The relations of a pair, and the numbers of answers that gave none. */
 export interface Decision {
   found: Found[];
@@ -56,7 +65,7 @@ export function decidePair(
   { first, second }: Pick<Pair, "first" | "second">,
   answers: { forward: Extraction | null; backward: Extraction | null },
   labels: LabelSet,
-  minProbability: number,
+  leastProbability: (relation: string) => number,
 ): Decision {
   const found = new Map<string, { one: Found; probabilities: number[] }>();
   let none = 0;
@@ -80,7 +89,7 @@ export function decidePair(
     ...one,
     probability: probabilities.reduce((sum, probability) => sum + probability, 0) / probabilities.length,
   }));
-  const kept = decided.filter(({ probability }) => probability >= minProbability);
+  const kept = decided.filter(({ relation, probability }) => probability >= leastProbability(relation));
   return { found: kept, none, below: decided.length - kept.length };
 }
 
@@ -103,9 +112,10 @@ export function tripleOf(
   place: { document: string; text: string; sentence: Sentence; offsets: CodePointOffsets; run: string },
 ): Triple {
   const { document, text, sentence, offsets, run } = place;
-  const mention = ({ start, end, id, name, type }: Mention): TripleMention => ({
+  const mention = ({ start, end, id, name, type, probability: own }: Mention): TripleMention => ({
     ...{ text: text.slice(start, end), id, name, type },
     ...{ start: offsets.toCodePoint(start), end: offsets.toCodePoint(end), startUtf16: start, endUtf16: end },
+    ...(own === undefined ? {} : { probability: Number(own.toFixed(6)) }),
   });
   const rounded = Number(probability.toFixed(6));
   return {

@@ -7,15 +7,19 @@ import { checkOutputFolder } from "../base/output.ts";
 import type { LabelSet } from "../data/example.ts";
 import type { BadDocument } from "../documents/document.ts";
 import type { Entities } from "../documents/entities.ts";
+import type { SlowMentionFinder } from "../documents/mention.ts";
 import type { ReadItem } from "../documents/read/format.ts";
 import { type DocumentCounts, type DocumentSettings, extractDocuments } from "../extract/document-corpus.ts";
 import type { Extractor } from "../extract/extractor.ts";
+import type { RelationThresholds } from "../extract/triples.ts";
 import { arithmeticNotice, lockOf, openUnfinished } from "../extract/unfinished.ts";
 import { type OutputText, outputFiles } from "./output-files.ts";
 import { pageCollector } from "./page/data.ts";
 import { type GraphCounts, type GraphFormat, removeLeftovers, TRIPLES_FILE, writeGraph } from "./write.ts";
 
-export interface GraphOptions extends Omit<DocumentSettings, "windowItems" | "labels"> {
+export interface GraphOptions extends Omit<DocumentSettings, "windowItems" | "labels" | "thresholds"> {
+  /** Least probabilities of relations for a wanted precision; default: none. */
+  thresholds?: RelationThresholds | null;
   /** The label set with the type constraints of this extraction; default: the extractor's. */
   labels?: LabelSet;
   formats: readonly GraphFormat[];
@@ -23,6 +27,8 @@ export interface GraphOptions extends Omit<DocumentSettings, "windowItems" | "la
   replace?: boolean;
   /** Pairs that are computed together; part of an extraction's identity when it resumes. */
   windowItems?: number;
+  /** Finds mentions in place of the entities' own finder. */
+  finder?: SlowMentionFinder;
   /** Of the readers, for the summary. */
   readCounts?: unknown;
   onProgress?: (counts: Readonly<DocumentCounts>) => void;
@@ -42,6 +48,10 @@ export interface GraphResult {
 const DEFAULT_WINDOW_ITEMS = 512;
 const BAD_DOCUMENTS_FILE = "bad-documents.jsonl";
 const MAX_KEPT_PROBLEMS = 3;
+
+function thresholdsJson(thresholds: RelationThresholds | null): unknown {
+  return thresholds && { usual: thresholds.usual, relations: Object.fromEntries(thresholds.relations) };
+}
 
 /** Checks before a model is loaded that a graph can be written into a folder. Throws a UserError. */
 export async function checkGraphOutput(folder: string, inputs: readonly string[], replace: boolean): Promise<void> {
@@ -76,12 +86,13 @@ export async function extractGraph(
 ): Promise<GraphResult> {
   const { windowItems = DEFAULT_WINDOW_ITEMS, labels = extractor.labels, formats, run, minProbability } = options;
   const { window, maxPairs, maxCharacters } = options;
-  const settings = { ...{ window, maxPairs, maxCharacters, minProbability, windowItems, run }, labels };
+  const thresholds = options.thresholds ?? null;
+  const settings = { ...{ window, maxPairs, maxCharacters, minProbability, thresholds, windowItems, run }, labels };
   const identity = [
     run,
     extractor.settings,
     entities.identity,
-    { ...settings, labels: Array.from(labels.types ?? []) },
+    { ...settings, labels: Array.from(labels.types ?? []), thresholds: thresholdsJson(thresholds) },
   ];
   const job = createHash("sha256").update(JSON.stringify(identity)).digest("hex");
   const path = resolve(folder, TRIPLES_FILE);
@@ -96,23 +107,30 @@ export async function extractGraph(
     const part = join(folder, `${TRIPLES_FILE}.part`);
     const notice = arithmeticNotice(unfinished.done, part, extractor.arithmetic);
     if (notice !== null) options.onNotice?.(notice);
-    const counts = await extractDocuments(extractor, documents, entities.finder, { ...unfinished, part }, settings, {
-      onDocument: collector?.addDocument,
-      onBadPair: options.onBadPair,
-      signal: options.signal,
-      onBadDocument(one) {
-        if (problems.length < MAX_KEPT_PROBLEMS) problems.push(one);
-        bad.push(one);
-        options.onBadDocument?.(one);
+    const counts = await extractDocuments(
+      extractor,
+      documents,
+      options.finder ?? entities.finder,
+      { ...unfinished, part },
+      settings,
+      {
+        onDocument: collector?.addDocument,
+        onBadPair: options.onBadPair,
+        signal: options.signal,
+        onBadDocument(one) {
+          if (problems.length < MAX_KEPT_PROBLEMS) problems.push(one);
+          bad.push(one);
+          options.onBadDocument?.(one);
+        },
+        async onProgress(now) {
+          options.onProgress?.(now);
+          if (bad.length === 0) return;
+          badDocuments ??= await files.file(BAD_DOCUMENTS_FILE);
+          for (const one of bad.splice(0)) badDocuments.write(`${JSON.stringify(one)}\n`);
+          await badDocuments.flush();
+        },
       },
-      async onProgress(now) {
-        options.onProgress?.(now);
-        if (bad.length === 0) return;
-        badDocuments ??= await files.file(BAD_DOCUMENTS_FILE);
-        for (const one of bad.splice(0)) badDocuments.write(`${JSON.stringify(one)}\n`);
-        await badDocuments.flush();
-      },
-    });
+    );
     if (counts.documents === 0) {
       await unfinished.discard();
       throw noDocuments(counts, problems);
@@ -121,7 +139,7 @@ export async function extractGraph(
     const { resumed, ...ofDocuments } = counts;
     const facts = { run, documents: counts.documents, badDocuments: counts.badDocuments, minProbability };
     const dictionary = entities.dictionary?.counts ?? null;
-    const { labels: _, ...shown } = settings;
+    const shown = { ...settings, labels: undefined, thresholds: thresholdsJson(thresholds) };
     const graph = await writeGraph(`${path}.part`, files, folder, {
       formats,
       run,

@@ -10,6 +10,7 @@ import { computeMetrics } from "../evaluate/metrics.ts";
 import type { ScoredRow } from "../evaluate/rows.ts";
 import { chooseRelations, type RelationChoice } from "../extract/combine.ts";
 import type { MentionScale } from "../extract/mention-scores.ts";
+import type { RelationThresholds } from "../extract/triples.ts";
 import { readJsonObject } from "../formats/json-file.ts";
 import type { DecodeSettings } from "../recipe/schema.ts";
 import type { RunFolder } from "./run-folder.ts";
@@ -124,13 +125,6 @@ export function precisionOf(
   };
 }
 
-/** The least probability that each relation needs for a precision. */
-export interface PrecisionThresholds {
-  /** Of relations without a threshold of their own. */
-  usual: number;
-  relations: ReadonlyMap<string, number>;
-}
-
 /**
  * Thresholds for a precision that the validation rows had. A relation that never had it is given from the largest probability above all of its
  * predictions on. Throws a UserError for a run without a curve, and when no predictions had the precision.
@@ -139,7 +133,7 @@ export function thresholdsFor(
   calibration: Calibration | null,
   precision: number,
   directory: string,
-): PrecisionThresholds {
+): RelationThresholds {
   if (!calibration?.precision) {
     throw new UserError(`${directory}: does not know how precise its predictions are.`, {
       hint: "Fit it on labelled rows: cre calibrate RUN --data DIR",
