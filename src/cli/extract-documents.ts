@@ -127,7 +127,7 @@ export async function prepareDocuments(
       ? null
       : { text: await readTextFile(options.types, "type constraints", MAX_TYPES_BYTES), file: options.types };
   const started = performance.now();
-  const entities = await openEntities(sources, options.overlap);
+  const entities = await openEntities(sources, options.overlap, warn);
   if (entities.dictionary) tellDictionary(entities.dictionary, (performance.now() - started) / 1000);
   return { input, output, replace, sources, entities, files, types };
 }

@@ -130,8 +130,25 @@ describe("a dictionary", () => {
       'has the ending ".xlsx", expected a table of names',
     );
     await expect(readDictionary([join(folder, "none.csv")])).rejects.toThrow("cannot be read");
+    const file = join(folder, "binary.csv");
+    writeFileSync(file, Buffer.from([0x6e, 0x61, 0x6d, 0x65, 0x0a, 0xff, 0xff, 0xff, 0x0a]));
+    await expect(readDictionary([file])).rejects.toThrow(/binary\.csv: .*UTF-8/);
+  });
+
+  it("reads GB18030 with a notice, and a row that is never closed in time", async () => {
     const file = join(folder, "gb.csv");
-    writeFileSync(file, Buffer.from([0x6e, 0x61, 0x6d, 0x65, 0x0a, 0xbc, 0xd7, 0x0a]));
-    await expect(readDictionary([file])).rejects.toThrow("is not valid UTF-8");
+    // name, 中国银行, 北京大学的
+    const names = [
+      0xd6, 0xd0, 0xb9, 0xfa, 0xd2, 0xf8, 0xd0, 0xd0, 0x0a, 0xb1, 0xb1, 0xbe, 0xa9, 0xb4, 0xf3, 0xd1, 0xa7,
+    ];
+    writeFileSync(file, Buffer.from([0x6e, 0x61, 0x6d, 0x65, 0x0a, ...names, 0x0a]));
+    const notices: string[] = [];
+    const dictionary = await readDictionary([file], (notice) => notices.push(notice));
+    expect(notices).toEqual([`${file}: is read as GB18030.`]);
+    expect(dictionary.finder("longest").find({ id: "", text: "在中国银行", fields: {} }, [])).toHaveLength(1);
+    const started = performance.now();
+    const open = await readDictionary([write(`name\n"${"a\n".repeat(1_000_000)}`)]);
+    expect(open.counts.rows).toBeGreaterThan(0);
+    expect(performance.now() - started).toBeLessThan(20_000);
   });
 });

@@ -1,7 +1,7 @@
 import { fileSizeBytes } from "../base/files.ts";
 import { foldingTable } from "./folding.ts";
 import { isWhole, type Mention, type MentionFinder, type OverlapPolicy } from "./mention.ts";
-import { readTable, type TableRow } from "./name-rows.ts";
+import { type OnNotice, readTable, type TableRow } from "./name-rows.ts";
 import {
   basePowers,
   createStringList,
@@ -62,12 +62,12 @@ const QUAD = 4;
  * or .txt with a name a line. Rows with one id are one entity. A bad row is left out, counted and listed. Throws a UserError for a file that
  * cannot be read.
  */
-export async function readDictionary(files: readonly string[]): Promise<Dictionary> {
+export async function readDictionary(files: readonly string[], onNotice: OnNotice = () => {}): Promise<Dictionary> {
   let bytes = 0;
   for (const file of files) bytes += await fileSizeBytes(file, TABLE);
   const builder = createBuilder(Math.min(MAX_EXPECTED, Math.ceil(bytes / BYTES_PER_ROW)));
   for (const file of files) {
-    for await (const rows of readTable(file, COLUMNS, ["name"], TABLE)) {
+    for await (const rows of readTable(file, COLUMNS, ["name"], TABLE, onNotice)) {
       for (const row of rows) builder.add(row, file);
     }
   }

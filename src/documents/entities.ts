@@ -4,6 +4,7 @@ import { fileSizeBytes } from "../base/files.ts";
 import { type ColumnFinder, columnFinder } from "./column-names.ts";
 import { type Dictionary, readDictionary } from "./dictionary.ts";
 import { combinedFinder, type MentionFinder, type OverlapPolicy } from "./mention.ts";
+import type { OnNotice } from "./name-rows.ts";
 
 /** Where entities come from, as the command line names it. */
 export type EntitySource =
@@ -40,13 +41,17 @@ export interface Entities {
 }
 
 /** Opens sources of entities; dictionaries are read as one. Of overlapping mentions of equal length the earlier source wins. */
-export async function openEntities(sources: readonly EntitySource[], overlap: OverlapPolicy): Promise<Entities> {
+export async function openEntities(
+  sources: readonly EntitySource[],
+  overlap: OverlapPolicy,
+  onNotice: OnNotice = () => {},
+): Promise<Entities> {
   if (sources.length === 0) throw new UserError("No source of entities is given, expected --entities FILE.");
   const finders: MentionFinder[] = [];
   const columns: Entities["columns"] = [];
   const files = sources.flatMap((source) => (source.kind === "dictionary" ? [source.file] : []));
   const identity: unknown[] = [overlap];
-  const dictionary = files.length > 0 ? await readDictionary(files) : null;
+  const dictionary = files.length > 0 ? await readDictionary(files, onNotice) : null;
   let isDictionaryIn = false;
   for (const source of sources) {
     if (source.kind === "model") {
@@ -64,7 +69,7 @@ export async function openEntities(sources: readonly EntitySource[], overlap: Ov
     identity.push([source, sizeBytes, (await stat(source.file)).mtimeMs]);
     if (source.kind === "patterns") {
       const { readPatterns } = await import("./patterns.ts");
-      finders.push(await readPatterns(source.file));
+      finders.push(await readPatterns(source.file, onNotice));
     } else if (dictionary && !isDictionaryIn) {
       finders.push(dictionary.finder(overlap));
       isDictionaryIn = true;

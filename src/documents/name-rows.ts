@@ -1,7 +1,9 @@
 import { createReadStream } from "node:fs";
+import { readFile } from "node:fs/promises";
 import { extname } from "node:path";
 import { messageOf, showValue, UserError } from "../base/errors.ts";
 import { fileSizeBytes } from "../base/files.ts";
+import { decodeText } from "./read/encoding.ts";
 
 /** A row of a table as texts by column; `problem` says why it cannot be used. */
 export interface TableRow {
@@ -12,11 +14,16 @@ export interface TableRow {
 
 const CHUNK_BYTES = 1 << 16;
 const MAX_ROW_CHARACTERS = 1 << 20;
+/** Of a line without an end: it is held in memory. */
+const LONGEST_LINE = 4 * MAX_ROW_CHARACTERS;
+
+/** Receives what a user should know: a file was read in another encoding than UTF-8. */
+export type OnNotice = (notice: string) => void;
 
 /**
  * Streams the rows of a table of names in lists: CSV (RFC 4180) or TSV with a header, JSONL with one object a line, or a list (.txt) with one
  * value of the first column a line. Cells come in the order of `columns`, undefined where the table lacks the column. One pass over the text
- * and no object a row, because a table may have a million. Throws a UserError for a file that cannot be read, is not UTF-8, or lacks a
+ * and no object a row, because a table may have a million. Throws a UserError for a file that cannot be read, is no text, or lacks a
  * `required` column.
  */
 export async function* readTable(
@@ -24,26 +31,27 @@ export async function* readTable(
   columns: readonly string[],
   required: readonly string[],
   what: string,
+  onNotice: OnNotice,
 ): AsyncGenerator<TableRow[]> {
   await fileSizeBytes(file, what);
   const kind = extname(file).toLowerCase();
-  if (kind === ".txt") return yield* readList(file);
-  if (kind === ".jsonl" || kind === ".ndjson") return yield* readObjects(file, columns);
+  if (kind === ".txt") return yield* readList(file, onNotice);
+  if (kind === ".jsonl" || kind === ".ndjson") return yield* readObjects(file, columns, onNotice);
   if (kind === ".csv" || kind === ".tsv")
-    return yield* readCells(file, kind === ".tsv" ? "\t" : ",", columns, required);
+    return yield* readCells(file, kind === ".tsv" ? "\t" : ",", columns, required, onNotice);
   throw new UserError(`${file}: has the ending ${showValue(kind)}, expected ${what}: .csv, .tsv, .jsonl or .txt.`);
 }
 
-async function* readList(file: string): AsyncGenerator<TableRow[]> {
-  for await (const lines of readLineLists(file, () => false)) {
+async function* readList(file: string, onNotice: OnNotice): AsyncGenerator<TableRow[]> {
+  for await (const lines of readLineLists(file, false, onNotice)) {
     yield lines
       .filter(({ text }) => text.trim() !== "")
       .map(({ line, text, problem }) => ({ line, cells: [text], problem }));
   }
 }
 
-async function* readObjects(file: string, columns: readonly string[]): AsyncGenerator<TableRow[]> {
-  for await (const lines of readLineLists(file, () => false)) {
+async function* readObjects(file: string, columns: readonly string[], onNotice: OnNotice): AsyncGenerator<TableRow[]> {
+  for await (const lines of readLineLists(file, false, onNotice)) {
     const filled = lines.filter(({ text }) => text.trim() !== "");
     yield filled.map(({ line, text, problem }) =>
       problem === null ? objectRow(line, text, columns) : { line, cells: [], problem },
@@ -78,10 +86,11 @@ async function* readCells(
   separator: string,
   columns: readonly string[],
   required: readonly string[],
+  onNotice: OnNotice,
 ): AsyncGenerator<TableRow[]> {
   let places: number[] | null = null; // of each column in the row
   let width = 0;
-  for await (const lines of readLineLists(file, isOpen)) {
+  for await (const lines of readLineLists(file, true, onNotice)) {
     const rows: TableRow[] = [];
     for (const { line, text, problem } of lines) {
       if (text.trim() === "" && problem === null) continue;
@@ -114,8 +123,7 @@ function placesOf(file: string, header: string[], columns: readonly string[], re
   return columns.map((column) => names.indexOf(column));
 }
 
-/** Whether a text ends inside quotation marks: the row continues on the next line. */
-function isOpen(text: string): boolean {
+function hasOddQuotes(text: string): boolean {
   let count = 0;
   for (let at = text.indexOf('"'); at >= 0; at = text.indexOf('"', at + 1)) count++;
   return count % 2 === 1;
@@ -152,51 +160,78 @@ interface Line {
   problem: string | null;
 }
 
-/** Lines in lists of about 64 KB; a line that `continues` is joined with those after it. */
-async function* readLineLists(file: string, continues: (text: string) => boolean): AsyncGenerator<Line[]> {
-  const decoder = new TextDecoder("utf-8", { fatal: true });
+/** Lines in lists of about 64 KB; with `quoted`, a line that ends inside quotation marks is joined with those after it. */
+async function* readLineLists(file: string, quoted: boolean, onNotice: OnNotice): AsyncGenerator<Line[]> {
   let rest = "";
   let number = 0;
   let open: Line | null = null;
   const take = (text: string, into: Line[]) => {
     number++;
-    const line: Line = open ?? { line: number, text: "", problem: null };
     const whole = text.endsWith("\r") ? text.slice(0, -1) : text;
-    line.text = open === null ? whole : `${line.text}\n${whole}`;
-    open = line.text.length <= MAX_ROW_CHARACTERS && continues(line.text) ? line : null;
+    const isOdd = quoted && hasOddQuotes(whole);
+    const line: Line = open === null ? { line: number, text: whole, problem: null } : open;
+    if (open !== null) line.text += `\n${whole}`;
+    // An odd number of quotation marks opens a row, and closes one that is open.
+    open = (open === null) === isOdd && line.text.length <= MAX_ROW_CHARACTERS ? line : null;
     if (open === null) into.push(bounded(line));
   };
-  const decode = (bytes?: Buffer) => {
-    try {
-      return decoder.decode(bytes, { stream: bytes !== undefined });
-    } catch {
-      throw new UserError(`${file}: is not valid UTF-8 after line ${number}.`, {
-        hint: "Convert the file first, for example: iconv -f GB18030 -t UTF-8 IN > OUT",
-      });
+  for await (const part of textsOf(file, onNotice)) {
+    const text = rest + part;
+    const lines: Line[] = [];
+    let start = 0;
+    for (let end = text.indexOf("\n"); end >= 0; end = text.indexOf("\n", start)) {
+      take(text.slice(start, end), lines);
+      start = end + 1;
     }
-  };
-  try {
-    for await (const bytes of createReadStream(file, { highWaterMark: CHUNK_BYTES })) {
-      const text = rest + decode(bytes as Buffer);
-      const lines: Line[] = [];
-      let start = 0;
-      for (let end = text.indexOf("\n"); end >= 0; end = text.indexOf("\n", start)) {
-        take(text.slice(start, end), lines);
-        start = end + 1;
-      }
-      rest = text.slice(start);
-      if (rest.length > MAX_ROW_CHARACTERS * 64) throw new UserError(`${file}, line ${number + 1}: is too long.`);
-      yield lines;
+    rest = text.slice(start);
+    if (rest.length > LONGEST_LINE) {
+      throw new UserError(`${file}, line ${number + 1}: has more than ${LONGEST_LINE} characters, expected a row.`);
     }
-  } catch (error) {
-    if (error instanceof UserError) throw error;
-    throw new UserError(`${file}: cannot be read (${messageOf(error)}).`, { cause: error });
+    yield lines;
   }
-  rest += decode();
   const lines: Line[] = [];
   if (rest !== "") take(rest, lines);
   if (open !== null) lines.push({ ...(open as Line), problem: "got a quotation mark that is never closed" });
   if (lines.length > 0) yield lines;
+}
+
+/** The text of a file in parts: UTF-8 as a stream, another encoding (GB18030 with a notice) whole. */
+async function* textsOf(file: string, onNotice: OnNotice): AsyncGenerator<string> {
+  try {
+    if (await isUtf8(file)) {
+      const decoder = new TextDecoder("utf-8");
+      for await (const bytes of createReadStream(file, { highWaterMark: CHUNK_BYTES })) {
+        yield decoder.decode(bytes as Buffer, { stream: true });
+      }
+      return;
+    }
+    const { text, encoding } = decodeText(await readFile(file));
+    onNotice(`${file}: is read as ${encoding.toUpperCase()}.`);
+    for (let at = 0; at < text.length; at += CHUNK_BYTES) yield text.slice(at, at + CHUNK_BYTES);
+  } catch (error) {
+    const hint = error instanceof UserError ? error.hint : undefined;
+    throw new UserError(
+      `${file}: ${error instanceof UserError ? error.message : `cannot be read (${messageOf(error)}).`}`,
+      {
+        hint,
+        cause: error,
+      },
+    );
+  }
+}
+
+async function isUtf8(file: string): Promise<boolean> {
+  const decoder = new TextDecoder("utf-8", { fatal: true });
+  try {
+    for await (const bytes of createReadStream(file, { highWaterMark: 1 << 20 })) {
+      decoder.decode(bytes as Buffer, { stream: true });
+    }
+    decoder.decode();
+    return true;
+  } catch (error) {
+    if (error instanceof TypeError) return false;
+    throw error;
+  }
 }
 
 function bounded(line: Line): Line {

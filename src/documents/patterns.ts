@@ -1,7 +1,7 @@
 import { RE2JS } from "re2js";
 import { messageOf, UserErrors } from "../base/errors.ts";
 import type { Mention, MentionFinder } from "./mention.ts";
-import { readTable } from "./name-rows.ts";
+import { type OnNotice, readTable } from "./name-rows.ts";
 
 const COLUMNS = ["pattern", "type", "id", "name"];
 const MAX_PATTERNS = 1000;
@@ -21,10 +21,10 @@ interface Pattern {
  * back-references. A sentence is searched at a time; `^` and `$` are its ends. With a group in the pattern the first group is the mention.
  * Throws UserErrors that lists every faulty row.
  */
-export async function readPatterns(file: string): Promise<MentionFinder> {
+export async function readPatterns(file: string, onNotice: OnNotice = () => {}): Promise<MentionFinder> {
   const patterns: Pattern[] = [];
   const problems: string[] = [];
-  for await (const rows of readTable(file, COLUMNS, ["pattern"], "a table of regular expressions")) {
+  for await (const rows of readTable(file, COLUMNS, ["pattern"], "a table of regular expressions", onNotice)) {
     for (const { line, cells, problem } of rows) {
       const read = problem ?? patternOf(cells);
       if (typeof read === "string") problems.push(`line ${line}: ${read}`);
