@@ -252,6 +252,7 @@ function summary({ counts, graph }: GraphResult, read: ReadCounts, entities: Ent
   const found = [
     `${graph.triples} triples: ${graph.edges} relations of ${graph.nodes} entities`,
     ...some(counts.below, "below the least probability"),
+    ...some(counts.opposed, "in the less probable direction"),
     ...some(counts.none, "answers of no relation"),
   ];
   const columns = entities.columns.flatMap(({ column, counts: { without, absent, unusable } }) => {

@@ -26,13 +26,14 @@ export interface DocumentCounts extends PairCounts {
   /** Pairs that an earlier, interrupted call extracted. */
   resumed: number;
   triples: number;
-  /** Answers of no relation, and relations below the least probability. */
+  /** Answers of no relation, relations below the least probability, and those whose opposite direction is more probable. */
   none: number;
   below: number;
+  opposed: number;
 }
 
 export function emptyDocumentCounts(): DocumentCounts {
-  const outcomes = { badPairs: 0, truncated: 0, resumed: 0, triples: 0, none: 0, below: 0 };
+  const outcomes = { badPairs: 0, truncated: 0, resumed: 0, triples: 0, none: 0, below: 0, opposed: 0 };
   return { documents: 0, badDocuments: 0, withoutPairs: 0, ...emptyPairCounts(), ...outcomes };
 }
 
@@ -148,7 +149,8 @@ async function extractWindow(
   const examples = questions.map(({ example }) => example);
   const masks = questions.map(({ mask }) => mask);
   const answers = await unlessAborted(extractor.extractEach(examples, masks), events.signal);
-  const outcomes = { extracted: 0, bad: 0, truncated: 0, unparsed: 0, unknownLabels: 0, triples: 0, none: 0, below: 0 };
+  const usual = { extracted: 0, bad: 0, truncated: 0, unparsed: 0, unknownLabels: 0 };
+  const outcomes = { ...usual, triples: 0, none: 0, below: 0, opposed: 0 };
   const lines: string[] = [];
   let next = 0;
   for (const item of window) {
@@ -163,11 +165,12 @@ async function extractWindow(
       continue;
     }
     const own = { forward: forward as Extraction | null, backward: backward as Extraction | null };
-    const { found, none, below } = decidePair(pair, own, settings.labels, leastOf(settings));
+    const { found, none, below, opposed } = decidePair(pair, own, settings.labels, leastOf(settings));
     outcomes.extracted++;
     if (own.forward?.truncated || own.backward?.truncated) outcomes.truncated++;
     outcomes.none += none;
     outcomes.below += below;
+    outcomes.opposed += opposed;
     outcomes.triples += found.length;
     const { id, text } = document;
     const place = { document: id, text, sentence: pair.sentence, offsets, run: settings.run };
@@ -194,6 +197,7 @@ function addOutcomes(counts: DocumentCounts, outcomes: WindowCounts): void {
   counts.triples += outcomes.triples ?? 0;
   counts.none += outcomes.none ?? 0;
   counts.below += outcomes.below ?? 0;
+  counts.opposed += outcomes.opposed ?? 0;
 }
 
 /** A checksum of all that the output of a window depends on. */

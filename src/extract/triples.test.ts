@@ -30,11 +30,11 @@ function answer(...predictions: [string, number][]): Extraction {
 }
 
 function decided(forward: Extraction | null, backward: Extraction | null, least = 0): string[] {
-  const { found, none, below } = decidePair({ first, second }, { forward, backward }, LABELS, () => least);
+  const { found, none, below, opposed } = decidePair({ first, second }, { forward, backward }, LABELS, () => least);
   const shown = found.map(
     ({ head, relation, tail, probability }) => `${head.name} ${relation} ${tail.name} ${probability}`,
   );
-  return [...shown, `none ${none}`, `below ${below}`];
+  return [...shown, `none ${none}`, `below ${below}`, ...(opposed > 0 ? [`opposed ${opposed}`] : [])];
 }
 
 describe("the decision on a pair", () => {
@@ -49,9 +49,24 @@ describe("the decision on a pair", () => {
     expect(decided(null, answer(["合作", 0.5]))).toEqual(["甲 合作 乙 0.5", "none 0", "below 0"]);
   });
 
-  it("keeps both directions of a label without an inverse", () => {
-    const found = decided(answer(["任职", 0.5]), answer(["任职", 0.25]));
-    expect(found).toEqual(["甲 任职 乙 0.5", "乙 任职 甲 0.25", "none 0", "below 0"]);
+  it("keeps the more probable direction of a label without an inverse", () => {
+    expect(decided(answer(["任职", 0.5]), answer(["任职", 0.25]))).toEqual([
+      "甲 任职 乙 0.5",
+      "none 0",
+      "below 0",
+      "opposed 1",
+    ]);
+    expect(decided(answer(["任职", 0.2]), answer(["任职", 0.25]))).toEqual([
+      "乙 任职 甲 0.25",
+      "none 0",
+      "below 0",
+      "opposed 1",
+    ]);
+    expect(decided(answer(["任职", 0.5]), answer(["任职", 0.5]))[0]).toBe("甲 任职 乙 0.5");
+    expect(decided(answer(["任职", 0.5]), answer(["拥有", 0.5])).slice(0, 2)).toEqual([
+      "甲 任职 乙 0.5",
+      "乙 拥有 甲 0.5",
+    ]);
   });
 
   it("counts no relation and what is below the threshold", () => {

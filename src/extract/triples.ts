@@ -54,12 +54,14 @@ export interface Decision {
   found: Found[];
   none: number;
   below: number;
+  /** Relations that the opposite direction, more probable, excludes. */
+  opposed: number;
 }
 
 /**
  * Decides a pair from the answers to its questions. A relation with a declared inverse is given in one direction, the one that the label set
  * declares (the key of "inverses"), a symmetric one from the first mention to the second; found from both sides, it has the mean of the two
- * probabilities.
+ * probabilities. Any other relation holds in one direction of a pair: found in both, the more probable one is kept.
  */
 export function decidePair(
   { first, second }: Pick<Pair, "first" | "second">,
@@ -89,8 +91,14 @@ export function decidePair(
     ...one,
     probability: probabilities.reduce((sum, probability) => sum + probability, 0) / probabilities.length,
   }));
-  const kept = decided.filter(({ relation, probability }) => probability >= leastProbability(relation));
-  return { found: kept, none, below: decided.length - kept.length };
+  const probable = decided.filter(({ relation, probability }) => probability >= leastProbability(relation));
+  const kept = probable.filter((one, i) => {
+    const other = probable.findIndex(({ relation, head }) => relation === one.relation && head === one.tail);
+    if (other < 0) return true;
+    const difference = one.probability - probable[other].probability;
+    return difference > 0 || (difference === 0 && i < other);
+  });
+  return { found: kept, none, below: decided.length - probable.length, opposed: probable.length - kept.length };
 }
 
 /** The relation in its one direction. */

@@ -18,10 +18,11 @@ export interface WindowCounts {
   truncated: number;
   unparsed: number;
   unknownLabels: number;
-  /** Of documents: triples that were written, answers of no relation, and relations below the least probability. */
+  /** Of documents: triples that were written, answers of no relation, relations below the least probability, and in the less probable direction. */
   triples?: number;
   none?: number;
   below?: number;
+  opposed?: number;
 }
 
 /** A finished window of rows. */
