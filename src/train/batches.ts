@@ -10,6 +10,8 @@ export interface EncodedExample {
   answerIds: ArrayLike<number>;
   /** As long as the prompt: the id that was there before masking, a target of the position before it; −1 elsewhere. */
   maskedIds?: ArrayLike<number>;
+  /** Whether the answer copies from the prompt, so that no token of the prompt may be replaced by noise. */
+  copiesPrompt?: boolean;
   /** Several answers in the place of `answerIds`, with weights that add up to 1: the loss is their weighted mean. */
   answers?: readonly WeightedAnswer[];
 }

@@ -29,6 +29,7 @@ describe("the targets of mentions", () => {
     const { encoded, truncated, left } = encodeMentions(renderer, rows);
     expect(encoded.map(({ promptIds }) => Array.from(promptIds))).toEqual([[4], [5]]);
     for (const { answers = [] } of encoded) expect(answers.map(({ weight }) => weight)).toEqual([0.5, 0.5]);
+    expect(encoded.every(({ copiesPrompt }) => copiesPrompt)).toBe(true);
     expect([truncated, left]).toEqual([1, 1]);
     const none = encodeMentions({ ...renderer, renderMention: () => null }, rows);
     expect([none.encoded.length, none.left]).toEqual([0, 5]);

@@ -35,7 +35,7 @@ export function encodeMentions(
     const prompt = renderer.renderMentionPrompt(sentence);
     if (prompt.truncated) truncated++;
     const answers = all.map((ids) => ({ ids, weight: 1 / all.length }));
-    encoded.push({ promptIds: Int32Array.from(prompt.ids), answerIds: all[0], answers });
+    encoded.push({ promptIds: Int32Array.from(prompt.ids), answerIds: all[0], answers, copiesPrompt: true });
   }
   return { encoded, truncated, left };
 }

@@ -26,6 +26,19 @@ describe("createTokenNoise", () => {
     expect(replaced / 600).toBeLessThan(0.36);
   });
 
+  it("leaves a prompt that the answer copies from, and the marks of the others", () => {
+    // Without the marks 1 and 2 that the other prompts have.
+    const copying = { promptIds: [40, 41, 42], answerIds: [41, 3], copiesPrompt: true };
+    const noise = createTokenNoise([...examples, copying], 0.5);
+    if (!noise) throw new Error("expected noise");
+    expect(noise.apply(copying, 1)).toBe(copying);
+    for (const [i, example] of examples.entries()) {
+      const { promptIds } = noise.apply(example, i);
+      expect([promptIds[0], promptIds[4]]).toEqual([1, 2]);
+      expect(Array.from(promptIds).some((id) => id >= 40)).toBe(false);
+    }
+  });
+
   it("is off at 0 and where every prompt is the same", () => {
     expect(createTokenNoise(examples, 0)).toBeNull();
     expect(createTokenNoise([examples[0], examples[0]], 0.5)).toBeNull();

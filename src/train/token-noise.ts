@@ -9,10 +9,11 @@ export interface TokenNoise {
 
 /**
  * Prepares replacement with a probability. New tokens are drawn by their frequency in the prompts. Tokens that occur in every prompt (marks,
- * template) are never replaced and never drawn. Null when the probability is 0 or no token can be replaced.
+ * template) are never replaced and never drawn. An example whose answer copies from its prompt keeps it, and says nothing of marks. Null when the probability is 0 or no token can be replaced.
  */
-export function createTokenNoise(examples: readonly EncodedExample[], probability: number): TokenNoise | null {
+export function createTokenNoise(all: readonly EncodedExample[], probability: number): TokenNoise | null {
   if (probability === 0) return null;
+  const examples = all.filter(({ copiesPrompt }) => !copiesPrompt);
   const promptsWith = new Map<number, number>();
   for (const { promptIds } of examples) {
     for (const id of new Set(Array.from(promptIds))) promptsWith.set(id, (promptsWith.get(id) ?? 0) + 1);
@@ -25,6 +26,7 @@ export function createTokenNoise(examples: readonly EncodedExample[], probabilit
   if (drawn.length === 0) return null;
   return {
     apply(example, seed) {
+      if (example.copiesPrompt) return example;
       const random = createRandom(seed);
       const promptIds = Int32Array.from(example.promptIds);
       for (let i = 0; i < promptIds.length; i++) {
