@@ -28,14 +28,14 @@ describe("createTokenNoise", () => {
 
   it("leaves a prompt that the answer copies from, and the marks of the others", () => {
     // Without the marks 1 and 2 that the other prompts have.
-    const copying = { promptIds: [40, 41, 42], answerIds: [41, 3], copiesPrompt: true };
+    const copying = { promptIds: [90, 91, 92], answerIds: [91, 3], copiesPrompt: true };
     const noise = createTokenNoise([...examples, copying], 0.5);
     if (!noise) throw new Error("expected noise");
     expect(noise.apply(copying, 1)).toBe(copying);
     for (const [i, example] of examples.entries()) {
       const { promptIds } = noise.apply(example, i);
       expect([promptIds[0], promptIds[4]]).toEqual([1, 2]);
-      expect(Array.from(promptIds).some((id) => id >= 40)).toBe(false);
+      expect(Array.from(promptIds).some((id) => id >= 90)).toBe(false);
     }
   });
 
