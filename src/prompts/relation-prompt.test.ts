@@ -231,7 +231,7 @@ describe("promptStyle and alpacaRow", () => {
       'prompt style: got "papper", expected paper, marked, asked, twice, pairs, between; did you mean "paper"?',
     );
     expect(() => promptStyle("toString")).toThrow(
-      'prompt style: got "toString", expected paper, marked, asked, twice, between.',
+      'prompt style: got "toString", expected paper, marked, asked, twice, pairs, between.',
     );
     expect(() => alpacaRow(paper, { ...example("甲乙", "甲", "乙"), id: 7 })).toThrow(
       "the example 7 has no relations, expected at least one.",
