@@ -1,6 +1,12 @@
 #include "runtime/arena.h"
 
+#if defined(_WIN32)
+#define NOMINMAX
+#define WIN32_LEAN_AND_MEAN
+#include <windows.h>
+#else
 #include <sys/mman.h>
+#endif
 
 #include <cstdint>
 #include <new>
@@ -8,17 +14,38 @@
 namespace cre {
 namespace {
 
-constexpr size_t kHugePage = size_t{2} << 20;
 constexpr size_t kChunkBytes = size_t{4} << 20;  // small blocks are cut from chunks
 constexpr size_t kLargeBytes = size_t{1} << 20;  // from this size on a block is a mapping of its own
 constexpr size_t kKeptFreeBytes = size_t{256} << 20;
 
 size_t roundUp(size_t bytes, size_t unit) { return (bytes + unit - 1) / unit * unit; }
 
-size_t mappedBytes(size_t bytes, Tail tail) { return roundUp(bytes, tail == Tail::huge && bytes >= kHugePage ? kHugePage : 4096); }
+#if !defined(_WIN32)
+constexpr size_t kHugePage = size_t{2} << 20;
+// At least the page of every system: 4 KiB on x86-64, up to 64 KiB on 64-bit Arm. munmap refuses a start within a page.
+#if defined(__x86_64__)
+constexpr size_t kPage = size_t{4} << 10;
+#else
+constexpr size_t kPage = size_t{64} << 10;
+#endif
+
+size_t mappedBytes(size_t bytes, Tail tail) { return roundUp(bytes, tail == Tail::huge && bytes >= kHugePage ? kHugePage : kPage); }
+#endif
 
 }  // namespace
 
+#if defined(_WIN32)
+// Windows has large pages only for accounts with the right to lock memory, so `Tail` changes nothing.
+void* systemAllocate(size_t bytes, Tail) {
+  void* data = VirtualAlloc(nullptr, bytes, MEM_RESERVE | MEM_COMMIT, PAGE_READWRITE);
+  if (data == nullptr) throw std::bad_alloc();
+  return data;
+}
+
+void systemRelease(void* data, size_t, Tail) {
+  if (data != nullptr) VirtualFree(data, 0, MEM_RELEASE);
+}
+#else
 void* systemAllocate(size_t bytes, Tail tail) {
   const size_t wanted = mappedBytes(bytes, tail), hugeBytes = wanted / kHugePage * kHugePage;
   const bool huge = hugeBytes > 0;
@@ -40,6 +67,7 @@ void* systemAllocate(size_t bytes, Tail tail) {
 void systemRelease(void* data, size_t bytes, Tail tail) {
   if (data != nullptr) munmap(data, mappedBytes(bytes, tail));
 }
+#endif
 
 Arena::~Arena() {
   for (void* chunk : chunks_) systemRelease(chunk, kChunkBytes);

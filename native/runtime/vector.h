@@ -133,7 +133,7 @@ CRE_INLINE Floats keepLanes(Floats a, int first, int end, const Floats& outside)
   a.part[0] = (FloatPart)_mm512_mask_mov_ps((__m512)outside.part[0], static_cast<__mmask16>(below(end) & ~below(first)), (__m512)a.part[0]);
 #else
   const Ints lane = laneNumbers();
-  CRE_PARTS a.part[i] = (lane.part[i] >= first) & (lane.part[i] < end) ? a.part[i] : outside.part[i];
+  CRE_PARTS a.part[i] = ((lane.part[i] >= first) & (lane.part[i] < end)) ? a.part[i] : outside.part[i];
 #endif
   return a;
 }

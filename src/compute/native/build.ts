@@ -13,7 +13,7 @@ import { createRequire } from "node:module";
 import { basename, dirname, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { messageOf } from "../../base/errors.ts";
-import { compileUnits, hashOf, linkAddon, sourceAndHeaders, type Unit } from "./compile.ts";
+import { compileUnits, hashOf, linkAddon, linkFlags, sourceAndHeaders, type Unit } from "./compile.ts";
 import {
   addonFile,
   BUILD_ALL_HINT,
@@ -80,6 +80,8 @@ export interface BuildOptions {
   compilers?: readonly string[];
   /** The environment's CXX by default. */
   cxx?: string;
+  /** A compiler for another platform, and what it needs to compile and link there; this machine's by default. */
+  cross?: { compiler: Compiler; compileFlags: readonly string[]; linkFlags: (addon: string) => readonly string[] };
   architecture?: string;
   /** "best", "all", or names with commas; the environment's CRE_LEVELS by default, else "best". */
   levels?: string;
@@ -108,7 +110,9 @@ export async function buildNative(options: BuildOptions = {}): Promise<BuildRepo
   };
   const unusable = (reason: string) => failed(`native backend: ${reason}\nThe slow reference backend is used.`);
 
-  const compiler = await findCompiler(options.compilers ?? COMPILERS, options.cxx ?? process.env.CXX);
+  const { cross } = options;
+  const compiler =
+    cross?.compiler ?? (await findCompiler(options.compilers ?? COMPILERS, options.cxx ?? process.env.CXX));
   if (typeof compiler === "string") return unusable(compiler);
   const sanitizerFlags = SANITIZER_FLAGS[sanitizer];
   if (sanitizerFlags === undefined) return unusable(`CRE_SANITIZE is "${sanitizer}", expected "address" or "thread".`);
@@ -120,7 +124,8 @@ export async function buildNative(options: BuildOptions = {}): Promise<BuildRepo
 
   const packages = nodeApiPackages();
   const folders = [...packages.map(({ headers }) => `-isystem${headers}`), `-I${sources}`];
-  const common = [...COMMON_FLAGS];
+  const common = [...COMMON_FLAGS, ...(cross?.compileFlags ?? [])];
+  const linking = (addon: string) => cross?.linkFlags(basename(addon)) ?? linkFlags(process.platform);
   if (await accepts(compiler, ["-fno-gnu-unique"])) common.push("-fno-gnu-unique");
   const objects = join(output, "objects");
   mkdirSync(objects, { recursive: true });
@@ -137,7 +142,7 @@ export async function buildNative(options: BuildOptions = {}): Promise<BuildRepo
   const cpuUnits = CPU_SOURCES.filter((name) => existsSync(join(sources, name))).map((name) =>
     unitOf(name, [...common, "-O2"], null),
   );
-  const cpuProblem = await buildCpuAddon(compiler, cpuUnits, output);
+  const cpuProblem = await buildCpuAddon(compiler, cpuUnits, output, linking(cpuAddonFile(output)));
   if (cpuProblem !== null) return unusable(`${CPU_SOURCES.join(", ")} could not be compiled:\n${cpuProblem}`);
 
   const levelFlags = LEVEL_FLAGS[options.architecture ?? process.arch] ?? { portable: [] };
@@ -180,7 +185,10 @@ export async function buildNative(options: BuildOptions = {}): Promise<BuildRepo
   for (const level of LEVELS) {
     const parts = levels.get(level);
     if (parts?.every((unit) => existsSync(unit.object))) {
-      const failure = await linkAddon(compiler, addonFile(level, output), parts, sanitizerFlags);
+      const failure = await linkAddon(compiler, addonFile(level, output), parts, [
+        ...sanitizerFlags,
+        ...linking(addonFile(level, output)),
+      ]);
       if (failure === null) continue;
       broken.push(basename(addonFile(level, output)));
       log.push(failure);
@@ -222,12 +230,17 @@ function candidateLevels(
 }
 
 /** Builds cre-cpu.node; returns what the compiler or linker complained about, or null. */
-async function buildCpuAddon(compiler: Compiler, parts: readonly Unit[], output: string): Promise<string | null> {
+async function buildCpuAddon(
+  compiler: Compiler,
+  parts: readonly Unit[],
+  output: string,
+  linking: readonly string[],
+): Promise<string | null> {
   if (parts.length === 0) return null;
   const stale = parts.filter((unit) => !existsSync(unit.object));
   const log = await compileUnits(compiler, stale, dirname(parts[0].object), () => {});
   if (!parts.every((unit) => existsSync(unit.object))) return log.join("\n");
-  return linkAddon(compiler, cpuAddonFile(output), parts, []);
+  return linkAddon(compiler, cpuAddonFile(output), parts, linking);
 }
 
 /** The C++ files of the level addons, relative to `sources`. */
