@@ -7,6 +7,7 @@
  */
 import { execFileSync } from "node:child_process";
 import {
+  chmodSync,
   copyFileSync,
   mkdirSync,
   mkdtempSync,
@@ -16,8 +17,7 @@ import {
   statSync,
   writeFileSync,
 } from "node:fs";
-import { tmpdir } from "node:os";
-import { basename, join, resolve } from "node:path";
+import { basename, dirname, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import { buildNative } from "../../dist/compute/native/build.js";
@@ -27,8 +27,9 @@ import { inspect, problemsOf } from "./inspect.mjs";
 import { crossOf, findZig } from "./zig.mjs";
 
 const ROOT = resolve(fileURLToPath(new URL("../..", import.meta.url)));
-const USAGE = `npm run release -- [--platforms a,b] [--levels portable,avx2] [--folder build/release] [--only-main]
-platforms: ${PREBUILT.map(({ name }) => name).join(", ")}; all of them by default, with all of their levels.`;
+const USAGE = `npm run release -- [--platforms a,b] [--levels portable,avx2] [--folder build/release] [--only-main] [--unpacked]
+platforms: ${PREBUILT.map(({ name }) => name).join(", ")}; all of them by default, with all of their levels.
+--unpacked leaves the main package as the folder main, without packing it.`;
 
 const manifest = JSON.parse(readFileSync(join(ROOT, "package.json"), "utf8"));
 
@@ -91,37 +92,33 @@ async function releasePlatform(zig, platform, { folder, levels, packages }) {
   return pack(staging, packages);
 }
 
-/** Packs the checkout, then again with the optional dependencies. */
-function releaseMain(platforms, packages) {
-  const scratch = mkdtempSync(join(tmpdir(), "cre-release-"));
-  try {
-    const plain = pack(ROOT, scratch);
-    execFileSync("tar", ["-xzf", basename(plain)], { cwd: scratch });
-    const staging = join(scratch, "package");
-    const optionalDependencies = Object.fromEntries(
-      platforms.map((platform) => [packageOf(platform), manifest.version]),
-    );
-    const { devDependencies: _, scripts: __, ...kept } = manifest;
-    writeFileSync(join(staging, "package.json"), `${JSON.stringify({ ...kept, optionalDependencies }, null, 2)}\n`);
-    return pack(staging, packages);
-  } finally {
-    rmSync(scratch, { recursive: true, force: true });
+/** Lays out the main package as npm would pack the checkout, with the optional dependencies; returns its folder. */
+function stageMain(folder) {
+  const staging = join(folder, "main");
+  rmSync(staging, { recursive: true, force: true });
+  const [{ files }] = npmPack(["--dry-run"], ROOT);
+  for (const { path } of files) {
+    mkdirSync(dirname(join(staging, path)), { recursive: true });
+    copyFileSync(join(ROOT, path), join(staging, path));
   }
+  chmodSync(join(staging, "dist", "cli.js"), 0o755);
+  const optionalDependencies = Object.fromEntries(PREBUILT.map((one) => [packageOf(one), manifest.version]));
+  const { devDependencies: _, scripts: __, ...kept } = manifest;
+  writeFileSync(join(staging, "package.json"), `${JSON.stringify({ ...kept, optionalDependencies }, null, 2)}\n`);
+  return staging;
+}
+
+/** What `npm pack` says of the folder, as JSON. */
+function npmPack(words, folder) {
+  const options = { cwd: folder, encoding: "utf8", shell: process.platform === "win32", maxBuffer: 1 << 26 };
+  return JSON.parse(execFileSync("npm", ["pack", "--ignore-scripts", "--json", ...words], options));
 }
 
 /** Packs a folder; returns the archive. It appears under its name when it is whole. */
 function pack(folder, destination) {
   const own = mkdtempSync(join(destination, "packing-"));
   try {
-    const command = ["pack", "--ignore-scripts", "--json", "--pack-destination", own];
-    // A shell finds npm.cmd on Windows; the words hold no text of others.
-    const text = execFileSync("npm", command, {
-      cwd: folder,
-      encoding: "utf8",
-      shell: process.platform === "win32",
-      maxBuffer: 1 << 26,
-    });
-    const [{ filename }] = JSON.parse(text);
+    const [{ filename }] = npmPack(["--pack-destination", own], folder);
     renameSync(join(own, filename), join(destination, filename));
     return join(destination, filename);
   } finally {
@@ -135,6 +132,7 @@ const { values } = parseArgs({
     levels: { type: "string" },
     folder: { type: "string", default: join(ROOT, "build", "release") },
     "only-main": { type: "boolean", default: false },
+    unpacked: { type: "boolean", default: false },
     help: { type: "boolean", default: false },
   },
 });
@@ -157,7 +155,8 @@ if (values.help) {
       failures.push(error.message);
     }
   }
-  made.push(releaseMain(PREBUILT, packages));
+  const main = stageMain(folder);
+  if (!values.unpacked) made.push(pack(main, packages));
   for (const file of made) console.log(`${file}: ${(statSync(file).size / 1e6).toFixed(1)} MB`);
   for (const failure of failures) console.error(failure);
   if (failures.length > 0) process.exitCode = 1;

@@ -47,7 +47,9 @@ export function crossOf(zig, platform, folder) {
     compileFlags: ["-fno-sanitize=undefined"],
     linkFlags: (addon) => {
       const deferred = ["-undefined", "dynamic_lookup", `-Wl,-install_name,@rpath/${addon}`];
-      return ["-s", ...(os === "darwin" ? deferred : []), ...importLibrary];
+      // This one uses nothing of the C++ library, which zig compiles for each target: a minute of work, once.
+      const plain = addon === "cre-cpu.node" ? ["-nostdlib++"] : [];
+      return ["-s", ...plain, ...(os === "darwin" ? deferred : []), ...importLibrary];
     },
   };
 }
