@@ -126,7 +126,9 @@ export async function buildNative(options: BuildOptions = {}): Promise<BuildRepo
   const folders = [...packages.map(({ headers }) => `-isystem${headers}`), `-I${sources}`];
   const common = [...COMMON_FLAGS, ...(cross?.compileFlags ?? [])];
   const linking = (addon: string) => cross?.linkFlags(basename(addon)) ?? linkFlags(process.platform);
-  if (await accepts(compiler, ["-fno-gnu-unique"])) common.push("-fno-gnu-unique");
+  // A cross compiler has one version, which knows the flags below; zig cannot be asked by its standard input.
+  const knows = async (flags: readonly string[]) => cross !== undefined || (await accepts(compiler, flags));
+  if (cross === undefined && (await accepts(compiler, ["-fno-gnu-unique"]))) common.push("-fno-gnu-unique");
   const objects = join(output, "objects");
   mkdirSync(objects, { recursive: true });
   const units = new Map<string, Unit>();
@@ -150,7 +152,7 @@ export async function buildNative(options: BuildOptions = {}): Promise<BuildRepo
   const cpp = kernelSources(sources);
   for (const level of candidateLevels(choice, Object.keys(levelFlags) as Level[], output, print)) {
     const flags = levelFlags[level] ?? [];
-    if (!(await accepts(compiler, flags))) {
+    if (!(await knows(flags))) {
       print(`native backend: ${compiler.version} does not know ${flags.join(" ")}; level ${level} is left out.`);
       continue;
     }

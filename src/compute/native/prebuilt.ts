@@ -2,7 +2,6 @@
 import { readFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { dirname } from "node:path";
-import type { Level } from "./levels.ts";
 
 export interface PrebuiltPlatform {
   /** The package is `cre-llm-NAME`. */
@@ -12,7 +11,8 @@ export interface PrebuiltPlatform {
   libc: "glibc" | "musl" | null;
   /** zig's name of the system, with the oldest version that the addons run on. */
   target: string;
-  levels: readonly Level[];
+  /** Of levels.ts, weakest first. */
+  levels: readonly string[];
 }
 
 /** cpu.cpp allows the tile units on Linux only, and no Mac with an x64 processor has them. */
