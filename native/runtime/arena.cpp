@@ -1,6 +1,10 @@
 #include "runtime/arena.h"
 
-#if !defined(__wasm__)
+#if defined(_WIN32)
+#define NOMINMAX
+#define WIN32_LEAN_AND_MEAN
+#include <windows.h>
+#elif !defined(__wasm__)
 #include <sys/mman.h>
 #endif
 
@@ -16,15 +20,32 @@ constexpr size_t kKeptFreeBytes = size_t{256} << 20;
 
 size_t roundUp(size_t bytes, size_t unit) { return (bytes + unit - 1) / unit * unit; }
 
-#if !defined(__wasm__)
+#if !defined(_WIN32) && !defined(__wasm__)
 constexpr size_t kHugePage = size_t{2} << 20;
+// At least the page of every system: 4 KiB on x86-64, up to 64 KiB on 64-bit Arm. munmap refuses a start within a page.
+#if defined(__x86_64__)
+constexpr size_t kPage = size_t{4} << 10;
+#else
+constexpr size_t kPage = size_t{64} << 10;
+#endif
 
-size_t mappedBytes(size_t bytes, Tail tail) { return roundUp(bytes, tail == Tail::huge && bytes >= kHugePage ? kHugePage : 4096); }
+size_t mappedBytes(size_t bytes, Tail tail) { return roundUp(bytes, tail == Tail::huge && bytes >= kHugePage ? kHugePage : kPage); }
 #endif
 
 }  // namespace
 
-#if !defined(__wasm__)  // wasm/memory.cpp has them
+#if defined(_WIN32)
+// Windows has large pages only for accounts with the right to lock memory, so `Tail` changes nothing.
+void* systemAllocate(size_t bytes, Tail) {
+  void* data = VirtualAlloc(nullptr, bytes, MEM_RESERVE | MEM_COMMIT, PAGE_READWRITE);
+  if (data == nullptr) throw std::bad_alloc();
+  return data;
+}
+
+void systemRelease(void* data, size_t, Tail) {
+  if (data != nullptr) VirtualFree(data, 0, MEM_RELEASE);
+}
+#elif !defined(__wasm__)  // wasm/memory.cpp has them
 void* systemAllocate(size_t bytes, Tail tail) {
   const size_t wanted = mappedBytes(bytes, tail), hugeBytes = wanted / kHugePage * kHugePage;
   const bool huge = hugeBytes > 0;

@@ -1,3 +1,4 @@
+import { execFileSync } from "node:child_process";
 import { readFileSync } from "node:fs";
 import { freemem } from "node:os";
 
@@ -6,15 +7,37 @@ export type ReadSystemFile = (file: string) => string | null;
 
 /**
  * Bytes that this process can still get: what Linux counts as available, with free swap, and no more than what the control group leaves
- * (version 2 or 1; its file cache can be given back). Free memory on systems that do not say.
+ * (version 2 or 1; its file cache can be given back). On macOS the pages that vm_stat counts as free, inactive or speculative: free pages alone
+ * are few there, whatever is available. Free memory on systems that do not say.
  */
-export function availableMemoryBytes(read: ReadSystemFile = readIfThere): number {
+export function availableMemoryBytes(read: ReadSystemFile = readIfThere, vmStat = vmStatOfMac): number {
   const meminfo = read("/proc/meminfo") ?? "";
   const kilobytes = (name: string) => new RegExp(`^${name}:\\s+(\\d+) kB`, "m").exec(meminfo)?.[1];
   const available = kilobytes("MemAvailable");
   const ofSystem =
-    available === undefined ? freemem() : 1024 * (Number(available) + Number(kilobytes("SwapFree") ?? 0));
+    available === undefined
+      ? (macMemory(vmStat()) ?? freemem())
+      : 1024 * (Number(available) + Number(kilobytes("SwapFree") ?? 0));
   return Math.max(0, Math.min(ofSystem, ofControlGroup(read)));
+}
+
+function vmStatOfMac(): string {
+  if (process.platform !== "darwin") return "";
+  try {
+    return execFileSync("/usr/bin/vm_stat", { encoding: "utf8", timeout: 2000, stdio: ["ignore", "pipe", "ignore"] });
+  } catch {
+    return "";
+  }
+}
+
+/** Null for a text that is not the output of vm_stat. */
+function macMemory(text: string): number | null {
+  const pageBytes = Number(/page size of (\d+) bytes/.exec(text)?.[1]);
+  const pages = ["free", "inactive", "speculative"].map((name) => {
+    return Number(new RegExp(`^Pages ${name}:\\s+(\\d+)`, "m").exec(text)?.[1]);
+  });
+  const bytes = pageBytes * pages.reduce((sum, count) => sum + count, 0);
+  return Number.isFinite(bytes) ? bytes : null;
 }
 
 /** Infinity without a limit. */

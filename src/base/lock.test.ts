@@ -24,6 +24,17 @@ describe("holdLock", () => {
     expect(readdirSync(folder)).toEqual([]);
   });
 
+  it("works on a file system without second names", async () => {
+    const linkFile = () => Promise.reject(Object.assign(new Error("no links"), { code: "EPERM" }));
+    const release = await holdLock(file, "runs/a", linkFile);
+    await expect(holdLock(file, "runs/a", linkFile)).rejects.toThrow(`in use by process ${process.pid}`);
+    await release();
+    expect(readdirSync(folder)).toEqual([]);
+    const full = () => Promise.reject(Object.assign(new Error("no space"), { code: "ENOSPC" }));
+    await expect(holdLock(file, "runs/a", full)).rejects.toThrow("cannot be written (no space)");
+    expect(readdirSync(folder)).toEqual([]);
+  });
+
   it("goes to one of many who ask at once", async () => {
     const asked = await Promise.allSettled(Array.from({ length: 8 }, () => holdLock(file, "x")));
     const held = asked.filter((one) => one.status === "fulfilled");

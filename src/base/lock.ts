@@ -1,5 +1,6 @@
 import { randomBytes } from "node:crypto";
-import { link, readFile, rm, writeFile } from "node:fs/promises";
+import { constants } from "node:fs";
+import { copyFile, link, readFile, rm, writeFile } from "node:fs/promises";
 import { hostname } from "node:os";
 import { messageOf, UserError } from "./errors.ts";
 
@@ -15,7 +16,7 @@ interface Holder {
  * Holds a lock file with the number of this process; returns the function that releases it. A file that a killed process of this machine
  * left behind is replaced. Throws a UserError, "WHAT is in use …", when another process holds it.
  */
-export async function holdLock(file: string, what: string): Promise<() => Promise<void>> {
+export async function holdLock(file: string, what: string, linkFile = link): Promise<() => Promise<void>> {
   const own: Holder = {
     host: hostname(),
     pid: process.pid,
@@ -25,7 +26,7 @@ export async function holdLock(file: string, what: string): Promise<() => Promis
   const beside = `${file}.${randomBytes(4).toString("hex")}.part`;
   try {
     await writeFile(beside, `${JSON.stringify(own)}\n`, { flag: "wx" });
-    for (let attempt = 0; !(await linked(beside, file)); attempt++) {
+    for (let attempt = 0; !(await linked(beside, file, linkFile)); attempt++) {
       const holder = await holderOf(file);
       if (holder && (attempt > 2 || !(await isGone(holder)))) throw inUse(file, what, holder);
       await rm(file, { force: true });
@@ -56,16 +57,23 @@ function inUse(file: string, what: string, holder: Holder | null): UserError {
   });
 }
 
-/** False when the name is taken. */
-async function linked(from: string, to: string): Promise<boolean> {
-  try {
-    await link(from, to);
-    return true;
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === "EEXIST") return false;
-    throw error;
+/** False when the name is taken. A file system without second names (exFAT, some shares) gets a copy, which is not whole at once. */
+async function linked(from: string, to: string, linkFile: typeof link): Promise<boolean> {
+  for (const make of [linkFile, copyNew]) {
+    try {
+      await make(from, to);
+      return true;
+    } catch (error) {
+      const { code } = error as NodeJS.ErrnoException;
+      if (code === "EEXIST") return false;
+      if (make === copyNew || !NO_LINKS.includes(code ?? "")) throw error;
+    }
   }
+  return false;
 }
+
+const NO_LINKS = ["EPERM", "ENOSYS", "ENOTSUP", "EOPNOTSUPP", "EMLINK", "EISDIR", "UNKNOWN"];
+const copyNew = (from: string, to: string) => copyFile(from, to, constants.COPYFILE_EXCL);
 
 /** Null when there is no such file, or when it cannot be read as a lock: then no process holds it. */
 async function holderOf(file: string): Promise<Holder | null> {

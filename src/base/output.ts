@@ -1,20 +1,9 @@
 import { randomBytes } from "node:crypto";
-import { constants, fstatSync, type Stats } from "node:fs";
-import {
-  chmod,
-  type FileHandle,
-  lstat,
-  mkdir,
-  open,
-  readlink,
-  realpath,
-  rename,
-  rm,
-  rmdir,
-  stat,
-} from "node:fs/promises";
+import { type BigIntStats, constants, fstatSync, type Stats } from "node:fs";
+import { chmod, type FileHandle, lstat, mkdir, open, readlink, realpath, rm, rmdir, stat } from "node:fs/promises";
 import { basename, dirname, join, resolve } from "node:path";
 import { isSystemError, messageOf, UserError } from "./errors.ts";
+import { replaceFile } from "./rename.ts";
 
 // The one way to write an output. A regular file is written under another name next to it and renamed. A link is followed. A device, a FIFO
 // or a socket is written to and stays what it is.
@@ -105,7 +94,7 @@ export async function writeOutput(file: string, write: (handle: OutputHandle) =>
       await handle.close();
       // The mode given to open is narrowed by the process's mask.
       if (target.mode !== null) await chmod(beside, target.mode);
-      await rename(beside, target.path);
+      await replaceFile(beside, target.path);
     } catch (error) {
       await handle.close().catch(() => {});
       await rm(beside, { force: true });
@@ -122,8 +111,9 @@ function besideName(path: string): string {
   return join(dirname(path), `${shown}.${randomBytes(4).toString("hex")}.part`);
 }
 
-/** Makes a rename durable: the directory entry itself is flushed. */
+/** Makes a rename durable: the directory entry itself is flushed. Windows flushes no folders; its file system keeps a journal of names. */
 export async function syncDirectory(directory: string): Promise<void> {
+  if (process.platform === "win32") return;
   const handle = await open(directory, constants.O_RDONLY);
   try {
     await handle.sync();
@@ -137,7 +127,7 @@ export async function syncDirectory(directory: string): Promise<void> {
  * opened by its path, and since a file that they were redirected to has their position.
  */
 export async function openSpecial(file: string): Promise<{ handle: OutputHandle; close: () => Promise<void> }> {
-  const info = await stat(file);
+  const info = await stat(file, { bigint: true });
   for (const stream of [process.stdout, process.stderr]) {
     if (isSameFile(info, statOfDescriptor(stream.fd))) return { handle: handleOf(stream), close: async () => {} };
   }
@@ -157,15 +147,17 @@ function handleOf(stream: NodeJS.WriteStream): OutputHandle {
   return { write, writeFile: put } as unknown as OutputHandle;
 }
 
-function statOfDescriptor(descriptor: number): Stats | null {
+function statOfDescriptor(descriptor: number): BigIntStats | null {
   try {
-    return fstatSync(descriptor);
+    return fstatSync(descriptor, { bigint: true });
   } catch {
     return null;
   }
 }
 
-const isSameFile = (a: Stats | null, b: Stats | null) => a !== null && b !== null && a.dev === b.dev && a.ino === b.ino;
+/** By whole numbers: those of Windows exceed 2^53, and neighbours would look the same. */
+const isSameFile = (a: BigIntStats | null, b: BigIntStats | null) =>
+  a !== null && b !== null && a.dev === b.dev && a.ino === b.ino;
 
 /**
  * Makes a folder and those above it, and returns the ones it made, outermost first. Unlike mkdir with `recursive`, it ends where a parent
@@ -239,7 +231,7 @@ async function probe(directory: string, name: string, asked: string): Promise<vo
 
 /** Whether two paths are one file or folder, by whatever links; false when one does not exist. */
 export async function isSamePath(a: string, b: string): Promise<boolean> {
-  const [first, second] = await Promise.all([a, b].map((path) => stat(path).catch(() => null)));
+  const [first, second] = await Promise.all([a, b].map((path) => stat(path, { bigint: true }).catch(() => null)));
   return isSameFile(first, second);
 }
 

@@ -17,9 +17,12 @@ export class Interrupted extends Error {
 
 const EXIT = { done: 0, mistake: 1, fault: 2 } as const;
 
+/** Windows has no SIGPIPE; the exit code is the same there. */
+const SIGPIPE = 13;
+
 /** The exit code of a process that a signal ended, as shells count: 130 for SIGINT, 143 for SIGTERM, 129 for SIGHUP. */
 export function exitCodeOf(signal: NodeJS.Signals): number {
-  return 128 + constants.signals[signal];
+  return 128 + (signal === "SIGPIPE" ? SIGPIPE : constants.signals[signal]);
 }
 
 /** Prints an error to standard error and returns its exit code. Only a fault of ours is printed with its stack. */

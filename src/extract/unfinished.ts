@@ -1,11 +1,12 @@
 import { createHash } from "node:crypto";
 import { createReadStream, existsSync } from "node:fs";
-import { type FileHandle, open, rename, rm, truncate } from "node:fs/promises";
+import { type FileHandle, open, rm, truncate } from "node:fs/promises";
 import { dirname } from "node:path";
 import { messageOf, UserError } from "../base/errors.ts";
 import { fileSizeBytes, readLines, writeFileAtomic } from "../base/files.ts";
 import { holdLock } from "../base/lock.ts";
 import { makeFolder, namingFile, syncDirectory } from "../base/output.ts";
+import { replaceFile } from "../base/rename.ts";
 
 // An unfinished extraction is two files next to its output. OUTPUT.part has the finished rows. OUTPUT.part.json has one JSON line that
 // identifies the job, then one for every window of rows, written just before the rows: how many bytes they have, a checksum of them and of the
@@ -100,7 +101,7 @@ export async function openUnfinished(
       async finish() {
         await namingFile(file, async () => {
           await rows.sync();
-          await rename(part, path);
+          await replaceFile(part, path);
           await syncDirectory(dirname(path));
           await rm(journal, { force: true });
         });

@@ -1,17 +1,22 @@
 import { execFileSync } from "node:child_process";
 import {
   chmodSync,
+  copyFileSync,
   existsSync,
   mkdirSync,
   mkdtempSync,
   readdirSync,
   readFileSync,
+  rmSync,
   symlinkSync,
   writeFileSync,
 } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { stringify } from "yaml";
+import { nativeStatus } from "../../src/compute/native/addon.ts";
+import { nativeFolder } from "../../src/compute/native/levels.ts";
+import { PREBUILT, packageOf } from "../../src/compute/native/prebuilt.ts";
 import { temporaryFolder, toyRecipe, writeToyData } from "../e2e/support.ts";
 import { type Ended, ended, installPackage, npmInstall } from "./installed.ts";
 
@@ -116,6 +121,14 @@ function writableFolder(name: string): string {
   return file(name);
 }
 
+/** A PATH with nothing but the command that changes the user. */
+function pathWithoutCompiler(): string {
+  const bin = writableFolder("bin");
+  const setpriv = execFileSync("sh", ["-c", "command -v setpriv || true"], { encoding: "utf8" }).trim();
+  if (setpriv && !existsSync(join(bin, "setpriv"))) symlinkSync(setpriv, join(bin, "setpriv"));
+  return bin;
+}
+
 const skipReason = () => problem ?? (isRoot && !works("setpriv", "--version") ? "setpriv is not installed" : null);
 
 describe("a fresh installation", () => {
@@ -125,10 +138,7 @@ describe("a fresh installation", () => {
     async (version, test) => {
       const reason = skipReason() ?? (version in nodes ? null : `Node ${version} is not there`);
       test.skip(reason !== null, reason ?? "");
-      const bin = writableFolder("bin");
-      const setpriv = execFileSync("sh", ["-c", "command -v setpriv || true"], { encoding: "utf8" }).trim();
-      if (setpriv && !existsSync(join(bin, "setpriv"))) symlinkSync(setpriv, join(bin, "setpriv"));
-      const env = { PATH: bin, XDG_CACHE_HOME: writableFolder("no-compiler") };
+      const env = { PATH: pathWithoutCompiler(), XDG_CACHE_HOME: writableFolder("no-compiler") };
       const outcome = await cre(["demo", ...SHORT], env, nodes[version]);
       expectDemonstration(outcome);
       const [first, second] = outcome.stderr.split("\n").filter((line) => line !== "");
@@ -138,6 +148,35 @@ describe("a fresh installation", () => {
       expect(outcome.stderr).toContain("WebAssembly SIMD");
     },
   );
+
+  it("uses the addons of this platform's package without a compiler, in its own version only", async (test) => {
+    const { available, reason: missing } = nativeStatus();
+    const platform = PREBUILT.find(({ os, cpu }) => os === process.platform && cpu === process.arch);
+    const reason = skipReason() ?? (available ? null : missing) ?? (platform ? null : "no package for this platform");
+    test.skip(reason !== null, reason ?? "");
+    // The addons of the checkout, as a release packs its own.
+    const name = packageOf(platform!);
+    const own = file("node_modules", name);
+    mkdirSync(own);
+    for (const addon of readdirSync(nativeFolder()).filter((one) => one.endsWith(".node"))) {
+      copyFileSync(join(nativeFolder(), addon), join(own, addon));
+    }
+    const { version } = JSON.parse(readFileSync(join(packageFolder(), "package.json"), "utf8"));
+    const env = { PATH: pathWithoutCompiler(), XDG_CACHE_HOME: writableFolder("prebuilt") };
+    try {
+      writeFileSync(join(own, "package.json"), JSON.stringify({ name, version }));
+      const found = await train({ ...env, CRE_BACKEND: "native" });
+      expect(found.code, found.stderr).toBe(0);
+      expect(found.stderr).not.toContain(BUILDING);
+      expect(readdirSync(file("prebuilt"))).toEqual([]);
+      writeFileSync(join(own, "package.json"), JSON.stringify({ name, version: "0.0.0" }));
+      const other = await train(env);
+      expect(other.code, other.stderr).toBe(0);
+      expect(other.stderr).toContain(`${name} is version 0.0.0, expected ${version}; no C++17 compiler found`);
+    } finally {
+      rmSync(own, { recursive: true });
+    }
+  }, 120_000);
 
   it("names a CXX that is no compiler", async (test) => {
     const reason = skipReason();

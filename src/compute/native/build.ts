@@ -13,7 +13,7 @@ import { createRequire } from "node:module";
 import { basename, dirname, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { messageOf } from "../../base/errors.ts";
-import { compileUnits, hashOf, linkAddon, sourceAndHeaders, type Unit } from "./compile.ts";
+import { compileUnits, hashOf, linkAddon, linkFlags, sourceAndHeaders, type Unit } from "./compile.ts";
 import {
   addonFile,
   BUILD_ALL_HINT,
@@ -82,6 +82,8 @@ export interface BuildOptions {
   compilers?: readonly string[];
   /** The environment's CXX by default. */
   cxx?: string;
+  /** A compiler for another platform, and what it needs to compile and link there; this machine's by default. */
+  cross?: { compiler: Compiler; compileFlags: readonly string[]; linkFlags: (addon: string) => readonly string[] };
   architecture?: string;
   /** "best", "all", or names with commas; the environment's CRE_LEVELS by default, else "best". */
   levels?: string;
@@ -110,7 +112,9 @@ export async function buildNative(options: BuildOptions = {}): Promise<BuildRepo
   };
   const unusable = (reason: string) => failed(`native backend: ${reason}\nThe slower WebAssembly backend is used.`);
 
-  const compiler = await findCompiler(options.compilers ?? COMPILERS, options.cxx ?? process.env.CXX);
+  const { cross } = options;
+  const compiler =
+    cross?.compiler ?? (await findCompiler(options.compilers ?? COMPILERS, options.cxx ?? process.env.CXX));
   if (typeof compiler === "string") return unusable(compiler);
   const sanitizerFlags = SANITIZER_FLAGS[sanitizer];
   if (sanitizerFlags === undefined) return unusable(`CRE_SANITIZE is "${sanitizer}", expected "address" or "thread".`);
@@ -122,8 +126,11 @@ export async function buildNative(options: BuildOptions = {}): Promise<BuildRepo
 
   const packages = nodeApiPackages();
   const folders = [...packages.map(({ headers }) => `-isystem${headers}`), `-I${sources}`];
-  const common = [...COMMON_FLAGS];
-  if (await accepts(compiler, ["-fno-gnu-unique"])) common.push("-fno-gnu-unique");
+  const common = [...COMMON_FLAGS, ...(cross?.compileFlags ?? [])];
+  const linking = (addon: string) => cross?.linkFlags(basename(addon)) ?? linkFlags(process.platform);
+  // A cross compiler has one version, which knows the flags below; zig cannot be asked by its standard input.
+  const knows = async (flags: readonly string[]) => cross !== undefined || (await accepts(compiler, flags));
+  if (cross === undefined && (await accepts(compiler, ["-fno-gnu-unique"]))) common.push("-fno-gnu-unique");
   const objects = join(output, "objects");
   mkdirSync(objects, { recursive: true });
   const units = new Map<string, Unit>();
@@ -139,7 +146,7 @@ export async function buildNative(options: BuildOptions = {}): Promise<BuildRepo
   const cpuUnits = CPU_SOURCES.filter((name) => existsSync(join(sources, name))).map((name) =>
     unitOf(name, [...common, "-O2"], null),
   );
-  const cpuProblem = await buildCpuAddon(compiler, cpuUnits, output);
+  const cpuProblem = await buildCpuAddon(compiler, cpuUnits, output, linking(cpuAddonFile(output)));
   if (cpuProblem !== null) return unusable(`${CPU_SOURCES.join(", ")} could not be compiled:\n${cpuProblem}`);
 
   const levelFlags = LEVEL_FLAGS[options.architecture ?? process.arch] ?? { portable: [] };
@@ -147,7 +154,7 @@ export async function buildNative(options: BuildOptions = {}): Promise<BuildRepo
   const cpp = kernelSources(sources);
   for (const level of candidateLevels(choice, Object.keys(levelFlags) as Level[], output, print)) {
     const flags = levelFlags[level] ?? [];
-    if (!(await accepts(compiler, flags))) {
+    if (!(await knows(flags))) {
       print(`native backend: ${compiler.version} does not know ${flags.join(" ")}; level ${level} is left out.`);
       continue;
     }
@@ -182,7 +189,10 @@ export async function buildNative(options: BuildOptions = {}): Promise<BuildRepo
   for (const level of LEVELS) {
     const parts = levels.get(level);
     if (parts?.every((unit) => existsSync(unit.object))) {
-      const failure = await linkAddon(compiler, addonFile(level, output), parts, sanitizerFlags);
+      const failure = await linkAddon(compiler, addonFile(level, output), parts, [
+        ...sanitizerFlags,
+        ...linking(addonFile(level, output)),
+      ]);
       if (failure === null) continue;
       broken.push(basename(addonFile(level, output)));
       log.push(failure);
@@ -224,12 +234,17 @@ function candidateLevels(
 }
 
 /** Builds cre-cpu.node; returns what the compiler or linker complained about, or null. */
-async function buildCpuAddon(compiler: Compiler, parts: readonly Unit[], output: string): Promise<string | null> {
+async function buildCpuAddon(
+  compiler: Compiler,
+  parts: readonly Unit[],
+  output: string,
+  linking: readonly string[],
+): Promise<string | null> {
   if (parts.length === 0) return null;
   const stale = parts.filter((unit) => !existsSync(unit.object));
   const log = await compileUnits(compiler, stale, dirname(parts[0].object), () => {});
   if (!parts.every((unit) => existsSync(unit.object))) return log.join("\n");
-  return linkAddon(compiler, cpuAddonFile(output), parts, []);
+  return linkAddon(compiler, cpuAddonFile(output), parts, linking);
 }
 
 /** The C++ files of the level addons, relative to `sources`. */

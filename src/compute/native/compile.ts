@@ -2,7 +2,7 @@
 import { createHash } from "node:crypto";
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { basename, join } from "node:path";
-import { type Compiler, call, inParallel, isGcc } from "./toolchain.ts";
+import { type Compiler, compile, inParallel, isGcc } from "./toolchain.ts";
 
 export interface Unit {
   source: string;
@@ -38,7 +38,7 @@ export async function compileUnits(
     const tasks = units.map((unit) => async () => {
       const partial = `${unit.object}.${process.pid}.partial`;
       const prefix = prefixes.get(groupOf(unit)) ?? [];
-      const result = await call(compiler.command, [...unit.flags, ...prefix, "-c", unit.source, "-o", partial]);
+      const result = await compile(compiler, [...unit.flags, ...prefix, "-c", unit.source, "-o", partial]);
       if (result.output !== "") log.push(`${basename(unit.source)} (${unit.flags.join(" ")})\n${result.output}`);
       if (result.code === 0) renameSync(partial, unit.object);
       else rmSync(partial, { force: true });
@@ -68,11 +68,16 @@ async function precompile(compiler: Compiler, units: readonly Unit[], scratch: s
     mkdirSync(folder);
     const header = join(folder, "first.h");
     writeFileSync(header, `#include "${first.header}"\n`);
-    const result = await call(compiler.command, [...first.flags, "-x", "c++-header", header, "-o", `${header}.gch`]);
+    const result = await compile(compiler, [...first.flags, "-x", "c++-header", header, "-o", `${header}.gch`]);
     if (result.code === 0) prefixes.set(group, ["-include", header, ...LOST_PRAGMAS]);
   });
   await inParallel(tasks);
   return prefixes;
+}
+
+/** What the linker needs besides: Node-API's symbols come from the process that loads the addon. */
+export function linkFlags(platform: NodeJS.Platform): readonly string[] {
+  return platform === "darwin" ? ["-undefined", "dynamic_lookup"] : [];
 }
 
 /** Links an addon unless it was linked from these objects; returns the linker's complaint or null. */
@@ -86,10 +91,9 @@ export async function linkAddon(
   const objects = parts.map((unit) => unit.object);
   const hash = hashOf(...objects.map((object) => basename(object)));
   if (existsSync(addon) && existsSync(stamp) && readFileSync(stamp, "utf8") === hash) return null;
-  const undefinedSymbols = process.platform === "darwin" ? ["-undefined", "dynamic_lookup"] : [];
   const partial = `${addon}.${process.pid}.partial`;
-  const linking = ["-shared", "-pthread", ...flags, ...undefinedSymbols, ...objects, "-o", partial];
-  const result = await call(compiler.command, linking);
+  const linking = ["-shared", "-pthread", ...flags, ...objects, "-o", partial];
+  const result = await compile(compiler, linking);
   if (result.code !== 0) {
     rmSync(partial, { force: true });
     return result.output;

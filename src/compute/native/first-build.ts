@@ -6,7 +6,7 @@ import { messageOf } from "../../base/errors.ts";
 import { holdLock } from "../../base/lock.ts";
 import { nativeStatus, sayWhyNotBuilt } from "./addon.ts";
 import { buildNative, COMPILERS } from "./build.ts";
-import { cacheFolder, packageFolder, packageRoot, sanitizer } from "./levels.ts";
+import { cacheFolder, packageFolder, packageRoot, prebuiltAddons, sanitizer } from "./levels.ts";
 import { findCompiler } from "./toolchain.ts";
 
 /** Another process builds for a minute or two; after this it is not waited for. */
@@ -32,8 +32,9 @@ async function build(print: (line: string) => void): Promise<void> {
   const isOther = !["", "native"].includes(process.env.CRE_BACKEND ?? "");
   const isUnwanted = process.env.CRE_NATIVE === "off" || isOther || sanitizer !== "";
   if (isUnwanted || nativeStatus().available || !existsSync(join(packageRoot, "native"))) return;
+  const { problem: installed } = prebuiltAddons();
   const compiler = await findCompiler(COMPILERS, process.env.CXX);
-  if (typeof compiler === "string") return sayWhyNotBuilt(compiler);
+  if (typeof compiler === "string") return sayWhyNotBuilt(installed === null ? compiler : `${installed}; ${compiler}`);
   const folders = [packageFolder, cacheFolder()];
   const folder = folders.find(isWritable);
   if (folder === undefined) {

@@ -4,8 +4,9 @@ import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { homedir } from "node:os";
 import { dirname, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
-import { UserError } from "../../base/errors.ts";
+import { messageOf, UserError } from "../../base/errors.ts";
 import { loadAddonFile } from "./addon-file.ts";
+import { findPrebuilt, type Prebuilt } from "./prebuilt.ts";
 
 /** Weakest first. */
 export const LEVELS = ["portable", "avx2", "avx512", "amx"] as const;
@@ -24,7 +25,14 @@ let cacheName: string | null = null;
 /** Where the addons of an installed package are built when its own folder cannot be written: by version and sources, in the user's cache. */
 export function cacheFolder(): string {
   cacheName ??= `${packageVersion()}-${sourcesHash()}-${process.platform}-${process.arch}`;
-  return join(process.env.XDG_CACHE_HOME || join(homedir(), ".cache"), "cre-llm", cacheName);
+  return join(userCache(), "cre-llm", cacheName);
+}
+
+/** Where programs of this system keep what can be made again. */
+function userCache(): string {
+  if (process.env.XDG_CACHE_HOME) return process.env.XDG_CACHE_HOME;
+  if (process.platform === "win32") return process.env.LOCALAPPDATA || join(homedir(), "AppData", "Local");
+  return process.platform === "darwin" ? join(homedir(), "Library", "Caches") : join(homedir(), ".cache");
 }
 
 function packageVersion(): string {
@@ -41,9 +49,31 @@ function sourcesHash(): string {
   return hash.digest("hex").slice(0, 12);
 }
 
-/** Where the addons are: in the package, or in the user's cache where the package has none for this processor. */
+let prebuilt: Prebuilt | null = null;
+
+/** The addons that npm installed as a package of this platform, checked once a process. */
+export function prebuiltAddons(): Prebuilt {
+  prebuilt ??= loadablePrebuilt();
+  return prebuilt;
+}
+
+function loadablePrebuilt(): Prebuilt {
+  const found = findPrebuilt(packageVersion());
+  if (found.folder === null) return found;
+  try {
+    const [runnable, built] = [runnableLevels(found.folder), builtLevels(found.folder)];
+    if (runnable.some((level) => built.includes(level))) return found;
+    return { folder: null, problem: `${found.folder} has no addon for this processor` };
+  } catch (error) {
+    return { folder: null, problem: `the installed addon is not used: ${messageOf(error)}` };
+  }
+}
+
+/** Where the addons are: built in the package, else installed as a package of this platform, else in the user's cache. */
 export function nativeFolder(): string {
   if (sanitizer !== "" || hasUsableLevel(packageFolder)) return packageFolder;
+  const { folder } = prebuiltAddons();
+  if (folder !== null) return folder;
   return hasUsableLevel(cacheFolder()) ? cacheFolder() : packageFolder;
 }
 

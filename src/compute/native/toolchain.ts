@@ -5,6 +5,8 @@ import { availableParallelism } from "node:os";
 
 export interface Compiler {
   command: string;
+  /** Words before all others: the subcommand and target of a cross compiler. */
+  words?: readonly string[];
   /** First line of `--version`. */
   version: string;
 }
@@ -31,7 +33,9 @@ export async function findCompiler(
   candidates: readonly string[],
   named: string | undefined,
 ): Promise<Compiler | string> {
-  if (process.platform === "win32") return "Windows is not supported natively: use the Windows Subsystem for Linux.";
+  if (process.platform === "win32") {
+    return "addons are not compiled on Windows: the package cre-llm-win32-x64 has them (npm installs it unless it is told to omit optional packages).";
+  }
   for (const command of named ? [named] : candidates) {
     const probe = await call(command, ["-std=c++17", "-fsyntax-only", "-x", "c++", "-"], "#include <thread>\nint a;\n");
     if (probe.code === 0) {
@@ -43,8 +47,12 @@ export async function findCompiler(
   return `no C++17 compiler found (${candidates.join(", ")}). ${installHint(process.platform, osRelease())}`;
 }
 
+/** Runs the compiler. */
+export const compile = ({ command, words = [] }: Compiler, options: readonly string[], input = "") =>
+  call(command, [...words, ...options], input);
+
 export async function accepts(compiler: Compiler, flags: readonly string[]): Promise<boolean> {
-  return (await call(compiler.command, [...flags, "-fsyntax-only", "-x", "c++", "-"], "int a;\n")).code === 0;
+  return (await compile(compiler, [...flags, "-fsyntax-only", "-x", "c++", "-"], "int a;\n")).code === 0;
 }
 
 /** GCC's precompiled headers are used through `-include`; clang has other options for them. */

@@ -1,0 +1,71 @@
+/** The cross compiler: zig of the PyPI package ziglang, installed into build/ for a release only. */
+import { execFileSync } from "node:child_process";
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { createRequire } from "node:module";
+import { dirname, join, resolve } from "node:path";
+
+/** One version for all releases, so that the same sources give the same code. */
+const ZIG_VERSION = "0.17.1";
+
+const runText = (command, words) =>
+  execFileSync(command, words, { encoding: "utf8", stdio: ["ignore", "pipe", "inherit"] });
+
+/** The zig that `folder` holds, installed when `install` says so; null without one. */
+export function findZig(folder, { install }) {
+  const file = join(folder, "zig", "ziglang", process.platform === "win32" ? "zig.exe" : "zig");
+  if (!existsSync(file)) {
+    if (!install) return null;
+    const python = process.platform === "win32" ? "python" : "python3";
+    const pip = [
+      "-m",
+      "pip",
+      "install",
+      "--quiet",
+      "--no-deps",
+      "--target",
+      join(folder, "zig"),
+      `ziglang==${ZIG_VERSION}`,
+    ];
+    runText(python, pip);
+  }
+  const version = runText(file, ["version"]).trim();
+  if (version !== ZIG_VERSION)
+    throw new Error(`${file} is zig ${version}, expected ${ZIG_VERSION}: remove the folder ${folder}.`);
+  process.env.ZIG_GLOBAL_CACHE_DIR = resolve(folder, "zig-cache");
+  process.env.ZIG_LOCAL_CACHE_DIR = resolve(folder, "zig-cache");
+  return file;
+}
+
+/** The value of buildNative's `cross` for a platform of src/compute/native/prebuilt.ts. `folder` is for files that linking needs. */
+export function crossOf(zig, platform, folder) {
+  const { os, target } = platform;
+  const version = `zig ${ZIG_VERSION} ${target} (${runText(zig, ["c++", "--version"]).split("\n")[0].trim()})`;
+  const importLibrary = os === "win32" ? [nodeImportLibrary(zig, folder)] : [];
+  return {
+    compiler: { command: zig, words: ["c++", "-target", target], version },
+    // Without the checks of undefined behaviour that zig adds by default.
+    compileFlags: ["-fno-sanitize=undefined"],
+    linkFlags: (addon) => {
+      const deferred = ["-undefined", "dynamic_lookup", `-Wl,-install_name,@rpath/${addon}`];
+      // This one uses nothing of the C++ library, which zig compiles for each target: a minute of work, once.
+      const plain = addon === "cre-cpu.node" ? ["-nostdlib++"] : [];
+      return ["-s", ...plain, ...(os === "darwin" ? deferred : []), ...importLibrary];
+    },
+  };
+}
+
+/** Writes the library through which a Windows addon imports Node-API from node.exe, from the lists of node-api-headers. */
+function nodeImportLibrary(zig, folder) {
+  mkdirSync(folder, { recursive: true });
+  const lists = join(dirname(createRequire(import.meta.url).resolve("node-api-headers/package.json")), "def");
+  const names = ["js_native_api.def", "node_api.def"].flatMap((name) =>
+    readFileSync(join(lists, name), "utf8")
+      .split(/\r?\n/)
+      .filter((line) => /^\s*(napi|node_api)_\w+\s*$/.test(line)),
+  );
+  const definition = join(folder, "node.def");
+  const library = join(folder, "node.lib");
+  writeFileSync(definition, `NAME node.exe\nEXPORTS\n${[...new Set(names)].join("\n")}\n`);
+  runText(zig, ["dlltool", "-m", "i386:x86-64", "-D", "node.exe", "-d", definition, "-l", library]);
+  return library;
+}

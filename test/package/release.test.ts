@@ -1,0 +1,84 @@
+import { existsSync, readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { PREBUILT } from "../../src/compute/native/prebuilt.ts";
+import { ROOT, temporaryFolder } from "../e2e/support.ts";
+import { ended } from "./installed.ts";
+
+// What a release consists of. Addons are compiled by `npm run release`, which takes too long for a test; those that it left in build/release are
+// inspected here.
+
+const RELEASE = join(ROOT, "scripts", "release");
+const folder = temporaryFolder("release");
+afterAll(() => folder.remove());
+
+const inspect = (file: string) => ended(process.execPath, [join(RELEASE, "inspect.mjs"), file], { cwd: folder.path });
+
+describe("the main package of a release", () => {
+  beforeAll(async () => {
+    const words = [join(RELEASE, "release.mjs"), "--only-main", "--unpacked", "--folder", folder.path];
+    const { code, stderr } = await ended(process.execPath, words, { cwd: ROOT });
+    expect(code, stderr).toBe(0);
+  }, 60_000);
+
+  it("names the package of every platform as an optional dependency of its own version", () => {
+    const { version, dependencies } = JSON.parse(readFileSync(join(ROOT, "package.json"), "utf8"));
+    const packed = JSON.parse(readFileSync(join(folder.path, "main", "package.json"), "utf8"));
+    const names = PREBUILT.map(({ name }) => `cre-llm-${name}`);
+    expect(packed.optionalDependencies).toEqual(Object.fromEntries(names.map((name) => [name, version])));
+    expect(packed.dependencies).toEqual(dependencies);
+    // An installation runs no scripts.
+    expect(packed.scripts).toBeUndefined();
+    expect(existsSync(join(folder.path, "main", "dist", "cli.js"))).toBe(true);
+  });
+
+  it("is not what the checkout installs", () => {
+    for (const file of ["package.json", "package-lock.json"]) {
+      expect(readFileSync(join(ROOT, file), "utf8")).not.toContain("cre-llm-linux");
+    }
+  });
+
+  it("is refused by name for a platform that does not exist", async () => {
+    const { code, stderr } = await ended(process.execPath, [join(RELEASE, "release.mjs"), "--platforms", "vax"], {
+      cwd: ROOT,
+    });
+    expect(code).toBe(1);
+    expect(stderr).toContain("--platforms names vax.");
+  });
+});
+
+describe("what an addon needs", () => {
+  it("is read from no other file", async () => {
+    const file = join(folder.path, "text.node");
+    for (const content of ["", "no library", "x".repeat(500), "MZ".padEnd(64, "\0"), "\x7fELF".padEnd(64, "\xff")]) {
+      writeFileSync(file, content, "latin1");
+      const { code, stderr } = await inspect(file);
+      expect(code).toBe(1);
+      expect(stderr).toMatch(/is no 64-bit ELF, PE or Mach-O file|ERR_OUT_OF_RANGE|is no 64-bit PE/);
+    }
+  });
+
+  it.for(PREBUILT)("fits $name", async ({ name, os, cpu, libc }, test) => {
+    const file = join(ROOT, "build", "release", name, "package", "cre-portable.node");
+    test.skip(!existsSync(file), `${name}: \`npm run release\` has not compiled it here`);
+    const { code, stdout, stderr } = await inspect(file);
+    expect(code, stderr).toBe(0);
+    const needs = JSON.parse(stdout);
+    expect(needs.cpu).toBe(cpu);
+    expect(needs.exports).toContain("napi_register_module_v1");
+    const nodeApi = needs.symbols.filter((symbol: string) => /(^|!)napi_/.test(symbol));
+    expect(nodeApi.length).toBeGreaterThan(20);
+    if (os === "linux") {
+      const newest = needs.versions.map((version: string) => Number(/^GLIBC_2\.(\d+)/.exec(version)?.[1]));
+      if (libc === "musl") expect(newest).toEqual([]);
+      else expect(Math.max(...newest)).toBeLessThanOrEqual(28);
+    } else if (os === "win32") {
+      expect(needs.libraries).toContain("node.exe");
+      expect(nodeApi.every((symbol: string) => symbol.startsWith("node.exe!"))).toBe(true);
+    } else {
+      expect(needs.libraries).toEqual(["/usr/lib/libSystem.B.dylib"]);
+      expect(needs.oldestSystem).toBe("13.0");
+      if (cpu === "arm64") expect(needs.signed).toBe(true);
+    }
+  });
+});
