@@ -44,6 +44,7 @@ describe("a run", () => {
     expect(readdirSync(run).sort()).toEqual(
       [
         ...[
+          "calibration.json",
           "checkpoints",
           "checksums.json",
           "companion.bin",
