@@ -121,7 +121,7 @@ describe("prepareTraining", () => {
     expect(await problemsWith(`model.path=${nowhere}`, "data.path=null", "prompt.style=markd")).toEqual([
       expect.stringContaining(`model.path: ${nowhere} does not exist`),
       "data.path is missing: give it in the recipe or with --data DIR",
-      'prompt style: got "markd", expected paper, marked, asked, twice, between; did you mean "marked"?',
+      'prompt style: got "markd", expected paper, marked, asked, twice, pairs, between; did you mean "marked"?',
     ]);
     expect(await problemsWith("model={init: {width: 8}}", "prompt.style=markd")).toEqual([
       "model.init.layers is missing: Invalid input: expected number, received undefined",
@@ -130,7 +130,7 @@ describe("prepareTraining", () => {
       "model.init.feedForward is missing: Invalid input: expected number, received undefined",
       "model.tokenizer: model.init needs a tokenizer",
       'adapter.method: a model from nothing is trained whole: expected "full"',
-      'prompt style: got "markd", expected paper, marked, asked, twice, between; did you mean "marked"?',
+      'prompt style: got "markd", expected paper, marked, asked, twice, pairs, between; did you mean "marked"?',
     ]);
   });
 
