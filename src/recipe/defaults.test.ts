@@ -33,7 +33,7 @@ describe("the defaults of a recipe without a model", () => {
       [{}, 100, true, "demo.yaml", 30],
       [{}, 1_094, true, "demo.yaml", 8],
       [{}, MANY_ROWS - 1, true, "demo.yaml", 8],
-      [{}, MANY_ROWS, true, "finre-base-all.yaml", 12],
+      [{}, MANY_ROWS, true, "finre-base-all.yaml", 10],
       [{}, 12_294, true, "finre-base-all.yaml", 8],
       [{}, 17_092, true, "finre-base-all.yaml", 6],
       [{}, 1_000_000, true, "finre-base-all.yaml", 2],
