@@ -8,6 +8,8 @@ export interface LoopLimits {
   untilStep?: number;
   /** Stop after this time. */
   seconds?: number;
+  /** Whether the run is new: its folder is not locked yet, and what is in it belongs to another process that makes it just now. */
+  isNew?: boolean;
 }
 
 /** The parts of a training that the loop puts together. Only `steps` computes updates; the loop writes log and checkpoints. */
@@ -36,12 +38,17 @@ export type LoopEvent<Step, Validation> =
 
 /**
  * Loads the last checkpoint of a run into its weights, or the one before it when the last is damaged, and makes its files agree with it:
- * removes half-written files, cuts the log after the checkpoint's step. Throws a UserError when no checkpoint is whole, or for one with
+ * removes half-written files, cuts the log after the checkpoint's step. A new run starts without looking. Throws a UserError when no checkpoint is whole, or for one with
  * another origin.
  */
-export async function loadCheckpoint(folder: RunFolder, trained: TrainedWeights): Promise<LoadedState> {
-  await removeLeftovers(folder);
+export async function loadCheckpoint(
+  folder: RunFolder,
+  trained: TrainedWeights,
+  { isNew = false }: LoopLimits = {},
+): Promise<LoadedState> {
   const first = { progress: { step: 0, best: null, waited: 0, averaged: 0 }, average: [], notices: [] };
+  if (isNew) return first;
+  await removeLeftovers(folder);
   const saved = (await loadTrainingState(trained, folder.state)) ?? first;
   await truncateLog(folder, saved.progress.step);
   return saved;

@@ -148,7 +148,7 @@ export async function* pretrainRun(
   const { train } = recipe;
   const { checkpointSeconds, validateEverySteps } = train;
   const trained = { backend, weights, origin: originOf(recipe, data.sources) };
-  const { progress, notices } = await loadCheckpoint(folder, trained);
+  const { progress, notices } = await loadCheckpoint(folder, trained, limits);
   for (const text of notices) yield { kind: "notice", text };
   const decay = await decayOf(folder, progress.step, decayNow);
   const last = totalSteps(train, decay);

@@ -107,7 +107,14 @@ export async function runPretraining(
       const model = await initDecoder(backend, spec, recipe.seed, { storage, trainable: true });
       const parameters = parameterCount(spec);
       onEvent({ kind: "model", parameters, backend: backend.description, sources: data.sources });
-      for await (const event of pretrainRun(model, recipe, data, folder, { signal, untilStep, seconds }, decayNow)) {
+      for await (const event of pretrainRun(
+        model,
+        recipe,
+        data,
+        folder,
+        { signal, untilStep, seconds, isNew: run.isNew },
+        decayNow,
+      )) {
         // Overrides given when the run was resumed are kept.
         if (event.kind === "start") await writeFileAtomic(folder.recipe, pretrainRecipeText(recipe));
         if (event.kind === "stopped") stoppedAt = event.step;

@@ -1,5 +1,7 @@
+import { existsSync } from "node:fs";
+import { join } from "node:path";
 import { UserErrors } from "../base/errors.ts";
-import { expectFreeFolder, holdRun, isFinished, type RunFolder, runFolder } from "./run-folder.ts";
+import { expectFreeFolder, holdRun, isFinished, LOCK, type RunFolder, runFolder } from "./run-folder.ts";
 import { type StopOptions, type StopSignal, watchForStop } from "./stop-signals.ts";
 
 /** What differs between fine-tuning and pretraining before the first step; R is the type of the recipe. */
@@ -49,10 +51,21 @@ export async function begunRun<R>(
   overrides: readonly string[] = [],
 ): Promise<TrainableRun<R> | null> {
   const { folder, recipe } = await kind.open(directory, overrides);
-  if (await isFinished(folder)) return null;
+  if (await isFinished(folder)) {
+    await releaseFinished(folder);
+    return null;
+  }
   expectPaths(kind, recipe, `${folder.recipe}: cannot resume:`);
   await kind.expectSameBase(folder, recipe);
   return { kind, folder, recipe, isNew: false };
+}
+
+/** Removes the lock of a process that was killed after its last file; one that is just ending keeps its own. */
+async function releaseFinished(folder: RunFolder): Promise<void> {
+  if (!existsSync(join(folder.directory, LOCK))) return;
+  // A lock that cannot be taken away, on a disk that is read only, hinders nobody from using the run.
+  const release = await holdRun(folder).catch(() => null);
+  await release?.();
 }
 
 /** Throws a UserErrors that lists the missing paths of a recipe. */

@@ -61,7 +61,9 @@ export const LOCK = "run.lock";
 export async function expectFreeFolder(directory: string): Promise<void> {
   await checkOutputFolder(directory);
   if (!existsSync(directory)) return;
-  const names = (await readdir(directory)).filter((name) => name !== LOCK);
+  // Another process that asks for the lock has its request there for a moment.
+  const isLock = (name: string) => name === LOCK || (name.startsWith(`${LOCK}.`) && LEFTOVER.test(name));
+  const names = (await readdir(directory)).filter((name) => !isLock(name));
   if (names.includes(basename(runFolder(directory).recipe))) {
     throw new UserError(`${directory}: already holds a run.`, {
       hint: "Give another folder with --run DIR, or continue this run with --resume.",

@@ -157,7 +157,7 @@ export async function* trainRun(
   const plan = planSteps(encoded.length, recipe.train, recipe.seed);
   const validated = validationRows(recipe, validExamples);
   const trained = { backend, weights: trainable, origin: originOf(recipe, encoded, validated) };
-  const { progress, average: values, notices } = await loadCheckpoint(folder, trained);
+  const { progress, average: values, notices } = await loadCheckpoint(folder, trained, limits);
   for (const text of notices) yield { kind: "notice", text };
   // Checked now, because they are loaded only after the last step.
   if (progress.best !== null && existsSync(folder.best)) await checkWeightValues(folder.best);

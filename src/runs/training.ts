@@ -155,7 +155,15 @@ export async function runTraining(run: PreparedRun, options: TrainingOptions = {
       if (companion) onEvent(companion.event);
       const taught = teacher && encodeTaughtRows(opened, train, teacher);
       if (taught) onNotice(taught.notice);
-      for await (const event of trainRun(opened, folder, train, valid, { signal }, companion, taught)) {
+      for await (const event of trainRun(
+        opened,
+        folder,
+        train,
+        valid,
+        { signal, isNew: run.isNew },
+        companion,
+        taught,
+      )) {
         if (event.kind === "start") {
           await begin(opened.recipe);
           // A run that was begun has noted them with its first step.
