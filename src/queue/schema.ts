@@ -4,7 +4,7 @@ import type { Store } from "./sql.ts";
 /** Version of the tables below; another one is refused. */
 const VERSION = 1;
 
-/** One statement at a time creates tables, whoever else starts now. */
+/** Of the lock that lets one process at a time create tables. */
 const LOCK = 7_260_111;
 
 // JSON is kept as text, since the type jsonb refuses the character U+0000, which documents may have.

@@ -52,7 +52,7 @@ export async function makePostgres(): Promise<PostgresServer> {
   run("initdb", "-D", data, "-U", "cre", "-A", "trust", "-E", "UTF8", "--locale=C");
   const port = await freePort();
   let server: ReturnType<typeof spawn> | null = null;
-  return {
+  const made: PostgresServer = {
     address: `postgres://cre@127.0.0.1:${port}/postgres`,
     async start() {
       const [command, ...more] = asUser([
@@ -71,10 +71,11 @@ export async function makePostgres(): Promise<PostgresServer> {
       server = null;
     },
     remove() {
-      this.stop();
+      made.stop();
       rmSync(folder, { recursive: true, force: true });
     },
   };
+  return made;
 }
 
 function freePort(): Promise<number> {
