@@ -81,6 +81,8 @@ export async function openJobs(store: Store, { keepHouse = false } = {}): Promis
     },
     async remove(name) {
       const { many, alone, failed } = jobQueues(name);
+      // pg-boss deletes a queue only when it is empty; the dead letters' queue last, since the others refer to it.
+      await store.query(`delete from ${SCHEMA}.job where name = any($1)`, [[many, alone, failed]]);
       for (const queue of [many, alone, failed]) await boss.deleteQueue(queue);
     },
     async add(name, documents, sql) {

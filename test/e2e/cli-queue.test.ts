@@ -87,6 +87,8 @@ describe("an embedded queue", () => {
     await ok("worker", toys.run, "--queue", "rows", "--until-empty", ...store);
     await ok("queue", "collect", "rows", "--output", file("rows-collected.jsonl"), ...store);
     expect(readFileSync(file("rows-collected.jsonl"), "utf8")).toBe(readFileSync(file("rows-single.jsonl"), "utf8"));
+    expect((await ok("queue", "remove", "rows", "--yes", ...store)).stderr).toContain("removed: rows, 42 documents");
+    await ok("queue", "create", "rows", "--rows", ...store);
   }, 120_000);
 
   it("says what is wrong", async () => {
