@@ -16,12 +16,14 @@ import { expectExpandedPaths } from "./cli/home-paths.ts";
 import { addModelCommands } from "./cli/model.ts";
 import { expectPaths } from "./cli/options.ts";
 import { addPromptCommand } from "./cli/prompt.ts";
+import { addQueueCommands } from "./cli/queue.ts";
 import { addRecipeCommands } from "./cli/recipe.ts";
 import { report } from "./cli/report.ts";
 import { finishOutput, surviveClosedStreams } from "./cli/terminal.ts";
 import { addTokenizerCommands } from "./cli/tokenizer.ts";
 import { addTrainCommand } from "./cli/train.ts";
 import { addTuneCommand } from "./cli/tune.ts";
+import { addWorkerCommand } from "./cli/worker.ts";
 
 /** The exit code of a process that a signal ended is this and the number of the signal. */
 const FIRST_SIGNAL_CODE = 128;
@@ -47,6 +49,8 @@ export async function main(argv: readonly string[]): Promise<number> {
   addDistillCommand(program);
   addExtractCommand(program);
   addExportCommand(program);
+  addQueueCommands(program);
+  addWorkerCommand(program);
   addDataCommands(program);
   addRecipeCommands(program);
   addPromptCommand(program);
