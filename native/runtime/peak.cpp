@@ -58,9 +58,8 @@ double multiplyRegisters() {
   for (int i = 0; i < kRounds; i++) {
 #pragma GCC unroll 16
     for (int chain = 0; chain < kChains; chain++) sums[chain] = _mm512_dpbf16_ps(sums[chain], factor, factor);
-#pragma GCC unroll 16
-    for (int chain = 0; chain < kChains; chain++) asm volatile("" : "+v"(sums[chain]));
   }
+  for (auto& sum : sums) asm volatile("" : "+m"(sum));
   return kRounds * kChains * 2.0 * 2 * kLanes;
 }
 
@@ -84,9 +83,8 @@ double multiplyRegisters() {
   for (int i = 0; i < kRounds; i++) {
 #pragma GCC unroll 10
     for (int chain = 0; chain < kChains; chain++) sums[chain] = multiplyAdd(sums[chain], factor, factor);
-#pragma GCC unroll 10
-    for (int chain = 0; chain < kChains; chain++) asm volatile("" : "+m"(sums[chain]));
   }
+  for (auto& sum : sums) asm volatile("" : "+m"(sum));
   return kRounds * kChains * 2.0 * kLanes;
 }
 
