@@ -14,7 +14,7 @@ flags=(-std=c++17 -O3 -fPIC -fno-math-errno -ffp-contract=fast -pthread -Wall -W
   -DNODE_ADDON_API_DISABLE_DEPRECATED '-DCRE_LEVEL="portable"' -Inative -isystemnode_modules/node-addon-api -isystemnode_modules/node-api-headers/include)
 count=0
 for source in native/*/*.cpp; do
-  case $source in *_amx.cpp | */cpu_addon.cpp | */cpu.cpp | native/wasm/*) continue ;; esac  # as in src/compute/native/build.ts
+  case $source in *_bf16.cpp | */cpu_addon.cpp | */cpu.cpp | native/wasm/*) continue ;; esac  # as in src/compute/native/build.ts
   "$compiler" "${flags[@]}" -c "$source" -o "$objects/$(basename "$source" .cpp).o"
   count=$((count + 1))
 done

@@ -1,9 +1,9 @@
-// Writes the finished sums of attention's gradients on AMX tiles to the rows of dq, dk and dv.
+// Writes the finished sums of attention's gradients in bf16 to the rows of dq, dk and dv.
 #pragma once
 #include "attention/attention_tiles.h"
 #include "rows/rotary.h"
 
-#ifdef __AMX_BF16__
+#ifdef __AVX512BF16__
 
 namespace cre::attend {
 

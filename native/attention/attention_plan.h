@@ -156,8 +156,8 @@ inline int headStride(int headWidth) { return (headWidth + kLanes - 1) / kLanes 
 void forwardFloat(Pool& pool, int thread, const Forward& forward, const SegmentPart& part);
 void backwardFloat(Pool& pool, int thread, const Backward& backward, const std::vector<JoinedSegment>& joinedSegments,
                    const std::vector<int32_t>& slotOfRow, const GroupPart& part);
-// attention_amx.cpp, attention_gradient_amx.cpp: for bfloat16 matrices whose heads are whole blocks of 32 columns
-#ifdef __AMX_BF16__
+// attention_bf16.cpp, attention_gradient_bf16.cpp: for bfloat16 matrices whose heads are whole blocks of 32 columns
+#ifdef __AVX512BF16__
 bool tilesFit(const Matrix& q, const Matrix& k, const Matrix& v, int headWidth);
 bool gradientTilesFit(const Backward& backward);  // output and its gradient too
 // `next`: the likely next item of the thread, for prefetching, or null.

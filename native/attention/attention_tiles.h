@@ -1,20 +1,26 @@
-// Shared by the passes of attention on AMX tiles. Every product is of 32 x 32 blocks, two tiles each: a left factor is row-major (rows
+// Shared by the passes of attention in bf16. Every product is of 32 x 32 blocks, two AMX tiles each: a left factor is row-major (rows
 // 0..15, 16..31), the layout of activations in memory; a right factor has pairs of rows interleaved (columns 0..15, 16..31). Sums are
-// 32 x 32 floats, row-major. Empty on the other levels.
+// 32 x 32 floats, row-major. Empty on the levels without bf16 products.
 #pragma once
 #include <algorithm>
 
 #include "attention/attention_plan.h"
+#include "matmul/bf16_vectors.h"
 #include "matmul/blocks.h"
 #include "runtime/exponential.h"
 
-#ifdef __AMX_BF16__
+#ifdef __AVX512BF16__
 
 namespace cre::attend {
 
 constexpr float kLog2E = 1.44269504f;
 constexpr float kLn2 = 0.693147181f;
 
+struct BlockPair {
+  const bf16 *left, *right;
+};
+
+#ifdef __AMX_BF16__
 // Own assembly instead of intrinsics: those of GCC 12 do not say that a tile store writes memory.
 template <int kTile>
 CRE_INLINE void loadTile(const void* from, long stride) {
@@ -52,10 +58,6 @@ CRE_INLINE void storeSums(float* sums) {
   storeTile<2>(sums + 16 * kBlock, 128);
   storeTile<3>(sums + 16 * kBlock + 16, 128);
 }
-CRE_INLINE void startSums(const float* sums, bool fresh) {
-  if (fresh) zeroSums();
-  else loadSums(sums);
-}
 // sums += left · right
 CRE_INLINE void multiplyBlocks(const bf16* left, const bf16* right) {
   loadTile<6>(right, 64);
@@ -67,6 +69,37 @@ CRE_INLINE void multiplyBlocks(const bf16* left, const bf16* right) {
   multiplyTiles<2, 5, 6>();
   multiplyTiles<3, 5, 7>();
 }
+// sums = the sum of left · right over `count` pairs, added to the previous sums unless `fresh`; between() runs while the tiles are busy.
+template <class Between>
+CRE_INLINE void addProducts(const BlockPair* pairs, int count, bool fresh, float* sums, Between&& between) {
+  if (fresh) zeroSums();
+  else loadSums(sums);
+  for (int i = 0; i < count; i++) multiplyBlocks(pairs[i].left, pairs[i].right);
+  between();
+  storeSums(sums);
+}
+// sums = left · right over the blocks of a head.
+CRE_INLINE void multiplyHeads(const bf16* left, const bf16* right, int parts, float* sums) {
+  zeroSums();
+  for (int part = 0; part < parts; part++) multiplyBlocks(left + part * kBlockElements, right + part * kBlockElements);
+  storeSums(sums);
+}
+#else
+// sums = the sum of left · right over `count` pairs, added to the previous sums unless `fresh`.
+template <class Between>
+CRE_INLINE void addProducts(const BlockPair* pairs, int count, bool fresh, float* sums, Between&& between) {
+  constexpr int kMostPairs = 8;
+  DepthBlocks parts[kMostPairs];
+  for (int i = 0; i < count; i++) parts[i] = {pairs[i].left, 0, pairs[i].right, 0, 1};
+  between();
+  addBlock(parts, count, kBlock, fresh ? nullptr : sums, sums);
+}
+// sums = left · right over the blocks of a head.
+CRE_INLINE void multiplyHeads(const bf16* left, const bf16* right, int parts, float* sums) {
+  const DepthBlocks factors{left, kBlockElements, right, kBlockElements, parts};
+  addBlock(&factors, 1, kBlock, nullptr, sums);
+}
+#endif
 
 // Makes a right factor from a row-major block; rows of the block become its columns.
 CRE_INLINE void packAcross(const bf16* rows, bf16* out) {
@@ -179,6 +212,7 @@ struct PairProducts {
   float *scores, *products;
   int parts;
 
+#ifdef __AMX_BF16__
   CRE_INLINE void step(int step) const {
     if (step < kProductSteps) return multiply(keys, queriesAcross, step);
     if (step == kProductSteps) return storeSums(scores);
@@ -194,6 +228,12 @@ struct PairProducts {
       multiplyBlocks(left + part * kBlockElements, right + part * kBlockElements);
     }
   }
+#else
+  CRE_INLINE void step(int step) const {
+    if (step == 0) multiplyHeads(keys, queriesAcross, parts, scores);
+    else if (step == kProductSteps) multiplyHeads(values, dOutputsAcross, parts, products);
+  }
+#endif
 };
 
 }  // namespace cre::attend

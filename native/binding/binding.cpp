@@ -19,7 +19,7 @@ void requireShape(const Napi::CallbackInfo& info, int rows, int columns) {
 Binding::Binding(const Napi::CallbackInfo& info) : Napi::ObjectWrap<Binding>(info), memory_(truth(info[1]), truth(info[2])) {
   const int threads = wholeNumber(info[0], 1, kMostThreads);
   if (memory_.bf16Precision()) {
-    require(info, supportsBf16(), "float32 precision: bfloat16 needs the amx level");
+    require(info, supportsBf16(), "float32 precision: bfloat16 needs the level avx512bf16 or amx");
   }
   courier_ = Courier::New(info.Env(), "cre native backend", 0, 1, this);
   courier_.Unref(info.Env());

@@ -6,7 +6,7 @@
 namespace cre {
 namespace {
 
-#ifdef __AMX_BF16__
+#ifdef __AVX512BF16__
 // The blocks of a matrix as bf16: its own, or converted to shared scratch.
 const bf16* bf16Blocks(Pool& pool, const Matrix& x, int slot) {
   if (x.isBf16) return x.b16();
@@ -29,7 +29,7 @@ const bf16* bf16Blocks(Pool& pool, const Matrix& x, int slot) {
 }
 #endif
 
-#ifdef __AMX_BF16__
+#ifdef __AVX512BF16__
 // The matrix, or its narrow copy.
 Matrix narrowest(const Matrix& x) { return x.narrowCopy == nullptr ? x : Matrix{x.narrowCopy, x.rows, x.columns, true}; }
 #endif
@@ -46,7 +46,7 @@ void multiplyPacked(Pool& pool, const Matrix& x, const WeightView& w, const void
   product.sourceBackward = backward;
   product.epilogue = epilogue;
   product.y = &y;
-#ifdef __AMX_BF16__
+#ifdef __AVX512BF16__
   if (w.packedBf16) {
     product.a = bf16Blocks(pool, x, 0);
     return packed == nullptr ? multiplyBf16FromSource(pool, product) : multiplyBf16(pool, product);
@@ -61,7 +61,7 @@ void multiplyPacked(Pool& pool, const Matrix& x, const WeightView& w, const void
 const char* levelName() { return CRE_LEVEL; }
 
 bool supportsBf16() {
-#ifdef __AMX_BF16__
+#ifdef __AVX512BF16__
   return true;
 #else
   return false;
@@ -70,7 +70,7 @@ bool supportsBf16() {
 
 void matmulForward(Pool& pool, const Matrix& x, const WeightView& w, const MatmulEpilogue& epilogue, Matrix& y) {
   if (epilogue.rotary != nullptr) {
-#ifdef __AMX_BF16__
+#ifdef __AVX512BF16__
     const bool onTheWay = w.packedBf16 && !w.isQuantized() && rotatesInProduct(y, *epilogue.rotary);
 #else
     constexpr bool onTheWay = false;
@@ -89,7 +89,7 @@ void matmulBackwardWeight(Pool& pool, const Matrix& dy, const Matrix& x, float s
   Matrix gradient{w.gradient, w.rows, w.columns, false};
   clearPaddingRows(dy);
   clearPaddingRows(x);
-#ifdef __AMX_BF16__
+#ifdef __AVX512BF16__
   if (w.packedBf16) return weightGradientBf16(pool, narrowest(dy), narrowest(x), scale, gradient);
 #endif
   // Float needs no rearranging: a block of dy read by columns is a block of dyᵀ, and a column of blocks of x is a panel.
@@ -108,7 +108,7 @@ void matmulBackwardWeight(Pool& pool, const Matrix& dy, const Matrix& x, float s
 }
 
 void matmulBackward(Pool& pool, const Matrix& dy, const Matrix& x, float scale, WeightView& w, Matrix& dx) {
-#ifdef __AMX_BF16__
+#ifdef __AVX512BF16__
   const Matrix narrow = narrowest(dy);
   if (canBackTogether(narrow, x, w, dx)) return thinBackwardBf16(pool, narrow, x, scale, w, dx);
 #endif

@@ -31,12 +31,12 @@ struct Product {
 };
 
 void multiplyFloat(Pool&, const Product&);
-// amx level only: matmul_amx.cpp, matmul_quantized_amx.cpp, matmul_gradient_amx.cpp
+// levels avx512bf16 and amx only: matmul_bf16.cpp, matmul_quantized_bf16.cpp, matmul_gradient_bf16.cpp
 void multiplyBf16(Pool&, const Product&);
 bool rotatesInProduct(const Matrix& y, const Rotary&);  // whether multiplyBf16 can apply this rotation
 void multiplyBf16FromSource(Pool&, const Product&);
 void weightGradientBf16(Pool&, const Matrix& dy, const Matrix& x, float scale, Matrix& gradient);
-// matmul_thin_amx.cpp: gradients of weights with up to 16 columns
+// matmul_thin_bf16.cpp: gradients of weights with up to 16 columns
 bool isThinGradient(const Matrix& dy, const Matrix& x);
 void thinGradientBf16(Pool&, const Matrix& dy, const Matrix& x, float scale, Matrix& gradient);
 // w's gradient += scale · dyᵀ · x and dx = scale · dy · w in one pass over dy
@@ -116,7 +116,7 @@ struct Finish {
   }
 };
 
-#ifdef __AMX_BF16__
+#ifdef __AVX512BF16__
 // d silu(x) / dx, given σ(x) and silu(x).
 CRE_INLINE Floats siluSlope(const Floats& sigma, const Floats& silu) { return multiplyAdd(silu, broadcast(1.0f) - sigma, sigma); }
 
@@ -253,7 +253,7 @@ struct RotatingFinish {
 template <class Body>
 void withFinish(const Product& product, Body&& body) {
   const Matrix* residual = product.epilogue.residual;
-#ifdef __AMX_BF16__
+#ifdef __AVX512BF16__
   if (product.y->isBf16) {
     if (residual == nullptr) return body(Finish<bf16, void>(product));
     if (residual->isBf16) return body(Finish<bf16, bf16>(product));

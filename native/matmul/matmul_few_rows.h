@@ -4,8 +4,9 @@
 
 namespace cre {
 
-// y = x · wᵀ with w from product.source; amx level only
+// y = x · wᵀ with w from product.source; levels with bf16 products only
 void multiplyOneRow(Pool&, const Product&);
+void multiplyOneRowBlock(Pool&, const Product&);   // up to 32 rows
 void multiplyTwoRowBlocks(Pool&, const Product&);  // 33 to 64 rows
 
 }  // namespace cre

@@ -9,7 +9,7 @@ namespace cre {
 // Block `depth` of panel `panel` in the layout of the float kernels, from w.forward (any storage).
 void floatBlock(const WeightView& w, bool backward, int panel, int depth, float* out);
 
-#ifdef __AMX_BF16__
+#ifdef __AVX512BF16__
 
 struct alignas(64) PartScratch {
   bf16 rows[kBlockElements];

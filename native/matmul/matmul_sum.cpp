@@ -24,7 +24,7 @@ void multiplyOneByOne(Pool& pool, const ProductTerm* terms, int count, bool back
   }
 }
 
-#ifdef __AMX_BF16__
+#ifdef __AVX512BF16__
 constexpr int kFirstSlot = 1, kMostCopies = 4;  // slots of shared scratch for left factors in bf16
 constexpr int kPartedColumns = 64;
 
@@ -98,7 +98,7 @@ bool multiplyTogether(Pool& pool, const ProductTerm* terms, int count, bool back
 }  // namespace
 
 void matmulSum(Pool& pool, const ProductTerm* terms, int count, bool backward, const MatmulEpilogue& epilogue, Matrix& y) {
-#ifdef __AMX_BF16__
+#ifdef __AVX512BF16__
   if (multiplyTogether(pool, terms, count, backward, epilogue, y)) return;
 #endif
   if (epilogue.rotary != nullptr) {

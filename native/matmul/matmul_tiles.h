@@ -5,16 +5,13 @@
 // hint not to keep them in the first; the tile stores of one block and the rows of its epilogue are spread over the steps of the next block;
 // the next chunk of the right factor is prefetched at the same time.
 #pragma once
-#include "matmul/matmul.h"
+#include "matmul/matmul_chunk.h"
 
 #ifdef __AMX_BF16__
 
 namespace cre {
 
 constexpr int kResidentBlocks = 18;  // of depth: 36 KB of the right factor stay in the first-level cache
-constexpr int kDepthBlocks = 16;     // of right factors that are made during the product
-constexpr int kCachedBlocks = 550;   // 1.1 MB of the left factor
-constexpr int kTileElements = 512;   // of bf16: half a block
 constexpr long kTileStride = 64;     // bytes between rows of a bf16 tile
 constexpr long kSumStride = 128;     // in a 32 x 32 block of float sums
 
@@ -57,76 +54,6 @@ CRE_INLINE void startSum(float* sums, bool accumulate) {
   if (accumulate) loadTile<kTile>(quarter<kTile>(sums), kSumStride);
   else zeroTile<kTile>();
 }
-
-// Prefetches cache lines of a later chunk into the second-level cache, a few at every step, alternating between four places of a stretch:
-// 8 KB apart (two pages), they arrive faster during a product than sequential lines. May go past the end: a prefetch never faults.
-struct Ahead {
-  static constexpr int kStreams = 4, kFraction = 12;
-  const char* line = nullptr;
-  long apart = 0;   // bytes between neighbours of the four
-  int perStep = 0;  // of four lines, times 2^kFraction
-  int due = 0;
-  int untilSkip = 0;  // fours to the end of the stretch
-  int stretchFours = 0;
-  long skip = 0;  // bytes from the end of a stretch's first quarter to the next stretch
-
-  Ahead() = default;
-  // `stretches` pieces of stretchBytes (a multiple of 256), strideBytes apart, in `steps` steps.
-  Ahead(const void* first, int stretches, size_t stretchBytes, size_t strideBytes, int steps)
-      : line(static_cast<const char*>(first)),
-        apart(static_cast<long>(stretchBytes / kStreams)),
-        perStep(
-            static_cast<int>(((static_cast<long>(stretches) * static_cast<long>(stretchBytes / (64 * kStreams)) << kFraction) + steps - 1) /
-                             std::max(1, steps))),
-        untilSkip(static_cast<int>(stretchBytes / (64 * kStreams))),
-        stretchFours(untilSkip),
-        skip(static_cast<long>(strideBytes - stretchBytes / kStreams)) {}
-
-  // The same stretches, four of them at a time; prefetches past the last one are useless but harmless.
-  static Ahead inFours(const void* first, int stretches, size_t stretchBytes, size_t strideBytes, int steps) {
-    Ahead ahead(first, (stretches + kStreams - 1) / kStreams, kStreams * stretchBytes, kStreams * strideBytes, steps);
-    ahead.apart = static_cast<long>(strideBytes);
-    ahead.skip = static_cast<long>(kStreams * strideBytes - stretchBytes);
-    return ahead;
-  }
-
-  CRE_INLINE void step() {
-    for (due += perStep; due >= 1 << kFraction; due -= 1 << kFraction) {
-      for (int stream = 0; stream < kStreams; stream++) __builtin_prefetch(line + stream * apart, 0, 2);
-      line += 64;
-      if (--untilSkip == 0) {
-        untilSkip = stretchFours;
-        line += skip;
-      }
-    }
-  }
-};
-
-// A further part of a chunk, with its own factors.
-struct Segment {
-  const bf16* a;
-  size_t aRowBlockStride, aDepthBlockStride;
-  const bf16* b;
-  size_t bDepthBlockStride;
-  int depthBlocks;
-};
-
-// Row blocks of the left factor times one chunk of a panel.
-struct Chunk {
-  const bf16* a;
-  size_t aRowBlockStride, aDepthBlockStride;
-  const bf16* b;
-  size_t bDepthBlockStride;
-  int depthBlocks;  // including those of `more`
-  int firstRowBlock, rowBlocks, panel;
-  float* sums;                    // a block for each row block, if later chunks add to them
-  float* complete;                // two blocks of sums for the epilogue
-  bool accumulate;                // onto the sums of the previous chunks
-  bool last;                      // sums are complete; the epilogue of each block runs during the next one
-  const Segment* more = nullptr;  // moreCount of them, after the first `ownBlocks` depth blocks
-  int moreCount = 0;
-  int ownBlocks = 0;
-};
 
 // One block of depth: `between` runs while the tiles are busy.
 template <bool kResident, class Between>
@@ -239,10 +166,42 @@ CRE_INLINE void multiplyChunk(const Chunk& chunk, NextChunk& ahead, const Finish
   }
 }
 
-// Chunks of equal size, at most `most` each.
-inline int chunkOf(int depthBlocks, int most = kDepthBlocks) {
-  const int chunks = (depthBlocks + most - 1) / most;
-  return (depthBlocks + chunks - 1) / chunks;
+// Sums of one panel, or two, over the whole depth for at most kFewRows rows: half of every left block is padding.
+inline void sumFewRows(const Product& product, int panel, bool two, float* sums) {
+  constexpr int kAheadBlocks = 4;
+  memoryBarrier();
+  zeroTile<0>();
+  zeroTile<1>();
+  zeroTile<2>();
+  zeroTile<3>();
+  for (const Product* part = &product; part != nullptr; part = part->next) {
+    const auto* a = static_cast<const bf16*>(part->a);
+    const auto* first = static_cast<const bf16*>(part->b) + panel * part->bPanelStride;
+    const auto* second = two ? first + part->bPanelStride : first;
+    for (int depth = 0; depth < part->depthBlocks; depth++) {
+      for (int line = 0; line < kBlockElements; line += kBlock) {
+        __builtin_prefetch(first + kAheadBlocks * kBlockElements + line, 0, 3);
+        __builtin_prefetch(second + kAheadBlocks * kBlockElements + line, 0, 3);
+      }
+      loadTile<4>(a, kTileStride);
+      loadTile<5>(first, kTileStride);
+      loadTile<6>(second, kTileStride);
+      multiplyTiles<0, 4, 5>();
+      multiplyTiles<2, 4, 6>();
+      loadTile<5>(first + kTileElements, kTileStride);
+      loadTile<7>(second + kTileElements, kTileStride);
+      multiplyTiles<1, 4, 5>();
+      multiplyTiles<3, 4, 7>();
+      a += part->aDepthBlockStride;
+      first += part->bDepthBlockStride;
+      second += part->bDepthBlockStride;
+    }
+  }
+  storeTile<0>(quarter<0>(sums));
+  storeTile<1>(quarter<1>(sums));
+  storeTile<2>(quarter<0>(sums + kBlockElements));
+  storeTile<3>(quarter<1>(sums + kBlockElements));
+  memoryBarrier();
 }
 
 }  // namespace cre

@@ -59,9 +59,9 @@ int countSupportedLevels() {
   const bool avx512 =
       (saved & 0xe6) == 0xe6 && bit(extended.b, 16) && bit(extended.b, 17) && bit(extended.b, 30) && bit(extended.b, 31);  // F, DQ, BW, VL
   if (!avx512) return 2;
+  if (!bit(more.a, 5) || !bit(extended.c, 11)) return 3;  // AVX512-BF16 and -VNNI
   const bool tiles = (saved & 0x60000) == 0x60000 && bit(extended.d, 22) && bit(extended.d, 24) && bit(extended.d, 25);
-  // AMX-BF16, -TILE and -INT8, AVX512-BF16 and -VNNI
-  return tiles && bit(more.a, 5) && bit(extended.c, 11) && permitTiles() ? 4 : 3;
+  return tiles && permitTiles() ? 5 : 4;  // AMX-BF16, -TILE and -INT8
 #else
   return 1;
 #endif

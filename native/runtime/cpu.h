@@ -3,9 +3,9 @@
 
 namespace cre {
 
-constexpr int kLevelCount = 4;
+constexpr int kLevelCount = 5;
 // Weakest first; each level includes the ones before it.
-constexpr const char* kLevelNames[kLevelCount] = {"portable", "avx2", "avx512", "amx"};
+constexpr const char* kLevelNames[kLevelCount] = {"portable", "avx2", "avx512", "avx512bf16", "amx"};
 
 // How many of kLevelNames run here. Asks the operating system for the tile registers (for the whole process) before it counts amx.
 int countSupportedLevels();

@@ -1,9 +1,9 @@
 // All kernels of the native backend: signatures, shapes and the memory layout they share.
 //
-// Every source file that includes this one is compiled for each instruction level (portable, avx2, avx512, amx) into an addon of its own. A
+// Every source file that includes this one is compiled for each instruction level (portable, avx2, avx512, avx512bf16, amx) into an addon of its own. A
 // level is chosen at run time by loading its addon, and no inline function compiled for one level can end up in another.
 //
-// Layout of a matrix [rows, columns], wide (float) or narrow (the backend's precision: float, or bf16 on the amx level):
+// Layout of a matrix [rows, columns], wide (float) or narrow (the backend's precision: float, or bf16 on the levels avx512bf16 and amx):
 //   blocks of 32 x 32 elements, block row by block row; row-major inside a block. Element (r, c) is at
 //   ((r / 32) * columnBlocks + c / 32) * 1024 + (r % 32) * 32 + c % 32.
 //   The two halves of a bf16 block (rows 0..15, 16..31) are AMX A-tiles without conversion. Memory is 64-byte aligned.
@@ -52,7 +52,7 @@ struct WeightView {
   int rows = 0;     // O
   int columns = 0;  // I
   Storage storage = Storage::float32;
-  bool packedBf16 = false;  // precision of the packed copies: bf16 on the amx level in bfloat16 precision, float otherwise
+  bool packedBf16 = false;  // precision of the packed copies: bf16 in bfloat16 precision, float otherwise
   void* forward = nullptr;
   void* backward = nullptr;
   float* master = nullptr;
@@ -85,7 +85,7 @@ struct Rotary {
 const char* levelName();
 bool supportsBf16();
 
-// ---- pack.cpp, matmul.cpp, matmul_float.cpp (all levels), matmul_amx.cpp (amx level, bf16): y = scale · product + bias + residual
+// ---- pack.cpp, matmul.cpp, matmul_float.cpp (all levels), matmul_bf16.cpp (bf16): y = scale · product + bias + residual
 struct MatmulEpilogue {
   float scale = 1;
   const float* bias = nullptr;       // [O] padded, or null

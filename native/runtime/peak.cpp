@@ -4,6 +4,7 @@
 #include <memory>
 #include <vector>
 
+#include "matmul/bf16_vectors.h"
 #include "runtime/arena.h"
 #include "runtime/vector.h"
 
@@ -48,6 +49,31 @@ double multiplyNumbers(const bf16* numbers) {
   }
   return kRounds * kSteps * 4 * 2.0 * 16 * 16 * 32;
 }
+#elif defined(__AVX512BF16__)
+double multiplyRegisters() {
+  constexpr int kRounds = 20000, kChains = 16;
+  __m512 sums[kChains];
+  for (auto& sum : sums) sum = _mm512_setzero_ps();
+  const auto factor = (__m512bh)_mm512_setzero_si512();
+  for (int i = 0; i < kRounds; i++) {
+#pragma GCC unroll 16
+    for (int chain = 0; chain < kChains; chain++) sums[chain] = _mm512_dpbf16_ps(sums[chain], factor, factor);
+  }
+  for (auto& sum : sums) asm volatile("" : "+m"(sum));
+  return kRounds * kChains * 2.0 * 2 * kLanes;
+}
+
+// 32 rows and columns over 256 of depth, again and again, with the loads that a product needs.
+double multiplyNumbers(const bf16* numbers) {
+  constexpr int kRounds = 50;
+  alignas(64) float sums[kBlockElements];
+  const DepthBlocks factors{numbers, 4 * kTile, numbers + 2 * kTile, 4 * kTile, kSteps};
+  for (int round = 0; round < kRounds; round++) {
+    addBlock(&factors, 1, kBlock, nullptr, sums);
+    asm volatile("" ::"r"(sums) : "memory");
+  }
+  return kRounds * kSteps * 4 * 2.0 * 16 * 16 * 32;
+}
 #else
 double multiplyRegisters() {
   constexpr int kRounds = 20000, kChains = 10 / kParts > 1 ? 10 / kParts : 1;
@@ -57,9 +83,8 @@ double multiplyRegisters() {
   for (int i = 0; i < kRounds; i++) {
 #pragma GCC unroll 10
     for (int chain = 0; chain < kChains; chain++) sums[chain] = multiplyAdd(sums[chain], factor, factor);
-#pragma GCC unroll 10
-    for (int chain = 0; chain < kChains; chain++) asm volatile("" : "+m"(sums[chain]));
   }
+  for (auto& sum : sums) asm volatile("" : "+m"(sum));
   return kRounds * kChains * 2.0 * kLanes;
 }
 

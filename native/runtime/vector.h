@@ -314,11 +314,11 @@ CRE_INLINE float largestOf(const Floats& a) {
 #endif
 
 // ---- matrices
-// Calls body with the matrix's data as float* or bf16*. Only the amx level has bf16 matrices (supportsBf16), so the other levels compile
+// Calls body with the matrix's data as float* or bf16*. Only the levels avx512bf16 and amx have bf16 matrices (supportsBf16), so the others compile
 // nothing for them: nested calls would multiply the kernels by 2 to 16.
 template <class Body>
 CRE_INLINE void withElements(const Matrix& matrix, Body&& body) {
-#ifdef __AMX_BF16__
+#ifdef __AVX512BF16__
   if (matrix.isBf16) body(matrix.b16());
   else body(matrix.f32());
 #else

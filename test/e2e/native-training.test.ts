@@ -2,7 +2,7 @@ import { describe, expect, it } from "vitest";
 import { adapterSchema, attachAdapter } from "../../src/adapters/methods.ts";
 import { createRandom } from "../../src/base/random.ts";
 import type { Backend } from "../../src/compute/backend.ts";
-import { builtLevels, LEVELS, reasonAgainst, runnableLevels } from "../../src/compute/native/levels.ts";
+import { BF16_LEVELS, builtLevels, LEVELS, reasonAgainst, runnableLevels } from "../../src/compute/native/levels.ts";
 import { nativeStatus, openNative } from "../../src/compute/native/open.ts";
 import { openReference } from "../../src/compute/reference/backend.ts";
 import { initDecoder } from "../../src/models/init.ts";
@@ -64,7 +64,7 @@ describe("20 training steps", () => {
   for (const method of ["full", "lora"] as const) {
     for (const level of LEVELS) {
       for (const precision of ["float32", "bfloat16"] as const) {
-        if (precision === "bfloat16" && level !== "amx") continue;
+        if (precision === "bfloat16" && !BF16_LEVELS.includes(level)) continue;
         const runsHere = status.levels.includes(level);
         it.skipIf(!runsHere)(`have the reference's losses: ${method}, ${level}, ${precision}`, async () => {
           const native = openNative({ level, precision, threads: 2 });

@@ -70,7 +70,7 @@ export function engineKernels(engine: Engine, options: EngineKernelOptions): Ker
     description,
     arithmetic,
     precision,
-    // 16 terms are more than a layer needs; native/matmul/matmul_thin_amx.cpp has both gradients for 16 columns.
+    // 16 terms are more than a layer needs; native/matmul/matmul_thin_bf16.cpp has both gradients for 16 columns.
     policy: { sumTerms: 16, thinColumns: 16 },
 
     // ---- tensors and weights

@@ -16,7 +16,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { type BuildOptions, buildNative, exitCodeOf } from "./build.ts";
-import { packageRoot, runnableLevels } from "./levels.ts";
+import { BF16_LEVELS, packageRoot, runnableLevels } from "./levels.ts";
 
 const hasCompiler = (() => {
   try {
@@ -120,12 +120,12 @@ describe.skipIf(!hasCompiler)("building the native backend", () => {
   });
 
   it.skipIf(process.arch !== "x64")("compiles kernels once per level and the binding once for all", async () => {
-    write("tiles_amx.cpp", "int tiles() { return 1; }\n");
+    write("products_bf16.cpp", "int products() { return 1; }\n");
     write("binding/binding.cpp", "#include <napi.h>\nint twice() { return 14; }\n");
     const report = await build({ architecture: "x64" });
     expect(report.levels).toContain("avx2");
-    const onTiles = report.levels.includes("amx") ? 1 : 0;
-    expect(report.compiled).toBe(2 * report.levels.length + onTiles + 1);
+    const inBf16 = report.levels.filter((level) => BF16_LEVELS.includes(level)).length;
+    expect(report.compiled).toBe(2 * report.levels.length + inBf16 + 1);
     expect(addons()).toEqual(report.levels.map((level) => `cre-${level}.node`).sort());
   });
 
@@ -142,7 +142,7 @@ describe.skipIf(!hasCompiler)("building the native backend", () => {
     expect((await build({ architecture: "x64", levels: "portable,avx2" })).levels).toEqual(["portable", "avx2"]);
     expect(addons()).toEqual(["cre-avx2.node", "cre-cpu.node", "cre-portable.node"]);
     expect((await build({ levels: "avx3" })).problem).toMatch(
-      /CRE_LEVELS is "avx3", expected "best", "all" or some of portable,avx2,avx512,amx/,
+      /CRE_LEVELS is "avx3", expected "best", "all" or some of portable,avx2,avx512,avx512bf16,amx/,
     );
   });
 
@@ -152,7 +152,7 @@ describe.skipIf(!hasCompiler)("building the native backend", () => {
     chmodSync(old, 0o755);
     const report = await build({ architecture: "x64", compilers: [old] });
     expect(report).toMatchObject({ levels: ["portable", "avx2"], problem: null });
-    expect(lines.filter((line) => line.includes("is left out"))).toHaveLength(2);
+    expect(lines.filter((line) => line.includes("is left out"))).toHaveLength(3);
     expect(lines.join("\n")).toMatch(/does not know .*-mamx-tile.*level amx is left out/);
   });
 

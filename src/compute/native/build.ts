@@ -16,6 +16,7 @@ import { messageOf } from "../../base/errors.ts";
 import { compileUnits, hashOf, linkAddon, linkFlags, sourceAndHeaders, type Unit } from "./compile.ts";
 import {
   addonFile,
+  BF16_LEVELS,
   BUILD_ALL_HINT,
   cpuAddonFile,
   LEVELS,
@@ -48,6 +49,7 @@ const COMMON_FLAGS = [
 ];
 
 const AVX512_FLAGS = ["-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mavx2", "-mfma", "-mf16c"];
+const AVX512_BF16_FLAGS = [...AVX512_FLAGS, "-mavx512bf16", "-mavx512vnni"];
 
 /** Flags of each instruction level by architecture, weakest first. */
 const LEVEL_FLAGS: Record<string, Partial<Record<Level, string[]>>> = {
@@ -55,7 +57,8 @@ const LEVEL_FLAGS: Record<string, Partial<Record<Level, string[]>>> = {
     portable: [],
     avx2: ["-mavx2", "-mfma", "-mf16c"],
     avx512: AVX512_FLAGS,
-    amx: [...AVX512_FLAGS, "-mavx512bf16", "-mavx512vnni", "-mamx-tile", "-mamx-bf16", "-mamx-int8"],
+    avx512bf16: AVX512_BF16_FLAGS,
+    amx: [...AVX512_BF16_FLAGS, "-mamx-tile", "-mamx-bf16", "-mamx-int8"],
   },
 };
 
@@ -63,8 +66,8 @@ const LEVEL_FLAGS: Record<string, Partial<Record<Level, string[]>>> = {
 const CPU_SOURCES = ["binding/cpu_addon.cpp", "runtime/cpu.cpp"];
 /** Files without kernels: compiled once, for the baseline, and linked into every level. */
 const SHARED_SOURCES = /^(binding\/.*|runtime\/(executor|engine|arena)\.cpp)$/;
-/** Files for the tile units, which no other level needs. */
-const AMX_SOURCES = /_amx\.cpp$/;
+/** Files for products of bfloat16 numbers, which no other level needs. */
+const BF16_SOURCES = /_bf16\.cpp$/;
 /** Files of the WebAssembly module, which src/compute/wasm/build.ts compiles. */
 const WASM_SOURCES = /^wasm\//;
 /** Headers worth precompiling, because many files include them and they are slow to read. */
@@ -168,7 +171,7 @@ export async function buildNative(options: BuildOptions = {}): Promise<BuildRepo
       `-DCRE_LEVEL="${level}"`,
     ];
     const parts = cpp
-      .filter((name) => level === "amx" || !AMX_SOURCES.test(name))
+      .filter((name) => BF16_LEVELS.includes(level) || !BF16_SOURCES.test(name))
       .map((name) => {
         if (!SHARED_SOURCES.test(name)) return unitOf(name, perLevel, join(sources, KERNEL_HEADER));
         return unitOf(name, shared, name.startsWith("binding/") ? join(sources, BINDING_HEADER) : null);

@@ -9,8 +9,11 @@ import { loadAddonFile } from "./addon-file.ts";
 import { findPrebuilt, type Prebuilt } from "./prebuilt.ts";
 
 /** Weakest first. */
-export const LEVELS = ["portable", "avx2", "avx512", "amx"] as const;
+export const LEVELS = ["portable", "avx2", "avx512", "avx512bf16", "amx"] as const;
 export type Level = (typeof LEVELS)[number];
+
+/** Levels with instructions for products of bfloat16 numbers. */
+export const BF16_LEVELS: readonly Level[] = ["avx512bf16", "amx"];
 
 export const packageRoot = resolve(dirname(fileURLToPath(import.meta.url)), "../../..");
 

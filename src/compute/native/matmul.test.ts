@@ -3,9 +3,8 @@ import { afterAll, describe, expect, it } from "vitest";
 import { createRandom } from "../../base/random.ts";
 import type { AdamWSettings, Backend, Values, Weight } from "../backend.ts";
 import { roundToBfloat16 } from "../backend.ts";
-import type { Level } from "./addon.ts";
-import { skipOtherLevels } from "./levels.contract.ts";
-import { addonFile } from "./levels.ts";
+import { precisionsOf, skipOtherLevels } from "./levels.contract.ts";
+import { addonFile, BF16_LEVELS } from "./levels.ts";
 import { nativeStatus, openNative } from "./open.ts";
 
 // The products of the native backend on every level of this machine against plain float64 loops, with outputs poisoned by NaN.
@@ -66,10 +65,7 @@ function product(rows: number, depth: number, columns: number, a: (r: number, k:
 const transposed = (values: ArrayLike<number>, rows: number, columns: number) =>
   Float64Array.from({ length: rows * columns }, (_, i) => values[(i % columns) * rows + Math.floor(i / columns)]);
 
-const combinations = status.levels.flatMap((level): { level: Level; precision: "bfloat16" | "float32" }[] => {
-  const float = { level, precision: "float32" } as const;
-  return level === "amx" ? [{ level, precision: "bfloat16" }, float] : [float];
-});
+const combinations = status.levels.flatMap((level) => precisionsOf(level).map((precision) => ({ level, precision })));
 
 skipOtherLevels("native products");
 for (const { level, precision } of combinations) {
@@ -305,7 +301,7 @@ describe.skipIf(!status.available)("native backend", () => {
     process.env.CRE_THREADS = "many";
     expect(() => openNative()).toThrow(/CRE_THREADS is many, expected a whole number from 1 to 256/);
     delete process.env.CRE_THREADS;
-    const level = status.levels.find((name) => name !== "amx");
-    if (level) expect(() => openNative({ level, precision: "bfloat16" })).toThrow(/level amx/);
+    const level = status.levels.find((name) => !BF16_LEVELS.includes(name));
+    if (level) expect(() => openNative({ level, precision: "bfloat16" })).toThrow(/level avx512bf16 or amx/);
   });
 });

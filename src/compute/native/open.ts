@@ -7,11 +7,12 @@ import { keepEngine } from "../peak.ts";
 import { createBackend } from "../shell.ts";
 import { chooseThreads } from "../threads.ts";
 import { type Level, loadAddon } from "./addon.ts";
+import { BF16_LEVELS } from "./levels.ts";
 
 export { nativeStatus } from "./addon.ts";
 
 export interface NativeOptions {
-  /** By default bfloat16 on the level amx, whose tile units multiply it, and float32 elsewhere. */
+  /** By default bfloat16 on the levels that multiply it (avx512bf16, amx), and float32 elsewhere. */
   precision?: "bfloat16" | "float32";
   /** Instruction level; by default the environment's CRE_CPU, else the best one. */
   level?: Level;
@@ -29,9 +30,9 @@ export interface NativeOptions {
 export function openNative(options: NativeOptions = {}): Backend {
   const { addon, level } = loadAddon(options.level);
   const threads = chooseThreads(options.threads);
-  const precision = options.precision ?? (level === "amx" ? "bfloat16" : "float32");
-  if (precision === "bfloat16" && level !== "amx") {
-    throw new UserError(`precision bfloat16 needs the tile units (level amx), but the level is ${level}.`, {
+  const precision = options.precision ?? (BF16_LEVELS.includes(level) ? "bfloat16" : "float32");
+  if (precision === "bfloat16" && !BF16_LEVELS.includes(level)) {
+    throw new UserError(`precision bfloat16 needs the level ${BF16_LEVELS.join(" or ")}, but the level is ${level}.`, {
       hint: "Use precision float32 here.",
     });
   }

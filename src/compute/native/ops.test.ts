@@ -5,7 +5,7 @@ import type { AttentionSegment, AttentionSpec, Backend, Tensor } from "../backen
 import { compare, expectClose } from "../contract/comparison.contract.ts";
 import { openReference } from "../reference/backend.ts";
 import { openWasm } from "../wasm/open.ts";
-import { skipOtherLevels } from "./levels.contract.ts";
+import { precisionsOf, skipOtherLevels } from "./levels.contract.ts";
 import { nativeStatus, openNative } from "./open.ts";
 
 // Sizes that lead the kernels to other paths than the contract suite: several chunks of keys, segments that are divided or joined,
@@ -19,7 +19,7 @@ interface Variant {
   openWith: (threads: number) => Backend;
 }
 const variants: Variant[] = status.levels.flatMap((level) =>
-  (level === "amx" ? (["float32", "bfloat16"] as const) : (["float32"] as const)).map((precision) => ({
+  precisionsOf(level).map((precision) => ({
     name: `${level}, ${precision}`,
     tolerance: precision === "float32" ? 1e-5 : 2e-2,
     openWith: (threads: number) => openNative({ level, precision, threads, poison: true }),

@@ -15,8 +15,9 @@ export interface PrebuiltPlatform {
   levels: readonly string[];
 }
 
-/** cpu.cpp allows the tile units on Linux only, and no Mac with an x64 processor has them. */
-const WITHOUT_TILES = ["portable", "avx2", "avx512"] as const;
+/** No Mac with an x64 processor multiplies bfloat16, and cpu.cpp allows the tile units on Linux only. */
+const WITHOUT_BF16 = ["portable", "avx2", "avx512"] as const;
+const WITHOUT_TILES = [...WITHOUT_BF16, "avx512bf16"] as const;
 const WITH_TILES = [...WITHOUT_TILES, "amx"] as const;
 
 export const PREBUILT: readonly PrebuiltPlatform[] = [
@@ -38,7 +39,7 @@ export const PREBUILT: readonly PrebuiltPlatform[] = [
     levels: ["portable"],
   },
   { name: "darwin-arm64", os: "darwin", cpu: "arm64", libc: null, target: "aarch64-macos.13.0", levels: ["portable"] },
-  { name: "darwin-x64", os: "darwin", cpu: "x64", libc: null, target: "x86_64-macos.13.0", levels: WITHOUT_TILES },
+  { name: "darwin-x64", os: "darwin", cpu: "x64", libc: null, target: "x86_64-macos.13.0", levels: WITHOUT_BF16 },
   { name: "win32-x64", os: "win32", cpu: "x64", libc: null, target: "x86_64-windows-gnu", levels: WITHOUT_TILES },
 ];
 

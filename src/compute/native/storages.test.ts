@@ -2,7 +2,7 @@ import { afterAll, describe, expect, it } from "vitest";
 import { createRandom } from "../../base/random.ts";
 import { compare } from "../contract/comparison.contract.ts";
 import { productContract } from "../contract/products.contract.ts";
-import { skipOtherLevels } from "./levels.contract.ts";
+import { precisionsOf, skipOtherLevels } from "./levels.contract.ts";
 import { nativeStatus, openNative } from "./open.ts";
 
 // Products backward to the input from the forward copy, on every level of this machine; outputs are poisoned with NaN.
@@ -12,7 +12,7 @@ skipOtherLevels("native without second copies");
 
 describe.skipIf(!status.available)("native without second copies", () => {
   for (const level of status.levels) {
-    for (const precision of level === "amx" ? (["float32", "bfloat16"] as const) : (["float32"] as const)) {
+    for (const precision of precisionsOf(level)) {
       const open = () => openNative({ level, precision, threads: 2, poison: true, backwardCopy: "never" });
       const tolerance = precision === "float32" ? 1e-5 : 2e-2;
       describe(`${level}, ${precision}`, () => {

@@ -18,7 +18,7 @@ export interface WasmRecord {
 }
 
 /** Kernels that other levels need, and files of the addon. */
-const LEFT_OUT = /_amx\.cpp$|^binding\/|^runtime\/(checks|cpu|executor|threads)\.cpp$/;
+const LEFT_OUT = /_bf16\.cpp$|^binding\/|^runtime\/(checks|cpu|executor|threads)\.cpp$/;
 
 /** The C++ files of the module, relative to `folder`. */
 export function wasmSources(folder: string): string[] {

@@ -1,15 +1,14 @@
-// Products of bf16 blocks and panels on AMX tiles, sums in float. Empty on the other levels.
+// Products of bf16 blocks and panels, sums in float. Empty on the levels without bf16 products.
 #include <vector>
 
-#include "matmul/matmul_tiles.h"
+#include "matmul/matmul_bf16.h"
 
-#ifdef __AMX_BF16__
+#ifdef __AVX512BF16__
 
 namespace cre {
 namespace {
 
 constexpr int kChunkBlocks = 48;  // depth of a chunk
-constexpr int kFewRows = 16;
 // When the left factor does not fit in the cache: depth of a pass over it, and the row blocks and panels whose sums are kept there for the
 // next pass. Few rows leave room for all of that; but a right factor that does not fit in the third-level cache either should be read rarely.
 struct PassShape {
@@ -185,44 +184,11 @@ void multiplyItem(const Product& product, const TileCut& cut, const Chunks& chun
   }
 }
 
-// At most kFewRows rows: half of every left block is padding, and the right factor is read from memory once, two panels as two streams.
+// At most kFewRows rows: the right factor is read from memory once, two panels as two streams.
 template <class FinishRows>
 void multiplyFewRows(const Product& product, int panel, float* sums, const FinishRows& finish) {
-  constexpr int kAheadBlocks = 4;
   const bool two = panel + 1 < product.y->columnBlocks();
-  memoryBarrier();
-  zeroTile<0>();
-  zeroTile<1>();
-  zeroTile<2>();
-  zeroTile<3>();
-  for (const Product* part = &product; part != nullptr; part = part->next) {
-    const auto* a = static_cast<const bf16*>(part->a);
-    const auto* first = static_cast<const bf16*>(part->b) + panel * part->bPanelStride;
-    const auto* second = two ? first + part->bPanelStride : first;
-    for (int depth = 0; depth < part->depthBlocks; depth++) {
-      for (int line = 0; line < kBlockElements; line += kBlock) {
-        __builtin_prefetch(first + kAheadBlocks * kBlockElements + line, 0, 3);
-        __builtin_prefetch(second + kAheadBlocks * kBlockElements + line, 0, 3);
-      }
-      loadTile<4>(a, kTileStride);
-      loadTile<5>(first, kTileStride);
-      loadTile<6>(second, kTileStride);
-      multiplyTiles<0, 4, 5>();
-      multiplyTiles<2, 4, 6>();
-      loadTile<5>(first + kTileElements, kTileStride);
-      loadTile<7>(second + kTileElements, kTileStride);
-      multiplyTiles<1, 4, 5>();
-      multiplyTiles<3, 4, 7>();
-      a += part->aDepthBlockStride;
-      first += part->bDepthBlockStride;
-      second += part->bDepthBlockStride;
-    }
-  }
-  storeTile<0>(quarter<0>(sums));
-  storeTile<1>(quarter<1>(sums));
-  storeTile<2>(quarter<0>(sums + kBlockElements));
-  storeTile<3>(quarter<1>(sums + kBlockElements));
-  memoryBarrier();
+  sumFewRows(product, panel, two, sums);
   const int written = writtenRows(product.y->rows);
   finish(sums, 0, panel, 0, written);
   if (two) finish(sums + kBlockElements, 0, panel + 1, 0, written);

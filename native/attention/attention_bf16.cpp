@@ -4,12 +4,12 @@
 #include "attention/attention_tiles.h"
 #include "runtime/exponential.h"
 
-// Attention forward on AMX tiles, after Dao et al. 2022 (FlashAttention). A query block is multiplied with up to kChunkBlocks key blocks at
+// Attention forward in bf16, after Dao et al. 2022 (FlashAttention). A query block is multiplied with up to kChunkBlocks key blocks at
 // a time. If that covers all keys (sequences of up to 256 rows), no correction is needed and the output sums stay in the first-level cache.
 
 namespace cre::attend {
 
-#ifdef __AMX_BF16__
+#ifdef __AVX512BF16__
 namespace {
 
 constexpr int kChunkBlocks = 8;
@@ -90,9 +90,7 @@ class TileForward {
     for (int begin = 0; begin < count; begin += kChunkBlocks) {
       const int end = std::min(count, begin + kChunkBlocks);
       for (int i = begin; i < end; i++) {
-        zeroSums();
-        for (int part = 0; part < parts_; part++) multiplyBlocks(q + part * kBlockElements, at(keys_, blockOf(i), part));
-        storeSums(scores_ + (i - begin) * kBlockElements);
+        multiplyHeads(q, at(keys_, blockOf(i), 0), parts_, scores_ + (i - begin) * kBlockElements);
       }
       for (int i = begin; i < end; i++) prepare(blockOf(i), queryBlock, slope, prepared, scores_ + (i - begin) * kBlockElements);
       const bool fresh = begin == 0;
@@ -100,9 +98,9 @@ class TileForward {
       for (int part = 0; part < parts_; part++) {
         float* sums = sums_ + part * kBlockElements;
         if (!fresh) correct(rows.factor, sums);
-        startSums(sums, fresh);
-        for (int i = begin; i < end; i++) multiplyBlocks(probabilities_ + (i - begin) * kBlockElements, at(values_, blockOf(i), part));
-        storeSums(sums);
+        BlockPair pairs[kChunkBlocks];
+        for (int i = begin; i < end; i++) pairs[i - begin] = {probabilities_ + (i - begin) * kBlockElements, at(values_, blockOf(i), part)};
+        addProducts(pairs, end - begin, fresh, sums, [] {});
       }
     }
     finish(queryRows, rowCount, head, prepared ? 1 : plan.scale, rows);

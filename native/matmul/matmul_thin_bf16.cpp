@@ -1,9 +1,9 @@
-// Products of the backward pass of a low-rank adapter with its wide matrices, on AMX tiles. The wide matrices are read once, row block by
+// Products of the backward pass of a low-rank adapter with its wide matrices, in bf16. The wide matrices are read once, row block by
 // row block, in place, because reading them is nearly all the work.
 #include "matmul/blocks.h"
-#include "matmul/matmul_tiles.h"
+#include "matmul/matmul_bf16.h"
 
-#ifdef __AMX_BF16__
+#ifdef __AVX512BF16__
 
 namespace cre {
 namespace {
@@ -28,10 +28,7 @@ struct ThinPass {
     for (int row = firstRow; row < endRow; row++) {
       const bf16* blocks = wide.b16() + static_cast<size_t>(row) * columnBlocks * kBlockElements;
       leftFactor(row, across);
-      memoryBarrier();
-      loadTile<4>(across, kTileStride);
-      zeroTile<2>();
-      zeroTile<3>();
+      beginProduct(across, rows);
       interleaveRows(blocks, arranged[0]);
       for (int column = 0; column < columnBlocks; column++) {
         const bf16* block = blocks + static_cast<size_t>(column) * kBlockElements;
@@ -40,25 +37,11 @@ struct ThinPass {
         // Prepares the next block while the tiles work on this one: a tile cannot load at once what a vector has just stored.
         if (column + 1 < columnBlocks) interleaveRows(block + kBlockElements, arranged[(column + 1) & 1]);
         for (int line = 0; line < kBlock; line++) __builtin_prefetch(block + kAheadBlocks * kBlockElements + line * kBlock, 0, 2);
-        memoryBarrier();
-        startSum(sum, row > firstRow);
-        loadTile<6>(now, kTileStride);
-        multiplyTiles<0, 4, 6>();
-        loadTile<7>(now + kTileElements, kTileStride);
-        multiplyTiles<1, 4, 7>();
-        storeTile<0>(sum);
-        storeTile<1>(sum + 16);
-        if (right == nullptr) continue;
-        loadTile<6>(right + static_cast<size_t>(column) * kBlockElements, kTileStride);
-        loadTile<5>(block, kTileStride);
-        multiplyTiles<2, 5, 6>();
-        loadTile<7>(block + kTileElements, kTileStride);
-        multiplyTiles<3, 7, 6>();
+        addGradient(across, now, row > firstRow, sum);
+        if (right != nullptr) addProduct(block, right + static_cast<size_t>(column) * kBlockElements, rows);
       }
       if (right == nullptr) continue;
-      storeRows<2>(rows);
-      storeRows<3>(rows + kThin * kThin);
-      memoryBarrier();
+      endProduct(rows);
       finishProduct(row, rows);
     }
   }
@@ -66,7 +49,16 @@ struct ThinPass {
  private:
   static constexpr int kAheadBlocks = 8;
 
-  static void startSum(const float* sum, bool accumulate) {
+#ifdef __AMX_BF16__
+  // Tile 4 keeps the left factor of the gradient, tiles 2 and 3 the sums of the product.
+  CRE_INLINE static void beginProduct(const bf16* across, float*) {
+    memoryBarrier();
+    loadTile<4>(across, kTileStride);
+    zeroTile<2>();
+    zeroTile<3>();
+  }
+  CRE_INLINE static void addGradient(const bf16*, const bf16* arranged, bool accumulate, float* sum) {
+    memoryBarrier();
     if (accumulate) {
       loadTile<0>(sum, kSumStride);
       loadTile<1>(sum + 16, kSumStride);
@@ -74,11 +66,41 @@ struct ThinPass {
       zeroTile<0>();
       zeroTile<1>();
     }
+    loadTile<6>(arranged, kTileStride);
+    multiplyTiles<0, 4, 6>();
+    loadTile<7>(arranged + kTileElements, kTileStride);
+    multiplyTiles<1, 4, 7>();
+    storeTile<0>(sum);
+    storeTile<1>(sum + 16);
+  }
+  CRE_INLINE static void addProduct(const bf16* block, const bf16* panel, float*) {
+    loadTile<6>(panel, kTileStride);
+    loadTile<5>(block, kTileStride);
+    multiplyTiles<2, 5, 6>();
+    loadTile<7>(block + kTileElements, kTileStride);
+    multiplyTiles<3, 7, 6>();
+  }
+  CRE_INLINE static void endProduct(float* rows) {
+    storeRows<2>(rows);
+    storeRows<3>(rows + kThin * kThin);
+    memoryBarrier();
   }
   template <int kTile>
   static void storeRows(float* to) {
     asm volatile("tilestored %%tmm%c2, (%0,%1,1)" ::"r"(to), "r"(static_cast<long>(kThin * sizeof(float))), "i"(kTile) : "memory");
   }
+#else
+  CRE_INLINE static void beginProduct(const bf16*, float* rows) { memset(rows, 0, kBlock * kThin * sizeof(float)); }
+  CRE_INLINE static void addGradient(const bf16* across, const bf16* arranged, bool accumulate, float* sum) {
+    const DepthBlocks factors{across, 0, arranged, 0, 1};
+    for (int row = 0; row < kThin; row += 8) addRows<8, 2>(&factors, 1, row, accumulate ? sum : nullptr, sum);
+  }
+  CRE_INLINE static void addProduct(const bf16* block, const bf16* panel, float* rows) {
+    const DepthBlocks factors{block, 0, panel, 0, 1};
+    for (int row = 0; row < kBlock; row += 16) addRows<16, 1, kThin>(&factors, 1, row, rows, rows);
+  }
+  CRE_INLINE static void endProduct(float*) {}
+#endif
 
   // The thin columns of 32 tokens as rows, in the first half of `across`.
   void leftFactor(int row, bf16* across) const {

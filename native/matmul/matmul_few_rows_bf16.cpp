@@ -1,18 +1,19 @@
-// Products of 33 to 64 rows with quantised weights on AMX tiles. Blocks of dequantised rows, [outputs][inputs], are left factors without
-// conversion, and x, transposed once, is the right factor. Blocks are made in chunks: the first 32 rows use each block when it is made, the
-// others find it in the first-level cache.
+// Products of up to 64 rows with quantised weights. Blocks of dequantised rows, [outputs][inputs], are left factors without conversion, and
+// x, transposed once, is the right factor. Blocks are made in chunks: the first 32 rows use each block when it is made, the others find it
+// in the first-level cache.
 #include "matmul/matmul_few_rows.h"
 
-#include "matmul/matmul_tiles.h"
+#include "matmul/matmul_bf16.h"
 #include "matmul/quantized.h"
 
-#ifdef __AMX_BF16__
+#ifdef __AVX512BF16__
 
 namespace cre {
 namespace {
 
 constexpr int kChunkBlocks = 8;  // of depth: 16 KB in bf16
 
+#ifdef __AMX_BF16__
 CRE_INLINE void startSums(float* sums, bool accumulate) {
   startSum<0>(sums, accumulate);
   startSum<1>(sums, accumulate);
@@ -40,6 +41,31 @@ CRE_INLINE void addBlock(const bf16* weights, const bf16* x) {
   multiplyTiles<3, 5, 7>();
 }
 
+// sums[outputs][rows of x] += `count` blocks, each after make(block); kTiles tiles of 16 rows of x.
+template <int kTiles, class Make>
+CRE_INLINE void addBlocks(const bf16* weights, const bf16* x, int count, bool accumulate, float* sums, Make&& make) {
+  memoryBarrier();
+  startSums(sums, accumulate);
+  for (int i = 0; i < count; i++) {
+    make(i);
+    addBlock<kTiles>(weights + i * kBlockElements, x + i * kBlockElements);
+  }
+  storeSums(sums);
+  memoryBarrier();
+}
+#else
+CRE_INLINE void memoryBarrier() {}
+
+// sums[outputs][rows of x] += `count` blocks, after make(block) for all of them; kTiles vectors of 16 rows of x.
+template <int kTiles, class Make>
+CRE_INLINE void addBlocks(const bf16* weights, const bf16* x, int count, bool accumulate, float* sums, Make&& make) {
+  for (int i = 0; i < count; i++) make(i);
+  const DepthBlocks factors{weights, kBlockElements, x, kBlockElements, count};
+  constexpr int kRows = kTiles == 1 ? 16 : 8;
+  for (int row = 0; row < kBlock; row += kRows) addRows<kRows, kTiles>(&factors, 1, row, accumulate ? sums : nullptr, sums);
+}
+#endif
+
 // Dequantises `blocks` blocks of a group of 32 outputs to bf16.
 template <Storage kStorage>
 CRE_INLINE void makeGroup(const Quantized<kStorage>& quantized, int panel, int block, int blocks, bf16* out) {
@@ -55,45 +81,38 @@ CRE_INLINE void makeGroup(const Quantized<kStorage>& quantized, int panel, int b
   memoryBarrier();
 }
 
-// One panel; `transposed` holds x by row blocks, `made` the blocks of a chunk, `sums` three blocks. kTiles tiles in the second row block.
-template <int kTiles, Storage kStorage, class FinishRows>
+// One panel; `transposed` holds x by row blocks, `made` the blocks of a chunk, `sums` three blocks. kTiles tiles in the last row block.
+template <int kRowBlocks, int kTiles, Storage kStorage, class FinishRows>
 void multiplyPanel(const Product& product, const Quantized<kStorage>& quantized, const bf16* transposed, int panel, bf16* made, float* sums,
                    const FinishRows& finish) {
   const int all = product.depthBlocks;
-  memoryBarrier();
   for (int chunk = 0; chunk < all; chunk += kChunkBlocks) {
     const int count = std::min(kChunkBlocks, all - chunk);
     const bf16* x = transposed + static_cast<size_t>(chunk) * kBlockElements;
-    startSums(sums, chunk > 0);
-    for (int i = 0; i < count; i++) {
-      bf16* block = made + i * kBlockElements;
-      if (i % kGroupBlocks == 0) makeGroup(quantized, panel, chunk + i, std::min(kGroupBlocks, count - i), block);
-      addBlock<2>(block, x + i * kBlockElements);
-    }
-    storeSums(sums);
+    const auto make = [&](int i) {
+      if (i % kGroupBlocks == 0) makeGroup(quantized, panel, chunk + i, std::min(kGroupBlocks, count - i), made + i * kBlockElements);
+    };
+    addBlocks<kRowBlocks == 1 ? kTiles : 2>(made, x, count, chunk > 0, sums, make);
+    if constexpr (kRowBlocks == 1) continue;
     x += static_cast<size_t>(all) * kBlockElements;
-    startSums(sums + kBlockElements, chunk > 0);
-    for (int i = 0; i < count; i++) addBlock<kTiles>(made + i * kBlockElements, x + i * kBlockElements);
-    storeSums(sums + kBlockElements);
+    addBlocks<kTiles>(made, x, count, chunk > 0, sums + kBlockElements, [](int) {});
   }
-  memoryBarrier();
-  for (int row = 0; row < 2; row++) {
+  for (int row = 0; row < kRowBlocks; row++) {
     transposeBlock(sums + row * kBlockElements, sums + 2 * kBlockElements);
     finish(sums + 2 * kBlockElements, row, panel, 0, kBlock);
   }
 }
 
-template <Storage kStorage>
+template <int kRowBlocks, int kTiles, Storage kStorage>
 void multiply(Pool& pool, const Product& product) {
   const Quantized<kStorage> quantized(*product.source);
-  const bool full = product.y->rows > kBlock + kBlock / 2;
   auto* transposed =
-      static_cast<bf16*>(pool.sharedScratch(1, 2 * static_cast<size_t>(product.depthBlocks) * kBlockElements * sizeof(bf16)));
-  for (int row = 0; row < 2; row++) {
+      static_cast<bf16*>(pool.sharedScratch(1, kRowBlocks * static_cast<size_t>(product.depthBlocks) * kBlockElements * sizeof(bf16)));
+  for (int row = 0; row < kRowBlocks; row++) {
     for (int block = 0; block < product.depthBlocks; block++) {
       const bf16* from = static_cast<const bf16*>(product.a) + row * product.aRowBlockStride + block * product.aDepthBlockStride;
       bf16* to = transposed + (static_cast<size_t>(row) * product.depthBlocks + block) * kBlockElements;
-      for (int half = 0; half < 2; half++) {
+      for (int half = 0; half < (row + 1 < kRowBlocks ? 2 : kTiles); half++) {
         transposeWords(reinterpret_cast<const uint32_t*>(from) + half * 256, 16, reinterpret_cast<uint32_t*>(to) + half * 256, 16);
       }
     }
@@ -102,18 +121,27 @@ void multiply(Pool& pool, const Product& product) {
     pool.parallelFor(product.y->columnBlocks(), [&](int panel, int thread) {
       auto* made = static_cast<bf16*>(pool.scratch(thread, 1, kChunkBlocks * kBlockElements * sizeof(bf16)));
       auto* sums = static_cast<float*>(pool.scratch(thread, 0, 3 * kBlockElements * sizeof(float)));
-      if (full) multiplyPanel<2>(product, quantized, transposed, panel, made, sums, finish);
-      else multiplyPanel<1>(product, quantized, transposed, panel, made, sums, finish);
+      multiplyPanel<kRowBlocks, kTiles>(product, quantized, transposed, panel, made, sums, finish);
     });
   });
 }
 
+template <int kRowBlocks>
+void multiplyRowBlocks(Pool& pool, const Product& product) {
+  const bool full = product.y->rows % kBlock == 0 || product.y->rows % kBlock > kBlock / 2, isInt8 = product.source->storage == Storage::int8;
+  if (isInt8 && full) multiply<kRowBlocks, 2, Storage::int8>(pool, product);
+  else if (isInt8) multiply<kRowBlocks, 1, Storage::int8>(pool, product);
+  else if (full) multiply<kRowBlocks, 2, Storage::nf4>(pool, product);
+  else multiply<kRowBlocks, 1, Storage::nf4>(pool, product);
+}
+
 }  // namespace
 
-void multiplyTwoRowBlocks(Pool& pool, const Product& product) {
-  if (product.source->storage == Storage::int8) multiply<Storage::int8>(pool, product);
-  else multiply<Storage::nf4>(pool, product);
-}
+#ifndef __AMX_BF16__
+void multiplyOneRowBlock(Pool& pool, const Product& product) { multiplyRowBlocks<1>(pool, product); }
+#endif
+
+void multiplyTwoRowBlocks(Pool& pool, const Product& product) { multiplyRowBlocks<2>(pool, product); }
 
 }  // namespace cre
 

@@ -4,7 +4,7 @@
 #include "matmul/matmul_few_rows.h"
 #include "matmul/quantized.h"
 
-#ifdef __AMX_BF16__
+#ifdef __AVX512BF16__
 
 namespace cre {
 namespace {

@@ -1,11 +1,11 @@
-// Products on AMX tiles whose right factor is made block by block: quantised weights in both directions, and bf16 weights backward from
-// their forward copy. The next chunk of the right factor is made between the tile instructions of the current one, which leave the vector
-// units idle.
+// Products in bf16 whose right factor is made block by block: quantised weights in both directions, and bf16 weights backward from their
+// forward copy. On AMX tiles the next chunk of the right factor is made between the tile instructions of the current one, which leave the
+// vector units idle.
 #include "matmul/matmul_few_rows.h"
 #include "matmul/matmul_sources.h"
-#include "matmul/matmul_tiles.h"
+#include "matmul/matmul_bf16.h"
 
-#ifdef __AMX_BF16__
+#ifdef __AVX512BF16__
 
 namespace cre {
 namespace {
@@ -13,7 +13,6 @@ namespace {
 constexpr int kMostRowBlocks = 16;  // of a work item: the number of uses of each block that is made
 constexpr int kMostPanels = 8;
 constexpr int kPrefetchBlocks = 2;
-constexpr int kFewRowsBuffers = 2 * kGroupBlocks;
 
 struct SourceCut {
   int rowBlocks, panels, depthBlocks;  // of one item; of one chunk
@@ -141,6 +140,9 @@ void multiplyFrom(Pool& pool, const Product& product) {
   });
 }
 
+#ifdef __AMX_BF16__
+constexpr int kFewRowsBuffers = 2 * kGroupBlocks;
+
 // One panel of a product of at most 32 rows: the dequantised rows are left tiles without conversion and x, transposed once, is the right
 // factor, so that a weight costs only a table look-up.
 template <Storage kStorage, class FinishRows>
@@ -207,6 +209,13 @@ void multiplyFewRows(Pool& pool, const Product& product) {
     });
   });
 }
+
+#else
+template <Storage kStorage>
+void multiplyFewRows(Pool& pool, const Product& product) {
+  multiplyOneRowBlock(pool, product);
+}
+#endif
 
 template <Storage kStorage>
 void multiplyQuantized(Pool& pool, const Product& product) {

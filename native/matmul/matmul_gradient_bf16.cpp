@@ -1,11 +1,11 @@
-// Weight gradients on AMX tiles: gradient += scale · dyᵀ · x.
+// Weight gradients in bf16: gradient += scale · dyᵀ · x.
 //
 // Blocks of dy are transposed and blocks of x interleaved by the work item that uses them next: converting whole matrices through memory
 // would take a third of the time of the product.
 #include "matmul/blocks.h"
-#include "matmul/matmul_tiles.h"
+#include "matmul/matmul_bf16.h"
 
-#ifdef __AMX_BF16__
+#ifdef __AVX512BF16__
 
 namespace cre {
 namespace {
@@ -20,7 +20,11 @@ struct GradientCut {
 
   GradientCut(const Matrix& dy, const Matrix& x, int threads) {
     // Time to rearrange a block of each factor, relative to the product of two blocks (measured).
+#ifdef __AMX_BF16__
     constexpr double kTransposing = 1.6, kInterleaving = 0.8;
+#else
+    constexpr double kTransposing = 0.3, kInterleaving = 0.15;
+#endif
     constexpr int kMostRows = 48, kPanelItemsTried = 8;
     passes = (dy.rowBlocks() + kTokenBlocksOfPass - 1) / kTokenBlocksOfPass;
     tokenBlocks = (dy.rowBlocks() + passes - 1) / passes;

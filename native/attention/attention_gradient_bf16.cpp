@@ -3,13 +3,13 @@
 
 #include "attention/attention_gradient_rows.h"
 
-// Attention backward on AMX tiles. Up to kChunk key blocks are combined with up to kChunk query blocks at a time: first the probabilities
+// Attention backward in bf16. Up to kChunk key blocks are combined with up to kChunk query blocks at a time: first the probabilities
 // and score gradients of all pairs, with keys as rows and queries as lanes, so that the values of a query stay in registers; then three
 // products over them, whose sums stay in tiles. The tiles multiply one pair while the vector units work on the previous one.
 
 namespace cre::attend {
 
-#ifdef __AMX_BF16__
+#ifdef __AVX512BF16__
 namespace {
 
 constexpr int kChunk = 4;
@@ -244,12 +244,12 @@ class TileBackward {
       for (int part = 0; part < parts_; part++) {
         const bool alone = isValue || !rows_.rotates(part);
         float* sums = fresh && complete && alone ? otherFinished() : at(isValue ? dValues_ : dKeys_, key, part);
-        startSums(sums, fresh);
+        BlockPair pairs[kChunk];
+        int count = 0;
         for (int query = firstQuery; query < endQuery; query++) {
-          if (sees(query, key)) multiplyBlocks(pairAt(left, key - firstKey, query - firstQuery), at(right, query, part));
+          if (sees(query, key)) pairs[count++] = {pairAt(left, key - firstKey, query - firstQuery), at(right, query, part)};
         }
-        finishPending();
-        storeSums(sums);
+        addProducts(pairs, count, fresh, sums, [this] { finishPending(); });
         if (complete && (alone || part >= rows_.pairParts())) pending_ = {sums, key, part, isValue ? Part::value : Part::key};
       }
     }
@@ -280,12 +280,12 @@ class TileBackward {
     const bool complete = progress.done == progress.all;
     for (int part = 0; part < parts_; part++) {
       float* sums = fresh && complete && !rows_.rotates(part) ? otherFinished() : at(dQueries_, query, part);
-      startSums(sums, fresh);
+      BlockPair pairs[kChunk];
+      int count = 0;
       for (int key = firstKey; key < endKey; key++) {
-        if (sees(query, key)) multiplyBlocks(at(keysAcross_, key, part), pairAt(gradientsRight_, key - firstKey, query - firstQuery));
+        if (sees(query, key)) pairs[count++] = {at(keysAcross_, key, part), pairAt(gradientsRight_, key - firstKey, query - firstQuery)};
       }
-      finishPending();
-      storeSums(sums);
+      addProducts(pairs, count, fresh, sums, [this] { finishPending(); });
       if (complete && (!rows_.rotates(part) || part >= rows_.pairParts())) pending_ = {sums, query, part, Part::query};
     }
   }
