@@ -2,7 +2,8 @@ import { UserError } from "../base/errors.ts";
 import { loraScale, openPeftFolder, savePeftFolder } from "../formats/peft-folder.ts";
 import type { TensorToWrite } from "../formats/tensor-source.ts";
 import type { Decoder } from "../models/decoder.ts";
-import { rotatedHeads } from "../models/layer.ts";
+import { familyNamed } from "../models/families/registry.ts";
+import { type LinearSlot, rotatedHeads } from "../models/layer.ts";
 import { reorderRotaryRows } from "../models/weight-rows.ts";
 import { checkTensors, type Part, tensorName } from "./lora-files.ts";
 import { adapterOf, type Module, modulesOf, shortName, targetsOfSpec } from "./lora-modules.ts";
@@ -72,13 +73,14 @@ function rowsOfParts({ spec }: Decoder, { parts, rows }: Module, values: ArrayLi
   const all = Float32Array.from(values);
   const columns = all.length / rows;
   const { positions } = spec;
+  const native = familyNamed(spec.family, "adapter").rotaryLayout;
   let start = 0;
   return parts.map(({ slot, linear }) => {
     const end = start + linear.weight.rows;
     const own = all.slice(start * columns, end * columns);
     start = end;
-    const heads = rotatedHeads(spec, slot as Parameters<typeof rotatedHeads>[1]);
-    const isInterleaved = positions.kind === "rotary" && positions.layout === "interleaved";
-    return isInterleaved && heads > 0 ? reorderRotaryRows(own, heads, spec.headWidth, "interleaved") : own;
+    const heads = rotatedHeads(spec, slot as LinearSlot);
+    const isReordered = positions.kind === "rotary" && positions.layout !== native;
+    return isReordered && heads > 0 ? reorderRotaryRows(own, heads, spec.headWidth, positions.layout) : own;
   });
 }

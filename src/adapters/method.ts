@@ -80,7 +80,7 @@ export interface SavedModel {
   kind: "model";
 }
 
-/** How a method's weights go to a trainer elsewhere and come back: as PEFT folders for a base whose rotary pairs are in halves. */
+/** How a method's weights go to a trainer elsewhere and come back: as PEFT folders for a base as its family's checkpoints are. */
 export interface Elsewhere<S> {
   /** Writes the weights that a training of this seed starts with; needs no weights of the base. */
   writeFresh(settings: S, spec: DecoderSpec, seed: number, directory: string): Promise<void>;
