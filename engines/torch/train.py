@@ -456,23 +456,31 @@ def main():
     parser.add_argument("--until-step", type=int, help="save and stop after this step")
     options = parser.parse_args()
     warnings.filterwarnings("ignore", category=UserWarning)
+    warnings.filterwarnings("ignore", category=FutureWarning)
     stop = []
     for name in ("SIGINT", "SIGTERM", "SIGHUP"):
         signal.signal(getattr(signal, name), lambda number, _frame: stop.append(number))
-    plan = read_json(os.path.join(options.folder, "hand-over.json"))
-    for name, expected in plan["files"].items():
-        if digest(os.path.join(options.folder, name)) != expected:
-            raise SystemExit(f"{os.path.join(options.folder, name)}: is damaged or was changed. Copy the folder again.")
-    plan["adapterConfig"] = read_json(os.path.join(options.folder, "adapter", "adapter_config.json"))
     processes = Processes()
     try:
-        code = train(options, plan, processes, stop)
+        code = train(options, processes, stop)
     finally:
         processes.close()
     raise SystemExit(code)
 
 
-def train(options, plan, processes, stop):
+def read_plan(folder):
+    """The settings of a hand-over; ends the program when one of its files is not as it was written."""
+    plan = read_json(os.path.join(folder, "hand-over.json"))
+    for name, expected in plan["files"].items():
+        if digest(os.path.join(folder, name)) != expected:
+            raise SystemExit(f"{os.path.join(folder, name)}: is damaged or was changed. Copy the folder again.")
+    plan["adapterConfig"] = read_json(os.path.join(folder, "adapter", "adapter_config.json"))
+    return plan
+
+
+def train(options, processes, stop):
+    """Trains to the end, or until `stop` is not empty; returns the exit code."""
+    plan = read_plan(options.folder)
     output, settings = options.output, plan["train"]
     os.makedirs(output, exist_ok=True)
     result_file = os.path.join(output, "result.json")
