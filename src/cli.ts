@@ -8,6 +8,7 @@ import { addCompareCommand } from "./cli/compare.ts";
 import { addDataCommands } from "./cli/data.ts";
 import { addDemoCommand } from "./cli/demo.ts";
 import { addDistillCommand } from "./cli/distill.ts";
+import { addDoctorCommand } from "./cli/doctor.ts";
 import { addEvaluateCommands } from "./cli/evaluate.ts";
 import { addExportCommand } from "./cli/export.ts";
 import { addExtractCommand } from "./cli/extract.ts";
@@ -58,6 +59,7 @@ export async function main(argv: readonly string[]): Promise<number> {
   addTokenizerCommands(program);
   addBenchCommands(program);
   addDemoCommand(program);
+  addDoctorCommand(program);
   program.hook("preAction", (_, command) => buildBeforeComputing(command));
   const code = await exitCodeAfter(async () => {
     expectExpandedPaths(argv);

@@ -79,7 +79,8 @@ export { openRun, type Run, RunStopped } from "./runs/run.ts";
 export type { RunFolder } from "./runs/run-folder.ts";
 export type { StopOptions, StopSignal } from "./runs/stop-signals.ts";
 export type { TestLook } from "./runs/test-looks.ts";
-export type { RunEvent, Validation } from "./runs/train-run.ts";
+export type { RunEvent } from "./runs/train-run.ts";
+export type { Validation } from "./runs/trained-weights.ts";
 export {
   type LoadingEvent,
   type RecipeInput,

@@ -1,5 +1,6 @@
 import { z } from "zod";
 import { dropoutSetting, lora, lowRankSettings } from "./lora.ts";
+import { loraElsewhere } from "./lora-elsewhere.ts";
 import { savedLora } from "./lora-files.ts";
 import { sumOverTargets } from "./lora-modules.ts";
 import { attachLora, attachMagnitudes, loraGroups } from "./lora-weights.ts";
@@ -41,4 +42,5 @@ export const dora = {
     ...savedLora,
     ggufAdapter: { because: "has trained lengths of rows, which llama.cpp's adapters cannot hold" },
   },
+  elsewhere: loraElsewhere(true),
 } satisfies TuningMethod<z.output<typeof schema>>;

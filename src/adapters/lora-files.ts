@@ -13,10 +13,10 @@ import { type OpenTensors, type SavedAdapter, withSource } from "./method.ts";
 
 // Low-rank adapters as PEFT folders.
 
-type Part = "lora_A.weight" | "lora_B.weight" | "lora_magnitude_vector";
+export type Part = "lora_A.weight" | "lora_B.weight" | "lora_magnitude_vector";
 
 /** PEFT's name of an adapter's weight. */
-function tensorName(module: string, part: Part): string {
+export function tensorName(module: string, part: Part): string {
   return `base_model.model.${module}.${part}`;
 }
 
@@ -100,7 +100,7 @@ function isTarget(module: string, targets: readonly string[] | "all-linear"): bo
   return targets === "all-linear" || targets.some((target) => module === target || module.endsWith(`.${target}`));
 }
 
-function checkTensors(
+export function checkTensors(
   directory: string,
   tensors: ReadonlyMap<string, TensorInfo>,
   shapes: ReadonlyMap<string, number[]>,

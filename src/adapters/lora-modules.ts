@@ -46,6 +46,12 @@ export function modulesOf(model: Decoder): Module[] {
   );
 }
 
+/** The modules that targets mean, of a model that need not be loaded. */
+export function targetsOfSpec(targets: Targets, spec: DecoderSpec): LinearModule[] {
+  const layers = Array.from({ length: spec.layers }, (_, index) => matricesOf(spec, index));
+  return layers.flat().filter(({ name }) => isChosen(targets, spec, name));
+}
+
 /** The adapter of a module. */
 export interface ModuleAdapter {
   a: Weight;

@@ -35,11 +35,16 @@ export function attachLora(model: Decoder, settings: LoraSettings, seed: number)
   const targets = targetModules(model, settings.targets);
   expectNone(model);
   for (const module of targets) {
-    const bound = 1 / Math.sqrt(module.columns);
-    const random = createRandom(mixSeed(seed, hashName(module.name)));
-    const a = Float32Array.from({ length: settings.rank * module.columns }, () => (2 * random.uniform() - 1) * bound);
+    const a = freshA(module, settings.rank, seed);
     attachValues(model, module, { ...settings, trainable: true }, { a, b: null, magnitude: null });
   }
+}
+
+/** The a[R,I] that a module's adapter starts with. */
+export function freshA({ name, columns }: Pick<Module, "name" | "columns">, rank: number, seed: number): Float32Array {
+  const bound = 1 / Math.sqrt(columns);
+  const random = createRandom(mixSeed(seed, hashName(name)));
+  return Float32Array.from({ length: rank * columns }, () => (2 * random.uniform() - 1) * bound);
 }
 
 /** Gives every part of an adapter a trained magnitude (DoRA): the lengths that the rows of the adapted weights have now. */

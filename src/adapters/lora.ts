@@ -1,4 +1,5 @@
 import { z } from "zod";
+import { loraElsewhere } from "./lora-elsewhere.ts";
 import { ggufAdapterOfLora, savedLora } from "./lora-files.ts";
 import { AUTO_TARGETS, defaultTargets, loraProblems, sumOverTargets } from "./lora-modules.ts";
 import { attachLora, loraGroups } from "./lora-weights.ts";
@@ -57,4 +58,5 @@ export const lora = {
     return loraGroups(model, settings.learningRateRatio);
   },
   saved: { ...savedLora, ggufAdapter: ggufAdapterOfLora },
+  elsewhere: loraElsewhere(false),
 } satisfies TuningMethod<z.output<typeof schema>>;

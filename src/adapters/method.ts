@@ -80,6 +80,14 @@ export interface SavedModel {
   kind: "model";
 }
 
+/** How a method's weights go to a trainer elsewhere and come back: as PEFT folders for a base as its family's checkpoints are. */
+export interface Elsewhere<S> {
+  /** Writes the weights that a training of this seed starts with; needs no weights of the base. */
+  writeFresh(settings: S, spec: DecoderSpec, seed: number, directory: string): Promise<void>;
+  /** Puts the trained values of a folder into the weights that `attach` added. Throws a UserErrors when they do not fit. */
+  readTrained(model: Decoder, directory: string): Promise<void>;
+}
+
 /** A way to tune a model. Everything that is special about it is in one file; {@link METHODS} lists the methods. */
 export interface TuningMethod<S extends { method: string }> {
   readonly name: S["method"];
@@ -108,4 +116,6 @@ export interface TuningMethod<S extends { method: string }> {
   /** Adds the method's own weights to a loaded model and returns everything that is trained, in a fixed order. */
   attach(model: Decoder, settings: S, seed: number): Promise<WeightGroup[]>;
   readonly saved: SavedAdapter<S> | SavedModel;
+  /** Absent: trained here only. */
+  readonly elsewhere?: Elsewhere<S>;
 }

@@ -1,9 +1,15 @@
+import { existsSync } from "node:fs";
 import { basename, join, resolve } from "node:path";
-import type { Command } from "commander";
+import { type Command, Option } from "commander";
 import picocolors from "picocolors";
 import { UserError } from "../base/errors.ts";
 import { hasFastBackend } from "../compute/open.ts";
+import { PARALLEL_WAYS, type ParallelWay, wordsOf } from "../engines/launch.ts";
+import { runAround } from "../engines/result.ts";
+import { engineOf, type TorchEngine, type TorchEvent, trainWithTorch } from "../engines/torch.ts";
 import { type RecipeSource, readRecipeParts } from "../recipe/read.ts";
+import type { Stop } from "../runs/protocol.ts";
+import { runFolder } from "../runs/run-folder.ts";
 import { begunTraining, newTraining, type PreparedRun, runTraining, type TrainingEvent } from "../runs/training.ts";
 import type { TrainStep } from "../train/train.ts";
 import { showLoading } from "./loading.ts";
@@ -12,6 +18,7 @@ import { defaultsLine } from "./recipe.ts";
 import { Interrupted } from "./report.ts";
 import { warnBadRows } from "./splits.ts";
 import { duration, megabytes, type Progress, percent, progress, STOPPING, say, warn } from "./terminal.ts";
+import { handOverLines, trainerLine } from "./train-torch.ts";
 
 interface TrainOptions {
   data?: string;
@@ -19,6 +26,11 @@ interface TrainOptions {
   run?: string;
   resume?: boolean;
   skipBad?: boolean;
+  engine?: "torch";
+  launch?: string;
+  parallel?: ParallelWay;
+  dryRun?: boolean;
+  collect?: string;
 }
 
 export function addTrainCommand(program: Command): void {
@@ -31,8 +43,23 @@ export function addTrainCommand(program: Command): void {
     .option("--run <dir>", "run folder (default: runs/NAME of the recipe or data)")
     .option("--resume", "continue a run from its last checkpoint")
     .option("--skip-bad", "count and list bad rows instead of stopping")
+    .addOption(
+      new Option("--engine <name>", "torch: train with PyTorch, on GPUs or several machines (docs/gpus.md)").choices([
+        "torch",
+      ]),
+    )
+    .option("--launch <command>", 'with --engine: how its script is started, for example "torchrun --nproc-per-node 8"')
+    .addOption(
+      new Option("--parallel <way>", "with --engine: each process has the base (ddp) or a shard of it (fsdp)").choices(
+        PARALLEL_WAYS,
+      ),
+    )
+    .option("--dry-run", "with --engine: write what its script needs, print its command, train nothing")
+    .option("--collect <dir>", "train nothing: make the run of what the script of --engine wrote")
     .action(async (recipeFile: string | undefined, options: TrainOptions) => {
-      if (options.resume) await resumeRun(recipeFile, options);
+      expectEngine(options);
+      if (options.collect !== undefined) await collectRun(recipeFile, options, options.collect);
+      else if (options.resume) await resumeRun(recipeFile, options);
       else await beginRun(recipeFile, options);
     });
 }
@@ -43,29 +70,73 @@ async function resumeRun(recipeFile: string | undefined, options: TrainOptions):
   if (options.set.length > 0 || options.data || options.skipBad) {
     throw new UserError("--resume uses the run's own recipe; --set, --data and --skip-bad would change it.");
   }
-  const run = await begunTraining(directory);
-  if (run) await trainShowing(run);
+  const engine = await engineOf(directory);
+  const run = await begunTraining(directory, undefined, { isElsewhere: engine !== null });
+  if (run && engine) await trainWithTorchShowing(run, engineWith(options, engine), options);
+  else if (run) await trainShowing(run);
   else say(`${directory}: training is finished already.`);
 }
 
-async function beginRun(file: string | undefined, { set, data, run, skipBad }: TrainOptions): Promise<void> {
+async function beginRun(file: string | undefined, options: TrainOptions): Promise<void> {
+  const { set, data, run, skipBad } = options;
   if (file === undefined && data === undefined) {
     throw new UserError("cre train: got neither a recipe nor data, expected one of them.", {
       hint: "cre train --data DIR chooses good settings for the data; cre recipe show lists the recipes.",
     });
   }
   const badRows = skipBad ? "skip" : undefined;
-  const source = { file, overrides: set, dataPath: data, badRows, isFast: hasFastBackend() } as const;
-  await trainNewRun(run ?? defaultRun(file ?? resolve(data as string)), source);
+  const isElsewhere = options.engine !== undefined;
+  const source = { file, overrides: set, dataPath: data, badRows, isFast: isElsewhere || hasFastBackend() } as const;
+  const directory = run ?? defaultRun(file ?? resolve(data as string));
+  if (!isElsewhere) return trainNewRun(directory, source);
+  const reading = await readRecipeParts(source);
+  const begun = await newTraining(directory, reading, undefined, { isElsewhere });
+  showDefaults(reading);
+  await trainWithTorchShowing(begun, engineWith(options, null), options);
 }
 
 /** Trains a new run and prints its progress; for `cre train` and `cre demo`. `onBegun` is called when the run's folder is made. */
 export async function trainNewRun(directory: string, source: RecipeSource, onBegun = () => {}): Promise<void> {
   const reading = await readRecipeParts(source);
   const run = await newTraining(directory, reading);
+  showDefaults(reading);
+  await trainShowing(run, onBegun);
+}
+
+function showDefaults(reading: Parameters<typeof defaultsLine>[0]): void {
   const defaults = defaultsLine(reading);
   if (defaults !== null) say(`${defaults} (cre recipe show explains every value)`);
-  await trainShowing(run, onBegun);
+}
+
+async function collectRun(file: string | undefined, options: TrainOptions, collected: string): Promise<void> {
+  const directory = options.run ?? (file ? defaultRun(file) : runAround(resolve(collected)));
+  if (!directory) throw new UserError("--collect needs --run DIR or the recipe.");
+  const isBegun = existsSync(runFolder(directory).recipe);
+  if (!isBegun && file === undefined)
+    throw new UserError(`${directory}: has no run. Give the recipe that was handed over.`);
+  const { set, data, skipBad } = options;
+  const source = { file, overrides: set, dataPath: data, badRows: skipBad ? "skip" : undefined } as const;
+  const run = isBegun ? await begunTraining(directory) : await newTraining(directory, await readRecipeParts(source));
+  if (run) await trainWithTorchShowing(run, { launch: null, parallel: "ddp" }, { ...options, collect: collected });
+  else say(`${directory}: training is finished already.`);
+}
+
+function engineWith({ launch, parallel }: TrainOptions, before: TorchEngine | null): TorchEngine {
+  return {
+    launch: launch === undefined ? (before?.launch ?? null) : wordsOf(launch),
+    parallel: parallel ?? before?.parallel ?? "ddp",
+  };
+}
+
+/** Throws a UserError for options of an engine where none is used. */
+function expectEngine({ engine, launch, parallel, dryRun, resume, collect: collected }: TrainOptions): void {
+  const all = { "--launch": launch, "--parallel": parallel, "--dry-run": dryRun };
+  const given = Object.entries(all).find(([, value]) => value !== undefined)?.[0];
+  if (given !== undefined && engine === undefined && !resume) {
+    throw new UserError(`${given} is for a training elsewhere: give --engine torch too.`);
+  }
+  const other = resume ? "--resume" : engine ? "--engine" : given;
+  if (collected !== undefined && other) throw new UserError(`--collect trains nothing: it does not go with ${other}.`);
 }
 
 function defaultRun(recipeOrData: string): string {
@@ -76,8 +147,26 @@ async function trainShowing(run: PreparedRun, onBegun = () => {}): Promise<void>
   const { directory } = run.folder;
   const printer = trainingPrinter(directory, onBegun);
   const stop = await runTraining(run, printer).finally(printer.close);
+  endShowing(directory, stop);
+}
+
+function endShowing(directory: string, stop: Stop | null): void {
   if (!stop) return;
   throw new Interrupted(`after step ${stop.step}. Resume with: cre train --resume --run ${directory}`, stop.signal);
+}
+
+async function trainWithTorchShowing(run: PreparedRun, engine: TorchEngine, options: TrainOptions): Promise<void> {
+  const { directory } = run.folder;
+  const printer = trainingPrinter(directory, () => {});
+  const onEvent = (event: TorchEvent) => {
+    if (event.kind === "handed over") for (const line of handOverLines(event, options.dryRun ?? false)) say(line);
+    else if (event.kind === "trainer") say(trainerLine(event.event));
+    else printer.onEvent(event);
+  };
+  const { dryRun: isDryRun, collect: collected } = options;
+  const { onSignal, close } = printer;
+  const stop = await trainWithTorch(run, engine, { isDryRun, collected, onEvent, onSignal }).finally(close);
+  endShowing(directory, stop);
 }
 
 /** Prints the events of a training, with a progress bar until it is closed. */

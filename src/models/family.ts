@@ -57,6 +57,8 @@ export interface Family {
   gguf: FamilyGguf;
   /** Null where the tokenizer's files say everything. */
   tokenizer: FamilyTokenizer | null;
+  /** transformers opens its folders only with Python code of the authors. */
+  needsAuthorsCode?: true;
   /** Name of the chat template of the family's chat models. */
   chatTemplate: string;
   /** What LoRA adapts by default: last parts of module names. */

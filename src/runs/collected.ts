@@ -2,22 +2,18 @@ import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { z } from "zod";
 import { UserError } from "../base/errors.ts";
-import { readTextFile, writeFileAtomic } from "../base/files.ts";
-import { checkSchema } from "../base/schema.ts";
+import { writeFileAtomic } from "../base/files.ts";
 import { openBackend } from "../compute/open.ts";
 import { openCheckpoint } from "../models/checkpoint.ts";
 import { loadDecoder } from "../models/load.ts";
 import type { DecoderSpec } from "../models/spec.ts";
 import { expectHandOver, writeHandOver } from "../pretrain/hand-over.ts";
 import type { PretrainRecipe } from "../pretrain/recipe.ts";
+import { readResultJson, readSteps } from "./collected-files.ts";
 import type { NoticeEvent } from "./notice.ts";
 import { openPretrainData, type PretrainValidation, saveFinishedPretraining } from "./pretrain-run.ts";
 import { openPretrainSizes, PRETRAINING, type TokensEvent } from "./pretraining.ts";
 import { newRun, workInRun } from "./protocol.ts";
-import type { LogLine } from "./run-folder.ts";
-
-const MAX_RESULT_BYTES = 1_000_000;
-const MAX_LOG_BYTES = 100_000_000;
 
 const resultSchema = z.object({
   steps: z.int().min(1),
@@ -71,7 +67,9 @@ export async function collectPretraining(
     ...recipe,
     train: { ...recipe.train, steps: result.steps, decaySteps: result.decaySteps },
   };
-  const log = await readSteps(collected);
+  const log = (await readSteps(collected, stepSchema)).map((step) => {
+    return { ...step, tokensPerSecond: step.tokens / Math.max(1e-9, step.seconds) };
+  });
   const run = await newRun(PRETRAINING, directory, made, where);
   const { tokenizer, spec } = await openPretrainSizes(made);
   const backend = openBackend(made.precision, (text) => onEvent({ kind: "notice", text }));
@@ -103,7 +101,7 @@ export async function collectPretraining(
 /** The program elsewhere that made a run's weights; null for a run trained here. */
 export async function readTrainedElsewhere(directory: string): Promise<TrainedElsewhere | null> {
   const file = join(directory, "engine.json");
-  return existsSync(file) ? readJson(file, resultSchema) : null;
+  return existsSync(file) ? readResultJson(file, resultSchema) : null;
 }
 
 async function readResult(collected: string): Promise<TrainedElsewhere> {
@@ -111,34 +109,7 @@ async function readResult(collected: string): Promise<TrainedElsewhere> {
   if (!existsSync(file)) {
     throw new UserError(`${collected}: has no result.json, which engines/torch/pretrain.py writes at its end.`);
   }
-  return readJson(file, resultSchema);
-}
-
-async function readJson<T>(file: string, schema: z.ZodType<T>): Promise<T> {
-  const text = await readTextFile(file, "a result", MAX_RESULT_BYTES);
-  try {
-    return checkSchema(schema, JSON.parse(text), file);
-  } catch (error) {
-    if (error instanceof SyntaxError) throw new UserError(`${file}: is not JSON (${error.message}).`);
-    throw error;
-  }
-}
-
-async function readSteps(collected: string): Promise<LogLine[]> {
-  const file = join(collected, "log.jsonl");
-  if (!existsSync(file)) throw new UserError(`${collected}: has no log.jsonl.`);
-  const lines = (await readTextFile(file, "a log", MAX_LOG_BYTES)).split("\n").filter((line) => line.trim() !== "");
-  return lines.flatMap((line, i) => {
-    let value: { kind?: unknown };
-    try {
-      value = JSON.parse(line);
-    } catch {
-      throw new UserError(`${file}, line ${i + 1}: is not JSON.`);
-    }
-    if (value?.kind !== "step") return [];
-    const step = checkSchema(stepSchema, value, `${file}, line ${i + 1}`);
-    return [{ kind: "step" as const, ...step, tokensPerSecond: step.tokens / Math.max(1e-9, step.seconds) }];
-  });
+  return readResultJson(file, resultSchema);
 }
 
 function expectSizes(found: DecoderSpec, expected: DecoderSpec, collected: string): void {

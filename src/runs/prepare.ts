@@ -34,6 +34,12 @@ export interface PreparedRecipe {
   close(): Promise<void>;
 }
 
+/** Where a prepared recipe trains. */
+export interface Where {
+  /** On another machine: this one need not have the memory. */
+  isElsewhere?: boolean;
+}
+
 /** A recipe that is ready to train on its data. */
 export interface PreparedTraining extends PreparedRecipe {
   dataset: Dataset;
@@ -43,12 +49,12 @@ export interface PreparedTraining extends PreparedRecipe {
  * Opens the data, tokenizer and model of a recipe, without the weights. Throws one UserErrors with every problem of the recipe: of its
  * values, its paths, and of what does not fit the model, the tokenizer or the labels.
  */
-export async function prepareTraining(reading: RecipeReading): Promise<PreparedTraining> {
+export async function prepareTraining(reading: RecipeReading, where: Where = {}): Promise<PreparedTraining> {
   const { path, format, normalize } = reading.parts.data;
   const problems = [...reading.problems, ...missingPaths(reading.parts)];
   const dataset =
     path && existsSync(path) ? await attempt(problems, () => openDataset(path, { format, normalize })) : null;
-  const prepared = await prepare(reading.where, { ...reading, problems }, dataset);
+  const prepared = await prepare(reading.where, { ...reading, problems }, dataset, where);
   return { ...prepared, dataset: dataset as Dataset };
 }
 
@@ -56,9 +62,10 @@ export async function prepareTraining(reading: RecipeReading): Promise<PreparedT
 export function prepareForRows(
   reading: RecipeReading,
   rows: { labels: LabelSet; splitNames: Dataset["splitNames"] },
+  where: Where = {},
 ): Promise<PreparedRecipe> {
   const problems = [...reading.problems, ...missingModelPaths(reading.parts)];
-  return prepare(reading.where, { ...reading, problems }, rows);
+  return prepare(reading.where, { ...reading, problems }, rows, where);
 }
 
 /** Prepares a recipe whose values are checked, for these labels. Throws one UserErrors with every problem. */
@@ -81,6 +88,7 @@ async function prepare(
   where: string,
   reading: Pick<RecipeReading, "recipe" | "parts" | "problems">,
   rows: Rows | null,
+  { isElsewhere = false }: Where = {},
 ): Promise<PreparedRecipe> {
   const { parts } = reading;
   const problems = [...reading.problems];
@@ -103,7 +111,7 @@ async function prepare(
     const { labels = null, splitNames = null, nearSplit } = rows ?? {};
     const nearTrain = nearSplit?.("train");
     problems.push(...contentProblems(resolved ?? parts, { spec, tokenizer, labels, splitNames, nearTrain }));
-    const room = spec && resolved ? memoryProblem(trainingNeed(resolved, spec)) : null;
+    const room = spec && resolved && !isElsewhere ? memoryProblem(trainingNeed(resolved, spec)) : null;
     if (room !== null) problems.push(`the recipe ${room}`);
     if (problems.length > 0 || !resolved || !tokenizer || !spec || !labels) throw listed(where, problems);
     return { recipe: resolved, tokenizer, spec, base, renderer: rendererOf(resolved, tokenizer, labels), close };

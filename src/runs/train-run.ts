@@ -3,15 +3,11 @@ import { existsSync } from "node:fs";
 import { writeFileAtomic } from "../base/files.ts";
 import { createRandom, mixSeed } from "../base/random.ts";
 import type { Example } from "../data/example.ts";
-import { evaluate } from "../evaluate/evaluate.ts";
-import type { Extraction, Extractor } from "../extract/extractor.ts";
-import { DEFAULT_WINDOW_ROWS, windowsOf } from "../extract/windows.ts";
 import type { Recipe } from "../recipe/schema.ts";
-import { type EncodedAnswer, type EncodedExample, planSteps } from "../train/batches.ts";
+import { type EncodedAnswer, type EncodedExample, planSteps, type StepPlan } from "../train/batches.ts";
 import { encodeMentions } from "../train/mention-targets.ts";
 import { type TrainStep, train } from "../train/train.ts";
 import { createWeightAverage } from "../train/weight-average.ts";
-import { saveCalibration } from "./calibration.ts";
 import {
   type CheckpointedTraining,
   checkpointedLoop,
@@ -19,12 +15,12 @@ import {
   type LoopLimits,
   loadCheckpoint,
 } from "./checkpointed-loop.ts";
-import { type RunCompanion, saveCompanion } from "./companion.ts";
-import { type CompanionValidation, validateDecoding } from "./companion-scores.ts";
-import { fitMentions } from "./fit-mentions.ts";
+import type { RunCompanion } from "./companion.ts";
+import type { CompanionValidation } from "./companion-scores.ts";
 import type { NoticeEvent } from "./notice.ts";
-import { type OpenedRecipe, saveTrained } from "./open.ts";
+import type { OpenedRecipe } from "./open.ts";
 import type { RunFolder } from "./run-folder.ts";
+import { saveResult, type Validation, validateWeights } from "./trained-weights.ts";
 import {
   checkWeightValues,
   loadWeightValues,
@@ -36,17 +32,6 @@ import {
 
 /** Points of an epoch at which the weights enter their mean. */
 const AVERAGES_PER_EPOCH = 16;
-
-/** F1 on the validation rows after a step, as fractions. */
-export interface Validation {
-  step: number;
-  paperF1: number;
-  microF1: number;
-  rows: number;
-  seconds: number;
-  /** By the recipe's train.keepBest. */
-  isBest: boolean;
-}
 
 /** An event of a fine-tuning run, in the order: a notice on the checkpoint, start, steps with validations and checkpoints, then stopped, or mixture (of a companion) and end. */
 export type RunEvent =
@@ -83,6 +68,18 @@ export function encodeExamples(
   return { encoded, truncated };
 }
 
+/** Everything that a run learns, encoded: its rows, or how they are taught, and with the task "mentions" the entities of each sentence. */
+export function learntRows(
+  bench: Pick<OpenedRecipe, "recipe" | "renderer">,
+  examples: readonly Example[],
+  taught: TaughtRows | null,
+): TaughtRows {
+  const rows = taught ?? encodeExamples(bench, examples);
+  const named = bench.recipe.tasks.includes("mentions") ? encodeMentions(bench.renderer, examples) : null;
+  if (!named) return rows;
+  return { encoded: [...rows.encoded, ...named.encoded], truncated: rows.truncated + named.truncated };
+}
+
 /** The rows to validate on while training: all, or a choice that the seed fixes for the whole run. */
 export function validationRows(recipe: Recipe, examples: readonly Example[]): readonly Example[] {
   const wanted = recipe.train.validationRows;
@@ -98,7 +95,11 @@ export function validationRows(recipe: Recipe, examples: readonly Example[]): re
  * Digests of all that decides a run's numbers, except its first weights. Paths and the time between checkpoints decide nothing, nor does the
  * companion, which no step depends on. The rows that are held out and the tasks are known by what is learnt.
  */
-function originOf(recipe: Recipe, encoded: readonly EncodedExample[], validated: readonly Example[]): TrainingOrigin {
+export function originOf(
+  recipe: Recipe,
+  encoded: readonly EncodedExample[],
+  validated: readonly Example[],
+): TrainingOrigin {
   const { model, data, train, tasks: _tasks, ...rest } = recipe;
   const { path: _base, tokenizer: _tokenizer, ...sizes } = model;
   const { checkpointSeconds: _seconds, validationShare: _share, ...settings } = train;
@@ -149,11 +150,8 @@ export async function* trainRun(
   /** Rows as they are learnt, where that is not with their labels alone. */
   taught: TaughtRows | null = null,
 ): AsyncGenerator<RunEvent, void, void> {
-  const { recipe, backend, model, groups, trainable, extractor } = bench;
-  const rows = taught ?? encodeExamples(bench, trainExamples);
-  const named = recipe.tasks.includes("mentions") ? encodeMentions(bench.renderer, trainExamples) : null;
-  const encoded = named ? [...rows.encoded, ...named.encoded] : rows.encoded;
-  const truncated = rows.truncated + (named?.truncated ?? 0);
+  const { recipe, backend, model, groups, trainable } = bench;
+  const { encoded, truncated } = learntRows(bench, trainExamples, taught);
   const plan = planSteps(encoded.length, recipe.train, recipe.seed);
   const validated = validationRows(recipe, validExamples);
   const trained = { backend, weights: trainable, origin: originOf(recipe, encoded, validated) };
@@ -165,16 +163,15 @@ export async function* trainRun(
   const { stepsPerEpoch, totalSteps } = plan;
   yield { kind: "start", totalSteps, stepsPerEpoch, examples: encoded.length, resumedAt: progress.step, truncated };
   const started = performance.now();
-  const { averageFrom, checkpointSeconds, patience } = recipe.train;
-  const averages = averageFrom < 1 ? dueAfter(stepsPerEpoch / AVERAGES_PER_EPOCH, totalSteps) : never;
-  const validates = validated.length > 0 ? validationsOf(recipe, stepsPerEpoch, totalSteps) : never;
+  const { checkpointSeconds, patience } = recipe.train;
+  const { averages, validates } = dueSteps(recipe, plan, validated.length);
   /** Probabilities of the validation rows at the best validation that this process made. */
   let bestProbabilities: Float64Array[] | null = null;
   const validateAndKeep = async (step: number) => {
-    const { extractions, ...result } = await validate(bench, validated, step, progress);
+    const { probabilities, ...result } = await validateWeights(bench, validated, step, progress);
     if (result.isBest) {
       await saveWeightValues(backend, trainable, folder.best);
-      bestProbabilities = extractions.map(({ modelProbabilities }) => modelProbabilities);
+      bestProbabilities = probabilities;
     }
     return result;
   };
@@ -183,7 +180,7 @@ export async function* trainRun(
     checkpointSeconds,
     steps: train(model, groups, encoded, plan, recipe.train, recipe.seed, progress.step),
     async afterStep(step) {
-      if (!averages(step) || step <= averageFrom * totalSteps) return;
+      if (!averages(step)) return;
       await average.add();
       progress.averaged = average.count;
     },
@@ -201,17 +198,7 @@ export async function* trainRun(
   if (isBestKept) await loadWeightValues(backend, trainable, folder.best);
   let mixture: CompanionValidation | null = null;
   const finish = async () => {
-    const isFitted = companion !== null || recipe.decode.noRelationWeight === "auto" || bench.mentions !== null;
-    if (isFitted && validated.length > 0 && recipe.decode.method === "labels") {
-      const known = isBestKept ? bestProbabilities : null;
-      const probabilities = known ?? (await modelProbabilitiesOf(extractor, validated));
-      const found = validateDecoding(companion?.model ?? null, recipe, extractor.labels, validated, probabilities);
-      mixture = found.companion;
-      const mentions = bench.mentions ? await fitMentions(bench.mentions, validated) : null;
-      await saveCalibration(folder, { ...found.calibration, ...(mentions ? { mentions } : {}) });
-    }
-    if (companion) await saveCompanion(folder, { ...companion, validation: mixture });
-    await saveTrained(bench, folder);
+    mixture = await saveResult(bench, folder, validated, companion, isBestKept ? bestProbabilities : null);
   };
   await (average.count > 0 && !isBestKept ? average.during(finish) : finish());
   if (mixture) yield { kind: "mixture", ...(mixture as CompanionValidation) };
@@ -232,33 +219,16 @@ function dueAfter(steps: number, totalSteps: number): (step: number) => boolean 
   return (step) => step % whole === 0 || step === totalSteps;
 }
 
-function validationsOf(recipe: Recipe, stepsPerEpoch: number, totalSteps: number): (step: number) => boolean {
-  const { validateEvery } = recipe.train;
-  return validateEvery > 0 ? dueAfter(validateEvery * stepsPerEpoch, totalSteps) : never;
-}
-
-async function validate(
-  bench: OpenedRecipe,
-  examples: readonly Example[],
-  step: number,
-  progress: TrainingProgress,
-): Promise<Validation & { extractions: readonly Extraction[] }> {
-  const started = performance.now();
-  const { metrics, extractions } = await evaluate(bench.extractor, examples, { bootstrap: null });
-  const paperF1 = metrics.conventions.paper.f1;
-  const microF1 = metrics.conventions.micro.f1;
-  const metric = bench.recipe.train.keepBest === "paper" ? paperF1 : microF1;
-  const isBest = progress.best === null || metric > progress.best.metric;
-  if (isBest) progress.best = { metric, step };
-  progress.waited = isBest ? 0 : progress.waited + 1;
-  const seconds = (performance.now() - started) / 1000;
-  return { step, paperF1, microF1, rows: examples.length, seconds, isBest, extractions };
-}
-
-async function modelProbabilitiesOf(extractor: Extractor, examples: readonly Example[]): Promise<Float64Array[]> {
-  const probabilities: Float64Array[] = [];
-  for await (const window of windowsOf(examples, DEFAULT_WINDOW_ROWS)) {
-    for (const { modelProbabilities } of await extractor.extract(window)) probabilities.push(modelProbabilities);
-  }
-  return probabilities;
+/** After which steps the weights enter their mean, and after which they are validated. */
+export function dueSteps(
+  { train: { averageFrom, validateEvery } }: Recipe,
+  { stepsPerEpoch, totalSteps }: Pick<StepPlan, "stepsPerEpoch" | "totalSteps">,
+  validationRowCount: number,
+): Record<"averages" | "validates", (step: number) => boolean> {
+  const isAverageDue = dueAfter(stepsPerEpoch / AVERAGES_PER_EPOCH, totalSteps);
+  const isValidated = validationRowCount > 0 && validateEvery > 0;
+  return {
+    averages: averageFrom < 1 ? (step) => isAverageDue(step) && step > averageFrom * totalSteps : never,
+    validates: isValidated ? dueAfter(validateEvery * stepsPerEpoch, totalSteps) : never,
+  };
 }

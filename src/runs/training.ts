@@ -5,7 +5,7 @@ import { UserError } from "../base/errors.ts";
 import { buildAtFirstUse } from "../compute/native/first-build.ts";
 import { hasFastBackend } from "../compute/open.ts";
 import type { Dataset } from "../data/dataset.ts";
-import type { Example } from "../data/example.ts";
+import type { Example, LabelSet } from "../data/example.ts";
 import { mergedNotice, mergeRows } from "../data/split.ts";
 import { decoderWeights } from "../models/decoder.ts";
 import { attentionNotice, contextNotice } from "../recipe/check.ts";
@@ -17,7 +17,7 @@ import { type DataEvent, labelledRows, readTrainingData, type TrainingData } fro
 import { expectRoom, passBytes } from "./memory.ts";
 import type { NoticeEvent } from "./notice.ts";
 import { openPrepared, saveLabels } from "./open.ts";
-import { type PreparedRecipe, prepareForRows, prepareTraining, trainingNeed } from "./prepare.ts";
+import { type PreparedRecipe, prepareForRows, prepareTraining, trainingNeed, type Where } from "./prepare.ts";
 import { begunRun, type RunKind, type Stop, type TrainableRun, workInRun } from "./protocol.ts";
 import { openRun, type Run, RunStopped } from "./run.ts";
 import {
@@ -30,7 +30,7 @@ import {
   saveBaseSums,
 } from "./run-folder.ts";
 import type { StopOptions } from "./stop-signals.ts";
-import { encodeTaughtRows, teacherFor } from "./teacher.ts";
+import { encodeTaughtRows, type Teacher, teacherFor } from "./teacher.ts";
 import { type RunEvent, trainRun, validationRows } from "./train-run.ts";
 
 /** Tensors of the model that are loaded or made. */
@@ -85,17 +85,22 @@ export async function newTraining(
   directory: string,
   reading: RecipeReading,
   data?: TrainingData,
+  where?: Where,
 ): Promise<PreparedRun> {
   await expectFreeFolder(directory);
-  const made = await prepareRows(reading, data);
+  const made = await prepareRows(reading, data, where);
   return { kind: FINE_TUNING, folder: runFolder(directory), recipe: made.prepared.recipe, isNew: true, ...made };
 }
 
 /** Prepares a run that was begun; null when it has finished. Throws a UserErrors that lists every problem. */
-export async function begunTraining(directory: string, data?: TrainingData): Promise<PreparedRun | null> {
+export async function begunTraining(
+  directory: string,
+  data?: TrainingData,
+  where?: Where,
+): Promise<PreparedRun | null> {
   const run = await begunRun(FINE_TUNING, directory);
   if (run === null) return null;
-  const made = await prepareRows(await readRecipeParts({ file: run.folder.recipe }), data);
+  const made = await prepareRows(await readRecipeParts({ file: run.folder.recipe }), data, where);
   const { prepared } = made;
   try {
     if (prepared.base) await expectBaseSums(run.folder, prepared.base.source);
@@ -109,13 +114,14 @@ export async function begunTraining(directory: string, data?: TrainingData): Pro
 async function prepareRows(
   reading: RecipeReading,
   data: TrainingData | undefined,
+  where?: Where,
 ): Promise<Pick<PreparedRun, "prepared" | "rows" | "notices">> {
   if (data) {
     const { rows, notices } = checked(data, reading.parts.data.normalize);
     const splitNames = rows.valid?.length ? (["train", "valid"] as const) : (["train"] as const);
-    return { prepared: await prepareForRows(reading, { labels: data.labels, splitNames }), rows, notices };
+    return { prepared: await prepareForRows(reading, { labels: data.labels, splitNames }, where), rows, notices };
   }
-  const prepared = await prepareTraining(reading);
+  const prepared = await prepareTraining(reading, where);
   return { prepared, rows: prepared.dataset, notices: prepared.dataset.notices };
 }
 
@@ -128,20 +134,11 @@ export interface TrainingOptions extends StopOptions {
  * checkpoints and the trained weights. Returns where it stopped, null when it finished. Throws a UserError for data or a model that cannot be used.
  */
 export async function runTraining(run: PreparedRun, options: TrainingOptions = {}): Promise<Stop | null> {
-  const { folder, recipe, prepared, rows, notices } = run;
+  const { folder, recipe, prepared } = run;
   const onEvent = options.onEvent ?? (() => {});
   return workInRun(run, options, async ({ signal, begin }) => {
-    const data = "split" in rows ? await readTrainingData(rows, recipe.data.badRows, onEvent) : rows;
-    const { labels } = data;
-    const { train, valid, held } = holdOut(recipe, data);
-    const teacher = await teacherFor(folder, recipe, labels);
+    const { labels, train, valid, teacher } = await readLearningData(run, onEvent);
     const onNotice = (text: string) => onEvent({ kind: "notice", text });
-    for (const text of notices) onNotice(text);
-    if (held > 0) onNotice(heldOutNotice(held, data.train.length));
-    if (valid.length === 0) onNotice(noValidation(rows, recipe));
-    for (const text of [contextNotice(recipe.prompt, prepared.spec), attentionNotice(recipe, prepared.spec)]) {
-      if (text !== null) onNotice(text);
-    }
     const need = { ...trainingNeed(recipe, prepared.spec), pass: passNeed(prepared, train) };
     expectRoom(folder.directory, need, onNotice);
     const companion = await companionFor(folder, recipe, labels, train, validationRows(recipe, valid));
@@ -186,6 +183,34 @@ export async function runTraining(run: PreparedRun, options: TrainingOptions = {
     }
     return stoppedAt;
   }).finally(prepared.close);
+}
+
+/** What a run learns from. */
+export interface LearningData {
+  labels: LabelSet;
+  train: readonly Example[];
+  /** Rows to validate on; held out of the training rows where the data has none. */
+  valid: readonly Example[];
+  teacher: Teacher | null;
+}
+
+/** Reads the rows of a run and reports what the user should know of them. Throws a UserError for rows that cannot be used. */
+export async function readLearningData(
+  { folder, recipe, prepared, rows, notices }: PreparedRun,
+  onEvent: (event: DataEvent | NoticeEvent) => void,
+): Promise<LearningData> {
+  const data = "split" in rows ? await readTrainingData(rows, recipe.data.badRows, onEvent) : rows;
+  const { labels } = data;
+  const { train, valid, held } = holdOut(recipe, data);
+  const teacher = await teacherFor(folder, recipe, labels);
+  const onNotice = (text: string) => onEvent({ kind: "notice", text });
+  for (const text of notices) onNotice(text);
+  if (held > 0) onNotice(heldOutNotice(held, data.train.length));
+  if (valid.length === 0) onNotice(noValidation(rows, recipe));
+  for (const text of [contextNotice(recipe.prompt, prepared.spec), attentionNotice(recipe, prepared.spec)]) {
+    if (text !== null) onNotice(text);
+  }
+  return { labels, train, valid, teacher };
 }
 
 /** Rows of the training set that are rendered to know how long they are. */

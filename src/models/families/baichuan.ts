@@ -64,6 +64,7 @@ export const baichuan: Family = {
     // llama.cpp's src/models/baichuan.cpp.
     layersByPositions: { rotary: 32, alibi: 40 },
   },
+  needsAuthorsCode: true,
   chatTemplate: "baichuan2",
   init: {
     deviation: 0.02,

@@ -106,6 +106,7 @@ export const chatglm: Family = {
     commandPieces: ["[MASK]", "[gMASK]", "[sMASK]", "sop", "eop"],
     beginPieces: ["[gMASK]", "sop"],
   },
+  needsAuthorsCode: true,
   chatTemplate: "chatglm2",
   init: {
     deviation: 0.02,
