@@ -38,7 +38,10 @@ export function changedBase(base: Checkpoint, adapter: PeftFolder, where: string
   const { embedding, head } = family.names;
   const plan = planOf(adapter, source, { embedding, head, tiedHead });
   if (plan.problems.length > 0) {
-    throw new UserErrors(`${where}: the adapter does not fit the model:`, plan.problems, {
+    // They have one cause in most cases: the first one tells it.
+    const [first, ...others] = plan.problems;
+    const problem = others.length > 0 ? `${first} (and ${others.length} more problems)` : first;
+    throw new UserErrors(`${where}: the adapter does not fit the model:`, [problem], {
       inline: true,
       hint: "Was the adapter trained on another base model?",
     });

@@ -110,6 +110,7 @@ export async function attachPeft(
 }
 
 const MOST_NAMES = 12;
+const OTHER_BASE = "Was the adapter trained on another base model?";
 
 function checkTensors(
   where: string,
@@ -121,7 +122,10 @@ function checkTensors(
   const problems: string[] = [];
   if (shapes.size === 0 && merged.size === 0) {
     const own = [...new Set(names.map(shortName))].slice(0, MOST_NAMES).join(", ");
-    problems.push(`no module of the model is called ${showValue(targets)}: its modules are ${own}`);
+    throw new UserError(
+      `${where}: the adapter does not fit the model: no module of it is called ${showValue(targets)}, but ${own}.`,
+      { hint: OTHER_BASE },
+    );
   }
   for (const [name, shape] of shapes) {
     const info = tensors.get(name);
@@ -135,7 +139,7 @@ function checkTensors(
   }
   if (problems.length === 0) return;
   throw new UserErrors(`${where}: the adapter does not fit the model:`, problems, {
-    hint: "Was the adapter trained on another base model?",
+    hint: OTHER_BASE,
   });
 }
 

@@ -56,6 +56,8 @@ const FREE = new Set([
   "inference_mode",
   "layers_pattern",
   "layers_to_transform",
+  // What init_lora_weights "loftq" did.
+  "loftq_config",
   "lora_alpha",
   "lora_bias",
   "lora_dropout",
@@ -76,23 +78,25 @@ const FREE = new Set([
   "use_rslora",
 ]);
 
-const RESIDUAL = "PEFT takes the start of the adapter off the base when it loads it, by a decomposition of the base";
-
 /** Values that other entries may have besides null, false, [] and {}, which switch an option off. Any other value is an error. */
 const ALSO_NEUTRAL: Readonly<Record<string, readonly unknown[]>> = {
-  // Initialisations; the others (pissa, olora, corda, loftq) change the base weights, which the folder does not hold.
+  // Initialisations; the others (pissa, olora, corda, loftq) change the base weights.
   init_lora_weights: [true, "gaussian", "orthogonal", "eva"],
 };
 
 /** Why an option is refused, where its name does not say it. */
 const REASONS: Readonly<Record<string, string>> = {
-  ensure_weight_tying: "it trains embedding and output layer as one",
-  init_lora_weights: `${RESIDUAL}: save it with save_pretrained(DIR, path_initial_model_for_weight_conversion=START)`,
-  layer_replication: "it gives the base more layers",
-  target_parameters: "it adapts parameters of experts, which no model here has",
   alora_invocation_tokens: "it switches the adapter on in the middle of a text",
+  ensure_weight_tying: "it trains embedding and output layer as one",
+  init_lora_weights: "PEFT changes the base by it when it loads the adapter",
+  layer_replication: "it gives the base more layers",
+  target_parameters: "it adapts parameters that are no linear layer's",
   use_qalora: "it pools the input of the adapter",
 };
+
+/** PEFT writes such an adapter as plain LoRA, too. */
+const INIT_HINT =
+  "Save it in PEFT as plain LoRA: save_pretrained(DIR, path_initial_model_for_weight_conversion=START), with the adapter as it was before training in START.";
 
 /** What switches an option off. */
 function isNeutral(value: unknown): boolean {
@@ -109,32 +113,24 @@ export function unsupportedEntries(
   return Object.entries(raw).flatMap(([key, value]) => {
     if (free.has(key) || isNeutral(value) || alsoNeutral[key]?.includes(value)) return [];
     const also = (alsoNeutral[key] ?? []).map((one) => `${JSON.stringify(one)}, `).join("");
-    const why = Object.hasOwn(REASONS, key) ? ` (${REASONS[key]})` : "";
-    return [
-      `${showValue(key)} is ${showValue(value)}, which is not supported${why}: expected ${also}false, null or nothing`,
-    ];
+    const expected = Object.hasOwn(REASONS, key) ? REASONS[key] : `expected ${also}false, null or nothing`;
+    return [`${showValue(key)} is ${showValue(value)}, which is not supported: ${expected}`];
   });
 }
 
 /** The error of an adapter that cannot be used: one line for one problem. */
-export function unusable(where: string, problems: readonly string[]): UserErrors {
-  return new UserErrors(`${where}: the adapter cannot be used:`, problems, { inline: true });
+export function unusable(where: string, problems: readonly string[], hint?: string): UserErrors {
+  return new UserErrors(`${where}: the adapter cannot be used:`, problems, { inline: true, hint });
 }
 
 /** The kinds of adapters that are read, by PEFT's name. */
 const READ_TYPES = ["LORA", "PREFIX_TUNING"];
-/** What PEFT's name of a kind does not say. */
-const TYPE_NAMES: Readonly<Record<string, string>> = {
-  ADALORA: "AdaLoRA",
-  BOFT: "BOFT",
-  IA3: "IA³",
-  LOHA: "LoHa",
-  LOKR: "LoKr",
-  OFT: "OFT",
-  PROMPT_TUNING: "prompt tuning (virtual tokens at the input alone)",
-  P_TUNING: "P-tuning of the first version (virtual tokens at the input alone)",
-  VERA: "VeRA",
+/** Kinds that cannot be merged into a base. */
+const TYPE_NOTES: Readonly<Record<string, string>> = {
+  PROMPT_TUNING: "virtual tokens at the input alone",
+  P_TUNING: "virtual tokens at the input alone",
 };
+const MERGE_HINT = "Merge the adapter into its base with PEFT (merge_and_unload) and use the merged model.";
 
 /**
  * Reads the adapter_config.json of a folder. Throws a UserError for a folder without one, which names adapters in its subfolders, and for a kind
@@ -146,10 +142,11 @@ export async function readPeftConfig(directory: string): Promise<{ file: string;
   const raw = await readJsonObject(file, "a PEFT adapter configuration");
   const { peft_type: type } = raw;
   if (typeof type === "string" && !READ_TYPES.includes(type)) {
-    const name = Object.hasOwn(TYPE_NAMES, type) ? ` (${TYPE_NAMES[type]})` : "";
+    const about = Object.hasOwn(TYPE_NOTES, type) ? ` (${TYPE_NOTES[type]})` : "";
+    const expected = READ_TYPES.map((one) => `"${one}"`).join(" or ");
     throw new UserError(
-      `${file}: "peft_type" is ${showValue(type)}${name}, which is not supported: expected ${READ_TYPES.map((one) => `"${one}"`).join(" or ")}.`,
-      { hint: "Merge the adapter into its base with PEFT (merge_and_unload) and use the merged model." },
+      `${file}: "peft_type" is ${showValue(type)}${about}, which is not supported: expected ${expected}.`,
+      { hint: Object.hasOwn(TYPE_NOTES, type) ? undefined : MERGE_HINT },
     );
   }
   return { file, raw };
@@ -178,8 +175,13 @@ const isSwitch = (value: unknown) => typeof value === "boolean" || value === nul
 const isCount = (value: unknown, least: number, most: number): value is number =>
   Number.isInteger(value) && (value as number) >= least && (value as number) <= most;
 
-/** Reads a LoRA or DoRA configuration. Throws a UserErrors with all problems. */
+/** Reads a LoRA or DoRA configuration. Throws a UserErrors with all problems; what is not computed here comes before what is wrong. */
 export function readLora(raw: Readonly<Record<string, unknown>>, file: string): PeftLora {
+  const unsupported = unsupportedEntries(raw, FREE, ALSO_NEUTRAL);
+  if (unsupported.length > 0) {
+    const isInit = unsupported.some((problem) => problem.startsWith('"init_lora_weights"'));
+    throw unusable(file, unsupported, isInit ? INIT_HINT : undefined);
+  }
   const problems: string[] = [];
   const expect = (key: string, expected: string, fits: boolean) => {
     if (!fits) problems.push(`"${key}" is ${showValue(raw[key])}, expected ${expected}`);
@@ -229,7 +231,6 @@ export function readLora(raw: Readonly<Record<string, unknown>>, file: string): 
   const alphaPattern = patternOf("alpha_pattern", "numbers by name", (value) => Number.isFinite(value));
   const tokenIds = (raw.trainable_token_indices ?? null) as PeftLora["tokenIds"];
   expect("trainable_token_indices", "token ids, or token ids by module", isTokenIds(tokenIds));
-  problems.push(...unsupportedEntries(raw, FREE, ALSO_NEUTRAL));
   if (problems.length > 0) throw unusable(file, problems);
   return {
     rank: r as number,

@@ -1,4 +1,3 @@
-import { UserError } from "../base/errors.ts";
 import type { PeftLora } from "./peft-config.ts";
 import { loraScale } from "./peft-scale.ts";
 import { fromPython, matchAll } from "./python-pattern.ts";
@@ -30,7 +29,9 @@ function matching(
 /** The number of a module's layer, as `layers_to_transform` counts it; null outside of the layers. */
 function layerNumbers({ layersPattern }: PeftLora, modules: readonly string[], where: string): Map<string, number> {
   const patterns =
-    layersPattern.length === 0 ? ["^.*\\.[^.]*\\.(\\d+)\\."] : layersPattern.map((one) => `^.*\\.${one}\\.(\\d+)\\.`);
+    layersPattern.length === 0
+      ? ["^.*?\\.[^.]*\\.(?P<idx>\\d+)\\."]
+      : layersPattern.map((one) => `^(?:^|.*?\\.)${one}\\.(?P<idx>\\d+)\\.`);
   const found = matchAll(
     patterns.map((pattern) => fromPython(pattern, where)),
     modules,
@@ -39,10 +40,7 @@ function layerNumbers({ layersPattern }: PeftLora, modules: readonly string[], w
   const numbers = new Map<string, number>();
   for (const [i, module] of modules.entries()) {
     const match = found.map((matches) => matches[i]).find((one) => one !== null);
-    if (!match) continue;
-    // A group in the pattern itself would be the first one in PEFT, too.
-    if (!/^\d+$/.test(match[1] ?? "")) throw new UserError(`${where}: "layers_pattern" has a group.`);
-    numbers.set(module, Number(match[1]));
+    if (match?.groups?.idx !== undefined) numbers.set(module, Number(match.groups.idx));
   }
   return numbers;
 }
