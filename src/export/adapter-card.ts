@@ -8,7 +8,7 @@ import { promptStyle } from "../prompts/relation-prompt.ts";
 import { recipeText } from "../recipe/read.ts";
 import type { Recipe } from "../recipe/schema.ts";
 import type { RunFolder } from "../runs/run-folder.ts";
-import { table } from "./markdown.ts";
+import { shown, table } from "./markdown.ts";
 
 export interface AdapterCardFacts {
   folder: RunFolder;
@@ -38,15 +38,15 @@ export async function adapterCard({ folder, recipe, name, base }: AdapterCardFac
       `tags: [${["relation-extraction", adapter.method].join(", ")}]`,
       "---",
     ].join("\n"),
-    `# ${name}`,
-    `An adapter for relation extraction on ${base}: it is asked for the relation between two entities of a sentence.`,
+    `# ${shown(name)}`,
+    `An adapter for relation extraction on ${shown(base)}: it is asked for the relation between two entities of a sentence.`,
     table(
       ["", ""],
       [
-        ["base", base],
+        ["base", shown(base)],
         ["method", methodText(adapter)],
         ["prompt", `style ${prompt.style}, template ${prompt.template}`],
-        ["data", data.path === undefined ? "not noted" : basename(resolve(data.path))],
+        ["data", data.path === undefined ? "not noted" : shown(basename(resolve(data.path)))],
         ...(await labelRows(folder)),
       ],
     ),
@@ -87,9 +87,9 @@ async function labelRows({ directory }: RunFolder): Promise<string[][]> {
   const { labels, noRelation } = await readJsonObject(file, "the run's labels");
   if (!Array.isArray(labels)) return [];
   const text = labels.map(String).join(", ");
-  const shown = text.length > MOST_CHARACTERS ? `${text.slice(0, MOST_CHARACTERS)}…` : text;
+  const part = text.length > MOST_CHARACTERS ? `${text.slice(0, MOST_CHARACTERS)}…` : text;
   const none = typeof noRelation === "string" ? `; "${noRelation}" is no relation` : "";
-  return [["labels", `${labels.length}: ${shown.replaceAll("|", "\\|")}${none}`]];
+  return [["labels", shown(`${labels.length}: ${part}${none}`)]];
 }
 
 /** Scores of `cre evaluate`; else the best validation of the training. */
@@ -126,7 +126,7 @@ function metricsText(metrics: Record<string, unknown>): string {
   if (macro) rows.push(["macro", "–", "–", percent(macro.f1), range("macro")]);
   const where = data === undefined ? "" : ` of ${data}, ${split}`;
   const text = [
-    `On ${counts?.rows ?? "?"} rows${where}, in percent (conventions: docs/metrics.md of cre-llm); labels are chosen by their probabilities.`,
+    `On ${counts?.rows ?? "?"} rows${shown(where)}, in percent (conventions: docs/metrics.md of cre-llm); labels are chosen by their probabilities.`,
     table(["convention", "precision", "recall", "F1", "95 % interval"], rows),
   ];
   if (companion) {
