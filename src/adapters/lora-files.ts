@@ -11,7 +11,7 @@ import type { Decoder } from "../models/decoder.ts";
 import { ggufLora } from "../models/gguf/write.ts";
 import { rowsInHalves } from "../models/hugging-face-rows.ts";
 import { joinRows } from "../models/weight-rows.ts";
-import { adapterOf, modulesOf, shortName } from "./lora-modules.ts";
+import { adapterOf, modulesOf, shortName, targetModules } from "./lora-modules.ts";
 import { attachValues, detachLora, expectNone, type LoraSettings } from "./lora-weights.ts";
 import { type OpenTensors, type SavedAdapter, withSource } from "./method.ts";
 
@@ -74,10 +74,14 @@ export async function attachPeft(
   model: Decoder,
   { config, tensors: source, file }: PeftFolder,
   where: string,
-  { trainable = false, merged = new Set() }: { trainable?: boolean; merged?: ReadonlySet<string> } = {},
+  {
+    trainable = false,
+    merged = new Set(),
+    dropout = config.dropout,
+  }: { trainable?: boolean; merged?: ReadonlySet<string>; dropout?: number } = {},
 ): Promise<Required<LoraSettings>> {
   try {
-    const { rank, alpha, dropout, scaling, hasMagnitudes } = config;
+    const { rank, alpha, scaling, hasMagnitudes } = config;
     const modules = modulesOf(model);
     const names = modules.map(({ name }) => name);
     const targets = targetSettings(config, names, file);
@@ -106,6 +110,37 @@ export async function attachPeft(
   } catch (error) {
     detachLora(model);
     throw error;
+  }
+}
+
+/** Puts a trained adapter on the model, to train it further. Throws a UserError when it is not of these settings. */
+export async function startLora(
+  model: Decoder,
+  settings: LoraSettings & { method: "lora" | "dora" },
+  directory: string,
+): Promise<void> {
+  expectNone(model);
+  const wanted = targetModules(model, settings.targets).map(({ name }) => name);
+  const adapter = await openPeftFolder(directory);
+  try {
+    const { config } = adapter;
+    expectOneRank(config, directory);
+    const own = { ...config, method: config.hasMagnitudes ? "dora" : "lora" };
+    const { scaling = "lora" } = settings;
+    const problems = (["method", "rank", "alpha", "scaling"] as const)
+      .map((key) => ({ key, value: { ...settings, scaling }[key] }))
+      .filter(({ key, value }) => own[key] !== value)
+      .map(({ key, value }) => `adapter.${key} is ${showValue(value)}, but ${directory} has ${showValue(own[key])}`);
+    const names = modulesOf(model).map(({ name }) => name);
+    const found = [...targetSettings(config, names, adapter.file).keys()];
+    if (found.join() !== wanted.join()) {
+      const targets = showValue(config.targetModules);
+      problems.push(`adapter.targets is ${showValue(settings.targets)}, but ${directory} has ${targets}`);
+    }
+    if (problems.length > 0) throw new UserErrors("The adapter that training starts from:", problems, { inline: true });
+    await attachPeft(model, adapter, directory, { trainable: true, dropout: settings.dropout });
+  } finally {
+    await adapter.tensors.close();
   }
 }
 

@@ -4,6 +4,7 @@ import picocolors from "picocolors";
 import { UserError } from "../base/errors.ts";
 import { hasFastBackend } from "../compute/open.ts";
 import { type RecipeSource, readRecipeParts } from "../recipe/read.ts";
+import { continuing } from "../runs/given-start.ts";
 import { begunTraining, newTraining, type PreparedRun, runTraining, type TrainingEvent } from "../runs/training.ts";
 import type { TrainStep } from "../train/train.ts";
 import { showLoading } from "./loading.ts";
@@ -19,6 +20,7 @@ interface TrainOptions {
   run?: string;
   resume?: boolean;
   skipBad?: boolean;
+  adapter?: string;
 }
 
 export function addTrainCommand(program: Command): void {
@@ -28,6 +30,7 @@ export function addTrainCommand(program: Command): void {
     .argument("[recipe]", "recipe file; without it the defaults for --data")
     .option("--data <dir>", "data folder, instead of the recipe's data.path")
     .option("--set <key=value>", "replace one value of the recipe, for example train.epochs=2", collect, [])
+    .option("--adapter <dir>", "continue from the weights of a PEFT folder on the recipe's model")
     .option("--run <dir>", "run folder (default: runs/NAME of the recipe or data)")
     .option("--resume", "continue a run from its last checkpoint")
     .option("--skip-bad", "count and list bad rows instead of stopping")
@@ -40,15 +43,15 @@ export function addTrainCommand(program: Command): void {
 async function resumeRun(recipeFile: string | undefined, options: TrainOptions): Promise<void> {
   const directory = options.run ?? (recipeFile ? defaultRun(recipeFile) : undefined);
   if (!directory) throw new UserError("--resume needs --run DIR or the recipe.");
-  if (options.set.length > 0 || options.data || options.skipBad) {
-    throw new UserError("--resume uses the run's own recipe; --set, --data and --skip-bad would change it.");
+  if (options.set.length > 0 || options.data || options.skipBad || options.adapter) {
+    throw new UserError("--resume uses the run's own recipe; --set, --data, --adapter and --skip-bad would change it.");
   }
   const run = await begunTraining(directory);
   if (run) await trainShowing(run);
   else say(`${directory}: training is finished already.`);
 }
 
-async function beginRun(file: string | undefined, { set, data, run, skipBad }: TrainOptions): Promise<void> {
+async function beginRun(file: string | undefined, { set, data, run, skipBad, adapter }: TrainOptions): Promise<void> {
   if (file === undefined && data === undefined) {
     throw new UserError("cre train: got neither a recipe nor data, expected one of them.", {
       hint: "cre train --data DIR chooses good settings for the data; cre recipe show lists the recipes.",
@@ -56,7 +59,8 @@ async function beginRun(file: string | undefined, { set, data, run, skipBad }: T
   }
   const badRows = skipBad ? "skip" : undefined;
   const source = { file, overrides: set, dataPath: data, badRows, isFast: hasFastBackend() } as const;
-  await trainNewRun(run ?? defaultRun(file ?? resolve(data as string)), source);
+  const begun = adapter === undefined ? source : await continuing(source, adapter);
+  await trainNewRun(run ?? defaultRun(file ?? resolve(data as string)), begun);
 }
 
 /** Trains a new run and prints its progress; for `cre train` and `cre demo`. `onBegun` is called when the run's folder is made. */

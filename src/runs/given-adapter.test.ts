@@ -14,7 +14,8 @@ import { openPeftFolder } from "../formats/peft-folder.ts";
 import { writeSafetensors } from "../formats/safetensors.ts";
 import { openCheckpoint } from "../models/checkpoint.ts";
 import { loadDecoder } from "../models/load.ts";
-import { readRecipe } from "../recipe/read.ts";
+import { readRecipe, resolveRecipe } from "../recipe/read.ts";
+import { continuing } from "./given-start.ts";
 import { openForTraining, openTrained, saveLabels, saveTrained } from "./open.ts";
 import { openRun } from "./run.ts";
 import { createRunFolder } from "./run-folder.ts";
@@ -173,6 +174,36 @@ describe("an adapter made elsewhere", () => {
     for (const name of readdirSync(output)) expect(readFileSync(join(output, name), "latin1")).not.toContain(root);
     const again = await openRun({ ...SOURCE(), adapter: output });
     await again.close();
+  });
+});
+
+describe("a training from an adapter made elsewhere", () => {
+  it("has the adapter's settings and the recipe's dropout, and begins with its answers", async () => {
+    const source = await continuing(
+      { file: path("recipe.yaml"), overrides: ["adapter.dropout=0.25"] },
+      path("adapter"),
+    );
+    const { recipe } = await resolveRecipe(source);
+    const start = path("adapter");
+    expect(recipe.adapter).toMatchObject({ method: "lora", rank: 4, alpha: 8, dropout: 0.25, targets: "all", start });
+    const given = await openTrained(SOURCE(), { storage: "float32" });
+    const wanted = await sequenceLogits(given.model, IDS);
+    await given.close();
+    const opened = await openForTraining(recipe, TINY_LABELS);
+    expect(await sequenceLogits(opened.model, IDS)).toEqual(wanted);
+    expect(opened.trainable.length).toBeGreaterThan(0);
+    await opened.close();
+  });
+
+  it("refuses settings besides, a model from nothing, and what changes the base", async () => {
+    const file = path("recipe.yaml");
+    await expect(continuing({ file, overrides: ["adapter.rank=2"] }, path("adapter"))).rejects.toThrow(
+      "--set adapter.rank=2: does not go with --adapter",
+    );
+    await writeAdapterWithHead(path("head-start"));
+    await expect(continuing({ file }, path("head-start"))).rejects.toThrow(
+      `${path("head-start")}: changes weights of the base itself, and cannot be trained further here.`,
+    );
   });
 });
 

@@ -65,6 +65,8 @@ export interface OpenedRecipe {
 export interface OpenOptions {
   onNotice?: (line: string) => void;
   onLoad?: (done: number, total: number) => void;
+  /** Of a recipe that is opened to train: its weights come from a checkpoint. */
+  isResumed?: boolean;
   /** Of a run that is opened: how the layers' matrices are kept, instead of the recipe's storage. */
   storage?: WeightStorage;
   /** Replaces single values of the recipe's decoding. */
@@ -119,7 +121,8 @@ export async function openPrepared(prepared: PreparedRecipe, options: OpenOption
     const trainable = methodOf(adapter).trainsOfBase(adapter, spec);
     const place = placeOptions(recipe, trainable, tokenizer, options);
     const model = base ? await loadDecoder(backend, base, place) : await initDecoder(backend, spec, seed, place);
-    const groups = withLayerDecay(model, await attachAdapter(model, adapter, seed), train.layerDecay);
+    const { isResumed } = options;
+    const groups = withLayerDecay(model, await attachAdapter(model, adapter, seed, { isResumed }), train.layerDecay);
     return openedRecipe(recipe, model, tokenizer, renderer, groups, options);
   } catch (error) {
     await backend.close();
