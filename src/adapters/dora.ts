@@ -1,7 +1,7 @@
 import { z } from "zod";
 import { dropoutSetting, lora, lowRankSettings } from "./lora.ts";
 import { loraElsewhere } from "./lora-elsewhere.ts";
-import { savedLora } from "./lora-files.ts";
+import { savedLora, startLora } from "./lora-files.ts";
 import { sumOverTargets } from "./lora-modules.ts";
 import { attachLora, attachMagnitudes, loraGroups } from "./lora-weights.ts";
 import type { TuningMethod } from "./method.ts";
@@ -34,8 +34,10 @@ export const dora = {
     lora.keptNumbers({ ...settings, method: "lora" }, spec) +
     sumOverTargets(settings.targets, spec, ({ rows }) => rows),
   async attach(model, settings, seed) {
-    attachLora(model, settings, seed);
-    await attachMagnitudes(model);
+    if (settings.start === undefined) {
+      attachLora(model, settings, seed);
+      await attachMagnitudes(model);
+    } else await startLora(model, settings, settings.start);
     return loraGroups(model, settings.learningRateRatio);
   },
   saved: {

@@ -1,11 +1,13 @@
 import { UserError } from "../base/errors.ts";
-import { loraScale, openPeftFolder, savePeftFolder } from "../formats/peft-folder.ts";
+import { openPeftFolder, savePeftFolder } from "../formats/peft-folder.ts";
+import { loraScale } from "../formats/peft-scale.ts";
+import { type PeftPart, peftTensorName } from "../formats/peft-tensors.ts";
 import type { TensorToWrite } from "../formats/tensor-source.ts";
 import type { Decoder } from "../models/decoder.ts";
 import { familyNamed } from "../models/families/registry.ts";
 import { type LinearSlot, rotatedHeads } from "../models/layer.ts";
 import { reorderRotaryRows } from "../models/weight-rows.ts";
-import { checkTensors, type Part, tensorName } from "./lora-files.ts";
+import { checkTensors } from "./lora-files.ts";
 import { adapterOf, type Module, modulesOf, shortName, targetsOfSpec } from "./lora-modules.ts";
 import { freshA, type LoraSettings } from "./lora-weights.ts";
 import type { Elsewhere } from "./method.ts";
@@ -17,8 +19,8 @@ export function loraElsewhere(hasMagnitudes: boolean): Elsewhere<LoraSettings> {
       const chosen = targetsOfSpec(targets, spec);
       const tensors = chosen.flatMap((module): TensorToWrite[] => {
         const { name, rows, columns } = module;
-        const put = (part: Part, shape: number[], make: () => Float32Array): TensorToWrite => {
-          return { name: tensorName(name, part), dtype: "F32", shape, values: async () => make() };
+        const put = (part: PeftPart, shape: number[], make: () => Float32Array): TensorToWrite => {
+          return { name: peftTensorName(name, part), dtype: "F32", shape, values: async () => make() };
         };
         return [
           put("lora_A.weight", [rank, columns], () => freshA(module, rank, seed)),
@@ -49,13 +51,16 @@ async function readTrained(model: Decoder, directory: string, hasMagnitudes: boo
           hint: "Collect the folder that was trained from this run's hand-over.",
         });
       }
-      shapes.set(tensorName(module.name, "lora_A.weight"), [rank, module.columns]);
-      shapes.set(tensorName(module.name, "lora_B.weight"), [module.rows, rank]);
-      if (hasMagnitudes) shapes.set(tensorName(module.name, "lora_magnitude_vector"), [module.rows]);
+      shapes.set(peftTensorName(module.name, "lora_A.weight"), [rank, module.columns]);
+      shapes.set(peftTensorName(module.name, "lora_B.weight"), [module.rows, rank]);
+      if (hasMagnitudes) shapes.set(peftTensorName(module.name, "lora_magnitude_vector"), [module.rows]);
     }
-    checkTensors(directory, tensors.tensors, shapes, config.targetModules);
+    checkTensors(directory, tensors.tensors, shapes, new Set(), {
+      targets: config.targetModules,
+      names: modules.map(({ module }) => module.name),
+    });
     for (const { module, adapter } of modules) {
-      const read = (part: Part) => tensors.read(tensorName(module.name, part));
+      const read = (part: PeftPart) => tensors.read(peftTensorName(module.name, part));
       backend.writeWeight(adapter.a, await read("lora_A.weight"));
       const b = rowsOfParts(model, module, await read("lora_B.weight"));
       for (const [i, weight] of adapter.b.entries()) backend.writeWeight(weight, b[i]);

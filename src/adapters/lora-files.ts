@@ -1,24 +1,21 @@
-import { showValue, UserErrors } from "../base/errors.ts";
+import { showValue, UserError, UserErrors } from "../base/errors.ts";
 import type { Weight } from "../compute/backend.ts";
 import { mergeLoraInto, tensorsToWrite } from "../formats/merge-lora.ts";
-import { openPeftFolder, savePeftFolder } from "../formats/peft-folder.ts";
+import type { PeftLora } from "../formats/peft-config.ts";
+import { openPeftFolder, type PeftFolder, savePeftFolder } from "../formats/peft-folder.ts";
+import { loraScale } from "../formats/peft-scale.ts";
+import { type TargetSettings, targetSettings } from "../formats/peft-targets.ts";
+import { type PeftPart, peftTensorName, sortPeftTensors } from "../formats/peft-tensors.ts";
 import type { TensorInfo, TensorToWrite } from "../formats/tensor-source.ts";
 import type { Decoder } from "../models/decoder.ts";
 import { ggufLora } from "../models/gguf/write.ts";
 import { rowsInHalves } from "../models/hugging-face-rows.ts";
 import { joinRows } from "../models/weight-rows.ts";
-import { adapterOf, modulesOf, shortName } from "./lora-modules.ts";
+import { adapterOf, modulesOf, shortName, targetModules } from "./lora-modules.ts";
 import { attachValues, detachLora, expectNone, type LoraSettings } from "./lora-weights.ts";
 import { type OpenTensors, type SavedAdapter, withSource } from "./method.ts";
 
 // Low-rank adapters as PEFT folders.
-
-export type Part = "lora_A.weight" | "lora_B.weight" | "lora_magnitude_vector";
-
-/** PEFT's name of an adapter's weight. */
-export function tensorName(module: string, part: Part): string {
-  return `base_model.model.${module}.${part}`;
-}
 
 /** Saves the adapter as a PEFT folder. */
 export async function saveLora(
@@ -40,8 +37,8 @@ export async function saveLora(
     const everywhere = modules.every((other) => shortName(other.name) !== short || adapterOf(other) !== null);
     targets.add(everywhere ? short : module.name);
     const { a, b, magnitudes } = adapter;
-    const put = (part: Part, shape: number[], values: TensorToWrite["values"]) =>
-      tensors.push({ name: tensorName(module.name, part), dtype: "F32", shape, values });
+    const put = (part: PeftPart, shape: number[], values: TensorToWrite["values"]) =>
+      tensors.push({ name: peftTensorName(module.name, part), dtype: "F32", shape, values });
     const joined = async (weights: readonly Weight[]) => joinRows(await Promise.all(weights.map(read)));
     put("lora_A.weight", [a.rows, a.columns], () => read(a));
     put("lora_B.weight", [module.rows, a.rows], () => joined(b));
@@ -64,62 +61,135 @@ export async function loadLora(
   options: { trainable?: boolean } = {},
 ): Promise<Required<LoraSettings>> {
   expectNone(model);
-  const { config, tensors: source } = await openPeftFolder(directory);
+  const adapter = await openPeftFolder(directory);
   try {
-    const { rank, alpha, dropout, scaling, hasMagnitudes } = config;
-    const wanted = modulesOf(model).filter(({ name }) => isTarget(name, config.targetModules));
+    return await attachPeft(model, adapter, directory, options);
+  } finally {
+    await adapter.tensors.close();
+  }
+}
+
+/** As {@link loadLora}, from an open folder. `merged` names tensors that the model's weights hold already. */
+export async function attachPeft(
+  model: Decoder,
+  { config, tensors: source, file }: PeftFolder,
+  where: string,
+  {
+    trainable = false,
+    merged = new Set(),
+    dropout = config.dropout,
+  }: { trainable?: boolean; merged?: ReadonlySet<string>; dropout?: number } = {},
+): Promise<Required<LoraSettings>> {
+  try {
+    const { rank, alpha, scaling, hasMagnitudes } = config;
+    const modules = modulesOf(model);
+    const names = modules.map(({ name }) => name);
+    const targets = targetSettings(config, names, file);
+    const wanted = modules.filter(({ name }) => targets.has(name));
     const shapes = new Map<string, number[]>();
     for (const { name, rows, columns } of wanted) {
-      shapes.set(tensorName(name, "lora_A.weight"), [rank, columns]);
-      shapes.set(tensorName(name, "lora_B.weight"), [rows, rank]);
-      if (hasMagnitudes) shapes.set(tensorName(name, "lora_magnitude_vector"), [rows]);
+      const { rank } = targets.get(name) as TargetSettings;
+      shapes.set(peftTensorName(name, "lora_A.weight"), [rank, columns]);
+      shapes.set(peftTensorName(name, "lora_B.weight"), [rows, rank]);
+      if (hasMagnitudes) shapes.set(peftTensorName(name, "lora_magnitude_vector"), [rows]);
     }
-    checkTensors(directory, source.tensors, shapes, config.targetModules);
+    checkTensors(where, source.tensors, shapes, merged, { targets: config.targetModules, names });
     for (const module of wanted) {
-      const read = (part: Part) => source.read(tensorName(module.name, part));
+      const { rank, alpha } = targets.get(module.name) as TargetSettings;
+      const read = (part: PeftPart) => source.read(peftTensorName(module.name, part));
       const values = {
         a: await read("lora_A.weight"),
         b: await read("lora_B.weight"),
         magnitude: hasMagnitudes ? await read("lora_magnitude_vector") : null,
       };
-      attachValues(model, module, { rank, alpha, dropout, scaling, trainable: options.trainable ?? false }, values);
+      attachValues(model, module, { rank, alpha, dropout, scaling, trainable }, values);
     }
-    const every = wanted.length === modulesOf(model).length;
-    const targets = every ? "all" : [...new Set(wanted.map(({ name }) => shortName(name)))];
-    return { rank, alpha, dropout, scaling, targets };
+    const every = wanted.length === modules.length;
+    const short = every ? "all" : [...new Set(wanted.map(({ name }) => shortName(name)))];
+    return { rank, alpha, dropout, scaling, targets: short };
   } catch (error) {
     detachLora(model);
     throw error;
-  } finally {
-    await source.close();
   }
 }
 
-/** A target is a full path or the last parts of one, as PEFT matches them. */
-function isTarget(module: string, targets: readonly string[] | "all-linear"): boolean {
-  return targets === "all-linear" || targets.some((target) => module === target || module.endsWith(`.${target}`));
+/** Puts a trained adapter on the model, to train it further. Throws a UserError when it is not of these settings. */
+export async function startLora(
+  model: Decoder,
+  settings: LoraSettings & { method: "lora" | "dora" },
+  directory: string,
+): Promise<void> {
+  expectNone(model);
+  const wanted = targetModules(model, settings.targets).map(({ name }) => name);
+  const adapter = await openPeftFolder(directory);
+  try {
+    const { config } = adapter;
+    expectOneRank(config, directory);
+    const own = { ...config, method: config.hasMagnitudes ? "dora" : "lora" };
+    const { scaling = "lora" } = settings;
+    const problems = (["method", "rank", "alpha", "scaling"] as const)
+      .map((key) => ({ key, value: { ...settings, scaling }[key] }))
+      .filter(({ key, value }) => own[key] !== value)
+      .map(({ key, value }) => `adapter.${key} is ${showValue(value)}, but ${directory} has ${showValue(own[key])}`);
+    const names = modulesOf(model).map(({ name }) => name);
+    const found = [...targetSettings(config, names, adapter.file).keys()];
+    if (found.join() !== wanted.join()) {
+      const targets = showValue(config.targetModules);
+      problems.push(`adapter.targets is ${showValue(settings.targets)}, but ${directory} has ${targets}`);
+    }
+    if (problems.length > 0) throw new UserErrors("The adapter that training starts from:", problems, { inline: true });
+    await attachPeft(model, adapter, directory, { trainable: true, dropout: settings.dropout });
+  } finally {
+    await adapter.tensors.close();
+  }
 }
 
+const MOST_NAMES = 12;
+const OTHER_BASE = "Was the adapter trained on another base model?";
+
 export function checkTensors(
-  directory: string,
+  where: string,
   tensors: ReadonlyMap<string, TensorInfo>,
   shapes: ReadonlyMap<string, number[]>,
-  targets: readonly string[] | "all-linear",
+  merged: ReadonlySet<string>,
+  { targets, names }: { targets: readonly string[] | string; names: readonly string[] },
 ): void {
   const problems: string[] = [];
-  if (shapes.size === 0) problems.push(`no module of the model is called ${showValue(targets)}`);
+  if (shapes.size === 0 && merged.size === 0) {
+    const own = [...new Set(names.map(shortName))].slice(0, MOST_NAMES).join(", ");
+    throw new UserError(
+      `${where}: the adapter does not fit the model: no module of it is called ${showValue(targets)}, but ${own}.`,
+      { hint: OTHER_BASE },
+    );
+  }
   for (const [name, shape] of shapes) {
     const info = tensors.get(name);
     if (!info) problems.push(`tensor "${name}" is missing`);
     else if (info.shape.join() !== shape.join()) problems.push(`"${name}" is [${info.shape}], expected [${shape}]`);
   }
   for (const name of tensors.keys()) {
-    if (!shapes.has(name)) problems.push(`tensor ${showValue(name, 200)} belongs to no target module of the model`);
+    if (!shapes.has(name) && !merged.has(name)) {
+      problems.push(`tensor ${showValue(name, 200)} belongs to no target module of the model`);
+    }
   }
   if (problems.length === 0) return;
-  throw new UserErrors(`${directory}: the adapter does not fit the model:`, problems, {
-    hint: "Was the adapter trained on another base model?",
+  throw new UserErrors(`${where}: the adapter does not fit the model:`, problems, {
+    hint: OTHER_BASE,
   });
+}
+
+/** Throws a UserError for an adapter that was made elsewhere, with settings that no run has. */
+export function expectOneRank({ rankPattern, alphaPattern, layers, excludeModules }: PeftLora, where: string): void {
+  const has = [
+    Object.keys(rankPattern).length > 0 && "rank_pattern",
+    Object.keys(alphaPattern).length > 0 && "alpha_pattern",
+    layers !== null && "layers_to_transform",
+    excludeModules.length > 0 && "exclude_modules",
+  ].find((name) => name !== false);
+  if (has === undefined) return;
+  throw new UserError(
+    `${where}: "${has}" cannot be kept here: a recipe has one rank and alpha for the same modules of every layer.`,
+  );
 }
 
 /** How the methods with low-rank weights are saved, loaded and merged; each adds its form for llama.cpp. */
@@ -132,6 +202,7 @@ export const savedLora = {
   async saveInHalves(directory, output, spec) {
     const { config, tensors } = await openPeftFolder(directory);
     try {
+      expectOneRank(config, directory);
       await savePeftFolder(output, config, rowsInHalves(tensorsToWrite(tensors, "F32"), spec));
     } finally {
       await tensors.close();
@@ -145,6 +216,23 @@ export const savedLora = {
 
 /** A LoRA adapter in llama.cpp's form. */
 export const ggufAdapterOfLora: SavedAdapter<LoraSettings>["ggufAdapter"] = async (directory, spec, where) => {
-  const { config, tensors } = await openPeftFolder(directory);
-  return withSource(tensors, () => ggufLora(config, tensorsToWrite(tensors, "F32"), spec, where));
+  const adapter = await openPeftFolder(directory);
+  return withSource(adapter.tensors, () => ggufLora(adapter.config, withOneAlpha(adapter), spec, where));
 };
+
+/** The tensors of an adapter with one alpha for all modules, as llama.cpp has it: the factor of a module with another one is in its b. */
+function withOneAlpha({ config, tensors, file }: PeftFolder): TensorToWrite[] {
+  const { lowRank } = sortPeftTensors(tensors.tensors.keys());
+  const targets = targetSettings(config, [...lowRank.keys()], file);
+  const alpha = loraScale(config) * config.rank;
+  const factors = new Map<string, number>();
+  for (const [module, { scale, rank }] of targets) {
+    const factor = (scale * rank) / alpha;
+    if (factor !== 1) factors.set(peftTensorName(module, "lora_B.weight"), factor);
+  }
+  return tensorsToWrite(tensors, "F32").map((tensor) => {
+    const factor = factors.get(tensor.name);
+    if (factor === undefined) return tensor;
+    return { ...tensor, values: async () => Float32Array.from(await tensor.values(), (value) => value * factor) };
+  });
+}

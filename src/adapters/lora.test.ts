@@ -216,7 +216,7 @@ describe("saving and loading", () => {
       return loadLora(model, folder);
     };
     // "j_proj" is the end of no name's part.
-    await expect(partOf(["j_proj"])).rejects.toThrow('no module of the model is called ["j_proj"]');
+    await expect(partOf(["j_proj"])).rejects.toThrow('no module of it is called ["j_proj"], but q_proj, ');
   });
 
   it("keeps an adapter of one layer to that layer", async () => {

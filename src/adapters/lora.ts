@@ -1,9 +1,9 @@
 import { z } from "zod";
 import { loraElsewhere } from "./lora-elsewhere.ts";
-import { ggufAdapterOfLora, savedLora } from "./lora-files.ts";
+import { ggufAdapterOfLora, savedLora, startLora } from "./lora-files.ts";
 import { AUTO_TARGETS, defaultTargets, loraProblems, sumOverTargets } from "./lora-modules.ts";
 import { attachLora, loraGroups } from "./lora-weights.ts";
-import type { TuningMethod } from "./method.ts";
+import { startSetting, type TuningMethod } from "./method.ts";
 
 /** The settings that all methods with low-rank weights have, without the dropout. */
 export const lowRankSettings = {
@@ -23,6 +23,7 @@ export const lowRankSettings = {
     .union([z.enum([AUTO_TARGETS, "all"]), z.array(z.string()).min(1)])
     .default(AUTO_TARGETS)
     .describe("Modules with a low-rank product: names, all, or auto for those usual in the model's family."),
+  start: startSetting,
 };
 
 export const dropoutSetting = z.number().min(0).lt(1).describe("Dropout on the input of the low-rank products.");
@@ -54,7 +55,8 @@ export const lora = {
   keptNumbers: ({ targets, rank, dropout }, spec) =>
     sumOverTargets(targets, spec, ({ columns }) => rank + (dropout > 0 ? columns : 0)),
   async attach(model, settings, seed) {
-    attachLora(model, settings, seed);
+    if (settings.start === undefined) attachLora(model, settings, seed);
+    else await startLora(model, settings, settings.start);
     return loraGroups(model, settings.learningRateRatio);
   },
   saved: { ...savedLora, ggufAdapter: ggufAdapterOfLora },

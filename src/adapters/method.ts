@@ -1,4 +1,4 @@
-import type { z } from "zod";
+import { z } from "zod";
 import type { Weight, WeightStorage } from "../compute/backend.ts";
 import type { GgufField, GgufTensorToWrite } from "../formats/gguf-write.ts";
 import type { TensorToWrite } from "../formats/tensor-source.ts";
@@ -17,6 +17,15 @@ export interface WeightGroup {
 export function oneGroup(weights: readonly Weight[]): WeightGroup[] {
   return [{ weights, learningRateFactor: 1 }];
 }
+
+/** The setting by which a method continues from a trained adapter. */
+export const startSetting = z
+  .string()
+  .min(1)
+  .optional()
+  .describe(
+    "PEFT folder whose weights the training continues from; without it a fresh adapter. cre train --adapter sets it.",
+  );
 
 /** The weights of all groups, in a fixed order. */
 export function weightsOf(groups: readonly WeightGroup[]): Weight[] {

@@ -27,7 +27,16 @@ export function methodOf(settings: AdapterSettings): TuningMethod<AdapterSetting
   return METHODS.find((method) => method.name === settings.method) as TuningMethod<AdapterSettings>;
 }
 
-/** Prepares a loaded model for training: adds what the method needs and returns the trained weights. */
-export function attachAdapter(model: Decoder, settings: AdapterSettings, seed: number): Promise<WeightGroup[]> {
-  return methodOf(settings).attach(model, settings, seed);
+/**
+ * Prepares a loaded model for training: adds what the method needs and returns the trained weights. `isResumed`: their values come from a
+ * checkpoint, so those that the training started from are not read.
+ */
+export function attachAdapter(
+  model: Decoder,
+  settings: AdapterSettings,
+  seed: number,
+  { isResumed = false }: { isResumed?: boolean } = {},
+): Promise<WeightGroup[]> {
+  const fresh = isResumed && "start" in settings ? { ...settings, start: undefined } : settings;
+  return methodOf(settings).attach(model, fresh, seed);
 }

@@ -1,5 +1,5 @@
 import { z } from "zod";
-import { UserErrors } from "../base/errors.ts";
+import { UserError, UserErrors } from "../base/errors.ts";
 import { createRandom, mixSeed, type Random } from "../base/random.ts";
 import { createTape } from "../compute/autograd.ts";
 import type { Values, Weight } from "../compute/backend.ts";
@@ -9,7 +9,7 @@ import { hashName } from "../models/init.ts";
 import { encodedRows, type Prefix, type PrefixRows, prefixRows, prefixWeights } from "../models/prefix.ts";
 import type { DecoderSpec } from "../models/spec.ts";
 import { reorderRotaryRows } from "../models/weight-rows.ts";
-import { oneGroup, type TuningMethod } from "./method.ts";
+import { oneGroup, startSetting, type TuningMethod } from "./method.ts";
 
 const MOST_TOKENS = 4096;
 const MOST_WIDTH = 1 << 16;
@@ -25,6 +25,7 @@ const schema = z.strictObject({
     .describe(
       "Hidden width of a network that the prefix comes from while it trains (reparameterisation); without it the prefix itself is trained.",
     ),
+  start: startSetting,
 });
 
 type PrefixSettings = z.output<typeof schema>;
@@ -200,6 +201,19 @@ export async function loadPrefix(
   );
 }
 
+/** The prefix of a PEFT folder, to train further. Throws a UserError when it is not of these settings. */
+async function startPrefix(model: Decoder, settings: PrefixSettings, directory: string): Promise<Prefix> {
+  const { virtualTokens, encoderWidth } = settings;
+  if (encoderWidth !== undefined) {
+    throw new UserError(`adapter.start: ${directory} has the prefix itself, expected no adapter.encoderWidth.`);
+  }
+  await loadPrefix(model, directory, { trainable: true });
+  const made = model.prefix as Prefix;
+  if (made.tokens === virtualTokens) return made;
+  detachPrefix(model);
+  throw new UserError(`adapter.virtualTokens is ${virtualTokens}, but ${directory} has ${made.tokens}.`);
+}
+
 /** The values with the columns of all keys in halves, from those trained on interleaved rotary pairs. */
 function keysInHalves(values: Float32Array, { keyValueHeads, width }: PeftPrefixConfig): Float32Array {
   const out = values.slice();
@@ -235,7 +249,10 @@ export const prefix = {
     return virtualTokens * width + encoderWidth * (width + 1) + outputs * (encoderWidth + 1);
   },
   async attach(model, settings, seed) {
-    return oneGroup(prefixWeights(await attachPrefix(model, settings, seed)));
+    const { start } = settings;
+    return oneGroup(
+      prefixWeights(await (start ? startPrefix(model, settings, start) : attachPrefix(model, settings, seed))),
+    );
   },
   saved: {
     kind: "adapter",

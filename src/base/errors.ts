@@ -11,14 +11,18 @@ export class UserError extends Error {
 
 const MAX_SHOWN_PROBLEMS = 40;
 
-/** Several problems of one input, reported together; the message shows the first 40 and counts the others. */
+/**
+ * Several problems of one input, reported together; the message shows the first 40 and counts the others. With `inline` a single problem is on
+ * the line of the title.
+ */
 export class UserErrors extends UserError {
   readonly problems: readonly string[];
 
-  constructor(title: string, problems: readonly string[], options: { hint?: string } = {}) {
+  constructor(title: string, problems: readonly string[], options: { hint?: string; inline?: boolean } = {}) {
     const shown = problems.slice(0, MAX_SHOWN_PROBLEMS);
     if (problems.length > shown.length) shown.push(`… and ${problems.length - shown.length} more`);
-    super([title, ...shown.map((problem) => `  - ${problem}`)].join("\n"), options);
+    const isInline = options.inline && problems.length === 1;
+    super(isInline ? `${title} ${problems[0]}.` : [title, ...shown.map((one) => `  - ${one}`)].join("\n"), options);
     this.name = "UserErrors";
     this.problems = problems;
   }

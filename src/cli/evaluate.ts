@@ -1,14 +1,17 @@
 import { dirname } from "node:path";
 import type { Command } from "commander";
 import { Option } from "commander";
+import { UserError } from "../base/errors.ts";
 import { checkOutputFile, expectNotRead } from "../base/output.ts";
 import type { SplitName } from "../data/split.ts";
 import { renderReport, toJson } from "../evaluate/report.ts";
 import { score } from "../evaluate/score.ts";
 import { noRelationRemark } from "../evaluate/wording.ts";
 import { type EvaluationEvent, evaluationJson, evaluationTitle, saveEvaluation } from "../runs/evaluation.ts";
+import type { AdapterSource, RunSource } from "../runs/given-adapter.ts";
 import { openRun } from "../runs/run.ts";
 import { openRunFolder } from "../runs/run-folder.ts";
+import { type AdapterOptions, adapterOf, addAdapterOptions } from "./adapter-options.ts";
 import { evaluateJointly } from "./evaluate-joint.ts";
 import { type EvaluateOptions, evaluateSeveral } from "./evaluate-runs.ts";
 import { companionOption, showLoading, storageOption } from "./loading.ts";
@@ -18,10 +21,10 @@ import { warnBadRows } from "./splits.ts";
 import { duration, type Progress, progress, say, warn } from "./terminal.ts";
 
 export function addEvaluateCommands(program: Command): void {
-  program
+  const command = program
     .command("evaluate")
     .description("score a run on labelled data in all conventions; writes metrics.json and report.html into the run")
-    .argument("<run>", "run folder, or several with commas between: their label probabilities are averaged")
+    .argument("[run]", "run folder, or several with commas between: their label probabilities are averaged")
     .option("--data <dir>", "data folder (default: the one that the run was trained on)")
     .addOption(new Option("--split <name>", "which split").choices(["train", "valid", "test"]).default("test"))
     .option("--json <file>", "write the metrics as JSON to a file, or to standard output with -")
@@ -32,11 +35,14 @@ export function addEvaluateCommands(program: Command): void {
     .addOption(storageOption("the recipe's"))
     .option("--skip-bad", "count and list bad rows instead of stopping")
     .option("--joint", "give the run nothing but the sentences: it finds the entities too (docs/mentions.md)")
-    .action((list: string, options: EvaluateOptions & { joint?: boolean }) => {
-      const runs = runsOf(list);
+    .action((list: string | undefined, options: EvaluateOptions & AdapterOptions & { joint?: boolean }) => {
+      const adapter = adapterOf(list, options, "evaluate");
+      if (adapter) return evaluateAdapter(adapter, options);
+      const runs = runsOf(list as string);
       if (options.joint) return evaluateJointly(runs, options);
-      return runs.length === 1 ? evaluateRun(list, options) : evaluateSeveral(runs, options);
+      return runs.length === 1 ? evaluateRun(runs[0], options) : evaluateSeveral(runs, options);
     });
+  addAdapterOptions(command);
   program
     .command("score")
     .description("score a file of predictions: JSONL of {label, predict} (LLaMA-Factory) or of cre extract")
@@ -58,16 +64,33 @@ const NO_COMPANION =
 
 /** Evaluates a run, prints the tables and writes metrics.json and report.html; for `cre evaluate` and `cre demo`. */
 export async function evaluateRun(directory: string, options: EvaluateOptions): Promise<void> {
+  await checkEvaluationOutputs(directory, options);
+  await evaluateSource(directory, options);
+}
+
+/** Evaluates an adapter made elsewhere and prints the tables. Nothing is written but the file of `--json`. */
+async function evaluateAdapter(source: AdapterSource, options: EvaluateOptions & { joint?: boolean }): Promise<void> {
+  const { json, data, joint } = options;
+  if (joint) throw new UserError("cre evaluate --joint: expected a run, an adapter made elsewhere finds no entities.");
+  if (json !== undefined && json !== "-") {
+    await checkOutputFile(json);
+    const { adapter, base, labels, recipe } = source;
+    const read = (await Promise.all([adapter, base, data].map(filesIn))).flat();
+    await expectNotRead(json, [...read, ...[labels, recipe].filter((file) => file !== undefined)]);
+  }
+  await evaluateSource({ ...source, labels: source.labels ?? data }, options);
+}
+
+async function evaluateSource(source: RunSource, options: EvaluateOptions): Promise<void> {
   const { method, companion } = options;
   const decode = { ...(method ? { method } : {}), ...(companion === undefined ? {} : { companion }) };
-  await checkEvaluationOutputs(directory, options);
-  const run = await openRun(directory, { onNotice: warn, onLoad: showLoading(), decode, storage: options.storage });
+  const run = await openRun(source, { onNotice: warn, onLoad: showLoading(), decode, storage: options.storage });
   const bar = evaluationBar();
   try {
     const { data, split } = options;
     const onBadRow = options.skipBad ? "skip" : undefined;
     const evaluation = await run.evaluate({ data, split, onBadRow, onEvent: bar.onEvent }).finally(bar.close);
-    await saveEvaluation(run, evaluation);
+    if (run.given === null) await saveEvaluation(run, evaluation);
     const { metrics, references, truncated, examples, seconds } = evaluation;
     const title = evaluationTitle(run, evaluation);
     await writeMetrics(options.json, evaluationJson(evaluation), () =>
@@ -75,7 +98,8 @@ export async function evaluateRun(directory: string, options: EvaluateOptions): 
     );
     if (run.companion === null && run.recipe.decode.companion !== "none") warn(NO_COMPANION);
     if (truncated > 0) warn(`${truncated} sentences were shortened to fit prompt.maxPromptTokens.`);
-    say(`${examples.length} rows in ${duration(seconds)}; ${run.folder.metrics}, ${run.folder.report}`);
+    const files = run.given === null ? `; ${run.folder.metrics}, ${run.folder.report}` : "";
+    say(`${examples.length} rows in ${duration(seconds)}${files}`);
   } finally {
     await run.close();
   }

@@ -149,7 +149,7 @@ describe("cre export", () => {
     writeRun(beside, { model: { path: join(beside, "base") }, adapter: { method: "lora", ...LORA } });
     await exported(beside, "--to", "peft", "--output", join(beside, "peft"));
     const [given, turned] = await Promise.all([run, join(beside, "peft")].map(openPeftFolder));
-    expect(turned.config).toEqual(given.config);
+    expect(turned.config).toEqual({ ...given.config, baseModel: "base" });
     const prefix = "base_model.model.model.layers.0.self_attn";
     for (const [name, heads] of [
       ["q_proj.lora_B", 4],

@@ -1,6 +1,7 @@
 import { resolve } from "node:path";
 import { type Command, Option } from "commander";
 import { type ExportKind, type ExportOptions, exportRun } from "../export/run.ts";
+import { type AdapterOptions, addAdapterOptions, sourceOf } from "./adapter-options.ts";
 import { type Progress, progress, say, warn } from "./terminal.ts";
 
 /** What each kind writes, as the command says it when it is done. */
@@ -12,10 +13,10 @@ const KINDS: Readonly<Record<ExportKind, string>> = {
 };
 
 export function addExportCommand(program: Command): void {
-  program
+  const command = program
     .command("export")
     .description("write the trained result of a run for other tools")
-    .argument("<run>", "run folder")
+    .argument("[run]", "run folder")
     .addOption(
       new Option(
         "--to <kind>",
@@ -26,6 +27,10 @@ export function addExportCommand(program: Command): void {
     )
     .option("--output <dir>", "folder to write (default: RUN/export/KIND)")
     .option("--overwrite", "replace a model or an adapter that is in --output")
+    .option(
+      "--base-name <name>",
+      "with --to peft: what the adapter calls its base, for example its name on Hugging Face",
+    )
     .addOption(
       new Option("--type <name>", "element type of a whole model (default: that of its base)").choices([
         "F32",
@@ -35,15 +40,20 @@ export function addExportCommand(program: Command): void {
       ]),
     )
     .action(exportShowing);
+  addAdapterOptions(command);
 }
 
-async function exportShowing(directory: string, options: Omit<ExportOptions, "onTensor" | "onNotice">): Promise<void> {
+async function exportShowing(
+  run: string | undefined,
+  { adapter, base, labels, recipe, ...options }: Omit<ExportOptions, "onTensor" | "onNotice"> & AdapterOptions,
+): Promise<void> {
+  const source = sourceOf(run, { adapter, base, labels, recipe }, "export");
   let bar: Progress | null = null;
   const onTensor = (done: number, total: number, name: string) => {
     bar ??= progress("export", total);
     bar.update(done, name);
     if (done === total) bar.stop();
   };
-  const written = await exportRun(directory, { ...options, onTensor, onNotice: warn });
+  const written = await exportRun(source, { ...options, onTensor, onNotice: warn });
   say(`${resolve(written)}: ${KINDS[options.to]}.`);
 }

@@ -3,7 +3,7 @@ import { Readable } from "node:stream";
 import { type Command, Option } from "commander";
 import { UserError } from "../base/errors.ts";
 import type { WeightStorage } from "../compute/backend.ts";
-import { identityOf, type OpenedRuns, openRuns } from "../ensemble/open-runs.ts";
+import { identityOf, type OpenedRuns, openOne, openRuns } from "../ensemble/open-runs.ts";
 import {
   type CorpusCounts,
   type CorpusOptions,
@@ -14,8 +14,10 @@ import {
 } from "../extract/corpus.ts";
 import type { Extractor } from "../extract/extractor.ts";
 import { keepingHead, noRows, noUsableRows } from "../extract/no-rows.ts";
+import type { RunSource } from "../runs/given-adapter.ts";
 import { openRun } from "../runs/run.ts";
 import { watchForStop } from "../runs/stop-signals.ts";
+import { type AdapterOptions, addAdapterOptions, sourceOf } from "./adapter-options.ts";
 import {
   DOCUMENT_OPTIONS,
   type DocumentOptions,
@@ -33,7 +35,7 @@ import { duration, noProgress, type Progress, print, progress, say, warn } from 
 /** Bad rows that are kept until there is a good one. */
 const MAX_WITHHELD = 100;
 
-interface ExtractOptions extends DocumentOptions {
+interface ExtractOptions extends DocumentOptions, AdapterOptions {
   output?: string;
   minScore?: number;
   minProbability?: number;
@@ -50,12 +52,11 @@ export function addExtractCommand(program: Command): void {
     .description(
       "find relations: JSONL of {sentence, head, tail} in, the same rows with predictions out, in order; with --entities, documents in and a graph out",
     )
-    .argument("<run>", "run folder, or several with commas between: their label probabilities are averaged")
     .argument(
-      "[input]",
-      "JSONL file, or documents: a file, a folder or a pattern; - or nothing reads standard input",
-      "-",
+      "[run]",
+      "run folder, or several with commas between: their label probabilities are averaged; none with --adapter",
     )
+    .argument("[input]", "JSONL file, or documents: a file, a folder or a pattern; - or nothing reads standard input")
     .option(
       "--output <path>",
       "file to write, a folder for documents; repeat an interrupted call to continue it (default: standard output)",
@@ -69,13 +70,20 @@ export function addExtractCommand(program: Command): void {
     .addOption(companionOption())
     .addOption(storageOption("the recipe's"))
     .option("--strict", "exit with 1 when any row or document was bad")
-    .action(extract);
+    .action((run: string | undefined, input: string | undefined, options: ExtractOptions, own: Command) => {
+      // With an adapter the first argument is the input.
+      const inputs = options.adapter === undefined ? [input] : [run, input].filter((one) => one !== undefined);
+      if (inputs.length > 1) throw new UserError("cre extract --adapter: got a run, too, expected the input alone.");
+      const source = sourceOf(options.adapter === undefined ? run : undefined, options, "extract");
+      return extract(source, inputs[0] ?? "-", options, own);
+    });
+  addAdapterOptions(command);
   for (const option of DOCUMENT_OPTIONS) command.addOption(option);
 }
 
-async function extract(directory: string, input: string, options: ExtractOptions, command: Command): Promise<void> {
+async function extract(source: RunSource, input: string, options: ExtractOptions, command: Command): Promise<void> {
   options.minScore ??= options.minProbability;
-  if (options.entities) return extractGraphOf(directory, input, options);
+  if (options.entities) return extractGraphOf(source, input, options);
   expectNoDocumentOptions(command);
   await expectRows(input);
   if (input !== "-" && !existsSync(input)) throw new UserError(`${input}: does not exist, expected JSONL rows.`);
@@ -87,12 +95,13 @@ async function extract(directory: string, input: string, options: ExtractOptions
   }
   const replace = options.overwrite ?? false;
   if (output !== undefined) await checkExtraction(input, output, { replace });
-  const run = await openRuns(runsOf(directory), {
+  const opening = {
     onNotice: warn,
     onLoad: showLoading(),
     storage: options.storage,
     decode: { ...(method ? { method } : {}), ...(companion === undefined ? {} : { companion }) },
-  });
+  };
+  const run = await (typeof source === "string" ? openRuns(runsOf(source), opening) : openOne(source, opening));
   if (run.runs.length > 1) say(severalRuns(run));
   const started = performance.now();
   // Rows on a terminal are progress enough, and a bar would run into them.
@@ -134,12 +143,13 @@ async function extract(directory: string, input: string, options: ExtractOptions
 }
 
 /** Documents in, a graph out. */
-async function extractGraphOf(directory: string, input: string, options: ExtractOptions): Promise<void> {
+async function extractGraphOf(source: RunSource, input: string, options: ExtractOptions): Promise<void> {
   const { output, method, companion, storage, overwrite: replace = false, strict = false } = options;
-  if (runsOf(directory).length > 1) throw new UserError("cre extract --entities: got several runs, expected one.");
+  if (typeof source === "string" && runsOf(source).length > 1)
+    throw new UserError("cre extract --entities: got several runs, expected one.");
   const prepared = await prepareDocuments(input, output, replace, options);
   const decode = { ...(method ? { method } : {}), ...(companion === undefined ? {} : { companion }) };
-  const run = await openRun(directory, { onNotice: warn, onLoad: showLoading(), storage, decode });
+  const run = await openRun(source, { onNotice: warn, onLoad: showLoading(), storage, decode });
   await extractDocumentsWith(run, prepared, { ...options, minProbability: options.minScore ?? 0, strict, replace });
   await run.close();
 }

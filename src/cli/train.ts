@@ -8,6 +8,7 @@ import { PARALLEL_WAYS, type ParallelWay, wordsOf } from "../engines/launch.ts";
 import { runAround } from "../engines/result.ts";
 import { engineOf, type TorchEngine, type TorchEvent, trainWithTorch } from "../engines/torch.ts";
 import { type RecipeSource, readRecipeParts } from "../recipe/read.ts";
+import { continuing } from "../runs/given-start.ts";
 import type { Stop } from "../runs/protocol.ts";
 import { runFolder } from "../runs/run-folder.ts";
 import { begunTraining, newTraining, type PreparedRun, runTraining, type TrainingEvent } from "../runs/training.ts";
@@ -31,6 +32,7 @@ interface TrainOptions {
   parallel?: ParallelWay;
   dryRun?: boolean;
   collect?: string;
+  adapter?: string;
 }
 
 export function addTrainCommand(program: Command): void {
@@ -40,6 +42,7 @@ export function addTrainCommand(program: Command): void {
     .argument("[recipe]", "recipe file; without it the defaults for --data")
     .option("--data <dir>", "data folder, instead of the recipe's data.path")
     .option("--set <key=value>", "replace one value of the recipe, for example train.epochs=2", collect, [])
+    .option("--adapter <dir>", "continue from the weights of a PEFT folder on the recipe's model")
     .option("--run <dir>", "run folder (default: runs/NAME of the recipe or data)")
     .option("--resume", "continue a run from its last checkpoint")
     .option("--skip-bad", "count and list bad rows instead of stopping")
@@ -67,8 +70,8 @@ export function addTrainCommand(program: Command): void {
 async function resumeRun(recipeFile: string | undefined, options: TrainOptions): Promise<void> {
   const directory = options.run ?? (recipeFile ? defaultRun(recipeFile) : undefined);
   if (!directory) throw new UserError("--resume needs --run DIR or the recipe.");
-  if (options.set.length > 0 || options.data || options.skipBad) {
-    throw new UserError("--resume uses the run's own recipe; --set, --data and --skip-bad would change it.");
+  if (options.set.length > 0 || options.data || options.skipBad || options.adapter) {
+    throw new UserError("--resume uses the run's own recipe; --set, --data, --adapter and --skip-bad would change it.");
   }
   const engine = await engineOf(directory);
   const run = await begunTraining(directory, undefined, { isElsewhere: engine !== null });
@@ -78,7 +81,7 @@ async function resumeRun(recipeFile: string | undefined, options: TrainOptions):
 }
 
 async function beginRun(file: string | undefined, options: TrainOptions): Promise<void> {
-  const { set, data, run, skipBad } = options;
+  const { set, data, run, skipBad, adapter } = options;
   if (file === undefined && data === undefined) {
     throw new UserError("cre train: got neither a recipe nor data, expected one of them.", {
       hint: "cre train --data DIR chooses good settings for the data; cre recipe show lists the recipes.",
@@ -88,7 +91,10 @@ async function beginRun(file: string | undefined, options: TrainOptions): Promis
   const isElsewhere = options.engine !== undefined;
   const source = { file, overrides: set, dataPath: data, badRows, isFast: isElsewhere || hasFastBackend() } as const;
   const directory = run ?? defaultRun(file ?? resolve(data as string));
-  if (!isElsewhere) return trainNewRun(directory, source);
+  const start = adapter === undefined ? source : await continuing(source, adapter);
+  if (!isElsewhere) return trainNewRun(directory, start);
+  if (adapter !== undefined)
+    throw new UserError("--adapter: the torch engine starts from fresh weights, expected no --engine with it.");
   const reading = await readRecipeParts(source);
   const begun = await newTraining(directory, reading, undefined, { isElsewhere });
   showDefaults(reading);

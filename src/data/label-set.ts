@@ -158,6 +158,12 @@ export function parseLabelsJson(text: string, file: string): LabelSet {
   return labelSetFromJson(parseJson(text, `${file}:`), file);
 }
 
+/** As {@link parseLabelsJson}; a plain list of labels is read, too. */
+export function parseLabelList(text: string, file: string): LabelSet {
+  const value = parseJson(text, `${file}:`);
+  return labelSetFromJson(Array.isArray(value) ? { labels: value } : value, file);
+}
+
 /** Reads `relation2id.txt` (label, then spaces or a TAB, then a number) and returns the labels in the order of their numbers. */
 export function parseRelation2id(text: string, file: string): string[] {
   const lineOfLabel = new Map<string, number>();

@@ -1,5 +1,5 @@
 import { stringify } from "yaml";
-import { loraScale } from "../formats/peft-folder.ts";
+import { loraScale } from "../formats/peft-scale.ts";
 import type { Recipe } from "../recipe/schema.ts";
 import { ROWS_FILE } from "./rows.ts";
 

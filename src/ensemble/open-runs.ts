@@ -1,10 +1,12 @@
 import { existsSync } from "node:fs";
 import { stat } from "node:fs/promises";
-import { resolve } from "node:path";
+import { join, resolve } from "node:path";
 import { UserError } from "../base/errors.ts";
 import { ensembleExtractor } from "../extract/ensemble.ts";
 import type { Extractor, ExtractorSettings } from "../extract/extractor.ts";
+import { PEFT_WEIGHTS } from "../formats/peft-folder.ts";
 import type { Recipe } from "../recipe/schema.ts";
+import type { RunSource } from "../runs/given-adapter.ts";
 import { type OpenOptions, readRunLabels } from "../runs/open.ts";
 import { openRun, type Run } from "../runs/run.ts";
 import { openRunFolder } from "../runs/run-folder.ts";
@@ -25,10 +27,7 @@ export interface OpenedRuns {
  * whose labels differ, or that generate text.
  */
 export async function openRuns(directories: readonly string[], options: OpenOptions = {}): Promise<OpenedRuns> {
-  if (directories.length === 1) {
-    const run = await openRun(directories[0], options);
-    return { runs: [run], extractor: run.extractor, sharedBases: 0, close: () => run.close() };
-  }
+  if (directories.length === 1) return openOne(directories[0], options);
   await expectEnsemble(directories, options);
   const bases = createSharedBases();
   const runs: Run[] = [];
@@ -48,6 +47,12 @@ export async function openRuns(directories: readonly string[], options: OpenOpti
   const notice = furtherRelationsNotice(runs);
   if (notice !== null) options.onNotice?.(notice);
   return { runs, extractor: ensembleExtractor(runs.map(({ extractor }) => extractor)), sharedBases: bases.size, close };
+}
+
+/** One run, or an adapter that another program made. */
+export async function openOne(source: RunSource, options: OpenOptions): Promise<OpenedRuns> {
+  const run = await openRun(source, options);
+  return { runs: [run], extractor: run.extractor, sharedBases: 0, close: () => run.close() };
 }
 
 /** Throws a UserError for runs that cannot answer together, before any weight is read. */
@@ -90,8 +95,10 @@ export interface RunIdentity {
 /** The identity of each run. */
 export async function identityOf({ runs }: Pick<OpenedRuns, "runs">): Promise<RunIdentity[]> {
   const identities: RunIdentity[] = [];
-  for (const { recipe, extractor, folder } of runs) {
-    const trainedAt = existsSync(folder.done) ? (await stat(folder.done)).mtimeMs : null;
+  for (const { recipe, extractor, folder, given } of runs) {
+    const files = given ? PEFT_WEIGHTS.map((name) => join(folder.directory, name)) : [folder.done];
+    const file = files.find((one) => existsSync(one));
+    const trainedAt = file === undefined ? null : (await stat(file)).mtimeMs;
     identities.push({ recipe, settings: extractor.settings, directory: resolve(folder.directory), trainedAt });
   }
   return identities;

@@ -6,6 +6,7 @@ import { rowEnds } from "../pretrain/sequences.ts";
 import type { TrainedElsewhere } from "../runs/collected.ts";
 import type { PretrainData, PretrainValidation } from "../runs/pretrain-run.ts";
 import type { LogLine } from "../runs/run-folder.ts";
+import { shown, table } from "./markdown.ts";
 
 /** A text that the model continued, as the card shows it. */
 export interface CardText {
@@ -202,14 +203,4 @@ function curveTable({ log, data }: CardFacts, tokensPerStep: number): string {
     ...names.map((name) => sources[name]?.bitsPerCharacter.toFixed(3) ?? "–"),
   ]);
   return table(["step", "tokens", "all", ...names], rows);
-}
-
-function table(head: readonly string[], rows: readonly (readonly string[])[]): string {
-  const line = (cells: readonly string[]) => `| ${cells.join(" | ")} |`;
-  return [line(head), `|${"---|".repeat(head.length)}`, ...rows.map(line)].join("\n");
-}
-
-/** On one line, with nothing that Markdown would read. */
-function shown(text: string): string {
-  return text.replace(/\s+/g, " ").replace(/[\\`*_{}[\]<>#|~]/g, "\\$&");
 }

@@ -1,26 +1,61 @@
-import { join } from "node:path";
-import type { SavedAdapter } from "../adapters/method.ts";
-import type { AdapterSettings } from "../adapters/methods.ts";
-import { copyFileAtomic } from "../base/files.ts";
-import { checkPeftWeights } from "../formats/peft-folder.ts";
+import { existsSync } from "node:fs";
+import { basename, join, resolve } from "node:path";
+import { UserError } from "../base/errors.ts";
+import { copyFileAtomic, writeFileAtomic } from "../base/files.ts";
+import { readJsonObject } from "../formats/json-file.ts";
+import { CONFIG_FILE } from "../formats/peft-config.ts";
+import { checkPeftWeights, PEFT_WEIGHTS } from "../formats/peft-folder.ts";
 import { readSpec } from "../models/families/registry.ts";
+import type { Recipe } from "../recipe/schema.ts";
+import type { UsedAdapter } from "../runs/trained.ts";
+import { adapterCard } from "./adapter-card.ts";
 import { exportTokenizer } from "./tokenizer-files.ts";
 import type { ExportJob } from "./trained-tensors.ts";
 
-/** Writes an adapter as Hugging Face PEFT loads it, with the tokenizer of its base, and returns the folder. */
-export async function exportPeft(
-  { folder, trained, checkpoint, output, onNotice }: ExportJob,
-  adapter: SavedAdapter<AdapterSettings>,
-): Promise<string> {
+/** What the folder says about the adapter. */
+export interface PeftFacts {
+  recipe: Recipe;
+  /** The name of the base for those who use the folder; null: found out. */
+  baseName: string | null;
+}
+
+/** Writes an adapter as Hugging Face PEFT loads it, with the tokenizer of its base and a model card, and returns the folder. */
+export async function exportPeft(job: ExportJob, adapter: UsedAdapter, facts: PeftFacts): Promise<string> {
+  const { folder, trained, checkpoint, output, onNotice } = job;
   const { config, directory } = checkpoint;
+  const base = facts.baseName ?? publicName(job);
   await exportTokenizer(trained.tokenizer, output, { modelType: String(config.model_type), onNotice });
   if (config.rope_layout === "interleaved") {
+    if (!adapter.saveInHalves) throw new UserError(`${folder.directory}: has no form for a base of llama2.c.`);
     await adapter.saveInHalves(folder.directory, output, readSpec(config, directory));
-    return output;
+    await writeConfig(output, output, base);
+  } else {
+    await checkPeftWeights(folder.directory);
+    const weights = PEFT_WEIGHTS.find((name) => existsSync(join(folder.directory, name))) as string;
+    await copyFileAtomic(join(folder.directory, weights), join(output, weights));
+    await writeConfig(folder.directory, output, base);
   }
-  await checkPeftWeights(folder.directory);
-  for (const name of ["adapter_model.safetensors", "adapter_config.json"]) {
-    await copyFileAtomic(join(folder.directory, name), join(output, name));
-  }
+  const card = await adapterCard({ folder, recipe: facts.recipe, base, name: basename(resolve(folder.directory)) });
+  await writeFileAtomic(join(output, "README.md"), card);
   return output;
+}
+
+/** The configuration with another name of the base: a path of this machine would be of use nowhere else. */
+async function writeConfig(from: string, to: string, base: string): Promise<void> {
+  const config = await readJsonObject(join(from, CONFIG_FILE), "a PEFT adapter configuration");
+  const named = { ...config, base_model_name_or_path: base };
+  await writeFileAtomic(join(to, CONFIG_FILE), `${JSON.stringify(named, null, 2)}\n`);
+}
+
+const HUB_NAME = /^[\w-][\w.-]{0,95}\/[\w-][\w.-]{0,95}$/;
+
+/** The base's name on Hugging Face, where its config.json notes one; else the name of its folder, with a notice. */
+function publicName({ checkpoint, trained, onNotice }: ExportJob): string {
+  const noted = checkpoint.config._name_or_path;
+  if (typeof noted === "string" && HUB_NAME.test(noted)) return noted;
+  const name = basename(resolve(trained.model));
+  onNotice(
+    `the adapter calls its base "${name}": PEFT looks for a folder of that name, then on Hugging Face. --base-name NAME gives another name.`,
+  );
+  return name;
 }

@@ -3,14 +3,17 @@ import { isUnable, type SavedAdapter, type SavedModel } from "../adapters/method
 import { methodOf } from "../adapters/methods.ts";
 import { UserError } from "../base/errors.ts";
 import type { GgufWriteType } from "../formats/gguf-blocks.ts";
+import type { Checkpoint } from "../formats/hf-folder.ts";
 import type { TensorDtype } from "../formats/tensor-source.ts";
-import { openRunFolder } from "../runs/run-folder.ts";
-import { findTrained, openTrainedModel, type TrainedResult } from "../runs/trained.ts";
+import type { Recipe } from "../recipe/schema.ts";
+import { type AdapterSource, openGiven, type RunSource } from "../runs/given-adapter.ts";
+import { openRunFolder, type RunFolder } from "../runs/run-folder.ts";
+import { findTrained, openTrainedModel, type TrainedResult, type UsedAdapter } from "../runs/trained.ts";
 import { findTokenizerFile } from "../tokenizers/open-tokenizer.ts";
 import { exportGguf, exportGgufAdapter, ggufAdapterFile, ggufFile } from "./gguf.ts";
 import { exportMerged } from "./merged.ts";
 import { checkModelFolder, holdingFolder, type ModelOutput } from "./output-folder.ts";
-import { exportPeft } from "./peft.ts";
+import { exportPeft, type PeftFacts } from "./peft.ts";
 import type { ExportJob } from "./trained-tensors.ts";
 
 export type ExportKind = "peft" | "merged" | "gguf" | "gguf-lora";
@@ -23,21 +26,66 @@ export interface ExportOptions {
   overwrite?: boolean;
   /** Element type of a whole model; by default that of its base. */
   type?: GgufWriteType;
+  /** The name of the base in an adapter's configuration; by default the one that its config.json notes, or that of its folder. */
+  baseName?: string;
   onTensor?: ExportJob["onTensor"];
   onNotice?: ExportJob["onNotice"];
 }
 
-/** Writes the trained result of a run for other tools and returns the folder or file. Throws a UserError for a kind that the run cannot give. */
-export async function exportRun(directory: string, options: ExportOptions): Promise<string> {
-  const { folder, recipe } = await openRunFolder(directory);
-  const { to, type, output = join(directory, "export", to), onTensor = () => {}, onNotice = () => {} } = options;
+/** What is exported: a finished run, or an adapter that another program made. */
+interface Exported {
+  folder: RunFolder;
+  recipe: Recipe;
+  trained: TrainedResult;
+  checkpoint: Checkpoint;
+  close(): Promise<void>;
+}
+
+/**
+ * Writes the trained result of a run, or an adapter that another program made, for other tools and returns the folder or file. Throws a UserError
+ * for a kind that it cannot give.
+ */
+export async function exportRun(source: RunSource, options: ExportOptions): Promise<string> {
+  if (typeof source !== "string") return exportGiven(source, options);
+  const { folder, recipe } = await openRunFolder(source);
+  expectExport(source, recipe, methodOf(recipe.adapter), options);
+  const trained = await findTrained(folder, recipe);
+  const checkpoint = await openTrainedModel(folder, trained);
+  const close = () => checkpoint.source.close();
+  return exportOpened({ folder, recipe, trained, checkpoint, close }, options);
+}
+
+async function exportGiven(source: AdapterSource, options: ExportOptions): Promise<string> {
+  if (options.output === undefined) {
+    throw new UserError(
+      `${source.adapter}: needs --output DIR, since nothing is written into an adapter made elsewhere.`,
+    );
+  }
+  const given = await openGiven(source);
+  try {
+    const { adapter } = given.trained;
+    expectExport(source.adapter, given.recipe, { saved: adapter as UsedAdapter }, options);
+  } catch (error) {
+    await given.close();
+    throw error;
+  }
+  return exportOpened(given, options);
+}
+
+/** Throws a UserError for what cannot be exported to this kind. */
+function expectExport(
+  directory: string,
+  recipe: Recipe,
+  method: Parameters<typeof missingExport>[0],
+  { to, type }: ExportOptions,
+): void {
   if (recipe.prompt.attention === "both") {
     const why = 'prompt.attention "both" has no counterpart there: other programs compute every token causally';
     throw new UserError(`${directory}: cannot be exported to ${to}: ${why}.`, {
       hint: 'Use the run with cre, or train one with prompt.attention "causal".',
     });
   }
-  const missing = missingExport(methodOf(recipe.adapter), to);
+  const missing = missingExport(method, to);
   if (missing) {
     const { reason, hint } = missing;
     const method = `adapter.method "${recipe.adapter.method}"`;
@@ -48,9 +96,16 @@ export async function exportRun(directory: string, options: ExportOptions): Prom
       hint: "A whole model can be F32, F16 or BF16, in GGUF also Q8_0; adapters stay float32.",
     });
   }
-  const trained = await findTrained(folder, recipe);
-  const checkpoint = await openTrainedModel(folder, trained);
+}
+
+async function exportOpened(opened: Exported, options: ExportOptions): Promise<string> {
+  const { folder, recipe, trained, checkpoint, close } = opened;
+  const { directory } = folder;
+  const { to, type, output = join(directory, "export", to), onTensor = () => {}, onNotice = () => {} } = options;
   try {
+    if (options.baseName !== undefined && to !== "peft") {
+      throw new UserError(`--base-name does not go with --to ${to}: only a PEFT folder names its base.`);
+    }
     const tokenizerFile = await findTokenizerFile(trained.tokenizer);
     const overwrite = options.overwrite ?? options.output === undefined;
     const job = { folder, trained, checkpoint, output, overwrite, onTensor, onNotice };
@@ -62,10 +117,11 @@ export async function exportRun(directory: string, options: ExportOptions): Prom
     return await holdingFolder(output, () => {
       if (to === "merged") return exportMerged(job, recipe.model.path, type as TensorDtype | undefined);
       if (to === "gguf") return exportGguf(job, type);
-      return exportAdapter(job, trained.adapter as NonNullable<TrainedResult["adapter"]>, to);
+      const facts = { recipe, baseName: options.baseName ?? null };
+      return exportAdapter(job, trained.adapter as UsedAdapter, to, facts);
     });
   } finally {
-    await checkpoint.source.close();
+    await close();
   }
 }
 
@@ -77,11 +133,12 @@ function writtenBy(job: ExportJob, to: ExportKind, type: GgufWriteType | undefin
 
 function exportAdapter(
   job: ExportJob,
-  adapter: NonNullable<TrainedResult["adapter"]>,
+  adapter: UsedAdapter,
   to: "peft" | "gguf-lora",
+  facts: PeftFacts,
 ): Promise<string> {
   const { ggufAdapter } = adapter;
-  if (to === "peft" || isUnable(ggufAdapter)) return exportPeft(job, adapter);
+  if (to === "peft" || isUnable(ggufAdapter)) return exportPeft(job, adapter, facts);
   return exportGgufAdapter(job, ggufAdapter);
 }
 

@@ -1,5 +1,7 @@
 import { showValue, UserErrors } from "../base/errors.ts";
-import { loraScale, type PeftFolder } from "./peft-folder.ts";
+import type { PeftFolder } from "./peft-folder.ts";
+import { targetSettings } from "./peft-targets.ts";
+import { type PeftPart, peftTensorName } from "./peft-tensors.ts";
 import type { TensorDtype, TensorSource, TensorToWrite } from "./tensor-source.ts";
 
 /** The tensors of a checkpoint, ready to write; blocks of few bits become float16. */
@@ -14,20 +16,36 @@ export function tensorsToWrite(source: TensorSource, dtype?: TensorDtype): Tenso
 
 /**
  * Merges a LoRA or DoRA adapter into the tensors it was trained for ({@link mergeLowRank}), computed when a tensor is written, so that no
- * model has to fit into memory. Works by name, for every family. Throws a UserErrors for adapter tensors that belong to no tensor or do not fit.
+ * model has to fit into memory. Works by name, for every family. `merged` names tensors of the adapter that the given tensors hold already. Throws
+ * a UserErrors for adapter tensors that belong to no tensor or do not fit.
  */
-export function mergeLoraInto(tensors: readonly TensorToWrite[], adapter: PeftFolder, where: string): TensorToWrite[] {
-  const { rank, hasMagnitudes } = adapter.config;
-  const scale = loraScale(adapter.config);
+export function mergeLoraInto(
+  tensors: readonly TensorToWrite[],
+  adapter: PeftFolder,
+  where: string,
+  merged: ReadonlySet<string> = new Set(),
+): TensorToWrite[] {
+  const { hasMagnitudes } = adapter.config;
   const { tensors: parts } = adapter.tensors;
   const problems: string[] = [];
-  const used = new Set<string>();
-  const merged = tensors.map((tensor): TensorToWrite => {
-    const module = tensor.name.replace(/\.weight$/, "");
-    const ends = ["lora_A.weight", "lora_B.weight", ...(hasMagnitudes ? ["lora_magnitude_vector"] : [])];
-    const names = ends.map((end) => `base_model.model.${module}.${end}`);
+  const used = new Set<string>(merged);
+  const namesOf = (module: string) => {
+    const ends: PeftPart[] = ["lora_A.weight", "lora_B.weight"];
+    if (hasMagnitudes) ends.push("lora_magnitude_vector");
+    return ends.map((end) => peftTensorName(module, end));
+  };
+  const moduleOf = ({ name }: TensorToWrite) => name.replace(/\.weight$/, "");
+  const adapted = tensors.map(moduleOf).filter((module) => {
+    return namesOf(module).some((name) => parts.has(name) && !merged.has(name));
+  });
+  const targets = targetSettings(adapter.config, adapted, adapter.file);
+  const out = tensors.map((tensor): TensorToWrite => {
+    const module = moduleOf(tensor);
+    const target = targets.get(module);
+    if (!target) return tensor;
+    const { rank, scale } = target;
+    const names = namesOf(module);
     const [a, b, magnitude] = names.map((name) => parts.get(name));
-    if (!a && !b && !magnitude) return tensor;
     for (const name of names) used.add(name);
     const [O, I] = tensor.shape;
     const hasLengths = !hasMagnitudes || magnitude?.shape.join() === `${O}`;
@@ -51,7 +69,7 @@ export function mergeLoraInto(tensors: readonly TensorToWrite[], adapter: PeftFo
   for (const name of parts.keys()) {
     if (!used.has(name)) problems.push(`tensor ${showValue(name, 200)} belongs to no tensor of the model`);
   }
-  if (problems.length === 0) return merged;
+  if (problems.length === 0) return out;
   throw new UserErrors(`${where}: the adapter does not fit the model:`, problems, {
     hint: "Was the adapter trained on another base model?",
   });

@@ -1,149 +1,39 @@
 import { existsSync } from "node:fs";
 import { join } from "node:path";
-import { showValue, UserError, UserErrors } from "../base/errors.ts";
+import { UserError } from "../base/errors.ts";
 import { writeFileAtomic } from "../base/files.ts";
 import { expectFolderSums, sumsOfTensors } from "./folder-sums.ts";
-import { readJsonObject } from "./json-file.ts";
-import { openSafetensors, type SafetensorsFile, writeSafetensors } from "./safetensors.ts";
-import type { TensorToWrite } from "./tensor-source.ts";
+import { CONFIG_FILE, type PeftLora, type PeftLoraConfig, readLora, readPeftConfig } from "./peft-config.ts";
+import { openPytorchBin } from "./pytorch-bin.ts";
+import { openSafetensors, writeSafetensors } from "./safetensors.ts";
+import type { TensorSource, TensorToWrite } from "./tensor-source.ts";
 
-const MAX_RANK = 65_536;
-
-/** Whether low-rank products count alpha/rank times, or alpha/√rank times (rsLoRA, Kalajdzievski 2023). */
-export type LoraScaling = "lora" | "rslora";
-
-/** The settings of a LoRA or DoRA adapter in PEFT's adapter_config.json. */
-export interface PeftLoraConfig {
-  rank: number;
-  alpha: number;
-  dropout: number;
-  scaling: LoraScaling;
-  /** Whether the lengths of rows are trained, too (DoRA). */
-  hasMagnitudes: boolean;
-  /** Module names or their last parts, as PEFT matches them. */
-  targetModules: readonly string[] | "all-linear";
-  baseModel: string | null;
-}
+/** The weights of a PEFT folder; a folder with both has the same weights twice. */
+export const PEFT_WEIGHTS = ["adapter_model.safetensors", "adapter_model.bin"] as const;
 
 export interface PeftFolder {
-  config: PeftLoraConfig;
-  tensors: SafetensorsFile;
+  config: PeftLora;
+  tensors: TensorSource;
+  /** The file of the configuration, for messages. */
+  file: string;
 }
 
-/** The factor on the low-rank products. */
-export function loraScale({
-  rank,
-  alpha,
-  scaling = "lora",
-}: {
-  rank: number;
-  alpha: number;
-  scaling?: LoraScaling;
-}): number {
-  return alpha / (scaling === "rslora" ? Math.sqrt(rank) : rank);
-}
-
-/** Entries of adapter_config.json that do not change what a finished adapter computes (PEFT 0.21), and those read below. */
-const FREE = new Set([
-  "auto_mapping",
-  "base_model_name_or_path",
-  "ensure_weight_tying",
-  "eva_config",
-  "inference_mode",
-  "layers_pattern",
-  "lora_alpha",
-  "lora_dropout",
-  "megatron_config",
-  "megatron_core",
-  "peft_type",
-  "peft_version",
-  "qalora_group_size",
-  "r",
-  "revision",
-  "runtime_config",
-  "target_modules",
-  "task_type",
-  "use_dora",
-  "use_rslora",
-]);
-
-/** Values that other entries may have besides null, false, [] and {}, which switch an option off. Any other value is an error. */
-const ALSO_NEUTRAL: Readonly<Record<string, readonly unknown[]>> = {
-  bias: ["none"],
-  // Initialisations; the others (pissa, olora, corda, loftq) change the base weights, which the folder does not hold.
-  init_lora_weights: [true, "gaussian", "orthogonal", "eva"],
-};
-
-/** What switches an option off. */
-function isNeutral(value: unknown): boolean {
-  if (value === null || value === false) return true;
-  return typeof value === "object" && Object.keys(value as object).length === 0;
-}
-
-/** The entries of an adapter_config.json that would change what the adapter computes, but are none of those that are read. */
-export function unsupportedEntries(
-  raw: Readonly<Record<string, unknown>>,
-  free: ReadonlySet<string>,
-  alsoNeutral: Readonly<Record<string, readonly unknown[]>> = {},
-): string[] {
-  return Object.entries(raw).flatMap(([key, value]) => {
-    if (free.has(key) || isNeutral(value) || alsoNeutral[key]?.includes(value)) return [];
-    const also = (alsoNeutral[key] ?? []).map((one) => `${JSON.stringify(one)}, `).join("");
-    return [`${showValue(key)} is ${showValue(value)}, which is not supported: expected ${also}false, null or nothing`];
-  });
-}
-
-const isSwitch = (value: unknown) => typeof value === "boolean" || value === null;
-
-/** Opens a PEFT folder with a LoRA or DoRA adapter: adapter_config.json and adapter_model.safetensors. Throws a UserErrors with all problems. */
+/** Opens a PEFT folder with a LoRA or DoRA adapter: adapter_config.json and its weights. Throws a UserErrors with all problems. */
 export async function openPeftFolder(directory: string): Promise<PeftFolder> {
-  const file = join(directory, "adapter_config.json");
-  const raw = await readJsonObject(file, "a PEFT adapter configuration");
-  const problems: string[] = [];
-  const expect = (key: string, expected: string, fits: boolean) => {
-    if (!fits) problems.push(`"${key}" is ${showValue(raw[key])}, expected ${expected}`);
-  };
-  const { peft_type: type, r, lora_alpha: alpha, lora_dropout: dropout = 0, target_modules: targets } = raw;
-  expect("peft_type", '"LORA"', type === "LORA");
-  expect(
-    "r",
-    `a whole number from 1 to ${MAX_RANK}`,
-    Number.isInteger(r) && (r as number) >= 1 && (r as number) <= MAX_RANK,
-  );
-  expect("lora_alpha", "a number", typeof alpha === "number" && Number.isFinite(alpha));
-  expect("lora_dropout", "a number from 0 to below 1", typeof dropout === "number" && dropout >= 0 && dropout < 1);
-  const { use_rslora: isRslora = false, use_dora: hasMagnitudes = false } = raw;
-  expect("use_rslora", "true or false", isSwitch(isRslora));
-  expect("use_dora", "true or false", isSwitch(hasMagnitudes));
-  const isList = Array.isArray(targets) && targets.length > 0 && targets.every((name) => typeof name === "string");
-  // PEFT reads any other text as a regular expression over module names.
-  expect("target_modules", 'a list of module names or "all-linear"', isList || targets === "all-linear");
-  problems.push(...unsupportedEntries(raw, FREE, ALSO_NEUTRAL));
-  if (problems.length > 0) throw new UserErrors(`${file}: the adapter cannot be used:`, problems);
-  const tensors = await openPeftTensors(directory);
-  return {
-    config: {
-      rank: r as number,
-      alpha: alpha as number,
-      dropout: dropout as number,
-      scaling: isRslora ? "rslora" : "lora",
-      hasMagnitudes: Boolean(hasMagnitudes),
-      targetModules: targets as string[] | "all-linear",
-      baseModel: typeof raw.base_model_name_or_path === "string" ? raw.base_model_name_or_path : null,
-    },
-    tensors,
-  };
+  const { file, raw } = await readPeftConfig(directory);
+  const config = readLora(raw, file);
+  return { config, file, tensors: await openPeftTensors(directory) };
 }
 
 /** Opens the weights of a PEFT folder, checked against checksums.json where there is one. Throws a UserError when there are none. */
-export async function openPeftTensors(directory: string): Promise<SafetensorsFile> {
-  const weights = join(directory, "adapter_model.safetensors");
-  if (!existsSync(weights)) {
-    throw new UserError(`${directory}: has no adapter_model.safetensors.`, {
-      hint: "Adapters saved as adapter_model.bin can be saved again by PEFT with safe_serialization=True.",
+export async function openPeftTensors(directory: string): Promise<TensorSource> {
+  const [safe, pickled] = PEFT_WEIGHTS.map((name) => join(directory, name));
+  if (!existsSync(safe) && !existsSync(pickled)) {
+    throw new UserError(`${directory}: has no ${PEFT_WEIGHTS.join(" and no ")}.`, {
+      hint: "PEFT's save_pretrained writes one of them; was the download finished?",
     });
   }
-  const tensors = await openSafetensors(weights);
+  const tensors = await (existsSync(safe) ? openSafetensors(safe) : openPytorchBin(pickled));
   try {
     await expectFolderSums(directory, tensors);
     return tensors;
@@ -169,6 +59,7 @@ export async function savePeftFolder(
   config: PeftLoraConfig,
   tensors: readonly TensorToWrite[],
 ): Promise<void> {
+  const { targetModules: targets } = config;
   await writeSafetensors(join(directory, "adapter_model.safetensors"), tensors);
   const json = {
     peft_type: "LORA",
@@ -177,7 +68,7 @@ export async function savePeftFolder(
     r: config.rank,
     lora_alpha: config.alpha,
     lora_dropout: config.dropout,
-    target_modules: config.targetModules === "all-linear" ? "all-linear" : [...config.targetModules].sort(),
+    target_modules: typeof targets === "string" ? targets : [...targets].sort(),
     bias: "none",
     fan_in_fan_out: false,
     inference_mode: true,
@@ -186,5 +77,5 @@ export async function savePeftFolder(
     use_dora: config.hasMagnitudes,
     use_rslora: config.scaling === "rslora",
   };
-  await writeFileAtomic(join(directory, "adapter_config.json"), `${JSON.stringify(json, null, 2)}\n`);
+  await writeFileAtomic(join(directory, CONFIG_FILE), `${JSON.stringify(json, null, 2)}\n`);
 }

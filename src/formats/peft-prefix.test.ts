@@ -70,6 +70,8 @@ describe("a prefix in PEFT's form", () => {
     await writeSafetensors(join(folder, "adapter_model.safetensors"), [own, extra]);
     await expect(readPeftPrefix(folder)).rejects.toThrow("lm_head.weight");
     rmSync(join(folder, "adapter_model.safetensors"));
-    await expect(readPeftPrefix(folder)).rejects.toThrow(`${folder}: has no adapter_model.safetensors.`);
+    await expect(readPeftPrefix(folder)).rejects.toThrow(
+      `${folder}: has no adapter_model.safetensors and no adapter_model.bin.`,
+    );
   });
 });

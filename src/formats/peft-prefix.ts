@@ -1,8 +1,8 @@
 import { join } from "node:path";
-import { showValue, UserErrors } from "../base/errors.ts";
+import { showValue } from "../base/errors.ts";
 import { writeFileAtomic } from "../base/files.ts";
-import { readJsonObject } from "./json-file.ts";
-import { openPeftTensors, unsupportedEntries } from "./peft-folder.ts";
+import { readPeftConfig, unsupportedEntries, unusable } from "./peft-config.ts";
+import { openPeftTensors } from "./peft-folder.ts";
 import { writeSafetensors } from "./safetensors.ts";
 import type { TensorToWrite } from "./tensor-source.ts";
 
@@ -49,8 +49,7 @@ const FREE = new Set([
 
 /** Reads a PEFT folder with a prefix. Throws a UserErrors with all problems of its configuration, or for values that do not have its sizes. */
 export async function readPeftPrefix(directory: string): Promise<PeftPrefix> {
-  const file = join(directory, "adapter_config.json");
-  const raw = await readJsonObject(file, "a PEFT adapter configuration");
+  const { file, raw } = await readPeftConfig(directory);
   const problems: string[] = [];
   const expect = (key: string, expected: string, fits: boolean) => {
     if (!fits) problems.push(`"${key}" is ${showValue(raw[key])}, expected ${expected}`);
@@ -72,7 +71,7 @@ export async function readPeftPrefix(directory: string): Promise<PeftPrefix> {
     baseModel: typeof raw.base_model_name_or_path === "string" ? raw.base_model_name_or_path : null,
   };
   problems.push(...unsupportedEntries(raw, FREE));
-  if (problems.length > 0) throw new UserErrors(`${file}: the adapter cannot be used:`, problems);
+  if (problems.length > 0) throw unusable(file, problems);
   const tensors = await openPeftTensors(directory);
   try {
     const shape = [config.tokens, 2 * config.layers * config.width];
@@ -80,9 +79,7 @@ export async function readPeftPrefix(directory: string): Promise<PeftPrefix> {
     const wanted = `"${TENSOR}" [${shape}]`;
     if (got.length !== 1 || got[0] !== wanted) {
       const named = got.length > 3 ? `${got.slice(0, 3).join(", ")} and ${got.length - 3} more` : got.join(", ");
-      throw new UserErrors(`${directory}: the adapter cannot be used:`, [
-        `has ${named || "no tensor"}, expected ${wanted} as adapter_config.json says`,
-      ]);
+      throw unusable(directory, [`has ${named || "no tensor"}, expected ${wanted} as adapter_config.json says`]);
     }
     return { config, values: await tensors.read(TENSOR) };
   } finally {

@@ -153,17 +153,21 @@ function combinedProblems(values: RecipeValues, parts: RecipeParts): string[] {
   return found.map(({ path, message }) => `${path.join(".")}: ${message}`);
 }
 
-/** The two blocks with paths, made absolute from `folder`. */
-function withAbsolutePaths<T extends Pick<RecipeParts, "model" | "data">>(
-  { model, data }: T,
+/** The blocks with paths, made absolute from `folder`. */
+function withAbsolutePaths<T extends Pick<RecipeParts, "model" | "data" | "adapter">>(
+  { model, data, adapter }: T,
   folder: string,
-): Pick<T, "model" | "data"> {
+): Pick<T, "model" | "data" | "adapter"> {
   const fromRecipe = (path: string | undefined) => (path && !isAbsolute(path) ? resolve(folder, path) : path);
   const absolute = <B extends object, K extends keyof B>(block: B, ...keys: K[]): B => {
     const paths = keys.filter((key) => key in block).map((key) => [key, fromRecipe(block[key] as string)]);
     return { ...block, ...Object.fromEntries(paths) };
   };
-  return { model: absolute(model, "path", "tokenizer"), data: absolute(data, "path") };
+  return {
+    model: absolute(model, "path", "tokenizer"),
+    data: absolute(data, "path"),
+    adapter: adapter && absolute(adapter, "start" as never),
+  };
 }
 
 /** Of a recipe only the choices that other defaults follow from. */

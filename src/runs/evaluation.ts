@@ -23,6 +23,7 @@ import {
   companionScores,
   type DecodingChoices,
 } from "./companion-scores.ts";
+import type { AdapterSource } from "./given-adapter.ts";
 import { type DataEvent, labelledRows, readLabelledSplit } from "./labelled-rows.ts";
 import type { NoticeEvent } from "./notice.ts";
 import { type LogLine, type RunFolder, readLog } from "./run-folder.ts";
@@ -64,6 +65,8 @@ export interface RunEvaluation extends Evaluation {
 export interface EvaluatedRun {
   /** The paths of the run's files. */
   readonly folder: RunFolder;
+  /** An adapter that another program made: nothing is written into its folder. Null for a run. */
+  readonly given: AdapterSource | null;
   /** The resolved recipe that the run was trained by. */
   readonly recipe: Recipe;
   readonly labels: LabelSet;
@@ -94,7 +97,9 @@ export async function evaluateRun(run: EvaluatedRun, options: EvaluateOptions = 
   const trivial = trivialReferences(evaluation.rows, run.labels);
   const references = [...(companion ? companionReferences(companion) : []), ...trivial];
   const testLooks =
-    source?.split === "test" ? await lookAtTest(run.folder, source.data, evaluation.examples, onEvent) : [];
+    source?.split === "test" && run.given === null
+      ? await lookAtTest(run.folder, source.data, evaluation.examples, onEvent)
+      : [];
   const rows = evaluation.extractions.map(({ predictions }, i) => ({ gold: evaluation.rows[i].gold, predictions }));
   const certainty = certaintyOf(rows, run.labels.noRelation);
   return { ...evaluation, source, references, companion, certainty, seconds, testLooks };

@@ -33,12 +33,13 @@ import { copyTokenizer } from "../tokenizers/open-tokenizer.ts";
 import type { Tokenizer } from "../tokenizers/tokenizer.ts";
 import { CALIBRATION_FILE, type Calibration, choiceOf, openCalibration } from "./calibration.ts";
 import { COMPANION_FILES, expectNoMixture, mixtureOf, openCompanion, type RunCompanion } from "./companion.ts";
+import { type AdapterSource, openGiven, openGivenLabels, type RunSource, sourceFolder } from "./given-adapter.ts";
 import { expectRoom, weightNeed } from "./memory.ts";
 import { checkVocabulary, type PreparedRecipe, prepareRecipe, rendererOf } from "./prepare.ts";
 import { openRunFolder, type RunFolder } from "./run-folder.ts";
 import { baseKey, type SharedBases } from "./shared-bases.ts";
 import { openModelTokenizer } from "./tokenizer.ts";
-import { findTrained, openTrainedModel, tokenizerPath } from "./trained.ts";
+import { findTrained, openTrainedModel, type TrainedResult, tokenizerPath } from "./trained.ts";
 
 /** A recipe with everything open that it names, ready to train or to extract. */
 export interface OpenedRecipe {
@@ -64,6 +65,8 @@ export interface OpenedRecipe {
 export interface OpenOptions {
   onNotice?: (line: string) => void;
   onLoad?: (done: number, total: number) => void;
+  /** Of a recipe that is opened to train: its weights come from a checkpoint. */
+  isResumed?: boolean;
   /** Of a run that is opened: how the layers' matrices are kept, instead of the recipe's storage. */
   storage?: WeightStorage;
   /** Replaces single values of the recipe's decoding. */
@@ -118,7 +121,8 @@ export async function openPrepared(prepared: PreparedRecipe, options: OpenOption
     const trainable = methodOf(adapter).trainsOfBase(adapter, spec);
     const place = placeOptions(recipe, trainable, tokenizer, options);
     const model = base ? await loadDecoder(backend, base, place) : await initDecoder(backend, spec, seed, place);
-    const groups = withLayerDecay(model, await attachAdapter(model, adapter, seed), train.layerDecay);
+    const { isResumed } = options;
+    const groups = withLayerDecay(model, await attachAdapter(model, adapter, seed, { isResumed }), train.layerDecay);
     return openedRecipe(recipe, model, tokenizer, renderer, groups, options);
   } catch (error) {
     await backend.close();
@@ -224,27 +228,66 @@ export async function readRunLabels(folder: RunFolder): Promise<LabelSet> {
   return parseLabelsJson(await readTextFile(file, "the run's labels", MAX_LABELS_BYTES), file);
 }
 
-/** Opens a finished run for extraction: its best weights with the prompt, template and labels it was trained with. */
-export async function openTrained(
-  directory: string,
-  options: OpenOptions = {},
-): Promise<OpenedRecipe & { folder: RunFolder }> {
-  const { folder, recipe: own } = await openRunFolder(directory);
-  const recipe = options.storage ? { ...own, model: { ...own.model, storage: options.storage } } : own;
+/** A finished run or an adapter made elsewhere, with everything that extraction needs but the weights. */
+interface OpenedResult {
+  folder: RunFolder;
+  recipe: Recipe;
+  labels: LabelSet;
+  labelsFile: string;
+  companion: RunCompanion | null;
+  calibration: Calibration | null;
+  trained: TrainedResult;
+  checkpoint: Checkpoint;
+  /** Closes the checkpoint, and the adapter. */
+  close(): Promise<void>;
+}
+
+async function openResult(directory: string, { decode }: OpenOptions): Promise<OpenedResult> {
+  const { folder, recipe } = await openRunFolder(directory);
   const trained = await findTrained(folder, recipe);
   const labels = await readRunLabels(folder);
   const companion = await openCompanion(folder, labels);
   const calibration = await openCalibration(folder);
-  if (!companion) expectNoMixture({ ...recipe.decode, ...options.decode }, directory);
+  if (!companion) expectNoMixture({ ...recipe.decode, ...decode }, directory);
   const checkpoint = await openTrainedModel(folder, trained);
+  const close = () => checkpoint.source.close();
+  return { folder, recipe, labels, labelsFile: labelsFile(folder), companion, calibration, trained, checkpoint, close };
+}
+
+async function openGivenResult(source: AdapterSource, { decode }: OpenOptions): Promise<OpenedResult> {
+  const given = await openGiven(source);
+  try {
+    const { labels, file } = await openGivenLabels(source, given.recipe.data.path);
+    expectNoMixture({ ...given.recipe.decode, ...decode }, source.adapter);
+    return { ...given, labels, labelsFile: file, companion: null, calibration: null };
+  } catch (error) {
+    await given.close();
+    throw error;
+  }
+}
+
+/**
+ * Opens a finished run for extraction: its best weights with the prompt, template and labels it was trained with. Or an adapter that another
+ * program made, with those of a recipe.
+ */
+export async function openTrained(
+  source: RunSource,
+  options: OpenOptions = {},
+): Promise<OpenedRecipe & { folder: RunFolder }> {
+  const directory = sourceFolder(source);
+  const isRun = typeof source === "string";
+  const result = await (isRun ? openResult(source, options) : openGivenResult(source, options));
+  const { folder, labels, companion, calibration, trained, checkpoint } = result;
+  const { storage = result.recipe.model.storage } = options;
+  const recipe = { ...result.recipe, model: { ...result.recipe.model, storage } };
   try {
     const tokenizer = await openModelTokenizer(trained.tokenizer, { modelType: String(checkpoint.config.model_type) });
     const spec = readSpec(checkpoint.config, checkpoint.directory);
     const { maxPromptTokens } = recipe.prompt;
     if (maxPromptTokens > spec.maxTokens) options.onNotice?.(beyondContext(maxPromptTokens, spec.maxTokens));
     const renderer = rendererOf(recipe, tokenizer, labels, spec.maxTokens);
-    expectAnswers(recipe, tokenizer, labels, labelsFile(folder));
-    const bases = trained.adapter ? options.bases : undefined;
+    expectAnswers(recipe, tokenizer, labels, result.labelsFile);
+    const bases = trained.adapter && isRun ? options.bases : undefined;
     const key = bases ? await baseKey(folder, recipe, trained.model) : "";
     if (!bases?.has(key)) expectRoom(directory, weightNeed(spec, recipe.model.storage), options.onNotice);
     const load = () => loadTrained(recipe, checkpoint, tokenizer, options);
@@ -264,7 +307,7 @@ export async function openTrained(
       throw error;
     }
   } finally {
-    await checkpoint.source.close();
+    await result.close();
   }
 }
 

@@ -6,6 +6,7 @@ import type { MentionModel } from "../extract/mention-finder.ts";
 import type { FoundMention } from "../extract/mention-scores.ts";
 import { DEFAULT_WINDOW_ROWS, windowsOf } from "../extract/windows.ts";
 import { type EvaluatedRun, type EvaluateOptions, evaluateRun, type RunEvaluation } from "./evaluation.ts";
+import { type RunSource, sourceFolder } from "./given-adapter.ts";
 import { type OpenOptions, openTrained } from "./open.ts";
 import type { Stop } from "./protocol.ts";
 import type { StopSignal } from "./stop-signals.ts";
@@ -58,9 +59,11 @@ export class RunStopped extends Error {
 
 /**
  * Opens a finished run: its best weights, with the prompt, template and labels that it was trained with. Throws a UserError for a folder that
- * is not a run, a run whose training has not finished, or a base model that was replaced.
+ * is not a run, a run whose training has not finished, or a base model that was replaced. An adapter that another program made is opened with
+ * the labels and the recipe that are given with it.
  */
-export async function openRun(directory: string, options: OpenOptions = {}): Promise<Run> {
+export async function openRun(source: RunSource, options: OpenOptions = {}): Promise<Run> {
+  const directory = sourceFolder(source);
   await buildAtFirstUse(options.onNotice ?? (() => {}));
   const {
     folder,
@@ -71,7 +74,7 @@ export async function openRun(directory: string, options: OpenOptions = {}): Pro
     companion,
     calibration,
     close,
-  } = await openTrained(directory, options);
+  } = await openTrained(source, options);
   let isClosed = false;
   const whileOpen = <T>(work: () => T): T => {
     if (isClosed) throw new UserError(`${directory}: the run is closed.`, { hint: "Open it again with openRun." });
@@ -89,6 +92,7 @@ export async function openRun(directory: string, options: OpenOptions = {}): Pro
   }
   const run: Run = {
     folder,
+    given: typeof source === "string" ? null : source,
     recipe,
     labels: renderer.labels,
     extractor,

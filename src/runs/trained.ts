@@ -9,6 +9,10 @@ import { openCheckpoint } from "../models/checkpoint.ts";
 import type { Recipe } from "../recipe/schema.ts";
 import { expectBaseSums, expectSameBase, type RunFolder } from "./run-folder.ts";
 
+/** An adapter as it is used once it is trained. */
+export type UsedAdapter = Omit<SavedAdapter<AdapterSettings>, "save" | "saveInHalves"> &
+  Partial<Pick<SavedAdapter<AdapterSettings>, "saveInHalves">>;
+
 /** What a finished run has trained. */
 export interface TrainedResult {
   /** Path of the model to open: the run's own `model/`, or the base of its adapter. */
@@ -16,7 +20,7 @@ export interface TrainedResult {
   /** Path of the tokenizer that belongs to it. */
   tokenizer: string;
   /** How the adapter in the run folder is used; null for a whole model. */
-  adapter: SavedAdapter<AdapterSettings> | null;
+  adapter: UsedAdapter | null;
 }
 
 /** The path of the tokenizer that a recipe means. */

@@ -143,6 +143,7 @@ export async function runTraining(run: PreparedRun, options: TrainingOptions = {
     expectRoom(folder.directory, need, onNotice);
     const companion = await companionFor(folder, recipe, labels, train, validationRows(recipe, valid));
     const opened = await openPrepared(prepared, {
+      isResumed: existsSync(folder.state),
       onNotice,
       onLoad: (done, total) => onEvent({ kind: "loading", done, total }),
     });

@@ -1,7 +1,8 @@
 import { showValue, UserErrors } from "../../base/errors.ts";
 import type { GgufWriteType } from "../../formats/gguf-blocks.ts";
 import type { GgufField, GgufTensorToWrite } from "../../formats/gguf-write.ts";
-import { loraScale, type PeftLoraConfig } from "../../formats/peft-folder.ts";
+import type { PeftLoraConfig } from "../../formats/peft-config.ts";
+import { loraScale } from "../../formats/peft-scale.ts";
 import { elementCount, type TensorToWrite } from "../../formats/tensor-source.ts";
 import { familyNamed } from "../families/registry.ts";
 import type { Family } from "../family.ts";

@@ -1,0 +1,127 @@
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { openGivenAdapter } from "../../src/adapters/given.ts";
+import { UserError } from "../../src/base/errors.ts";
+import { createTape } from "../../src/compute/autograd.ts";
+import type { Backend } from "../../src/compute/backend.ts";
+import { openReference } from "../../src/compute/reference/backend.ts";
+import { openSafetensors } from "../../src/formats/safetensors.ts";
+import { openCheckpoint } from "../../src/models/checkpoint.ts";
+import { forward } from "../../src/models/decoder.ts";
+import { loadDecoder } from "../../src/models/load.ts";
+import { worstOf } from "./backends.ts";
+import { packed } from "./loss-and-gradients.ts";
+
+// Every kind of configuration that PEFT writes: computed as PEFT computes it, or refused in one line.
+
+const FOLDER = join(import.meta.dirname, "peft-elsewhere");
+
+interface Golden {
+  sequences: number[][];
+  cases: Record<string, { base: string; read: boolean }>;
+}
+
+// Made by test/golden/make/peft_elsewhere.py: transformers, peft and torch as golden.json says, float32.
+const golden = JSON.parse(readFileSync(join(FOLDER, "golden.json"), "utf8")) as Golden;
+const names = (read: boolean) => Object.keys(golden.cases).filter((name) => golden.cases[name].read === read);
+
+let backend: Backend;
+beforeEach(() => {
+  backend = openReference({ precision: "float32" });
+});
+afterEach(() => backend.close());
+
+/** The logits of all rows, of an adapter on its base. */
+async function logitsOf(adapter: string, base: string): Promise<ArrayLike<number>> {
+  const given = await openCheckpoint(join(import.meta.dirname, base));
+  try {
+    const { checkpoint, saved, close } = await openGivenAdapter(adapter, given);
+    try {
+      const model = await loadDecoder(backend, checkpoint, { storage: "float32", trainable: false });
+      await saved.load(model, adapter);
+      const tape = createTape(backend, { record: false });
+      const { tokens } = packed({ ...golden, promptTokens: golden.sequences.map(() => 1) });
+      const logits = await backend.read(forward(model, tape, tokens).tensor);
+      tape.dispose();
+      return logits;
+    } finally {
+      await close();
+    }
+  } finally {
+    await given.source.close();
+  }
+}
+
+/** How the message of each case that is refused goes on after its folder. */
+const REFUSED: Readonly<Record<string, string>> = {
+  "init-pissa": unusable('"init_lora_weights" is "pissa", which is not supported: PEFT changes the base by it'),
+  "init-olora": unusable('"init_lora_weights" is "olora", which is not supported: PEFT changes the base by it'),
+  "init-corda": unusable('"init_lora_weights" is "corda", which is not supported: PEFT changes the base by it'),
+  "init-loftq": unusable('"init_lora_weights" is "loftq", which is not supported: PEFT changes the base by it'),
+  adalora: '/adapter_config.json: "peft_type" is "ADALORA", which is not supported: ',
+  loha: '/adapter_config.json: "peft_type" is "LOHA", which is not supported: ',
+  lokr: '/adapter_config.json: "peft_type" is "LOKR", which is not supported: ',
+  ia3: '/adapter_config.json: "peft_type" is "IA3", which is not supported: ',
+  vera: '/adapter_config.json: "peft_type" is "VERA", which is not supported: ',
+  oft: '/adapter_config.json: "peft_type" is "OFT", which is not supported: ',
+  boft: '/adapter_config.json: "peft_type" is "BOFT", which is not supported: ',
+  hra: '/adapter_config.json: "peft_type" is "HRA", which is not supported: ',
+  "prompt-tuning": '/adapter_config.json: "peft_type" is "PROMPT_TUNING" (virtual tokens at the input alone), ',
+  "p-tuning": '/adapter_config.json: "peft_type" is "P_TUNING" (virtual tokens at the input alone), ',
+  "trainable-tokens": '/adapter_config.json: "peft_type" is "TRAINABLE_TOKENS", which is not supported: ',
+  "layer-replication": unusable('"layer_replication" is [[0,2],[1,2]], which is not supported: it gives the base more'),
+  qalora: unusable('"use_qalora" is true, which is not supported: '),
+  activated: unusable('"alora_invocation_tokens" is [5,44], which is not supported: '),
+  parameters: unusable('"target_parameters" is ["mlp.down_proj.weight"], which is not supported: '),
+  "weight-tying": unusable('"ensure_weight_tying" is true, which is not supported: '),
+  classification: unusable('"task_type" is "SEQ_CLS", expected "CAUSAL_LM" or null'),
+  several: ": has no adapter_config.json, but 1 of its folders have one (second).",
+  "lora-bias-none-there": misfit(
+    '"base_model.model.model.layers.0.self_attn.q_proj.lora_B.bias" is a bias of a module',
+  ),
+  "on-embedding-dora": misfit('"model.embed_tokens" has DoRA on the embedding, which is not supported.'),
+  extended: misfit('"base_model.model.lm_head.weight" is [64,16], expected [61,16]: tokens were added to the vocab'),
+};
+
+function unusable(cause: string): string {
+  return `/adapter_config.json: the adapter cannot be used: ${cause}`;
+}
+
+function misfit(cause: string): string {
+  return `: the adapter does not fit the model: ${cause}`;
+}
+
+describe("adapters of PEFT", () => {
+  it("are of many kinds", () => {
+    expect(names(true).length).toBeGreaterThanOrEqual(22);
+    expect(names(false).sort()).toEqual(Object.keys(REFUSED).sort());
+  });
+
+  it.each(names(true))("%s: the logits of PEFT", async (name) => {
+    const numbers = await openSafetensors(join(FOLDER, "logits.safetensors"));
+    const wanted = await numbers.read(name);
+    await numbers.close();
+    const worst = worstOf(await logitsOf(join(FOLDER, name), golden.cases[name].base), wanted);
+    expect(worst).toSatisfy(({ difference }) => difference < 1e-4);
+  });
+
+  it.each(names(false))("%s: refused in one line that names the cause first", async (name) => {
+    const folder = join(FOLDER, name);
+    const error = await logitsOf(folder, golden.cases[name].base).catch((thrown) => thrown);
+    expect(error).toBeInstanceOf(UserError);
+    expect(error.message.startsWith(`${folder}${REFUSED[name]}`), error.message).toBe(true);
+    expect(error.message).not.toContain("\n");
+  });
+
+  it("are refused on a base whose modules have other names", async () => {
+    const folder = join(FOLDER, "full-names");
+    const modules = "query_key_value, dense, dense_h_to_4h, dense_4h_to_h";
+    await expect(logitsOf(folder, "chatglm2")).rejects.toThrow(
+      `${folder}: the adapter does not fit the model: no module of it is called ["1.mlp.down_proj","model.layers.0.self_attn.q_proj"], but ${modules}.`,
+    );
+    await expect(logitsOf(join(FOLDER, "save-head"), "chatglm2")).rejects.toThrow(
+      'the adapter does not fit the model: tensor "base_model.model.lm_head.weight" belongs to no module of the model.',
+    );
+  });
+});
