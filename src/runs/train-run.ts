@@ -24,7 +24,7 @@ import { type CompanionValidation, validateDecoding } from "./companion-scores.t
 import { fitMentions } from "./fit-mentions.ts";
 import type { NoticeEvent } from "./notice.ts";
 import { type OpenedRecipe, saveTrained } from "./open.ts";
-import type { RunFolder } from "./run-folder.ts";
+import { appendLog, type RunFolder, readLog } from "./run-folder.ts";
 import {
   checkWeightValues,
   loadWeightValues,
@@ -56,6 +56,12 @@ export type RunEvent =
   | ({ kind: "mixture" } & CompanionValidation)
   /** `waited`: the validations without a better one that ended the training before its last step; 0 when it was reached. */
   | { kind: "end"; steps: number; best: TrainingProgress["best"]; waited: number; seconds: number };
+
+/** Training rows that were drawn by `train.negatives`, and the pairs that they were drawn from. */
+export interface NegativeCounts {
+  drawn: number;
+  candidates: number;
+}
 
 /** Encoded training rows; `truncated` of them have a shortened prompt. */
 export interface TaughtRows {
@@ -114,6 +120,7 @@ const NEUTRAL: Readonly<Record<string, unknown>> = {
   embeddingNoise: 0,
   layerDecay: 1,
   patience: 0,
+  negatives: 0,
 };
 
 /** The settings without those of {@link NEUTRAL}, so that the runs of older versions can be resumed. */
@@ -148,6 +155,8 @@ export async function* trainRun(
   companion: RunCompanion | null = null,
   /** Rows as they are learnt, where that is not with their labels alone. */
   taught: TaughtRows | null = null,
+  /** How many of the training rows are negatives, for the log. */
+  negatives: NegativeCounts | null = null,
 ): AsyncGenerator<RunEvent, void, void> {
   const { recipe, backend, model, groups, trainable, extractor } = bench;
   const rows = taught ?? encodeExamples(bench, trainExamples);
@@ -164,6 +173,8 @@ export async function* trainRun(
   const average = createWeightAverage(backend, trainable, { count: progress.averaged, values });
   const { stepsPerEpoch, totalSteps } = plan;
   yield { kind: "start", totalSteps, stepsPerEpoch, examples: encoded.length, resumedAt: progress.step, truncated };
+  // The folder of a new run is made by who hears of the start.
+  if (negatives && progress.step === 0) await noteNegatives(folder, negatives);
   const started = performance.now();
   const { averageFrom, checkpointSeconds, patience } = recipe.train;
   const averages = averageFrom < 1 ? dueAfter(stepsPerEpoch / AVERAGES_PER_EPOCH, totalSteps) : never;
@@ -219,9 +230,18 @@ export async function* trainRun(
   const peakResidentBytes = process.resourceUsage().maxRSS * 1024;
   const waited = progress.step < totalSteps ? progress.waited : 0;
   const early = waited > 0 ? { stoppedEarly: { totalSteps, waited } } : {};
-  const done = { steps: progress.step, best: progress.best, ...early, peakResidentBytes };
+  const learnt = negatives ? { negatives } : {};
+  const done = { steps: progress.step, best: progress.best, ...early, ...learnt, peakResidentBytes };
   await writeFileAtomic(folder.done, `${JSON.stringify(done)}\n`);
   yield { kind: "end", steps: progress.step, best: progress.best, waited, seconds };
+}
+
+/** Writes the first line of the log, unless a killed process wrote it. */
+async function noteNegatives(folder: RunFolder, negatives: NegativeCounts): Promise<void> {
+  const log = await readLog(folder);
+  if (!log.some(({ kind }) => kind === "negatives")) {
+    await appendLog(folder, { kind: "negatives", step: 0, ...negatives });
+  }
 }
 
 const never = () => false;

@@ -15,6 +15,7 @@ import { type CompanionEvent, companionFor, saveCompanion } from "./companion.ts
 import { holdOut } from "./held-out.ts";
 import { type DataEvent, labelledRows, readTrainingData, type TrainingData } from "./labelled-rows.ts";
 import { expectRoom, passBytes } from "./memory.ts";
+import { negativesFor } from "./negatives.ts";
 import type { NoticeEvent } from "./notice.ts";
 import { openPrepared, saveLabels } from "./open.ts";
 import { type PreparedRecipe, prepareForRows, prepareTraining, trainingNeed } from "./prepare.ts";
@@ -134,17 +135,20 @@ export async function runTraining(run: PreparedRun, options: TrainingOptions = {
     const data = "split" in rows ? await readTrainingData(rows, recipe.data.badRows, onEvent) : rows;
     const { labels } = data;
     const { train, valid, held } = holdOut(recipe, data);
+    const negatives = negativesFor(recipe, data, { train, valid });
+    const taughtRows = [...train, ...negatives.examples];
     const teacher = await teacherFor(folder, recipe, labels);
     const onNotice = (text: string) => onEvent({ kind: "notice", text });
     for (const text of notices) onNotice(text);
     if (held > 0) onNotice(heldOutNotice(held, data.train.length));
     if (valid.length === 0) onNotice(noValidation(rows, recipe));
+    if (negatives.notice !== null) onNotice(negatives.notice);
     for (const text of [contextNotice(recipe.prompt, prepared.spec), attentionNotice(recipe, prepared.spec)]) {
       if (text !== null) onNotice(text);
     }
-    const need = { ...trainingNeed(recipe, prepared.spec), pass: passNeed(prepared, train) };
+    const need = { ...trainingNeed(recipe, prepared.spec), pass: passNeed(prepared, taughtRows) };
     expectRoom(folder.directory, need, onNotice);
-    const companion = await companionFor(folder, recipe, labels, train, validationRows(recipe, valid));
+    const companion = await companionFor(folder, recipe, labels, taughtRows, validationRows(recipe, valid));
     const opened = await openPrepared(prepared, {
       onNotice,
       onLoad: (done, total) => onEvent({ kind: "loading", done, total }),
@@ -153,16 +157,17 @@ export async function runTraining(run: PreparedRun, options: TrainingOptions = {
     try {
       // After what the backend says: a missing compiler is the first thing to know.
       if (companion) onEvent(companion.event);
-      const taught = teacher && encodeTaughtRows(opened, train, teacher);
+      const taught = teacher && encodeTaughtRows(opened, train, teacher, negatives.examples);
       if (taught) onNotice(taught.notice);
       for await (const event of trainRun(
         opened,
         folder,
-        train,
+        taughtRows,
         valid,
         { signal, isNew: run.isNew },
         companion,
         taught,
+        recipe.train.negatives > 0 ? { drawn: negatives.examples.length, candidates: negatives.candidates } : null,
       )) {
         if (event.kind === "start") {
           await begin(opened.recipe);
@@ -217,7 +222,7 @@ function passNeed({ recipe, spec, renderer }: PreparedRecipe, train: readonly Ex
 }
 
 function checked(
-  { labels, train, valid = [] }: TrainingData,
+  { labels, train, valid = [], annotated }: TrainingData,
   normalize: Recipe["data"]["normalize"],
 ): { rows: TrainingData; notices: string[] } {
   const notices: string[] = [];
@@ -228,7 +233,7 @@ function checked(
     return examples;
   };
   const rows = { labels, train: read(train, "data.train"), valid: valid.length > 0 ? read(valid, "data.valid") : [] };
-  return { rows, notices };
+  return { rows: { ...rows, annotated }, notices };
 }
 
 function parameterSum(weights: readonly { rows: number; columns: number }[]): number {
