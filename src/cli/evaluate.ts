@@ -1,6 +1,7 @@
 import { dirname } from "node:path";
 import type { Command } from "commander";
 import { Option } from "commander";
+import { UserError } from "../base/errors.ts";
 import { checkOutputFile, expectNotRead } from "../base/output.ts";
 import type { SplitName } from "../data/split.ts";
 import { renderReport, toJson } from "../evaluate/report.ts";
@@ -10,9 +11,11 @@ import { type EvaluationEvent, evaluationJson, evaluationTitle, saveEvaluation }
 import { openRun } from "../runs/run.ts";
 import { openRunFolder } from "../runs/run-folder.ts";
 import { evaluateJointly } from "./evaluate-joint.ts";
+import { evaluatePairs } from "./evaluate-pairs.ts";
 import { type EvaluateOptions, evaluateSeveral } from "./evaluate-runs.ts";
 import { companionOption, showLoading, storageOption } from "./loading.ts";
 import { writeMetrics } from "./metrics-output.ts";
+import { parseShare } from "./options.ts";
 import { filesIn, runsOf } from "./run-list.ts";
 import { warnBadRows } from "./splits.ts";
 import { duration, type Progress, progress, say, warn } from "./terminal.ts";
@@ -32,8 +35,15 @@ export function addEvaluateCommands(program: Command): void {
     .addOption(storageOption("the recipe's"))
     .option("--skip-bad", "count and list bad rows instead of stopping")
     .option("--joint", "give the run nothing but the sentences: it finds the entities too (docs/mentions.md)")
-    .action((list: string, options: EvaluateOptions & { joint?: boolean }) => {
+    .option("--all-pairs", "ask every pair of entities of a sentence; a pair without a row counts as no relation")
+    .option("--precision <p>", "with --all-pairs: also with the thresholds for this precision", parseShare)
+    .action((list: string, options: EvaluateOptions & { joint?: boolean; allPairs?: boolean; precision?: number }) => {
       const runs = runsOf(list);
+      if (options.allPairs && options.joint)
+        throw new UserError("cre evaluate: got --joint and --all-pairs, expected one.");
+      if (options.precision !== undefined && !options.allPairs)
+        throw new UserError("--precision: belongs to --all-pairs.");
+      if (options.allPairs) return evaluatePairs(runs, options);
       if (options.joint) return evaluateJointly(runs, options);
       return runs.length === 1 ? evaluateRun(list, options) : evaluateSeveral(runs, options);
     });

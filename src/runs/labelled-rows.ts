@@ -14,6 +14,8 @@ export interface TrainingData {
   valid?: readonly Example[];
   /** Entities of training sentences that no row names, with their places: pairs for `train.negatives`. */
   annotated?: readonly AnnotatedSentence[];
+  /** The same of validation sentences. */
+  annotatedValid?: readonly AnnotatedSentence[];
 }
 
 /** A split that was read from a data folder; bad rows that were skipped are counted and listed. */
@@ -46,7 +48,8 @@ export async function readTrainingData(
   const read = (split: SplitName) => readLabelledSplit(dataset, split, onBadRow, onEvent);
   const train = await read("train");
   const valid = dataset.splitNames.includes("valid") ? await read("valid") : [];
-  return { labels: dataset.labels, train, valid, annotated: await dataset.mentions("train") };
+  const [annotated, annotatedValid] = [await dataset.mentions("train"), await dataset.mentions("valid")];
+  return { labels: dataset.labels, train, valid, annotated, annotatedValid };
 }
 
 /**

@@ -31,8 +31,8 @@ import { resolveNames } from "../recipe/resolve.ts";
 import type { DecodeSettings, Recipe } from "../recipe/schema.ts";
 import { copyTokenizer } from "../tokenizers/open-tokenizer.ts";
 import type { Tokenizer } from "../tokenizers/tokenizer.ts";
-import { CALIBRATION_FILE, type Calibration, choiceOf, openCalibration } from "./calibration.ts";
-import { COMPANION_FILES, expectNoMixture, mixtureOf, openCompanion, type RunCompanion } from "./companion.ts";
+import { CALIBRATION_FILE, type Calibration, choiceOf, mixtureOf, openCalibration } from "./calibration.ts";
+import { COMPANION_FILES, expectNoMixture, openCompanion, type RunCompanion } from "./companion.ts";
 import { expectRoom, weightNeed } from "./memory.ts";
 import { checkVocabulary, type PreparedRecipe, prepareRecipe, rendererOf } from "./prepare.ts";
 import { openRunFolder, type RunFolder } from "./run-folder.ts";
@@ -151,10 +151,11 @@ function openedRecipe(
 ): OpenedRecipe {
   const { backend } = model;
   const wanted = { ...recipe.decode, ...decode };
-  const mixture = companion ? mixtureOf(companion, wanted) : null;
+  const mixture = companion ? mixtureOf(companion, wanted, calibration) : null;
   const settings = {
     ...wanted,
     ...choiceOf(wanted, calibration, mixture !== null),
+    temperature: mixture ? 1 : (calibration?.temperature?.model ?? 1),
     isFitted: wanted.noRelationWeight === "auto",
     maxAnswerTokens: recipe.prompt.maxAnswerTokens,
   };

@@ -3,6 +3,7 @@ import { existsSync } from "node:fs";
 import { writeFileAtomic } from "../base/files.ts";
 import { createRandom, mixSeed } from "../base/random.ts";
 import type { Example } from "../data/example.ts";
+import type { AnnotatedSentence } from "../data/mentions-file.ts";
 import { evaluate } from "../evaluate/evaluate.ts";
 import type { Extraction, Extractor } from "../extract/extractor.ts";
 import { DEFAULT_WINDOW_ROWS, windowsOf } from "../extract/windows.ts";
@@ -24,6 +25,7 @@ import { type CompanionValidation, validateDecoding } from "./companion-scores.t
 import { fitMentions } from "./fit-mentions.ts";
 import type { NoticeEvent } from "./notice.ts";
 import { type OpenedRecipe, saveTrained } from "./open.ts";
+import { calibrationWith, chosenSentences, scorePairs } from "./pair-scores.ts";
 import { appendLog, type RunFolder, readLog } from "./run-folder.ts";
 import {
   checkWeightValues,
@@ -157,6 +159,8 @@ export async function* trainRun(
   taught: TaughtRows | null = null,
   /** How many of the training rows are negatives, for the log. */
   negatives: NegativeCounts | null = null,
+  /** Entities of validation sentences that no row names. */
+  annotated: readonly AnnotatedSentence[] = [],
 ): AsyncGenerator<RunEvent, void, void> {
   const { recipe, backend, model, groups, trainable, extractor } = bench;
   const rows = taught ?? encodeExamples(bench, trainExamples);
@@ -212,14 +216,15 @@ export async function* trainRun(
   if (isBestKept) await loadWeightValues(backend, trainable, folder.best);
   let mixture: CompanionValidation | null = null;
   const finish = async () => {
-    const isFitted = companion !== null || recipe.decode.noRelationWeight === "auto" || bench.mentions !== null;
-    if (isFitted && validated.length > 0 && recipe.decode.method === "labels") {
+    if (validated.length > 0 && recipe.decode.method === "labels") {
       const known = isBestKept ? bestProbabilities : null;
       const probabilities = known ?? (await modelProbabilitiesOf(extractor, validated));
       const found = validateDecoding(companion?.model ?? null, recipe, extractor.labels, validated, probabilities);
       mixture = found.companion;
+      const sentences = chosenSentences(validated, annotated, extractor.labels, recipe.seed);
+      const pairs = await scorePairs(extractor, sentences, found.decoding);
       const mentions = bench.mentions ? await fitMentions(bench.mentions, validated) : null;
-      await saveCalibration(folder, { ...found.calibration, ...(mentions ? { mentions } : {}) });
+      await saveCalibration(folder, calibrationWith(found.calibration, pairs, mentions));
     }
     if (companion) await saveCompanion(folder, { ...companion, validation: mixture });
     await saveTrained(bench, folder);

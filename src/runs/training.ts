@@ -12,7 +12,7 @@ import { attentionNotice, contextNotice } from "../recipe/check.ts";
 import { factsOfRows, type RecipeReading, readRecipeParts } from "../recipe/read.ts";
 import type { Recipe, recipeSchema } from "../recipe/schema.ts";
 import { type CompanionEvent, companionFor, saveCompanion } from "./companion.ts";
-import { holdOut } from "./held-out.ts";
+import { annotatedOf, holdOut } from "./held-out.ts";
 import { type DataEvent, labelledRows, readTrainingData, type TrainingData } from "./labelled-rows.ts";
 import { expectRoom, passBytes } from "./memory.ts";
 import { negativesFor } from "./negatives.ts";
@@ -168,6 +168,7 @@ export async function runTraining(run: PreparedRun, options: TrainingOptions = {
         companion,
         taught,
         recipe.train.negatives > 0 ? { drawn: negatives.examples.length, candidates: negatives.candidates } : null,
+        annotatedOf(valid, [...(data.annotated ?? []), ...(data.annotatedValid ?? [])]),
       )) {
         if (event.kind === "start") {
           await begin(opened.recipe);
@@ -222,7 +223,7 @@ function passNeed({ recipe, spec, renderer }: PreparedRecipe, train: readonly Ex
 }
 
 function checked(
-  { labels, train, valid = [], annotated }: TrainingData,
+  { labels, train, valid = [], annotated, annotatedValid }: TrainingData,
   normalize: Recipe["data"]["normalize"],
 ): { rows: TrainingData; notices: string[] } {
   const notices: string[] = [];
@@ -233,7 +234,7 @@ function checked(
     return examples;
   };
   const rows = { labels, train: read(train, "data.train"), valid: valid.length > 0 ? read(valid, "data.valid") : [] };
-  return { rows: { ...rows, annotated }, notices };
+  return { rows: { ...rows, annotated, annotatedValid }, notices };
 }
 
 function parameterSum(weights: readonly { rows: number; columns: number }[]): number {
