@@ -69,7 +69,10 @@ async function calibrate(directory: string, options: CalibrateCliOptions): Promi
     say(`  companion: weight ${companion.mixture.weight.toFixed(2)}, ${use}`);
   }
   const { pairs } = calibration;
-  if (calibration.temperature) say(`  temperature of the model alone ${calibration.temperature.model.toFixed(2)}`);
+  const { scale } = calibration;
+  const used = scale && (companion?.gains ? scale.mixed : scale.model);
+  if (used)
+    say(`  temperature ${used.temperature.toFixed(2)}, probability of "no relation" × ${used.noRelation.toFixed(2)}`);
   if (pairs) say(`  all ${pairs.pairs} pairs of entities of ${pairs.sentences} sentences, as documents ask them:`);
   for (const precision of [0.8, 0.9, 0.95]) {
     const threshold = thresholdFor(pairs?.all ?? [], precision);

@@ -6,6 +6,7 @@ import { batchQuestions, labelProbabilities } from "../decode/choose-label.ts";
 import { generate } from "../decode/generate.ts";
 import { buildLabelTrie, type LabelQuestion, type LabelTrie, type TokenCount } from "../decode/label-trie.ts";
 import type { Mixture } from "../linear/mixture.ts";
+import type { Scale } from "../linear/scale.ts";
 import type { Decoder } from "../models/decoder.ts";
 import type { Renderer } from "../prompts/renderer.ts";
 import type { Tokenizer } from "../tokenizers/tokenizer.ts";
@@ -19,8 +20,8 @@ export type { MixedCompanion } from "./decoding.ts";
 export interface ExtractorSettings extends RelationChoice {
   /** Whether the weight of "no relation" was fitted on validation rows (decode.noRelationWeight: auto). */
   isFitted?: boolean;
-  /** Of the language model alone, for the probabilities that are shown; default 1. */
-  temperature?: number;
+  /** Calibrates the probabilities that are shown. */
+  scale?: Scale | null;
   /** labels: choose among the schema's labels; generate: greedy text, parsed. */
   method: "labels" | "generate";
   /** Ask for (tail, head) too and average through the declared inverse labels; method "labels" only. */
@@ -146,7 +147,7 @@ export function createExtractor(
       mirror ? combineDirections(probabilities[i], probabilities[next++], labels) : probabilities[i],
     );
     const decoded = decodeProbabilities(
-      { labels, choice: settings, temperature: settings.temperature ?? 1, companion },
+      { labels, choice: settings, scale: settings.scale ?? null, companion },
       prepared.map(({ example }) => example),
       own,
       prepared.map(({ mask }) => mask),

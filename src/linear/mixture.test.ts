@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { createRandom } from "../base/random.ts";
-import { fitMixture, fitTemperature, type MixtureRow, mixProbabilities, withTemperature } from "./mixture.ts";
+import { fitMixture, type MixtureRow, mixProbabilities } from "./mixture.ts";
 
 const LABELS = 5;
 
@@ -58,26 +58,6 @@ describe("mixProbabilities", () => {
   it("is flatter at a higher temperature", () => {
     const [likely, other] = mixProbabilities([0.8, 0.2], [0.5, 0.5], { weight: 0, temperature: 2 });
     expect(likely / other).toBeCloseTo(2, 12);
-  });
-});
-
-describe("fitTemperature", () => {
-  it("undoes the sharpness of a model, and keeps bounds", () => {
-    // Scores that are as sure as they are right: a signal of 1 over noise of 1.
-    const honest = fitTemperature(rowsOf(4000, { a: 1, b: 1 }));
-    const sure = fitTemperature(rowsOf(4000, { a: 1, b: 1 }, { a: 3, b: 1 }));
-    expect(honest).toBeCloseTo(1, 1);
-    expect(sure / honest).toBeCloseTo(3, 1);
-    expect(fitTemperature([{ a: [0.6, 0.4], gold: [0] }])).toBe(0.25);
-    expect(fitTemperature([{ a: [0.6, 0.4], gold: [1] }])).toBe(4);
-  });
-
-  it("leaves probabilities that add up to 1 in their order", () => {
-    expect(Array.from(withTemperature([0.8, 0.2], 0.5))).toEqual([
-      expect.closeTo(0.64 / 0.68, 12),
-      expect.closeTo(0.04 / 0.68, 12),
-    ]);
-    expect(Array.from(withTemperature([0.8, 0.2], 1))).toEqual([expect.closeTo(0.8, 12), expect.closeTo(0.2, 12)]);
   });
 });
 

@@ -37,11 +37,6 @@ export function mixProbabilities(
   return powersOf(a, b, (1 - weight) / temperature, weight / temperature);
 }
 
-/** Probabilities raised to 1 / temperature, normalized: above 1 they are less sure. */
-export function withTemperature(probabilities: ArrayLike<number>, temperature: number): Float64Array {
-  return powersOf(probabilities, probabilities, 1 / temperature, 0);
-}
-
 /** Powers with the exponents u and v, normalized. */
 function powersOf(a: ArrayLike<number>, b: ArrayLike<number>, u: number, v: number): Float64Array {
   const result = new Float64Array(a.length);
@@ -87,19 +82,8 @@ export function fitMixture(rows: readonly MixtureRow[]): Mixture {
   // The optimum of a concave function over a quadrant lies on its edge when the free one has a negative exponent.
   const [u, v] = both.some((exponent) => exponent < 0) ? bestEdge(rows) : both;
   const sum = u + v;
-  return { weight: sum > 0 ? v / sum : 0.5, temperature: bounded(1 / sum) };
-}
-
-const bounded = (temperature: number) => Math.min(TEMPERATURES.most, Math.max(TEMPERATURES.least, temperature));
-
-/**
- * The temperature of one model by log-likelihood on rows that it was not trained on (Guo et al. 2017). A row with several gold labels counts
- * each with an equal share.
- */
-export function fitTemperature(rows: readonly Pick<MixtureRow, "a" | "gold">[]): number {
-  const alone = rows.map(({ a, gold }) => ({ a, b: a, gold }));
-  const [u] = climb(alone, [1, 0], [true, false]);
-  return u > 0 ? bounded(1 / u) : TEMPERATURES.most;
+  const { least, most } = TEMPERATURES;
+  return { weight: sum > 0 ? v / sum : 0.5, temperature: Math.min(most, Math.max(least, 1 / sum)) };
 }
 
 function bestEdge(rows: readonly MixtureRow[]): [number, number] {

@@ -45,12 +45,14 @@ describe("calibrating a finished run", () => {
   it("says how probable relations of all pairs of a sentence are, and shows calibrated probabilities", async () => {
     const { calibration: found } = await calibrateRun(path("run"));
     expect(found.pairs).toMatchObject({ sentences: 8, pairs: 8 });
-    expect(found.temperature?.model).toBeGreaterThan(0);
-    expect(found.temperature?.fixed).toBeNull();
     const run = await openRun(path("run"), { decode: { companion: 0 } });
+    const { scale } = found;
+    expect(scale?.mixed?.weight).toBe(run.companion?.validation?.mixture.weight);
     const [row] = await run.extract([{ sentence: "华盛达收购了刚泰控股。", head: "华盛达", tail: "刚泰控股" }]);
-    expect(run.extractor.settings.temperature).toBe(found.temperature?.model);
-    const powers = row.modelProbabilities.map((p) => p ** (1 / (found.temperature?.model ?? 1)));
+    expect(run.extractor.settings.scale).toEqual(scale?.model);
+    const { temperature, noRelation } = scale?.model ?? { temperature: 0, noRelation: 0 };
+    const none = run.labels.labels.indexOf("unknown");
+    const powers = row.modelProbabilities.map((p, i) => p ** (1 / temperature) * (i === none ? noRelation : 1));
     const sum = powers.reduce((total, p) => total + p, 0);
     for (const [i, p] of row.probabilities.entries()) expect(p).toBeCloseTo(powers[i] / sum, 9);
     await run.close();

@@ -34,7 +34,7 @@ export interface CalibrateResult {
 
 /**
  * Fits again how a finished run decodes, on labelled rows that it has not learnt: the mixture with its companion, the weight of "no relation",
- * the temperature, the precision of its predictions for rows and for all pairs of their sentences, and the scale of mentions. Saves it in the run. By default the rows are those that the run was validated on. Throws a
+ * the scale of its probabilities, the precision of its predictions for rows and for all pairs of their sentences, and the scale of mentions. Saves it in the run. By default the rows are those that the run was validated on. Throws a
  * UserError for a run with `decode.method: generate` and for data without such rows.
  */
 export async function calibrateRun(directory: string, options: CalibrateOptions = {}): Promise<CalibrateResult> {

@@ -13,6 +13,7 @@ import type { MentionScale } from "../extract/mention-scores.ts";
 import type { RelationThresholds } from "../extract/triples.ts";
 import { readJsonObject } from "../formats/json-file.ts";
 import type { Mixture } from "../linear/mixture.ts";
+import type { Scale } from "../linear/scale.ts";
 import type { DecodeSettings } from "../recipe/schema.ts";
 import { LEAST_PREDICTIONS, type PairPrecision } from "./pair-scores.ts";
 import type { RunFolder } from "./run-folder.ts";
@@ -30,10 +31,10 @@ export interface Calibration {
   /** For `decode.noRelationWeight: auto`: of the language model alone, and of its mixture with the companion (null without a companion). */
   noRelationWeight: { model: number; mixed: number | null };
   /**
-   * For the probabilities that are shown: of the language model alone, and of its mixture with a companion whose weight the recipe fixes (null without
-   * one). A fitted mixture has its own. Absent in runs of older versions.
+   * Calibrates the probabilities that are shown: of the language model alone, and of its mixture with the companion at a weight. Absent in runs of older
+   * versions.
    */
-  temperature?: { model: number; fixed: Mixture | null };
+  scale?: { model: Scale; mixed: (Scale & { weight: number }) | null };
   /** Predicted relations by their probability, of all and of each relation with enough predictions. */
   precision?: { all: PrecisionPoint[]; relations: Record<string, PrecisionPoint[]> };
   /** Of all pairs of entities of validation sentences; a pair without a row counts as no relation. Documents are decided by it. */
@@ -47,11 +48,16 @@ export const CALIBRATION_FILE = "calibration.json";
 
 const weightSchema = z.number().positive();
 const pointSchema = z.strictObject({ probability: z.number(), precision: z.number(), recall: z.number() });
-const mixtureSchema = z.strictObject({ weight: z.number().min(0).max(1), temperature: weightSchema });
+const scaleShape = { temperature: weightSchema, noRelation: weightSchema };
 const calibrationSchema = z.strictObject({
   rows: z.int().min(1),
   noRelationWeight: z.strictObject({ model: weightSchema, mixed: weightSchema.nullable() }),
-  temperature: z.strictObject({ model: weightSchema, fixed: mixtureSchema.nullable() }).optional(),
+  scale: z
+    .strictObject({
+      model: z.strictObject(scaleShape),
+      mixed: z.strictObject({ ...scaleShape, weight: z.number().min(0).max(1) }).nullable(),
+    })
+    .optional(),
   precision: z
     .strictObject({ all: z.array(pointSchema), relations: z.record(z.string(), z.array(pointSchema)) })
     .optional(),
@@ -106,15 +112,18 @@ export function choiceOf(
 export function mixtureOf(
   { validation }: { validation: { mixture: Mixture; gains: boolean } | null },
   { companion: wanted, method }: Pick<DecodeSettings, "companion" | "method">,
-  calibration: Pick<Calibration, "temperature"> | null = null,
 ): Mixture | null {
   if (wanted === "none" || method === "generate") return null;
-  if (wanted !== "auto") {
-    const fixed = calibration?.temperature?.fixed ?? null;
-    if (fixed?.weight === wanted) return fixed;
-    return wanted > 0 ? { weight: wanted, temperature: 1 } : null;
-  }
+  if (wanted !== "auto") return wanted > 0 ? { weight: wanted, temperature: 1 } : null;
   return validation?.gains ? validation.mixture : null;
+}
+
+/** How shown probabilities are calibrated; null where that was not fitted, or for another weight of the companion. */
+export function scaleOf(calibration: Pick<Calibration, "scale"> | null, mixture: Mixture | null): Scale | null {
+  const { model, mixed } = calibration?.scale ?? { model: null, mixed: null };
+  if (mixture === null) return model;
+  if (mixed === null || mixed.weight !== mixture.weight) return null;
+  return { temperature: mixed.temperature, noRelation: mixed.noRelation };
 }
 
 /** Labelled rows with the relations that are chosen by these probabilities, one list for each row. */

@@ -6,8 +6,9 @@ import type { TallyScores } from "../evaluate/tally.ts";
 import type { RelationChoice } from "../extract/combine.ts";
 import { type Decoding, decodeProbabilities } from "../extract/decoding.ts";
 import type { Extraction } from "../extract/extractor.ts";
-import { fitMixture, fitTemperature, type Mixture, mixProbabilities } from "../linear/mixture.ts";
+import { fitMixture, type Mixture, mixProbabilities } from "../linear/mixture.ts";
 import { type LinearModel, linearProbabilities } from "../linear/model.ts";
+import { fitScale } from "../linear/scale.ts";
 import type { DecodeSettings, Recipe } from "../recipe/schema.ts";
 import {
   type Calibration,
@@ -16,6 +17,7 @@ import {
   mixtureOf,
   precisionOf,
   rowsOf,
+  scaleOf,
   type ValidationF1,
   validationF1,
 } from "./calibration.ts";
@@ -52,7 +54,7 @@ export interface DecodingValidation {
 
 /**
  * Finds out on validation rows how a run decodes best, of which `own` are the probabilities by the language model alone: fits the mixture with a
- * companion and whether it gains, the weight of "no relation" for `decode.noRelationWeight: auto`, and the temperature. Throws a UserError for no rows.
+ * companion and whether it gains, the weight of "no relation" for `decode.noRelationWeight: auto`, and the scale of shown probabilities. Throws a UserError for no rows.
  */
 export function validateDecoding(
   model: LinearModel | null,
@@ -66,21 +68,19 @@ export function validateDecoding(
     fitNoRelationWeight(examples, labels, decode.furtherRelations, metric, probabilities);
   const places = new Map(labels.labels.map((label, place) => [label, place]));
   const golds = examples.map(({ relations = [] }) => [...new Set(relations)].map((one) => places.get(one) as number));
-  const temperatureOf = (probabilities: readonly Float64Array[]) =>
-    fitTemperature(probabilities.map((a, i) => ({ a, gold: golds[i] })));
+  const none = labels.noRelation === null ? -1 : (places.get(labels.noRelation) as number);
+  const scaleFor = (probabilities: readonly Float64Array[]) =>
+    fitScale(
+      probabilities.map((one, i) => ({ probabilities: one, gold: golds[i] })),
+      none,
+    );
   const linear = model ? linearProbabilities(model, examples) : null;
   const mixture = linear && fitMixture(own.map((a, i) => ({ a, b: linear[i], gold: golds[i] })));
   const mixedBy = (by: Mixture) => own.map((a, i) => mixProbabilities(a, (linear as Float64Array[])[i], by));
   const mixed = mixture && mixedBy(mixture);
-  const wanted = decode.companion;
-  const uncalibrated = typeof wanted === "number" && wanted > 0 && linear ? { weight: wanted, temperature: 1 } : null;
-  const calibration: Calibration = {
+  const fitted: Calibration = {
     rows: examples.length,
     noRelationWeight: { model: weightOf(own), mixed: mixed && weightOf(mixed) },
-    temperature: {
-      model: temperatureOf(own),
-      fixed: uncalibrated && { ...uncalibrated, temperature: temperatureOf(mixedBy(uncalibrated)) },
-    },
   };
   const f1Of = (choice: RelationChoice, probabilities: readonly Float64Array[]) =>
     validationF1(rowsOf(examples, labels, choice, probabilities), labels);
@@ -88,16 +88,22 @@ export function validateDecoding(
   if (linear && mixture && mixed) {
     const scores = {
       linear: f1Of(ONE_LABEL, linear),
-      model: f1Of(choiceOf(decode, calibration, false), own),
-      mixed: f1Of(choiceOf(decode, calibration, true), mixed),
+      model: f1Of(choiceOf(decode, fitted, false), own),
+      mixed: f1Of(choiceOf(decode, fitted, true), mixed),
     };
     companion = { rows: examples.length, mixture, ...scores, gains: scores.mixed[metric] > scores.model[metric] };
   }
-  const used = mixtureOf({ validation: companion }, decode, calibration);
+  const used = mixtureOf({ validation: companion }, decode);
+  // A weight that the recipe fixes; else the fitted one, also where it is not used now.
+  const known = used ?? mixture;
+  const calibration: Calibration = {
+    ...fitted,
+    scale: { model: scaleFor(own), mixed: known && { ...scaleFor(mixedBy(known)), weight: known.weight } },
+  };
   const decoding: Decoding = {
     labels,
     choice: choiceOf(decode, calibration, used !== null),
-    temperature: calibration.temperature?.model ?? 1,
+    scale: scaleOf(calibration, used),
     companion: used && model ? { model, mixture: used } : null,
   };
   const decoded = decodeProbabilities(decoding, examples, own);

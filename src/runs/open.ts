@@ -31,7 +31,7 @@ import { resolveNames } from "../recipe/resolve.ts";
 import type { DecodeSettings, Recipe } from "../recipe/schema.ts";
 import { copyTokenizer } from "../tokenizers/open-tokenizer.ts";
 import type { Tokenizer } from "../tokenizers/tokenizer.ts";
-import { CALIBRATION_FILE, type Calibration, choiceOf, mixtureOf, openCalibration } from "./calibration.ts";
+import { CALIBRATION_FILE, type Calibration, choiceOf, mixtureOf, openCalibration, scaleOf } from "./calibration.ts";
 import { COMPANION_FILES, expectNoMixture, openCompanion, type RunCompanion } from "./companion.ts";
 import { expectRoom, weightNeed } from "./memory.ts";
 import { checkVocabulary, type PreparedRecipe, prepareRecipe, rendererOf } from "./prepare.ts";
@@ -151,11 +151,11 @@ function openedRecipe(
 ): OpenedRecipe {
   const { backend } = model;
   const wanted = { ...recipe.decode, ...decode };
-  const mixture = companion ? mixtureOf(companion, wanted, calibration) : null;
+  const mixture = companion ? mixtureOf(companion, wanted) : null;
   const settings = {
     ...wanted,
     ...choiceOf(wanted, calibration, mixture !== null),
-    temperature: mixture ? 1 : (calibration?.temperature?.model ?? 1),
+    scale: scaleOf(calibration, mixture),
     isFitted: wanted.noRelationWeight === "auto",
     maxAnswerTokens: recipe.prompt.maxAnswerTokens,
   };
