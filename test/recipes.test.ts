@@ -19,6 +19,7 @@ const LATER: Readonly<Record<string, unknown>> = {
   embeddingNoise: 0,
   layerDecay: 1,
   patience: 0,
+  negatives: 0,
 };
 const textOf = (recipe: unknown) =>
   JSON.stringify(recipe, (key, value) => {

@@ -36,6 +36,7 @@ export function addCalibrateCommand(program: Command): void {
 async function calibrate(directory: string, options: CalibrateCliOptions): Promise<void> {
   const { data, split, skipBad, json } = options;
   let bar: Progress | null = null;
+  let shown = "";
   const result = await calibrateRun(directory, {
     data,
     split,
@@ -44,8 +45,12 @@ async function calibrate(directory: string, options: CalibrateCliOptions): Promi
     onLoad: showLoading(),
     onEvent(event) {
       if (event.kind === "data") return warnBadRows(event);
-      bar ??= progress("calibrate", event.total);
-      bar.update(event.done);
+      if (shown !== event.kind) {
+        bar?.stop();
+        bar = progress(event.kind, event.total);
+        shown = event.kind;
+      }
+      bar?.update(event.done);
     },
   }).finally(() => bar?.stop());
   if (json) return print(`${JSON.stringify(result, null, 2)}\n`);
@@ -53,7 +58,9 @@ async function calibrate(directory: string, options: CalibrateCliOptions): Promi
   const { model, mixed } = calibration.noRelationWeight;
   const percent = (share: number) => `${(100 * share).toFixed(1)} %`;
   say(`${directory}: calibrated on ${rows} rows`);
-  say(`  expected calibration error ${percent(calibrationError.before)} → ${percent(calibrationError.after)}`);
+  say(
+    `  expected calibration error on these rows ${percent(calibrationError.before)} → ${percent(calibrationError.after)}`,
+  );
   say(
     `  weight of "no relation" ${model.toFixed(2)}${mixed === null ? "" : `, mixed with the companion ${mixed.toFixed(2)}`}`,
   );
@@ -61,8 +68,14 @@ async function calibrate(directory: string, options: CalibrateCliOptions): Promi
     const use = companion.gains ? "mixed in" : "not mixed in";
     say(`  companion: weight ${companion.mixture.weight.toFixed(2)}, ${use}`);
   }
+  const { pairs } = calibration;
+  const { scale } = calibration;
+  const used = scale && (companion?.gains ? scale.mixed : scale.model);
+  if (used)
+    say(`  temperature ${used.temperature.toFixed(2)}, probability of "no relation" × ${used.noRelation.toFixed(2)}`);
+  if (pairs) say(`  all ${pairs.pairs} pairs of entities of ${pairs.sentences} sentences, as documents ask them:`);
   for (const precision of [0.8, 0.9, 0.95]) {
-    const threshold = thresholdFor(calibration.precision?.all ?? [], precision);
+    const threshold = thresholdFor(pairs?.all ?? [], precision);
     const text = threshold === null ? "never reached" : `from a probability of ${threshold.toFixed(3)} on`;
     say(`  precision ${precision}: ${text}`);
   }

@@ -119,7 +119,7 @@ function tell({ splits, labels, noRelation, badRows }: Conversion, output: strin
   say(`${output} has ${labels.length} labels; ${none}. Inverse labels are not guessed: declare them in labels.json.`);
   if (left > 0 && splits.every(({ counts }) => counts.negatives === 0)) {
     warn(
-      "a model that never saw a pair without a relation finds one in every pair; --negatives 0.5 writes half of them.",
+      "a model that never saw a pair without a relation finds one in every pair; --negatives 0.5 writes half of them, train.negatives in a recipe draws some while training.",
     );
   }
 }

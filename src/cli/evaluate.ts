@@ -13,12 +13,20 @@ import { openRun } from "../runs/run.ts";
 import { openRunFolder } from "../runs/run-folder.ts";
 import { type AdapterOptions, adapterOf, addAdapterOptions } from "./adapter-options.ts";
 import { evaluateJointly } from "./evaluate-joint.ts";
+import { evaluatePairs } from "./evaluate-pairs.ts";
 import { type EvaluateOptions, evaluateSeveral } from "./evaluate-runs.ts";
 import { companionOption, showLoading, storageOption } from "./loading.ts";
 import { writeMetrics } from "./metrics-output.ts";
+import { parseShare } from "./options.ts";
 import { filesIn, runsOf } from "./run-list.ts";
 import { warnBadRows } from "./splits.ts";
 import { duration, type Progress, progress, say, warn } from "./terminal.ts";
+
+interface PairOptions {
+  joint?: boolean;
+  allPairs?: boolean;
+  precision?: number;
+}
 
 export function addEvaluateCommands(program: Command): void {
   const command = program
@@ -35,10 +43,17 @@ export function addEvaluateCommands(program: Command): void {
     .addOption(storageOption("the recipe's"))
     .option("--skip-bad", "count and list bad rows instead of stopping")
     .option("--joint", "give the run nothing but the sentences: it finds the entities too (docs/mentions.md)")
-    .action((list: string | undefined, options: EvaluateOptions & AdapterOptions & { joint?: boolean }) => {
+    .option("--all-pairs", "ask every pair of entities of a sentence; a pair without a row counts as no relation")
+    .option("--precision <p>", "with --all-pairs: also with the thresholds for this precision", parseShare)
+    .action((list: string | undefined, options: EvaluateOptions & AdapterOptions & PairOptions) => {
+      if (options.allPairs && options.joint)
+        throw new UserError("cre evaluate: got --joint and --all-pairs, expected one.");
+      if (options.precision !== undefined && !options.allPairs)
+        throw new UserError("--precision: belongs to --all-pairs.");
       const adapter = adapterOf(list, options, "evaluate");
       if (adapter) return evaluateAdapter(adapter, options);
       const runs = runsOf(list as string);
+      if (options.allPairs) return evaluatePairs(runs, options);
       if (options.joint) return evaluateJointly(runs, options);
       return runs.length === 1 ? evaluateRun(runs[0], options) : evaluateSeveral(runs, options);
     });

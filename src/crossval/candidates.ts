@@ -147,7 +147,15 @@ async function problemsOfContent(reading: RecipeReading, labels: LabelSet): Prom
 async function trainingDigest(recipe: Recipe, fingerprints: Map<string, string>): Promise<string> {
   const { model, prompt, adapter, train, precision } = recipe;
   const { path, tokenizer, ...sizes } = model;
-  const { checkpointSeconds: _, validateEvery, validationRows, validationShare, keepBest, ...settings } = train;
+  const {
+    checkpointSeconds: _,
+    validateEvery,
+    validationRows,
+    validationShare,
+    keepBest,
+    negatives,
+    ...settings
+  } = train;
   const digestOf = async (place: string, read: (place: string) => Promise<string>) => {
     const digest = fingerprints.get(place) ?? (await read(place));
     fingerprints.set(place, digest);
@@ -162,6 +170,7 @@ async function trainingDigest(recipe: Recipe, fingerprints: Map<string, string>)
   const parts: unknown[] = [sizes, contents, prompt, adapter, settings, precision, recipe.data.normalize ?? "none"];
   if (companion === "none") parts.push(companion);
   if (recipe.tasks.includes("mentions")) parts.push(recipe.tasks);
+  if (negatives > 0) parts.push([negatives]);
   if (validationShare > 0) parts.push([validationShare, validateEvery, validationRows, keepBest]);
   return createHash("sha256").update(JSON.stringify(parts)).digest("hex").slice(0, 12);
 }

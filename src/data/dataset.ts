@@ -8,6 +8,7 @@ import { findPairLabels, readPairSplit } from "./formats/read-split.ts";
 import { LABELLED_FORMATS, PAIR_FORMAT_NAMES, type PairFormatName } from "./formats/registry.ts";
 import { readJsonlSplit } from "./jsonl.ts";
 import { chineseNreLabelSet, parseLabelsJson, parseRelation2id } from "./label-set.ts";
+import { type AnnotatedSentence, mentionsFileName, readMentionsFile } from "./mentions-file.ts";
 import { undeclaredNotices } from "./no-relation.ts";
 import type { Normalization } from "./normalize.ts";
 import type { Split, SplitName, SplitOptions } from "./split.ts";
@@ -30,6 +31,8 @@ export interface Dataset {
   nearSplit(name: SplitName): string | null;
   /** Reads a split; throws a UserError when it is missing or empty and UserErrors for bad rows, unless they are skipped. */
   split(name: SplitName, options?: SplitOptions): Promise<Split>;
+  /** The entities of a split's sentences with their places, where the folder has a file of them (`train.mentions.jsonl`); else none. */
+  mentions(name: SplitName): Promise<AnnotatedSentence[]>;
 }
 
 /** The formats of this program, and those of others whose rows are pairs. */
@@ -115,6 +118,10 @@ export async function openDataset(
         throw new UserError(`${directory}: has no ${name} split, expected ${file}; ${listed(files)}.`, { hint });
       }
       return readSplit(join(directory, file), labels, { normalize: options.normalize, ...splitOptions });
+    },
+    async mentions(name) {
+      const file = mentionsFileName(name);
+      return files.includes(file) ? readMentionsFile(join(directory, file), options.normalize) : [];
     },
   };
 }

@@ -7,8 +7,10 @@ import { readChineseNre } from "./chinese-nre.ts";
 import { type Dataset, splitFile } from "./dataset.ts";
 import type { Example } from "./example.ts";
 import { readJsonl } from "./jsonl.ts";
+import { mentionsFileName } from "./mentions-file.ts";
 import type { Normalization } from "./normalize.ts";
 import { inputKey, MAX_ROW_BYTES } from "./split.ts";
+import { SPLIT_NAMES } from "./split-names.ts";
 
 /** What a copy of a data folder left out. */
 export interface LeftOut {
@@ -71,7 +73,8 @@ export async function copyWithoutRows(
   for (const name of await readdir(dataset.directory)) {
     const isSplit = dataset.splitNames.some((other) => other !== split && splitFile(dataset, other) === name);
     const isOther = name === "labels.json" || name === "relation2id.txt" || /^(licen[cs]e|notice)(\.|$)/i.test(name);
-    if (isSplit || isOther) await copyFileAtomic(join(dataset.directory, name), join(output, name));
+    const isMentions = SPLIT_NAMES.some((other) => mentionsFileName(other) === name);
+    if (isSplit || isMentions || isOther) await copyFileAtomic(join(dataset.directory, name), join(output, name));
   }
   return counts;
 }

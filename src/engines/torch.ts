@@ -69,9 +69,9 @@ export async function engineOf(directory: string): Promise<TorchEngine | null> {
 }
 
 /** What a run learns, with the steps of its plan. */
-function learntOf({ prepared }: PreparedRun, { train, valid, teacher }: LearningData) {
+function learntOf({ prepared }: PreparedRun, { train, own, negatives, valid, teacher }: LearningData) {
   const { recipe } = prepared;
-  const taught = teacher && encodeTaughtRows(prepared, train, teacher);
+  const taught = teacher && encodeTaughtRows(prepared, own, teacher, negatives.examples);
   const { encoded, truncated } = learntRows(prepared, train, taught);
   const plan = planSteps(encoded.length, recipe.train, recipe.seed);
   const validated = validationRows(recipe, valid);
@@ -146,7 +146,7 @@ async function usableTorch() {
 /** Makes a finished run of what a trainer made: validates its adapters here, keeps the best one, fits what is fitted on validation rows. */
 async function finishRun(
   run: PreparedRun,
-  { labels, train }: LearningData,
+  { labels, train, annotated }: LearningData,
   { due, plan }: Learnt,
   validated: LearningData["valid"],
   { kept, log, trainedBy }: Collected,
@@ -203,6 +203,7 @@ async function finishRun(
       validated,
       companion,
       bestProbabilities,
+      annotated,
     );
     if (mixture) onEvent({ kind: "mixture", ...mixture });
     const engine = await engineOf(folder.directory);

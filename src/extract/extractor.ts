@@ -1,23 +1,27 @@
 import { UserError } from "../base/errors.ts";
 import { type Example, exampleProblem, type LabelSet, quoted } from "../data/example.ts";
-import { type LabelMask, maskedProbabilities } from "../data/label-types.ts";
+import type { LabelMask } from "../data/label-types.ts";
 import { type Normalization, normalizedExample } from "../data/normalize.ts";
 import { batchQuestions, labelProbabilities } from "../decode/choose-label.ts";
 import { generate } from "../decode/generate.ts";
 import { buildLabelTrie, type LabelQuestion, type LabelTrie, type TokenCount } from "../decode/label-trie.ts";
-import { type Mixture, mixProbabilities } from "../linear/mixture.ts";
-import { type LinearModel, linearProbabilities } from "../linear/model.ts";
+import type { Mixture } from "../linear/mixture.ts";
+import type { Scale } from "../linear/scale.ts";
 import type { Decoder } from "../models/decoder.ts";
 import type { Renderer } from "../prompts/renderer.ts";
 import type { Tokenizer } from "../tokenizers/tokenizer.ts";
-import { chooseRelations, combineDirections, type Prediction, type RelationChoice } from "./combine.ts";
+import { combineDirections, type Prediction, type RelationChoice } from "./combine.ts";
+import { decodeProbabilities, type MixedCompanion } from "./decoding.ts";
 import { distinctQuestions } from "./distinct-questions.ts";
 
 export type { Prediction } from "./combine.ts";
+export type { MixedCompanion } from "./decoding.ts";
 
 export interface ExtractorSettings extends RelationChoice {
   /** Whether the weight of "no relation" was fitted on validation rows (decode.noRelationWeight: auto). */
   isFitted?: boolean;
+  /** Calibrates the probabilities that are shown. */
+  scale?: Scale | null;
   /** labels: choose among the schema's labels; generate: greedy text, parsed. */
   method: "labels" | "generate";
   /** Ask for (tail, head) too and average through the declared inverse labels; method "labels" only. */
@@ -33,18 +37,12 @@ export interface Extraction {
   predictions: Prediction[];
   /** Probability of every label, in the label set's order; they add up to 1. */
   probabilities: Float64Array;
-  /** Those of the language model alone: before a companion is mixed in. */
+  /** Those of the language model alone, not calibrated: before a companion is mixed in. */
   modelProbabilities: Float64Array;
   /** Whether the sentence had to be shortened to fit. */
   truncated: boolean;
   /** method "generate" only: the text, and the parts of it that could not be read. */
   generated: { text: string; unparsed: string | null; unknownLabels: string[]; ended: boolean } | null;
-}
-
-/** A linear companion over the same labels, and how its probabilities are mixed with those of the language model. */
-export interface MixedCompanion {
-  model: LinearModel;
-  mixture: Mixture;
 }
 
 /** Why an example could not be extracted. */
@@ -144,14 +142,18 @@ export function createExtractor(
   const byLabels = async (prepared: readonly Prepared[]): Promise<Extraction[]> => {
     const mirrors = prepared.flatMap(({ mirror }) => mirror ?? []);
     const probabilities = await score([...prepared.map(({ question }) => question), ...mirrors]);
-    const examples = prepared.map(({ example }) => example);
-    const companions = companion ? linearProbabilities(companion.model, examples) : null;
     let next = prepared.length;
-    return prepared.map(({ mirror, mask, truncated }, i) => {
-      const own = mirror ? combineDirections(probabilities[i], probabilities[next++], labels) : probabilities[i];
-      const mixed = companion && companions ? mixProbabilities(own, companions[i], companion.mixture) : own;
-      const allowed = mask ? maskedProbabilities(mixed, mask) : mixed;
-      return { ...chooseRelations(allowed, labels, settings), modelProbabilities: own, truncated, generated: null };
+    const own = prepared.map(({ mirror }, i) =>
+      mirror ? combineDirections(probabilities[i], probabilities[next++], labels) : probabilities[i],
+    );
+    const decoded = decodeProbabilities(
+      { labels, choice: settings, scale: settings.scale ?? null, companion },
+      prepared.map(({ example }) => example),
+      own,
+      prepared.map(({ mask }) => mask),
+    );
+    return decoded.map((one, i) => {
+      return { ...one, modelProbabilities: own[i], truncated: prepared[i].truncated, generated: null };
     });
   };
 

@@ -65,7 +65,7 @@ export interface Decision {
  */
 export function decidePair(
   { first, second }: Pick<Pair, "first" | "second">,
-  answers: { forward: Extraction | null; backward: Extraction | null },
+  answers: Record<"forward" | "backward", Pick<Extraction, "predictions"> | null>,
   labels: LabelSet,
   leastProbability: (relation: string) => number,
 ): Decision {
@@ -102,7 +102,7 @@ export function decidePair(
 }
 
 /** The relation in its one direction. */
-function directed(found: Found, first: Mention, { inverses }: LabelSet): Found {
+export function directed(found: Found, first: Mention, { inverses }: LabelSet): Found {
   const inverse = inverses.get(found.relation);
   if (inverse === undefined) return found;
   const opposite = { ...found, head: found.tail, tail: found.head, relation: inverse };

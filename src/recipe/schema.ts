@@ -12,6 +12,7 @@ export const MOST = {
   epochs: 1e6,
   examples: 1e6,
   passes: 1e6,
+  negatives: 10,
   steps: 1e9,
   batchTokens: 1 << 22,
   seconds: 1e9,
@@ -148,6 +149,14 @@ const trainSchema = z.strictObject({
     .default(0)
     .describe(
       "Share of the training rows that are held out, by whole sentences, to validate on where the data has no validation rows; 0 holds out none.",
+    ),
+  negatives: z
+    .number()
+    .min(0)
+    .max(MOST.negatives)
+    .default(0)
+    .describe(
+      "Rows of no relation to learn too, as a share of the labelled rows: pairs of entities of a training sentence without a label in either direction (docs/documents.md); 0 draws none.",
     ),
   keepBest: z
     .enum(["paper", "micro"])

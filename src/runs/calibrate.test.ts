@@ -2,6 +2,7 @@ import { readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
 import { temporaryFolder, toyRecipe, writeRecipe, writeToyData } from "../../test/e2e/support.ts";
+import { holdLock } from "../base/lock.ts";
 import { calibrateRun } from "./calibrate.ts";
 import { thresholdsFor } from "./calibration.ts";
 import { openRun } from "./run.ts";
@@ -39,6 +40,30 @@ describe("calibrating a finished run", () => {
     const run = await openRun(path("run"));
     expect(run.calibration).toEqual(calibration());
     await run.close();
+  });
+
+  it("says how probable relations of all pairs of a sentence are, and shows calibrated probabilities", async () => {
+    const { calibration: found } = await calibrateRun(path("run"));
+    expect(found.pairs).toMatchObject({ sentences: 8, pairs: 8 });
+    const run = await openRun(path("run"), { decode: { companion: 0 } });
+    const { scale } = found;
+    expect(scale?.mixed?.weight).toBe(run.companion?.validation?.mixture.weight);
+    const [row] = await run.extract([{ sentence: "华盛达收购了刚泰控股。", head: "华盛达", tail: "刚泰控股" }]);
+    expect(run.extractor.settings.scale).toEqual(scale?.model);
+    const { temperature, noRelation } = scale?.model ?? { temperature: 0, noRelation: 0 };
+    const none = run.labels.labels.indexOf("unknown");
+    const powers = row.modelProbabilities.map((p, i) => p ** (1 / temperature) * (i === none ? noRelation : 1));
+    const sum = powers.reduce((total, p) => total + p, 0);
+    for (const [i, p] of row.probabilities.entries()) expect(p).toBeCloseTo(powers[i] / sum, 9);
+    await run.close();
+  });
+
+  it("does not write a run that another process works in", async () => {
+    const before = calibration();
+    const release = await holdLock(path("run", "run.lock"), "elsewhere");
+    await expect(calibrateRun(path("run"))).rejects.toThrow("run");
+    await release();
+    expect(calibration()).toEqual(before);
   });
 
   it("repairs a run that lost its calibration, as a killed process may leave it", async () => {

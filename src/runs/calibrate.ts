@@ -1,24 +1,26 @@
 import { UserError } from "../base/errors.ts";
 import { openDataset } from "../data/dataset.ts";
 import type { Example } from "../data/example.ts";
+import type { AnnotatedSentence } from "../data/mentions-file.ts";
 import type { OnBadRow, SplitName } from "../data/split.ts";
 import { readFolderSums, writeFolderSums } from "../formats/folder-sums.ts";
 import { CALIBRATION_FILE, type Calibration, saveCalibration } from "./calibration.ts";
 import { COMPANION_FILES, saveCompanion } from "./companion.ts";
 import { type CompanionValidation, validateDecoding } from "./companion-scores.ts";
 import { fitMentions } from "./fit-mentions.ts";
-import { holdOut } from "./held-out.ts";
+import { annotatedOf, holdOut } from "./held-out.ts";
 import { type DataEvent, readLabelledSplit } from "./labelled-rows.ts";
 import type { OpenOptions } from "./open.ts";
-import { openRun } from "./run.ts";
-import type { RunFolder } from "./run-folder.ts";
+import { calibrationWith, chosenSentences, scorePairs } from "./pair-scores.ts";
+import { openRun, type Run } from "./run.ts";
+import { holdRun, openRunFolder, type RunFolder } from "./run-folder.ts";
 
 export interface CalibrateOptions extends Pick<OpenOptions, "onNotice" | "onLoad"> {
   /** Data folder; default: the one that the run was trained on. */
   data?: string;
   split?: SplitName;
   onBadRow?: OnBadRow;
-  onEvent?: (event: DataEvent | { kind: "rows"; done: number; total: number }) => void;
+  onEvent?: (event: DataEvent | { kind: "rows" | "pairs"; done: number; total: number }) => void;
 }
 
 export interface CalibrateResult {
@@ -32,23 +34,23 @@ export interface CalibrateResult {
 
 /**
  * Fits again how a finished run decodes, on labelled rows that it has not learnt: the mixture with its companion, the weight of "no relation",
- * the precision of its predictions, and the scale of mentions. Saves it in the run. By default the rows are those that the run was validated on. Throws a
+ * the scale of its probabilities, the precision of its predictions for rows and for all pairs of their sentences, and the scale of mentions. Saves it in the run. By default the rows are those that the run was validated on. Throws a
  * UserError for a run with `decode.method: generate` and for data without such rows.
  */
 export async function calibrateRun(directory: string, options: CalibrateOptions = {}): Promise<CalibrateResult> {
   const { onEvent = () => {}, onNotice, onLoad } = options;
-  const run = await openRun(directory, { onNotice, onLoad });
-  let found: ReturnType<typeof validateDecoding>;
-  let before: number;
-  let mentions: Calibration["mentions"];
-  let count: number;
+  const { folder } = await openRunFolder(directory);
+  const release = await holdRun(folder);
+  let run: Run | null = null;
   try {
-    if (run.recipe.decode.method !== "labels") {
+    run = await openRun(directory, { onNotice, onLoad });
+    const { recipe, labels, extractor } = run;
+    if (recipe.decode.method !== "labels") {
       throw new UserError(
         `${directory}: decodes with the method generate, whose text has no probabilities to calibrate.`,
       );
     }
-    const rows = await rowsOf(run, options);
+    const { rows, annotated } = await rowsOf(run, options);
     const evaluation = await run.evaluate({
       data: rows,
       bootstrap: null,
@@ -56,39 +58,39 @@ export async function calibrateRun(directory: string, options: CalibrateOptions 
         if (event.kind === "rows") onEvent(event);
       },
     });
-    const own = evaluation.extractions.map(({ modelProbabilities }) => modelProbabilities);
-    count = evaluation.examples.length;
-    before = evaluation.certainty.calibrationError;
-    found = validateDecoding(run.companion?.model ?? null, run.recipe, run.labels, evaluation.examples, own);
-    if (run.mentions) mentions = await fitMentions(run.mentions, evaluation.examples);
+    const { examples, extractions } = evaluation;
+    const own = extractions.map(({ modelProbabilities }) => modelProbabilities);
+    const found = validateDecoding(run.companion?.model ?? null, recipe, labels, examples, own);
+    const sentences = chosenSentences(examples, annotated, labels, recipe.seed);
+    const pairs = await scorePairs(extractor, sentences, found.decoding, (done, total) =>
+      onEvent({ kind: "pairs", done, total }),
+    );
+    const mentions = run.mentions ? await fitMentions(run.mentions, examples) : null;
+    const calibration = calibrationWith(found.calibration, pairs, mentions);
     // A process that is killed between two files leaves a run that opens.
-    await writeSums(run.folder, false);
-    if (run.companion) await saveCompanion(run.folder, { ...run.companion, validation: found.companion });
-    await saveCalibration(run.folder, { ...found.calibration, ...(mentions ? { mentions } : {}) });
-    await writeSums(run.folder, true);
-  } finally {
-    await run.close();
-  }
-  const again = await openRun(directory, { onLoad });
-  try {
-    const rows = await rowsOf(again, { ...options, onEvent: undefined });
-    const { certainty } = await again.evaluate({ data: rows, bootstrap: null });
-    const calibrationError = { before, after: certainty.calibrationError };
+    await writeSums(folder, false);
+    if (run.companion) await saveCompanion(folder, { ...run.companion, validation: found.companion });
+    await saveCalibration(folder, calibration);
+    await writeSums(folder, true);
     return {
-      rows: count,
-      calibration: { ...found.calibration, ...(mentions ? { mentions } : {}) },
+      rows: examples.length,
+      calibration,
       companion: found.companion,
-      calibrationError,
+      calibrationError: {
+        before: evaluation.certainty.calibrationError,
+        after: found.certainty.calibrationError,
+      },
     };
   } finally {
-    await again.close();
+    await run?.close();
+    await release();
   }
 }
 
 async function rowsOf(
   { recipe, labels, folder }: Pick<Awaited<ReturnType<typeof openRun>>, "recipe" | "labels" | "folder">,
   { data = recipe.data.path, split, onBadRow = recipe.data.badRows, onEvent = () => {} }: CalibrateOptions,
-): Promise<readonly Example[]> {
+): Promise<{ rows: readonly Example[]; annotated: readonly AnnotatedSentence[] }> {
   if (data === undefined) {
     throw new UserError(`${folder.directory}: does not know where its data is.`, { hint: "Give it with --data DIR." });
   }
@@ -97,7 +99,7 @@ async function rowsOf(
   if (split === undefined && isOwn && !dataset.splitNames.includes("valid")) {
     const train = await readLabelledSplit(dataset, "train", onBadRow, onEvent);
     const { valid } = holdOut(recipe, { train });
-    if (valid.length > 0) return valid;
+    if (valid.length > 0) return { rows: valid, annotated: annotatedOf(valid, await dataset.mentions("train")) };
     throw new UserError(
       `${folder.directory}: was trained on all rows of ${data}, expected rows that it has not learnt.`,
       {
@@ -105,7 +107,9 @@ async function rowsOf(
       },
     );
   }
-  return readLabelledSplit(dataset, split ?? "valid", onBadRow, onEvent);
+  const name = split ?? "valid";
+  const rows = await readLabelledSplit(dataset, name, onBadRow, onEvent);
+  return { rows, annotated: annotatedOf(rows, await dataset.mentions(name)) };
 }
 
 /** Writes the checksums of a run again, with or without those of the files that a calibration writes; those of the weights stay. */

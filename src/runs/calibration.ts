@@ -8,11 +8,14 @@ import type { Example, LabelSet } from "../data/example.ts";
 import { type PrecisionPoint, precisionCurve, thresholdFor } from "../evaluate/certainty.ts";
 import { computeMetrics } from "../evaluate/metrics.ts";
 import type { ScoredRow } from "../evaluate/rows.ts";
-import { chooseRelations, type RelationChoice } from "../extract/combine.ts";
+import { chooseRelations, type Prediction, type RelationChoice } from "../extract/combine.ts";
 import type { MentionScale } from "../extract/mention-scores.ts";
 import type { RelationThresholds } from "../extract/triples.ts";
 import { readJsonObject } from "../formats/json-file.ts";
+import type { Mixture } from "../linear/mixture.ts";
+import type { Scale } from "../linear/scale.ts";
 import type { DecodeSettings } from "../recipe/schema.ts";
+import { LEAST_PREDICTIONS, type PairPrecision } from "./pair-scores.ts";
 import type { RunFolder } from "./run-folder.ts";
 
 /** F1 of the two conventions that a run can be chosen by, as fractions. */
@@ -27,8 +30,15 @@ export interface Calibration {
   rows: number;
   /** For `decode.noRelationWeight: auto`: of the language model alone, and of its mixture with the companion (null without a companion). */
   noRelationWeight: { model: number; mixed: number | null };
+  /**
+   * Calibrates the probabilities that are shown: of the language model alone, and of its mixture with the companion at a weight. Absent in runs of older
+   * versions.
+   */
+  scale?: { model: Scale; mixed: (Scale & { weight: number }) | null };
   /** Predicted relations by their probability, of all and of each relation with enough predictions. */
   precision?: { all: PrecisionPoint[]; relations: Record<string, PrecisionPoint[]> };
+  /** Of all pairs of entities of validation sentences; a pair without a row counts as no relation. Documents are decided by it. */
+  pairs?: PairPrecision;
   /** Of a run that finds mentions: how shares become probabilities, the sentences that it was fitted on, and F1 of their mentions. */
   mentions?: { sentences: number; scale: MentionScale; f1: number };
 }
@@ -38,11 +48,26 @@ export const CALIBRATION_FILE = "calibration.json";
 
 const weightSchema = z.number().positive();
 const pointSchema = z.strictObject({ probability: z.number(), precision: z.number(), recall: z.number() });
+const scaleShape = { temperature: weightSchema, noRelation: weightSchema };
 const calibrationSchema = z.strictObject({
   rows: z.int().min(1),
   noRelationWeight: z.strictObject({ model: weightSchema, mixed: weightSchema.nullable() }),
+  scale: z
+    .strictObject({
+      model: z.strictObject(scaleShape),
+      mixed: z.strictObject({ ...scaleShape, weight: z.number().min(0).max(1) }).nullable(),
+    })
+    .optional(),
   precision: z
     .strictObject({ all: z.array(pointSchema), relations: z.record(z.string(), z.array(pointSchema)) })
+    .optional(),
+  pairs: z
+    .strictObject({
+      sentences: z.int().min(1),
+      pairs: z.int().min(1),
+      all: z.array(pointSchema),
+      relations: z.record(z.string(), z.array(pointSchema)),
+    })
     .optional(),
   mentions: z
     .strictObject({
@@ -83,6 +108,24 @@ export function choiceOf(
   return { noRelationWeight: wanted === "auto" ? fitted : wanted, furtherRelations };
 }
 
+/** The mixture that a run with a companion decodes with; null for the language model alone. */
+export function mixtureOf(
+  { validation }: { validation: { mixture: Mixture; gains: boolean } | null },
+  { companion: wanted, method }: Pick<DecodeSettings, "companion" | "method">,
+): Mixture | null {
+  if (wanted === "none" || method === "generate") return null;
+  if (wanted !== "auto") return wanted > 0 ? { weight: wanted, temperature: 1 } : null;
+  return validation?.gains ? validation.mixture : null;
+}
+
+/** How shown probabilities are calibrated; null where that was not fitted, or for another weight of the companion. */
+export function scaleOf(calibration: Pick<Calibration, "scale"> | null, mixture: Mixture | null): Scale | null {
+  const { model, mixed } = calibration?.scale ?? { model: null, mixed: null };
+  if (mixture === null) return model;
+  if (mixed === null || mixed.weight !== mixture.weight) return null;
+  return { temperature: mixed.temperature, noRelation: mixed.noRelation };
+}
+
 /** Labelled rows with the relations that are chosen by these probabilities, one list for each row. */
 export function rowsOf(
   examples: readonly Example[],
@@ -101,19 +144,13 @@ export function validationF1(rows: readonly ScoredRow[], labels: LabelSet): Vali
   return { paperF1: paper.f1, microF1: micro.f1 };
 }
 
-/** Predictions that a relation needs for a curve of its own. */
-const LEAST_PREDICTIONS = 20;
-
 /** The precision of predicted relations by their probability; a curve of their own for relations that are predicted often. */
 export function precisionOf(
   examples: readonly Example[],
   labels: LabelSet,
-  choice: RelationChoice,
-  probabilities: readonly Float64Array[],
+  decoded: readonly { predictions: readonly Prediction[] }[],
 ): NonNullable<Calibration["precision"]> {
-  const rows = examples.map(({ relations = [] }, i) => {
-    return { gold: relations, predictions: chooseRelations(probabilities[i], labels, choice).predictions };
-  });
+  const rows = examples.map(({ relations = [] }, i) => ({ gold: relations, predictions: decoded[i].predictions }));
   const counts = new Map<string, number>();
   for (const { predictions } of rows) {
     for (const { relation } of predictions) counts.set(relation, (counts.get(relation) ?? 0) + 1);
@@ -126,7 +163,7 @@ export function precisionOf(
 }
 
 /**
- * Thresholds for a precision that the validation rows had. A relation that never had it is given from the largest probability above all of its
+ * Thresholds for a precision that all pairs of the validation sentences had, or the validation rows in the calibration of an older version. A relation that never had it is given from the largest probability above all of its
  * predictions on. Throws a UserError for a run without a curve, and when no predictions had the precision.
  */
 export function thresholdsFor(
@@ -134,12 +171,13 @@ export function thresholdsFor(
   precision: number,
   directory: string,
 ): RelationThresholds {
-  if (!calibration?.precision) {
+  const curves = calibration?.pairs ?? calibration?.precision;
+  if (!curves) {
     throw new UserError(`${directory}: does not know how precise its predictions are.`, {
       hint: "Fit it on labelled rows: cre calibrate RUN --data DIR",
     });
   }
-  const { all, relations } = calibration.precision;
+  const { all, relations } = curves;
   const usual = thresholdFor(all, precision);
   if (usual === null) {
     const best = all.reduce((most, point) => Math.max(most, point.precision), 0);

@@ -1,18 +1,23 @@
 import type { Example, LabelSet } from "../data/example.ts";
+import { type Certainty, certaintyOf } from "../evaluate/certainty.ts";
 import { computeMetrics } from "../evaluate/metrics.ts";
 import type { Reference } from "../evaluate/references.ts";
 import type { TallyScores } from "../evaluate/tally.ts";
 import type { RelationChoice } from "../extract/combine.ts";
+import { type Decoding, decodeProbabilities } from "../extract/decoding.ts";
 import type { Extraction } from "../extract/extractor.ts";
 import { fitMixture, type Mixture, mixProbabilities } from "../linear/mixture.ts";
 import { type LinearModel, linearProbabilities } from "../linear/model.ts";
+import { fitScale } from "../linear/scale.ts";
 import type { DecodeSettings, Recipe } from "../recipe/schema.ts";
 import {
   type Calibration,
   choiceOf,
   fitNoRelationWeight,
+  mixtureOf,
   precisionOf,
   rowsOf,
+  scaleOf,
   type ValidationF1,
   validationF1,
 } from "./calibration.ts";
@@ -37,9 +42,19 @@ export function linearF1(model: LinearModel, labels: LabelSet, examples: readonl
   return validationF1(rowsOf(examples, labels, ONE_LABEL, linearProbabilities(model, examples)), labels);
 }
 
+/** What validation rows say of how a run decodes. */
+export interface DecodingValidation {
+  companion: CompanionValidation | null;
+  calibration: Calibration;
+  /** The decoding that follows. */
+  decoding: Decoding;
+  /** How far its probabilities can be believed on these rows. */
+  certainty: Certainty;
+}
+
 /**
  * Finds out on validation rows how a run decodes best, of which `own` are the probabilities by the language model alone: fits the mixture with a
- * companion and whether it gains, and the weight of "no relation" for `decode.noRelationWeight: auto`. Throws a UserError for no rows.
+ * companion and whether it gains, the weight of "no relation" for `decode.noRelationWeight: auto`, and the scale of shown probabilities. Throws a UserError for no rows.
  */
 export function validateDecoding(
   model: LinearModel | null,
@@ -47,36 +62,58 @@ export function validateDecoding(
   labels: LabelSet,
   examples: readonly Example[],
   own: readonly Float64Array[],
-): { companion: CompanionValidation | null; calibration: Calibration } {
+): DecodingValidation {
   const metric = train.keepBest === "paper" ? "paperF1" : "microF1";
   const weightOf = (probabilities: readonly Float64Array[]) =>
     fitNoRelationWeight(examples, labels, decode.furtherRelations, metric, probabilities);
-  const rows = examples.length;
-  if (model === null) {
-    const alone: Calibration = { rows, noRelationWeight: { model: weightOf(own), mixed: null } };
-    return {
-      companion: null,
-      calibration: { ...alone, precision: precisionOf(examples, labels, choiceOf(decode, alone, false), own) },
-    };
-  }
-  const linear = linearProbabilities(model, examples);
   const places = new Map(labels.labels.map((label, place) => [label, place]));
   const golds = examples.map(({ relations = [] }) => [...new Set(relations)].map((one) => places.get(one) as number));
-  const mixture = fitMixture(own.map((a, i) => ({ a, b: linear[i], gold: golds[i] })));
-  const mixed = own.map((a, i) => mixProbabilities(a, linear[i], mixture));
-  const calibration = { rows, noRelationWeight: { model: weightOf(own), mixed: weightOf(mixed) } };
+  const none = labels.noRelation === null ? -1 : (places.get(labels.noRelation) as number);
+  const scaleFor = (probabilities: readonly Float64Array[]) =>
+    fitScale(
+      probabilities.map((one, i) => ({ probabilities: one, gold: golds[i] })),
+      none,
+    );
+  const linear = model ? linearProbabilities(model, examples) : null;
+  const mixture = linear && fitMixture(own.map((a, i) => ({ a, b: linear[i], gold: golds[i] })));
+  const mixedBy = (by: Mixture) => own.map((a, i) => mixProbabilities(a, (linear as Float64Array[])[i], by));
+  const mixed = mixture && mixedBy(mixture);
+  const fitted: Calibration = {
+    rows: examples.length,
+    noRelationWeight: { model: weightOf(own), mixed: mixed && weightOf(mixed) },
+  };
   const f1Of = (choice: RelationChoice, probabilities: readonly Float64Array[]) =>
     validationF1(rowsOf(examples, labels, choice, probabilities), labels);
-  const scores = {
-    linear: f1Of(ONE_LABEL, linear),
-    model: f1Of(choiceOf(decode, calibration, false), own),
-    mixed: f1Of(choiceOf(decode, calibration, true), mixed),
+  let companion: CompanionValidation | null = null;
+  if (linear && mixture && mixed) {
+    const scores = {
+      linear: f1Of(ONE_LABEL, linear),
+      model: f1Of(choiceOf(decode, fitted, false), own),
+      mixed: f1Of(choiceOf(decode, fitted, true), mixed),
+    };
+    companion = { rows: examples.length, mixture, ...scores, gains: scores.mixed[metric] > scores.model[metric] };
+  }
+  const used = mixtureOf({ validation: companion }, decode);
+  // A weight that the recipe fixes; else the fitted one, also where it is not used now.
+  const known = used ?? mixture;
+  const calibration: Calibration = {
+    ...fitted,
+    scale: { model: scaleFor(own), mixed: known && { ...scaleFor(mixedBy(known)), weight: known.weight } },
   };
-  const validation = { rows, mixture, ...scores, gains: scores.mixed[metric] > scores.model[metric] };
-  const isMixed = decode.companion === "auto" && validation.gains;
-  const choice = choiceOf(decode, calibration, isMixed);
-  const precision = precisionOf(examples, labels, choice, isMixed ? mixed : own);
-  return { companion: validation, calibration: { ...calibration, precision } };
+  const decoding: Decoding = {
+    labels,
+    choice: choiceOf(decode, calibration, used !== null),
+    scale: scaleOf(calibration, used),
+    companion: used && model ? { model, mixture: used } : null,
+  };
+  const decoded = decodeProbabilities(decoding, examples, own);
+  const rows = examples.map(({ relations = [] }, i) => ({ gold: relations, predictions: decoded[i].predictions }));
+  return {
+    companion,
+    calibration: { ...calibration, precision: precisionOf(examples, labels, decoded) },
+    decoding,
+    certainty: certaintyOf(rows, labels.noRelation),
+  };
 }
 
 /** The scores of a run's parts on rows that were evaluated. */

@@ -11,11 +11,11 @@ import type { Extraction } from "../extract/extractor.ts";
 import { writeFolderSums } from "../formats/folder-sums.ts";
 import { linearProbabilities } from "../linear/model.ts";
 import type { Recipe } from "../recipe/schema.ts";
+import { mixtureOf } from "./calibration.ts";
 import {
   COMPANION_FILES,
   companionFor,
   expectNoMixture,
-  mixtureOf,
   openCompanion,
   type RunCompanion,
   saveCompanion,

@@ -10,7 +10,6 @@ import { readJsonObject } from "../formats/json-file.ts";
 import type { LinearChoice } from "../linear/choose.ts";
 import { trainCompanion } from "../linear/companion.ts";
 import { openLinear, saveLinear } from "../linear/file.ts";
-import type { Mixture } from "../linear/mixture.ts";
 import type { LinearModel } from "../linear/model.ts";
 import type { DecodeSettings, Recipe } from "../recipe/schema.ts";
 import type { ValidationF1 } from "./calibration.ts";
@@ -134,13 +133,6 @@ export async function openCompanion(folder: RunFolder, labels: LabelSet): Promis
     });
   }
   return { model, ...(notes as Omit<RunCompanion, "model">) };
-}
-
-/** The mixture that a run with a companion decodes with; null for the language model alone. */
-export function mixtureOf({ validation }: RunCompanion, { companion: wanted, method }: WantedMixture): Mixture | null {
-  if (wanted === "none" || method === "generate") return null;
-  if (wanted !== "auto") return wanted > 0 ? { weight: wanted, temperature: 1 } : null;
-  return validation?.gains ? validation.mixture : null;
 }
 
 type WantedMixture = Pick<DecodeSettings, "companion" | "method">;

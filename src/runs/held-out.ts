@@ -1,11 +1,21 @@
 import { createRandom, mixSeed } from "../base/random.ts";
 import type { Example } from "../data/example.ts";
+import type { AnnotatedSentence } from "../data/mentions-file.ts";
 import type { Recipe } from "../recipe/schema.ts";
 
 /** Fewer validation rows say nothing about a mixture or the best weights. */
 export const LEAST_HELD_ROWS = 40;
 /** More validation rows cost more training than they tell. */
 export const MOST_HELD_ROWS = 2_000;
+
+/** The annotated sentences that rows have. */
+export function annotatedOf(
+  rows: readonly Example[],
+  annotated: readonly AnnotatedSentence[],
+): readonly AnnotatedSentence[] {
+  const known = new Set(rows.map(({ sentence }) => sentence));
+  return annotated.filter(({ sentence }) => known.has(sentence));
+}
 
 /** Rows to train on and rows to validate on. */
 export interface DividedRows {

@@ -2,6 +2,7 @@ import { UserErrors } from "../base/errors.ts";
 import type { Dataset } from "../data/dataset.ts";
 import { type Example, exampleProblem, type LabelSet } from "../data/example.ts";
 import { MAX_NEAREST_LABELS, unknownRelation } from "../data/jsonl.ts";
+import type { AnnotatedSentence } from "../data/mentions-file.ts";
 import { type Normalization, normalizedExample } from "../data/normalize.ts";
 import { type BadRow, mergeRows, type OnBadRow, type SplitCounts, type SplitName } from "../data/split.ts";
 
@@ -11,6 +12,10 @@ export interface TrainingData {
   train: readonly Example[];
   /** Without them the last weights are kept, not the best. */
   valid?: readonly Example[];
+  /** Entities of training sentences that no row names, with their places: pairs for `train.negatives`. */
+  annotated?: readonly AnnotatedSentence[];
+  /** The same of validation sentences. */
+  annotatedValid?: readonly AnnotatedSentence[];
 }
 
 /** A split that was read from a data folder; bad rows that were skipped are counted and listed. */
@@ -42,7 +47,9 @@ export async function readTrainingData(
 ): Promise<Required<TrainingData>> {
   const read = (split: SplitName) => readLabelledSplit(dataset, split, onBadRow, onEvent);
   const train = await read("train");
-  return { labels: dataset.labels, train, valid: dataset.splitNames.includes("valid") ? await read("valid") : [] };
+  const valid = dataset.splitNames.includes("valid") ? await read("valid") : [];
+  const [annotated, annotatedValid] = [await dataset.mentions("train"), await dataset.mentions("valid")];
+  return { labels: dataset.labels, train, valid, annotated, annotatedValid };
 }
 
 /**

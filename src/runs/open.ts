@@ -31,8 +31,8 @@ import { resolveNames } from "../recipe/resolve.ts";
 import type { DecodeSettings, Recipe } from "../recipe/schema.ts";
 import { copyTokenizer } from "../tokenizers/open-tokenizer.ts";
 import type { Tokenizer } from "../tokenizers/tokenizer.ts";
-import { CALIBRATION_FILE, type Calibration, choiceOf, openCalibration } from "./calibration.ts";
-import { COMPANION_FILES, expectNoMixture, mixtureOf, openCompanion, type RunCompanion } from "./companion.ts";
+import { CALIBRATION_FILE, type Calibration, choiceOf, mixtureOf, openCalibration, scaleOf } from "./calibration.ts";
+import { COMPANION_FILES, expectNoMixture, openCompanion, type RunCompanion } from "./companion.ts";
 import { type AdapterSource, openGiven, openGivenLabels, type RunSource, sourceFolder } from "./given-adapter.ts";
 import { expectRoom, weightNeed } from "./memory.ts";
 import { checkVocabulary, type PreparedRecipe, prepareRecipe, rendererOf } from "./prepare.ts";
@@ -159,6 +159,7 @@ function openedRecipe(
   const settings = {
     ...wanted,
     ...choiceOf(wanted, calibration, mixture !== null),
+    scale: scaleOf(calibration, mixture),
     isFitted: wanted.noRelationWeight === "auto",
     maxAnswerTokens: recipe.prompt.maxAnswerTokens,
   };

@@ -191,7 +191,7 @@ export async function isFinished(folder: RunFolder): Promise<boolean> {
   }
 }
 
-export type LogLine = { kind: "step" | "validation"; step: number } & Record<string, unknown>;
+export type LogLine = { kind: "step" | "validation" | "negatives"; step: number } & Record<string, unknown>;
 
 /** Appends one line to the run's log. */
 export async function appendLog(folder: RunFolder, line: LogLine): Promise<void> {

@@ -75,11 +75,12 @@ function isDistribution(value: unknown, count: number): value is number[] {
   return Math.abs(value.reduce((sum, p) => sum + p, 0) - 1) < 1e-2;
 }
 
-/** Encodes training rows with soft targets, then the unlabelled rows; a training row without a distribution is encoded with its labels alone. */
+/** Encodes training rows with soft targets, then the unlabelled rows and the drawn negatives, which no teacher saw; a training row without a distribution is encoded with its labels alone. */
 export function encodeTaughtRows(
   bench: Pick<OpenedRecipe, "recipe" | "renderer">,
   examples: readonly Example[],
   { ofRows, unlabelled }: Teacher,
+  negatives: readonly Example[] = [],
 ): { encoded: EncodedExample[]; truncated: number; notice: string } {
   const { recipe, renderer } = bench;
   const { distill, train } = recipe;
@@ -105,6 +106,9 @@ export function encodeTaughtRows(
     }
   }
   for (const { example, probabilities } of unlabelled) add(example, probabilities);
+  const drawn = encodeExamples(bench, negatives);
+  encoded.push(...drawn.encoded);
+  sums.truncated += drawn.truncated;
   return { encoded, truncated: sums.truncated, notice: noticeOf(sums, unlabelled.length) };
 }
 

@@ -3,6 +3,7 @@ import { existsSync } from "node:fs";
 import { writeFileAtomic } from "../base/files.ts";
 import { createRandom, mixSeed } from "../base/random.ts";
 import type { Example } from "../data/example.ts";
+import type { AnnotatedSentence } from "../data/mentions-file.ts";
 import type { Recipe } from "../recipe/schema.ts";
 import { type EncodedAnswer, type EncodedExample, planSteps, type StepPlan } from "../train/batches.ts";
 import { encodeMentions } from "../train/mention-targets.ts";
@@ -19,7 +20,7 @@ import type { RunCompanion } from "./companion.ts";
 import type { CompanionValidation } from "./companion-scores.ts";
 import type { NoticeEvent } from "./notice.ts";
 import type { OpenedRecipe } from "./open.ts";
-import type { RunFolder } from "./run-folder.ts";
+import { appendLog, type RunFolder, readLog } from "./run-folder.ts";
 import { saveResult, type Validation, validateWeights } from "./trained-weights.ts";
 import {
   checkWeightValues,
@@ -41,6 +42,12 @@ export type RunEvent =
   | ({ kind: "mixture" } & CompanionValidation)
   /** `waited`: the validations without a better one that ended the training before its last step; 0 when it was reached. */
   | { kind: "end"; steps: number; best: TrainingProgress["best"]; waited: number; seconds: number };
+
+/** Training rows that were drawn by `train.negatives`, and the pairs that they were drawn from. */
+export interface NegativeCounts {
+  drawn: number;
+  candidates: number;
+}
 
 /** Encoded training rows; `truncated` of them have a shortened prompt. */
 export interface TaughtRows {
@@ -115,6 +122,7 @@ const NEUTRAL: Readonly<Record<string, unknown>> = {
   embeddingNoise: 0,
   layerDecay: 1,
   patience: 0,
+  negatives: 0,
 };
 
 /** The settings without those of {@link NEUTRAL}, so that the runs of older versions can be resumed. */
@@ -149,6 +157,10 @@ export async function* trainRun(
   companion: RunCompanion | null = null,
   /** Rows as they are learnt, where that is not with their labels alone. */
   taught: TaughtRows | null = null,
+  /** How many of the training rows are negatives, for the log. */
+  negatives: NegativeCounts | null = null,
+  /** Entities of validation sentences that no row names. */
+  annotated: readonly AnnotatedSentence[] = [],
 ): AsyncGenerator<RunEvent, void, void> {
   const { recipe, backend, model, groups, trainable } = bench;
   const { encoded, truncated } = learntRows(bench, trainExamples, taught);
@@ -162,6 +174,8 @@ export async function* trainRun(
   const average = createWeightAverage(backend, trainable, { count: progress.averaged, values });
   const { stepsPerEpoch, totalSteps } = plan;
   yield { kind: "start", totalSteps, stepsPerEpoch, examples: encoded.length, resumedAt: progress.step, truncated };
+  // The folder of a new run is made by who hears of the start.
+  if (negatives && progress.step === 0) await noteNegatives(folder, negatives);
   const started = performance.now();
   const { checkpointSeconds, patience } = recipe.train;
   const { averages, validates } = dueSteps(recipe, plan, validated.length);
@@ -198,7 +212,7 @@ export async function* trainRun(
   if (isBestKept) await loadWeightValues(backend, trainable, folder.best);
   let mixture: CompanionValidation | null = null;
   const finish = async () => {
-    mixture = await saveResult(bench, folder, validated, companion, isBestKept ? bestProbabilities : null);
+    mixture = await saveResult(bench, folder, validated, companion, isBestKept ? bestProbabilities : null, annotated);
   };
   await (average.count > 0 && !isBestKept ? average.during(finish) : finish());
   if (mixture) yield { kind: "mixture", ...(mixture as CompanionValidation) };
@@ -206,9 +220,18 @@ export async function* trainRun(
   const peakResidentBytes = process.resourceUsage().maxRSS * 1024;
   const waited = progress.step < totalSteps ? progress.waited : 0;
   const early = waited > 0 ? { stoppedEarly: { totalSteps, waited } } : {};
-  const done = { steps: progress.step, best: progress.best, ...early, peakResidentBytes };
+  const learnt = negatives ? { negatives } : {};
+  const done = { steps: progress.step, best: progress.best, ...early, ...learnt, peakResidentBytes };
   await writeFileAtomic(folder.done, `${JSON.stringify(done)}\n`);
   yield { kind: "end", steps: progress.step, best: progress.best, waited, seconds };
+}
+
+/** Writes the first line of the log, unless a killed process wrote it. */
+async function noteNegatives(folder: RunFolder, negatives: NegativeCounts): Promise<void> {
+  const log = await readLog(folder);
+  if (!log.some(({ kind }) => kind === "negatives")) {
+    await appendLog(folder, { kind: "negatives", step: 0, ...negatives });
+  }
 }
 
 const never = () => false;

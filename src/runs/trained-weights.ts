@@ -1,4 +1,5 @@
 import type { Example } from "../data/example.ts";
+import type { AnnotatedSentence } from "../data/mentions-file.ts";
 import { evaluate } from "../evaluate/evaluate.ts";
 import type { Extractor } from "../extract/extractor.ts";
 import { DEFAULT_WINDOW_ROWS, windowsOf } from "../extract/windows.ts";
@@ -7,6 +8,7 @@ import { type RunCompanion, saveCompanion } from "./companion.ts";
 import { type CompanionValidation, validateDecoding } from "./companion-scores.ts";
 import { fitMentions } from "./fit-mentions.ts";
 import { type OpenedRecipe, saveTrained } from "./open.ts";
+import { calibrationWith, chosenSentences, scorePairs } from "./pair-scores.ts";
 import type { RunFolder } from "./run-folder.ts";
 import type { TrainingProgress } from "./training-state.ts";
 
@@ -43,7 +45,7 @@ export async function validateWeights(
 
 /**
  * Saves the weights as they are as the result of a run, with what is fitted on the validation rows: calibration and companion. `known` are the
- * probabilities of the validation rows, where the weights have been validated. Returns how the companion is mixed in.
+ * probabilities of the validation rows, where the weights have been validated, `annotated` their entities that no row names. Returns how the companion is mixed in.
  */
 export async function saveResult(
   bench: OpenedRecipe,
@@ -51,16 +53,18 @@ export async function saveResult(
   validated: readonly Example[],
   companion: RunCompanion | null,
   known: readonly Float64Array[] | null,
+  annotated: readonly AnnotatedSentence[] = [],
 ): Promise<CompanionValidation | null> {
   const { recipe, extractor } = bench;
-  const isFitted = companion !== null || recipe.decode.noRelationWeight === "auto" || bench.mentions !== null;
   let mixture: CompanionValidation | null = null;
-  if (isFitted && validated.length > 0 && recipe.decode.method === "labels") {
+  if (validated.length > 0 && recipe.decode.method === "labels") {
     const probabilities = known ?? (await modelProbabilitiesOf(extractor, validated));
     const found = validateDecoding(companion?.model ?? null, recipe, extractor.labels, validated, probabilities);
     mixture = found.companion;
+    const sentences = chosenSentences(validated, annotated, extractor.labels, recipe.seed);
+    const pairs = await scorePairs(extractor, sentences, found.decoding);
     const mentions = bench.mentions ? await fitMentions(bench.mentions, validated) : null;
-    await saveCalibration(folder, { ...found.calibration, ...(mentions ? { mentions } : {}) });
+    await saveCalibration(folder, calibrationWith(found.calibration, pairs, mentions));
   }
   if (companion) await saveCompanion(folder, { ...companion, validation: mixture });
   await saveTrained(bench, folder);

@@ -25,6 +25,8 @@ const companionOf = (run: string) => ({
   model: readFileSync(path(run, "companion.bin")),
   notes: readFileSync(path(run, "companion.json"), "utf8"),
 });
+const placesOf = (sentence: string, names: readonly string[]) =>
+  names.map((name) => ({ start: sentence.indexOf(name), end: sentence.indexOf(name) + name.length }));
 const failure = (options: Parameters<typeof train>[0]) => train(options).catch((error) => error);
 
 describe("train", () => {
@@ -78,6 +80,42 @@ describe("train", () => {
     const again: TrainingEvent[] = [];
     await (await train({ run: path("parts"), resume: true, onEvent: (event) => void again.push(event) })).close();
     expect(again.filter(({ kind }) => kind !== "loading")).toEqual([]);
+  });
+
+  it("learns drawn rows of no relation, counts them, and ends alike when it was stopped and resumed", async () => {
+    const { labels } = await openDataset(data);
+    const [first, ...rest] = toyRows(16, 1);
+    const sentence = `${first.sentence}天马股份旁观。`;
+    const own = { ...first, sentence };
+    // A row that validation has is never drawn, nor is one of its sentences.
+    const rows = {
+      labels,
+      train: [own, ...rest],
+      valid: toyRows(8, 2),
+      annotated: [{ sentence, mentions: placesOf(sentence, [own.head, own.tail, "天马股份"]) }],
+    };
+    const wanted = { ...recipe, train: { ...recipe.train, negatives: 0.25 } } as RecipeInput;
+    const notices: string[] = [];
+    const hear = (event: TrainingEvent) => void (event.kind === "notice" && notices.push(event.text));
+    await (await train({ run: path("negatives"), recipe: wanted, data: rows, onEvent: hear })).close();
+    expect(notices).toEqual([
+      'train.negatives: 4 of 4 pairs without a label in 1 training sentences are learnt as "unknown".',
+    ]);
+    const counts = { drawn: 4, candidates: 4 };
+    const [line] = readFileSync(path("negatives", "log.jsonl"), "utf8").split("\n");
+    expect(JSON.parse(line)).toEqual({ kind: "negatives", step: 0, ...counts });
+    expect(JSON.parse(readFileSync(runFolder(path("negatives")).done, "utf8"))).toMatchObject({ negatives: counts });
+    expect(weightsOf("negatives").equals(weightsOf("whole"))).toBe(false);
+
+    const stop = new AbortController();
+    const onEvent = (event: TrainingEvent) => void (event.kind === "step" && event.step === 3 && stop.abort());
+    const options = { run: path("negatives-parts"), recipe: wanted, data: rows, signal: stop.signal, onEvent };
+    expect(await failure(options)).toMatchObject({ step: 3 });
+    await (await train({ run: path("negatives-parts"), data: rows, resume: true })).close();
+    expect(weightsOf("negatives-parts").equals(weightsOf("negatives"))).toBe(true);
+    expect(companionOf("negatives-parts")).toEqual(companionOf("negatives"));
+    const log = readFileSync(path("negatives-parts", "log.jsonl"), "utf8");
+    expect(log.match(/"negatives"/g)).toHaveLength(1);
   });
 
   it("stops by a process signal only when it is asked to listen", async () => {

@@ -6,15 +6,17 @@ import { buildAtFirstUse } from "../compute/native/first-build.ts";
 import { hasFastBackend } from "../compute/open.ts";
 import type { Dataset } from "../data/dataset.ts";
 import type { Example, LabelSet } from "../data/example.ts";
+import type { AnnotatedSentence } from "../data/mentions-file.ts";
 import { mergedNotice, mergeRows } from "../data/split.ts";
 import { decoderWeights } from "../models/decoder.ts";
 import { attentionNotice, contextNotice } from "../recipe/check.ts";
 import { factsOfRows, type RecipeReading, readRecipeParts } from "../recipe/read.ts";
 import type { Recipe, recipeSchema } from "../recipe/schema.ts";
 import { type CompanionEvent, companionFor, saveCompanion } from "./companion.ts";
-import { holdOut } from "./held-out.ts";
+import { annotatedOf, holdOut } from "./held-out.ts";
 import { type DataEvent, labelledRows, readTrainingData, type TrainingData } from "./labelled-rows.ts";
 import { expectRoom, passBytes } from "./memory.ts";
+import { type Negatives, negativesFor } from "./negatives.ts";
 import type { NoticeEvent } from "./notice.ts";
 import { openPrepared, saveLabels } from "./open.ts";
 import { type PreparedRecipe, prepareForRows, prepareTraining, trainingNeed, type Where } from "./prepare.ts";
@@ -137,7 +139,8 @@ export async function runTraining(run: PreparedRun, options: TrainingOptions = {
   const { folder, recipe, prepared } = run;
   const onEvent = options.onEvent ?? (() => {});
   return workInRun(run, options, async ({ signal, begin }) => {
-    const { labels, train, valid, teacher } = await readLearningData(run, onEvent);
+    const data = await readLearningData(run, onEvent);
+    const { labels, train, own, valid, teacher, negatives } = data;
     const onNotice = (text: string) => onEvent({ kind: "notice", text });
     const need = { ...trainingNeed(recipe, prepared.spec), pass: passNeed(prepared, train) };
     expectRoom(folder.directory, need, onNotice);
@@ -151,7 +154,7 @@ export async function runTraining(run: PreparedRun, options: TrainingOptions = {
     try {
       // After what the backend says: a missing compiler is the first thing to know.
       if (companion) onEvent(companion.event);
-      const taught = teacher && encodeTaughtRows(opened, train, teacher);
+      const taught = teacher && encodeTaughtRows(opened, own, teacher, negatives.examples);
       if (taught) onNotice(taught.notice);
       for await (const event of trainRun(
         opened,
@@ -161,6 +164,8 @@ export async function runTraining(run: PreparedRun, options: TrainingOptions = {
         { signal, isNew: run.isNew },
         companion,
         taught,
+        recipe.train.negatives > 0 ? { drawn: negatives.examples.length, candidates: negatives.candidates } : null,
+        data.annotated,
       )) {
         if (event.kind === "start") {
           await begin(opened.recipe);
@@ -189,7 +194,12 @@ export async function runTraining(run: PreparedRun, options: TrainingOptions = {
 /** What a run learns from. */
 export interface LearningData {
   labels: LabelSet;
+  /** The rows that are learnt: the data's own, then the negatives. */
   train: readonly Example[];
+  own: readonly Example[];
+  negatives: Negatives;
+  /** Entities of validation sentences that no row names. */
+  annotated: readonly AnnotatedSentence[];
   /** Rows to validate on; held out of the training rows where the data has none. */
   valid: readonly Example[];
   teacher: Teacher | null;
@@ -202,16 +212,20 @@ export async function readLearningData(
 ): Promise<LearningData> {
   const data = "split" in rows ? await readTrainingData(rows, recipe.data.badRows, onEvent) : rows;
   const { labels } = data;
-  const { train, valid, held } = holdOut(recipe, data);
+  const { train: own, valid, held } = holdOut(recipe, data);
+  const negatives = negativesFor(recipe, data, { train: own, valid });
   const teacher = await teacherFor(folder, recipe, labels);
   const onNotice = (text: string) => onEvent({ kind: "notice", text });
   for (const text of notices) onNotice(text);
   if (held > 0) onNotice(heldOutNotice(held, data.train.length));
   if (valid.length === 0) onNotice(noValidation(rows, recipe));
+  if (negatives.notice !== null) onNotice(negatives.notice);
   for (const text of [contextNotice(recipe.prompt, prepared.spec), attentionNotice(recipe, prepared.spec)]) {
     if (text !== null) onNotice(text);
   }
-  return { labels, train, valid, teacher };
+  const train = [...own, ...negatives.examples];
+  const annotated = annotatedOf(valid, [...(data.annotated ?? []), ...(data.annotatedValid ?? [])]);
+  return { labels, train, own, negatives, annotated, valid, teacher };
 }
 
 /** Rows of the training set that are rendered to know how long they are. */
@@ -243,7 +257,7 @@ function passNeed({ recipe, spec, renderer }: PreparedRecipe, train: readonly Ex
 }
 
 function checked(
-  { labels, train, valid = [] }: TrainingData,
+  { labels, train, valid = [], annotated, annotatedValid }: TrainingData,
   normalize: Recipe["data"]["normalize"],
 ): { rows: TrainingData; notices: string[] } {
   const notices: string[] = [];
@@ -254,7 +268,7 @@ function checked(
     return examples;
   };
   const rows = { labels, train: read(train, "data.train"), valid: valid.length > 0 ? read(valid, "data.valid") : [] };
-  return { rows, notices };
+  return { rows: { ...rows, annotated, annotatedValid }, notices };
 }
 
 function parameterSum(weights: readonly { rows: number; columns: number }[]): number {

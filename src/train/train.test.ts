@@ -40,6 +40,7 @@ const SETTINGS: TrainSettings = {
   validateEvery: 0,
   validationRows: 0,
   validationShare: 0,
+  negatives: 0,
   keepBest: "micro",
   checkpointSeconds: 1e6,
   recompute: false,

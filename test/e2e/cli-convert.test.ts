@@ -37,6 +37,8 @@ it("converts labelled data into a data folder, once", () => {
     labels: ["收购", "无"],
     noRelation: "无",
   });
+  const mentions = readFileSync(file("out/train.mentions.jsonl"), "utf8").split("\n");
+  expect(mentions.map((line) => line && JSON.parse(line).mentions.length)).toEqual([SPERT.entities.length, ""]);
   expect(cre("data", "stats", file("out")).status).toBe(0);
   const again = cre(...words);
   expect([again.status, again.stderr]).toEqual([1, expect.stringContaining("is not empty (it has labels.json)")]);

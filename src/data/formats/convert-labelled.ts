@@ -1,4 +1,4 @@
-import { readdir, stat } from "node:fs/promises";
+import { readdir, rm, stat } from "node:fs/promises";
 import { basename, join } from "node:path";
 import { messageOf, UserError, UserErrors } from "../../base/errors.ts";
 import { writeAtomic, writeFileAtomic } from "../../base/files.ts";
@@ -6,6 +6,7 @@ import { makeFolder } from "../../base/output.ts";
 import { convertExamples } from "../convert.ts";
 import type { Example } from "../example.ts";
 import { createLabelSet, labelSetToJson } from "../label-set.ts";
+import { type AnnotatedSentence, mentionsFileName, mentionsLine } from "../mentions-file.ts";
 import { noRelationLookalike } from "../no-relation.ts";
 import type { BadRow, OnBadRow, SplitName } from "../split.ts";
 import { SPLIT_NAMES, splitOfName } from "../split-names.ts";
@@ -37,6 +38,8 @@ export interface Conversion {
 }
 
 const MAX_LISTED_BAD_ROWS = 1000;
+/** Lines of mentions that are written together. */
+const MENTION_LINES = 1000;
 const DEFAULT_NO_RELATION = "unknown";
 
 /**
@@ -70,10 +73,24 @@ export async function convertLabelled(
   const conversion: Conversion = { splits: [], labels, noRelation, badRows: [] };
   for (const { split: name, files } of sources) {
     const counts = emptyConversionCounts();
-    await writeAtomic(join(output, `${name}.jsonl`), async (handle) => {
-      const examples = fileExamples(files, format, settings, counts, conversion.badRows);
-      for await (const line of convertExamples(examples, { format: "jsonl" })) await handle.writeFile(`${line}\n`);
+    let hasMentions = false;
+    await writeAtomic(join(output, mentionsFileName(name)), async (mentionsFile) => {
+      const sentences: string[] = [];
+      const onSentence = (one: AnnotatedSentence) => sentences.push(`${mentionsLine(one)}\n`);
+      await writeAtomic(join(output, `${name}.jsonl`), async (handle) => {
+        const examples = fileExamples(files, format, { ...settings, onSentence }, counts, conversion.badRows);
+        for await (const line of convertExamples(examples, { format: "jsonl" })) {
+          await handle.writeFile(`${line}\n`);
+          if (sentences.length < MENTION_LINES) continue;
+          await mentionsFile.writeFile(sentences.splice(0).join(""));
+          hasMentions = true;
+        }
+      });
+      hasMentions ||= sentences.length > 0;
+      await mentionsFile.writeFile(sentences.join(""));
     });
+    // Formats of pairs have no names but those of the pairs.
+    if (!hasMentions) await rm(join(output, mentionsFileName(name)), { force: true });
     conversion.splits.push({ split: name, files, counts });
   }
   await writeFileAtomic(join(output, "labels.json"), `${JSON.stringify(labelSetToJson(labelSet), null, 2)}\n`);

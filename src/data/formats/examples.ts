@@ -1,5 +1,6 @@
 import { mixSeed } from "../../base/random.ts";
 import { type Example, exampleProblem, type Span } from "../example.ts";
+import { type AnnotatedSentence, MOST_MENTIONS } from "../mentions-file.ts";
 import type { AnnotatedText, LabelledRow, Mention } from "./labelled.ts";
 
 /** What was read and what became of it. */
@@ -35,10 +36,9 @@ export interface ExampleOptions {
   seed: number;
   /** Cuts a document; null leaves it whole. */
   sentencesOf: ((text: string) => readonly Span[]) | null;
+  /** Hears each sentence with the places of its names. */
+  onSentence?: (sentence: AnnotatedSentence) => void;
 }
-
-/** All pairs of more names are too many. */
-const MAX_NAMES = 300;
 
 /** The examples of a row, labelled ones first. What cannot be used is added to the row's problems. */
 export function* rowExamples(row: LabelledRow, options: ExampleOptions, counts: ConversionCounts): Generator<Example> {
@@ -61,8 +61,11 @@ export function* rowExamples(row: LabelledRow, options: ExampleOptions, counts: 
         counts.labelled++;
         yield pair;
       }
-      if (part.mentions.length > MAX_NAMES) drop(`unlabelled pairs of texts with more than ${MAX_NAMES} names`);
-      else for (const pair of unlabelledPairs(part, labelled.keys)) yield* negative(pair, options, counts);
+      if (part.mentions.length > MOST_MENTIONS) drop(`unlabelled pairs of texts with more than ${MOST_MENTIONS} names`);
+      else {
+        if (part.mentions.length > 1) options.onSentence?.({ sentence: part.text, mentions: part.mentions });
+        for (const pair of unlabelledPairs(part, labelled.keys)) yield* negative(pair, options, counts);
+      }
     }
   }
   counts.problems += row.problems.length;

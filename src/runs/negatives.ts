@@ -1,0 +1,30 @@
+import type { Example, LabelSet } from "../data/example.ts";
+import { drawNegatives } from "../data/negatives.ts";
+import type { Recipe } from "../recipe/schema.ts";
+import type { DividedRows } from "./held-out.ts";
+import type { TrainingData } from "./labelled-rows.ts";
+
+/** Rows of no relation that a training learns besides its labelled rows. */
+export interface Negatives {
+  examples: readonly Example[];
+  /** Pairs that they were drawn from. */
+  candidates: number;
+}
+
+/** The negatives of a recipe; none with `train.negatives: 0`. Rows that are validated on give none. */
+export function negativesFor(
+  { train: { negatives: share }, seed }: Pick<Recipe, "train" | "seed">,
+  { labels, annotated }: Pick<TrainingData, "annotated"> & { labels: LabelSet },
+  { train, valid }: Pick<DividedRows, "train" | "valid">,
+): Negatives & { notice: string | null } {
+  const { noRelation } = labels;
+  if (share === 0 || noRelation === null) return { examples: [], candidates: 0, notice: null };
+  const drawn = drawNegatives(train, { share, noRelation, seed, heldOut: valid, annotated });
+  const { examples, candidates, sentences } = drawn;
+  const found = `${candidates} pairs without a label in ${sentences} training sentences`;
+  return {
+    examples,
+    candidates,
+    notice: `train.negatives: ${examples.length} of ${found} are learnt as "${noRelation}".`,
+  };
+}
