@@ -6,6 +6,7 @@ import type { DecoderSpec } from "../src/models/spec.ts";
 import { TINY_SPEC } from "./tiny-model.ts";
 
 const ROTARY = { kind: "rotary", base: 10_000, layout: "halves", rotatedWidth: 8 } as const;
+const YARN = { kind: "yarn", fastTurns: 32, slowTurns: 1, isWhole: true } as const;
 const TINY: DecoderSpec = { ...TINY_SPEC, width: 32, headWidth: 8, feedForward: 48, positions: ROTARY };
 const BAICHUAN: Partial<DecoderSpec> = {
   family: "baichuan",
@@ -55,6 +56,41 @@ export const TINY_FAMILIES: Readonly<Record<string, DecoderSpec>> = {
     positions: { ...ROTARY, base: 1_000_000, rotatedWidth: 16 },
     queryKeyNorm: true,
     tiedHead: true,
+  },
+  mistral: {
+    ...TINY,
+    family: "mistral",
+    headWidth: 16,
+    positions: { ...ROTARY, base: 1_000_000, rotatedWidth: 16 },
+  },
+  glm4: {
+    ...TINY,
+    family: "glm",
+    feedForward: 44,
+    positions: { ...ROTARY, layout: "interleaved", rotatedWidth: 4 },
+    queryKeyValueBias: true,
+    bosId: null,
+  },
+  "llama-3.1": {
+    ...TINY,
+    tiedHead: true,
+    positions: {
+      ...ROTARY,
+      base: 500_000,
+      scaling: { kind: "llama3", factor: 8, originalTokens: 8192, lowTurns: 1, highTurns: 4 },
+    },
+  },
+  "llama-linear": { ...TINY, positions: { ...ROTARY, scaling: { kind: "linear", factor: 4 } } },
+  "qwen2-yarn": {
+    ...TINY,
+    family: "qwen2",
+    normEpsilon: 1e-6,
+    queryKeyValueBias: true,
+    positions: {
+      ...ROTARY,
+      base: 1000,
+      scaling: { ...YARN, factor: 4, originalTokens: 16, magnitude: 1 + 0.1 * Math.log(4) },
+    },
   },
 };
 

@@ -117,9 +117,10 @@ function queriesText({ queryKeyValueBias, queryKeyNorm }: DecoderSpec): string {
 
 function positionsText({ positions, headWidth }: DecoderSpec): string {
   if (positions.kind === "alibi") return "ALiBi";
-  const { base, layout, rotatedWidth } = positions;
+  const { base, layout, rotatedWidth, scaling } = positions;
   const share = rotatedWidth < headWidth ? ` of ${rotatedWidth} of ${headWidth} elements` : "";
-  return `rotary (${layout})${share}, base ${base}`;
+  const scaled = scaling ? `, scaled by ${scaling.kind} ${scaling.factor}` : "";
+  return `rotary (${layout})${share}, base ${base}${scaled}`;
 }
 
 interface GenerateFlags {

@@ -14,8 +14,8 @@ import {
   freeCache,
   freeDecoder,
   type PackedTokens,
-  rotaryFrequencies,
 } from "./decoder.ts";
+import { rotaryFrequencies } from "./rotary.ts";
 
 const V = TINY_SPEC.vocabularySize;
 

@@ -21,7 +21,8 @@ import {
 } from "./layer.ts";
 import { divisorsOf, freeDivisors, type Magnitude } from "./magnitude.ts";
 import { behindPrefix, encodedRows, type Prefix, prefixRows, prefixWeights } from "./prefix.ts";
-import type { DecoderSpec, RotaryPositions } from "./spec.ts";
+import { rotaryFrequencies, rotaryMagnitude } from "./rotary.ts";
+import type { DecoderSpec } from "./spec.ts";
 
 /**
  * A low-rank product added to a weight's: y += scale · dropout(x)·aᵀ·bᵀ, with a[R,I] and b[O,R] (Hu et al. 2021). Weights that checkpoints
@@ -104,7 +105,7 @@ export function forward(model: Decoder, tape: Tape, tokens: PackedTokens): Value
     heads: spec.heads,
     keyValueHeads: spec.keyValueHeads,
     headWidth: spec.headWidth,
-    scale: 1 / Math.sqrt(spec.headWidth),
+    scale: rotaryMagnitude(spec.positions) ** 2 / Math.sqrt(spec.headWidth),
     slopes: spec.positions.kind === "alibi" ? alibiSlopes(spec.heads) : null,
   };
   const rotation: Rotation | null =
@@ -242,11 +243,6 @@ export function rowPositions({ ids, segments }: Pick<PackedTokens, "ids" | "segm
     for (let i = 0; i < length; i++) positions[start + i] = position + i;
   }
   return positions;
-}
-
-/** Angle per position of each rotated pair. */
-export function rotaryFrequencies({ base, rotatedWidth }: RotaryPositions): Float32Array {
-  return Float32Array.from({ length: rotatedWidth / 2 }, (_, i) => base ** ((-2 * i) / rotatedWidth));
 }
 
 /**

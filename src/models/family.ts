@@ -35,6 +35,9 @@ export interface FamilyTokenizer {
   beginPieces?: readonly string[];
 }
 
+/** The form in which transformers computes a family's models with code of its own. */
+export type NativeForm = { modelType: string } | { because: string };
+
 /** Everything that sets one family of models apart. Adding a family is one such value in a file of its own and one line in registry.ts. */
 export interface Family {
   /** The `model_type` of its config.json. */
@@ -52,6 +55,11 @@ export interface Family {
   modules: readonly LayerModule[];
   /** How checkpoints of this family order the rows of queries and keys. */
   rotaryLayout: RotaryLayout;
+  /**
+   * Of a family whose checkpoints need their authors' code: the family of transformers that computes the same, or why there is none, as the end
+   * of a sentence.
+   */
+  nativeForm?(spec: DecoderSpec): NativeForm;
   /** Tensors of published checkpoints that hold nothing the decoder needs. */
   ignored: readonly RegExp[];
   gguf: FamilyGguf;

@@ -19,7 +19,9 @@ export function specFromSizes(
   const { vocabularySize: tokenCount, bosId, eosId } = tokenizer;
   const { vocabularyMultiple: multiple = 1 } = sizes;
   const family = familyNamed(modelType, `${where}.family`);
-  const rotary = { kind: "rotary", base: rotaryBase, layout: family.rotaryLayout, rotatedWidth: headWidth } as const;
+  const rotatedWidth = headWidth * (sizes.rotatedShare ?? 1);
+  const scaling = sizes.rotaryScaling ? { scaling: sizes.rotaryScaling } : {};
+  const rotary = { kind: "rotary", base: rotaryBase, layout: family.rotaryLayout, rotatedWidth, ...scaling } as const;
   const wanted: DecoderSpec = {
     family: modelType,
     vocabularySize: Math.ceil(tokenCount / multiple) * multiple,

@@ -1,16 +1,38 @@
 import { UserErrors } from "../base/errors.ts";
+import { scalingProblems } from "./rotary.ts";
 
 /** Where a head has the two elements of a rotary pair: next to each other, or one in each half. */
 export type RotaryLayout = "interleaved" | "halves";
 
-/** Rotary positions: the angle of pair i at position p is p · base^(−2i / rotatedWidth). */
+/** Rotary positions: the angle of pair i at position p is p · base^(−2i / rotatedWidth), before scaling. */
 export interface RotaryPositions {
   kind: "rotary";
   base: number;
   layout: RotaryLayout;
   /** How many of a head's elements are rotated; the others pass unchanged. */
   rotatedWidth: number;
+  /** How the angles were changed for longer texts than the model was first trained on; absent: not at all. */
+  scaling?: RotaryScaling;
 }
+
+/**
+ * Rules that make angles smaller. linear: all of them by `factor` (Chen et al. 2023). llama3: only pairs that turn fewer than `highTurns` times
+ * in `originalTokens`, those below `lowTurns` by the whole factor (Llama 3.1). yarn: by a ramp between the pairs that turn `fastTurns` and
+ * `slowTurns` times, and queries and keys count `magnitude` times (Peng et al. 2023).
+ */
+export type RotaryScaling =
+  | { kind: "linear"; factor: number }
+  | { kind: "llama3"; factor: number; originalTokens: number; lowTurns: number; highTurns: number }
+  | {
+      kind: "yarn";
+      factor: number;
+      originalTokens: number;
+      fastTurns: number;
+      slowTurns: number;
+      magnitude: number;
+      /** Whether the ends of the ramp are whole numbers of pairs. */
+      isWhole: boolean;
+    };
 
 /** ALiBi: attention scores fall with the distance, with a slope that depends on the head's number (Press et al. 2022). */
 export interface AlibiPositions {
@@ -67,6 +89,9 @@ export interface ModelSizes {
   tiedHead: boolean;
   normEpsilon: number;
   rotaryBase: number;
+  /** The share of a head that is rotated; by default all of it. */
+  rotatedShare?: number;
+  rotaryScaling?: RotaryScaling;
   positions?: "rotary" | "alibi";
   /** Rows without a token pad the vocabulary to a multiple of this. */
   vocabularyMultiple?: number;
@@ -107,9 +132,11 @@ export function checkSpec(spec: DecoderSpec, where: string): DecoderSpec {
   return spec;
 }
 
-function checkRotary({ rotatedWidth, base }: RotaryPositions, headWidth: number, problems: string[]): void {
+function checkRotary(positions: RotaryPositions, headWidth: number, problems: string[]): void {
+  const { rotatedWidth, base, scaling } = positions;
   if (rotatedWidth % 2 !== 0 || rotatedWidth > headWidth || rotatedWidth < 2) {
     problems.push(`the rotated width is ${rotatedWidth}, expected an even number up to the head width ${headWidth}`);
   }
   if (!(base > 0) || !Number.isFinite(base)) problems.push(`the rotary base is ${base}, expected a positive number`);
+  if (scaling) problems.push(...scalingProblems(scaling, rotatedWidth < headWidth));
 }

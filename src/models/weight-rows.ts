@@ -36,3 +36,25 @@ export function joinRows<T extends ArrayLike<number>>(parts: readonly T[]): T | 
   }
   return values;
 }
+
+/** Reads values once for several uses, one after the other, and forgets them after the last. */
+export function sharedBy(uses: number, values: () => Promise<ArrayLike<number>>): () => Promise<ArrayLike<number>> {
+  let kept: Promise<ArrayLike<number>> | null = null;
+  let left = uses;
+  return () => {
+    const whole = kept ?? values();
+    kept = --left > 0 ? whole : null;
+    return whole;
+  };
+}
+
+/** Rows divided by their lengths (torch.nn.functional.normalize: by 1e-12 at least). */
+export function normalizedRows(values: ArrayLike<number>, columns: number): Float32Array {
+  const out = Float32Array.from(values);
+  for (let start = 0; start < out.length; start += columns) {
+    const row = out.subarray(start, start + columns);
+    const length = Math.max(Math.sqrt(row.reduce((sum, value) => sum + value * value, 0)), 1e-12);
+    for (let i = 0; i < columns; i++) row[i] /= length;
+  }
+  return out;
+}

@@ -42,6 +42,12 @@ describe("the text of the templates", () => {
       "qwen",
       "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n<|im_start|>user\nQ<|im_end|>\n<|im_start|>assistant\n",
     ],
+    [
+      "llama3",
+      "<|start_header_id|>user<|end_header_id|>\n\nQ<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\n",
+    ],
+    ["mistral", "[INST] Q [/INST]"],
+    ["glm4", "[gMASK]<sop><|user|>\nQ<|assistant|>\n"],
     ["alpaca", /^Below is an instruction .* the request\.\n\n### Instruction:\nQ\n\n### Response:\n$/],
   ];
   it.each(texts)("%s", (name, text) => {
@@ -61,7 +67,7 @@ describe("choosing a template", () => {
   it("lists the names when one is unknown", () => {
     expect(chatTemplate("plain")).toBe(chatTemplates.plain);
     expect(() => chatTemplate("defualt")).toThrow(
-      'chat template: got "defualt", expected default, plain, llama2, chatglm2, baichuan2, qwen, alpaca; did you mean "default"?',
+      'chat template: got "defualt", expected default, plain, llama2, chatglm2, baichuan2, qwen, llama3, mistral, glm4, alpaca; did you mean "default"?',
     );
     expect(() => chatTemplate("toString")).toThrow('got "toString"');
   });

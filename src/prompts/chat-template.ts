@@ -98,6 +98,44 @@ export const chatTemplates = {
     ],
     end: "<|im_end|>",
   },
+  /** Llama-3's chat models, without a system text. */
+  llama3: {
+    name: "llama3",
+    begin: "bos",
+    pieces: [
+      { kind: "token", piece: "<|start_header_id|>" },
+      { kind: "text", text: "user" },
+      { kind: "token", piece: "<|end_header_id|>" },
+      { kind: "query", before: "\n\n", after: "" },
+      { kind: "token", piece: "<|eot_id|>" },
+      { kind: "token", piece: "<|start_header_id|>" },
+      { kind: "text", text: "assistant" },
+      { kind: "token", piece: "<|end_header_id|>" },
+      { kind: "text", text: "\n\n" },
+    ],
+    end: "<|eot_id|>",
+  },
+  /** Mistral-7B-Instruct up to version 0.2, whose marks are text. */
+  mistral: {
+    name: "mistral",
+    begin: "bos",
+    pieces: [{ kind: "query", before: "[INST] ", after: " [/INST]" }],
+    end: null,
+  },
+  /** GLM-4's chat models; the line break in front of an answer is part of the prompt here. */
+  glm4: {
+    name: "glm4",
+    begin: "none",
+    pieces: [
+      { kind: "token", piece: "[gMASK]" },
+      { kind: "token", piece: "<sop>" },
+      { kind: "token", piece: "<|user|>" },
+      { kind: "query", before: "\n", after: "" },
+      { kind: "token", piece: "<|assistant|>" },
+      { kind: "text", text: "\n" },
+    ],
+    end: "<|user|>",
+  },
   /** Stanford Alpaca without an input. */
   alpaca: {
     name: "alpaca",

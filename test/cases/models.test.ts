@@ -122,12 +122,12 @@ describe("a head beside a tied embedding", () => {
 
 describe("positions that config.json scales", () => {
   const SCALED: [string, Record<string, unknown>][] = [
-    ["rope_scaling", { rope_scaling: { type: "linear", factor: 2 } }],
+    ["rope_scaling", { rope_scaling: { type: "dynamic", factor: 2 } }],
     [
       "rope_scaling",
       { rope_parameters: { rope_type: "default", rope_theta: 10000 }, rope_scaling: { type: "linear", factor: 2 } },
     ],
-    ["rope_parameters", { rope_parameters: { rope_type: "linear", factor: 2, rope_theta: 10000 } }],
+    ["rope_parameters", { rope_parameters: { rope_type: "longrope", factor: 2, rope_theta: 10000 } }],
     ["rope_parameters", { rope_parameters: { rope_type: "default", factor: 2, rope_theta: 10000 } }],
     ["rope_scaling", { rope_scaling: { factor: 2 } }],
     ["rope_scaling", { rope_scaling: { rope_type: "default", type: "linear", factor: 2 } }],

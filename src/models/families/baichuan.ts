@@ -27,6 +27,10 @@ export const baichuan: Family = {
     { name: "self_attn.W_pack", slots: ["q", "k", "v"], gguf: ["attn_q", "attn_k", "attn_v"] },
     ...MODULES_AFTER_ATTENTION,
   ],
+  nativeForm: ({ positions }) =>
+    positions.kind === "rotary"
+      ? { modelType: "llama" }
+      : { because: "its positions are ALiBi (13B), which no Llama of transformers has" },
   loraTargets: ["W_pack"],
   readConfig(config, where) {
     const read = createConfigReader(config, where);
@@ -39,9 +43,11 @@ export const baichuan: Family = {
     read.only("tie_word_embeddings", false);
     const alibi = hasAlibi(config);
     const spec = readLlamaLike(config, read, "baichuan", { maxTokens: 4096 });
+    const { positions: rotary } = spec;
+    if (rotary.kind === "rotary" && rotary.scaling) read.refuse("rope_scaling", "plain rotary positions");
     const maxTokens = alibi ? read.number("model_max_length", 4096) : spec.maxTokens;
     read.finish();
-    const positions = alibi ? ({ kind: "alibi" } as const) : spec.positions;
+    const positions = alibi ? ({ kind: "alibi" } as const) : rotary;
     return checkSpec({ ...spec, positions, maxTokens, normalizedHead: true }, where);
   },
   writeConfig(spec) {

@@ -24,6 +24,7 @@ export const chatglm: Family = {
     { name: "mlp.dense_4h_to_h", slots: ["down"], gguf: ["ffn_down"] },
   ],
   rotaryLayout: "interleaved",
+  nativeForm: () => ({ modelType: "glm" }),
   loraTargets: ["query_key_value"],
   ignored: [/^transformer\.rotary_pos_emb\.inv_freq$/],
   readConfig(config, where) {

@@ -235,8 +235,10 @@ describe("options that are not computed here", () => {
     [QWEN3_06B, { attention_bias: true }, ['"attention_bias" is true, supported: false']],
     [
       QWEN3_06B,
-      { rope_scaling: { rope_type: "yarn", factor: 4 } },
-      ['"rope_scaling" is {"rope_type":"yarn","factor":4}, supported: plain rotary positions'],
+      { rope_scaling: { rope_type: "dynamic", factor: 4 } },
+      [
+        '"rope_scaling" is {"rope_type":"dynamic","factor":4}, supported: plain rotary positions, or those scaled by linear, llama3 or yarn',
+      ],
     ],
     [QWEN3_06B, { quantization_config: { bits: 4 } }, ['"quantization_config" is {"bits":4}, supported: nothing']],
   ])("are refused: %#", (config, change, problems) => {

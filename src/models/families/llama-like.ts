@@ -1,6 +1,7 @@
 import type { Family, LayerModule } from "../family.ts";
-import type { DecoderSpec, RotaryPositions } from "../spec.ts";
+import type { DecoderSpec, RotaryLayout } from "../spec.ts";
 import { type Config, type ConfigReader, readPromptAttention, writePromptAttention } from "./config-reader.ts";
+import { readRotary, writeRotary } from "./rotary-config.ts";
 
 // What Hugging Face's Llama shares with the families that follow its design: names of tensors and entries of config.json.
 
@@ -36,54 +37,12 @@ export const LLAMA_LIKE = {
   tokenizer: null,
 } as const satisfies Partial<Family>;
 
-const DEFAULT_BASE = 10_000;
-
-/** What plain rotary positions may say about themselves, in rope_scaling or rope_parameters. */
-const PLAIN_ROTARY: Readonly<Record<string, (value: unknown) => boolean>> = {
-  rope_type: (value) => value === "default",
-  type: (value) => value === "default",
-  rope_theta: (value) => typeof value === "number",
-  partial_rotary_factor: (value) => value === 1,
-  factor: (value) => value === 1,
-};
-
-/** Rotary positions as transformers 4 (rope_theta, rope_scaling) or 5 (rope_parameters) writes them; rope_layout is our own entry. */
-export function readRotary(config: Config, read: ConfigReader, headWidth: number): RotaryPositions {
-  const stated = read.number("rope_theta", DEFAULT_BASE);
-  const bases = (config.rope_theta ?? null) === null ? [] : [stated];
-  for (const key of ["rope_scaling", "rope_parameters"]) {
-    read.known(key);
-    const value = ofFullAttention(config[key] ?? {});
-    const isPlain =
-      typeof value === "object" &&
-      !Array.isArray(value) &&
-      Object.entries(value).every(
-        ([name, one]) => one === null || (Object.hasOwn(PLAIN_ROTARY, name) && PLAIN_ROTARY[name](one)),
-      );
-    if (!isPlain) read.refuse(key, "plain rotary positions");
-    const { rope_theta: base } = value as Record<string, unknown>;
-    if (typeof base === "number") bases.push(base);
-    if (new Set(bases).size > 1) read.refuse(key, `one base in all entries, ${bases[0]} is another`);
-  }
-  const base = bases.at(-1) ?? DEFAULT_BASE;
-  read.only("partial_rotary_factor", 1);
-  read.only("rope_layout", "halves", "interleaved");
-  const layout = config.rope_layout === "interleaved" ? "interleaved" : "halves";
-  return { kind: "rotary", base, layout, rotatedWidth: headWidth };
-}
-
-/** transformers 5 may write the positions of each kind of layers; the only kind that is computed here is full attention. */
-function ofFullAttention(value: unknown): object {
-  const { full_attention: full, ...others } = Object(value);
-  return typeof full === "object" && full !== null && Object.keys(others).length === 0 ? full : (value as object);
-}
-
 /** Reads the entries that the families share; the caller adds the traits of its own family. */
 export function readLlamaLike(
   config: Config,
   read: ConfigReader,
   family: string,
-  defaults: { headWidth?: number; maxTokens: number },
+  defaults: { headWidth?: number; maxTokens: number; layout?: RotaryLayout; rotatedShare?: number },
 ): DecoderSpec {
   read.only("hidden_act", "silu", "swish");
   read.only("quantization_config");
@@ -102,7 +61,10 @@ export function readLlamaLike(
     headWidth,
     feedForward: read.number("intermediate_size"),
     normEpsilon: read.number("rms_norm_eps", 1e-6),
-    positions: readRotary(config, read, headWidth),
+    positions: readRotary(config, read, headWidth, {
+      layout: defaults.layout ?? null,
+      defaultShare: defaults.rotatedShare ?? null,
+    }),
     promptAttention: readPromptAttention(config, read),
     queryKeyValueBias: false,
     queryKeyNorm: false,
@@ -127,7 +89,7 @@ export function writeLlamaLike(spec: DecoderSpec): Record<string, unknown> {
     head_dim: spec.headWidth,
     max_position_embeddings: spec.maxTokens,
     rms_norm_eps: spec.normEpsilon,
-    ...(spec.positions.kind === "rotary" ? { rope_theta: spec.positions.base } : {}),
+    ...(spec.positions.kind === "rotary" ? writeRotary(spec.positions, spec.headWidth) : {}),
     hidden_act: "silu",
     tie_word_embeddings: spec.tiedHead,
     bos_token_id: spec.bosId,

@@ -108,26 +108,26 @@ describe("the configuration of a Llama model", () => {
     [{ mlp_bias: true }, '"mlp_bias" is true, supported: false'],
     [{ quantization_config: { bits: 4 } }, '"quantization_config" is {"bits":4}, supported: nothing'],
     [
-      { rope_scaling: { type: "linear", factor: 2 } },
-      '"rope_scaling" is {"type":"linear","factor":2}, supported: plain rotary positions',
+      { rope_scaling: { type: "linear" } },
+      '"rope_scaling" is {"type":"linear"}, supported: plain rotary positions, or those scaled by linear, llama3 or yarn',
     ],
     [
       { rope_scaling: { rope_type: "llama3" } },
-      '"rope_scaling" is {"rope_type":"llama3"}, supported: plain rotary positions',
+      '"rope_scaling" is {"rope_type":"llama3"}, supported: plain rotary positions, or those scaled by linear, llama3 or yarn',
     ],
     [
       { rope_theta: 7, rope_parameters: { rope_type: "default", rope_theta: 1e6 } },
       '"rope_parameters" is {"rope_type":"default","rope_theta":1000000}, supported: one base in all entries, 7 is another',
     ],
-    [{ rope_scaling: { factor: 2 } }, '"rope_scaling" is {"factor":2}, supported: plain rotary positions'],
-    [{ rope_scaling: { constructor: 2 } }, '"rope_scaling" is {"constructor":2}, supported: plain rotary positions'],
+    [{ rope_scaling: { factor: 2 } }, '"rope_scaling" is {"factor":2}, supported: plain rotary positions, or those scaled by linear, llama3 or yarn'],
+    [{ rope_scaling: { constructor: 2 } }, '"rope_scaling" is {"constructor":2}, supported: plain rotary positions, or those scaled by linear, llama3 or yarn'],
     [
       { rope_scaling: { rope_type: "default", type: "linear" } },
-      '"rope_scaling" is {"rope_type":"default","type":"linear"}, supported: plain rotary positions',
+      '"rope_scaling" is {"rope_type":"default","type":"linear"}, supported: plain rotary positions, or those scaled by linear, llama3 or yarn',
     ],
     [
       { rope_parameters: { full_attention: { rope_theta: 5 }, sliding_attention: { rope_theta: 6 } } },
-      '"rope_parameters" is {"full_attention":{"rope_theta":5},"sliding_attention":{"rope_theta":6}}, supported: plain rotary positions',
+      '"rope_parameters" is {"full_attention":{"rope_theta":5},"sliding_attention":{"rope_theta":6}}, supported: plain rotary positions, or those scaled by linear, llama3 or yarn',
     ],
     [{ tie_word_embeddings: "true" }, '"tie_word_embeddings" is "true", expected true or false'],
     [{ a_key_of_next_year: 2 }, '"a_key_of_next_year" is 2, which may change what the model computes: not supported'],
@@ -136,14 +136,14 @@ describe("the configuration of a Llama model", () => {
       { is_encoder_decoder: true },
       '"is_encoder_decoder" is true, which may change what the model computes: not supported',
     ],
-    [{ rope_scaling: "linear" }, '"rope_scaling" is "linear", supported: plain rotary positions'],
+    [{ rope_scaling: "linear" }, '"rope_scaling" is "linear", supported: plain rotary positions, or those scaled by linear, llama3 or yarn'],
     [
       { rope_parameters: { rope_type: "yarn" } },
-      '"rope_parameters" is {"rope_type":"yarn"}, supported: plain rotary positions',
+      '"rope_parameters" is {"rope_type":"yarn"}, supported: plain rotary positions, or those scaled by linear, llama3 or yarn',
     ],
     [
       { rope_parameters: { partial_rotary_factor: 0.5 } },
-      '"rope_parameters" is {"partial_rotary_factor":0.5}, supported: plain rotary positions',
+      '"rope_parameters" is {"partial_rotary_factor":0.5}, supported: plain rotary positions, or those scaled by linear, llama3 or yarn',
     ],
     [{ partial_rotary_factor: 0.5 }, '"partial_rotary_factor" is 0.5, supported: 1'],
     [{ rope_layout: "spiral" }, '"rope_layout" is "spiral", supported: "halves", "interleaved"'],
@@ -185,10 +185,10 @@ describe("families", () => {
     expect(familyOf(LLAMA2_7B, "x")).toBe(llama);
     expect(familyNamed("llama", "x")).toBe(llama);
     expect(() => familyOf({ model_type: "mamba" }, "models/x")).toThrow(
-      'models/x: model_type is "mamba", supported: llama, chatglm, baichuan, qwen2, qwen3.',
+      'models/x: model_type is "mamba", supported: llama, chatglm, baichuan, qwen2, qwen3, mistral, glm.',
     );
     expect(() => familyOf({}, "models/x")).toThrow(
-      "models/x: model_type is missing, supported: llama, chatglm, baichuan, qwen2, qwen3.",
+      "models/x: model_type is missing, supported: llama, chatglm, baichuan, qwen2, qwen3, mistral, glm.",
     );
     expect(() => familyOf({ model_type: ["llama"] }, "models/x")).toThrow(
       'models/x: model_type is ["llama"], supported',

@@ -3,12 +3,14 @@ import type { Family } from "../family.ts";
 import type { DecoderSpec } from "../spec.ts";
 import { baichuan } from "./baichuan.ts";
 import { chatglm } from "./chatglm.ts";
+import { glm } from "./glm.ts";
 import { llama } from "./llama.ts";
+import { mistral } from "./mistral.ts";
 import { qwen2 } from "./qwen2.ts";
 import { qwen3 } from "./qwen3.ts";
 
 /** Every family. A new family needs its file, a place in this list and a golden test. */
-export const FAMILIES: readonly Family[] = [llama, chatglm, baichuan, qwen2, qwen3];
+export const FAMILIES: readonly Family[] = [llama, chatglm, baichuan, qwen2, qwen3, mistral, glm];
 
 /** The `model_type` of every family. */
 export const FAMILY_NAMES: readonly string[] = FAMILIES.map(({ modelType }) => modelType);

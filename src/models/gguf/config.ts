@@ -7,6 +7,7 @@ import { specOfFamily } from "../sizes.ts";
 import type { DecoderSpec } from "../spec.ts";
 import { expectKnownKeys } from "./keys.ts";
 import { ggufParts } from "./names.ts";
+import { readGgufScaling } from "./scaling.ts";
 
 /** llama.cpp's base of rotary positions where a file names none. */
 const DEFAULT_ROTARY_BASE = 10_000;
@@ -19,8 +20,11 @@ export interface GgufConfig {
   config: Record<string, unknown>;
 }
 
-/** Reads a GGUF file's metadata. Throws a UserErrors for an architecture, an option or an unknown entry that this program cannot compute. */
-export function readGgufConfig(gguf: GgufFile, file: string): GgufConfig {
+/**
+ * Reads a GGUF file's metadata; `divisors` are the values of its rope_freqs.weight, where it has that tensor. Throws a UserErrors for an
+ * architecture, an option or an unknown entry that this program cannot compute.
+ */
+export function readGgufConfig(gguf: GgufFile, file: string, divisors: Float32Array | null = null): GgufConfig {
   const { metadata, tensors } = gguf;
   const problems: string[] = [];
   const finish = () => {
@@ -29,9 +33,11 @@ export function readGgufConfig(gguf: GgufFile, file: string): GgufConfig {
   const expect = (key: string, expected: string, fits: (value: GgufValue | undefined) => boolean) => {
     if (!fits(metadata.get(key))) problems.push(`"${key}" is ${showValue(metadata.get(key))}, expected ${expected}`);
   };
-  const architectures = FAMILIES.map((one) => one.gguf.architecture).join(", ");
+  const architectures = [...new Set(FAMILIES.map((one) => one.gguf.architecture))].join(", ");
   const named = metadata.get("general.architecture");
-  const family = FAMILIES.find((one) => one.gguf.architecture === named) as Family;
+  const candidates = FAMILIES.filter((one) => one.gguf.architecture === named);
+  // Two families may share an architecture: the one whose queries the file has.
+  const family = (candidates.find((one) => hasQueries(gguf, one)) ?? candidates[0]) as Family;
   expect("general.architecture", `one of ${architectures}`, () => family !== undefined);
   finish();
   const { architecture, layersByPositions } = family.gguf;
@@ -51,7 +57,11 @@ export function readGgufConfig(gguf: GgufFile, file: string): GgufConfig {
   const headWidth = number("attention.key_length", width / heads);
   const vocabularySize = number("vocab_size", tensors.get("token_embd.weight")?.shape[0]);
   const base = number("rope.freq_base", DEFAULT_ROTARY_BASE);
-  const rotary = { kind: "rotary", base, layout: family.rotaryLayout, rotatedWidth: headWidth } as const;
+  const maxTokens = number("context_length");
+  const plain = { kind: "rotary", base, layout: family.rotaryLayout, rotatedWidth: headWidth } as const;
+  const scaling = readGgufScaling(metadata, architecture, maxTokens, divisors ? { divisors, positions: plain } : null);
+  if (typeof scaling === "string") problems.push(scaling);
+  const rotary = typeof scaling === "object" && scaling ? { ...plain, scaling } : plain;
   const wanted: DecoderSpec = {
     family: family.modelType,
     vocabularySize,
@@ -69,7 +79,7 @@ export function readGgufConfig(gguf: GgufFile, file: string): GgufConfig {
     queryKeyNorm: false,
     tiedHead: !tensors.has("output.weight"),
     normalizedHead: false,
-    maxTokens: number("context_length"),
+    maxTokens,
     bosId: null,
     eosId: null,
   };
@@ -96,8 +106,14 @@ export function readGgufConfig(gguf: GgufFile, file: string): GgufConfig {
   return { family, spec, config: { ...family.writeConfig(spec), ...marks } };
 }
 
-function hasQueryBias({ tensors }: GgufFile, family: Family): boolean {
+const hasQueryBias = ({ tensors }: GgufFile, family: Family): boolean =>
+  queryParts(family).some((name) => tensors.has(`${name}.bias`));
+
+const hasQueries = ({ tensors }: GgufFile, family: Family): boolean =>
+  queryParts(family).every((name) => tensors.has(`${name}.weight`));
+
+/** The tensors of a file that hold the queries of the first layer. */
+function queryParts(family: Family): string[] {
   const module = family.modules.find(({ slots }) => slots.some((slot) => slot === "q"));
-  const parts = ggufParts(family, `${family.names.layers}0.${module?.name}`) ?? [];
-  return parts.some(({ name }) => tensors.has(`${name}.bias`));
+  return (ggufParts(family, `${family.names.layers}0.${module?.name}`) ?? []).map(({ name }) => name);
 }

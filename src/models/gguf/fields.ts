@@ -2,6 +2,7 @@ import type { GgufWriteType } from "../../formats/gguf-blocks.ts";
 import type { GgufField } from "../../formats/gguf-write.ts";
 import { familyNamed } from "../families/registry.ts";
 import type { DecoderSpec } from "../spec.ts";
+import { scalingFields } from "./scaling.ts";
 
 /** A vocabulary: a text and a type for each id. SentencePiece and llama.cpp number the types alike. */
 export interface GgufVocabulary {
@@ -58,6 +59,7 @@ export function ggufFields(
     own("attention.value_length", headWidth),
     own("rope.dimension_count", rotary?.rotatedWidth ?? headWidth),
     ...(rotary ? [float("rope.freq_base", rotary.base)] : []),
+    ...(rotary?.scaling ? scalingFields(rotary.scaling, gguf.architecture) : []),
     float("attention.layer_norm_rms_epsilon", spec.normEpsilon),
     ...gguf.fields,
     ...vocabularyFields(spec.vocabularySize, vocabulary, gguf.sentencePieceRule),

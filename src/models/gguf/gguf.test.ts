@@ -44,7 +44,7 @@ const PIECES: GgufVocabulary = {
   addsBos: true,
   chatTemplate: null,
 };
-const REORDERED = new Set(["llama", "baichuan"]);
+const REORDERED = new Set(["llama", "baichuan", "mistral"]);
 const FROZEN = { storage: "float32", trainable: false } as const;
 
 async function writeModel(name: string, directory: string, file: string): Promise<Checkpoint> {
@@ -234,7 +234,11 @@ describe("a GGUF model that is not computed here", () => {
       `"${key}" is ${value}, ${expected}`,
       [{ key, type: "float32", value }],
     ]),
-    ['"llama.rope.scaling.type" is "linear"', [{ key: "llama.rope.scaling.type", type: "string", value: "linear" }]],
+    [
+      '"llama.rope.scaling.factor" is missing, expected a positive number',
+      [{ key: "llama.rope.scaling.type", type: "string", value: "linear" }],
+    ],
+    ['"llama.rope.scaling.type" is "longrope"', [{ key: "llama.rope.scaling.type", type: "string", value: "longrope" }]],
     [
       '"llama.rope.dimension_count" is 2, expected 8',
       [{ key: "llama.rope.dimension_count", type: "uint32", value: 2 }],

@@ -17,9 +17,20 @@ export const READ_KEYS: readonly string[] = [
   "rope.freq_base",
 ];
 
+/** Entries that are read where "rope.scaling.type" is one of {@link SCALINGS}. */
+export const SCALING_KEYS: readonly string[] = [
+  "rope.scaling.type",
+  "rope.scaling.factor",
+  "rope.scaling.original_context_length",
+  "rope.scaling.attn_factor",
+  "rope.scaling.yarn_beta_fast",
+  "rope.scaling.yarn_beta_slow",
+];
+export const SCALINGS: readonly unknown[] = ["linear", "yarn"];
+
 /** Entries that may have only values which change nothing; llama.cpp reads the factors also where no type is named. */
 export const USUAL_VALUES: Readonly<Record<string, readonly unknown[]>> = {
-  "rope.scaling.type": ["none"],
+  "rope.scaling.type": ["none", ...SCALINGS],
   "rope.scaling.factor": [0, 1],
   "rope.scale_linear": [0, 1],
   "rope.scaling.attn_factor": [0, 1],
@@ -57,10 +68,12 @@ export function expectKnownKeys(
   architecture: string,
   problems: string[],
 ): void {
+  const isScaled = SCALINGS.includes(metadata.get(`${architecture}.rope.scaling.type`));
   for (const [key, value] of metadata) {
     if (!key.startsWith(`${architecture}.`)) continue;
     const name = key.slice(architecture.length + 1);
     if (READ_KEYS.includes(name) || IGNORED_GGUF_KEYS.includes(name)) continue;
+    if (isScaled && SCALING_KEYS.includes(name)) continue;
     const usual = Object.hasOwn(USUAL_VALUES, name) ? USUAL_VALUES[name] : null;
     if (usual?.includes(value)) continue;
     const expected = usual ? usual.map((one) => showValue(one)).join(" or ") : "no such entry";

@@ -4,7 +4,9 @@ import type { TensorInfo } from "../../formats/tensor-source.ts";
 import { joinRows } from "../weight-rows.ts";
 import { readGgufConfig } from "./config.ts";
 import { type GgufPart, placeOf } from "./names.ts";
+
 import { reorderedHeads, reorderPart } from "./rows.ts";
+import { ROPE_DIVISORS } from "./scaling.ts";
 
 /**
  * Opens a GGUF file of a model, with the configuration, names and order of rows of its family's checkpoints. Throws a UserErrors for an
@@ -13,10 +15,12 @@ import { reorderedHeads, reorderPart } from "./rows.ts";
 export async function openGgufModel(file: string): Promise<Checkpoint> {
   const gguf = await openGguf(file);
   try {
-    const { family, spec, config } = readGgufConfig(gguf, file);
+    const divisors = gguf.tensors.has(ROPE_DIVISORS) ? await gguf.read(ROPE_DIVISORS) : null;
+    const { family, spec, config } = readGgufConfig(gguf, file, divisors);
     const tensors = new Map<string, TensorInfo>();
     const partsOf = new Map<string, { tensors: string[]; parts: readonly GgufPart[] }>();
     for (const [ggufName, info] of gguf.tensors) {
+      if (ggufName === ROPE_DIVISORS) continue;
       const place = placeOf(family, ggufName);
       const names = place?.parts.map(({ name }) => `${name}.${place.kind}`) ?? [];
       const shape = stackedShape(gguf, names);

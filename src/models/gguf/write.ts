@@ -10,6 +10,8 @@ import { slotShape } from "../layer.ts";
 import type { DecoderSpec } from "../spec.ts";
 import { type GgufPart, ggufParts } from "./names.ts";
 import { reorderPart } from "./rows.ts";
+import { normalizedRows, sharedBy } from "../weight-rows.ts";
+import { divisorsToWrite, ROPE_DIVISORS, scalingProblem } from "./scaling.ts";
 
 /**
  * The tensors of a checkpoint as a GGUF file has them: matrices in `type` (float16 where a row does not fill its blocks), vectors in float32,
@@ -38,17 +40,23 @@ export function ggufTensors(
     for (const [i, part] of parts.entries()) {
       const rows = rowsOf(spec, parts, i, shape[0]);
       const written = async () =>
-        isNormalized ? normalized(await read(), shape[1]) : partOf(part, await read(), rows, shape, spec, family);
+        isNormalized ? normalizedRows(await read(), shape[1]) : partOf(part, await read(), rows, shape, spec, family);
       const partShape = [rows.end - rows.start, ...shape.slice(1)];
       out.push({ name: `${part.name}.${kind}`, type: ownType, shape: partShape, values: written });
     }
   }
   if (problems.length > 0) throw new UserErrors(`${where}: cannot be written as GGUF:`, problems);
+  const divisors = divisorsToWrite(spec);
+  if (divisors) out.push({ name: ROPE_DIVISORS, type: "F32", shape: [divisors.length], values: async () => divisors });
   return out;
 }
 
 /** Of a family with two kinds of positions, llama.cpp computes a model of any other number of layers without positions. */
 function problemsOf({ layers, positions }: DecoderSpec, { modelType, gguf }: Family): string[] {
+  if (positions.kind === "rotary" && positions.scaling) {
+    const problem = scalingProblem(positions.scaling, gguf.architecture);
+    if (problem) return [problem];
+  }
   if (!gguf.layersByPositions) return [];
   const wanted = gguf.layersByPositions[positions.kind];
   if (layers === wanted) return [];
@@ -83,28 +91,6 @@ function partOf(
   const rows = values.subarray(start * columns, end * columns);
   const layout = spec.positions.kind === "rotary" ? spec.positions.layout : rotaryLayout;
   return reorderPart(part.name, rows, part, spec, layout, gguf.rotaryLayout);
-}
-
-/** Reads values once for several uses, one after the other, and forgets them after the last. */
-function sharedBy(uses: number, values: () => Promise<ArrayLike<number>>): () => Promise<ArrayLike<number>> {
-  let kept: Promise<ArrayLike<number>> | null = null;
-  let left = uses;
-  return () => {
-    const whole = kept ?? values();
-    kept = --left > 0 ? whole : null;
-    return whole;
-  };
-}
-
-/** Rows divided by their lengths (torch.nn.functional.normalize: by 1e-12 at least). */
-function normalized(values: ArrayLike<number>, columns: number): Float32Array {
-  const out = Float32Array.from(values);
-  for (let start = 0; start < out.length; start += columns) {
-    const row = out.subarray(start, start + columns);
-    const length = Math.max(Math.sqrt(row.reduce((sum, value) => sum + value * value, 0)), 1e-12);
-    for (let i = 0; i < columns; i++) row[i] /= length;
-  }
-  return out;
 }
 
 /**

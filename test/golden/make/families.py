@@ -2,7 +2,7 @@
 implementations, a LoRA adapter of PEFT, and what they compute in float32.
 
     pip install torch==2.15.0 transformers==5.23.0 peft==0.21.2 safetensors==0.8.0 accelerate==1.15.0
-    python -P test/golden/make/families.py qwen2 qwen3
+    python -P test/golden/make/families.py qwen2 qwen3 mistral glm4 llama3 llama-linear qwen2-yarn
     python -P test/golden/make/families.py chatglm2 baichuan2-7b baichuan2-13b baichuan2-13b-six-heads --code DIR
 
 DIR holds the authors' own code, one package each (fetched, never committed): chatglm2/{modeling,configuration}_chatglm.py,
@@ -69,6 +69,35 @@ def qwen3(_):
     return config, lambda: transformers.Qwen3ForCausalLM(transformers.Qwen3Config.from_dict(dict(config)))
 
 
+def small(model_type, config_class, model_class, **entries):
+    """A family of transformers' own, with entries as in a published config.json written by transformers 4."""
+    config = {
+        "architectures": [model_class.__name__], "attention_dropout": 0.0, "bos_token_id": 59, "eos_token_id": 60, "hidden_act": "silu",
+        "hidden_size": 32, "initializer_range": 0.02, "intermediate_size": 48, "max_position_embeddings": 64, "model_type": model_type,
+        "num_attention_heads": 4, "num_hidden_layers": 2, "num_key_value_heads": 2, "rms_norm_eps": 1e-05, "tie_word_embeddings": False,
+        "torch_dtype": "bfloat16", "use_cache": True, "vocab_size": 64, **entries,
+    }
+    return lambda _: (config, lambda: model_class(config_class.from_dict(json.loads(json.dumps(config)))))
+
+
+# As Mistral-Nemo: heads of another width than hidden_size / heads.
+mistral = small("mistral", transformers.MistralConfig, transformers.MistralForCausalLM, head_dim=16, rope_theta=1000000.0,
+                sliding_window=None, transformers_version="4.43.0.dev0")
+# As glm-4-9b-chat-hf.
+glm4 = small("glm", transformers.GlmConfig, transformers.GlmForCausalLM, attention_bias=True, bos_token_id=None, head_dim=8,
+             partial_rotary_factor=0.5, rms_norm_eps=1.5625e-07, rope_theta=10000.0, pad_token_id=60, transformers_version="4.46.0.dev0")
+# As Llama-3.2-1B: factor 32; the original length is so short here that every kind of pair occurs.
+llama3 = small("llama", transformers.LlamaConfig, transformers.LlamaForCausalLM, attention_bias=False, mlp_bias=False, head_dim=8,
+               rope_theta=500.0, tie_word_embeddings=True, pretraining_tp=1, transformers_version="4.45.0.dev0",
+               rope_scaling={"factor": 32.0, "high_freq_factor": 4.0, "low_freq_factor": 1.0, "original_max_position_embeddings": 16,
+                             "rope_type": "llama3"})
+linear = small("llama", transformers.LlamaConfig, transformers.LlamaForCausalLM, rope_scaling={"factor": 4.0, "type": "linear"},
+               transformers_version="4.31.0")
+# As Qwen2.5's page says to extend it.
+yarn = small("qwen2", transformers.Qwen2Config, transformers.Qwen2ForCausalLM, rope_theta=1000.0, use_sliding_window=False,
+             rope_scaling={"factor": 4.0, "original_max_position_embeddings": 16, "type": "yarn"}, transformers_version="4.43.1")
+
+
 def chatglm2(code):
     config = {
         "_name_or_path": "THUDM/chatglm2-6b", "model_type": "chatglm", "architectures": ["ChatGLMModel"],
@@ -119,6 +148,11 @@ def baichuan2(size, heads, width):
 FAMILIES = {
     "qwen2": (qwen2, None, ["q_proj", "v_proj"]),
     "qwen3": (qwen3, None, ["q_proj", "v_proj"]),
+    "mistral": (mistral, None, ["q_proj", "v_proj"]),
+    "glm4": (glm4, None, ["q_proj", "gate_up_proj"]),
+    "llama3": (llama3, None, ["q_proj", "v_proj"]),
+    "llama-linear": (linear, None, ["q_proj", "v_proj"]),
+    "qwen2-yarn": (yarn, None, ["q_proj", "v_proj"]),
     "chatglm2": (chatglm2, "chatglm2", ["query_key_value"]),
     "baichuan2-7b": (baichuan2("7b", 4, 32), "baichuan2_7b", ["W_pack"]),
     "baichuan2-13b": (baichuan2("13b", 4, 32), "baichuan2_13b", ["W_pack"]),
@@ -186,7 +220,7 @@ def save_model(model, config, out):
     tensors = {name: t.to(dtype).contiguous() for name, t in tensors.items()}
     with open(os.path.join(out, "config.json"), "w") as f:
         f.write(json.dumps(config, indent=2) + "\n")
-    if config["model_type"].startswith("qwen"):
+    if config["model_type"] not in ("chatglm", "baichuan"):
         save_file(tensors, os.path.join(out, "model.safetensors"), metadata={"format": "pt"})
         return
     names = list(tensors)

@@ -1,21 +1,26 @@
-// Trains an adapter on each of test/golden/{qwen2,qwen3,chatglm2,baichuan2-*} with this project and saves it as trained/, for PEFT to load:
-//   npm run build && node test/golden/make/train-adapters.mjs && python -P test/golden/make/families.py --trained FAMILY ... [--code DIR]
+// Trains an adapter on each of the families' folders in test/golden (or on those named) with this project and saves it as trained/, for PEFT to load:
+//   npm run build && node test/golden/make/train-adapters.mjs [FAMILY ...] && python -P test/golden/make/families.py --trained FAMILY ... [--code DIR]
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
-import { attachLora, loraWeights, saveLora } from "../../../dist/adapters/lora.js";
+import { saveLora } from "../../../dist/adapters/lora-files.js";
+import { attachLora, loraWeights } from "../../../dist/adapters/lora-weights.js";
 import { createTape } from "../../../dist/compute/autograd.js";
 import { openReference } from "../../../dist/compute/reference/backend.js";
 import { openCheckpoint } from "../../../dist/models/checkpoint.js";
 import { forward } from "../../../dist/models/decoder.js";
 import { loadDecoder } from "../../../dist/models/load.js";
 
-const FAMILIES = ["qwen2", "qwen3", "chatglm2", "baichuan2-7b", "baichuan2-13b", "baichuan2-13b-six-heads"];
+const FAMILIES = [
+  ...["qwen2", "qwen3", "chatglm2", "baichuan2-7b", "baichuan2-13b", "baichuan2-13b-six-heads"],
+  ...["mistral", "glm4", "llama3", "llama-linear", "qwen2-yarn"],
+];
 const LORA = { rank: 3, alpha: 6, dropout: 0, targets: "all" };
 const SEED = 5;
 const STEPS = 6;
 const ADAM = { learningRate: 0.02, beta1: 0.9, beta2: 0.99, epsilon: 1e-8, weightDecay: 0, gradientScale: 1 };
 
-for (const family of FAMILIES) {
+const named = process.argv.slice(2);
+for (const family of named.length > 0 ? named : FAMILIES) {
   const folder = join(import.meta.dirname, "..", family);
   const { sequences } = JSON.parse(readFileSync(join(folder, "golden.json"), "utf8"));
   const ids = sequences.at(-1);
