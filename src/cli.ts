@@ -18,6 +18,7 @@ import { expectPaths } from "./cli/options.ts";
 import { addPromptCommand } from "./cli/prompt.ts";
 import { addRecipeCommands } from "./cli/recipe.ts";
 import { report } from "./cli/report.ts";
+import { addServeCommand } from "./cli/serve.ts";
 import { finishOutput, surviveClosedStreams } from "./cli/terminal.ts";
 import { addTokenizerCommands } from "./cli/tokenizer.ts";
 import { addTrainCommand } from "./cli/train.ts";
@@ -47,6 +48,7 @@ export async function main(argv: readonly string[]): Promise<number> {
   addDistillCommand(program);
   addExtractCommand(program);
   addExportCommand(program);
+  addServeCommand(program);
   addDataCommands(program);
   addRecipeCommands(program);
   addPromptCommand(program);
