@@ -4,11 +4,14 @@ import fastify, { type FastifyBaseLogger, type FastifyInstance, LogController } 
 import { type Access, addAccess } from "./access.ts";
 import type { ServeContext } from "./context.ts";
 import { Problem, problemDocument, problemOf } from "./problem.ts";
+import { addChatCompletionsRoute } from "./routes/chat-completions.ts";
+import { addCompletionsRoute } from "./routes/completions.ts";
 import { addDocsRoutes } from "./routes/docs.ts";
 import { addDocumentsRoute } from "./routes/documents.ts";
 import { addExtractRoute } from "./routes/extract.ts";
 import { addHealthRoutes } from "./routes/health.ts";
 import { addMetricsRoute } from "./routes/metrics.ts";
+import { addModelsRoutes } from "./routes/models.ts";
 import { addRunReportRoute } from "./routes/run-report.ts";
 import { addRunsRoute } from "./routes/runs.ts";
 
@@ -81,6 +84,9 @@ export async function createApp(
     addRunReportRoute(routes, context);
     addExtractRoute(routes, context);
     addDocumentsRoute(routes, context);
+    addModelsRoutes(routes, context);
+    addCompletionsRoute(routes, context);
+    addChatCompletionsRoute(routes, context);
   });
   await app.ready();
   return app;

@@ -1,7 +1,7 @@
 import { UserError } from "../../base/errors.ts";
 import type { CodeRange, Pattern } from "./pattern.ts";
 
-const MAX_PLACES = 60_000;
+const MAX_PLACES = 30_000;
 const MAX_STATES = 20_000;
 
 /** A deterministic automaton over the bytes of UTF-8. States are numbers; it is made as far as it is walked. */
