@@ -20,6 +20,7 @@ import { addPromptCommand } from "./cli/prompt.ts";
 import { addQueueCommands } from "./cli/queue.ts";
 import { addRecipeCommands } from "./cli/recipe.ts";
 import { report } from "./cli/report.ts";
+import { addServeCommand } from "./cli/serve.ts";
 import { finishOutput, surviveClosedStreams } from "./cli/terminal.ts";
 import { addTokenizerCommands } from "./cli/tokenizer.ts";
 import { addTrainCommand } from "./cli/train.ts";
@@ -52,6 +53,7 @@ export async function main(argv: readonly string[]): Promise<number> {
   addExportCommand(program);
   addQueueCommands(program);
   addWorkerCommand(program);
+  addServeCommand(program);
   addDataCommands(program);
   addRecipeCommands(program);
   addPromptCommand(program);

@@ -74,6 +74,13 @@ export async function readDictionary(files: readonly string[], onNotice: OnNotic
   return builder.finish();
 }
 
+/** A dictionary of rows in memory, with the cells name, type, id and aliases; `source` names them in its problems. */
+export function dictionaryOfRows(rows: readonly TableRow[], source: string): Dictionary {
+  const builder = createBuilder(rows.length);
+  for (const row of rows) builder.add(row, source);
+  return builder.finish();
+}
+
 function createBuilder(expected: number) {
   const fold = foldingTable();
   const names = createStringSet(expected); // folded

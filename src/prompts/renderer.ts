@@ -48,6 +48,10 @@ export interface Renderer {
   parse(text: string, example: Example): ParsedAnswer;
   /** The prompt that asks for the mentions of a sentence; one that does not fit is cut at its end. */
   renderMentionPrompt(sentence: string): RenderedPrompt;
+  /** The ids of any query in the chat template, however long. */
+  encodeQuery(query: string): number[];
+  /** The ids of any text as an answer, with the end token, however long. */
+  encodeText(text: string): number[];
   /** The ids of the answer that names a mention, with the end token; null when it is too long. */
   renderMention(text: string): number[] | null;
 }
@@ -155,6 +159,8 @@ export function createRenderer(options: RendererOptions): Renderer {
     renderAnswer: (example, relation) => encodeAnswer(example, style.answerFor(example, relation)),
     parse: (text, example) => style.parseAnswer(text, example, labels),
     renderMentionPrompt,
+    encodeQuery: encodePrompt,
+    encodeText: (text) => [...encode(text), eosId],
     renderMention(text) {
       const ids = [...encode(text), eosId];
       return ids.length <= maxAnswerTokens ? ids : null;

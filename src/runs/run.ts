@@ -5,6 +5,9 @@ import type { Extraction, Extractor, Unextracted } from "../extract/extractor.ts
 import type { MentionModel } from "../extract/mention-finder.ts";
 import type { FoundMention } from "../extract/mention-scores.ts";
 import { DEFAULT_WINDOW_ROWS, windowsOf } from "../extract/windows.ts";
+import type { Decoder } from "../models/decoder.ts";
+import type { Renderer } from "../prompts/renderer.ts";
+import type { Tokenizer } from "../tokenizers/tokenizer.ts";
 import { type EvaluatedRun, type EvaluateOptions, evaluateRun, type RunEvaluation } from "./evaluation.ts";
 import { type RunSource, sourceFolder } from "./given-adapter.ts";
 import { type OpenOptions, openTrained } from "./open.ts";
@@ -28,6 +31,10 @@ export interface Run extends EvaluatedRun, AsyncDisposable {
     examples: AsyncIterable<Example> | Iterable<Example>,
     options?: { windowRows?: number },
   ): AsyncGenerator<Extraction | Unextracted, void, void>;
+  /** The parts of the run, for other questions than its own. */
+  readonly model: Decoder;
+  readonly tokenizer: Tokenizer;
+  readonly renderer: Renderer;
   /** Finds entities, with the shares before any decision; null for a run that was not trained for it. */
   readonly mentions: MentionModel | null;
   /**
@@ -68,6 +75,8 @@ export async function openRun(source: RunSource, options: OpenOptions = {}): Pro
   const {
     folder,
     recipe,
+    model,
+    tokenizer,
     renderer,
     extractor: trained,
     mentions,
@@ -98,6 +107,9 @@ export async function openRun(source: RunSource, options: OpenOptions = {}): Pro
     extractor,
     companion,
     calibration,
+    model,
+    tokenizer,
+    renderer,
     mentions,
     extract,
     async *stream(examples, { windowRows = DEFAULT_WINDOW_ROWS } = {}) {

@@ -2,10 +2,25 @@ import { isSpace, isWide } from "../characters.ts";
 
 /** Appends a line to the text of its paragraph: without a space in Chinese text, with one between words. */
 export function joinLine(paragraph: string, line: string): string {
-  if (paragraph === "" || line === "") return paragraph + line;
-  const [last, first] = [paragraph.charCodeAt(paragraph.length - 1), line.charCodeAt(0)];
+  return paragraph + gapBefore(paragraph, line) + line;
+}
+
+/** The lines of a paragraph as one text, in time that grows with its length. */
+export function joinLines(lines: readonly string[]): string {
+  let before = "";
+  const parts: string[] = [];
+  for (const line of lines) {
+    parts.push(gapBefore(before, line), line);
+    if (line !== "") before = line;
+  }
+  return parts.join("");
+}
+
+function gapBefore(before: string, line: string): string {
+  if (before === "" || line === "") return "";
+  const [last, first] = [before.charCodeAt(before.length - 1), line.charCodeAt(0)];
   const isTight = isSpace(last) || isSpace(first) || isWide(last) || isWide(first) || isChineseQuote(last);
-  return isTight ? paragraph + line : `${paragraph} ${line}`;
+  return isTight ? "" : " ";
 }
 
 /** ‘ ’ “ ” and … have the same code in English and in Chinese text. */

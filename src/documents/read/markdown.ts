@@ -1,7 +1,7 @@
 import { wholeText } from "./bytes.ts";
 import { addTo, type DocumentFormat } from "./format.ts";
 import { decodeEntities } from "./html.ts";
-import { joinLine } from "./joined-lines.ts";
+import { joinLines } from "./joined-lines.ts";
 
 /** Paragraphs, headings, list items and cells of tables as lines with a blank line between blocks. Code blocks are left out and counted. */
 export const markdown: DocumentFormat = {
@@ -24,11 +24,11 @@ export function markdownText(source: string): { text: string; codeBlocks: number
   const head = FRONT_MATTER.exec(source.slice(0, MAX_FRONT_MATTER_CHARACTERS));
   const lines = source.slice(head?.[0].length ?? 0).split(/\r\n|\n|\r/);
   const blocks: string[] = [];
-  let paragraph = "";
+  let paragraph: string[] = [];
   let codeBlocks = 0;
   const endParagraph = () => {
-    if (paragraph !== "") blocks.push(inlineText(paragraph));
-    paragraph = "";
+    if (paragraph.length > 0) blocks.push(inlineText(joinLines(paragraph)));
+    paragraph = [];
   };
   for (let i = 0; i < lines.length; i++) {
     const fence = FENCE.exec(lines[i])?.[1];
@@ -51,8 +51,8 @@ export function markdownText(source: string): { text: string; codeBlocks: number
       blocks.push(inlineText(line.replace(/^#{1,6}\s+/, "").replace(/\s+#+$/, "")));
     } else if (/^(?:[-*+]|\d{1,9}[.)])\s/.test(line)) {
       endParagraph();
-      paragraph = line.replace(/^[-*+]\s+(?:\[[ xX]\]\s+)?/, "");
-    } else paragraph = joinLine(paragraph, line.replace(/\\$/, ""));
+      paragraph = [line.replace(/^[-*+]\s+(?:\[[ xX]\]\s+)?/, "")];
+    } else paragraph.push(line.replace(/\\$/, ""));
   }
   endParagraph();
   return { text: blocks.filter((block) => block !== "").join("\n\n"), codeBlocks };

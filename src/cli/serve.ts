@@ -1,0 +1,71 @@
+import { createRequire } from "node:module";
+import { type Command, InvalidArgumentError, Option } from "commander";
+import type { WeightStorage } from "../compute/backend.ts";
+import { type Entities, openEntities, parseEntitySource } from "../documents/entities.ts";
+import { watchForStop } from "../runs/stop-signals.ts";
+import { showLoading, storageOption } from "./loading.ts";
+import { collect, wholeNumber } from "./options.ts";
+import { say, warn } from "./terminal.ts";
+
+const LEVELS = ["silent", "error", "warn", "info", "debug"] as const;
+
+interface ServeFlags {
+  port: number;
+  host: string;
+  tokenFile?: string;
+  allowOrigin: string[];
+  entities: string[];
+  storage?: WeightStorage;
+  log: (typeof LEVELS)[number];
+  requestSeconds: number;
+}
+
+export function addServeCommand(program: Command): void {
+  program
+    .command("serve")
+    .description(
+      "answer requests over HTTP with runs: extraction, documents, OpenAI-compatible completions (docs/serving.md)",
+    )
+    .argument("<run...>", "run folders, or NAME=DIR; adapters on one base model share it")
+    .option("--port <n>", "port; 0 takes a free one", parsePort, 8765)
+    .option("--host <address>", "address to listen on; any but this machine's own needs --token-file", "127.0.0.1")
+    .option("--token-file <file>", "file with a token a line; requests must come with one of them")
+    .option("--allow-origin <origin>", "let pages of this origin ask from a browser; repeatable", collect, [])
+    .option("--entities <source>", "entities of texts that come without: as for cre extract; repeatable", collect, [])
+    .addOption(storageOption("the recipes'"))
+    .option("--request-seconds <n>", "most time for one request", wholeNumber, 60)
+    .addOption(new Option("--log <level>", "least level of log lines").choices(LEVELS).default("info"))
+    .action(serve);
+}
+
+function parsePort(text: string): number {
+  const port = wholeNumber(text);
+  if (port > 65_535) throw new InvalidArgumentError("expected a number from 0 to 65535.");
+  return port;
+}
+
+async function serve(runs: string[], flags: ServeFlags): Promise<void> {
+  const { startServer } = await import("../serve/start.ts");
+  const { version } = createRequire(import.meta.url)("../../package.json") as { version: string };
+  const sources = flags.entities.map(parseEntitySource);
+  const entities: Entities | null = sources.length > 0 ? await openEntities(sources, "longest", warn) : null;
+  // Installed before the weights are read: a signal meanwhile ends the server as soon as it listens.
+  const stop = watchForStop({ onSignal: (name) => say(`${name}: ending the requests in progress`) });
+  try {
+    const server = await startServer({
+      ...{ runs, version, entities, port: flags.port, host: flags.host, tokenFile: flags.tokenFile },
+      ...{ allowedOrigins: flags.allowOrigin, storage: flags.storage, logLevel: flags.log },
+      limits: { requestMs: 1000 * Math.max(1, flags.requestSeconds) },
+      onNotice: warn,
+      onLoad: showLoading(),
+    });
+    const names = server.context.runs.all().map(({ name }) => name);
+    say(`${server.url} answers with ${names.join(", ")}; the API is described at ${server.url}/docs`);
+    if (!stop.signal.aborted) {
+      await new Promise<void>((done) => stop.signal.addEventListener("abort", () => done(), { once: true }));
+    }
+    await server.stop();
+  } finally {
+    stop.close();
+  }
+}
