@@ -1,5 +1,5 @@
 import { showValue, UserError, UserErrors } from "../base/errors.ts";
-import type { PeftLoraConfig } from "../formats/peft-folder.ts";
+import type { PeftLoraConfig } from "../formats/peft-config.ts";
 import { elementCount, type TensorToWrite } from "../formats/tensor-source.ts";
 import { familyNamed } from "./families/registry.ts";
 import type { Family } from "./family.ts";
