@@ -16,6 +16,7 @@ struct DepthBlocks {
   const bf16* right;
   size_t rightStride;
   int blocks;
+  int lastPairs = kBlock / 2;  // pairs of depth in the last block that are not padding
 };
 
 // kRows rows from `row` on of the sums of all parts, added to those at `from` (null: zeros) and stored at `to`; rows kSumStride apart,
@@ -33,7 +34,7 @@ __attribute__((noinline)) void addRows(const DepthBlocks* parts, int count, int 
   for (int part = 0; part < count; part++) {
     const bf16 *left = parts[part].left + row * kBlock, *right = parts[part].right;
     for (int block = parts[part].blocks; block > 0; block--) {
-      for (int pair = 0; pair < kBlock / 2; pair++) {
+      for (int pair = 0, pairs = block > 1 ? kBlock / 2 : parts[part].lastPairs; pair < pairs; pair++) {
         __m512bh columns[kVectors];
 #pragma GCC unroll 2
         for (int v = 0; v < kVectors; v++) columns[v] = (__m512bh)_mm512_load_si512(right + v * (kBlockElements / 2) + pair * kBlock);
@@ -41,9 +42,9 @@ __attribute__((noinline)) void addRows(const DepthBlocks* parts, int count, int 
         for (int r = 0; r < kRows; r++) {
           int32_t word;
           memcpy(&word, left + r * kBlock + 2 * pair, sizeof word);
-          const auto pairs = (__m512bh)_mm512_set1_epi32(word);
+          const auto both = (__m512bh)_mm512_set1_epi32(word);
 #pragma GCC unroll 2
-          for (int v = 0; v < kVectors; v++) sums[r][v] = _mm512_dpbf16_ps(sums[r][v], pairs, columns[v]);
+          for (int v = 0; v < kVectors; v++) sums[r][v] = _mm512_dpbf16_ps(sums[r][v], both, columns[v]);
         }
       }
       left += parts[part].leftStride;
@@ -65,6 +66,15 @@ inline void addBlock(const DepthBlocks* parts, int count, int rows, const float*
   if (row + 2 < rows) addRows<4, 2>(parts, count, row, from, to);
   else if (row + 1 < rows) addRows<2, 2>(parts, count, row, from, to);
   else if (row < rows) addRows<1, 2>(parts, count, row, from, to);
+}
+
+// The same for at most 16 columns; the others become zero.
+inline void addHalfBlock(const DepthBlocks* parts, int count, int rows, const float* from, float* to) {
+  constexpr int kRows = 16;
+  for (int row = 0; row < rows; row += kRows) {
+    addRows<kRows, 1>(parts, count, row, from, to);
+    for (int r = row; r < row + kRows; r++) _mm512_storeu_ps(to + r * kBlock + kLanes, _mm512_setzero_ps());
+  }
 }
 
 }  // namespace cre

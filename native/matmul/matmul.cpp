@@ -41,6 +41,7 @@ void multiplyPacked(Pool& pool, const Matrix& x, const WeightView& w, const void
   product.aRowBlockStride = product.bPanelStride = static_cast<size_t>(x.columnBlocks()) * kBlockElements;
   product.aDepthBlockStride = product.bDepthBlockStride = kBlockElements;
   product.depthBlocks = x.columnBlocks();
+  product.lastPairs = lastPairsOf(x.columns);
   product.b = packed;
   product.source = packed == nullptr ? &w : nullptr;
   product.sourceBackward = backward;

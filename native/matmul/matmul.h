@@ -22,6 +22,7 @@ struct Product {
   const WeightView* source = nullptr;  // instead of b: panels are made from source->forward during the product
   bool sourceBackward = false;
   int depthBlocks = 0;
+  int lastPairs = kBlock / 2;  // pairs of depth in the last block that are not padding: vector units can leave out the others
   MatmulEpilogue epilogue;
   Matrix* y = nullptr;
   bool far = false;               // non-temporal stores of y: see isFar
@@ -42,6 +43,9 @@ void thinGradientBf16(Pool&, const Matrix& dy, const Matrix& x, float scale, Mat
 // w's gradient += scale · dyᵀ · x and dx = scale · dy · w in one pass over dy
 bool canBackTogether(const Matrix& dy, const Matrix& x, const WeightView& w, const Matrix& dx);
 void thinBackwardBf16(Pool&, const Matrix& dy, const Matrix& x, float scale, WeightView& w, Matrix& dx);
+
+// Pairs of columns in the last block of a matrix.
+inline int lastPairsOf(int columns) { return ((columns - 1) % kBlock + 2) / 2; }
 
 constexpr float kNoBias[kBlock] = {};
 

@@ -101,7 +101,8 @@ Segment segmentOf(const DepthRange& range, int firstRowBlock, int panel) {
           product.aDepthBlockStride,
           static_cast<const bf16*>(product.b) + panel * product.bPanelStride + range.depth * product.bDepthBlockStride,
           product.bDepthBlockStride,
-          range.depthBlocks};
+          range.depthBlocks,
+          range.depth + range.depthBlocks == product.depthBlocks ? product.lastPairs : kBlock / 2};
 }
 
 // Prefetches the next cache lines of both factors.
@@ -136,6 +137,7 @@ void multiplyItem(const Product& product, const TileCut& cut, const Chunks& chun
   for (const int passEnd : chunks.passEnds) {
     for (int panel = firstPanel; panel < endPanel; panel++) {
       chunk.panel = panel;
+      chunk.isHalf = product.y->columns - panel * kBlock <= kLanes;
       const int slot = rotating != nullptr && onePass ? panel % rotating->headPanels : onePass ? 0 : panel - firstPanel;
       chunk.sums = sums + (2 + static_cast<size_t>(slot) * cut.rowBlocks) * kBlockElements;
       for (int index = passStart; index < passEnd; index++) {
@@ -148,6 +150,7 @@ void multiplyItem(const Product& product, const TileCut& cut, const Chunks& chun
         chunk.b = segments[0].b;
         chunk.bDepthBlockStride = segments[0].bDepthBlockStride;
         chunk.ownBlocks = segments[0].depthBlocks;
+        chunk.lastPairs = segments[0].lastPairs;
         chunk.more = segments + 1;
         chunk.moreCount = place.rangeCount - 1;
         chunk.depthBlocks = place.depthBlocks;

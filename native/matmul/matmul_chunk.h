@@ -67,6 +67,7 @@ struct Segment {
   const bf16* b;
   size_t bDepthBlockStride;
   int depthBlocks;
+  int lastPairs;  // see Product
 };
 
 // Row blocks of the left factor times one chunk of a panel.
@@ -84,6 +85,8 @@ struct Chunk {
   const Segment* more = nullptr;  // moreCount of them, after the first `ownBlocks` depth blocks
   int moreCount = 0;
   int ownBlocks = 0;
+  int lastPairs = kBlock / 2;  // of ownBlocks, see Product
+  bool isHalf = false;         // the panel has at most 16 columns
 };
 
 // Chunks of equal size, at most `most` each.

@@ -74,6 +74,7 @@ bool multiplyTogether(Pool& pool, const ProductTerm* terms, int count, bool back
     product.aRowBlockStride = product.bPanelStride = static_cast<size_t>(term.x->columnBlocks()) * kBlockElements;
     product.aDepthBlockStride = product.bDepthBlockStride = kBlockElements;
     product.depthBlocks = term.x->columnBlocks();
+    product.lastPairs = lastPairsOf(term.x->columns);
     const bool copied = term.scale != scale || narrow(*term.x) == nullptr;
     // The activation between the two matrices of an adapter has few columns: a second part for its rounding errors costs little, and without it
     // the whole output of the adapter would carry a rounding error.

@@ -13,17 +13,20 @@ constexpr int kMostParts = 8;  // of the depth of a chunk
 template <class NextChunk, class FinishRows>
 void multiplyChunk(const Chunk& chunk, NextChunk& ahead, const FinishRows& finish) {
   DepthBlocks parts[kMostParts];
-  parts[0] = {chunk.a, chunk.aDepthBlockStride, chunk.b, chunk.bDepthBlockStride, chunk.moreCount > 0 ? chunk.ownBlocks : chunk.depthBlocks};
+  parts[0] = {chunk.a, chunk.aDepthBlockStride, chunk.b, chunk.bDepthBlockStride, chunk.moreCount > 0 ? chunk.ownBlocks : chunk.depthBlocks,
+              chunk.lastPairs};
   for (int i = 0; i < chunk.moreCount; i++) {
     const Segment& more = chunk.more[i];
-    parts[i + 1] = {more.a, more.aDepthBlockStride, more.b, more.bDepthBlockStride, more.depthBlocks};
+    parts[i + 1] = {more.a, more.aDepthBlockStride, more.b, more.bDepthBlockStride, more.depthBlocks, more.lastPairs};
   }
   for (int block = 0; block < chunk.rowBlocks; block++) {
     for (int step = 0; step < chunk.depthBlocks; step++) ahead.step();
     const auto target = finish.at(chunk.firstRowBlock + block, chunk.panel);
     float* sums = chunk.sums + static_cast<size_t>(block) * kBlockElements;
     float* to = chunk.last ? chunk.complete : sums;
-    addBlock(parts, chunk.moreCount + 1, std::min(kBlock, target.filled), chunk.accumulate ? sums : nullptr, to);
+    const int rows = std::min(kBlock, target.filled);
+    if (chunk.isHalf) addHalfBlock(parts, chunk.moreCount + 1, rows, chunk.accumulate ? sums : nullptr, to);
+    else addBlock(parts, chunk.moreCount + 1, rows, chunk.accumulate ? sums : nullptr, to);
     if (chunk.last) target(to, 0, kBlock);
     parts[0].left += chunk.aRowBlockStride;
     for (int i = 0; i < chunk.moreCount; i++) parts[i + 1].left += chunk.more[i].aRowBlockStride;
@@ -45,7 +48,9 @@ inline void sumFewRows(const Product& product, int panel, bool two, float* sums)
         for (int line = 0; line < blocks * kBlockElements; line += kBlock) {
           __builtin_prefetch(right + kAheadBlocks * part->bDepthBlockStride + line, 0, 3);
         }
-        const DepthBlocks factors{a + depth * part->aDepthBlockStride, part->aDepthBlockStride, right, part->bDepthBlockStride, blocks};
+        const int lastPairs = depth + blocks == part->depthBlocks ? part->lastPairs : kBlock / 2;
+        const DepthBlocks factors{
+            a + depth * part->aDepthBlockStride, part->aDepthBlockStride, right, part->bDepthBlockStride, blocks, lastPairs};
         float* to = sums + i * kBlockElements;
         addBlock(&factors, 1, product.y->rows, fresh ? nullptr : to, to);
       }
