@@ -228,7 +228,7 @@ def open_model(folder, base, plan, processes, parallel):
     storage = model["storage"]
     if storage == "nf4" and parallel == "fsdp":
         raise SystemExit("A base in 4 bit cannot be sharded: give --parallel ddp, or model.storage bfloat16 with --parallel fsdp.")
-    options = {"dtype": torch.float32 if storage == "float32" else torch.bfloat16}
+    options = {"dtype": torch.bfloat16 if storage != "float32" and (reduced or storage == "nf4") else torch.float32}
     if storage == "nf4":
         options["device_map"] = {"": processes.device}
         options["quantization_config"] = transformers.BitsAndBytesConfig(
@@ -242,10 +242,11 @@ def open_model(folder, base, plan, processes, parallel):
     for name in ("attention_dropout", "hidden_dropout", "resid_pdrop", "embd_pdrop"):
         if getattr(loaded.config, name, 0):
             raise SystemExit(f"{base}: config.json has {name} {getattr(loaded.config, name)}, expected 0: cre trains without it.")
-    if storage != "nf4" and not reduced:
-        loaded = loaded.float()
     for parameter in loaded.parameters():
         parameter.requires_grad_(False)
+        if storage == "bfloat16" and not reduced and parameter.dim() > 1:
+            # As here: the numbers of matrices are rounded, products are in float32.
+            parameter.copy_(parameter.to(torch.bfloat16))
     adapter = os.path.join(folder, "adapter")
     config = LoraConfig.from_pretrained(adapter)
     config.inference_mode = False
