@@ -236,12 +236,14 @@ def open_model(folder, base, plan, processes, parallel):
             bnb_4bit_quant_type="nf4",
             bnb_4bit_compute_dtype=torch.bfloat16 if reduced else torch.float32,
         )
-    loaded = transformers.AutoModelForCausalLM.from_pretrained(base, attn_implementation="sdpa", **options)
-    if loaded.config.model_type != model["nativeType"]:
-        raise SystemExit(f"{base}: is a {loaded.config.model_type} model, expected {model['nativeType']}.")
-    for name in ("attention_dropout", "hidden_dropout", "resid_pdrop", "embd_pdrop"):
-        if getattr(loaded.config, name, 0):
-            raise SystemExit(f"{base}: config.json has {name} {getattr(loaded.config, name)}, expected 0: cre trains without it.")
+    settings = transformers.AutoConfig.from_pretrained(base)
+    if settings.model_type != model["nativeType"]:
+        raise SystemExit(f"{base}: is a {settings.model_type} model, expected {model['nativeType']}.")
+    # As here: dropout is what the recipe says.
+    for name in ("attention_dropout", "hidden_dropout"):
+        if getattr(settings, name, None):
+            setattr(settings, name, 0.0)
+    loaded = transformers.AutoModelForCausalLM.from_pretrained(base, config=settings, attn_implementation="sdpa", **options)
     for parameter in loaded.parameters():
         parameter.requires_grad_(False)
         if storage == "bfloat16" and not reduced and parameter.dim() > 1:
