@@ -449,6 +449,19 @@ def log_of(output, step, first):
     return open(path, "a", encoding="utf-8") if first else None
 
 
+def hold(output):
+    """Keeps other trainings out of the output until this process ends, however it ends; returns the open lock."""
+    lock = open(os.path.join(output, "train.lock"), "w", encoding="utf-8")
+    with contextlib.suppress(ImportError):
+        import fcntl
+
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise SystemExit(f"{output}: another process trains into it. Wait for its end, or end it.") from None
+    return lock
+
+
 def main():
     parser = argparse.ArgumentParser(description="Fine-tunes a model from a hand-over folder of cre train.")
     parser.add_argument("folder")
@@ -491,6 +504,7 @@ def train(options, processes, stop):
         if processes.first:
             print(f"{output}: training is finished already.", flush=True)
         return 0
+    lock = hold(output) if processes.first else None
     torch.manual_seed(settings["seed"])
     rows, steps = Rows(options.folder, plan), read_lines(os.path.join(options.folder, "steps.jsonl"))
     base = options.base or os.path.join(options.folder, "base")
@@ -563,6 +577,7 @@ def train(options, processes, stop):
             return 130
     if processes.first:
         finish(output, plan, about)
+        lock.close()
     say({"kind": "end", "steps": training.step}, False)
     return 0
 
