@@ -42,7 +42,7 @@ export function commandsOf(text: string): string[][] {
   const lines = joined.split("\n").map((line) => line.replace(/^\$ /, "").replace(/\s+#.*$|^#.*$|\s{2,}\S.*$/, ""));
   return lines
     .flatMap((line) => line.split(/\s*(?:&&|;|\|)\s+/))
-    .map((command) => command.trim().split(/\s+/).filter(Boolean))
+    .map((command) => command.match(/(?:[^\s"]|"[^"]*")+/g) ?? [])
     .map((words) => words.slice(words.findIndex((word) => !/^[A-Z_]+=/.test(word) && word !== "npx")))
     .filter((words) => words.length > 0);
 }

@@ -33,7 +33,7 @@ const TABLE: Record<string, readonly string[]> = {
   crossval: [...BELOW_RUNS, "runs"],
   ensemble: [...BELOW_RUNS, "runs", "crossval"],
   export: [...BELOW_RUNS, "runs"],
-  engines: [...BELOW_RUNS, "runs"],
+  engines: [...BELOW_RUNS, "runs", "export"],
   queue: [...BELOW_RUNS, "runs"],
   serve: [...BELOW_RUNS, "runs"],
 };

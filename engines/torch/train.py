@@ -228,7 +228,7 @@ def open_model(folder, base, plan, processes, parallel):
     storage = model["storage"]
     if storage == "nf4" and parallel == "fsdp":
         raise SystemExit("A base in 4 bit cannot be sharded: give --parallel ddp, or model.storage bfloat16 with --parallel fsdp.")
-    options = {"dtype": torch.float32 if storage == "float32" else torch.bfloat16}
+    options = {"dtype": torch.bfloat16 if storage != "float32" and (reduced or storage == "nf4") else torch.float32}
     if storage == "nf4":
         options["device_map"] = {"": processes.device}
         options["quantization_config"] = transformers.BitsAndBytesConfig(
@@ -236,16 +236,19 @@ def open_model(folder, base, plan, processes, parallel):
             bnb_4bit_quant_type="nf4",
             bnb_4bit_compute_dtype=torch.bfloat16 if reduced else torch.float32,
         )
-    loaded = transformers.AutoModelForCausalLM.from_pretrained(base, attn_implementation="sdpa", **options)
-    if loaded.config.model_type != model["nativeType"]:
-        raise SystemExit(f"{base}: is a {loaded.config.model_type} model, expected {model['nativeType']}.")
-    for name in ("attention_dropout", "hidden_dropout", "resid_pdrop", "embd_pdrop"):
-        if getattr(loaded.config, name, 0):
-            raise SystemExit(f"{base}: config.json has {name} {getattr(loaded.config, name)}, expected 0: cre trains without it.")
-    if storage != "nf4" and not reduced:
-        loaded = loaded.float()
+    settings = transformers.AutoConfig.from_pretrained(base)
+    if settings.model_type != model["nativeType"]:
+        raise SystemExit(f"{base}: is a {settings.model_type} model, expected {model['nativeType']}.")
+    # As here: dropout is what the recipe says.
+    for name in ("attention_dropout", "hidden_dropout"):
+        if getattr(settings, name, None):
+            setattr(settings, name, 0.0)
+    loaded = transformers.AutoModelForCausalLM.from_pretrained(base, config=settings, attn_implementation="sdpa", **options)
     for parameter in loaded.parameters():
         parameter.requires_grad_(False)
+        if storage == "bfloat16" and not reduced and parameter.dim() > 1:
+            # As here: the numbers of matrices are rounded, products are in float32.
+            parameter.copy_(parameter.to(torch.bfloat16))
     adapter = os.path.join(folder, "adapter")
     config = LoraConfig.from_pretrained(adapter)
     config.inference_mode = False
@@ -446,6 +449,19 @@ def log_of(output, step, first):
     return open(path, "a", encoding="utf-8") if first else None
 
 
+def hold(output):
+    """Keeps other trainings out of the output until this process ends, however it ends; returns the open lock."""
+    lock = open(os.path.join(output, "train.lock"), "w", encoding="utf-8")
+    with contextlib.suppress(ImportError):
+        import fcntl
+
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise SystemExit(f"{output}: another process trains into it. Wait for its end, or end it.") from None
+    return lock
+
+
 def main():
     parser = argparse.ArgumentParser(description="Fine-tunes a model from a hand-over folder of cre train.")
     parser.add_argument("folder")
@@ -488,6 +504,7 @@ def train(options, processes, stop):
         if processes.first:
             print(f"{output}: training is finished already.", flush=True)
         return 0
+    lock = hold(output) if processes.first else None
     torch.manual_seed(settings["seed"])
     rows, steps = Rows(options.folder, plan), read_lines(os.path.join(options.folder, "steps.jsonl"))
     base = options.base or os.path.join(options.folder, "base")
@@ -560,6 +577,7 @@ def train(options, processes, stop):
             return 130
     if processes.first:
         finish(output, plan, about)
+        lock.close()
     say({"kind": "end", "steps": training.step}, False)
     return 0
 
