@@ -1,5 +1,6 @@
 import { resolve } from "node:path";
 import { type Command, Option } from "commander";
+import { UserError } from "../base/errors.ts";
 import { type ExportKind, type ExportOptions, exportRun } from "../export/run.ts";
 import { type AdapterOptions, addAdapterOptions, sourceOf } from "./adapter-options.ts";
 import { type Progress, progress, say, warn } from "./terminal.ts";
@@ -47,6 +48,7 @@ async function exportShowing(
   run: string | undefined,
   { adapter, base, labels, recipe, ...options }: Omit<ExportOptions, "onTensor" | "onNotice"> & AdapterOptions,
 ): Promise<void> {
+  if (options.baseName?.trim() === "") throw new UserError("--base-name: is empty, expected the name of a model.");
   const source = sourceOf(run, { adapter, base, labels, recipe }, "export");
   let bar: Progress | null = null;
   const onTensor = (done: number, total: number, name: string) => {

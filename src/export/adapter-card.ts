@@ -53,7 +53,7 @@ export async function adapterCard({ folder, recipe, name, base }: AdapterCardFac
     "## Measured",
     await measuredText(folder),
     "## Prompt",
-    "The question that it was trained with, for one sentence. The text before and after the sentence must be the same; the tokenizer adds the mark of the beginning.",
+    `The question that it was trained with, for one sentence, to the last line break. ${beginText(recipe)}`,
     fenced(promptText(recipe)),
     "## Use",
     "In PEFT, with FOLDER for this folder:",
@@ -104,37 +104,50 @@ async function measuredText(folder: RunFolder): Promise<string> {
   return "Not measured.";
 }
 
+interface Scores {
+  conventions?: Record<string, { precision: number; recall: number; f1: number }>;
+  macro?: { f1: number };
+}
+
+interface Measured extends Scores {
+  intervals?: Record<string, { low: number; high: number }> | null;
+  counts?: { rows: number };
+  data?: string;
+  split?: string;
+  companion?: { mixture: unknown; model: Scores };
+}
+
 function metricsText(metrics: Record<string, unknown>): string {
-  const { conventions, macro, intervals, counts, data, split, companion } = metrics as unknown as {
-    conventions?: Record<string, { precision: number; recall: number; f1: number }>;
-    macro?: { f1: number };
-    intervals?: Record<string, { low: number; high: number }> | null;
-    counts?: { rows: number };
-    data?: string;
-    split?: string;
-    companion?: unknown;
-  };
+  const { intervals, counts, data, split, companion, ...run } = metrics as Measured;
+  // The companion is no part of the folder.
+  const isMixed = companion !== undefined && companion.mixture !== null;
+  const { conventions = {}, macro } = isMixed ? companion.model : run;
   const range = (name: string) => {
-    const one = intervals?.[name];
+    const one = isMixed ? null : intervals?.[name];
     return one ? `${percent(one.low)} – ${percent(one.high)}` : "–";
   };
-  const rows = Object.entries(conventions ?? {}).map(([name, { precision, recall, f1 }]) => [
+  const rows = Object.entries(conventions).map(([name, { precision, recall, f1 }]) => [
     name,
     ...[precision, recall, f1].map(percent),
     range(name),
   ]);
   if (macro) rows.push(["macro", "–", "–", percent(macro.f1), range("macro")]);
   const where = data === undefined ? "" : ` of ${data}, ${split}`;
-  const text = [
+  const whole = Object.entries(run.conventions ?? {}).map(([name, { f1 }]) => `${name} F1 ${percent(f1)}`);
+  return [
     `On ${counts?.rows ?? "?"} rows${shown(where)}, in percent (conventions: docs/metrics.md of cre-llm); labels are chosen by their probabilities.`,
     table(["convention", "precision", "recall", "F1", "95 % interval"], rows),
-  ];
-  if (companion) {
-    text.push(
-      "The scores are those of the run with its linear companion, which is no part of this folder: the adapter alone may score less.",
-    );
-  }
-  return text.join("\n\n");
+    ...(isMixed
+      ? [`The run mixes in its linear companion, which is no part of this folder: ${whole.join(", ")}.`]
+      : []),
+  ].join("\n\n");
+}
+
+function beginText({ prompt }: Recipe): string {
+  const hasMark = chatTemplate(prompt.template).begin === "bos";
+  return hasMark
+    ? "The tokenizer sets the mark of the beginning before it."
+    : "No mark of the beginning comes before it.";
 }
 
 function promptText({ prompt }: Recipe): string {

@@ -215,7 +215,7 @@ describe("the card of a run", () => {
       macro: { f1: 0.2 },
       intervals: { micro: { low: 0.3, high: 0.4 } },
     };
-    const facts = { ...metrics, counts: { rows: 1489 }, data: "finre", split: "test", companion: {} };
+    const facts = { ...metrics, counts: { rows: 1489 }, data: "finre", split: "test" };
     writeFileSync(path("run", "metrics.json"), JSON.stringify(facts));
     const notices: string[] = [];
     const output = await exportRun(path("run"), { to: "peft", onNotice: (line) => notices.push(line) });
@@ -223,9 +223,14 @@ describe("the card of a run", () => {
     const card = readFileSync(join(output, "README.md"), "utf8");
     expect(card).toContain("On 1489 rows of finre, test");
     expect(card).toContain("| micro | 50.0 | 25.0 | 33.3 | 30.0 – 40.0 |");
-    expect(card).toContain("linear companion");
+    expect(card).not.toContain("linear companion");
     expect(card).toContain("甲公司");
     expect(card).toMatch(/model:\n {2}path: base\n/);
     expect(card).not.toContain(root);
+    const model = { conventions: { micro: { ...score, f1: 0.31 } }, macro: { f1: 0.1 } };
+    writeFileSync(path("run", "metrics.json"), JSON.stringify({ ...facts, companion: { mixture: {}, model } }));
+    const mixed = readFileSync(join(await exportRun(path("run"), { to: "peft" }), "README.md"), "utf8");
+    expect(mixed).toContain("| micro | 50.0 | 25.0 | 31.0 | – |");
+    expect(mixed).toContain("The run mixes in its linear companion, which is no part of this folder: micro F1 33.3.");
   });
 });
