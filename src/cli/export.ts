@@ -1,6 +1,8 @@
+import { readdir, stat } from "node:fs/promises";
 import { resolve } from "node:path";
 import { type Command, Option } from "commander";
 import { UserError } from "../base/errors.ts";
+import { exportModel } from "../export/model.ts";
 import { type ExportKind, type ExportOptions, exportRun } from "../export/run.ts";
 import { type AdapterOptions, addAdapterOptions, sourceOf } from "./adapter-options.ts";
 import { type Progress, progress, say, warn } from "./terminal.ts";
@@ -9,19 +11,21 @@ import { type Progress, progress, say, warn } from "./terminal.ts";
 const KINDS: Readonly<Record<ExportKind, string>> = {
   peft: "an adapter for Hugging Face PEFT",
   merged: "a whole model for Hugging Face transformers",
-  gguf: "a whole model for llama.cpp",
+  hf: "a whole model in an architecture of Hugging Face transformers",
+  "hf-peft": "an adapter for Hugging Face PEFT, on what --to hf makes of its base",
+  gguf: "a whole model for llama.cpp and Ollama",
   "gguf-lora": "an adapter for llama.cpp",
 };
 
 export function addExportCommand(program: Command): void {
   const command = program
     .command("export")
-    .description("write the trained result of a run for other tools")
-    .argument("[run]", "run folder")
+    .description("write the trained result of a run, or a model, for other tools")
+    .argument("[run]", "run folder, or model folder or file")
     .addOption(
       new Option(
         "--to <kind>",
-        "peft: adapter for Hugging Face PEFT; merged: whole model for transformers; gguf: whole model for llama.cpp; gguf-lora: adapter for llama.cpp",
+        "peft: adapter for Hugging Face PEFT; merged: whole model for transformers, as its base is kept; hf: whole model for transformers without its authors' code (ChatGLM2, Baichuan2-7B too); hf-peft: adapter for PEFT on what hf makes of the base; gguf: whole model for llama.cpp and Ollama; gguf-lora: adapter for llama.cpp",
       )
         .choices(Object.keys(KINDS))
         .makeOptionMandatory(),
@@ -40,6 +44,7 @@ export function addExportCommand(program: Command): void {
         "Q8_0",
       ]),
     )
+    .option("--no-measure", "do not measure what the form of a whole model changed")
     .action(exportShowing);
   addAdapterOptions(command);
 }
@@ -56,6 +61,18 @@ async function exportShowing(
     bar.update(done, name);
     if (done === total) bar.stop();
   };
-  const written = await exportRun(source, { ...options, onTensor, onNotice: warn });
+  const all = { ...options, onTensor, onNotice: warn };
+  const isOfModel = typeof source === "string" && (await isModel(source));
+  if (isOfModel && options.baseName !== undefined)
+    throw new UserError("--base-name: belongs to an adapter, got a model.");
+  const written = isOfModel ? await exportModel(source, all) : await exportRun(source, all);
   say(`${resolve(written)}: ${KINDS[options.to]}.`);
+}
+
+/** Whether a path is a model rather than a run. */
+async function isModel(path: string): Promise<boolean> {
+  const info = await stat(path).catch(() => null);
+  if (info?.isFile()) return true;
+  const names = info ? await readdir(path) : [];
+  return !names.includes("recipe.yaml") && names.some((name) => /^config\.json$|\.(gguf|bin)$/.test(name));
 }

@@ -48,7 +48,7 @@ export async function readGgufVocabulary(path: string, spec: DecoderSpec): Promi
 }
 
 /** The file of its own, which transformers reads first, or the entry of tokenizer_config.json: the one called "default" of several. */
-async function readChatTemplate(directory: string): Promise<string | null> {
+export async function readChatTemplate(directory: string): Promise<string | null> {
   const own = join(directory, CHAT_TEMPLATE_FILE);
   if (existsSync(own)) return readTextFile(own, "a chat template", MAX_CONFIG_BYTES);
   const file = join(directory, TOKENIZER_CONFIG_FILE);

@@ -1,4 +1,4 @@
-import { basename, join, resolve } from "node:path";
+import { join } from "node:path";
 import type { SavedAdapter, Unable } from "../adapters/method.ts";
 import type { AdapterSettings } from "../adapters/methods.ts";
 import type { GgufWriteType } from "../formats/gguf-blocks.ts";
@@ -7,19 +7,27 @@ import type { Checkpoint } from "../formats/hf-folder.ts";
 import { familyOf, readSpec } from "../models/families/registry.ts";
 import { ggufFields } from "../models/gguf/fields.ts";
 import { ggufTensors } from "../models/gguf/write.ts";
+import type { ChatTemplate } from "../prompts/chat-template.ts";
+import { openModelTokenizer } from "../runs/tokenizer.ts";
+import { chatTemplateText, findingTokens } from "./chat.ts";
 import { readGgufVocabulary } from "./gguf-vocabulary.ts";
 import { exportTokenizerNextTo } from "./tokenizer-files.ts";
-import { type ExportJob, trainedTensors } from "./trained-tensors.ts";
+import { type ExportJob, nameOf, trainedTensors } from "./trained-tensors.ts";
 
-/** Writes the whole model for llama.cpp and returns the file. */
-export async function exportGguf(job: ExportJob, type: GgufWriteType | undefined): Promise<string> {
+/** Writes the whole model for llama.cpp and returns the file; `template` is the chat template of a base that has none. */
+export async function exportGguf(
+  job: ExportJob,
+  type: GgufWriteType | undefined,
+  template: ChatTemplate | null,
+): Promise<string> {
   const { checkpoint, trained } = job;
   const family = familyOf(checkpoint.config, checkpoint.directory);
   const spec = family.readConfig(checkpoint.config, checkpoint.directory);
   const chosen = type ?? storedType(checkpoint);
-  const name = runName(job);
+  const name = nameOf(job);
   const file = ggufFile(job, type);
   const vocabulary = await readGgufVocabulary(trained.tokenizer, spec);
+  vocabulary.chatTemplate ??= template && (await templateOf(job, template));
   // A tied head repeats the embedding; llama.cpp computes tables of angles itself.
   const isLeftOut = (tensor: string) =>
     (spec.tiedHead && tensor === family.names.head) || family.ignored.some((pattern) => pattern.test(tensor));
@@ -50,6 +58,14 @@ export async function exportGgufAdapter(
   }
 }
 
+/** llama.cpp finds every special token in a text, and sets the space before each part itself. */
+async function templateOf({ trained, checkpoint, onNotice, output }: ExportJob, template: ChatTemplate) {
+  const modelType = String(checkpoint.config.model_type);
+  const tokenizer = await openModelTokenizer(trained.tokenizer, { modelType });
+  const pieces = template.pieces.flatMap((piece) => (piece.kind === "token" ? [piece.piece] : []));
+  return chatTemplateText(template, findingTokens(tokenizer, pieces), output, onNotice);
+}
+
 function writeTokenizer({ trained, checkpoint, output, overwrite, onNotice }: ExportJob): Promise<void> {
   const modelType = String(checkpoint.config.model_type);
   return exportTokenizerNextTo(trained.tokenizer, output, { modelType, overwrite, onNotice });
@@ -57,15 +73,13 @@ function writeTokenizer({ trained, checkpoint, output, overwrite, onNotice }: Ex
 
 /** The file of a whole model, of an element type or of that of the checkpoint. */
 export function ggufFile(job: ExportJob, type: GgufWriteType | undefined): string {
-  return join(job.output, `${runName(job)}-${type ?? storedType(job.checkpoint)}.gguf`);
+  return join(job.output, `${nameOf(job)}-${type ?? storedType(job.checkpoint)}.gguf`);
 }
 
 /** The file of an adapter. */
 export function ggufAdapterFile(job: ExportJob): string {
-  return join(job.output, `${runName(job)}-lora.gguf`);
+  return join(job.output, `${nameOf(job)}-lora.gguf`);
 }
-
-const runName = ({ folder }: ExportJob) => basename(resolve(folder.directory));
 
 /** The element type of most use for a checkpoint's own types. */
 function storedType({ source }: Checkpoint): GgufWriteType {

@@ -11,7 +11,7 @@ import { rowsInHalves } from "../models/hugging-face-rows.ts";
 import { exportTokenizer } from "./tokenizer-files.ts";
 import { type ExportJob, trainedTensors } from "./trained-tensors.ts";
 
-const TORCH_DTYPES = { F32: "float32", F16: "float16", BF16: "bfloat16" } as const;
+export const TORCH_DTYPES = { F32: "float32", F16: "float16", BF16: "bfloat16" } as const;
 
 /** Writes the whole model as transformers loads it and returns the folder. `base` is the model folder that the run started from. */
 export async function exportMerged(

@@ -5,18 +5,21 @@ import { UserError } from "../base/errors.ts";
 import type { GgufWriteType } from "../formats/gguf-blocks.ts";
 import type { Checkpoint } from "../formats/hf-folder.ts";
 import type { TensorDtype } from "../formats/tensor-source.ts";
+import { chatTemplate } from "../prompts/chat-template.ts";
 import type { Recipe } from "../recipe/schema.ts";
 import { type AdapterSource, openGiven, type RunSource } from "../runs/given-adapter.ts";
 import { openRunFolder, type RunFolder } from "../runs/run-folder.ts";
 import { findTrained, openTrainedModel, type TrainedResult, type UsedAdapter } from "../runs/trained.ts";
 import { findTokenizerFile } from "../tokenizers/open-tokenizer.ts";
+import { finishExport } from "./finish.ts";
 import { exportGguf, exportGgufAdapter, ggufAdapterFile, ggufFile } from "./gguf.ts";
 import { exportMerged } from "./merged.ts";
+import { exportHf, exportNativePeft } from "./native.ts";
 import { checkModelFolder, holdingFolder, type ModelOutput } from "./output-folder.ts";
 import { exportPeft, type PeftFacts } from "./peft.ts";
 import type { ExportJob } from "./trained-tensors.ts";
 
-export type ExportKind = "peft" | "merged" | "gguf" | "gguf-lora";
+export type ExportKind = "peft" | "merged" | "hf" | "hf-peft" | "gguf" | "gguf-lora";
 
 export interface ExportOptions {
   to: ExportKind;
@@ -28,6 +31,8 @@ export interface ExportOptions {
   type?: GgufWriteType;
   /** The name of the base in an adapter's configuration; by default the one that its config.json notes, or that of its folder. */
   baseName?: string;
+  /** Whether to measure what a whole model's form changed, which opens the run and what was written; default: true. */
+  measure?: boolean;
   onTensor?: ExportJob["onTensor"];
   onNotice?: ExportJob["onNotice"];
 }
@@ -52,7 +57,7 @@ export async function exportRun(source: RunSource, options: ExportOptions): Prom
   const trained = await findTrained(folder, recipe);
   const checkpoint = await openTrainedModel(folder, trained);
   const close = () => checkpoint.source.close();
-  return exportOpened({ folder, recipe, trained, checkpoint, close }, options);
+  return exportOpened({ folder, recipe, trained, checkpoint, close }, options, true);
 }
 
 async function exportGiven(source: AdapterSource, options: ExportOptions): Promise<string> {
@@ -91,14 +96,10 @@ function expectExport(
     const method = `adapter.method "${recipe.adapter.method}"`;
     throw new UserError(`${directory}: cannot be exported to ${to}: ${method} ${reason}.`, { hint });
   }
-  if (type && to !== "gguf" && (to !== "merged" || type === "Q8_0")) {
-    throw new UserError(`--type ${type} does not go with --to ${to}.`, {
-      hint: "A whole model can be F32, F16 or BF16, in GGUF also Q8_0; adapters stay float32.",
-    });
-  }
+  expectType(to, type);
 }
 
-async function exportOpened(opened: Exported, options: ExportOptions): Promise<string> {
+async function exportOpened(opened: Exported, options: ExportOptions, isRun = false): Promise<string> {
   const { folder, recipe, trained, checkpoint, close } = opened;
   const { directory } = folder;
   const { to, type, output = join(directory, "export", to), onTensor = () => {}, onNotice = () => {} } = options;
@@ -114,18 +115,37 @@ async function exportOpened(opened: Exported, options: ExportOptions): Promise<s
       read: [directory, folder.model, trained.model, recipe.model.path, dirname(tokenizerFile)],
       writes: writtenBy(job, to, type),
     });
-    return await holdingFolder(output, () => {
+    const template = chatTemplate(recipe.prompt.template);
+    const write = () => {
       if (to === "merged") return exportMerged(job, recipe.model.path, type as TensorDtype | undefined);
-      if (to === "gguf") return exportGguf(job, type);
+      if (to === "hf") return exportHf(job, type as TensorDtype | undefined);
+      if (to === "hf-peft") return exportNativePeft(job);
+      if (to === "gguf") return exportGguf(job, type, template);
       const facts = { recipe, baseName: options.baseName ?? null };
       return exportAdapter(job, trained.adapter as UsedAdapter, to, facts);
+    };
+    return await holdingFolder(output, async () => {
+      const written = await write();
+      // What is compared with is opened from its run folder.
+      const measured = isRun && (options.measure ?? true) ? recipe : null;
+      await finishExport(job, { to, written, template, measured });
+      return written;
     });
   } finally {
     await close();
   }
 }
 
-function writtenBy(job: ExportJob, to: ExportKind, type: GgufWriteType | undefined): ModelOutput["writes"] {
+/** Throws a UserError for an element type that a kind does not have. */
+export function expectType(to: ExportKind, type: GgufWriteType | undefined): void {
+  const isPlain = type === "F32" || type === "F16" || type === "BF16";
+  if (!type || to === "gguf" || ((to === "merged" || to === "hf") && isPlain)) return;
+  throw new UserError(`--type ${type} does not go with --to ${to}.`, {
+    hint: "A whole model can be F32, F16 or BF16, in GGUF also Q8_0; adapters stay float32.",
+  });
+}
+
+export function writtenBy(job: ExportJob, to: ExportKind, type: GgufWriteType | undefined): ModelOutput["writes"] {
   if (to === "gguf") return { file: basename(ggufFile(job, type)) };
   if (to === "gguf-lora") return { file: basename(ggufAdapterFile(job)) };
   return "model";
@@ -148,9 +168,10 @@ export function missingExport(
   to: ExportKind,
 ): { reason: string; hint: string } | null {
   if (saved.kind === "model") {
-    if (to === "merged" || to === "gguf") return null;
-    return { reason: "saves a whole model, there is no adapter", hint: "Give --to merged or --to gguf." };
+    if (to === "merged" || to === "hf" || to === "gguf") return null;
+    return { reason: "saves a whole model, there is no adapter", hint: "Give --to merged, hf or gguf." };
   }
-  const ability = { peft: {}, merged: saved.merge, gguf: saved.merge, "gguf-lora": saved.ggufAdapter }[to];
+  const { merge, ggufAdapter } = saved;
+  const ability = { peft: {}, "hf-peft": {}, merged: merge, hf: merge, gguf: merge, "gguf-lora": ggufAdapter }[to];
   return isUnable(ability) ? { reason: ability.because, hint: "Give --to peft." } : null;
 }

@@ -7,6 +7,7 @@ import { openModelTokenizer, openModelTokenizerParts } from "../runs/tokenizer.t
 import { SPECIAL_TOKENS_FILE } from "../tokenizers/added-tokens.ts";
 import { isJsonObject, type JsonObject, readJsonObject } from "../tokenizers/bounded-json.ts";
 import {
+  CHAT_TEMPLATE_FILE,
   type OpenedTokenizer,
   type PieceTable,
   SENTENCEPIECE_FILE,
@@ -20,6 +21,8 @@ import { isTokenizerFile, namesIn } from "./output-folder.ts";
 const MAX_CONFIG_BYTES = 8 * 2 ** 20;
 /** The class of transformers that reads tokenizer.json as it is, in version 4 and 5. */
 const PLAIN_CLASS = "PreTrainedTokenizerFast";
+/** What a tokenizer.json needs of the files next to a table of pieces; the template may be written as code otherwise. */
+const NATIVE_FILES: readonly string[] = [TOKENIZER_CONFIG_FILE, SPECIAL_TOKENS_FILE, CHAT_TEMPLATE_FILE];
 const MARKS = ["bos", "eos", "unk", "pad"] as const;
 
 export interface TokenizerExport {
@@ -28,6 +31,11 @@ export interface TokenizerExport {
   onNotice: (line: string) => void;
   /** Entries of tokenizer_config.json besides those that the tokenizer has. */
   config?: JsonObject;
+  /**
+   * For a model in transformers' own architecture: only the tokenizer.json, made anew of a table of pieces, by which command pieces are found in
+   * a text, as chat templates need them; without the authors' code.
+   */
+  native?: boolean;
 }
 
 /**
@@ -35,13 +43,15 @@ export interface TokenizerExport {
  * of the tokenizer's pieces. Files of an older tokenizer are removed. A tokenizer that a tokenizer.json cannot hold is a notice.
  */
 export async function exportTokenizer(path: string, directory: string, options: TokenizerExport): Promise<void> {
+  const opened = await openModelTokenizerParts(path, { modelType: options.modelType });
+  if (options.native && opened.content.kind === "pieces")
+    return exportNativeTokenizer(opened, path, directory, options);
   const files = await tokenizerFiles(path);
   const names = files.map(({ name }) => name);
   for (const old of await namesIn(directory)) {
     if (isTokenizerFile(old) && !names.includes(old)) await rm(join(directory, old), { force: true });
   }
   for (const { source, name } of files) await copyFileAtomic(source, join(directory, name));
-  const opened = await openModelTokenizerParts(path, { modelType: options.modelType });
   if (opened.content.kind !== "pieces" || names.includes(TOKENIZERS_FILE)) {
     if (names[0] === SENTENCEPIECE_FILE) await compare(opened, directory, options);
     if (options.config || !names.includes(TOKENIZER_CONFIG_FILE)) await writeConfig(opened, directory, options, null);
@@ -57,6 +67,24 @@ export async function exportTokenizer(path: string, directory: string, options: 
     if (options.config) await writeConfig(opened, directory, options, null);
     options.onNotice(`${error.message} transformers needs sentencepiece and protobuf to open the tokenizer.`);
   }
+}
+
+/** Throws a UserError for a table of pieces that a tokenizer.json cannot hold. */
+async function exportNativeTokenizer(
+  opened: OpenedTokenizer,
+  path: string,
+  directory: string,
+  options: TokenizerExport,
+): Promise<void> {
+  for (const old of await namesIn(directory)) {
+    if (isTokenizerFile(old)) await rm(join(directory, old), { force: true });
+  }
+  const files = (await tokenizerFiles(path)).filter(({ name }) => NATIVE_FILES.includes(name));
+  for (const { source, name } of files) await copyFileAtomic(source, join(directory, name));
+  const addsEos = (await configOf(directory)).add_eos_token === true;
+  const file = tokenizerJsonOf(opened.content as PieceTable, opened.tokenizer, addsEos, true);
+  await writeFileAtomic(join(directory, TOKENIZERS_FILE), `${JSON.stringify(file)}\n`);
+  await writeConfig(opened, directory, options, file);
 }
 
 /**
@@ -105,7 +133,7 @@ async function compare({ tokenizer, content, file }: OpenedTokenizer, directory:
 async function writeConfig(
   { tokenizer, content }: OpenedTokenizer,
   directory: string,
-  { config: more = {}, modelType: _ }: TokenizerExport,
+  { config: more = {} }: TokenizerExport,
   file: JsonObject | null,
 ): Promise<void> {
   const own = await configOf(directory);

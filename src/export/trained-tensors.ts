@@ -1,3 +1,4 @@
+import { basename, resolve } from "node:path";
 import { isUnable } from "../adapters/method.ts";
 import type { Checkpoint } from "../formats/hf-folder.ts";
 import { tensorsToWrite } from "../formats/merge-lora.ts";
@@ -21,6 +22,10 @@ export interface ExportJob {
   /** Called with what a reader of the export should know. */
   onNotice: (line: string) => void;
 }
+
+/** The name of an export: that of the run folder, or of the model. */
+export const nameOf = ({ folder }: Pick<ExportJob, "folder">): string =>
+  basename(resolve(folder.directory)).replace(/\.(gguf|bin)$/, "");
 
 /** The tensors of the trained model without those to leave out; values are computed when they are read. */
 export async function trainedTensors(

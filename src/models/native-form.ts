@@ -1,5 +1,4 @@
 import { showValue, UserError, UserErrors } from "../base/errors.ts";
-import type { PeftLoraConfig } from "../formats/peft-config.ts";
 import { elementCount, type TensorToWrite } from "../formats/tensor-source.ts";
 import { familyNamed } from "./families/registry.ts";
 import type { Family } from "./family.ts";
@@ -83,8 +82,11 @@ export function nativeTensors(
   if (fromOuter.head && toOuter.head) {
     plan(toOuter.head.name, toOuter.head.shape, [whole(fromOuter.head.name)], spec.normalizedHead);
   }
-  if (problems.length > 0) throw new UserErrors(`${where}: the tensors do not fit config.json:`, [...new Set(problems)]);
-  const readers = new Map([...uses].map(([name, count]) => [name, sharedBy(count, (byName.get(name) as TensorToWrite).values)]));
+  if (problems.length > 0)
+    throw new UserErrors(`${where}: the tensors do not fit config.json:`, [...new Set(problems)]);
+  const readers = new Map(
+    [...uses].map(([name, count]) => [name, sharedBy(count, (byName.get(name) as TensorToWrite).values)]),
+  );
   return planned.map(({ name, shape, rows, isNormalized }): TensorToWrite => {
     const values = async () => {
       const parts: Float32Array[] = [];
@@ -119,16 +121,16 @@ function rowsOf(values: ArrayLike<number>, shape: readonly number[], start: numb
 const PREFIX = "base_model.model.";
 
 /**
- * A LoRA or DoRA adapter over the native form of its base: each new module has a copy of `a` and its own rows of `b` and of the row lengths.
+ * The tensors of a LoRA or DoRA adapter over the native form of its base, and PEFT's names of its modules: each new module has a copy of `a` and
+ * its own rows of `b` and of the row lengths.
  * Throws a UserErrors for tensors that belong to no module of the model.
  */
 export function nativeLora(
-  config: PeftLoraConfig,
   tensors: readonly TensorToWrite[],
   spec: DecoderSpec,
   native: DecoderSpec,
   where: string,
-): { config: PeftLoraConfig; tensors: TensorToWrite[] } {
+): { targets: string[]; tensors: TensorToWrite[] } {
   const [from, to] = [familyNamed(spec.family, where), familyNamed(native.family, where)];
   const byName = new Map(tensors.map((tensor) => [tensor.name, tensor]));
   const used = new Set<string>();
@@ -141,7 +143,9 @@ export function nativeLora(
       const parts = tensor.slots.flatMap((slot: LayerSlot) => places.get(`${slot} weight`) ?? []);
       const modules = new Set(parts.map(({ module }) => module));
       const [module] = modules;
-      const names = ["lora_A.weight", "lora_B.weight", "lora_magnitude_vector"].map((end) => `${PREFIX}${module}.${end}`);
+      const names = ["lora_A.weight", "lora_B.weight", "lora_magnitude_vector"].map(
+        (end) => `${PREFIX}${module}.${end}`,
+      );
       const [a, ...rest] = names.map((name) => byName.get(name) ?? null);
       if (tensor.shape.length === 2) all.add(tensor.module);
       // A native module never joins modules that were apart: each of its rows has the same `a`.
@@ -169,7 +173,7 @@ export function nativeLora(
   // PEFT applies a short name in every layer.
   const isEverywhere = (name: string) => [...all].every((module) => short(module) !== name || targets.has(module));
   const names = [...targets].map((module) => (isEverywhere(short(module)) ? short(module) : module));
-  return { config: { ...config, targetModules: [...new Set(names)] }, tensors: out };
+  return { targets: [...new Set(names)].sort(), tensors: out };
 }
 
 const nameOf = (tensor: LayerTensor, name: string, module: string) =>

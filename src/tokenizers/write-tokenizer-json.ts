@@ -17,9 +17,14 @@ const REPETITIONS = [2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 31, 37];
 /**
  * Writes a table of pieces as a tokenizer.json, by which Hugging Face's tokenizers give the ids that `tokenizer` gives; `addsEos`: whether
  * they set the end mark, too. Throws a UserError for a table whose rules that file cannot hold, or for which it gives other ids on texts made
- * of its pieces.
+ * of its pieces. `findsCommands`: whether command pieces are found in a text, which a chat template needs.
  */
-export function tokenizerJsonOf(table: PieceTable, tokenizer: Tokenizer, addsEos: boolean): JsonObject {
+export function tokenizerJsonOf(
+  table: PieceTable,
+  tokenizer: Tokenizer,
+  addsEos: boolean,
+  findsCommands = false,
+): JsonObject {
   const { model } = table;
   expectPlainRules(model);
   const pieceOf = (id: number | null) => (id === null ? [] : [tokenizer.pieceOf(id)]);
@@ -29,7 +34,7 @@ export function tokenizerJsonOf(table: PieceTable, tokenizer: Tokenizer, addsEos
     version: "1.0",
     truncation: null,
     padding: null,
-    added_tokens: addedTokens(table, isolates),
+    added_tokens: addedTokens(table, isolates, findsCommands),
     ...spaces(table, isolates),
     post_processor: postProcessor(begin, addsEos ? pieceOf(tokenizer.eosId) : [], tokenizer),
     decoder: decoder(model),
@@ -91,8 +96,15 @@ function mergesOf(model: SentencePieceModel): [string, string][] {
   return merges;
 }
 
-/** Without the command pieces, which no text gives: as added tokens they would be found in it ("sop" in "philosophy"). */
-function addedTokens({ model, added }: PieceTable, isolates: boolean): JsonObject[] {
+/**
+ * Command pieces are left out where no text may give them. Where they are found, those that are letters are found as whole words only: not "sop" in
+ * "philosophy".
+ */
+function addedTokens(
+  { model, added, commandPieces }: PieceTable,
+  isolates: boolean,
+  findsCommands: boolean,
+): JsonObject[] {
   const { texts, types } = model.pieces;
   const token = (id: number, content: string, special: boolean, more: Partial<FoundToken> = {}) => ({
     id,
@@ -106,6 +118,9 @@ function addedTokens({ model, added }: PieceTable, isolates: boolean): JsonObjec
   const isAdded = (type: number) => type === CONTROL || type === UNKNOWN || (type === USER_DEFINED && !isolates);
   return [
     ...texts.flatMap((text, id) => (isAdded(types[id]) ? [token(id, text, types[id] !== USER_DEFINED)] : [])),
+    ...(findsCommands ? commandPieces : []).map((text, i) =>
+      token(texts.length + i, text, true, { singleWord: /^\w+$/.test(text) }),
+    ),
     ...added.map((one) => token(one.id, one.text, one.special, one)),
   ];
 }

@@ -1,0 +1,49 @@
+import { basename, dirname, resolve } from "node:path";
+import { readSpec } from "../models/families/registry.ts";
+import { nativeSpec } from "../models/native-form.ts";
+import type { ChatTemplate } from "../prompts/chat-template.ts";
+import type { Recipe } from "../recipe/schema.ts";
+import { openModelTokenizer } from "../runs/tokenizer.ts";
+import { writeChatTemplate } from "./chat.ts";
+import { readChatTemplate } from "./gguf-vocabulary.ts";
+import { measureChange } from "./measure.ts";
+import type { ExportKind } from "./run.ts";
+import { writeServing } from "./serving.ts";
+import { type ExportJob, nameOf } from "./trained-tensors.ts";
+
+export interface FinishOptions {
+  to: ExportKind;
+  /** What was written: a folder or a file. */
+  written: string;
+  /** The template of the prompts; null for a base that was trained with none. */
+  template: ChatTemplate | null;
+  /** The recipe of a run whose change is measured; null: not. */
+  measured: Recipe | null;
+}
+
+/** Writes what others need to serve an export: the chat template where the base has none, SERVING.md, Ollama's Modelfile. */
+export async function finishExport(job: ExportJob, { to, written, template, measured }: FinishOptions): Promise<void> {
+  const { checkpoint, output, onNotice, folder } = job;
+  const spec = readSpec(checkpoint.config, checkpoint.directory);
+  const isNative = to === "hf" || to === "hf-peft";
+  const modelType = isNative ? nativeSpec(spec, checkpoint.directory).family : spec.family;
+  const tokenizer = await openModelTokenizer(output, { modelType });
+  const hasTemplate = (await readChatTemplate(output)) !== null;
+  if (template && !hasTemplate) await writeChatTemplate(output, template, tokenizer, onNotice);
+  if (to === "peft" || to === "hf-peft") return;
+  const isGguf = to === "gguf" || to === "gguf-lora";
+  await writeServing(output, {
+    name: nameOf(job),
+    ggufFile: isGguf ? basename(written) : null,
+    adapterOf: to === "gguf-lora" ? "BASE.gguf" : null,
+    maxTokens: spec.maxTokens,
+    template,
+    tokenizer,
+    change: measured && to !== "gguf-lora" ? await measureChange(folder.directory, measured, written) : null,
+  });
+}
+
+/** Where a model's export is written by default. */
+export function defaultOutput(path: string, isFile: boolean, to: ExportKind): string {
+  return resolve(isFile ? dirname(path) : path, "export", to);
+}

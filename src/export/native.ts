@@ -1,0 +1,100 @@
+import { join } from "node:path";
+import { UserErrors } from "../base/errors.ts";
+import { copyFileAtomic, writeFileAtomic } from "../base/files.ts";
+import { saveHuggingFaceFolder } from "../formats/hf-folder.ts";
+import { readJsonObject } from "../formats/json-file.ts";
+import { tensorsToWrite } from "../formats/merge-lora.ts";
+import { checkPeftWeights, openPeftTensors } from "../formats/peft-folder.ts";
+import { writeSafetensors } from "../formats/safetensors.ts";
+import type { TensorDtype } from "../formats/tensor-source.ts";
+import { familyNamed, familyOf, readSpec } from "../models/families/registry.ts";
+import { nativeLora, nativeSpec, nativeTensors } from "../models/native-form.ts";
+import type { DecoderSpec } from "../models/spec.ts";
+import { openModelTokenizer } from "../runs/tokenizer.ts";
+import { GENERATION_CONFIG_FILE } from "../tokenizers/tokenizer-config.ts";
+import { exportMerged, TORCH_DTYPES } from "./merged.ts";
+import { exportTokenizer } from "./tokenizer-files.ts";
+import { type ExportJob, trainedTensors } from "./trained-tensors.ts";
+
+/**
+ * Writes the whole model in an architecture that transformers has without the authors' code, and returns the folder. Throws a UserError for a
+ * model that has none.
+ */
+export async function exportHf(job: ExportJob, dtype: TensorDtype | undefined): Promise<string> {
+  const { checkpoint, trained, output, onNotice } = job;
+  const { config, directory } = checkpoint;
+  const spec = readSpec(config, directory);
+  const native = nativeSpec(spec, directory);
+  if (native === spec) return exportMerged(job, undefined, dtype);
+  const { ignored } = familyOf(config, directory);
+  const { tensors, close } = await trainedTensors(job, dtype, (name) => ignored.some((pattern) => pattern.test(name)));
+  try {
+    const written = nativeTensors(tensors, spec, native, directory);
+    await exportTokenizer(trained.tokenizer, output, { modelType: spec.family, onNotice, native: true });
+    const tokenizer = await openModelTokenizer(output, { modelType: native.family });
+    const marks = { bosId: tokenizer.bosId ?? native.bosId, eosId: tokenizer.eosId ?? native.eosId };
+    await writeGenerationConfig(output, marks);
+    const own = familyNamed(native.family, directory).writeConfig({ ...native, ...marks });
+    const torch_dtype = TORCH_DTYPES[dtype ?? written[0].dtype];
+    await saveHuggingFaceFolder(output, { ...own, torch_dtype }, written);
+    return output;
+  } finally {
+    await close();
+  }
+}
+
+async function writeGenerationConfig(directory: string, { bosId, eosId }: Pick<DecoderSpec, "bosId" | "eosId">) {
+  const value = { bos_token_id: bosId, eos_token_id: eosId, pad_token_id: eosId, do_sample: false };
+  await writeFileAtomic(join(directory, GENERATION_CONFIG_FILE), `${JSON.stringify(value, null, 2)}\n`);
+}
+
+/** Entries of adapter_config.json that name modules of the base; an adapter of ours has none of these. */
+const BY_MODULE = [
+  ...["rank_pattern", "alpha_pattern", "modules_to_save", "layers_to_transform", "exclude_modules"],
+  ...["target_parameters", "trainable_token_indices", "layer_replication"],
+];
+const isNothing = (value: unknown) =>
+  value === null ||
+  value === undefined ||
+  value === false ||
+  (typeof value === "object" && Object.keys(value).length === 0);
+
+/** Writes an adapter for what {@link exportHf} makes of its base, with that one's tokenizer, and returns the folder. */
+export async function exportNativePeft({ folder, trained, checkpoint, output, onNotice }: ExportJob): Promise<string> {
+  const { config, directory } = checkpoint;
+  const spec = readSpec(config, directory);
+  const native = nativeSpec(spec, directory);
+  const adapter = folder.directory;
+  const file = join(adapter, "adapter_config.json");
+  const raw = await readJsonObject(file, "a PEFT adapter configuration");
+  const isLora = raw.peft_type === "LORA";
+  const named = isLora ? BY_MODULE.filter((key) => !isNothing(raw[key])) : [];
+  if (named.length > 0) {
+    const problems = named.map((key) => `"${key}" names modules of the base, which have other names there`);
+    throw new UserErrors(`${file}: has no form for the converted base:`, problems);
+  }
+  await exportTokenizer(trained.tokenizer, output, { modelType: spec.family, onNotice, native: native !== spec });
+  const weights = "adapter_model.safetensors";
+  // Keys and values of a prefix belong to layers, which stay what they are.
+  if (!isLora || native === spec) {
+    await checkPeftWeights(adapter);
+    await copyFileAtomic(join(adapter, weights), join(output, weights));
+    await writeConfig(output, raw);
+    return output;
+  }
+  const source = await openPeftTensors(adapter);
+  try {
+    const { tensors, targets } = nativeLora(tensorsToWrite(source), spec, native, adapter);
+    await writeSafetensors(join(output, weights), tensors);
+    await writeConfig(output, { ...raw, target_modules: targets });
+    return output;
+  } finally {
+    await source.close();
+  }
+}
+
+/** Without the path of the base, which is another model. */
+async function writeConfig(output: string, config: Record<string, unknown>): Promise<void> {
+  const value = { ...config, base_model_name_or_path: null };
+  await writeFileAtomic(join(output, "adapter_config.json"), `${JSON.stringify(value, null, 2)}\n`);
+}
