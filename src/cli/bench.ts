@@ -13,6 +13,7 @@ import { addBatchesCommand } from "./bench-batches.ts";
 import { addBenchExtractCommand } from "./bench-extract.ts";
 import { addLoadCommands } from "./bench-load.ts";
 import { addResultsCommand } from "./bench-results.ts";
+import { addBenchServeCommand } from "./bench-serve.ts";
 import { answerStepRequests } from "./bench-steps.ts";
 import { wholeNumber } from "./options.ts";
 import { megabytes, print, say, warn } from "./terminal.ts";
@@ -77,6 +78,7 @@ export function addBenchCommands(program: Command): void {
     .action(decode);
   addBatchesCommand(bench);
   addBenchExtractCommand(bench);
+  addBenchServeCommand(bench);
   addLoadCommands(bench);
   addResultsCommand(bench);
 }

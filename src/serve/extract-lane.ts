@@ -19,16 +19,18 @@ export type MentionLane = Lane<string, FoundMention[]>;
 const PROMPT_COST = 48;
 
 /** The pairs of all requests to one run. */
-export function createExtractLane(name: string, extractor: Extractor): ExtractLane {
+export function createExtractLane(name: string, extractor: Extractor, maxPromptTokens: number): ExtractLane {
   const pace = createPace();
+  // A longer sentence is shortened.
+  const costOf = ({ example }: Question) => Math.min(example.sentence.length, maxPromptTokens) + PROMPT_COST;
   return {
     name: `${name} pairs`,
-    costOf: ({ example }) => example.sentence.length + PROMPT_COST,
+    costOf,
     bounds: () => pace.bounds(),
     async turn(jobs) {
       const examples = jobs.map(({ item }) => item.example);
       const masks = jobs.map(({ item }) => item.mask);
-      const cost = examples.reduce((sum, { sentence }) => sum + sentence.length + PROMPT_COST, 0);
+      const cost = jobs.reduce((sum, { item }) => sum + costOf(item), 0);
       const results = await pace.measure(jobs.length, cost, () => extractor.extractEach(examples, masks));
       for (const [i, job] of jobs.entries()) job.settle(results[i]);
     },

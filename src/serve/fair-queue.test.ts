@@ -25,6 +25,15 @@ describe("the fair queue", () => {
     expect(queue.take({ items: 10, cost: 7 })).toEqual([3]);
   });
 
+  it("takes one item of each request, also where they cost more than a turn should", () => {
+    const queue = createFairQueue<number>((cost) => cost);
+    for (let i = 0; i < 4; i++) queue.add("a", {}, [5, 5]);
+    expect(queue.take({ items: 10, cost: 8 })).toEqual([5, 5, 5, 5]);
+    expect(queue.take({ items: 3, cost: 8 })).toEqual([5, 5, 5]);
+    for (let i = 0; i < 20; i++) queue.add("b", {}, [10]);
+    expect(queue.take({ items: 30, cost: 8 })).toHaveLength(6);
+  });
+
   it("appends to a request and drops it", () => {
     const queue = createFairQueue<string>(() => 1);
     const [one, two] = [{}, {}];

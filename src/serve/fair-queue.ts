@@ -7,7 +7,8 @@ export interface FairQueue<T> {
   add(client: string, request: object, items: readonly T[]): void;
   /**
    * Takes items in turn: one of each client, and of a client's requests one after another. So a request of one item waits for one item of
-   * each other client, however many those have. At least one item is taken, then up to the bounds.
+   * each other client, however many those have. The number of requests that wait is taken whatever it costs, up to `OVER` times the cost: one
+   * item of each delays nobody, and larger turns compute more in the same time.
    */
   take(bounds: { items: number; cost: number }): T[];
   /** Removes the items of a request. */
@@ -15,6 +16,9 @@ export interface FairQueue<T> {
   /** Items of a client that wait. */
   itemsOf(client: string): number;
 }
+
+/** How far the first item of each request may go beyond the cost of a turn. */
+const OVER = 8;
 
 export function createFairQueue<T>(costOf: (item: T) => number): FairQueue<T> {
   // The order of a Map is the order of the turns: a key that was served is set again, behind the others.
@@ -56,12 +60,13 @@ export function createFairQueue<T>(costOf: (item: T) => number): FairQueue<T> {
     take(bounds) {
       const taken: T[] = [];
       let sum = 0;
+      const least = Math.max(1, requests);
       while (clients.size > 0) {
         const [client, own] = clients.entries().next().value as [string, Map<object, T[]>];
         const [request, waiting] = own.entries().next().value as [object, T[]];
         const next = waiting[waiting.length - 1];
-        const isFull = taken.length >= bounds.items || sum + costOf(next) > bounds.cost;
-        if (taken.length > 0 && isFull) break;
+        const most = taken.length < least ? OVER * bounds.cost : bounds.cost;
+        if (taken.length > 0 && (taken.length >= bounds.items || sum + costOf(next) > most)) break;
         waiting.pop();
         taken.push(next);
         sum += costOf(next);

@@ -1,11 +1,12 @@
 /** Time that one turn should take: others wait for it. */
-const TURN_MS = 150;
+const TURN_MS = 200;
 /** Time that a turn may hold the event loop while its prompts are rendered. */
-const HELD_MS = 20;
+const HELD_MS = 30;
 const FIRST_COST = 4096;
-const LEAST_COST = 512;
+const LEAST_COST = 2048;
 const MOST_COST = 1 << 18;
 const FIRST_ITEMS = 64;
+const LEAST_ITEMS = 32;
 const MOST_ITEMS = 512;
 
 /** Learns how much a turn may hold from the turns before. */
@@ -34,7 +35,7 @@ export function createPace(): Pace {
       const result = await working;
       const tookMs = performance.now() - started;
       cost = adapted(cost, used, tookMs, TURN_MS, LEAST_COST, MOST_COST);
-      items = adapted(items, count, heldMs, HELD_MS, 1, MOST_ITEMS);
+      items = adapted(items, count, heldMs, HELD_MS, LEAST_ITEMS, MOST_ITEMS);
       return result;
     },
   };

@@ -164,7 +164,7 @@ export const extractBody = (limits: ServeLimits) => ({
     },
     {
       text: "远山集团收购了近水公司的股份。东风公司与它们合作。",
-      entities: [{ name: "远山集团", aliases: ["远山"] }, { name: "近水公司" }, { start: 16, end: 20 }],
+      entities: [{ name: "远山集团", aliases: ["远山"] }, { name: "近水公司" }, { start: 15, end: 19 }],
     },
   ],
 });

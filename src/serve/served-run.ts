@@ -71,7 +71,7 @@ export async function openServedRuns(
         ...{ name, directory, run },
         fingerprint: await runFingerprint(run),
         openedAt: Math.floor(Date.now() / 1000),
-        pairs: createExtractLane(name, run.extractor),
+        pairs: createExtractLane(name, run.extractor, run.recipe.prompt.maxPromptTokens),
         mentions: run.mentions && createMentionLane(name, run.mentions),
       };
       const before = opened.get(name);
