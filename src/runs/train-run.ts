@@ -12,7 +12,7 @@ import { type EncodedAnswer, type EncodedExample, planSteps } from "../train/bat
 import { encodeMentions } from "../train/mention-targets.ts";
 import { type TrainStep, train } from "../train/train.ts";
 import { createWeightAverage } from "../train/weight-average.ts";
-import { saveCalibration } from "./calibration.ts";
+import { calibrationWith, saveCalibration } from "./calibration.ts";
 import {
   type CheckpointedTraining,
   checkpointedLoop,
@@ -25,7 +25,7 @@ import { type CompanionValidation, validateDecoding } from "./companion-scores.t
 import { fitMentions } from "./fit-mentions.ts";
 import type { NoticeEvent } from "./notice.ts";
 import { type OpenedRecipe, saveTrained } from "./open.ts";
-import { calibrationWith, chosenSentences, scorePairs } from "./pair-scores.ts";
+import { chosenSentences, scorePairs } from "./pair-scores.ts";
 import { appendLog, type RunFolder, readLog } from "./run-folder.ts";
 import {
   checkWeightValues,
