@@ -1,6 +1,7 @@
 import { afterAll, describe, expect, it } from "vitest";
-import { tinyExtractor } from "../../test/tiny-extractor.ts";
+import { TINY_LABELS, tinyExtractor } from "../../test/tiny-extractor.ts";
 import { openReference } from "../compute/reference/backend.ts";
+import { createLabelSet } from "../data/label-set.ts";
 import { manyEntities, measureExtraction } from "./extract.ts";
 
 const backend = openReference();
@@ -11,17 +12,21 @@ const rows = [
 ];
 
 describe("the measurement of extraction", () => {
-  it("makes sentences with all pairs of their entities", () => {
-    const { one, all } = manyEntities(rows, 3, 4);
-    expect([one.length, all.length]).toEqual([3, 3 * 12]);
+  it("makes sentences with all pairs of their entities, as documents ask them", () => {
+    const { one, all, orderedPairs } = manyEntities(rows, 3, 4, TINY_LABELS);
+    expect([one.length, all.length, orderedPairs]).toEqual([3, 3 * 12, 3 * 12]);
     for (const { sentence, head, tail } of all) expect(sentence.includes(head) && sentence.includes(tail)).toBe(true);
     expect(new Set(all.map(({ head, tail }) => `${head} ${tail}`)).size).toBe(12);
     // Fewer names than wanted.
-    expect(manyEntities(rows, 1, 9).all).toHaveLength(12);
+    expect(manyEntities(rows, 1, 9, TINY_LABELS).all).toHaveLength(12);
+    // Where every label has an inverse, one order answers for both.
+    const closed = createLabelSet({ labels: ["收购", "被收购"], inverses: { 收购: "被收购" } }, "labels");
+    const mirrored = manyEntities(rows, 3, 4, closed);
+    expect([mirrored.all.length, mirrored.orderedPairs]).toEqual([3 * 6, 3 * 12]);
   });
 
   it("counts what the pairs of a sentence share once", async () => {
-    const { all } = manyEntities(rows, 2, 4);
+    const { all } = manyEntities(rows, 2, 4, TINY_LABELS);
     const marked = await measureExtraction(await tinyExtractor(backend), all, 1);
     const pairs = await measureExtraction(await tinyExtractor(backend, { style: "pairs" }), all, 1);
     expect(pairs.computedTokens).toBeLessThan(marked.computedTokens / 1.5);

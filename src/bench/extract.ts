@@ -1,6 +1,7 @@
 import { createRandom } from "../base/random.ts";
-import type { Example } from "../data/example.ts";
+import type { Example, LabelSet } from "../data/example.ts";
 import type { Extractor } from "../extract/extractor.ts";
+import { questionsOfPair } from "../extract/pair-answers.ts";
 
 /** Extraction of some rows, measured several times. */
 export interface ExtractSpeed {
@@ -40,16 +41,26 @@ export async function measureExtraction(
   };
 }
 
-/** Sentences that are as long as those of some rows and name `entities` entities each, with one pair and with all ordered pairs. */
+/** Sentences that are as long as those of some rows and name `entities` entities each. */
+export interface ManyEntities {
+  /** One pair of each sentence. */
+  one: Example[];
+  /** What documents ask about all pairs of each sentence: one order of a pair where every label has a declared inverse, else both. */
+  all: Example[];
+  /** Pairs of both orders that these questions decide. */
+  orderedPairs: number;
+}
+
+/** Sentences with many entities, and the questions about them. */
 export function manyEntities(
   rows: readonly Example[],
   sentences: number,
   entities: number,
-): { one: Example[]; all: Example[] } {
+  labels: LabelSet,
+): ManyEntities {
   const random = createRandom(1);
   const names = [...new Set(rows.flatMap(({ head, tail }) => [head, tail]))];
-  const one: Example[] = [];
-  const all: Example[] = [];
+  const made: ManyEntities = { one: [], all: [], orderedPairs: 0 };
   for (let i = 0; i < sentences; i++) {
     const chosen = new Set<string>();
     for (let tries = 0; chosen.size < Math.min(entities, names.length) && tries < 100 * entities; tries++) {
@@ -57,9 +68,16 @@ export function manyEntities(
     }
     const own = [...chosen];
     const sentence = `${rows[i % rows.length].sentence}${own.join("、")}。`;
-    const pairs = own.flatMap((head) => own.filter((tail) => tail !== head).map((tail) => ({ sentence, head, tail })));
-    one.push(pairs[0]);
-    all.push(...pairs);
+    const pairs = own.flatMap((first, k) =>
+      own.slice(k + 1).map((second) => ({
+        forward: { sentence, head: first, tail: second },
+        backward: { sentence, head: second, tail: first },
+        isLabelled: false,
+      })),
+    );
+    made.one.push(pairs[0].forward);
+    for (const pair of pairs) made.all.push(...questionsOfPair(pair, labels));
+    made.orderedPairs += 2 * pairs.length;
   }
-  return { one, all };
+  return made;
 }

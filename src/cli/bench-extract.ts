@@ -49,7 +49,7 @@ async function extract(directory: string, options: ExtractFlags): Promise<void> 
     const dataset = await openDataset(path, { format: recipe.data.format, labels, normalize: recipe.data.normalize });
     const examples = (await readSplit(dataset, options.split, recipe.data.badRows)).slice(0, rows);
     if (examples.length === 0) throw new UserError(`${path}: its ${options.split} split has no rows to extract.`);
-    const { one, all } = manyEntities(examples, sentences, entities);
+    const { one, all, orderedPairs } = manyEntities(examples, sentences, entities, labels);
     const bar = progress("round", 3 * (rounds + 1));
     let done = 0;
     const measured: [string, ExtractSpeed][] = [];
@@ -57,7 +57,7 @@ async function extract(directory: string, options: ExtractFlags): Promise<void> 
       for (const [name, given] of [
         ["rows of the data", examples],
         ["sentences, one pair each", one],
-        [`the same, all ${all.length / sentences} pairs`, all],
+        [`the same, ${all.length / sentences} questions for ${orderedPairs / sentences} ordered pairs`, all],
       ] as const) {
         measured.push([name, await measureExtraction(extractor, given, rounds, () => bar.update(++done))]);
       }
@@ -68,7 +68,9 @@ async function extract(directory: string, options: ExtractFlags): Promise<void> 
     const ratio = seconds(measured[2]) / seconds(measured[1]);
     if (options.json) {
       const speeds = Object.fromEntries(["rows", "one", "all"].map((key, i) => [key, measured[i][1]]));
-      return print(`${JSON.stringify({ run: directory, backend: extractor.arithmetic, ...speeds, ratio })}\n`);
+      return print(
+        `${JSON.stringify({ run: directory, backend: extractor.arithmetic, ...speeds, orderedPairs: orderedPairs / sentences, ratio })}\n`,
+      );
     }
     await print(`${table(measured)}\n\nall pairs of a sentence take ${ratio.toFixed(1)} times as long as one\n`);
   } finally {

@@ -4,14 +4,14 @@ import type { Example } from "../data/example.ts";
 import type { AnnotatedSentence } from "../data/mentions-file.ts";
 import type { OnBadRow, SplitName } from "../data/split.ts";
 import { readFolderSums, writeFolderSums } from "../formats/folder-sums.ts";
-import { CALIBRATION_FILE, type Calibration, saveCalibration } from "./calibration.ts";
+import { CALIBRATION_FILE, type Calibration, calibrationWith, saveCalibration } from "./calibration.ts";
 import { COMPANION_FILES, saveCompanion } from "./companion.ts";
 import { type CompanionValidation, validateDecoding } from "./companion-scores.ts";
 import { fitMentions } from "./fit-mentions.ts";
 import { annotatedOf, holdOut } from "./held-out.ts";
 import { type DataEvent, readLabelledSplit } from "./labelled-rows.ts";
 import type { OpenOptions } from "./open.ts";
-import { calibrationWith, chosenSentences, scorePairs } from "./pair-scores.ts";
+import { chosenSentences, scorePairs } from "./pair-scores.ts";
 import { openRun, type Run } from "./run.ts";
 import { holdRun, openRunFolder, type RunFolder } from "./run-folder.ts";
 

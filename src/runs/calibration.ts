@@ -15,7 +15,7 @@ import { readJsonObject } from "../formats/json-file.ts";
 import type { Mixture } from "../linear/mixture.ts";
 import type { Scale } from "../linear/scale.ts";
 import type { DecodeSettings } from "../recipe/schema.ts";
-import { LEAST_PREDICTIONS, type PairPrecision } from "./pair-scores.ts";
+import { LEAST_PREDICTIONS, type PairPrecision, type PairScores, pairPrecision } from "./pair-scores.ts";
 import type { RunFolder } from "./run-folder.ts";
 
 /** F1 of the two conventions that a run can be chosen by, as fractions. */
@@ -41,6 +41,19 @@ export interface Calibration {
   pairs?: PairPrecision;
   /** Of a run that finds mentions: how shares become probabilities, the sentences that it was fitted on, and F1 of their mentions. */
   mentions?: { sentences: number; scale: MentionScale; f1: number };
+}
+
+/** A calibration with what all pairs of sentences and the mentions say; what there is none of is left out. */
+export function calibrationWith(
+  calibration: Calibration,
+  pairs: PairScores,
+  mentions: Calibration["mentions"] | null,
+): Calibration {
+  return {
+    ...calibration,
+    ...(pairs.pairs > 0 ? { pairs: pairPrecision(pairs) } : {}),
+    ...(mentions ? { mentions } : {}),
+  };
 }
 
 /** Name of the file in the folder of a run. */

@@ -93,8 +93,8 @@ async function trainIn(folder: RunFolder, stopAfter?: number) {
 }
 
 const answersOf = async ({ extractor }: Pick<Awaited<ReturnType<typeof openTrained>>, "extractor">) =>
-  (await extractor.extract(toyRows(6, 9))).map(({ probabilities, generated, predictions }) => ({
-    probabilities: [...probabilities],
+  (await extractor.extract(toyRows(6, 9))).map(({ modelProbabilities, generated, predictions }) => ({
+    probabilities: [...modelProbabilities],
     generated,
     predictions: predictions.map(({ relation }) => relation),
   }));

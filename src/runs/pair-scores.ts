@@ -7,7 +7,6 @@ import { type Decoding, decodeProbabilities } from "../extract/decoding.ts";
 import type { Extractor } from "../extract/extractor.ts";
 import { decideSentencePair, questionsOfPair } from "../extract/pair-answers.ts";
 import { DEFAULT_WINDOW_ROWS, windowsOf } from "../extract/windows.ts";
-import type { Calibration } from "./calibration.ts";
 
 /** All pairs of entities of some sentences, each decided as in a document; a pair that no row has counts as no relation. */
 export interface PairScores {
@@ -32,7 +31,7 @@ const MOST_QUESTIONS = 3_000;
 /** Predictions that a relation needs for a curve of its own. */
 export const LEAST_PREDICTIONS = 20;
 
-/** Sentences with their pairs: all, or as many as have a number of questions. */
+/** Sentences with their pairs: all, or some that have a number of questions at most. */
 export function chosenSentences(
   rows: readonly Example[],
   annotated: readonly AnnotatedSentence[],
@@ -90,19 +89,6 @@ const keyOf = ({ relation, isForward }: { relation: string; isForward: boolean }
   `${isForward ? ">" : "<"} ${relation}`;
 /** The label in the key of a decided relation. */
 export const labelOfKey = (key: string): string => key.slice(2);
-
-/** A calibration with what all pairs of sentences and the mentions say; what there is none of is left out. */
-export function calibrationWith(
-  calibration: Calibration,
-  pairs: PairScores,
-  mentions: Calibration["mentions"] | null,
-): Calibration {
-  return {
-    ...calibration,
-    ...(pairs.pairs > 0 ? { pairs: pairPrecision(pairs) } : {}),
-    ...(mentions ? { mentions } : {}),
-  };
-}
 
 /** The precision of decided relations by their probability; a curve of their own for relations that are found often. */
 export function pairPrecision({ sentences, pairs, rows }: PairScores): PairPrecision {

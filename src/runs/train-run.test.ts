@@ -283,7 +283,7 @@ describe("trainRun", () => {
     const [once, limping] = [await newFolder(both), await newFolder(both)];
     let inMemory: number[][] = [];
     const answersOf = async ({ extractor }: Pick<OpenedRecipe, "extractor">) =>
-      (await extractor.extract(toyRows(4, 4))).map(({ probabilities }) => [...probabilities]);
+      (await extractor.extract(toyRows(4, 4))).map(({ modelProbabilities }) => [...modelProbabilities]);
     const atEnd = async (bench: OpenedRecipe) => {
       inMemory = await answersOf(bench);
     };
@@ -318,7 +318,7 @@ describe("trainRun", () => {
       ),
     );
     const answersOf = async ({ extractor }: OpenedRecipe) =>
-      (await extractor.extract(toyRows(12, 4))).map(({ probabilities }) => [...probabilities]);
+      (await extractor.extract(toyRows(12, 4))).map(({ modelProbabilities }) => [...modelProbabilities]);
     let inMemory: number[][] = [];
     const events = [
       ...(await trainIn(folder, { stopAfter: 5 })),

@@ -3,12 +3,12 @@ import type { AnnotatedSentence } from "../data/mentions-file.ts";
 import { evaluate } from "../evaluate/evaluate.ts";
 import type { Extractor } from "../extract/extractor.ts";
 import { DEFAULT_WINDOW_ROWS, windowsOf } from "../extract/windows.ts";
-import { saveCalibration } from "./calibration.ts";
+import { calibrationWith, saveCalibration } from "./calibration.ts";
 import { type RunCompanion, saveCompanion } from "./companion.ts";
 import { type CompanionValidation, validateDecoding } from "./companion-scores.ts";
 import { fitMentions } from "./fit-mentions.ts";
 import { type OpenedRecipe, saveTrained } from "./open.ts";
-import { calibrationWith, chosenSentences, scorePairs } from "./pair-scores.ts";
+import { chosenSentences, scorePairs } from "./pair-scores.ts";
 import type { RunFolder } from "./run-folder.ts";
 import type { TrainingProgress } from "./training-state.ts";
 
