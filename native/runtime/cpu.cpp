@@ -62,6 +62,8 @@ int countSupportedLevels() {
   const bool tiles = (saved & 0x60000) == 0x60000 && bit(extended.d, 22) && bit(extended.d, 24) && bit(extended.d, 25);
   // AMX-BF16, -TILE and -INT8, AVX512-BF16 and -VNNI
   return tiles && bit(more.a, 5) && bit(extended.c, 11) && permitTiles() ? 4 : 3;
+#elif defined(__aarch64__)
+  return 2;
 #else
   return 1;
 #endif

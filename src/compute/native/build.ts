@@ -57,6 +57,8 @@ const LEVEL_FLAGS: Record<string, Partial<Record<Level, string[]>>> = {
     avx512: AVX512_FLAGS,
     amx: [...AVX512_FLAGS, "-mavx512bf16", "-mavx512vnni", "-mamx-tile", "-mamx-bf16", "-mamx-int8"],
   },
+  // Every 64-bit Arm has these instructions.
+  arm64: { portable: [], neon: ["-DCRE_NEON"] },
 };
 
 /** Sources of cre-cpu.node. */
