@@ -31,12 +31,14 @@ function withVariants(register) {
   const all = (title, ...rest) => register(title, rest, false);
   all.skip = (title, ...rest) => register(title, rest, true);
   all.skipIf = (condition) => (condition ? all.skip : all);
-  all.each = (cases) => (title, ...rest) => {
-    for (const row of rowsOf(cases)) {
-      const body = rest.find((one) => typeof one === "function");
-      register(titleOf(title, row), [() => body(...row)], false);
-    }
-  };
+  all.each =
+    (cases) =>
+    (title, ...rest) => {
+      for (const row of rowsOf(cases)) {
+        const body = rest.find((one) => typeof one === "function");
+        register(titleOf(title, row), [() => body(...row)], false);
+      }
+    };
   return all;
 }
 
@@ -72,7 +74,8 @@ export async function run(only) {
       counts.failed++;
       console.log(`failed: ${name}\n${error?.stack ?? error}`);
     }
-    if ((counts.passed + counts.failed) % 50 === 0) console.log(`${counts.passed + counts.failed} of ${tests.length} tests …`);
+    if ((counts.passed + counts.failed) % 50 === 0)
+      console.log(`${counts.passed + counts.failed} of ${tests.length} tests …`);
   }
   for (const ending of endings) await ending();
   console.log(`${counts.passed} passed, ${counts.failed} failed, ${counts.skipped} skipped`);
