@@ -1,13 +1,18 @@
 #include "attention/attention_driver.h"
 #include "matmul/blocks.h"
+#include "runtime/neon.h"
 
 // Attention in float: heads are copied to float scratch (any width, any first column) and multiplied with vector instructions.
 
 namespace cre::attend {
 namespace {
 
-// The accumulators of one step fill the registers of the level: 16, 8 or 4 · 2.
+// The accumulators of one step fill the registers of the level: 16, 8, 4 · 4 or 4 · 2.
+#if defined(CRE_NEON)
+constexpr int kStepRows = 4;
+#else
 constexpr int kStepRows = kParts == 1 ? 8 : kParts == 2 ? 4 : 2;
+#endif
 constexpr int kStepVectors = kParts == 1 ? 2 : 1;
 
 template <int kVectors>
@@ -19,6 +24,9 @@ CRE_INLINE void productStep(const float* a, int rowStride, int stepStride, const
 #pragma GCC unroll 2
     for (int v = 0; v < kVectors; v++) sum[r][v] = adds ? load(c + r * ldc + v * kLanes) : zeros();
   }
+#if defined(CRE_NEON)
+  addProducts(a, rowStride, stepStride, b, ldb, steps, sum);
+#else
   for (int k = 0; k < steps; k++, a += stepStride, b += ldb) {
     Floats column[kVectors];
 #pragma GCC unroll 2
@@ -30,6 +38,7 @@ CRE_INLINE void productStep(const float* a, int rowStride, int stepStride, const
       for (int v = 0; v < kVectors; v++) sum[r][v] = multiplyAdd(value, column[v], sum[r][v]);
     }
   }
+#endif
 #pragma GCC unroll 8
   for (int r = 0; r < kStepRows; r++) {
 #pragma GCC unroll 2

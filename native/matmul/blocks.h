@@ -29,6 +29,21 @@ CRE_INLINE void transposeWords(const uint32_t* in, size_t inStride, uint32_t* ou
     _mm512_storeu_si512(row + 2 * outStride, _mm512_unpacklo_epi64(b, d));
     _mm512_storeu_si512(row + 3 * outStride, _mm512_unpackhi_epi64(b, d));
   }
+#elif defined(CRE_NEON)
+  for (int c = 0; c < 16; c += 4) {
+    for (int r = 0; r < 16; r += 4) {
+      const uint32_t* from = in + r * inStride + c;
+      const uint32x4_t v0 = vld1q_u32(from), v1 = vld1q_u32(from + inStride);
+      const uint32x4_t v2 = vld1q_u32(from + 2 * inStride), v3 = vld1q_u32(from + 3 * inStride);
+      const auto a = (uint64x2_t)vtrn1q_u32(v0, v1), b = (uint64x2_t)vtrn2q_u32(v0, v1);
+      const auto d = (uint64x2_t)vtrn1q_u32(v2, v3), e = (uint64x2_t)vtrn2q_u32(v2, v3);
+      uint32_t* row = out + c * outStride + r;
+      vst1q_u32(row, (uint32x4_t)vtrn1q_u64(a, d));
+      vst1q_u32(row + outStride, (uint32x4_t)vtrn1q_u64(b, e));
+      vst1q_u32(row + 2 * outStride, (uint32x4_t)vtrn2q_u64(a, d));
+      vst1q_u32(row + 3 * outStride, (uint32x4_t)vtrn2q_u64(b, e));
+    }
+  }
 #elif defined(__wasm_simd128__)
   for (int c = 0; c < 16; c += 4) {
     for (int r = 0; r < 16; r += 4) {

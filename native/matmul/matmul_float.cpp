@@ -1,5 +1,6 @@
 // Products of float blocks and panels on every level: a register tile of kRows x kColumns sums; A is broadcast, B is streamed.
 #include "matmul/matmul_sources.h"
+#include "runtime/neon.h"
 
 namespace cre {
 namespace {
@@ -38,6 +39,9 @@ void multiplyRows(const Chunk& chunk, float* sums) {
   for (int block = 0; block < chunk.depthBlocks; block++) {
     const float* a = chunk.a + block * chunk.aDepthBlockStride;
     const float* b = chunk.b + block * chunk.bDepthBlockStride;
+#if defined(CRE_NEON)
+    addProducts(a, kRowStep, kDepthStep, b, kBlock, kBlock, c);
+#else
     for (int k = 0; k < kBlock; k++, a += kDepthStep, b += kBlock) {
       Floats column[kVectors];
 #pragma GCC unroll 2
@@ -49,6 +53,7 @@ void multiplyRows(const Chunk& chunk, float* sums) {
         for (int v = 0; v < kVectors; v++) c[r][v] = multiplyAdd(x, column[v], c[r][v]);
       }
     }
+#endif
   }
 #pragma GCC unroll 8
   for (int r = 0; r < kCount; r++) {

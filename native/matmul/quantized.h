@@ -124,6 +124,16 @@ struct Quantized {
           const __m256 value = _mm256_blendv_ps(_mm256_permutevar8x32_ps(low, index), _mm256_permutevar8x32_ps(high, index), top);
           _mm256_storeu_ps(row + part * 8, value);
         }
+#elif defined(CRE_NEON)
+        // Bytes 4c..4c + 3 of the code book are the value of code c.
+        uint8x16x4_t book;
+        for (int part = 0; part < 4; part++) book.val[part] = (uint8x16_t)vmulq_n_f32(vld1q_f32(kNormalFloat + 4 * part), scale);
+        const int32x4_t shift = vdupq_n_s32(-4 * n);
+        for (int c = 0; c < kBlock; c += 4) {
+          const uint32x4_t code = vandq_u32(vshlq_u32(vmovl_u16(vld1_u16(line + c)), shift), vdupq_n_u32(15));
+          const uint32x4_t bytes = vmlaq_n_u32(vdupq_n_u32(0x03020100), code, 0x04040404);
+          vst1q_f32(row + c, (float32x4_t)vqtbl4q_u8(book, (uint8x16_t)bytes));
+        }
 #else
         for (int c = 0; c < kBlock; c++) row[c] = kNormalFloat[line[c] >> (4 * n) & 15] * scale;
 #endif

@@ -62,6 +62,8 @@ int countSupportedLevels() {
   if (!bit(more.a, 5) || !bit(extended.c, 11)) return 3;  // AVX512-BF16 and -VNNI
   const bool tiles = (saved & 0x60000) == 0x60000 && bit(extended.d, 22) && bit(extended.d, 24) && bit(extended.d, 25);
   return tiles && permitTiles() ? 5 : 4;  // AMX-BF16, -TILE and -INT8
+#elif defined(__aarch64__)
+  return 2;
 #else
   return 1;
 #endif

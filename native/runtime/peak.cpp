@@ -76,7 +76,11 @@ double multiplyNumbers(const bf16* numbers) {
 }
 #else
 double multiplyRegisters() {
+#if defined(CRE_NEON)
+  constexpr int kRounds = 20000, kChains = 5;  // twenty of the 32 registers
+#else
   constexpr int kRounds = 20000, kChains = 10 / kParts > 1 ? 10 / kParts : 1;
+#endif
   Floats sums[kChains];
   for (auto& sum : sums) sum = zeros();
   Floats factor = broadcast(0.5f);

@@ -7,6 +7,8 @@
 #include "runtime/kernels.h"
 #if defined(__x86_64__)
 #include <immintrin.h>
+#elif defined(CRE_NEON)
+#include <arm_neon.h>
 #elif defined(__wasm_simd128__)
 #include <wasm_simd128.h>
 #endif
@@ -103,6 +105,8 @@ CRE_INLINE Floats squareRoot(Floats a) {
   CRE_PARTS a.part[i] = (FloatPart)_mm256_sqrt_ps((__m256)a.part[i]);
 #elif defined(__x86_64__)
   CRE_PARTS a.part[i] = (FloatPart)_mm_sqrt_ps((__m128)a.part[i]);
+#elif defined(CRE_NEON)
+  CRE_PARTS a.part[i] = (FloatPart)vsqrtq_f32((float32x4_t)a.part[i]);
 #elif defined(__wasm_simd128__)
   CRE_PARTS a.part[i] = (FloatPart)wasm_f32x4_sqrt((v128_t)a.part[i]);
 #else
@@ -144,7 +148,7 @@ CRE_INLINE Floats keepLanes(Floats a, int first, int end, const Floats& outside)
 
 // ---- memory; addresses need no alignment
 // Part by part: compilers copy the whole struct in pieces of 16 bytes, and wider loads after that would stall.
-using FloatPartInMemory = float __attribute__((vector_size(kPartBytes), aligned(4), may_alias));
+typedef float FloatPartInMemory __attribute__((vector_size(kPartBytes), aligned(4), may_alias));
 CRE_INLINE Floats load(const float* p) {
   Floats a;
   CRE_PARTS a.part[i] = *reinterpret_cast<const FloatPartInMemory*>(p + i * (kLanes / kParts));
@@ -179,6 +183,8 @@ CRE_INLINE Floats load(const bf16* p) {
     const __m128i half = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p) + i);
     a.part[i] = (FloatPart)_mm256_slli_epi32(_mm256_cvtepu16_epi32(half), 16);
   }
+#elif defined(CRE_NEON)
+  CRE_PARTS a.part[i] = (FloatPart)vshll_n_u16(vld1_u16(p + 4 * i), 16);
 #else
   float lanes[kLanes];
   for (int i = 0; i < kLanes; i++) lanes[i] = toFloat(p[i]);
@@ -190,6 +196,15 @@ CRE_INLINE void store(bf16* p, const Floats& a) {
 #if defined(__AVX512BF16__)
   const __m256i half = (__m256i)_mm512_cvtneps_pbh((__m512)a.part[0]);
   _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), half);
+#elif defined(CRE_NEON)
+  CRE_PARTS {
+    const auto bits = (uint32x4_t)a.part[i];
+    const uint32x4_t even = vandq_u32(vshrq_n_u32(bits, 16), vdupq_n_u32(1));
+    const uint32x4_t nearest = vaddq_u32(vaddq_u32(bits, even), vdupq_n_u32(0x7fff));
+    const uint32x4_t isNumber = vceqq_f32((float32x4_t)a.part[i], (float32x4_t)a.part[i]);
+    const uint32x4_t chosen = vbslq_u32(isNumber, nearest, vorrq_u32(bits, vdupq_n_u32(0x400000)));
+    vst1_u16(p + 4 * i, vshrn_n_u32(chosen, 16));
+  }
 #else
   float lanes[kLanes];
   store(lanes, a);
@@ -295,6 +310,21 @@ CRE_INLINE void finishFarStores() {
 #if defined(__AVX512F__)
 CRE_INLINE float sumOf(const Floats& a) { return _mm512_reduce_add_ps((__m512)a.part[0]); }
 CRE_INLINE float largestOf(const Floats& a) { return _mm512_reduce_max_ps((__m512)a.part[0]); }
+#elif defined(CRE_NEON)
+// In the order of reduceLanes below.
+CRE_INLINE float sumOf(const Floats& a) {
+  const auto fours = (float32x4_t)((a.part[0] + a.part[2]) + (a.part[1] + a.part[3]));
+  const float32x2_t twos = vadd_f32(vget_low_f32(fours), vget_high_f32(fours));
+  return vget_lane_f32(twos, 0) + vget_lane_f32(twos, 1);
+}
+CRE_INLINE float largestOf(const Floats& a) {
+  const auto larger = [](float32x4_t x, float32x4_t y) { return vbslq_f32(vcgtq_f32(x, y), x, y); };
+  const float32x4_t fours =
+      larger(larger((float32x4_t)a.part[0], (float32x4_t)a.part[2]), larger((float32x4_t)a.part[1], (float32x4_t)a.part[3]));
+  const float32x4_t twos = larger(fours, vextq_f32(fours, fours, 2));
+  const float first = vgetq_lane_f32(twos, 0), second = vgetq_lane_f32(twos, 1);
+  return first > second ? first : second;
+}
 #else
 template <class Join>
 CRE_INLINE float reduceLanes(const Floats& a, Join join) {

@@ -193,6 +193,10 @@ export function problemsOf(needs, { os, cpu, libc }) {
     const wrong = needs.symbols.filter((symbol) => symbol.startsWith("node.exe!") !== isNodeApi(symbol));
     problems.push(...wrong.map((symbol) => `imports ${symbol}`));
   }
+  const others = needs.exports.filter(
+    (name) => !/^(napi_register_module_v1|node_api_module_get_api_version_v1)$/.test(name),
+  );
+  if (os === "linux" && others.length > 0) problems.push(`exports ${others.join(", ")}`);
   if (!needs.exports.includes("napi_register_module_v1")) problems.push("does not export napi_register_module_v1");
   if (os === "darwin" && cpu === "arm64" && !needs.signed) problems.push("has no code signature");
   return problems;

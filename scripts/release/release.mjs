@@ -14,7 +14,6 @@ import {
   readFileSync,
   renameSync,
   rmSync,
-  statSync,
   writeFileSync,
 } from "node:fs";
 import { basename, dirname, join, resolve } from "node:path";
@@ -23,13 +22,16 @@ import { parseArgs } from "node:util";
 import { buildNative } from "../../dist/compute/native/build.js";
 import { addonFile, cpuAddonFile } from "../../dist/compute/native/levels.js";
 import { PREBUILT, packageOf } from "../../dist/compute/native/prebuilt.js";
+import { checkRelease } from "./check.mjs";
 import { inspect, problemsOf } from "./inspect.mjs";
 import { crossOf, findZig } from "./zig.mjs";
 
 const ROOT = resolve(fileURLToPath(new URL("../..", import.meta.url)));
 const USAGE = `npm run release -- [--platforms a,b] [--levels portable,avx2] [--folder build/release] [--only-main] [--unpacked]
+npm run release -- --check [--platforms a,b] [--levels portable,avx2] [--folder build/release]
 platforms: ${PREBUILT.map(({ name }) => name).join(", ")}; all of them by default, with all of their levels.
---unpacked leaves the main package as the folder main, without packing it.`;
+--unpacked leaves the main package as the folder main, without packing it.
+--check makes nothing: it unpacks the archives that are there and checks them, as every release does at its end.`;
 
 const manifest = JSON.parse(readFileSync(join(ROOT, "package.json"), "utf8"));
 
@@ -133,6 +135,7 @@ const { values } = parseArgs({
     folder: { type: "string", default: join(ROOT, "build", "release") },
     "only-main": { type: "boolean", default: false },
     unpacked: { type: "boolean", default: false },
+    check: { type: "boolean", default: false },
     help: { type: "boolean", default: false },
   },
 });
@@ -144,20 +147,31 @@ if (values.help) {
   if (unknown.length > 0) throw new Error(`--platforms names ${unknown.join(", ")}.\n${USAGE}`);
   const folder = resolve(values.folder);
   const packages = join(folder, "packages");
+  const failures = values.check ? [] : await make(names, folder, packages);
+  if (!values.unpacked) {
+    const platforms = values["only-main"] ? [] : PREBUILT.filter(({ name }) => names.includes(name));
+    const { version } = manifest;
+    failures.push(
+      ...checkRelease(packages, { version, platforms, all: values.levels === undefined, print: console.log }),
+    );
+  }
+  for (const failure of failures) console.error(failure);
+  if (failures.length > 0) process.exitCode = 1;
+}
+
+/** Makes the packages; returns what failed. */
+async function make(names, folder, packages) {
   mkdirSync(packages, { recursive: true });
-  const made = [];
   const failures = [];
   const zig = values["only-main"] ? null : findZig(folder, { install: true });
   for (const platform of PREBUILT.filter(({ name }) => zig !== null && names.includes(name))) {
     try {
-      made.push(await releasePlatform(zig, platform, { folder, levels: values.levels?.split(",") ?? null, packages }));
+      await releasePlatform(zig, platform, { folder, levels: values.levels?.split(",") ?? null, packages });
     } catch (error) {
       failures.push(error.message);
     }
   }
   const main = stageMain(folder);
-  if (!values.unpacked) made.push(pack(main, packages));
-  for (const file of made) console.log(`${file}: ${(statSync(file).size / 1e6).toFixed(1)} MB`);
-  for (const failure of failures) console.error(failure);
-  if (failures.length > 0) process.exitCode = 1;
+  if (!values.unpacked) pack(main, packages);
+  return failures;
 }

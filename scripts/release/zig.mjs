@@ -41,6 +41,7 @@ export function crossOf(zig, platform, folder) {
   const { os, target } = platform;
   const version = `zig ${ZIG_VERSION} ${target} (${runText(zig, ["c++", "--version"]).split("\n")[0].trim()})`;
   const importLibrary = os === "win32" ? [nodeImportLibrary(zig, folder)] : [];
+  const exported = os === "linux" ? [`-Wl,--version-script=${exportList(folder)}`] : [];
   return {
     compiler: { command: zig, words: ["c++", "-target", target], version },
     // Without the checks of undefined behaviour that zig adds by default.
@@ -49,9 +50,17 @@ export function crossOf(zig, platform, folder) {
       const deferred = ["-undefined", "dynamic_lookup", `-Wl,-install_name,@rpath/${addon}`];
       // This one uses nothing of the C++ library, which zig compiles for each target: a minute of work, once.
       const plain = addon === "cre-cpu.node" ? ["-nostdlib++"] : [];
-      return ["-s", ...plain, ...(os === "darwin" ? deferred : []), ...importLibrary];
+      return ["-s", ...plain, ...(os === "darwin" ? deferred : []), ...exported, ...importLibrary];
     },
   };
+}
+
+/** Writes the list of exported names: an addon must not give its C++ library's operators new and delete to others. */
+function exportList(folder) {
+  mkdirSync(folder, { recursive: true });
+  const file = join(folder, "exports.map");
+  writeFileSync(file, "{ global: napi_register_module_v1; node_api_module_get_api_version_v1; local: *; };\n");
+  return file;
 }
 
 /** Writes the library through which a Windows addon imports Node-API from node.exe, from the lists of node-api-headers. */

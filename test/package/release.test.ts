@@ -1,4 +1,4 @@
-import { existsSync, readFileSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { PREBUILT } from "../../src/compute/native/prebuilt.ts";
@@ -19,7 +19,7 @@ describe("the main package of a release", () => {
     const words = [join(RELEASE, "release.mjs"), "--only-main", "--unpacked", "--folder", folder.path];
     const { code, stderr } = await ended(process.execPath, words, { cwd: ROOT });
     expect(code, stderr).toBe(0);
-  }, 60_000);
+  }, 180_000);
 
   it("names the package of every platform as an optional dependency of its own version", () => {
     const { version, dependencies } = JSON.parse(readFileSync(join(ROOT, "package.json"), "utf8"));
@@ -37,6 +37,46 @@ describe("the main package of a release", () => {
       expect(readFileSync(join(ROOT, file), "utf8")).not.toContain("cre-llm-linux");
     }
   });
+
+  it("is checked together with the archives of the platforms: a missing one, another system, a file that is no addon", async () => {
+    const words = ["pack", "--ignore-scripts", "--silent", "--pack-destination"];
+    const packages = join(folder.path, "packages");
+    mkdirSync(packages, { recursive: true });
+    const pack = (from: string) => ended("npm", [...words, packages], { cwd: join(folder.path, from) });
+    const check = async () => {
+      const platforms = ["--platforms", "linux-x64-gnu,win32-x64", "--folder", folder.path];
+      const { code, stdout, stderr } = await ended(
+        process.execPath,
+        [join(RELEASE, "release.mjs"), "--check", ...platforms],
+        { cwd: ROOT },
+      );
+      return { code, made: stdout.trimEnd().split("\n"), problems: stderr.trimEnd().split("\n") };
+    };
+    await pack("main");
+    const { version } = JSON.parse(readFileSync(join(ROOT, "package.json"), "utf8"));
+    const archive = (name: string) => `${name}-${version}.tgz`;
+    const alone = await check();
+    expect(alone.code).toBe(1);
+    expect(alone.made).toEqual([expect.stringMatching(/^cre-llm-\S+\.tgz: \d+\.\d MB, main package, fits$/)]);
+    const [linux, windows] = ["cre-llm-linux-x64-gnu", "cre-llm-win32-x64"];
+    expect(alone.problems).toEqual([`${archive(linux)}: is missing`, `${archive(windows)}: is missing`]);
+
+    const own = { name: windows, version, os: ["win32"], cpu: ["arm64"] };
+    mkdirSync(join(folder.path, "other"));
+    writeFileSync(join(folder.path, "other", "package.json"), JSON.stringify(own));
+    for (const name of ["cre-cpu.node", "cre-portable.node", "cre-amx.node"]) {
+      writeFileSync(join(folder.path, "other", name), "MZ");
+    }
+    await pack("other");
+    const of = archive(windows);
+    expect((await check()).problems).toEqual([
+      `${archive(linux)}: is missing`,
+      `${of}: package.json: cpu is ["arm64"], expected ["x64"]`,
+      `${of}: has cre-amx.node, cre-cpu.node, cre-portable.node, expected cre-cpu.node, cre-portable.node`,
+      ...["amx", "cpu", "portable"].map((name) => `${of}: cre-${name}.node is no 64-bit ELF, PE or Mach-O file.`),
+      `${of}: lacks the levels avx2, avx512`,
+    ]);
+  }, 180_000);
 
   it("is refused by name for a platform that does not exist", async () => {
     const { code, stderr } = await ended(process.execPath, [join(RELEASE, "release.mjs"), "--platforms", "vax"], {
@@ -58,8 +98,8 @@ describe("what an addon needs", () => {
     }
   });
 
-  it.for(PREBUILT)("fits $name", async ({ name, os, cpu, libc }, test) => {
-    const file = join(ROOT, "build", "release", name, "package", "cre-portable.node");
+  it.for(PREBUILT)("fits $name", async ({ name, os, cpu, libc, levels }, test) => {
+    const file = join(ROOT, "build", "release", name, "package", `cre-${levels[0]}.node`);
     test.skip(!existsSync(file), `${name}: \`npm run release\` has not compiled it here`);
     const { code, stdout, stderr } = await inspect(file);
     expect(code, stderr).toBe(0);

@@ -60,6 +60,8 @@ const LEVEL_FLAGS: Record<string, Partial<Record<Level, string[]>>> = {
     avx512bf16: AVX512_BF16_FLAGS,
     amx: [...AVX512_BF16_FLAGS, "-mamx-tile", "-mamx-bf16", "-mamx-int8"],
   },
+  // Every 64-bit Arm has these instructions.
+  arm64: { portable: [], neon: ["-DCRE_NEON"] },
 };
 
 /** Sources of cre-cpu.node. */

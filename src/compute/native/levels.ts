@@ -8,8 +8,8 @@ import { messageOf, UserError } from "../../base/errors.ts";
 import { loadAddonFile } from "./addon-file.ts";
 import { findPrebuilt, type Prebuilt } from "./prebuilt.ts";
 
-/** Weakest first. */
-export const LEVELS = ["portable", "avx2", "avx512", "avx512bf16", "amx"] as const;
+/** Weakest first; "neon" is of 64-bit Arm, where the ones before it but the first do not exist. */
+export const LEVELS = ["portable", "avx2", "avx512", "avx512bf16", "amx", "neon"] as const;
 export type Level = (typeof LEVELS)[number];
 
 /** Levels with instructions for products of bfloat16 numbers. */

@@ -36,9 +36,9 @@ export const PREBUILT: readonly PrebuiltPlatform[] = [
     cpu: "arm64",
     libc: "glibc",
     target: "aarch64-linux-gnu.2.28",
-    levels: ["portable"],
+    levels: ["neon"],
   },
-  { name: "darwin-arm64", os: "darwin", cpu: "arm64", libc: null, target: "aarch64-macos.13.0", levels: ["portable"] },
+  { name: "darwin-arm64", os: "darwin", cpu: "arm64", libc: null, target: "aarch64-macos.13.0", levels: ["neon"] },
   { name: "darwin-x64", os: "darwin", cpu: "x64", libc: null, target: "x86_64-macos.13.0", levels: WITHOUT_BF16 },
   { name: "win32-x64", os: "win32", cpu: "x64", libc: null, target: "x86_64-windows-gnu", levels: WITHOUT_TILES },
 ];
