@@ -38,9 +38,15 @@ def read_json(path):
         return json.load(file)
 
 
-def read_lines(path):
+def lines_of(path):
     with open(path, encoding="utf-8") as file:
-        return [json.loads(line) for line in file if line.strip()]
+        for line in file:
+            if line.strip():
+                yield json.loads(line)
+
+
+def read_lines(path):
+    return list(lines_of(path))
 
 
 def digest(path):
@@ -126,8 +132,7 @@ class Rows:
     """The rows of a hand-over; each has the ids of a prompt and its answer."""
 
     def __init__(self, folder, plan):
-        rows = [row["input_ids"] for row in read_lines(os.path.join(folder, "rows.jsonl"))]
-        self.ids = [np.asarray(row, dtype=np.int64) for row in rows]
+        self.ids = [np.asarray(row["input_ids"], dtype=np.int32) for row in lines_of(os.path.join(folder, "rows.jsonl"))]
         self.about = read_lines(os.path.join(folder, "examples.jsonl"))
         if len(self.ids) != plan["rows"] or len(self.about) != plan["rows"]:
             raise SystemExit(f"{folder}: has {len(self.ids)} rows, expected {plan['rows']}: copy the folder again.")
