@@ -45,6 +45,8 @@ describe("cre train --engine torch", () => {
       join(run, "hand-over"),
       "--output",
       path("out"),
+      "--parallel",
+      "ddp",
     ]);
     expect(trained.status).toBe(0);
     const taken = await cre(["train", "--collect", path("out"), "--run", run]);
