@@ -38,9 +38,15 @@ def read_json(path):
         return json.load(file)
 
 
-def read_lines(path):
+def lines_of(path):
     with open(path, encoding="utf-8") as file:
-        return [json.loads(line) for line in file if line.strip()]
+        for line in file:
+            if line.strip():
+                yield json.loads(line)
+
+
+def read_lines(path):
+    return list(lines_of(path))
 
 
 def digest(path):
@@ -108,7 +114,7 @@ class Processes:
         return tensor.tolist()
 
     def in_turn(self, work):
-        """Runs work in one process of a machine after the other, so that the base is in its memory once."""
+        """Runs work in one process of a machine after the other, so that its memory holds one whole base at a time."""
         result = None
         for turn in range(self.local_count):
             if turn == self.local:
@@ -126,8 +132,7 @@ class Rows:
     """The rows of a hand-over; each has the ids of a prompt and its answer."""
 
     def __init__(self, folder, plan):
-        rows = [row["input_ids"] for row in read_lines(os.path.join(folder, "rows.jsonl"))]
-        self.ids = [np.asarray(row, dtype=np.int64) for row in rows]
+        self.ids = [np.asarray(row["input_ids"], dtype=np.int32) for row in lines_of(os.path.join(folder, "rows.jsonl"))]
         self.about = read_lines(os.path.join(folder, "examples.jsonl"))
         if len(self.ids) != plan["rows"] or len(self.about) != plan["rows"]:
             raise SystemExit(f"{folder}: has {len(self.ids)} rows, expected {plan['rows']}: copy the folder again.")
@@ -215,16 +220,19 @@ class StepLoss(torch.nn.Module):
         return (losses * weights).sum()
 
 
-def open_model(folder, base, plan, processes, parallel):
-    """The base with the adapter that training starts with, on this process's device; and whether products are in bfloat16."""
+def is_reduced(precision, device):
+    """Whether products are in bfloat16."""
+    return precision == "bfloat16" or (precision == "auto" and device.type == "cuda" and torch.cuda.is_bf16_supported())
+
+
+def open_model(folder, base, plan, processes, parallel, reduced):
+    """The base with the adapter that training starts with, on this process's device."""
     import transformers
     from peft import LoraConfig, get_peft_model
 
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
     model, train = plan["model"], plan["train"]
-    on_gpu = processes.device.type == "cuda"
-    reduced = model["precision"] == "bfloat16" or (model["precision"] == "auto" and on_gpu and torch.cuda.is_bf16_supported())
     storage = model["storage"]
     if storage == "nf4" and parallel == "fsdp":
         raise SystemExit("A base in 4 bit cannot be sharded: give --parallel ddp, or model.storage bfloat16 with --parallel fsdp.")
@@ -264,9 +272,9 @@ def open_model(folder, base, plan, processes, parallel):
         loaded.gradient_checkpointing_enable({"use_reentrant": False})
     add_noise(loaded, train, model["residualModules"])
     peft.train()
-    if storage != "nf4" and not (parallel == "fsdp" and on_gpu):
+    if storage != "nf4" and not (parallel == "fsdp" and processes.together):
         peft.to(processes.device)
-    return peft, reduced
+    return peft
 
 
 def add_noise(causal_lm, train, residual_modules):
@@ -293,22 +301,27 @@ def file_name(name):
     return name.replace(".lora_magnitude_vector.default.weight", ".lora_magnitude_vector").replace(".default.weight", ".weight")
 
 
-def spread(loss_module, processes, parallel):
-    """The module as all processes train it together."""
+def spread(make, processes, parallel):
+    """The module that `make` gives, as all processes train it together."""
     if not processes.together:
-        return loss_module
+        return make()
     if parallel == "ddp":
         from torch.nn.parallel import DistributedDataParallel
 
         ids = [processes.local] if processes.device.type == "cuda" else None
-        return DistributedDataParallel(loss_module, device_ids=ids, broadcast_buffers=False)
+        return DistributedDataParallel(make(), device_ids=ids, broadcast_buffers=False)
     from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.fsdp import fully_shard
 
     mesh = init_device_mesh(processes.device.type, (processes.count,))
-    for layer in loss_module.model.base_model.model.get_decoder().layers:
-        fully_shard(layer, mesh=mesh)
-    return fully_shard(loss_module, mesh=mesh)
+
+    def sharded():
+        loss_module = make()
+        for layer in loss_module.model.base_model.model.get_decoder().layers:
+            fully_shard(layer, mesh=mesh)
+        return fully_shard(loss_module, mesh=mesh)
+
+    return processes.in_turn(sharded)
 
 
 def whole(tensor):
@@ -508,9 +521,13 @@ def train(options, processes, stop):
     torch.manual_seed(settings["seed"])
     rows, steps = Rows(options.folder, plan), read_lines(os.path.join(options.folder, "steps.jsonl"))
     base = options.base or os.path.join(options.folder, "base")
-    opened = lambda: open_model(options.folder, base, plan, processes, options.parallel)
-    peft, reduced = processes.in_turn(opened) if options.parallel == "fsdp" else opened()
-    module = spread(StepLoss(peft, settings["labelSmoothing"]), processes, options.parallel)
+    reduced = is_reduced(plan["model"]["precision"], processes.device)
+
+    def make():
+        peft = open_model(options.folder, base, plan, processes, options.parallel, reduced)
+        return StepLoss(peft, settings["labelSmoothing"])
+
+    module = spread(make, processes, options.parallel)
     training = Training(module, plan, output, processes)
     training.load()
     log = log_of(output, training.step, processes.first)

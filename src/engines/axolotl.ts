@@ -1,36 +1,34 @@
 import { stringify } from "yaml";
-import { loraScale } from "../formats/peft-scale.ts";
 import type { Recipe } from "../recipe/schema.ts";
 import { ROWS_FILE } from "./rows.ts";
 
 export const AXOLOTL_FILE = "axolotl.yaml";
 
+type LowRankSettings = Extract<Recipe["adapter"], { method: "lora" | "dora" }>;
+
 /** Settings that Axolotl's trainer has no counterpart for, by their key in the recipe. */
-function left({ prompt, train, adapter }: Recipe): string[] {
+function left(recipe: Recipe): string[] {
+  const { prompt, train } = recipe;
   const given: Record<string, boolean> = {
     "prompt.attention": prompt.attention === "both",
     "train.promptLoss": train.promptLoss > 0 && train.promptLoss < 1,
+    "train.labelSmoothing": train.labelSmoothing > 0,
     "train.dropout": train.dropout > 0,
     "train.tokenNoise": train.tokenNoise > 0,
     "train.layerDecay": train.layerDecay < 1,
     "train.averageFrom": train.averageFrom < 1,
-    "adapter.learningRateRatio": "learningRateRatio" in adapter && adapter.learningRateRatio > 1,
+    distill: recipe.distill !== undefined,
   };
   return Object.keys(given).filter((key) => given[key]);
 }
 
 /**
- * The same training as an Axolotl configuration over the same rows. Its trainer shuffles by its own random numbers and takes the mean over
+ * The same training as an Axolotl configuration over the same rows, with the keys of Axolotl 0.19. Its trainer shuffles by its own random numbers and takes the mean over
  * the tokens of each pass, so that its losses are not ours; its adapter is.
  */
 export function axolotlConfig(recipe: Recipe, targetModules: readonly string[], maxTokens: number): string {
   const { model, train, adapter } = recipe;
-  const { rank, alpha, dropout, scaling } = adapter as {
-    rank: number;
-    alpha: number;
-    dropout: number;
-    scaling: "lora";
-  };
+  const { rank, alpha, dropout, scaling, learningRateRatio } = adapter as LowRankSettings;
   const is4bit = model.storage === "nf4";
   const isFloat = recipe.precision === "float32";
   const config = {
@@ -44,8 +42,9 @@ export function axolotlConfig(recipe: Recipe, targetModules: readonly string[], 
     lora_r: rank,
     lora_alpha: alpha,
     lora_dropout: dropout,
+    ...(learningRateRatio > 1 ? { loraplus_lr_ratio: learningRateRatio } : {}),
     lora_target_modules: [...targetModules],
-    peft_use_rslora: scaling !== undefined && loraScale({ rank, alpha, scaling }) !== alpha / rank,
+    peft_use_rslora: scaling === "rslora",
     peft_use_dora: adapter.method === "dora",
     num_epochs: train.epochs,
     micro_batch_size: train.batchExamples,
@@ -59,8 +58,7 @@ export function axolotlConfig(recipe: Recipe, targetModules: readonly string[], 
     learning_rate: train.learningRate,
     lr_scheduler: train.schedule === "constant" ? "constant_with_warmup" : train.schedule,
     warmup_ratio: train.warmup,
-    label_smoothing_factor: train.labelSmoothing,
-    ...(train.embeddingNoise > 0 ? { noisy_embedding_alpha: train.embeddingNoise } : {}),
+    ...(train.embeddingNoise > 0 ? { neftune_noise_alpha: train.embeddingNoise } : {}),
     gradient_checkpointing: train.recompute,
     bf16: !isFloat,
     tf32: false,
