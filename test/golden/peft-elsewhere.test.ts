@@ -1,29 +1,16 @@
-import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import { openGivenAdapter } from "../../src/adapters/given.ts";
 import { UserError } from "../../src/base/errors.ts";
-import { createTape } from "../../src/compute/autograd.ts";
 import type { Backend } from "../../src/compute/backend.ts";
 import { openReference } from "../../src/compute/reference/backend.ts";
-import { openSafetensors } from "../../src/formats/safetensors.ts";
-import { openCheckpoint } from "../../src/models/checkpoint.ts";
-import { forward } from "../../src/models/decoder.ts";
-import { loadDecoder } from "../../src/models/load.ts";
 import { worstOf } from "./backends.ts";
-import { packed } from "./loss-and-gradients.ts";
+import { elsewhereLogits, readElsewhere, theirLogits } from "./elsewhere.ts";
 
 // Every kind of configuration that PEFT writes: computed as PEFT computes it, or refused in one line.
 
-const FOLDER = join(import.meta.dirname, "peft-elsewhere");
-
-interface Golden {
-  sequences: number[][];
-  cases: Record<string, { base: string; read: boolean }>;
-}
-
 // Made by test/golden/make/peft_elsewhere.py: transformers, peft and torch as golden.json says, float32.
-const golden = JSON.parse(readFileSync(join(FOLDER, "golden.json"), "utf8")) as Golden;
+const FOLDER = join(import.meta.dirname, "peft-elsewhere");
+const golden = readElsewhere(FOLDER);
 const names = (read: boolean) => Object.keys(golden.cases).filter((name) => golden.cases[name].read === read);
 
 let backend: Backend;
@@ -32,26 +19,8 @@ beforeEach(() => {
 });
 afterEach(() => backend.close());
 
-/** The logits of all rows, of an adapter on its base. */
-async function logitsOf(adapter: string, base: string): Promise<ArrayLike<number>> {
-  const given = await openCheckpoint(join(import.meta.dirname, base));
-  try {
-    const { checkpoint, saved, close } = await openGivenAdapter(adapter, given);
-    try {
-      const model = await loadDecoder(backend, checkpoint, { storage: "float32", trainable: false });
-      await saved.load(model, adapter);
-      const tape = createTape(backend, { record: false });
-      const { tokens } = packed({ ...golden, promptTokens: golden.sequences.map(() => 1) });
-      const logits = await backend.read(forward(model, tape, tokens).tensor);
-      tape.dispose();
-      return logits;
-    } finally {
-      await close();
-    }
-  } finally {
-    await given.source.close();
-  }
-}
+const ours = (name: string, base = golden.cases[name].base) =>
+  elsewhereLogits(backend, join(FOLDER, name), base, golden.sequences);
 
 /** How the message of each case that is refused goes on after its folder. */
 const REFUSED: Readonly<Record<string, string>> = {
@@ -99,16 +68,13 @@ describe("adapters of PEFT", () => {
   });
 
   it.each(names(true))("%s: the logits of PEFT", async (name) => {
-    const numbers = await openSafetensors(join(FOLDER, "logits.safetensors"));
-    const wanted = await numbers.read(name);
-    await numbers.close();
-    const worst = worstOf(await logitsOf(join(FOLDER, name), golden.cases[name].base), wanted);
+    const worst = worstOf(await ours(name), await theirLogits(FOLDER, name));
     expect(worst).toSatisfy(({ difference }) => difference < 1e-4);
   });
 
   it.each(names(false))("%s: refused in one line that names the cause first", async (name) => {
     const folder = join(FOLDER, name);
-    const error = await logitsOf(folder, golden.cases[name].base).catch((thrown) => thrown);
+    const error = await ours(name).catch((thrown) => thrown);
     expect(error).toBeInstanceOf(UserError);
     expect(error.message.startsWith(`${folder}${REFUSED[name]}`), error.message).toBe(true);
     expect(error.message).not.toContain("\n");
@@ -117,10 +83,10 @@ describe("adapters of PEFT", () => {
   it("are refused on a base whose modules have other names", async () => {
     const folder = join(FOLDER, "full-names");
     const modules = "query_key_value, dense, dense_h_to_4h, dense_4h_to_h";
-    await expect(logitsOf(folder, "chatglm2")).rejects.toThrow(
+    await expect(ours("full-names", "chatglm2")).rejects.toThrow(
       `${folder}: the adapter does not fit the model: no module of it is called ["1.mlp.down_proj","model.layers.0.self_attn.q_proj"], but ${modules}.`,
     );
-    await expect(logitsOf(join(FOLDER, "save-head"), "chatglm2")).rejects.toThrow(
+    await expect(ours("save-head", "chatglm2")).rejects.toThrow(
       'the adapter does not fit the model: tensor "base_model.model.lm_head.weight" belongs to no module of the model.',
     );
   });
