@@ -2,7 +2,8 @@ import { readdir, stat } from "node:fs/promises";
 import { resolve } from "node:path";
 import { type Command, Option } from "commander";
 import { exportModel } from "../export/model.ts";
-import { type ExportKind, type ExportOptions, exportRun } from "../export/run.ts";
+import { type ExportOptions, exportRun } from "../export/run.ts";
+import type { ExportKind } from "../export/trained-tensors.ts";
 import { type Progress, progress, say, warn } from "./terminal.ts";
 
 /** What each kind writes, as the command says it when it is done. */

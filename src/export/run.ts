@@ -14,9 +14,7 @@ import { exportMerged } from "./merged.ts";
 import { exportHf, exportNativePeft } from "./native.ts";
 import { checkModelFolder, holdingFolder, type ModelOutput } from "./output-folder.ts";
 import { exportPeft } from "./peft.ts";
-import type { ExportJob } from "./trained-tensors.ts";
-
-export type ExportKind = "peft" | "merged" | "hf" | "hf-peft" | "gguf" | "gguf-lora";
+import type { ExportJob, ExportKind } from "./trained-tensors.ts";
 
 export interface ExportOptions {
   to: ExportKind;

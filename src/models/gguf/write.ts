@@ -7,9 +7,9 @@ import { familyNamed } from "../families/registry.ts";
 import type { Family } from "../family.ts";
 import { slotShape } from "../layer.ts";
 import type { DecoderSpec } from "../spec.ts";
+import { normalizedRows, sharedBy } from "../weight-rows.ts";
 import { type GgufPart, ggufParts } from "./names.ts";
 import { reorderPart } from "./rows.ts";
-import { normalizedRows, sharedBy } from "../weight-rows.ts";
 import { divisorsToWrite, ROPE_DIVISORS, scalingProblem } from "./scaling.ts";
 
 /**
@@ -53,7 +53,7 @@ export function ggufTensors(
 /** Of a family with two kinds of positions, llama.cpp computes a model of any other number of layers without positions. */
 function problemsOf({ layers, positions }: DecoderSpec, { modelType, gguf }: Family): string[] {
   if (positions.kind === "rotary" && positions.scaling) {
-    const problem = scalingProblem(positions.scaling, gguf.architecture);
+    const problem = scalingProblem(positions.scaling, gguf);
     if (problem) return [problem];
   }
   if (!gguf.layersByPositions) return [];
