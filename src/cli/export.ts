@@ -4,6 +4,7 @@ import { type Command, Option } from "commander";
 import { exportModel } from "../export/model.ts";
 import { type ExportOptions, exportRun } from "../export/run.ts";
 import type { ExportKind } from "../export/trained-tensors.ts";
+import { GGUF_FILE_TYPES } from "../formats/gguf-blocks.ts";
 import { type Progress, progress, say, warn } from "./terminal.ts";
 
 /** What each kind writes, as the command says it when it is done. */
@@ -32,12 +33,7 @@ export function addExportCommand(program: Command): void {
     .option("--output <dir>", "folder to write (default: RUN/export/KIND)")
     .option("--overwrite", "replace a model or an adapter that is in --output")
     .addOption(
-      new Option("--type <name>", "element type of a whole model (default: that of its base)").choices([
-        "F32",
-        "F16",
-        "BF16",
-        "Q8_0",
-      ]),
+      new Option("--type <name>", "element type of a whole model (default: that of its base)").choices(GGUF_FILE_TYPES),
     )
     .option("--no-measure", "do not measure what the form of a whole model changed")
     .action(exportShowing);

@@ -16,9 +16,16 @@ describe("missingExport", () => {
   it("gives a method's reason why it cannot be merged or has no form for llama.cpp", () => {
     const because = "adds keys and values, which are no weights of the model";
     const merged = { saved: { ...lora.saved, merge: { because } } };
-    expect(KINDS.map((to) => missingExport(merged, to)?.reason)).toEqual([undefined, because, because, undefined]);
+    expect(KINDS.map((to) => missingExport(merged, to)?.reason)).toEqual([
+      ...[undefined, undefined],
+      ...[because, because, because],
+      undefined,
+    ]);
     const form = { saved: { ...lora.saved, ggufAdapter: { because } } };
-    expect(KINDS.map((to) => missingExport(form, to)?.reason)).toEqual([undefined, undefined, undefined, because]);
+    expect(KINDS.map((to) => missingExport(form, to)?.reason)).toEqual([
+      ...[undefined, undefined, undefined, undefined, undefined],
+      because,
+    ]);
     expect(missingExport(form, "gguf-lora")?.hint).toBe("Give --to peft.");
   });
 });

@@ -2,7 +2,7 @@ import { basename, dirname, join } from "node:path";
 import { isUnable, type SavedAdapter, type SavedModel } from "../adapters/method.ts";
 import { methodOf } from "../adapters/methods.ts";
 import { UserError } from "../base/errors.ts";
-import type { GgufWriteType } from "../formats/gguf-blocks.ts";
+import type { GgufFileType } from "../formats/gguf-blocks.ts";
 import type { TensorDtype } from "../formats/tensor-source.ts";
 import { chatTemplate } from "../prompts/chat-template.ts";
 import { openRunFolder } from "../runs/run-folder.ts";
@@ -23,7 +23,7 @@ export interface ExportOptions {
   /** Whether a model or an adapter in `output` may be replaced; one in the run's own export folder always is. */
   overwrite?: boolean;
   /** Element type of a whole model; by default that of its base. */
-  type?: GgufWriteType;
+  type?: GgufFileType;
   /** Whether to measure what a whole model's form changed, which opens the run and what was written; default: true. */
   measure?: boolean;
   onTensor?: ExportJob["onTensor"];
@@ -78,15 +78,15 @@ export async function exportRun(directory: string, options: ExportOptions): Prom
 }
 
 /** Throws a UserError for an element type that a kind does not have. */
-export function expectType(to: ExportKind, type: GgufWriteType | undefined): void {
+export function expectType(to: ExportKind, type: GgufFileType | undefined): void {
   const isPlain = type === "F32" || type === "F16" || type === "BF16";
   if (!type || to === "gguf" || ((to === "merged" || to === "hf") && isPlain)) return;
   throw new UserError(`--type ${type} does not go with --to ${to}.`, {
-    hint: "A whole model can be F32, F16 or BF16, in GGUF also Q8_0; adapters stay float32.",
+    hint: "A whole model can be F32, F16 or BF16, in GGUF also Q8_0, Q6_K and Q4_K_M; adapters stay float32.",
   });
 }
 
-export function writtenBy(job: ExportJob, to: ExportKind, type: GgufWriteType | undefined): ModelOutput["writes"] {
+export function writtenBy(job: ExportJob, to: ExportKind, type: GgufFileType | undefined): ModelOutput["writes"] {
   if (to === "gguf") return { file: basename(ggufFile(job, type)) };
   if (to === "gguf-lora") return { file: basename(ggufAdapterFile(job)) };
   return "model";
