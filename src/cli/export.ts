@@ -3,7 +3,9 @@ import { resolve } from "node:path";
 import { type Command, Option } from "commander";
 import { UserError } from "../base/errors.ts";
 import { exportModel } from "../export/model.ts";
-import { type ExportKind, type ExportOptions, exportRun } from "../export/run.ts";
+import { type ExportOptions, exportRun } from "../export/run.ts";
+import type { ExportKind } from "../export/trained-tensors.ts";
+import { GGUF_FILE_TYPES } from "../formats/gguf-blocks.ts";
 import { type AdapterOptions, addAdapterOptions, sourceOf } from "./adapter-options.ts";
 import { type Progress, progress, say, warn } from "./terminal.ts";
 
@@ -37,12 +39,7 @@ export function addExportCommand(program: Command): void {
       "with --to peft: what the adapter calls its base, for example its name on Hugging Face",
     )
     .addOption(
-      new Option("--type <name>", "element type of a whole model (default: that of its base)").choices([
-        "F32",
-        "F16",
-        "BF16",
-        "Q8_0",
-      ]),
+      new Option("--type <name>", "element type of a whole model (default: that of its base)").choices(GGUF_FILE_TYPES),
     )
     .option("--no-measure", "do not measure what the form of a whole model changed")
     .action(exportShowing);

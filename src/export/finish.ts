@@ -7,9 +7,8 @@ import { openModelTokenizer } from "../runs/tokenizer.ts";
 import { writeChatTemplate } from "./chat.ts";
 import { readChatTemplate } from "./gguf-vocabulary.ts";
 import { measureChange } from "./measure.ts";
-import type { ExportKind } from "./run.ts";
 import { writeServing } from "./serving.ts";
-import { type ExportJob, nameOf } from "./trained-tensors.ts";
+import { type ExportJob, type ExportKind, nameOf } from "./trained-tensors.ts";
 
 export interface FinishOptions {
   to: ExportKind;

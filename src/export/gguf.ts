@@ -1,7 +1,7 @@
 import { join } from "node:path";
 import type { SavedAdapter, Unable } from "../adapters/method.ts";
 import type { AdapterSettings } from "../adapters/methods.ts";
-import type { GgufWriteType } from "../formats/gguf-blocks.ts";
+import type { GgufFileType } from "../formats/gguf-blocks.ts";
 import { writeGguf } from "../formats/gguf-write.ts";
 import type { Checkpoint } from "../formats/hf-folder.ts";
 import { familyOf, readSpec } from "../models/families/registry.ts";
@@ -17,7 +17,7 @@ import { type ExportJob, nameOf, trainedTensors } from "./trained-tensors.ts";
 /** Writes the whole model for llama.cpp and returns the file; `template` is the chat template of a base that has none. */
 export async function exportGguf(
   job: ExportJob,
-  type: GgufWriteType | undefined,
+  type: GgufFileType | undefined,
   template: ChatTemplate | null,
 ): Promise<string> {
   const { checkpoint, trained } = job;
@@ -72,7 +72,7 @@ function writeTokenizer({ trained, checkpoint, output, overwrite, onNotice }: Ex
 }
 
 /** The file of a whole model, of an element type or of that of the checkpoint. */
-export function ggufFile(job: ExportJob, type: GgufWriteType | undefined): string {
+export function ggufFile(job: ExportJob, type: GgufFileType | undefined): string {
   return join(job.output, `${nameOf(job)}-${type ?? storedType(job.checkpoint)}.gguf`);
 }
 
@@ -82,7 +82,7 @@ export function ggufAdapterFile(job: ExportJob): string {
 }
 
 /** The element type of most use for a checkpoint's own types. */
-function storedType({ source }: Checkpoint): GgufWriteType {
+function storedType({ source }: Checkpoint): GgufFileType {
   const own = [...source.tensors.values()].map(({ dtype }) => dtype);
   if (own.every((dtype) => dtype === "F32")) return "F32";
   return own.some((dtype) => dtype === "BF16") ? "BF16" : "F16";

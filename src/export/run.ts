@@ -2,7 +2,7 @@ import { basename, dirname, join } from "node:path";
 import { isUnable, type SavedAdapter, type SavedModel } from "../adapters/method.ts";
 import { methodOf } from "../adapters/methods.ts";
 import { UserError } from "../base/errors.ts";
-import type { GgufWriteType } from "../formats/gguf-blocks.ts";
+import type { GgufFileType } from "../formats/gguf-blocks.ts";
 import type { Checkpoint } from "../formats/hf-folder.ts";
 import type { TensorDtype } from "../formats/tensor-source.ts";
 import { chatTemplate } from "../prompts/chat-template.ts";
@@ -17,9 +17,7 @@ import { exportMerged } from "./merged.ts";
 import { exportHf, exportNativePeft } from "./native.ts";
 import { checkModelFolder, holdingFolder, type ModelOutput } from "./output-folder.ts";
 import { exportPeft, type PeftFacts } from "./peft.ts";
-import type { ExportJob } from "./trained-tensors.ts";
-
-export type ExportKind = "peft" | "merged" | "hf" | "hf-peft" | "gguf" | "gguf-lora";
+import type { ExportJob, ExportKind } from "./trained-tensors.ts";
 
 export interface ExportOptions {
   to: ExportKind;
@@ -28,7 +26,7 @@ export interface ExportOptions {
   /** Whether a model or an adapter in `output` may be replaced; one in the run's own export folder always is. */
   overwrite?: boolean;
   /** Element type of a whole model; by default that of its base. */
-  type?: GgufWriteType;
+  type?: GgufFileType;
   /** The name of the base in an adapter's configuration; by default the one that its config.json notes, or that of its folder. */
   baseName?: string;
   /** Whether to measure what a whole model's form changed, which opens the run and what was written; default: true. */
@@ -137,15 +135,15 @@ async function exportOpened(opened: Exported, options: ExportOptions, isRun = fa
 }
 
 /** Throws a UserError for an element type that a kind does not have. */
-export function expectType(to: ExportKind, type: GgufWriteType | undefined): void {
+export function expectType(to: ExportKind, type: GgufFileType | undefined): void {
   const isPlain = type === "F32" || type === "F16" || type === "BF16";
   if (!type || to === "gguf" || ((to === "merged" || to === "hf") && isPlain)) return;
   throw new UserError(`--type ${type} does not go with --to ${to}.`, {
-    hint: "A whole model can be F32, F16 or BF16, in GGUF also Q8_0; adapters stay float32.",
+    hint: "A whole model can be F32, F16 or BF16, in GGUF also Q8_0, Q6_K and Q4_K_M; adapters stay float32.",
   });
 }
 
-export function writtenBy(job: ExportJob, to: ExportKind, type: GgufWriteType | undefined): ModelOutput["writes"] {
+export function writtenBy(job: ExportJob, to: ExportKind, type: GgufFileType | undefined): ModelOutput["writes"] {
   if (to === "gguf") return { file: basename(ggufFile(job, type)) };
   if (to === "gguf-lora") return { file: basename(ggufAdapterFile(job)) };
   return "model";

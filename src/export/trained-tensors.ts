@@ -7,6 +7,9 @@ import { checkTiedHead } from "../models/tied-head.ts";
 import type { RunFolder } from "../runs/run-folder.ts";
 import type { TrainedResult } from "../runs/trained.ts";
 
+/** The forms that are written. */
+export type ExportKind = "peft" | "merged" | "hf" | "hf-peft" | "gguf" | "gguf-lora";
+
 /** A finished run that is being written for other tools. */
 export interface ExportJob {
   folder: RunFolder;

@@ -1,3 +1,4 @@
+import { encodeQ4K, encodeQ6K } from "./gguf-k-quants.ts";
 import { decodeElements, encodeElements, type StoredDtype } from "./tensor-source.ts";
 
 /**
@@ -153,12 +154,19 @@ export const OTHER_GGUF_TYPES: Readonly<Record<number, string>> = {
   39: "MXFP4",
 };
 
-/** The types that this program writes. */
-export type GgufWriteType = "F32" | "F16" | "BF16" | "Q8_0";
+/** The types of tensors that this program writes. */
+export type GgufWriteType = "F32" | "F16" | "BF16" | "Q8_0" | "Q4_K" | "Q6_K";
+
+/** The types of whole files. Q4_K_M has some matrices in Q6_K. */
+export const GGUF_FILE_TYPES = ["F32", "F16", "BF16", "Q8_0", "Q6_K", "Q4_K_M"] as const;
+export type GgufFileType = (typeof GGUF_FILE_TYPES)[number];
 
 /** Encodes elements in a type; their number must fill its blocks. */
 export function encodeGgufElements(values: ArrayLike<number>, type: GgufWriteType): Uint8Array {
-  return type === "Q8_0" ? encodeQ8(values) : encodeElements(values, type);
+  if (type === "Q8_0") return encodeQ8(values);
+  if (type !== "Q4_K" && type !== "Q6_K") return encodeElements(values, type);
+  const float = values instanceof Float32Array ? values : Float32Array.from(values);
+  return type === "Q4_K" ? encodeQ4K(float) : encodeQ6K(float);
 }
 
 /** Each 32 elements by their largest magnitude: d = max / 127 in float32, elements rounded half away from zero, then d as float16 (ggml). */

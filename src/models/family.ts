@@ -19,6 +19,8 @@ export interface FamilyGguf {
   rotaryLayout: RotaryLayout;
   /** llama.cpp's name of the rule by which a SentencePiece vocabulary cuts text (`tokenizer.ggml.pre`). */
   sentencePieceRule: string;
+  /** Whether llama.cpp divides the angles of this architecture by rope_freqs.weight, as Llama 3.1 needs it. */
+  dividesAngles?: boolean;
   /** Metadata that only this family has. */
   fields: readonly GgufField[];
   /** For a family with both kinds of positions: llama.cpp tells them by the number of layers, and computes any other model without positions. */

@@ -51,19 +51,3 @@ export function rotaryMagnitude(positions: DecoderSpec["positions"]): number {
 
 /** YaRN's usual magnitude. */
 export const yarnMagnitude = (factor: number): number => (factor <= 1 ? 1 : 0.1 * Math.log(factor) + 1);
-
-/** What does not fit in a scaling; `isPartial`: whether some elements of a head are not rotated. */
-export function scalingProblems(scaling: RotaryScaling, isPartial: boolean): string[] {
-  const problems: string[] = [];
-  for (const [name, value] of Object.entries(scaling)) {
-    if (typeof value === "number" && !(value > 0 && Number.isFinite(value))) {
-      problems.push(`the rotary scaling's ${name} is ${value}, expected a positive number`);
-    }
-  }
-  if (scaling.kind === "llama3" && scaling.lowTurns >= scaling.highTurns) {
-    problems.push(`the rotary scaling begins at ${scaling.highTurns} turns and ends at ${scaling.lowTurns}`);
-  }
-  if (scaling.kind === "yarn" && isPartial)
-    problems.push("yarn scales whole heads only here, some elements are not rotated");
-  return problems;
-}

@@ -1,5 +1,4 @@
 import { UserErrors } from "../base/errors.ts";
-import { scalingProblems } from "./rotary.ts";
 
 /** Where a head has the two elements of a rotary pair: next to each other, or one in each half. */
 export type RotaryLayout = "interleaved" | "halves";
@@ -139,4 +138,20 @@ function checkRotary(positions: RotaryPositions, headWidth: number, problems: st
   }
   if (!(base > 0) || !Number.isFinite(base)) problems.push(`the rotary base is ${base}, expected a positive number`);
   if (scaling) problems.push(...scalingProblems(scaling, rotatedWidth < headWidth));
+}
+
+/** What does not fit in a scaling; `isPartial`: whether some elements of a head are not rotated. */
+function scalingProblems(scaling: RotaryScaling, isPartial: boolean): string[] {
+  const problems: string[] = [];
+  for (const [name, value] of Object.entries(scaling)) {
+    if (typeof value === "number" && !(value > 0 && Number.isFinite(value))) {
+      problems.push(`the rotary scaling's ${name} is ${value}, expected a positive number`);
+    }
+  }
+  if (scaling.kind === "llama3" && scaling.lowTurns >= scaling.highTurns) {
+    problems.push(`the rotary scaling begins at ${scaling.highTurns} turns and ends at ${scaling.lowTurns}`);
+  }
+  if (scaling.kind === "yarn" && isPartial)
+    problems.push("yarn scales whole heads only here, some elements are not rotated");
+  return problems;
 }

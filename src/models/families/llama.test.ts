@@ -119,8 +119,14 @@ describe("the configuration of a Llama model", () => {
       { rope_theta: 7, rope_parameters: { rope_type: "default", rope_theta: 1e6 } },
       '"rope_parameters" is {"rope_type":"default","rope_theta":1000000}, supported: one base in all entries, 7 is another',
     ],
-    [{ rope_scaling: { factor: 2 } }, '"rope_scaling" is {"factor":2}, supported: plain rotary positions, or those scaled by linear, llama3 or yarn'],
-    [{ rope_scaling: { constructor: 2 } }, '"rope_scaling" is {"constructor":2}, supported: plain rotary positions, or those scaled by linear, llama3 or yarn'],
+    [
+      { rope_scaling: { factor: 2 } },
+      '"rope_scaling" is {"factor":2}, supported: plain rotary positions, or those scaled by linear, llama3 or yarn',
+    ],
+    [
+      { rope_scaling: { constructor: 2 } },
+      '"rope_scaling" is {"constructor":2}, supported: plain rotary positions, or those scaled by linear, llama3 or yarn',
+    ],
     [
       { rope_scaling: { rope_type: "default", type: "linear" } },
       '"rope_scaling" is {"rope_type":"default","type":"linear"}, supported: plain rotary positions, or those scaled by linear, llama3 or yarn',
@@ -136,7 +142,10 @@ describe("the configuration of a Llama model", () => {
       { is_encoder_decoder: true },
       '"is_encoder_decoder" is true, which may change what the model computes: not supported',
     ],
-    [{ rope_scaling: "linear" }, '"rope_scaling" is "linear", supported: plain rotary positions, or those scaled by linear, llama3 or yarn'],
+    [
+      { rope_scaling: "linear" },
+      '"rope_scaling" is "linear", supported: plain rotary positions, or those scaled by linear, llama3 or yarn',
+    ],
     [
       { rope_parameters: { rope_type: "yarn" } },
       '"rope_parameters" is {"rope_type":"yarn"}, supported: plain rotary positions, or those scaled by linear, llama3 or yarn',

@@ -23,7 +23,13 @@ export const llama: Family = {
     mlp_bias: false,
   }),
   // llama.cpp's converter interleaves the rows of queries and keys.
-  gguf: { architecture: "llama", rotaryLayout: "interleaved", sentencePieceRule: "default", fields: [] },
+  gguf: {
+    architecture: "llama",
+    rotaryLayout: "interleaved",
+    sentencePieceRule: "default",
+    dividesAngles: true,
+    fields: [],
+  },
   // Where its spaces are, tokenizer_config.json says.
   tokenizer: { tokenizerClass: "LlamaTokenizer", commandPieces: [] },
   chatTemplate: "llama2",

@@ -27,7 +27,13 @@ export const mistral: Family = {
     sliding_window: null,
   }),
   // llama.cpp has no architecture of this name.
-  gguf: { architecture: "llama", rotaryLayout: "interleaved", sentencePieceRule: "default", fields: [] },
+  gguf: {
+    architecture: "llama",
+    rotaryLayout: "interleaved",
+    sentencePieceRule: "default",
+    dividesAngles: true,
+    fields: [],
+  },
   chatTemplate: "mistral",
   init: {
     deviation: 0.02,

@@ -1,4 +1,4 @@
-import type { GgufWriteType } from "../../formats/gguf-blocks.ts";
+import type { GgufFileType } from "../../formats/gguf-blocks.ts";
 import type { GgufField } from "../../formats/gguf-write.ts";
 import { familyNamed } from "../families/registry.ts";
 import type { DecoderSpec } from "../spec.ts";
@@ -20,7 +20,14 @@ export interface GgufVocabulary {
 }
 
 /** llama.cpp's number of a file whose matrices have this type (llama.h, enum llama_ftype). */
-const FILE_TYPES: Readonly<Record<GgufWriteType, number>> = { F32: 0, F16: 1, Q8_0: 7, BF16: 32 };
+const FILE_TYPES: Readonly<Record<GgufFileType, number>> = {
+  F32: 0,
+  F16: 1,
+  Q8_0: 7,
+  Q4_K_M: 15,
+  Q6_K: 18,
+  BF16: 32,
+};
 const QUANTIZATION_VERSION = 2;
 const UNUSED_TYPE = 5;
 const UNUSED_SCORE = -10_000;
@@ -30,7 +37,7 @@ export function ggufFields(
   name: string,
   spec: DecoderSpec,
   vocabulary: GgufVocabulary,
-  type: GgufWriteType,
+  type: GgufFileType,
 ): GgufField[] {
   const { gguf } = familyNamed(spec.family, name);
   const { headWidth, positions } = spec;

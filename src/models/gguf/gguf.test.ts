@@ -240,7 +240,10 @@ describe("a GGUF model that is not computed here", () => {
       '"llama.rope.scaling.factor" is missing, expected a positive number',
       [{ key: "llama.rope.scaling.type", type: "string", value: "linear" }],
     ],
-    ['"llama.rope.scaling.type" is "longrope"', [{ key: "llama.rope.scaling.type", type: "string", value: "longrope" }]],
+    [
+      '"llama.rope.scaling.type" is "longrope"',
+      [{ key: "llama.rope.scaling.type", type: "string", value: "longrope" }],
+    ],
     [
       '"llama.rope.dimension_count" is 2, expected 8',
       [{ key: "llama.rope.dimension_count", type: "uint32", value: 2 }],

@@ -1,6 +1,7 @@
 import { showValue } from "../../base/errors.ts";
 import type { GgufValue } from "../../formats/gguf-header.ts";
 import type { GgufField } from "../../formats/gguf-write.ts";
+import type { FamilyGguf } from "../family.ts";
 import { rotaryDivisors, yarnMagnitude } from "../rotary.ts";
 import type { DecoderSpec, RotaryPositions, RotaryScaling } from "../spec.ts";
 
@@ -85,10 +86,10 @@ export function divisorsToWrite({ positions }: DecoderSpec): Float32Array | null
   return Float32Array.from(rotaryDivisors(positions));
 }
 
-/** Why llama.cpp cannot compute a scaling in a file of an architecture; null when it can. */
-export function scalingProblem(scaling: RotaryScaling, architecture: string): string | null {
-  if (scaling.kind === "llama3" && architecture !== "llama") {
-    return `llama.cpp reads the rotary scaling llama3 for the architecture llama only, this is ${architecture}`;
+/** Why llama.cpp cannot compute a scaling in a file of a family; null when it can. */
+export function scalingProblem(scaling: RotaryScaling, { architecture, dividesAngles }: FamilyGguf): string | null {
+  if (scaling.kind === "llama3" && !dividesAngles) {
+    return `llama.cpp does not read the rotary scaling llama3 for the architecture ${architecture}`;
   }
   if (scaling.kind === "yarn" && !scaling.isWhole) return 'llama.cpp computes yarn only with "truncate" true';
   return null;

@@ -1,5 +1,5 @@
 import { showValue, UserErrors } from "../../base/errors.ts";
-import type { GgufWriteType } from "../../formats/gguf-blocks.ts";
+import type { GgufFileType } from "../../formats/gguf-blocks.ts";
 import type { GgufField, GgufTensorToWrite } from "../../formats/gguf-write.ts";
 import type { PeftLoraConfig } from "../../formats/peft-config.ts";
 import { loraScale } from "../../formats/peft-scale.ts";
@@ -8,19 +8,20 @@ import { familyNamed } from "../families/registry.ts";
 import type { Family } from "../family.ts";
 import { slotShape } from "../layer.ts";
 import type { DecoderSpec } from "../spec.ts";
+import { normalizedRows, sharedBy } from "../weight-rows.ts";
 import { type GgufPart, ggufParts } from "./names.ts";
 import { reorderPart } from "./rows.ts";
-import { normalizedRows, sharedBy } from "../weight-rows.ts";
 import { divisorsToWrite, ROPE_DIVISORS, scalingProblem } from "./scaling.ts";
+import { tensorType } from "./types.ts";
 
 /**
- * The tensors of a checkpoint as a GGUF file has them: matrices in `type` (float16 where a row does not fill its blocks), vectors in float32,
+ * The tensors of a checkpoint as a GGUF file has them: matrices in `type` (Q8_0 or float16 where a row does not fill its blocks), vectors in float32,
  * rows in llama.cpp's order. `spec` describes the tensors that are given. Throws a UserErrors for whatever a file cannot hold.
  */
 export function ggufTensors(
   tensors: readonly TensorToWrite[],
   spec: DecoderSpec,
-  type: GgufWriteType,
+  type: GgufFileType,
   where: string,
 ): GgufTensorToWrite[] {
   const family = familyNamed(spec.family, where);
@@ -33,8 +34,6 @@ export function ggufTensors(
       problems.push(`tensor ${showValue(name, 200)} has no place in a GGUF file of a ${spec.family} model`);
       continue;
     }
-    const fits = type !== "Q8_0" || shape[shape.length - 1] % 32 === 0;
-    const ownType = shape.length === 1 ? "F32" : fits ? type : "F16";
     const isNormalized = spec.normalizedHead && name === family.names.head;
     const read = sharedBy(parts.length, values);
     for (const [i, part] of parts.entries()) {
@@ -42,6 +41,7 @@ export function ggufTensors(
       const written = async () =>
         isNormalized ? normalizedRows(await read(), shape[1]) : partOf(part, await read(), rows, shape, spec, family);
       const partShape = [rows.end - rows.start, ...shape.slice(1)];
+      const ownType = tensorType(`${part.name}.${kind}`, shape, type, spec);
       out.push({ name: `${part.name}.${kind}`, type: ownType, shape: partShape, values: written });
     }
   }
@@ -54,7 +54,7 @@ export function ggufTensors(
 /** Of a family with two kinds of positions, llama.cpp computes a model of any other number of layers without positions. */
 function problemsOf({ layers, positions }: DecoderSpec, { modelType, gguf }: Family): string[] {
   if (positions.kind === "rotary" && positions.scaling) {
-    const problem = scalingProblem(positions.scaling, gguf.architecture);
+    const problem = scalingProblem(positions.scaling, gguf);
     if (problem) return [problem];
   }
   if (!gguf.layersByPositions) return [];
