@@ -17,7 +17,7 @@ import { addRunsRoute } from "./routes/runs.ts";
 
 /** Headers must have come by then, and a whole request: what a slow writer may hold. */
 const HEADERS_MS = 10_000;
-const KEEP_ALIVE_MS = 5_000;
+const KEEP_ALIVE_MS = 72_000;
 
 const ABOUT = {
   title: "cre-llm",

@@ -6,8 +6,13 @@ interface ApiDocument {
 interface Operation {
   summary?: string;
   description?: string;
-  requestBody?: { content: Record<string, { schema?: JsonSchema }> };
+  requestBody?: { content: Record<string, MediaType> };
   responses?: Record<string, { description?: string }>;
+}
+interface MediaType {
+  schema?: JsonSchema;
+  example?: unknown;
+  examples?: Record<string, { value: unknown }>;
 }
 interface JsonSchema {
   type?: string | string[];
@@ -16,8 +21,6 @@ interface JsonSchema {
   required?: string[];
   items?: JsonSchema;
   enum?: unknown[];
-  examples?: unknown[];
-  example?: unknown;
 }
 
 export const DOCS_POLICY = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'; base-uri 'none'";
@@ -44,16 +47,15 @@ function section(
   method: string,
   { summary = "", description, requestBody, responses = {} }: Operation,
 ): string {
-  const bodies = Object.entries(requestBody?.content ?? {}).map(([type, { schema = {} }]) => {
+  const bodies = Object.entries(requestBody?.content ?? {}).map(([type, { schema = {}, example, examples = {} }]) => {
     const rows = Object.entries(schema.properties ?? {}).map(
       ([name, one]) =>
         `<tr><td><code>${escaped(name)}</code>${schema.required?.includes(name) ? " *" : ""}</td>` +
         `<td>${escaped(typeOf(one))}</td><td>${escaped(one.description ?? "")}</td></tr>`,
     );
-    const examples = (schema.examples ?? (schema.example === undefined ? [] : [schema.example])).map(
-      (example) => `<pre>${escaped(JSON.stringify(example, null, 2))}</pre>`,
-    );
-    return `<h3>${escaped(type)}</h3><table>${rows.join("")}</table>${examples.join("")}`;
+    const given = example === undefined ? Object.values(examples).map(({ value }) => value) : [example];
+    const shown = given.map((one) => `<pre>${escaped(JSON.stringify(one, null, 2))}</pre>`);
+    return `<h3>${escaped(type)}</h3><table>${rows.join("")}</table>${shown.join("")}`;
   });
   return `<section><h2><code>${method.toUpperCase()} ${escaped(path)}</code></h2><p><b>${escaped(summary)}</b></p>
 ${description ? `<p>${escaped(description)}</p>` : ""}${bodies.join("")}<p>Answers: ${Object.keys(responses).join(", ")}</p></section>`;

@@ -41,6 +41,7 @@ export interface RunningServer {
 const DEFAULT_HOST = "127.0.0.1";
 const DEFAULT_PORT = 8765;
 const LOOPBACK = /^(127(\.\d{1,3}){3}|::1|localhost)$/;
+const FLUSH_MS = 2_000;
 const LEAST_TOKEN_CHARACTERS = 16;
 const MAX_TOKENS = 1000;
 
@@ -114,7 +115,10 @@ export async function startServer(options: ServeOptions): Promise<RunningServer>
       isReady = false;
       const closed = app.close();
       await scheduler.stop(limits.drainMs);
+      // Answers are being sent; connections that only wait are no reason to stay.
+      const flush = setTimeout(() => app.server.closeAllConnections(), FLUSH_MS);
       await closed;
+      clearTimeout(flush);
       await free();
     },
   };

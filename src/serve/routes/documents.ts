@@ -1,4 +1,6 @@
+import type { Multipart } from "@fastify/multipart";
 import type { FastifyInstance, FastifyRequest } from "fastify";
+import { messageOf } from "../../base/errors.ts";
 import { emptyReadCounts } from "../../documents/read/format.ts";
 import {
   DOCUMENT_FORMAT_NAMES,
@@ -11,7 +13,7 @@ import { admit, runOf, type ServeContext } from "../context.ts";
 import type { GivenEntity } from "../given-entities.ts";
 import type { ServeLimits } from "../limits.ts";
 import { sendLines } from "../ndjson.ts";
-import { Problem } from "../problem.ts";
+import { Problem, problemOf } from "../problem.ts";
 import { readUpload } from "../read-upload.ts";
 import { ENTITY, problems, RUN_NAME, SETTINGS_OF_TEXT } from "../schemas.ts";
 import { finderFor, type TextSettings, textEvents } from "../text-work.ts";
@@ -114,9 +116,8 @@ async function uploadOf(request: FastifyRequest, limits: ServeLimits, schema: ob
     });
   }
   let settings: UploadSettings = {};
-  for await (const part of request.parts({
-    limits: { fileSize: limits.fileBytes, files: 1, fields: 4, fieldSize: limits.bodyBytes },
-  })) {
+  const bounds = { fileSize: limits.fileBytes, files: 1, fields: 4, fieldSize: limits.bodyBytes };
+  for await (const part of partsOf(request, bounds)) {
     if (part.type === "field") {
       if (part.fieldname !== "settings")
         throw new Problem(
@@ -135,6 +136,16 @@ async function uploadOf(request: FastifyRequest, limits: ServeLimits, schema: ob
     return { settings, bytes, name };
   }
   throw new Problem("bad-request", 'There is no part "file".', { hint: 'The part "settings" comes before it.' });
+}
+
+/** The parts of a body. Throws a Problem for one that cannot be cut into parts. */
+async function* partsOf(request: FastifyRequest, limits: object): AsyncGenerator<Multipart> {
+  try {
+    yield* request.parts({ limits });
+  } catch (error) {
+    if (problemOf(error).code !== "fault") throw error;
+    throw new Problem("bad-request", `The body is no multipart/form-data: ${messageOf(error)}.`);
+  }
 }
 
 function checkedSettings(request: FastifyRequest, text: string, schema: object): UploadSettings {
