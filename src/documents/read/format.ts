@@ -1,5 +1,6 @@
 import type { Readable } from "node:stream";
 import type { BadDocument, Document } from "../document.ts";
+import type { KeptFiles } from "./kept-files.ts";
 import type { ReadLimits } from "./limits.ts";
 import type { ParseWorker } from "./parse-worker.ts";
 
@@ -24,6 +25,8 @@ export interface ReadContext {
   counts: ReadCounts;
   notice(text: string): void;
   worker: ParseWorker;
+  /** What an interrupted reading of the same files parsed. */
+  kept?: KeptFiles;
 }
 
 /** files = files with documents + those without; bad documents are counted each. */
