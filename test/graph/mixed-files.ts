@@ -25,7 +25,7 @@ export function writeMixedFiles(folder: string, dictionary: string, count: numbe
   const isRare = (i: number) => i % 5 === 4;
   const names = Array.from({ length: NAMES }, (_, i) => {
     const beginnings = isRare(i) ? RARE : PLAIN;
-    return `${beginnings[i % beginnings.length]}第${i}${i % 3 === 0 ? "集团" : "公司"}`;
+    return `${beginnings[Math.floor(i / 5) % beginnings.length]}第${i}${i % 3 === 0 ? "集团" : "公司"}`;
   });
   const rows = names.map((name, i) => `${name},${i % 2 === 0 ? "公司" : "机构"},Q${i},${name.replace("第", "")}`);
   writeFileSync(dictionary, `name,type,id,aliases\n${rows.join("\n")}\n`);
@@ -75,7 +75,7 @@ export function writeMixedFiles(folder: string, dictionary: string, count: numbe
     },
     (name, n) => {
       const some = sentences(n);
-      put(`${name}.pdf`, pdfFile(pdfPages(some.map((one) => [one]))), { "": some.join("\n") });
+      put(`${name}.pdf`, pdfFile(pdfPages(some.map((one) => [one]))), { "": some.join("\n\n") });
     },
     (name, n) => {
       const some = sentences(n);
