@@ -1,6 +1,5 @@
 import type { Readable } from "node:stream";
 import type { BadDocument, Document } from "../document.ts";
-import type { KeptFiles } from "./kept-files.ts";
 import type { ReadLimits } from "./limits.ts";
 import type { ParseWorker } from "./parse-worker.ts";
 
@@ -15,6 +14,12 @@ export interface Source {
   isGzip: boolean;
   /** Its bytes, not decompressed. */
   open(): Readable;
+}
+
+/** What was read from files before an interruption, in the order of the files: they are not parsed again. */
+export interface KeptFiles {
+  take(key: string): Promise<unknown>;
+  add(key: string, value: unknown): Promise<void>;
 }
 
 /** What one reading needs besides the file. */

@@ -2,12 +2,6 @@ import { stat } from "node:fs/promises";
 import { addTo, emptyReadCounts, type ReadContext, type ReadCounts, type ReadItem, type Source } from "./format.ts";
 import type { DocumentFormatName } from "./formats.ts";
 
-/** What was read from files before an interruption, in the order of the files: they are not parsed again. */
-export interface KeptFiles {
-  take(key: string): Promise<unknown>;
-  add(key: string, value: unknown): Promise<void>;
-}
-
 interface KeptFile {
   items: ReadItem[];
   counts: ReadCounts;

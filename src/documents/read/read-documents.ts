@@ -2,7 +2,15 @@ import { createReadStream } from "node:fs";
 import { stat } from "node:fs/promises";
 import type { Readable } from "node:stream";
 import { messageOf, UserError } from "../../base/errors.ts";
-import { addTo, emptyReadCounts, type ReadContext, type ReadCounts, type ReadItem, type Source } from "./format.ts";
+import {
+  addTo,
+  emptyReadCounts,
+  type KeptFiles,
+  type ReadContext,
+  type ReadCounts,
+  type ReadItem,
+  type Source,
+} from "./format.ts";
 import {
   DOCUMENT_FORMAT_NAMES,
   DOCUMENT_FORMATS,
@@ -12,7 +20,7 @@ import {
   KNOWN_ENDINGS,
 } from "./formats.ts";
 import { type InputFile, inputFiles, openInputs } from "./inputs.ts";
-import { type KeptFiles, readKept } from "./kept-files.ts";
+import { readKept } from "./kept-files.ts";
 import { expectWithin, READ_LIMITS, type ReadLimits } from "./limits.ts";
 import { openParseWorker } from "./parse-worker.ts";
 
