@@ -7,7 +7,7 @@ import type { LabelSet } from "../data/example.ts";
 import { withTypes } from "../data/label-set.ts";
 import { type Entities, type EntitySource, openEntities, parseEntitySource } from "../documents/entities.ts";
 import type { OverlapPolicy } from "../documents/mention.ts";
-import { emptyReadCounts, type ReadCounts } from "../documents/read/format.ts";
+import { emptyReadCounts, type KeptFiles, type ReadCounts } from "../documents/read/format.ts";
 import { DOCUMENT_FORMAT_NAMES, type DocumentFormatName } from "../documents/read/formats.ts";
 import { inputFiles, openInputs } from "../documents/read/inputs.ts";
 import { READ_LIMITS } from "../documents/read/limits.ts";
@@ -166,12 +166,14 @@ export async function extractDocumentsWith(
   const stop = watchForStop({ onSignal: () => {} });
   let done: Readonly<DocumentCounts> | null = null;
   try {
-    const documents = readDocuments([input], {
-      format: options.format,
-      textField: options.textField,
-      counts: readCounts,
-      onNotice: (notice) => bar.line(`${picocolors.yellow("note:")} ${notice}`),
-    });
+    const documents = (kept: KeptFiles) =>
+      readDocuments([input], {
+        format: options.format,
+        textField: options.textField,
+        counts: readCounts,
+        kept,
+        onNotice: (notice) => bar.line(`${picocolors.yellow("note:")} ${notice}`),
+      });
     const result = await extractGraph(run.extractor, documents, entities, output, {
       window: options.window,
       maxPairs: options.maxPairs,
@@ -179,6 +181,7 @@ export async function extractDocumentsWith(
       minProbability: options.minProbability,
       thresholds,
       finder,
+      keepMentions: entities.fromModel,
       run: await runFingerprint(run),
       labels,
       formats: options.to ?? ["jsonl"],

@@ -5,7 +5,14 @@ import { readTextFile } from "../base/files.ts";
 import { readChineseNreSplit } from "./chinese-nre.ts";
 import type { LabelSet } from "./example.ts";
 import { findPairLabels, readPairSplit } from "./formats/read-split.ts";
-import { LABELLED_FORMATS, PAIR_FORMAT_NAMES, type PairFormatName } from "./formats/registry.ts";
+import { findTextLabels, readTextMentions, readTextSplit } from "./formats/read-texts.ts";
+import {
+  LABELLED_FORMATS,
+  PAIR_FORMAT_NAMES,
+  type PairFormatName,
+  TEXT_FORMAT_NAMES,
+  type TextFormatName,
+} from "./formats/registry.ts";
 import { readJsonlSplit } from "./jsonl.ts";
 import { chineseNreLabelSet, parseLabelsJson, parseRelation2id } from "./label-set.ts";
 import { type AnnotatedSentence, mentionsFileName, readMentionsFile } from "./mentions-file.ts";
@@ -35,11 +42,16 @@ export interface Dataset {
   mentions(name: SplitName): Promise<AnnotatedSentence[]>;
 }
 
-/** The formats of this program, and those of others whose rows are pairs. */
-export type DatasetFormat = "chinese-nre" | "jsonl" | PairFormatName;
+/** The formats of this program, and those of others whose rows are pairs, or texts that need not be cut into sentences. */
+export type DatasetFormat = "chinese-nre" | "jsonl" | PairFormatName | TextFormatName;
 
 /** The formats that a recipe may name. */
-export const DATASET_FORMATS = ["chinese-nre", "jsonl", ...PAIR_FORMAT_NAMES] as const satisfies DatasetFormat[];
+export const DATASET_FORMATS = [
+  "chinese-nre",
+  "jsonl",
+  ...PAIR_FORMAT_NAMES,
+  ...TEXT_FORMAT_NAMES,
+] as const satisfies DatasetFormat[];
 
 const MAX_LABEL_FILE_BYTES = 4_000_000;
 /** Endings under which rows are kept; archives may be around them. */
@@ -53,6 +65,8 @@ interface FormatReader {
   findLabels: ((files: readonly string[], where: string) => Promise<{ labels: LabelSet; notice: string }>) | null;
   labelsFile: "relation2id.txt" | "labels.json";
   readSplit(file: string, labels: LabelSet, options: SplitOptions): Promise<Split>;
+  /** Of a format whose rows have the places of all entities. */
+  readMentions?(file: string, normalize?: Normalization): Promise<AnnotatedSentence[]>;
 }
 
 const pairReader = (format: PairFormatName): FormatReader => ({
@@ -60,6 +74,14 @@ const pairReader = (format: PairFormatName): FormatReader => ({
   findLabels: (files, where) => findPairLabels(format, files, where),
   labelsFile: "labels.json",
   readSplit: (file, labels, options) => readPairSplit(format, file, labels, options),
+});
+
+const textReader = (format: TextFormatName): FormatReader => ({
+  extensions: LABELLED_FORMATS[format].extensions,
+  findLabels: (files, where) => findTextLabels(format, files, where),
+  labelsFile: "labels.json",
+  readSplit: (file, labels, options) => readTextSplit(format, file, labels, options),
+  readMentions: (file, normalize) => readTextMentions(format, file, normalize),
 });
 
 const FORMATS: Record<DatasetFormat, FormatReader> = {
@@ -74,6 +96,9 @@ const FORMATS: Record<DatasetFormat, FormatReader> = {
   opennre: pairReader("opennre"),
   alpaca: pairReader("alpaca"),
   sharegpt: pairReader("sharegpt"),
+  spert: textReader("spert"),
+  duie: textReader("duie"),
+  conll: textReader("conll"),
 };
 
 /**
@@ -87,7 +112,7 @@ export async function openDataset(
   const files = await filesIn(directory);
   const { format: wanted = "auto" } = options;
   const format = wanted === "auto" ? formatOf(directory, files) : wanted;
-  const { extensions, findLabels, labelsFile, readSplit } = FORMATS[format];
+  const { extensions, findLabels, labelsFile, readSplit, readMentions } = FORMATS[format];
   const splitsWith = (ending: string) => SPLIT_NAMES.filter((name) => files.includes(`${name}.${ending}`));
   const extension = extensions.find((ending) => splitsWith(ending).length > 0) ?? extensions[0];
   const splitNames = splitsWith(extension);
@@ -120,6 +145,8 @@ export async function openDataset(
       return readSplit(join(directory, file), labels, { normalize: options.normalize, ...splitOptions });
     },
     async mentions(name) {
+      const own = `${name}.${extension}`;
+      if (readMentions) return files.includes(own) ? readMentions(join(directory, own), options.normalize) : [];
       const file = mentionsFileName(name);
       return files.includes(file) ? readMentionsFile(join(directory, file), options.normalize) : [];
     },

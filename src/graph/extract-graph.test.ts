@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { afterAll, describe, expect, it } from "vitest";
 import { fakeExtractor } from "../../test/fake-extractor.ts";
 import { openEntities, parseEntitySource } from "../documents/entities.ts";
+import type { SlowMentionFinder } from "../documents/mention.ts";
 import type { ReadItem } from "../documents/read/format.ts";
 import { checkGraphOutput, extractGraph, type GraphOptions } from "./extract-graph.ts";
 import { GRAPH_FORMATS } from "./write.ts";
@@ -111,6 +112,29 @@ describe("a graph of documents", () => {
       if (windows > 1) expect(counts.resumed).toBeGreaterThan(0);
       expect(filesOf(folder)).toEqual(expected);
     }
+  });
+
+  it("does not find mentions again that an interrupted call found", async () => {
+    const { finder } = await openEntities([parseEntitySource(names)], "longest");
+    let calls = 0;
+    const slow: SlowMentionFinder = {
+      async find(document, sentences) {
+        calls++;
+        return finder.find(document, sentences);
+      },
+    };
+    const options = { finder: slow, keepMentions: true };
+    await extract(join(root, "slow-whole"), options);
+    expect(calls).toBe(10);
+    calls = 0;
+    const folder = join(root, "slow-cut");
+    await expect(extract(folder, options, 5)).rejects.toThrow("power cut");
+    const before = calls;
+    expect(Object.keys(filesOf(folder))).toContain("triples.jsonl.part.mentions");
+    await extract(folder, options);
+    expect(before).toBeGreaterThan(3);
+    expect(calls).toBe(10);
+    expect(filesOf(folder)).toEqual(filesOf(join(root, "slow-whole")));
   });
 
   it("refuses an unfinished output of another input or other options", async () => {

@@ -4,13 +4,15 @@ import { join, relative, resolve } from "node:path";
 import { UserError, UserErrors } from "../base/errors.ts";
 import { expectUnlocked } from "../base/lock.ts";
 import { checkOutputFolder } from "../base/output.ts";
+import { openReplay, type Replay } from "../base/replay.ts";
 import type { LabelSet } from "../data/example.ts";
 import type { BadDocument } from "../documents/document.ts";
 import type { Entities } from "../documents/entities.ts";
 import type { SlowMentionFinder } from "../documents/mention.ts";
-import type { ReadItem } from "../documents/read/format.ts";
+import type { KeptFiles, ReadItem } from "../documents/read/format.ts";
 import { type DocumentCounts, type DocumentSettings, extractDocuments } from "../extract/document-corpus.ts";
 import type { Extractor } from "../extract/extractor.ts";
+import { keepingMentions } from "../extract/kept-mentions.ts";
 import type { RelationThresholds } from "../extract/triples.ts";
 import { arithmeticNotice, lockOf, openUnfinished } from "../extract/unfinished.ts";
 import { type OutputText, outputFiles } from "./output-files.ts";
@@ -29,6 +31,8 @@ export interface GraphOptions extends Omit<DocumentSettings, "windowItems" | "la
   windowItems?: number;
   /** Finds mentions in place of the entities' own finder. */
   finder?: SlowMentionFinder;
+  /** Whether to keep what the finder finds until the graph is there: for one that takes long. */
+  keepMentions?: boolean;
   /** Of the readers, for the summary. */
   readCounts?: unknown;
   onProgress?: (counts: Readonly<DocumentCounts>) => void;
@@ -74,12 +78,13 @@ export async function checkGraphOutput(folder: string, inputs: readonly string[]
 /**
  * Extracts documents into a folder: `triples.jsonl`, the graph in the chosen formats, `bad-documents.jsonl` when there are some, and
  * `summary.json`. Finished triples are in `triples.jsonl.part` from the moment they are reported; after an interruption the next call
- * reads the documents again, computes only what is missing, and ends with identical files. `triples.jsonl` appears last. Throws a UserError
+ * parses only documents that were not parsed, computes only what is missing, and ends with identical files. `triples.jsonl` appears last. Throws a UserError
  * when no document can be read, when another process writes the folder, or when the unfinished output is of another job or input.
  */
 export async function extractGraph(
   extractor: Extractor,
-  documents: AsyncIterable<ReadItem>,
+  /** Documents, or how to read them with what an interrupted call parsed. */
+  documents: AsyncIterable<ReadItem> | ((kept: KeptFiles) => AsyncIterable<ReadItem>),
   entities: Entities,
   folder: string,
   options: GraphOptions,
@@ -103,14 +108,23 @@ export async function extractGraph(
   const problems: BadDocument[] = [];
   let badDocuments: OutputText | null = null;
   const bad: BadDocument[] = [];
+  const replays: Replay[] = [];
+  const replay = async (what: string) => {
+    const opened = await openReplay(`${path}.part.${what}`, job);
+    replays.push(opened);
+    return opened;
+  };
+  let isOver = false;
   try {
+    const given = typeof documents === "function" ? documents(await replay("files")) : documents;
+    const finder = options.finder ?? entities.finder;
     const part = join(folder, `${TRIPLES_FILE}.part`);
     const notice = arithmeticNotice(unfinished.done, part, extractor.arithmetic);
     if (notice !== null) options.onNotice?.(notice);
     const counts = await extractDocuments(
       extractor,
-      documents,
-      options.finder ?? entities.finder,
+      given,
+      options.keepMentions ? keepingMentions(finder, await replay("mentions")) : finder,
       { ...unfinished, part },
       settings,
       {
@@ -133,6 +147,7 @@ export async function extractGraph(
     );
     if (counts.documents === 0) {
       await unfinished.discard();
+      isOver = true;
       throw noDocuments(counts, problems);
     }
     options.onWriting?.();
@@ -152,12 +167,15 @@ export async function extractGraph(
         columns: entities.columns,
       },
     });
+    isOver = true;
+    for (const one of replays.splice(0)) await one.close(isOver);
     await unfinished.finish();
     return { counts, graph };
   } catch (error) {
     await files.discard();
     throw error;
   } finally {
+    for (const one of replays) await one.close(isOver);
     await unfinished.close();
   }
 }

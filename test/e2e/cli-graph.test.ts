@@ -15,7 +15,8 @@ const temporary = temporaryFolder("graph");
 const file = (name: string) => join(temporary.path, name);
 const FORMATS = "jsonl,csv,turtle,neo4j,graphml,html";
 const BEST: CreOptions = { env: { CRE_BACKEND: "" } };
-const KILLS = 6;
+const KILLS = 10;
+const DOCUMENTS = 1000;
 let toys: ToyRuns;
 let input = "";
 let names = "";
@@ -52,6 +53,15 @@ beforeAll(async () => {
   put("sub/i.md", `# 標題\n\n${sentences(40, 9).join("\n\n").replaceAll("东风", "東風")}`);
   put("sub/bad.pdf", "%PDF-1.4 broken");
   for (let i = 0; i < 30; i++) put(`sub/z${String(i).padStart(2, "0")}.txt`, sentences(20, 100 + i).join("\n"));
+  // Those above are 23, and 30.
+  const rest = DOCUMENTS - 23 - 30;
+  for (let i = 0; i < 100; i++) put(`sub/x${i}.html`, `<p>${sentences(1, 200 + i)[0]}</p>`);
+  put(
+    "sub/y.jsonl",
+    sentences(rest - 100, 300)
+      .map((text) => JSON.stringify({ text }))
+      .join("\n"),
+  );
   names = file("names.csv");
   const companies = ["远山", "近水", "东风", "西岭", "南湖", "北辰", "长河", "大江"];
   writeFileSync(
@@ -64,8 +74,8 @@ afterAll(() => temporary.remove());
 /** Bytes of all files of a folder by name. */
 function filesOf(folder: string): Record<string, string> {
   const entries = readdirSync(file(folder), { recursive: true, withFileTypes: true }).filter((entry) => entry.isFile());
-  // A process that was killed after its last file leaves its lock, which the next one takes away.
-  const own = entries.filter(({ name }) => !name.endsWith(".lock"));
+  // A process that was killed after its last file leaves its lock and its journal, which the next one takes away.
+  const own = entries.filter(({ name }) => !name.endsWith(".lock") && name !== "triples.jsonl.part.json");
   const paths = own.map((entry) => join(entry.parentPath, entry.name)).sort();
   return Object.fromEntries(paths.map((path) => [path.slice(file(folder).length + 1), readFileSync(path, "latin1")]));
 }
@@ -95,7 +105,17 @@ describe("cre extract --entities", () => {
         expect(texts.get(document)?.slice(startUtf16, endUtf16)).toBe(text);
       }
     }
-    expect([...endings].sort()).toEqual([".csv", ".docx", ".html", ".jsonl.gz", ".md", ".parquet", ".pdf", ".txt"]);
+    expect([...endings].sort()).toEqual([
+      ".csv",
+      ".docx",
+      ".html",
+      ".jsonl",
+      ".jsonl.gz",
+      ".md",
+      ".parquet",
+      ".pdf",
+      ".txt",
+    ]);
     const mentions = triples.flatMap(({ head, tail }) => [head, tail]);
     expect(mentions).toContainEqual(
       expect.objectContaining({ text: "東風", id: "Q2", name: "东风集团", type: "公司" }),
@@ -129,8 +149,9 @@ describe("cre extract --entities", () => {
     expect(wrong).toMatchObject({ code: 1, stderr: expect.stringContaining("is not JSON") });
   });
 
-  it(`killed ${KILLS} times ends with the same files`, async () => {
+  it(`of ${DOCUMENTS} documents, killed ${KILLS} times, ends with the same files`, async () => {
     await extract("undisturbed", "--to", FORMATS);
+    expect(JSON.parse(readFileSync(file("undisturbed/summary.json"), "utf8")).documents.documents).toBe(DOCUMENTS);
     const expected = filesOf("undisturbed");
     const random = createRandom(7);
     const command = ["extract", toys.run, input, "--entities", names, "--output", file("killed"), "--to", FORMATS];

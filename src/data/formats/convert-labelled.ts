@@ -11,7 +11,13 @@ import { noRelationLookalike } from "../no-relation.ts";
 import type { BadRow, OnBadRow, SplitName } from "../split.ts";
 import { SPLIT_NAMES, splitOfName } from "../split-names.ts";
 import { expectEmptyFolder } from "../without-rows.ts";
-import { type ConversionCounts, type ExampleOptions, emptyConversionCounts, rowExamples } from "./examples.ts";
+import {
+  type ConversionCounts,
+  DEFAULT_NO_RELATION,
+  type ExampleOptions,
+  emptyConversionCounts,
+  rowExamples,
+} from "./examples.ts";
 import { jsonRows } from "./json-rows.ts";
 import { isObject, type LabelledFormat } from "./labelled.ts";
 import { LABELLED_FORMATS, type LabelledFormatName, recogniseRow } from "./registry.ts";
@@ -40,7 +46,6 @@ export interface Conversion {
 const MAX_LISTED_BAD_ROWS = 1000;
 /** Lines of mentions that are written together. */
 const MENTION_LINES = 1000;
-const DEFAULT_NO_RELATION = "unknown";
 
 /**
  * Converts labelled data of another program into a data folder of this one: a JSONL file a split, and labels.json with the labels that were

@@ -136,6 +136,9 @@ function sentencesOf(
   return { parts: parts.map(moved).filter(({ mentions }) => mentions.length > 1), across };
 }
 
+/** The label of no relation where the data has none. */
+export const DEFAULT_NO_RELATION = "unknown";
+
 const keyOf = (head: number, tail: number): string => `${head} ${tail}`;
 
 /** One example for each pair that has labels, and the keys of those pairs in both directions. */

@@ -30,6 +30,11 @@ export const LABELLED_FORMAT_NAMES = Object.keys(LABELLED_FORMATS) as LabelledFo
 /** Formats whose rows are pairs with a label each: a recipe may name them as data.format. */
 export const PAIR_FORMAT_NAMES = ["json", "opennre", "alpaca", "sharegpt"] as const satisfies LabelledFormatName[];
 
+/** Formats whose rows are texts that need not be cut: a recipe may name them as data.format too. */
+export const TEXT_FORMAT_NAMES = ["spert", "duie", "conll"] as const satisfies LabelledFormatName[];
+
+export type TextFormatName = (typeof TEXT_FORMAT_NAMES)[number];
+
 export type PairFormatName = (typeof PAIR_FORMAT_NAMES)[number];
 
 /** The format that a row's keys are those of; null when none is known. */

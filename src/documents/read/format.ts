@@ -16,6 +16,12 @@ export interface Source {
   open(): Readable;
 }
 
+/** What was read from files before an interruption, in the order of the files: they are not parsed again. */
+export interface KeptFiles {
+  take(key: string): Promise<unknown>;
+  add(key: string, value: unknown): Promise<void>;
+}
+
 /** What one reading needs besides the file. */
 export interface ReadContext {
   limits: ReadLimits;
@@ -24,6 +30,8 @@ export interface ReadContext {
   counts: ReadCounts;
   notice(text: string): void;
   worker: ParseWorker;
+  /** What an interrupted reading of the same files parsed. */
+  kept?: KeptFiles;
 }
 
 /** files = files with documents + those without; bad documents are counted each. */

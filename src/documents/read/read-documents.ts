@@ -2,7 +2,15 @@ import { createReadStream } from "node:fs";
 import { stat } from "node:fs/promises";
 import type { Readable } from "node:stream";
 import { messageOf, UserError } from "../../base/errors.ts";
-import { addTo, emptyReadCounts, type ReadContext, type ReadCounts, type ReadItem, type Source } from "./format.ts";
+import {
+  addTo,
+  emptyReadCounts,
+  type KeptFiles,
+  type ReadContext,
+  type ReadCounts,
+  type ReadItem,
+  type Source,
+} from "./format.ts";
 import {
   DOCUMENT_FORMAT_NAMES,
   DOCUMENT_FORMATS,
@@ -12,6 +20,7 @@ import {
   KNOWN_ENDINGS,
 } from "./formats.ts";
 import { type InputFile, inputFiles, openInputs } from "./inputs.ts";
+import { readKept } from "./kept-files.ts";
 import { expectWithin, READ_LIMITS, type ReadLimits } from "./limits.ts";
 import { openParseWorker } from "./parse-worker.ts";
 
@@ -25,6 +34,8 @@ export interface ReadOptions {
   counts?: ReadCounts;
   /** Receives what a user should know: a file was read as GB18030. */
   onNotice?(notice: string): void;
+  /** What an interrupted reading of the same files parsed. */
+  kept?: KeptFiles;
   /** What "-" reads; default process.stdin. */
   stdin?: Readable;
 }
@@ -46,7 +57,7 @@ export async function* readDocuments(inputs: readonly string[], options: ReadOpt
   }
   const opened = await openInputs(inputs.filter((input) => input !== "-"));
   const worker = openParseWorker(limits);
-  const context: ReadContext = { limits, textField, counts, notice: onNotice, worker };
+  const context: ReadContext = { limits, textField, counts, notice: onNotice, worker, kept: options.kept };
   try {
     if (inputs.includes("-") && format !== "auto") {
       const stdin = options.stdin ?? process.stdin;
@@ -81,7 +92,8 @@ async function* readFile(
     yield { bad: { id, reason } };
     return;
   }
-  yield* readSource({ id, path, isGzip: isGzipName(path), open: () => createReadStream(path) }, format, context);
+  const source = { id, path, isGzip: isGzipName(path), open: () => createReadStream(path) };
+  yield* readKept(source, format, context, (own) => readSource(source, format, own));
 }
 
 /** Formats that are not read at once have no bound on the size of a file. */
