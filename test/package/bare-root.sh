@@ -5,7 +5,8 @@
 #   test       npm test of the files that CRE_TEST_FILES names; their native tests are skipped by name
 #   demo       npm run demo, on WebAssembly
 #   packages   the archives of build/release/packages, installed as root and used by another user: npx cre demo on the compiled addons
-# CRE_BARE_ROOT is a folder for the file system, kept and used again; CRE_NODE the version of Node (20). Needs root, debootstrap and unshare.
+# CRE_BARE_ROOT is a folder for the file system, kept and used again; CRE_NODE the version of Node (20); CRE_DEMO has words for cre demo. Needs
+# root, debootstrap and unshare.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 steps=${*:-checkout test demo packages}
@@ -72,7 +73,7 @@ for step in $steps; do
       timed inside 0:0 'cd /work && npm ci'
       ;;
     test) timed inside 0:0 "cd /work && npm test -- $files" ;;
-    demo) timed inside 0:0 'cd /work && npm run demo' ;;
+    demo) timed inside 0:0 'cd /work && npm run demo -- '"${CRE_DEMO:-}" ;;
     packages)
       archives=build/release/packages
       [ -e "$archives/cre-llm-$version.tgz" ] || { echo "skipped: npm run release has not made $archives"; continue; }
@@ -83,7 +84,7 @@ for step in $steps; do
       inside 0:0 "cd /installed && npm install --prefer-offline ./*.tgz"
       mkdir -p "$root/home/user" && chown 1000:1000 "$root/home/user"
       # CRE_BACKEND=native: an addon that cannot be loaded is an error, not a slower run.
-      timed inside 1000:1000 'cd /home/user && rm -rf runs && CRE_BACKEND=native node /installed/node_modules/.bin/cre demo'
+      timed inside 1000:1000 'cd /home/user && rm -rf runs && CRE_BACKEND=native node /installed/node_modules/.bin/cre demo '"${CRE_DEMO:-}"
       ;;
     *) echo "unknown step $step" >&2 && exit 1 ;;
   esac

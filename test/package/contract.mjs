@@ -3,7 +3,7 @@
  *
  *     node test/package/contract.mjs --addons build/release/linux-arm64-gnu/package -- qemu-aarch64-static -L /usr/aarch64-linux-gnu ARM_NODE
  *
- * `--file native,matmul` names tests of src/compute/native (native.test.ts by default), `--only TEXT` tests whose name has the text. What follows
+ * `--file native,matmul` names tests of src/compute/native (native.test.ts by default), `--only TEXT,TEXT` tests whose name has one of the texts. What follows
  * `--` starts Node; this Node by default. The tests are compiled into build/contract, next to a small stand-in for vitest, and the last line
  * is `N passed, N failed, N skipped`.
  */
@@ -16,7 +16,7 @@ import { parseArgs } from "node:util";
 const ROOT = resolve(fileURLToPath(new URL("../..", import.meta.url)));
 const FOLDER = join(ROOT, "build", "contract");
 
-const USAGE = "node test/package/contract.mjs --addons FOLDER [--file native,ops] [--only TEXT] [-- COMMAND …]";
+const USAGE = "node test/package/contract.mjs --addons FOLDER [--file native,ops] [--only TEXT,TEXT] [-- COMMAND …]";
 
 /** Compiles src with its tests, and lays the addons where the compiled program looks for them. */
 function stage(addons) {

@@ -17,7 +17,7 @@ import { stringify } from "yaml";
 import { nativeStatus } from "../../src/compute/native/addon.ts";
 import { nativeFolder } from "../../src/compute/native/levels.ts";
 import { PREBUILT, packageOf } from "../../src/compute/native/prebuilt.ts";
-import { temporaryFolder, toyRecipe, writeToyData } from "../e2e/support.ts";
+import { ROOT, temporaryFolder, toyRecipe, writeToyData } from "../e2e/support.ts";
 import { type Ended, ended, installPackage, npmInstall } from "./installed.ts";
 
 // A fresh installation has no addons: the first command that computes builds them where a compiler is, and says what to install where none is.
@@ -84,7 +84,8 @@ async function cre(words: readonly string[], env: Environment, node: string): Pr
 }
 
 /** Trains the toy recipe. */
-const train = (env: Environment) => cre(["train", file("toy.yaml"), "--run", "run"], env, process.execPath);
+const train = (env: Environment, node = process.execPath) =>
+  cre(["train", file("toy.yaml"), "--run", "run"], env, node);
 
 const setting = (...values: string[]) => values.flatMap((value) => ["--set", value]);
 /** One step of the demonstration's training, then all that follows it. */
@@ -154,21 +155,27 @@ describe("a fresh installation", () => {
     const platform = PREBUILT.find(({ os, cpu }) => os === process.platform && cpu === process.arch);
     const reason = skipReason() ?? (available ? null : missing) ?? (platform ? null : "no package for this platform");
     test.skip(reason !== null, reason ?? "");
-    // The addons of the checkout, as a release packs its own.
+    const { version } = JSON.parse(readFileSync(join(packageFolder(), "package.json"), "utf8"));
     const name = packageOf(platform!);
     const own = file("node_modules", name);
     mkdirSync(own);
-    for (const addon of readdirSync(nativeFolder()).filter((one) => one.endsWith(".node"))) {
-      copyFileSync(join(nativeFolder(), addon), join(own, addon));
+    // Those that `npm run release` packed here, else those of the checkout.
+    const archive = join(ROOT, "build", "release", "packages", `${name}-${version}.tgz`);
+    if (existsSync(archive)) execFileSync("tar", ["-xzf", archive, "-C", own, "--strip-components=1"]);
+    else {
+      for (const addon of readdirSync(nativeFolder()).filter((one) => one.endsWith(".node"))) {
+        copyFileSync(join(nativeFolder(), addon), join(own, addon));
+      }
     }
-    const { version } = JSON.parse(readFileSync(join(packageFolder(), "package.json"), "utf8"));
     const env = { PATH: pathWithoutCompiler(), XDG_CACHE_HOME: writableFolder("prebuilt") };
     try {
       writeFileSync(join(own, "package.json"), JSON.stringify({ name, version }));
-      const found = await train({ ...env, CRE_BACKEND: "native" });
-      expect(found.code, found.stderr).toBe(0);
-      expect(found.stderr).not.toContain(BUILDING);
-      expect(readdirSync(file("prebuilt"))).toEqual([]);
+      for (const [major, node] of Object.entries(nodes)) {
+        const found = await train({ ...env, CRE_BACKEND: "native" }, node);
+        expect(found.code, `Node ${major}: ${found.stderr}`).toBe(0);
+        expect(found.stderr).not.toContain(BUILDING);
+        expect(readdirSync(file("prebuilt"))).toEqual([]);
+      }
       writeFileSync(join(own, "package.json"), JSON.stringify({ name, version: "0.0.0" }));
       const other = await train(env);
       expect(other.code, other.stderr).toBe(0);

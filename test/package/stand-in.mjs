@@ -58,10 +58,11 @@ export const it = withVariants((title, rest, skip) => {
 
 export const afterAll = (body) => endings.push(body);
 
-/** Runs the tests whose name has the text; returns the exit code. */
+/** Runs the tests whose name has one of the texts, which commas separate; returns the exit code. */
 export async function run(only) {
   const counts = { passed: 0, failed: 0, skipped: 0 };
-  for (const { name, body, skip } of tests.filter((test) => test.name.includes(only))) {
+  const chosen = tests.filter(({ name }) => only.split(",").some((text) => name.includes(text)));
+  for (const { name, body, skip } of chosen) {
     if (skip) {
       counts.skipped++;
       console.log(`skipped: ${name}`);
@@ -74,8 +75,8 @@ export async function run(only) {
       counts.failed++;
       console.log(`failed: ${name}\n${error?.stack ?? error}`);
     }
-    if ((counts.passed + counts.failed) % 50 === 0)
-      console.log(`${counts.passed + counts.failed} of ${tests.length} tests …`);
+    const done = counts.passed + counts.failed + counts.skipped;
+    if (done % 10 === 0) console.log(`${done} of ${chosen.length}, ${counts.failed} failed …`);
   }
   for (const ending of endings) await ending();
   console.log(`${counts.passed} passed, ${counts.failed} failed, ${counts.skipped} skipped`);

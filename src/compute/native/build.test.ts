@@ -156,6 +156,12 @@ describe.skipIf(!hasCompiler)("building the native backend", () => {
     expect(lines.join("\n")).toMatch(/does not know .*-mamx-tile.*level amx is left out/);
   });
 
+  it("builds the level neon on 64-bit Arm", async () => {
+    const report = await build({ architecture: "arm64" });
+    expect(report).toEqual({ levels: ["portable", "neon"], compiled: 5, problem: null });
+    expect(addons()).toEqual(["cre-neon.node", "cre-portable.node"]);
+  });
+
   it("says first that there is no compiler and what to install", async () => {
     const report = await build({ compilers: ["no-such-compiler"] });
     expect(report.levels).toEqual([]);
