@@ -62,7 +62,8 @@ export { readRecipe } from "./recipe/read.ts";
 export type { DecodeSettings, Recipe } from "./recipe/schema.ts";
 // Runs: training them, opening them, evaluating them.
 export type { LoopEvent } from "./runs/checkpointed-loop.ts";
-export type { CompanionEvent, RunCompanion } from "./runs/companion.ts";
+export type { CompanionEvent } from "./runs/companion.ts";
+export type { RunCompanion } from "./runs/companion-read.ts";
 export type { CompanionScores, CompanionValidation } from "./runs/companion-scores.ts";
 export { type CompareOptions, type ComparisonEvent, compareRuns, type RunComparison } from "./runs/compare-runs.ts";
 export {

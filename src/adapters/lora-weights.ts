@@ -2,7 +2,7 @@ import { UserError } from "../base/errors.ts";
 import { createRandom, mixSeed } from "../base/random.ts";
 import type { Weight } from "../compute/backend.ts";
 import { mergeLowRank } from "../formats/merge-lora.ts";
-import { type LoraScaling, loraScale } from "../formats/peft-folder.ts";
+import { type LoraScaling, loraScale } from "../formats/peft-adapter.ts";
 import type { Decoder } from "../models/decoder.ts";
 import { hashName } from "../models/init.ts";
 import { adaptedRowNorms, freeDivisors } from "../models/magnitude.ts";

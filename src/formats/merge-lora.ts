@@ -1,5 +1,5 @@
 import { showValue, UserErrors } from "../base/errors.ts";
-import { loraScale, type PeftFolder } from "./peft-folder.ts";
+import { loraScale, type PeftFolder } from "./peft-adapter.ts";
 import type { TensorDtype, TensorSource, TensorToWrite } from "./tensor-source.ts";
 
 /** The tensors of a checkpoint, ready to write; blocks of few bits become float16. */

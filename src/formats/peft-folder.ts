@@ -1,157 +1,24 @@
-import { existsSync } from "node:fs";
 import { join } from "node:path";
-import { showValue, UserError, UserErrors } from "../base/errors.ts";
 import { writeFileAtomic } from "../base/files.ts";
-import { expectFolderSums, sumsOfTensors } from "./folder-sums.ts";
-import { readJsonObject } from "./json-file.ts";
-import { openSafetensors, type SafetensorsFile, writeSafetensors } from "./safetensors.ts";
+import { nodeFolder } from "../base/node-folder.ts";
+import { sumsOfTensors } from "./folder-sums.ts";
+import {
+  CONFIG_FILE,
+  type PeftFolder,
+  type PeftLoraConfig,
+  readPeftFolder,
+  readPeftTensors,
+  WEIGHTS_FILE,
+} from "./peft-adapter.ts";
+import { writeSafetensors } from "./safetensors.ts";
+import type { SafetensorsFile } from "./safetensors-read.ts";
 import type { TensorToWrite } from "./tensor-source.ts";
 
-const MAX_RANK = 65_536;
+/** Opens a PEFT folder with a LoRA or DoRA adapter; see {@link readPeftFolder}. */
+export const openPeftFolder = (directory: string): Promise<PeftFolder> => readPeftFolder(nodeFolder(directory));
 
-/** Whether low-rank products count alpha/rank times, or alpha/√rank times (rsLoRA, Kalajdzievski 2023). */
-export type LoraScaling = "lora" | "rslora";
-
-/** The settings of a LoRA or DoRA adapter in PEFT's adapter_config.json. */
-export interface PeftLoraConfig {
-  rank: number;
-  alpha: number;
-  dropout: number;
-  scaling: LoraScaling;
-  /** Whether the lengths of rows are trained, too (DoRA). */
-  hasMagnitudes: boolean;
-  /** Module names or their last parts, as PEFT matches them. */
-  targetModules: readonly string[] | "all-linear";
-  baseModel: string | null;
-}
-
-export interface PeftFolder {
-  config: PeftLoraConfig;
-  tensors: SafetensorsFile;
-}
-
-/** The factor on the low-rank products. */
-export function loraScale({
-  rank,
-  alpha,
-  scaling = "lora",
-}: {
-  rank: number;
-  alpha: number;
-  scaling?: LoraScaling;
-}): number {
-  return alpha / (scaling === "rslora" ? Math.sqrt(rank) : rank);
-}
-
-/** Entries of adapter_config.json that do not change what a finished adapter computes (PEFT 0.21), and those read below. */
-const FREE = new Set([
-  "auto_mapping",
-  "base_model_name_or_path",
-  "ensure_weight_tying",
-  "eva_config",
-  "inference_mode",
-  "layers_pattern",
-  "lora_alpha",
-  "lora_dropout",
-  "megatron_config",
-  "megatron_core",
-  "peft_type",
-  "peft_version",
-  "qalora_group_size",
-  "r",
-  "revision",
-  "runtime_config",
-  "target_modules",
-  "task_type",
-  "use_dora",
-  "use_rslora",
-]);
-
-/** Values that other entries may have besides null, false, [] and {}, which switch an option off. Any other value is an error. */
-const ALSO_NEUTRAL: Readonly<Record<string, readonly unknown[]>> = {
-  bias: ["none"],
-  // Initialisations; the others (pissa, olora, corda, loftq) change the base weights, which the folder does not hold.
-  init_lora_weights: [true, "gaussian", "orthogonal", "eva"],
-};
-
-/** What switches an option off. */
-function isNeutral(value: unknown): boolean {
-  if (value === null || value === false) return true;
-  return typeof value === "object" && Object.keys(value as object).length === 0;
-}
-
-/** The entries of an adapter_config.json that would change what the adapter computes, but are none of those that are read. */
-export function unsupportedEntries(
-  raw: Readonly<Record<string, unknown>>,
-  free: ReadonlySet<string>,
-  alsoNeutral: Readonly<Record<string, readonly unknown[]>> = {},
-): string[] {
-  return Object.entries(raw).flatMap(([key, value]) => {
-    if (free.has(key) || isNeutral(value) || alsoNeutral[key]?.includes(value)) return [];
-    const also = (alsoNeutral[key] ?? []).map((one) => `${JSON.stringify(one)}, `).join("");
-    return [`${showValue(key)} is ${showValue(value)}, which is not supported: expected ${also}false, null or nothing`];
-  });
-}
-
-const isSwitch = (value: unknown) => typeof value === "boolean" || value === null;
-
-/** Opens a PEFT folder with a LoRA or DoRA adapter: adapter_config.json and adapter_model.safetensors. Throws a UserErrors with all problems. */
-export async function openPeftFolder(directory: string): Promise<PeftFolder> {
-  const file = join(directory, "adapter_config.json");
-  const raw = await readJsonObject(file, "a PEFT adapter configuration");
-  const problems: string[] = [];
-  const expect = (key: string, expected: string, fits: boolean) => {
-    if (!fits) problems.push(`"${key}" is ${showValue(raw[key])}, expected ${expected}`);
-  };
-  const { peft_type: type, r, lora_alpha: alpha, lora_dropout: dropout = 0, target_modules: targets } = raw;
-  expect("peft_type", '"LORA"', type === "LORA");
-  expect(
-    "r",
-    `a whole number from 1 to ${MAX_RANK}`,
-    Number.isInteger(r) && (r as number) >= 1 && (r as number) <= MAX_RANK,
-  );
-  expect("lora_alpha", "a number", typeof alpha === "number" && Number.isFinite(alpha));
-  expect("lora_dropout", "a number from 0 to below 1", typeof dropout === "number" && dropout >= 0 && dropout < 1);
-  const { use_rslora: isRslora = false, use_dora: hasMagnitudes = false } = raw;
-  expect("use_rslora", "true or false", isSwitch(isRslora));
-  expect("use_dora", "true or false", isSwitch(hasMagnitudes));
-  const isList = Array.isArray(targets) && targets.length > 0 && targets.every((name) => typeof name === "string");
-  // PEFT reads any other text as a regular expression over module names.
-  expect("target_modules", 'a list of module names or "all-linear"', isList || targets === "all-linear");
-  problems.push(...unsupportedEntries(raw, FREE, ALSO_NEUTRAL));
-  if (problems.length > 0) throw new UserErrors(`${file}: the adapter cannot be used:`, problems);
-  const tensors = await openPeftTensors(directory);
-  return {
-    config: {
-      rank: r as number,
-      alpha: alpha as number,
-      dropout: dropout as number,
-      scaling: isRslora ? "rslora" : "lora",
-      hasMagnitudes: Boolean(hasMagnitudes),
-      targetModules: targets as string[] | "all-linear",
-      baseModel: typeof raw.base_model_name_or_path === "string" ? raw.base_model_name_or_path : null,
-    },
-    tensors,
-  };
-}
-
-/** Opens the weights of a PEFT folder, checked against checksums.json where there is one. Throws a UserError when there are none. */
-export async function openPeftTensors(directory: string): Promise<SafetensorsFile> {
-  const weights = join(directory, "adapter_model.safetensors");
-  if (!existsSync(weights)) {
-    throw new UserError(`${directory}: has no adapter_model.safetensors.`, {
-      hint: "Adapters saved as adapter_model.bin can be saved again by PEFT with safe_serialization=True.",
-    });
-  }
-  const tensors = await openSafetensors(weights);
-  try {
-    await expectFolderSums(directory, tensors);
-    return tensors;
-  } catch (error) {
-    await tensors.close();
-    throw error;
-  }
-}
+/** Opens the weights of a PEFT folder; see {@link readPeftTensors}. */
+export const openPeftTensors = (directory: string): Promise<SafetensorsFile> => readPeftTensors(nodeFolder(directory));
 
 /** Reads the weights of a PEFT folder that is copied. Throws a UserError for damaged ones. */
 export async function checkPeftWeights(directory: string): Promise<void> {
@@ -169,7 +36,7 @@ export async function savePeftFolder(
   config: PeftLoraConfig,
   tensors: readonly TensorToWrite[],
 ): Promise<void> {
-  await writeSafetensors(join(directory, "adapter_model.safetensors"), tensors);
+  await writeSafetensors(join(directory, WEIGHTS_FILE), tensors);
   const json = {
     peft_type: "LORA",
     task_type: "CAUSAL_LM",
@@ -186,5 +53,5 @@ export async function savePeftFolder(
     use_dora: config.hasMagnitudes,
     use_rslora: config.scaling === "rslora",
   };
-  await writeFileAtomic(join(directory, "adapter_config.json"), `${JSON.stringify(json, null, 2)}\n`);
+  await writeFileAtomic(join(directory, CONFIG_FILE), `${JSON.stringify(json, null, 2)}\n`);
 }

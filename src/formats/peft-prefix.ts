@@ -2,7 +2,8 @@ import { join } from "node:path";
 import { showValue, UserErrors } from "../base/errors.ts";
 import { writeFileAtomic } from "../base/files.ts";
 import { readJsonObject } from "./json-file.ts";
-import { openPeftTensors, unsupportedEntries } from "./peft-folder.ts";
+import { unsupportedEntries } from "./peft-adapter.ts";
+import { openPeftTensors } from "./peft-folder.ts";
 import { writeSafetensors } from "./safetensors.ts";
 import type { TensorToWrite } from "./tensor-source.ts";
 

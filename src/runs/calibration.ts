@@ -1,18 +1,14 @@
-import { existsSync } from "node:fs";
 import { join } from "node:path";
-import { z } from "zod";
 import { UserError } from "../base/errors.ts";
 import { writeFileAtomic } from "../base/files.ts";
-import { checkSchema } from "../base/schema.ts";
+import { nodeFolder } from "../base/node-folder.ts";
 import type { Example, LabelSet } from "../data/example.ts";
-import { type PrecisionPoint, precisionCurve, thresholdFor } from "../evaluate/certainty.ts";
+import { precisionCurve, thresholdFor } from "../evaluate/certainty.ts";
 import { computeMetrics } from "../evaluate/metrics.ts";
 import type { ScoredRow } from "../evaluate/rows.ts";
 import { chooseRelations, type RelationChoice } from "../extract/combine.ts";
-import type { MentionScale } from "../extract/mention-scores.ts";
 import type { RelationThresholds } from "../extract/triples.ts";
-import { readJsonObject } from "../formats/json-file.ts";
-import type { DecodeSettings } from "../recipe/schema.ts";
+import { CALIBRATION_FILE, type Calibration, readCalibration } from "./calibration-read.ts";
 import type { RunFolder } from "./run-folder.ts";
 
 /** F1 of the two conventions that a run can be chosen by, as fractions. */
@@ -21,67 +17,14 @@ export interface ValidationF1 {
   microF1: number;
 }
 
-/** What the validation rows say of how relations are chosen. */
-export interface Calibration {
-  /** Validation rows that it was fitted on. */
-  rows: number;
-  /** For `decode.noRelationWeight: auto`: of the language model alone, and of its mixture with the companion (null without a companion). */
-  noRelationWeight: { model: number; mixed: number | null };
-  /** Predicted relations by their probability, of all and of each relation with enough predictions. */
-  precision?: { all: PrecisionPoint[]; relations: Record<string, PrecisionPoint[]> };
-  /** Of a run that finds mentions: how shares become probabilities, the sentences that it was fitted on, and F1 of their mentions. */
-  mentions?: { sentences: number; scale: MentionScale; f1: number };
-}
-
-/** Name of the file in the folder of a run. */
-export const CALIBRATION_FILE = "calibration.json";
-
-const weightSchema = z.number().positive();
-const pointSchema = z.strictObject({ probability: z.number(), precision: z.number(), recall: z.number() });
-const calibrationSchema = z.strictObject({
-  rows: z.int().min(1),
-  noRelationWeight: z.strictObject({ model: weightSchema, mixed: weightSchema.nullable() }),
-  precision: z
-    .strictObject({ all: z.array(pointSchema), relations: z.record(z.string(), z.array(pointSchema)) })
-    .optional(),
-  mentions: z
-    .strictObject({
-      sentences: z.int().min(1),
-      scale: z.strictObject({
-        bias: z.number(),
-        ofShare: z.number(),
-        ofRatio: z.number(),
-        threshold: z.number().min(0).max(1),
-      }),
-      f1: z.number(),
-    })
-    .optional(),
-});
-
 /** Writes the calibration into the folder of a run. */
 export function saveCalibration({ directory }: Pick<RunFolder, "directory">, calibration: Calibration): Promise<void> {
   return writeFileAtomic(join(directory, CALIBRATION_FILE), `${JSON.stringify(calibration, null, 2)}\n`);
 }
 
-/** The calibration of a run; null for a run without one. Throws a UserError for a file that is damaged. */
-export async function openCalibration({ directory }: Pick<RunFolder, "directory">): Promise<Calibration | null> {
-  const file = join(directory, CALIBRATION_FILE);
-  if (!existsSync(file)) return null;
-  return checkSchema(calibrationSchema, await readJsonObject(file, "the calibration of a run"), file);
-}
-
-type WantedChoice = Pick<DecodeSettings, "noRelationWeight" | "furtherRelations">;
-
-/** How a run chooses relations, with the number in the place of "auto": 1 where nothing was fitted. */
-export function choiceOf(
-  { noRelationWeight: wanted, furtherRelations }: WantedChoice,
-  calibration: Calibration | null,
-  isMixed: boolean,
-): RelationChoice {
-  const { model = 1, mixed = null } = calibration?.noRelationWeight ?? {};
-  const fitted = (isMixed ? mixed : model) ?? 1;
-  return { noRelationWeight: wanted === "auto" ? fitted : wanted, furtherRelations };
-}
+/** The calibration of a run; see {@link readCalibration}. */
+export const openCalibration = ({ directory }: Pick<RunFolder, "directory">): Promise<Calibration | null> =>
+  readCalibration(nodeFolder(directory));
 
 /** Labelled rows with the relations that are chosen by these probabilities, one list for each row. */
 export function rowsOf(

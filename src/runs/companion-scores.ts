@@ -7,15 +7,8 @@ import type { Extraction } from "../extract/extractor.ts";
 import { fitMixture, type Mixture, mixProbabilities } from "../linear/mixture.ts";
 import { type LinearModel, linearProbabilities } from "../linear/model.ts";
 import type { DecodeSettings, Recipe } from "../recipe/schema.ts";
-import {
-  type Calibration,
-  choiceOf,
-  fitNoRelationWeight,
-  precisionOf,
-  rowsOf,
-  type ValidationF1,
-  validationF1,
-} from "./calibration.ts";
+import { fitNoRelationWeight, precisionOf, rowsOf, type ValidationF1, validationF1 } from "./calibration.ts";
+import { type Calibration, choiceOf } from "./calibration-read.ts";
 
 /** What the validation rows say of a mixture. */
 export interface CompanionValidation {

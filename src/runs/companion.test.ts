@@ -8,18 +8,11 @@ import { createLabelSet } from "../data/label-set.ts";
 import { computeMetrics } from "../evaluate/metrics.ts";
 import { chooseRelations } from "../extract/combine.ts";
 import type { Extraction } from "../extract/extractor.ts";
-import { writeFolderSums } from "../formats/folder-sums.ts";
+import { writeFolderSums } from "../formats/folder-sums-write.ts";
 import { linearProbabilities } from "../linear/model.ts";
 import type { Recipe } from "../recipe/schema.ts";
-import {
-  COMPANION_FILES,
-  companionFor,
-  expectNoMixture,
-  mixtureOf,
-  openCompanion,
-  type RunCompanion,
-  saveCompanion,
-} from "./companion.ts";
+import { companionFor, openCompanion, saveCompanion } from "./companion.ts";
+import { COMPANION_FILES, expectNoMixture, mixtureOf, type RunCompanion } from "./companion-read.ts";
 import {
   type CompanionValidation,
   companionReferences,

@@ -4,7 +4,7 @@ import { UserError, UserErrors } from "../base/errors.ts";
 import { problemsTitle } from "../base/schema.ts";
 import { type Dataset, openDataset } from "../data/dataset.ts";
 import type { LabelSet } from "../data/example.ts";
-import type { Checkpoint } from "../formats/hf-folder.ts";
+import type { Checkpoint } from "../formats/model-folder.ts";
 import { openCheckpoint } from "../models/checkpoint.ts";
 import { readSpec } from "../models/families/registry.ts";
 import { specFromSizes } from "../models/sizes.ts";

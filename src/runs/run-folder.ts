@@ -6,7 +6,7 @@ import { readLines, writeFileAtomic } from "../base/files.ts";
 import { holdLock } from "../base/lock.ts";
 import { checkOutputFolder, makeFolder, namingFile } from "../base/output.ts";
 import { modelFingerprint } from "../formats/fingerprint.ts";
-import { fileSum } from "../formats/folder-sums.ts";
+import { fileSum } from "../formats/folder-sums-write.ts";
 import { readJsonObject } from "../formats/json-file.ts";
 import type { Checksums, TensorSource } from "../formats/tensor-source.ts";
 import { readRecipe, recipeText } from "../recipe/read.ts";

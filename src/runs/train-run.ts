@@ -19,7 +19,8 @@ import {
   type LoopLimits,
   loadCheckpoint,
 } from "./checkpointed-loop.ts";
-import { type RunCompanion, saveCompanion } from "./companion.ts";
+import { saveCompanion } from "./companion.ts";
+import type { RunCompanion } from "./companion-read.ts";
 import { type CompanionValidation, validateDecoding } from "./companion-scores.ts";
 import { fitMentions } from "./fit-mentions.ts";
 import type { NoticeEvent } from "./notice.ts";

@@ -1,7 +1,7 @@
 import { showValue, UserErrors } from "../../base/errors.ts";
 import type { GgufWriteType } from "../../formats/gguf-blocks.ts";
 import type { GgufField, GgufTensorToWrite } from "../../formats/gguf-write.ts";
-import { loraScale, type PeftLoraConfig } from "../../formats/peft-folder.ts";
+import { loraScale, type PeftLoraConfig } from "../../formats/peft-adapter.ts";
 import { elementCount, type TensorToWrite } from "../../formats/tensor-source.ts";
 import { familyNamed } from "../families/registry.ts";
 import type { Family } from "../family.ts";
