@@ -5,7 +5,7 @@ import type { PrecisionPoint } from "../evaluate/certainty.ts";
 import type { RelationChoice } from "../extract/combine.ts";
 import type { MentionScale } from "../extract/mention-scores.ts";
 import { readFolderJson } from "../formats/json-object.ts";
-import type { DecodeSettings } from "../recipe/schema.ts";
+import type { DecodeSettings } from "../recipe/answer-schema.ts";
 
 /** What the validation rows say of how relations are chosen. */
 export interface Calibration {

@@ -9,7 +9,7 @@ import type { LinearChoice } from "../linear/choose.ts";
 import type { Mixture } from "../linear/mixture.ts";
 import type { LinearModel } from "../linear/model.ts";
 import { readLinear } from "../linear/read.ts";
-import type { DecodeSettings } from "../recipe/schema.ts";
+import type { DecodeSettings } from "../recipe/answer-schema.ts";
 import type { CompanionValidation } from "./companion-scores.ts";
 
 /** The linear companion of a run, with what the run knows of it. */

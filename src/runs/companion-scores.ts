@@ -6,7 +6,8 @@ import type { RelationChoice } from "../extract/combine.ts";
 import type { Extraction } from "../extract/extractor.ts";
 import { fitMixture, type Mixture, mixProbabilities } from "../linear/mixture.ts";
 import { type LinearModel, linearProbabilities } from "../linear/model.ts";
-import type { DecodeSettings, Recipe } from "../recipe/schema.ts";
+import type { DecodeSettings } from "../recipe/answer-schema.ts";
+import type { Recipe } from "../recipe/schema.ts";
 import { fitNoRelationWeight, precisionOf, rowsOf, type ValidationF1, validationF1 } from "./calibration.ts";
 import { type Calibration, choiceOf } from "./calibration-read.ts";
 

@@ -2,10 +2,11 @@ import { posix } from "node:path";
 import { describe, expect, it } from "vitest";
 import { importsOf, readSource } from "../../../test/source-tree.ts";
 
-// What a browser has to load for the backend: everything but open.ts and node-worker.js, which start Node's workers.
+// What a browser has to load for the backend: not open.ts and node-worker.js, which start Node's workers.
 
 const ROOTS = [
-  "src/compute/wasm/engine.ts",
+  "src/compute/wasm/browser.ts",
+  "src/compute/wasm/browser-worker.js",
   "src/compute/wasm/serve.js",
   "src/compute/engine/kernels.ts",
   "src/compute/shell.ts",
