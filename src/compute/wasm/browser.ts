@@ -13,7 +13,7 @@ export interface BrowserWasmOptions {
    */
   threads?: number;
   /** The bytes of kernels.wasm; by default they are fetched from where this module is. */
-  kernels?: Uint8Array;
+  kernels?: Uint8Array<ArrayBuffer>;
   /** Most memory in pages of 64 KiB; by default 1 GiB, which a phone still gives. */
   mostPages?: number;
 }
@@ -65,7 +65,7 @@ export async function openBrowserWasm(options: BrowserWasmOptions = {}): Promise
   return wasmBackend(engine, threads, "never", mostPages);
 }
 
-async function fetchKernels(): Promise<Uint8Array> {
+async function fetchKernels(): Promise<Uint8Array<ArrayBuffer>> {
   const address = new URL("./kernels.wasm", import.meta.url);
   try {
     const response = await fetch(address);
