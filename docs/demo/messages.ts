@@ -23,7 +23,7 @@ export interface ShownRelation {
 export type Answer =
   | { kind: "loading"; bytes: number; totalBytes: number }
   | { kind: "placing"; done: number; total: number }
-  | { kind: "ready"; backend: string; labels: string[]; seconds: number }
+  | { kind: "ready"; threads: number; labels: string[]; seconds: number }
   | { kind: "failed"; message: string; hint: string | null }
   | { kind: "named"; id: number; sentences: number; mentions: ShownMention[]; problems: string[] }
   | {

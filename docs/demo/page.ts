@@ -20,6 +20,7 @@ const page = {
   least: find<HTMLInputElement>("least"),
   leastValue: find("least-value"),
   empty: find("empty"),
+  results: find("results"),
   sentences: find("sentences"),
   examples: find("examples"),
   labels: find("labels"),
@@ -54,7 +55,7 @@ function drawState(): void {
     page.progress.value = state.done / state.total;
     page.line.textContent = says.placing;
   } else if (state.kind === "ready") {
-    page.line.textContent = says.ready(state.backend, state.seconds.toFixed(1));
+    page.line.textContent = says.ready(state.threads, state.seconds.toFixed(1));
     page.labels.replaceChildren(
       ...state.labels.map((label) => {
         const item = document.createElement("li");
@@ -143,6 +144,13 @@ function drawAll(): void {
   drawResults();
 }
 
+/** On a narrow screen the results are below the text: scrolls to them. */
+function showResults(): void {
+  const isStill = matchMedia("(prefers-reduced-motion: reduce)").matches;
+  const { top } = page.results.getBoundingClientRect();
+  if (top > innerHeight * 0.7) page.results.scrollIntoView({ behavior: isStill ? "auto" : "smooth", block: "start" });
+}
+
 /** Adds what is in the field of names, or is pasted there: one name a line. */
 function addTyped(text: string): void {
   list.add(text.split(/[\r\n]+/));
@@ -161,6 +169,7 @@ function receive(answer: Answer): void {
   else if (answer.kind === "sentence") sentences.push(answer);
   else finished = answer;
   drawResults();
+  if (answer.kind === "done") showResults();
 }
 
 function start(): void {

@@ -24,7 +24,8 @@ const zh = {
   starting: "正在准备……",
   loading: (done: string, total: string) => `正在载入模型：${done} / ${total} MB`,
   placing: "正在把权重放入内存……",
-  ready: (backend: string, seconds: string) => `模型已就绪（${backend}），载入用了 ${seconds} 秒。`,
+  ready: (threads: number, seconds: string) =>
+    `模型已就绪，载入用了 ${seconds} 秒。WebAssembly，${threads > 0 ? `${threads} 个线程` : "单线程"}。`,
   failed: "模型无法运行：",
   noSimd: "这个浏览器的 WebAssembly 不支持 SIMD 向量指令，模型无法运行。",
   noSimdHint: "请使用较新的浏览器：Chrome 91、Firefox 89、Safari 16.4 或更高版本。",
@@ -61,7 +62,8 @@ const en: Texts = {
   starting: "Starting …",
   loading: (done, total) => `Loading the model: ${done} of ${total} MB`,
   placing: "Placing the weights in memory …",
-  ready: (backend, seconds) => `The model is ready (${backend}), loaded in ${seconds} s.`,
+  ready: (threads, seconds) =>
+    `The model is ready, loaded in ${seconds} s. WebAssembly, ${threads > 1 ? `${threads} threads` : "one thread"}.`,
   failed: "The model cannot run: ",
   noSimd: "The WebAssembly of this browser has no vector instructions (SIMD), so the model cannot run.",
   noSimdHint: "Use a newer browser: Chrome 91, Firefox 89, Safari 16.4, or later.",

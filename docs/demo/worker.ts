@@ -7,6 +7,7 @@ import {
   openBrowserRun,
   openBrowserWasm,
   UserError,
+  usualThreads,
 } from "cre-llm/browser";
 import type { Answer, Question, ShownMention } from "./messages.ts";
 
@@ -38,7 +39,8 @@ async function open(): Promise<{ extractor: Extractor; characters: string }> {
     bytes += more;
     post({ kind: "loading", bytes, totalBytes });
   };
-  const [backend, characters] = await Promise.all([openBrowserWasm(), fetchText("TSCharacters.txt")]);
+  const threads = usualThreads();
+  const [backend, characters] = await Promise.all([openBrowserWasm({ threads }), fetchText("TSCharacters.txt")]);
   const extractor = await openBrowserRun({
     run: fetchedFolder(`${ROOT}run/`, { files: run, onBytes }),
     model: fetchedFolder(`${ROOT}model/`, { files: model, onBytes }),
@@ -48,7 +50,7 @@ async function open(): Promise<{ extractor: Extractor; characters: string }> {
   const { labels, noRelation } = extractor.labels;
   const seconds = (performance.now() - started) / 1000;
   const known = labels.filter((label) => label !== noRelation);
-  post({ kind: "ready", backend: backend.description, labels: known, seconds });
+  post({ kind: "ready", threads, labels: known, seconds });
   return { extractor, characters };
 }
 

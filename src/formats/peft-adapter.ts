@@ -137,7 +137,7 @@ export async function readPeftFolder(folder: Folder): Promise<PeftFolder> {
 /** Opens the weights of a PEFT folder, checked against checksums.json where there is one. Throws a UserError when there are none. */
 export async function readPeftTensors(folder: Folder): Promise<SafetensorsFile> {
   if (!folder.has(WEIGHTS_FILE)) {
-    throw new UserError(`${folder.directory}: has no ${WEIGHTS_FILE}.`, {
+    throw new UserError(`${folder.directory}: has no adapter_model.safetensors.`, {
       hint: "Adapters saved as adapter_model.bin can be saved again by PEFT with safe_serialization=True.",
     });
   }

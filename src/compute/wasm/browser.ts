@@ -8,7 +8,7 @@ import { withOwnMemory } from "./own-memory.ts";
 
 export interface BrowserWasmOptions {
   /**
-   * Workers of the kernels; by default as many as the processor has, at most 8. Without shared memory there is none, and the calling thread
+   * Workers of the kernels; by default one for each core, at most 8. Without shared memory there is none, and the calling thread
    * computes: open the backend in a worker of the page, so that the page stays usable.
    */
   threads?: number;
