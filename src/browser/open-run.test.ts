@@ -103,9 +103,9 @@ describe("a run that cannot be opened", () => {
 
   it("names another base model, and an adapter that is missing", async () => {
     const run = changedRun("base", (directory) =>
-      replaceIn(join(directory, "base.json"), '"model.norm.weight":"', '"model.norm.weight":"0'),
+      replaceIn(join(directory, "base.json"), '"model.embed_tokens.weight":"', '"model.embed_tokens.weight":"0'),
     );
-    expect(await problemOf(run)).toMatch(/model\.norm\.weight" is damaged/);
+    expect(await problemOf(run)).toMatch(/model\.embed_tokens\.weight" is damaged/);
     const bare = changedRun("bare", (directory) => rmSync(join(directory, "adapter_model.safetensors")));
     expect(await problemOf(bare)).toMatch(/has no adapter_model\.safetensors/);
   });

@@ -85,7 +85,7 @@ export class Calls {
     const { module, threads, poison, startThread } = options;
     this.#options = options;
     const mostPages = options.mostPages ?? MOST_PAGES;
-    this.#memory = threads === 0 ? ownMemory(mostPages) : sharedMemory(mostPages);
+    this.#memory = openMemory(mostPages, threads > 0);
     this.#views = viewsOf(this.#memory);
     const outOfMemory = (bytes: number): never => {
       throw this.#failureOf(`ran out of memory when it needed ${Math.ceil(bytes / 1e6)} MB more`);
@@ -248,16 +248,17 @@ const viewsOf = ({ buffer }: WebAssembly.Memory) => ({
   numbers: new Float64Array(buffer),
 });
 
-/** A memory that only this thread has; it grows up to `mostPages`. */
-const ownMemory = (mostPages: number) => new WebAssembly.Memory({ initial: FIRST_PAGES, maximum: mostPages });
-
-function sharedMemory(mostPages: number): WebAssembly.Memory {
+/** A memory that grows up to `mostPages`. */
+function openMemory(mostPages: number, shared: boolean): WebAssembly.Memory {
   try {
-    return new WebAssembly.Memory({ initial: FIRST_PAGES, maximum: mostPages, shared: true });
+    return new WebAssembly.Memory({ initial: FIRST_PAGES, maximum: mostPages, shared });
   } catch (error) {
     throw new UserError(
       `The WebAssembly backend got no address space for a memory of up to ${gigabytes(mostPages * PAGE_BYTES)}.`,
-      { hint: "Is the address space limited (ulimit -v)? CRE_BACKEND=reference does without.", cause: error },
+      {
+        hint: "Is the address space limited (ulimit -v), or the browser out of memory? CRE_BACKEND=reference does without.",
+        cause: error,
+      },
     );
   }
 }
