@@ -57,12 +57,14 @@ export { type TrainedCompanion, trainCompanion } from "./linear/companion.ts";
 export { openLinear, saveLinear } from "./linear/file.ts";
 export type { Mixture } from "./linear/mixture.ts";
 export { type LinearModel, linearProbabilities } from "./linear/model.ts";
+export type { DecodeSettings } from "./recipe/answer-schema.ts";
 // Recipes.
 export { readRecipe } from "./recipe/read.ts";
-export type { DecodeSettings, Recipe } from "./recipe/schema.ts";
+export type { Recipe } from "./recipe/schema.ts";
 // Runs: training them, opening them, evaluating them.
 export type { LoopEvent } from "./runs/checkpointed-loop.ts";
-export type { CompanionEvent, RunCompanion } from "./runs/companion.ts";
+export type { CompanionEvent } from "./runs/companion.ts";
+export type { RunCompanion } from "./runs/companion-read.ts";
 export type { CompanionScores, CompanionValidation } from "./runs/companion-scores.ts";
 export { type CompareOptions, type ComparisonEvent, compareRuns, type RunComparison } from "./runs/compare-runs.ts";
 export {

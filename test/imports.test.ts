@@ -36,6 +36,7 @@ const TABLE: Record<string, readonly string[]> = {
   engines: [...BELOW_RUNS, "runs", "export"],
   queue: [...BELOW_RUNS, "runs"],
   serve: [...BELOW_RUNS, "runs"],
+  browser: [...BELOW_RUNS, "runs"],
 };
 
 const MAXIMUM_LINES = 400;

@@ -105,22 +105,27 @@ void Engine::run(CallHeader* header) {
   if (header->answer != 0) hostAnswer(header->answer, answer_, static_cast<uint32_t>(answerElements_));
 }
 
-void Engine::serve() {
-  while (!closed) {
-    CallHeader* call = nextCall();
-    if (call->kind == 0) {
-      run(call);
-    } else {
-      const double start = hostSeconds(), startProcessor = hostProcessorSeconds();
-      run(call);
-      Spent& kind = spent[call->kind];
-      kind.calls++;
-      kind.seconds += hostSeconds() - start;
-      kind.processorSeconds += hostProcessorSeconds() - startProcessor;
-    }
-    queue.payloadBytes.fetch_sub(static_cast<int64_t>(call->payloadBytes));
-    systemRelease(call, 0);
+void Engine::carryOut(CallHeader* call) {
+  if (call->kind == 0) {
+    run(call);
+  } else {
+    const double start = hostSeconds(), startProcessor = hostProcessorSeconds();
+    run(call);
+    Spent& kind = spent[call->kind];
+    kind.calls++;
+    kind.seconds += hostSeconds() - start;
+    kind.processorSeconds += hostProcessorSeconds() - startProcessor;
   }
+  queue.payloadBytes.fetch_sub(static_cast<int64_t>(call->payloadBytes));
+  systemRelease(call, 0);
+}
+
+void Engine::serve() {
+  while (!closed) carryOut(nextCall());
+}
+
+void Engine::serveIssued() {
+  while (queue.begun.load() != queue.issued.load()) carryOut(nextCall());
 }
 
 // ---- called on the JavaScript thread
@@ -165,6 +170,9 @@ CRE_EXPORT(keepTimes) void keepTimes() {
 }
 // Three numbers for each kind: calls, seconds, and processor seconds of the process in that time.
 CRE_EXPORT(times) const void* times() { return spent; }
+
+// Carries out what was issued, where the JavaScript thread is the only one.
+CRE_EXPORT(serveIssued) void serveIssued() { engine->serveIssued(); }
 
 // ---- called on the threads of the pool; thread 0 carries out the calls
 

@@ -46,12 +46,15 @@ class Engine {
 
   // Carries out calls until the backend is closed.
   void serve();
+  // Carries out the calls that were issued up to now.
+  void serveIssued();
 
   Pool pool;
   Memory memory;
 
  private:
   void run(CallHeader* call);
+  void carryOut(CallHeader* call);
   std::vector<std::unique_ptr<Tensor>> tensors_;
   std::vector<std::unique_ptr<Weight>> weights_;
   float* answer_ = nullptr;

@@ -1,8 +1,8 @@
 import { UserErrors } from "../base/errors.ts";
-import type { Checkpoint } from "../formats/hf-folder.ts";
 import { mergeLowRank } from "../formats/merge-lora.ts";
+import type { Checkpoint } from "../formats/model-folder.ts";
+import type { PeftFolder } from "../formats/peft-adapter.ts";
 import type { PeftLora } from "../formats/peft-config.ts";
-import type { PeftFolder } from "../formats/peft-folder.ts";
 import { isSavedModule, type TargetSettings, targetSettings } from "../formats/peft-targets.ts";
 import { type LowRankTensors, type PeftTensors, sortPeftTensors } from "../formats/peft-tensors.ts";
 import type { TensorInfo, TensorSource } from "../formats/tensor-source.ts";

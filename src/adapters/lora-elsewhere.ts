@@ -7,7 +7,7 @@ import type { Decoder } from "../models/decoder.ts";
 import { familyNamed } from "../models/families/registry.ts";
 import { type LinearSlot, rotatedHeads } from "../models/layer.ts";
 import { reorderRotaryRows } from "../models/weight-rows.ts";
-import { checkTensors } from "./lora-files.ts";
+import { checkTensors } from "./lora-load.ts";
 import { adapterOf, type Module, modulesOf, shortName, targetsOfSpec } from "./lora-modules.ts";
 import { freshA, type LoraSettings } from "./lora-weights.ts";
 import type { Elsewhere } from "./method.ts";

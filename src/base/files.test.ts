@@ -6,7 +6,6 @@ import { Readable } from "node:stream";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { UserError } from "./errors.ts";
 import {
-  decodeUtf8,
   fileSizeBytes,
   readLines,
   readTextFile,
@@ -15,6 +14,7 @@ import {
   writeFileAtomic,
   writeFully,
 } from "./files.ts";
+import { decodeUtf8 } from "./utf8.ts";
 
 let folder = "";
 beforeAll(() => {

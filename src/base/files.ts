@@ -3,6 +3,7 @@ import { type FileHandle, open, readFile, stat } from "node:fs/promises";
 import { messageOf, UserError } from "./errors.ts";
 import { expectNoLfsPointer, MAX_POINTER_BYTES } from "./hints.ts";
 import { writeOutput } from "./output.ts";
+import { decodeUtf8 } from "./utf8.ts";
 
 /** One write call of the system takes at most 2^31 − 1 bytes. */
 const WRITE_CHUNK_BYTES = 1 << 28;
@@ -77,34 +78,6 @@ export async function readTextFile(file: string, what: string, maxBytes: number)
   }
   expectNoLfsPointer(file, bytes, what);
   return decodeUtf8(bytes, file);
-}
-
-/** Decodes strict UTF-8; throws a UserError that names the first bad line. */
-export function decodeUtf8(bytes: Uint8Array, name: string): string {
-  try {
-    return new TextDecoder("utf-8", { fatal: true }).decode(bytes);
-  } catch {
-    throw new UserError(`${name}, line ${firstBadLine(bytes)}: is not valid UTF-8.`, {
-      hint: "Convert the file first, for example: iconv -f GB18030 -t UTF-8 IN > OUT",
-    });
-  }
-}
-
-function firstBadLine(bytes: Uint8Array): number {
-  const decoder = new TextDecoder("utf-8", { fatal: true });
-  let line = 1;
-  let start = 0;
-  for (let i = 0; i <= bytes.length; i++) {
-    if (i < bytes.length && bytes[i] !== 10) continue;
-    try {
-      decoder.decode(bytes.subarray(start, i));
-    } catch {
-      return line;
-    }
-    start = i + 1;
-    line++;
-  }
-  return line;
 }
 
 /** One line of a text stream without its line end (LF or CRLF). `text` is null for an unusable line; `problem` says why. */

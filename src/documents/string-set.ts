@@ -1,8 +1,11 @@
-import { randomBytes, randomInt } from "node:crypto";
-
 // Random for every process, so that no file can be made whose names all have one hash. No result depends on them.
-const BASE = randomInt(2 ** 31) * 2 + 1;
-const UNIT_HASHES = new Int32Array(randomBytes(4 << 16).buffer);
+const BASE = crypto.getRandomValues(new Uint32Array(1))[0] | 1;
+const UNIT_HASHES = new Int32Array(1 << 16);
+/** One call gives at most this number of bytes. */
+const MOST_RANDOM_BYTES = 1 << 16;
+for (let at = 0; at < UNIT_HASHES.byteLength; at += MOST_RANDOM_BYTES) {
+  crypto.getRandomValues(new Uint8Array(UNIT_HASHES.buffer, at, MOST_RANDOM_BYTES));
+}
 
 /**
  * The polynomial hash of a text up to each unit: `ends[i + 1] = ends[i] · BASE + UNIT_HASHES[unit]` (mod 2^32), so that the hash of any part

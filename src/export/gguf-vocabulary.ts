@@ -5,10 +5,11 @@ import { readTextFile } from "../base/files.ts";
 import type { GgufVocabulary } from "../models/gguf/fields.ts";
 import type { DecoderSpec } from "../models/spec.ts";
 import { openModelTokenizerParts } from "../runs/tokenizer.ts";
-import { isJsonObject, readJsonObject } from "../tokenizers/bounded-json.ts";
+import { isJsonObject, parseJsonObject } from "../tokenizers/bounded-json.ts";
 import { SPLIT_WORDS } from "../tokenizers/byte-level.ts";
 import type { FoundToken } from "../tokenizers/find-tokens.ts";
-import { CHAT_TEMPLATE_FILE, type PieceTable } from "../tokenizers/open-tokenizer.ts";
+import { CHAT_TEMPLATE_FILE } from "../tokenizers/open-tokenizer.ts";
+import type { PieceTable } from "../tokenizers/read-tokenizer.ts";
 import {
   BYTE,
   byteOfPiece,
@@ -53,7 +54,8 @@ export async function readChatTemplate(directory: string): Promise<string | null
   if (existsSync(own)) return readTextFile(own, "a chat template", MAX_CONFIG_BYTES);
   const file = join(directory, TOKENIZER_CONFIG_FILE);
   if (!existsSync(file)) return null;
-  const { chat_template: value } = await readJsonObject(file, "a tokenizer's configuration", MAX_CONFIG_BYTES);
+  const what = "a tokenizer's configuration";
+  const { chat_template: value } = parseJsonObject(await readTextFile(file, what, MAX_CONFIG_BYTES), file, what);
   const named = Array.isArray(value) ? value.find((one) => isJsonObject(one) && one.name === "default") : null;
   const text: unknown = isJsonObject(named) ? named.template : value;
   return typeof text === "string" && text !== "" ? text : null;

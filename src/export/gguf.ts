@@ -3,7 +3,7 @@ import type { SavedAdapter, Unable } from "../adapters/method.ts";
 import type { AdapterSettings } from "../adapters/methods.ts";
 import type { GgufFileType } from "../formats/gguf-blocks.ts";
 import { writeGguf } from "../formats/gguf-write.ts";
-import type { Checkpoint } from "../formats/hf-folder.ts";
+import type { Checkpoint } from "../formats/model-folder.ts";
 import { familyOf, readSpec } from "../models/families/registry.ts";
 import { ggufFields } from "../models/gguf/fields.ts";
 import { ggufTensors } from "../models/gguf/write.ts";

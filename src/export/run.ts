@@ -3,7 +3,7 @@ import { isUnable, type SavedAdapter, type SavedModel } from "../adapters/method
 import { methodOf } from "../adapters/methods.ts";
 import { UserError } from "../base/errors.ts";
 import type { GgufFileType } from "../formats/gguf-blocks.ts";
-import type { Checkpoint } from "../formats/hf-folder.ts";
+import type { Checkpoint } from "../formats/model-folder.ts";
 import type { TensorDtype } from "../formats/tensor-source.ts";
 import { chatTemplate } from "../prompts/chat-template.ts";
 import type { Recipe } from "../recipe/schema.ts";

@@ -3,17 +3,17 @@ import { readFile, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { UserError } from "../base/errors.ts";
 import { copyFileAtomic, writeFileAtomic } from "../base/files.ts";
+import { nodeFolder } from "../base/node-folder.ts";
 import { openModelTokenizer, openModelTokenizerParts } from "../runs/tokenizer.ts";
 import { SPECIAL_TOKENS_FILE } from "../tokenizers/added-tokens.ts";
 import { isJsonObject, type JsonObject, readJsonObject } from "../tokenizers/bounded-json.ts";
+import { CHAT_TEMPLATE_FILE, tokenizerFiles } from "../tokenizers/open-tokenizer.ts";
 import {
-  CHAT_TEMPLATE_FILE,
   type OpenedTokenizer,
   type PieceTable,
   SENTENCEPIECE_FILE,
   TOKENIZERS_FILE,
-  tokenizerFiles,
-} from "../tokenizers/open-tokenizer.ts";
+} from "../tokenizers/read-tokenizer.ts";
 import { TOKENIZER_CONFIG_FILE } from "../tokenizers/tokenizer-config.ts";
 import { differentText, tokenizerJsonOf } from "../tokenizers/write-tokenizer-json.ts";
 import { isTokenizerFile, namesIn } from "./output-folder.ts";
@@ -108,10 +108,12 @@ export async function exportTokenizerNextTo(
 const isSameFile = async (one: string, other: string): Promise<boolean> =>
   existsSync(other) && (await readFile(one)).equals(await readFile(other));
 
-const configOf = async (directory: string): Promise<JsonObject> => readIfThere(join(directory, TOKENIZER_CONFIG_FILE));
+const configOf = async (directory: string): Promise<JsonObject> => readIfThere(directory, TOKENIZER_CONFIG_FILE);
 
-const readIfThere = async (file: string): Promise<JsonObject> =>
-  existsSync(file) ? readJsonObject(file, "a JSON object", MAX_CONFIG_BYTES) : {};
+const readIfThere = async (directory: string, name: string): Promise<JsonObject> => {
+  const folder = nodeFolder(directory);
+  return folder.has(name) ? readJsonObject(folder, name, "a JSON object", MAX_CONFIG_BYTES) : {};
+};
 
 /** A tokenizer.json next to a tokenizer.model is what transformers reads; training read the other one. */
 async function compare({ tokenizer, content, file }: OpenedTokenizer, directory: string, options: TokenizerExport) {
@@ -137,7 +139,7 @@ async function writeConfig(
   file: JsonObject | null,
 ): Promise<void> {
   const own = await configOf(directory);
-  const named = file ? plainMarks({ ...own, ...(await readIfThere(join(directory, SPECIAL_TOKENS_FILE))) }) : own;
+  const named = file ? plainMarks({ ...own, ...(await readIfThere(directory, SPECIAL_TOKENS_FILE)) }) : own;
   const marks = MARKS.flatMap((mark) => {
     const id = tokenizer[`${mark}Id`];
     return id === null || named[`${mark}_token`] !== undefined ? [] : [[`${mark}_token`, tokenizer.pieceOf(id)]];

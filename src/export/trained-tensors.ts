@@ -1,7 +1,7 @@
 import { basename, resolve } from "node:path";
 import { isUnable } from "../adapters/method.ts";
-import type { Checkpoint } from "../formats/hf-folder.ts";
 import { tensorsToWrite } from "../formats/merge-lora.ts";
+import type { Checkpoint } from "../formats/model-folder.ts";
 import type { TensorDtype, TensorToWrite } from "../formats/tensor-source.ts";
 import { checkTiedHead } from "../models/tied-head.ts";
 import type { RunFolder } from "../runs/run-folder.ts";

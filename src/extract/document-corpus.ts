@@ -8,8 +8,9 @@ import type { ReadItem } from "../documents/read/format.ts";
 import { splitSentences } from "../documents/sentences.ts";
 import { unlessAborted } from "./abort.ts";
 import { readAhead } from "./ahead.ts";
-import type { Extraction, Extractor, Unextracted } from "./extractor.ts";
-import { decidePair, type RelationThresholds, tripleOf } from "./triples.ts";
+import { answerPairs, questionsOf } from "./answer-pairs.ts";
+import type { Extractor } from "./extractor.ts";
+import { type RelationThresholds, tripleOf } from "./triples.ts";
 import { otherCall, type UnfinishedOutput, type WindowCounts } from "./unfinished.ts";
 import { windowsOf } from "./windows.ts";
 
@@ -145,10 +146,8 @@ async function extractWindow(
   settings: DocumentSettings,
   events: DocumentEvents,
 ): Promise<{ lines: string; outcomes: WindowCounts }> {
-  const questions = window.flatMap((item) => (item.kind === "pair" ? questionsOf(item.pair) : []));
-  const examples = questions.map(({ example }) => example);
-  const masks = questions.map(({ mask }) => mask);
-  const answers = await unlessAborted(extractor.extractEach(examples, masks), events.signal);
+  const pairs = window.flatMap((item) => (item.kind === "pair" ? [item.pair] : []));
+  const answers = await unlessAborted(answerPairs(extractor, pairs, settings.labels, leastOf(settings)), events.signal);
   const usual = { extracted: 0, bad: 0, truncated: 0, unparsed: 0, unknownLabels: 0 };
   const outcomes = { ...usual, triples: 0, none: 0, below: 0, opposed: 0 };
   const lines: string[] = [];
@@ -156,18 +155,15 @@ async function extractWindow(
   for (const item of window) {
     if (item.kind !== "pair") continue;
     const { document, offsets, pair } = item;
-    const forward = pair.forward && answers[next++];
-    const backward = pair.backward && answers[next++];
-    const problem = problemOf(forward) ?? problemOf(backward);
-    if (problem !== null) {
+    const answer = answers[next++];
+    if ("problem" in answer) {
       outcomes.bad++;
-      events.onBadPair?.(document.id, problem);
+      events.onBadPair?.(document.id, answer.problem);
       continue;
     }
-    const own = { forward: forward as Extraction | null, backward: backward as Extraction | null };
-    const { found, none, below, opposed } = decidePair(pair, own, settings.labels, leastOf(settings));
+    const { found, none, below, opposed, truncated } = answer;
     outcomes.extracted++;
-    if (own.forward?.truncated || own.backward?.truncated) outcomes.truncated++;
+    if (truncated) outcomes.truncated++;
     outcomes.none += none;
     outcomes.below += below;
     outcomes.opposed += opposed;
@@ -183,12 +179,6 @@ async function extractWindow(
 function leastOf({ minProbability, thresholds }: DocumentSettings): (relation: string) => number {
   if (!thresholds) return () => minProbability;
   return (relation) => Math.max(minProbability, thresholds.relations.get(relation) ?? thresholds.usual);
-}
-
-const questionsOf = ({ forward, backward }: Pair) => [forward ?? [], backward ?? []].flat();
-
-function problemOf(answer: Extraction | Unextracted | null): string | null {
-  return answer !== null && "problem" in answer ? answer.problem : null;
 }
 
 function addOutcomes(counts: DocumentCounts, outcomes: WindowCounts): void {

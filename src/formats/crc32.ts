@@ -1,9 +1,7 @@
-import zlib from "node:zlib";
-
 /** CRC-32 of bytes (zlib's polynomial), continued from the sum of the bytes before them. It changes with every flipped bit. */
 export type Crc32 = (bytes: Uint8Array, before?: number) => number;
 
-/** In TypeScript, for Node before 20.15, whose zlib has none. */
+/** In TypeScript, for browsers and older versions of Node, whose zlib has none. */
 export const plainCrc32: Crc32 = (bytes, before = 0) => {
   const table = crcTable();
   let crc = ~before;
@@ -11,7 +9,9 @@ export const plainCrc32: Crc32 = (bytes, before = 0) => {
   return ~crc >>> 0;
 };
 
-const zlibCrc32 = (zlib as { crc32?: Crc32 }).crc32;
+/** Not imported, because browsers load this file, too. */
+const zlib = globalThis.process?.getBuiltinModule?.("node:zlib");
+const zlibCrc32 = (zlib as { crc32?: Crc32 } | undefined)?.crc32;
 
 /** zlib's own forgets the sum before no bytes. */
 export const crc32: Crc32 = zlibCrc32

@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { UserError } from "../base/errors.ts";
 import { openToRead } from "../base/files.ts";
 import { expectNoLfsPointer } from "../base/hints.ts";
-import type { Checkpoint } from "./hf-folder.ts";
+import type { Checkpoint } from "./model-folder.ts";
 import { readBytes } from "./read-bytes.ts";
 import { createTensorChecks } from "./tensor-checks.ts";
 import { decodeElements, elementCount, type TensorInfo } from "./tensor-source.ts";

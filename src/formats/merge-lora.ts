@@ -1,5 +1,5 @@
 import { showValue, UserErrors } from "../base/errors.ts";
-import type { PeftFolder } from "./peft-folder.ts";
+import type { PeftFolder } from "./peft-adapter.ts";
 import { targetSettings } from "./peft-targets.ts";
 import { type PeftPart, peftTensorName } from "./peft-tensors.ts";
 import type { TensorDtype, TensorSource, TensorToWrite } from "./tensor-source.ts";

@@ -1,8 +1,4 @@
-import { existsSync } from "node:fs";
-import { readdir, stat } from "node:fs/promises";
-import { join } from "node:path";
 import { showValue, UserError, UserErrors } from "../base/errors.ts";
-import { readJsonObject } from "./json-file.ts";
 import type { LoraScaling } from "./peft-scale.ts";
 
 export const CONFIG_FILE = "adapter_config.json";
@@ -132,43 +128,15 @@ const TYPE_NOTES: Readonly<Record<string, string>> = {
 };
 const MERGE_HINT = "Merge the adapter into its base with PEFT (merge_and_unload) and use the merged model.";
 
-/**
- * Reads the adapter_config.json of a folder. Throws a UserError for a folder without one, which names adapters in its subfolders, and for a kind
- * of adapter that is not read, before anything else of it is judged.
- */
-export async function readPeftConfig(directory: string): Promise<{ file: string; raw: Record<string, unknown> }> {
-  const file = join(directory, CONFIG_FILE);
-  if (!existsSync(file)) await expectAdapterFolder(directory);
-  const raw = await readJsonObject(file, "a PEFT adapter configuration");
-  const { peft_type: type } = raw;
-  if (typeof type === "string" && !READ_TYPES.includes(type)) {
-    const about = Object.hasOwn(TYPE_NOTES, type) ? ` (${TYPE_NOTES[type]})` : "";
-    const expected = READ_TYPES.map((one) => `"${one}"`).join(" or ");
-    throw new UserError(
-      `${file}: "peft_type" is ${showValue(type)}${about}, which is not supported: expected ${expected}.`,
-      { hint: Object.hasOwn(TYPE_NOTES, type) ? undefined : MERGE_HINT },
-    );
-  }
-  return { file, raw };
-}
-
-/** Throws a UserError for a folder with adapters in its subfolders, as PEFT saves those that are not called "default", and for a file. */
-async function expectAdapterFolder(directory: string): Promise<void> {
-  const info = await stat(directory).catch(() => null);
-  if (info?.isFile()) {
-    throw new UserError(`${directory}: is a file, expected the folder of an adapter (with ${CONFIG_FILE}).`);
-  }
-  if (!info) return;
-  const entries = await readdir(directory, { withFileTypes: true });
-  const inside = entries
-    .filter((entry) => entry.isDirectory() && existsSync(join(directory, entry.name, CONFIG_FILE)))
-    .map(({ name }) => name)
-    .sort();
-  if (inside.length === 0) return;
-  const shown = `${inside.slice(0, 5).join(", ")}${inside.length > 5 ? " …" : ""}`;
-  throw new UserError(`${directory}: has no ${CONFIG_FILE}, but ${inside.length} of its folders have one (${shown}).`, {
-    hint: `Give the adapter to use: ${join(directory, inside[0])}`,
-  });
+/** Throws a UserError for a kind of adapter that is not read. */
+export function expectReadType({ peft_type: type }: Readonly<Record<string, unknown>>, file: string): void {
+  if (typeof type !== "string" || READ_TYPES.includes(type)) return;
+  const about = Object.hasOwn(TYPE_NOTES, type) ? ` (${TYPE_NOTES[type]})` : "";
+  const expected = READ_TYPES.map((one) => `"${one}"`).join(" or ");
+  throw new UserError(
+    `${file}: "peft_type" is ${showValue(type)}${about}, which is not supported: expected ${expected}.`,
+    { hint: Object.hasOwn(TYPE_NOTES, type) ? undefined : MERGE_HINT },
+  );
 }
 
 const isSwitch = (value: unknown) => typeof value === "boolean" || value === null;

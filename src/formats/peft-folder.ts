@@ -2,21 +2,17 @@ import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { UserError } from "../base/errors.ts";
 import { writeFileAtomic } from "../base/files.ts";
+import { nodeFolder } from "../base/node-folder.ts";
 import { expectFolderSums, sumsOfTensors } from "./folder-sums.ts";
-import { CONFIG_FILE, type PeftLora, type PeftLoraConfig, readLora, readPeftConfig } from "./peft-config.ts";
+import { type PeftFolder, WEIGHTS_FILE } from "./peft-adapter.ts";
+import { CONFIG_FILE, type PeftLoraConfig, readLora } from "./peft-config.ts";
+import { readPeftConfig } from "./peft-config-file.ts";
 import { openPytorchBin } from "./pytorch-bin.ts";
 import { openSafetensors, writeSafetensors } from "./safetensors.ts";
 import type { TensorSource, TensorToWrite } from "./tensor-source.ts";
 
 /** The weights of a PEFT folder; a folder with both has the same weights twice. */
-export const PEFT_WEIGHTS = ["adapter_model.safetensors", "adapter_model.bin"] as const;
-
-export interface PeftFolder {
-  config: PeftLora;
-  tensors: TensorSource;
-  /** The file of the configuration, for messages. */
-  file: string;
-}
+export const PEFT_WEIGHTS = [WEIGHTS_FILE, "adapter_model.bin"] as const;
 
 /** Opens a PEFT folder with a LoRA or DoRA adapter: adapter_config.json and its weights. Throws a UserErrors with all problems. */
 export async function openPeftFolder(directory: string): Promise<PeftFolder> {
@@ -35,7 +31,7 @@ export async function openPeftTensors(directory: string): Promise<TensorSource> 
   }
   const tensors = await (existsSync(safe) ? openSafetensors(safe) : openPytorchBin(pickled));
   try {
-    await expectFolderSums(directory, tensors);
+    await expectFolderSums(nodeFolder(directory), tensors);
     return tensors;
   } catch (error) {
     await tensors.close();
@@ -60,7 +56,7 @@ export async function savePeftFolder(
   tensors: readonly TensorToWrite[],
 ): Promise<void> {
   const { targetModules: targets } = config;
-  await writeSafetensors(join(directory, "adapter_model.safetensors"), tensors);
+  await writeSafetensors(join(directory, WEIGHTS_FILE), tensors);
   const json = {
     peft_type: "LORA",
     task_type: "CAUSAL_LM",

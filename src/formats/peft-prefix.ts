@@ -1,7 +1,8 @@
 import { join } from "node:path";
 import { showValue } from "../base/errors.ts";
 import { writeFileAtomic } from "../base/files.ts";
-import { readPeftConfig, unsupportedEntries, unusable } from "./peft-config.ts";
+import { unsupportedEntries, unusable } from "./peft-config.ts";
+import { readPeftConfig } from "./peft-config-file.ts";
 import { openPeftTensors } from "./peft-folder.ts";
 import { writeSafetensors } from "./safetensors.ts";
 import type { TensorToWrite } from "./tensor-source.ts";

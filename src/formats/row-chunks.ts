@@ -1,5 +1,5 @@
-import type { FileHandle } from "node:fs/promises";
 import { UserError } from "../base/errors.ts";
+import type { ReadableFile } from "../base/folder.ts";
 import { MAX_READ_BYTES, readInto } from "./read-bytes.ts";
 import {
   type ChunkBuffers,
@@ -17,9 +17,9 @@ const CHUNK_BYTES = 1 << 22;
 
 /** Two buffers that alternate. */
 export function createChunkBuffers(): ChunkBuffers {
-  const kept = [Buffer.alloc(0), Buffer.alloc(0)];
+  const kept = [new Uint8Array(0), new Uint8Array(0)];
   return (index, bytes) => {
-    if (kept[index % 2].length < bytes) kept[index % 2] = Buffer.allocUnsafeSlow(bytes);
+    if (kept[index % 2].length < bytes) kept[index % 2] = new Uint8Array(bytes);
     return kept[index % 2].subarray(0, bytes);
   };
 }
@@ -28,7 +28,7 @@ const chunkRowsFor = (rowBytes: number) => CHUNK_ROWS * Math.max(1, Math.floor(C
 
 /** A matrix in a file. */
 export interface MatrixInFile {
-  handle: FileHandle;
+  handle: ReadableFile;
   tensor: StoredTensor;
   columns: number;
   /** Where its first row begins. */

@@ -16,10 +16,7 @@ export function emptySums(tensors: number): Record<string, string> {
 /** The bytes of a header (with the length before it) with the sums in the place of the zeros, and the sum of the header itself. */
 export function fillSums(header: Uint8Array, tensorSums: readonly number[]): Uint8Array {
   const zeros = emptySums(tensorSums.length)[KEY];
-  const at = Buffer.from(header.buffer, header.byteOffset, header.byteLength).indexOf(zeros);
-  const filled = Buffer.from(header);
-  filled.write([crc32(header), ...tensorSums].map(sumText).join("-"), at, "latin1");
-  return filled;
+  return withText(header, indexOf(header, zeros), [crc32(header), ...tensorSums].map(sumText).join("-"));
 }
 
 /**
@@ -36,12 +33,29 @@ export function readSums(
   const [, text] = Object.entries(metadata).find(([key, value]) => key === KEY || SUMS.test(value)) ?? [];
   if (text === undefined) return null;
   const sums = text.split("-");
-  const zeroed = Buffer.from(header);
-  const at = zeroed.indexOf(text);
-  if (at >= 0) zeroed.fill("0", at, at + text.length).write(emptySums(names.length)[KEY], at, "latin1");
-  const own = sumText(crc32(zeroed));
+  const at = indexOf(header, text);
+  const zeros = emptySums(names.length)
+    [KEY].padEnd(text.length, "0")
+    .slice(0, Math.max(0, header.length - at));
+  const own = sumText(crc32(at >= 0 ? withText(header, at, zeros) : header));
   if (!SUMS.test(text) || sums.length !== names.length + 1 || sums[0] !== own) {
     throw new UserError(`${file}: the header is damaged: its checksum is ${own}, expected ${showValue(sums[0])}.`);
   }
   return Object.fromEntries(names.map((name, i) => [name, sums[i + 1]]));
+}
+
+/** The place of a text of ASCII in bytes, −1 where it is not. */
+function indexOf(bytes: Uint8Array, text: string): number {
+  const wanted = new TextEncoder().encode(text);
+  for (let at = bytes.indexOf(wanted[0]); at >= 0; at = bytes.indexOf(wanted[0], at + 1)) {
+    if (wanted.every((byte, i) => bytes[at + i] === byte)) return at;
+  }
+  return -1;
+}
+
+/** The bytes with a text of ASCII at a place. */
+function withText(bytes: Uint8Array, at: number, text: string): Uint8Array {
+  const changed = bytes.slice();
+  changed.set(new TextEncoder().encode(text), at);
+  return changed;
 }

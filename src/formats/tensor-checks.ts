@@ -1,11 +1,13 @@
-import { basename } from "node:path";
 import { showValue, UserError } from "../base/errors.ts";
 import { byteChecks } from "./byte-checks.ts";
 import { crc32, sumText } from "./crc32.ts";
 import { notFinite } from "./finite.ts";
 import type { Checksums, TensorChecks } from "./tensor-source.ts";
 
-export const headerKey = (file: string) => `${basename(file)}#header`;
+/** The name of a file without its folders, on every system. */
+const nameOf = (file: string) => file.slice(Math.max(file.lastIndexOf("/"), file.lastIndexOf("\\")) + 1);
+
+export const headerKey = (file: string) => `${nameOf(file)}#header`;
 
 export function createTensorChecks(): TensorChecks {
   const sums: Record<string, string> = Object.create(null);

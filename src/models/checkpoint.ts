@@ -3,8 +3,9 @@ import { readdir, stat } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { messageOf, UserError } from "../base/errors.ts";
 import { missingModelHint } from "../base/path-hints.ts";
-import { type Checkpoint, openHuggingFaceFolder } from "../formats/hf-folder.ts";
+import { openHuggingFaceFolder } from "../formats/hf-folder.ts";
 import { findLlama2c, openLlama2c } from "../formats/llama2c.ts";
+import type { Checkpoint } from "../formats/model-folder.ts";
 import { useNativeByteChecks } from "./byte-checks.ts";
 import { openGgufModel } from "./gguf/read.ts";
 

@@ -8,7 +8,7 @@ import { attachLora, detachLora } from "../adapters/lora-weights.ts";
 import { UserError, UserErrors } from "../base/errors.ts";
 import type { Backend } from "../compute/backend.ts";
 import { openReference } from "../compute/reference/backend.ts";
-import type { Checkpoint } from "../formats/hf-folder.ts";
+import type { Checkpoint } from "../formats/model-folder.ts";
 import { createTensorChecks } from "../formats/tensor-checks.ts";
 import type { TensorInfo } from "../formats/tensor-source.ts";
 import { openCheckpoint } from "./checkpoint.ts";

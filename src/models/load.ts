@@ -1,6 +1,6 @@
 import { showValue, UserErrors } from "../base/errors.ts";
 import type { Backend } from "../compute/backend.ts";
-import type { Checkpoint } from "../formats/hf-folder.ts";
+import type { Checkpoint } from "../formats/model-folder.ts";
 import { rowsOfValues } from "../formats/row-chunks.ts";
 import type { Decoder } from "./decoder.ts";
 import { familyOf } from "./families/registry.ts";

@@ -1,5 +1,5 @@
 import { UserError } from "../base/errors.ts";
-import type { Checkpoint } from "../formats/hf-folder.ts";
+import type { Checkpoint } from "../formats/model-folder.ts";
 import { createChunkBuffers } from "../formats/row-chunks.ts";
 import type { TensorSource } from "../formats/tensor-source.ts";
 import { familyOf } from "./families/registry.ts";
@@ -34,10 +34,13 @@ async function areEqual(source: TensorSource, a: string, b: string): Promise<boo
   try {
     for await (const chunk of rowsA.chunks(0, count, createChunkBuffers())) {
       const other = await others.next();
-      if (other.done || Buffer.compare(chunk, other.value) !== 0) return false;
+      if (other.done || !hasBytes(chunk, other.value)) return false;
     }
     return true;
   } finally {
     await others.return(undefined);
   }
 }
+
+const hasBytes = (bytes: Uint8Array, others: Uint8Array) =>
+  bytes.length === others.length && bytes.every((byte, i) => byte === others[i]);

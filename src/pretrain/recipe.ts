@@ -3,9 +3,10 @@ import { dirname, isAbsolute, resolve } from "node:path";
 import { stringify as stringifyYaml } from "yaml";
 import { z } from "zod";
 import { checkSchema } from "../base/schema.ts";
+import { count, MOST } from "../recipe/answer-schema.ts";
 import { missingDataProblem, missingModelProblem } from "../recipe/path-hints.ts";
 import { readRecipeValues } from "../recipe/read.ts";
-import { count, initSchema, MOST, precisionSchema, SEED_DESCRIPTION, seedSchema } from "../recipe/schema.ts";
+import { initSchema, precisionSchema, SEED_DESCRIPTION, seedSchema } from "../recipe/schema.ts";
 
 const share = z.number().min(0).max(1);
 

@@ -21,8 +21,9 @@ import { expectShallow } from "./nesting.ts";
 import { type RecipeParts, rightParts } from "./parts.ts";
 import { missingDataProblem, missingModelProblem } from "./path-hints.ts";
 import { type Recipe, recipeSchema } from "./schema.ts";
+import { MAX_RECIPE_BYTES, parseRecipeText } from "./text.ts";
 
-const MAX_RECIPE_BYTES = 1_000_000;
+const KEYS = Object.keys(recipeSchema.shape);
 
 /** Where a recipe comes from. Without `file` and `values` every value is a default. */
 export interface RecipeSource {
@@ -207,24 +208,9 @@ export function factsOfRows(examples: readonly Example[], { labels, noRelation, 
 
 /** The values in a recipe file, with overrides ("train.epochs=2") applied and not yet checked. */
 export async function readRecipeValues(file: string, overrides: readonly string[]): Promise<RecipeValues> {
-  const value = parseRecipeText(await readTextFile(file, "a recipe", MAX_RECIPE_BYTES), file);
+  const value = parseRecipeText(await readTextFile(file, "a recipe", MAX_RECIPE_BYTES), file, KEYS);
   for (const override of overrides) applyOverride(value, override);
   return value;
-}
-
-function parseRecipeText(text: string, file: string): RecipeValues {
-  expectShallow(text, file);
-  let value: unknown;
-  try {
-    // Aliases could blow a small file up to any size.
-    value = parseYaml(text, { maxAliasCount: 0, prettyErrors: true });
-  } catch (error) {
-    throw new UserError(`${file}: is not YAML: ${messageOf(error).split("\n")[0]}`);
-  }
-  if (typeof value !== "object" || value === null || Array.isArray(value)) {
-    throw new UserError(`${file}: is not a recipe, expected keys ${Object.keys(recipeSchema.shape).join(", ")}.`);
-  }
-  return value as RecipeValues;
 }
 
 /** Sets one value of a recipe from "a.b.c=value", the value read as YAML. */

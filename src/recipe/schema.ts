@@ -2,24 +2,9 @@ import { z } from "zod";
 import { adapterSchema } from "../adapters/methods.ts";
 import { DATASET_FORMATS } from "../data/dataset.ts";
 import { FAMILY_NAMES } from "../models/families/registry.ts";
-import { LARGEST, PROMPT_ATTENTIONS } from "../models/spec.ts";
-import { chatTemplates } from "../prompts/chat-template.ts";
-import { promptStyles } from "../prompts/relation-prompt.ts";
+import { LARGEST } from "../models/spec.ts";
+import { count, decodeSchema, MOST, normalizeSchema, promptSchema, share, storageSchema } from "./answer-schema.ts";
 import { combinationProblems } from "./combinations.ts";
-
-/** Bounds far above every use: a number beyond one is a slip, and below them the numbers of steps and tokens stay exact. */
-export const MOST = {
-  epochs: 1e6,
-  examples: 1e6,
-  passes: 1e6,
-  negatives: 10,
-  steps: 1e9,
-  batchTokens: 1 << 22,
-  seconds: 1e9,
-} as const;
-
-export const count = (most: number) => z.int().min(1).max(most);
-const share = z.number().min(0).max(1);
 
 /** Sizes of a model made from nothing. The descriptions in this file are what `cre recipe show` prints: one plain sentence for each key. */
 export const initSchema = z.strictObject({
@@ -57,12 +42,7 @@ const modelSchema = z.strictObject({
     .string()
     .optional()
     .describe("Tokenizer file, or a folder with one; without it the model folder's own. Required with init."),
-  storage: z
-    .enum(["float32", "bfloat16", "int8", "nf4"])
-    .default("bfloat16")
-    .describe(
-      "How the layers' matrices are kept in memory; int8 and nf4 (QLoRA) only under an adapter, embedding and head stay bfloat16.",
-    ),
+  storage: storageSchema,
 });
 
 const trainSchema = z.strictObject({
@@ -183,38 +163,6 @@ const trainSchema = z.strictObject({
     ),
 });
 
-const decodeSchema = z.strictObject({
-  method: z
-    .enum(["labels", "generate"])
-    .default("labels")
-    .describe("labels: choose among the data's labels by likelihood; generate: greedy text, parsed."),
-  bothDirections: z
-    .boolean()
-    .default(false)
-    .describe("Ask for (tail, head) too and average both through the declared inverse labels; method labels only."),
-  furtherRelations: z
-    .number()
-    .min(0)
-    .max(1)
-    .default(1)
-    .describe(
-      "Give a further relation when its probability is at least this share of the best one's; 1 gives one relation.",
-    ),
-  noRelationWeight: z
-    .union([z.literal("auto"), z.number().positive()])
-    .default(1)
-    .describe('Factor on the probability of "no relation" before choosing; auto fits it on validation rows.'),
-  maxBatchTokens: count(MOST.batchTokens)
-    .default(8192)
-    .describe("Tokens of one forward pass at most, while extracting."),
-  companion: z
-    .union([z.enum(["auto", "none"]), share])
-    .default("auto")
-    .describe(
-      "Weight of the linear companion's probabilities in a mixture with the model's: auto, fitted on validation rows and used where they gain by it; 0 keeps it as a floor for evaluations only; none does not train it.",
-    ),
-});
-
 const distillSchema = z.strictObject({
   goldWeight: share
     .default(0.5)
@@ -249,44 +197,16 @@ const dataSchema = z.strictObject({
     .enum(["stop", "skip"])
     .default("stop")
     .describe("A row that cannot be used stops everything, or is skipped, counted and listed."),
-  normalize: z
-    .enum(["none", "nfc", "nfkc"])
-    .optional()
-    .describe(
-      "Unicode normalisation of sentence, head and tail: nfc joins combining marks, nfkc also folds full width; without it none.",
-    ),
-});
-
-const promptSchema = z.strictObject({
-  style: z
-    .string()
-    .default("paper")
-    .describe(`How the question is put: ${Object.keys(promptStyles).join(", ")}.`),
-  template: z
-    .string()
-    .default("default")
-    .describe(
-      `Chat template around it: ${Object.keys(chatTemplates).join(", ")}, or auto for the one of the model's family.`,
-    ),
-  attention: z
-    .enum(PROMPT_ATTENTIONS)
-    .optional()
-    .describe(
-      "What a prompt's tokens see of the prompt: causal, those before them; both, all of it (the answer stays causal); without it causal.",
-    ),
-  maxPromptTokens: count(LARGEST.maxTokens)
-    .default(1024)
-    .describe("Longest prompt in tokens; a longer one has its sentence shortened around the entities."),
-  maxAnswerTokens: count(LARGEST.maxTokens)
-    .default(512)
-    .describe("Longest answer in tokens with its end token; a longer one is an error."),
+  normalize: normalizeSchema,
 });
 
 /** What products compute in; the same key in recipes for training and for pretraining. */
 export const precisionSchema = z
   .enum(["auto", "bfloat16", "float32"])
   .default("auto")
-  .describe("Number format of matrix products; auto: bfloat16 where the processor multiplies it (AMX, AVX-512 BF16), else float32.");
+  .describe(
+    "Number format of matrix products; auto: bfloat16 where the processor multiplies it (AMX, AVX-512 BF16), else float32.",
+  );
 
 export const seedSchema = z.int().min(0).max(0xffffffff);
 export const SEED_DESCRIPTION = "Seed of everything random: the same seed gives the same run.";
@@ -323,5 +243,4 @@ export const recipeSchema = z
 export type Recipe = z.output<typeof recipeSchema>;
 export type InitSettings = z.output<typeof initSchema>;
 export type TrainSettings = z.output<typeof trainSchema>;
-export type DecodeSettings = z.output<typeof decodeSchema>;
 export type DistillSettings = z.output<typeof distillSchema>;

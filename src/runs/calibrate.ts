@@ -1,11 +1,15 @@
 import { UserError } from "../base/errors.ts";
+import { nodeFolder } from "../base/node-folder.ts";
 import { openDataset } from "../data/dataset.ts";
 import type { Example } from "../data/example.ts";
 import type { AnnotatedSentence } from "../data/mentions-file.ts";
 import type { OnBadRow, SplitName } from "../data/split.ts";
-import { readFolderSums, writeFolderSums } from "../formats/folder-sums.ts";
-import { CALIBRATION_FILE, type Calibration, calibrationWith, saveCalibration } from "./calibration.ts";
-import { COMPANION_FILES, saveCompanion } from "./companion.ts";
+import { readFolderSums } from "../formats/folder-sums.ts";
+import { writeFolderSums } from "../formats/folder-sums-write.ts";
+import { calibrationWith, saveCalibration } from "./calibration.ts";
+import { CALIBRATION_FILE, type Calibration } from "./calibration-read.ts";
+import { saveCompanion } from "./companion.ts";
+import { COMPANION_FILES } from "./companion-read.ts";
 import { type CompanionValidation, validateDecoding } from "./companion-scores.ts";
 import { fitMentions } from "./fit-mentions.ts";
 import { annotatedOf, holdOut } from "./held-out.ts";
@@ -114,7 +118,7 @@ async function rowsOf(
 
 /** Writes the checksums of a run again, with or without those of the files that a calibration writes; those of the weights stay. */
 async function writeSums({ directory }: RunFolder, withCalibration: boolean): Promise<void> {
-  const sums = await readFolderSums(directory);
+  const sums = await readFolderSums(nodeFolder(directory));
   if (!sums) return;
   const own = [...COMPANION_FILES, CALIBRATION_FILE];
   const others = Object.keys(sums.files).filter((name) => !own.includes(name));

@@ -4,15 +4,8 @@ import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 import type { Example } from "../data/example.ts";
 import { createLabelSet } from "../data/label-set.ts";
-import {
-  CALIBRATION_FILE,
-  choiceOf,
-  fitNoRelationWeight,
-  openCalibration,
-  rowsOf,
-  saveCalibration,
-  validationF1,
-} from "./calibration.ts";
+import { fitNoRelationWeight, openCalibration, rowsOf, saveCalibration, validationF1 } from "./calibration.ts";
+import { CALIBRATION_FILE, choiceOf } from "./calibration-read.ts";
 
 const labels = createLabelSet({ labels: ["none", "a", "b"], noRelation: "none" }, "labels");
 const row = (i: number, relation: string): Example => ({

@@ -1,46 +1,21 @@
-import { existsSync } from "node:fs";
 import { join } from "node:path";
-import { z } from "zod";
 import { UserError } from "../base/errors.ts";
 import { writeFileAtomic } from "../base/files.ts";
-import { checkSchema } from "../base/schema.ts";
+import { nodeFolder } from "../base/node-folder.ts";
 import type { Example, LabelSet } from "../data/example.ts";
-import { type PrecisionPoint, precisionCurve, thresholdFor } from "../evaluate/certainty.ts";
+import { precisionCurve, thresholdFor } from "../evaluate/certainty.ts";
 import { computeMetrics } from "../evaluate/metrics.ts";
 import type { ScoredRow } from "../evaluate/rows.ts";
 import { chooseRelations, type Prediction, type RelationChoice } from "../extract/combine.ts";
-import type { MentionScale } from "../extract/mention-scores.ts";
 import type { RelationThresholds } from "../extract/triples.ts";
-import { readJsonObject } from "../formats/json-file.ts";
-import type { Mixture } from "../linear/mixture.ts";
-import type { Scale } from "../linear/scale.ts";
-import type { DecodeSettings } from "../recipe/schema.ts";
-import { LEAST_PREDICTIONS, type PairPrecision, type PairScores, pairPrecision } from "./pair-scores.ts";
+import { CALIBRATION_FILE, type Calibration, readCalibration } from "./calibration-read.ts";
+import { LEAST_PREDICTIONS, type PairScores, pairPrecision } from "./pair-scores.ts";
 import type { RunFolder } from "./run-folder.ts";
 
 /** F1 of the two conventions that a run can be chosen by, as fractions. */
 export interface ValidationF1 {
   paperF1: number;
   microF1: number;
-}
-
-/** What the validation rows say of how relations are chosen. */
-export interface Calibration {
-  /** Validation rows that it was fitted on. */
-  rows: number;
-  /** For `decode.noRelationWeight: auto`: of the language model alone, and of its mixture with the companion (null without a companion). */
-  noRelationWeight: { model: number; mixed: number | null };
-  /**
-   * Calibrates the probabilities that are shown: of the language model alone, and of its mixture with the companion at a weight. Absent in runs of older
-   * versions.
-   */
-  scale?: { model: Scale; mixed: (Scale & { weight: number }) | null };
-  /** Predicted relations by their probability, of all and of each relation with enough predictions. */
-  precision?: { all: PrecisionPoint[]; relations: Record<string, PrecisionPoint[]> };
-  /** Of all pairs of entities of validation sentences; a pair without a row counts as no relation. Documents are decided by it. */
-  pairs?: PairPrecision;
-  /** Of a run that finds mentions: how shares become probabilities, the sentences that it was fitted on, and F1 of their mentions. */
-  mentions?: { sentences: number; scale: MentionScale; f1: number };
 }
 
 /** A calibration with what all pairs of sentences and the mentions say; what there is none of is left out. */
@@ -56,88 +31,14 @@ export function calibrationWith(
   };
 }
 
-/** Name of the file in the folder of a run. */
-export const CALIBRATION_FILE = "calibration.json";
-
-const weightSchema = z.number().positive();
-const pointSchema = z.strictObject({ probability: z.number(), precision: z.number(), recall: z.number() });
-const scaleShape = { temperature: weightSchema, noRelation: weightSchema };
-const calibrationSchema = z.strictObject({
-  rows: z.int().min(1),
-  noRelationWeight: z.strictObject({ model: weightSchema, mixed: weightSchema.nullable() }),
-  scale: z
-    .strictObject({
-      model: z.strictObject(scaleShape),
-      mixed: z.strictObject({ ...scaleShape, weight: z.number().min(0).max(1) }).nullable(),
-    })
-    .optional(),
-  precision: z
-    .strictObject({ all: z.array(pointSchema), relations: z.record(z.string(), z.array(pointSchema)) })
-    .optional(),
-  pairs: z
-    .strictObject({
-      sentences: z.int().min(1),
-      pairs: z.int().min(1),
-      all: z.array(pointSchema),
-      relations: z.record(z.string(), z.array(pointSchema)),
-    })
-    .optional(),
-  mentions: z
-    .strictObject({
-      sentences: z.int().min(1),
-      scale: z.strictObject({
-        bias: z.number(),
-        ofShare: z.number(),
-        ofRatio: z.number(),
-        threshold: z.number().min(0).max(1),
-      }),
-      f1: z.number(),
-    })
-    .optional(),
-});
-
 /** Writes the calibration into the folder of a run. */
 export function saveCalibration({ directory }: Pick<RunFolder, "directory">, calibration: Calibration): Promise<void> {
   return writeFileAtomic(join(directory, CALIBRATION_FILE), `${JSON.stringify(calibration, null, 2)}\n`);
 }
 
-/** The calibration of a run; null for a run without one. Throws a UserError for a file that is damaged. */
-export async function openCalibration({ directory }: Pick<RunFolder, "directory">): Promise<Calibration | null> {
-  const file = join(directory, CALIBRATION_FILE);
-  if (!existsSync(file)) return null;
-  return checkSchema(calibrationSchema, await readJsonObject(file, "the calibration of a run"), file);
-}
-
-type WantedChoice = Pick<DecodeSettings, "noRelationWeight" | "furtherRelations">;
-
-/** How a run chooses relations, with the number in the place of "auto": 1 where nothing was fitted. */
-export function choiceOf(
-  { noRelationWeight: wanted, furtherRelations }: WantedChoice,
-  calibration: Calibration | null,
-  isMixed: boolean,
-): RelationChoice {
-  const { model = 1, mixed = null } = calibration?.noRelationWeight ?? {};
-  const fitted = (isMixed ? mixed : model) ?? 1;
-  return { noRelationWeight: wanted === "auto" ? fitted : wanted, furtherRelations };
-}
-
-/** The mixture that a run with a companion decodes with; null for the language model alone. */
-export function mixtureOf(
-  { validation }: { validation: { mixture: Mixture; gains: boolean } | null },
-  { companion: wanted, method }: Pick<DecodeSettings, "companion" | "method">,
-): Mixture | null {
-  if (wanted === "none" || method === "generate") return null;
-  if (wanted !== "auto") return wanted > 0 ? { weight: wanted, temperature: 1 } : null;
-  return validation?.gains ? validation.mixture : null;
-}
-
-/** How shown probabilities are calibrated; null where that was not fitted, or for another weight of the companion. */
-export function scaleOf(calibration: Pick<Calibration, "scale"> | null, mixture: Mixture | null): Scale | null {
-  const { model, mixed } = calibration?.scale ?? { model: null, mixed: null };
-  if (mixture === null) return model;
-  if (mixed === null || mixed.weight !== mixture.weight) return null;
-  return { temperature: mixed.temperature, noRelation: mixed.noRelation };
-}
+/** The calibration of a run; see {@link readCalibration}. */
+export const openCalibration = ({ directory }: Pick<RunFolder, "directory">): Promise<Calibration | null> =>
+  readCalibration(nodeFolder(directory));
 
 /** Labelled rows with the relations that are chosen by these probabilities, one list for each row. */
 export function rowsOf(

@@ -9,18 +9,10 @@ import type { Extraction } from "../extract/extractor.ts";
 import { fitMixture, type Mixture, mixProbabilities } from "../linear/mixture.ts";
 import { type LinearModel, linearProbabilities } from "../linear/model.ts";
 import { fitScale } from "../linear/scale.ts";
-import type { DecodeSettings, Recipe } from "../recipe/schema.ts";
-import {
-  type Calibration,
-  choiceOf,
-  fitNoRelationWeight,
-  mixtureOf,
-  precisionOf,
-  rowsOf,
-  scaleOf,
-  type ValidationF1,
-  validationF1,
-} from "./calibration.ts";
+import type { DecodeSettings } from "../recipe/answer-schema.ts";
+import type { Recipe } from "../recipe/schema.ts";
+import { fitNoRelationWeight, precisionOf, rowsOf, type ValidationF1, validationF1 } from "./calibration.ts";
+import { type Calibration, choiceOf, mixtureOf, scaleOf } from "./calibration-read.ts";
 
 /** What the validation rows say of a mixture. */
 export interface CompanionValidation {

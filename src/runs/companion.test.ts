@@ -8,18 +8,12 @@ import { createLabelSet } from "../data/label-set.ts";
 import { computeMetrics } from "../evaluate/metrics.ts";
 import { chooseRelations } from "../extract/combine.ts";
 import type { Extraction } from "../extract/extractor.ts";
-import { writeFolderSums } from "../formats/folder-sums.ts";
+import { writeFolderSums } from "../formats/folder-sums-write.ts";
 import { linearProbabilities } from "../linear/model.ts";
 import type { Recipe } from "../recipe/schema.ts";
-import { mixtureOf } from "./calibration.ts";
-import {
-  COMPANION_FILES,
-  companionFor,
-  expectNoMixture,
-  openCompanion,
-  type RunCompanion,
-  saveCompanion,
-} from "./companion.ts";
+import { mixtureOf } from "./calibration-read.ts";
+import { companionFor, openCompanion, saveCompanion } from "./companion.ts";
+import { COMPANION_FILES, expectNoMixture, type RunCompanion } from "./companion-read.ts";
 import {
   type CompanionValidation,
   companionReferences,

@@ -15,8 +15,8 @@ import type { ValidationPoint } from "../evaluate/validation-curve.ts";
 import type { Extractor } from "../extract/extractor.ts";
 import { recipeText } from "../recipe/read.ts";
 import type { Recipe } from "../recipe/schema.ts";
-import { type Calibration, choiceOf } from "./calibration.ts";
-import type { RunCompanion } from "./companion.ts";
+import { type Calibration, choiceOf } from "./calibration-read.ts";
+import type { RunCompanion } from "./companion-read.ts";
 import {
   type CompanionScores,
   companionReferences,

@@ -3,7 +3,7 @@ import type { MentionModel } from "../extract/mention-finder.ts";
 import { fitMentionScale, type MentionRow } from "../extract/mention-scores.ts";
 import { DEFAULT_WINDOW_ROWS, windowsOf } from "../extract/windows.ts";
 import { mentionsBySentence } from "../train/mention-targets.ts";
-import type { Calibration } from "./calibration.ts";
+import type { Calibration } from "./calibration-read.ts";
 
 /** Sentences that the scale of mentions is fitted on. */
 const MENTION_SENTENCES = 1000;

@@ -6,7 +6,7 @@ import { readTextFile } from "../base/files.ts";
 import { openDataset } from "../data/dataset.ts";
 import type { LabelSet } from "../data/example.ts";
 import { chineseNreLabelSet, parseLabelList, parseRelation2id } from "../data/label-set.ts";
-import { readPeftConfig } from "../formats/peft-config.ts";
+import { readPeftConfig } from "../formats/peft-config-file.ts";
 import { openCheckpoint } from "../models/checkpoint.ts";
 import { readRecipeParts, resolveRecipe } from "../recipe/read.ts";
 import { resolveNames } from "../recipe/resolve.ts";

@@ -3,17 +3,19 @@ import { join } from "node:path";
 import { withLayerDecay } from "../adapters/layer-decay.ts";
 import { type WeightGroup, weightsOf } from "../adapters/method.ts";
 import { attachAdapter, methodOf } from "../adapters/methods.ts";
-import { UserErrors } from "../base/errors.ts";
-import { readTextFile, writeFileAtomic } from "../base/files.ts";
+import { writeFileAtomic } from "../base/files.ts";
+import { nodeFolder } from "../base/node-folder.ts";
 import type { Backend, Weight, WeightStorage } from "../compute/backend.ts";
 import { openBackend } from "../compute/open.ts";
 import type { LabelSet } from "../data/example.ts";
-import { labelSetToJson, parseLabelsJson } from "../data/label-set.ts";
-import { createExtractor, type Extractor } from "../extract/extractor.ts";
+import { labelSetToJson } from "../data/label-set.ts";
+import type { Extractor } from "../extract/extractor.ts";
 import { createMentionModel, type MentionModel } from "../extract/mention-finder.ts";
 import { USUAL_SCALE } from "../extract/mention-scores.ts";
-import { SUMS_FILE, sumsOfTensors, writeFolderSums } from "../formats/folder-sums.ts";
-import { type Checkpoint, openHuggingFaceFolder } from "../formats/hf-folder.ts";
+import { SUMS_FILE, sumsOfTensors } from "../formats/folder-sums.ts";
+import { writeFolderSums } from "../formats/folder-sums-write.ts";
+import { openHuggingFaceFolder } from "../formats/hf-folder.ts";
+import type { Checkpoint } from "../formats/model-folder.ts";
 import { openPeftTensors } from "../formats/peft-folder.ts";
 import type { Checksums, TensorSource } from "../formats/tensor-source.ts";
 import { openCheckpoint } from "../models/checkpoint.ts";
@@ -21,21 +23,29 @@ import type { Decoder } from "../models/decoder.ts";
 import { readSpec } from "../models/families/registry.ts";
 import { initDecoder } from "../models/init.ts";
 import { loadDecoder } from "../models/load.ts";
-import type { PlaceOptions } from "../models/place.ts";
 import { saveDecoder } from "../models/save.ts";
-import { chatTemplate } from "../prompts/chat-template.ts";
-import { promptStyle } from "../prompts/relation-prompt.ts";
 import type { Renderer } from "../prompts/renderer.ts";
-import { answerProblems } from "../recipe/check.ts";
+import type { DecodeSettings } from "../recipe/answer-schema.ts";
 import { resolveNames } from "../recipe/resolve.ts";
-import type { DecodeSettings, Recipe } from "../recipe/schema.ts";
+import type { Recipe } from "../recipe/schema.ts";
 import { copyTokenizer } from "../tokenizers/open-tokenizer.ts";
 import type { Tokenizer } from "../tokenizers/tokenizer.ts";
-import { CALIBRATION_FILE, type Calibration, choiceOf, mixtureOf, openCalibration, scaleOf } from "./calibration.ts";
-import { COMPANION_FILES, expectNoMixture, openCompanion, type RunCompanion } from "./companion.ts";
+import {
+  checkVocabulary,
+  expectAnswers,
+  extractorOf,
+  LABELS_FILE,
+  placeOptions,
+  readLabels,
+  rendererOf,
+} from "./answering.ts";
+import { openCalibration } from "./calibration.ts";
+import { CALIBRATION_FILE, type Calibration } from "./calibration-read.ts";
+import { openCompanion } from "./companion.ts";
+import { COMPANION_FILES, expectNoMixture, type RunCompanion } from "./companion-read.ts";
 import { type AdapterSource, openGiven, openGivenLabels, type RunSource, sourceFolder } from "./given-adapter.ts";
 import { expectRoom, weightNeed } from "./memory.ts";
-import { checkVocabulary, type PreparedRecipe, prepareRecipe, rendererOf } from "./prepare.ts";
+import { type PreparedRecipe, prepareRecipe } from "./prepare.ts";
 import { openRunFolder, type RunFolder } from "./run-folder.ts";
 import { baseKey, type SharedBases } from "./shared-bases.ts";
 import { openModelTokenizer } from "./tokenizer.ts";
@@ -74,8 +84,6 @@ export interface OpenOptions {
   /** Of runs that are opened together: the base models of adapters, each read once. Closing such a run frees nothing; close the bases. */
   bases?: SharedBases;
 }
-
-const MAX_LABELS_BYTES = 4_000_000;
 
 /** Opens the parts of a recipe that turn rows into token ids, without the model's weights; `givenType` is the `model_type` where there is no model. */
 export async function openRenderer(
@@ -119,7 +127,7 @@ export async function openPrepared(prepared: PreparedRecipe, options: OpenOption
   const backend = openBackend(recipe.precision, options.onNotice);
   try {
     const trainable = methodOf(adapter).trainsOfBase(adapter, spec);
-    const place = placeOptions(recipe, trainable, tokenizer, options);
+    const place = placeOptions(recipe, trainable, tokenizer, options.onLoad);
     const model = base ? await loadDecoder(backend, base, place) : await initDecoder(backend, spec, seed, place);
     const { isResumed } = options;
     const groups = withLayerDecay(model, await attachAdapter(model, adapter, seed, { isResumed }), train.layerDecay);
@@ -130,17 +138,6 @@ export async function openPrepared(prepared: PreparedRecipe, options: OpenOption
   } finally {
     await prepared.close();
   }
-}
-
-function placeOptions(
-  { model, prompt }: Recipe,
-  trainable: PlaceOptions["trainable"],
-  tokenizer: Tokenizer,
-  options: OpenOptions,
-): PlaceOptions {
-  const { storage } = model;
-  const tokenCount = tokenizer.vocabularySize;
-  return { storage, trainable, tokenCount, promptAttention: prompt.attention ?? "causal", onProgress: options.onLoad };
 }
 
 function openedRecipe(
@@ -154,17 +151,8 @@ function openedRecipe(
   calibration: Calibration | null = null,
 ): OpenedRecipe {
   const { backend } = model;
-  const wanted = { ...recipe.decode, ...decode };
-  const mixture = companion ? mixtureOf(companion, wanted) : null;
-  const settings = {
-    ...wanted,
-    ...choiceOf(wanted, calibration, mixture !== null),
-    scale: scaleOf(calibration, mixture),
-    isFitted: wanted.noRelationWeight === "auto",
-    maxAnswerTokens: recipe.prompt.maxAnswerTokens,
-  };
-  const mixed = companion && mixture ? { model: companion.model, mixture } : null;
-  const extractor = createExtractor(model, tokenizer, renderer, settings, recipe.data.normalize, mixed);
+  const extractor = extractorOf(recipe, { model, tokenizer, renderer, companion, calibration }, decode);
+  const { settings } = extractor;
   const scale = calibration?.mentions?.scale ?? USUAL_SCALE;
   const mentions = recipe.tasks.includes("mentions") ? createMentionModel(model, renderer, settings, scale) : null;
   const trainable = weightsOf(groups);
@@ -215,7 +203,7 @@ async function sumsAndClose(source: TensorSource): Promise<Checksums> {
 }
 
 export function labelsFile(folder: RunFolder): string {
-  return join(folder.directory, "labels.json");
+  return join(folder.directory, LABELS_FILE);
 }
 
 /** Saves the label set with the run, so that extraction needs no training data. */
@@ -223,11 +211,8 @@ export async function saveLabels(folder: RunFolder, labels: LabelSet): Promise<v
   await writeFileAtomic(labelsFile(folder), `${JSON.stringify(labelSetToJson(labels), null, 2)}\n`);
 }
 
-/** The label set that was saved with a run. Throws a UserError when it cannot be read. */
-export async function readRunLabels(folder: RunFolder): Promise<LabelSet> {
-  const file = labelsFile(folder);
-  return parseLabelsJson(await readTextFile(file, "the run's labels", MAX_LABELS_BYTES), file);
-}
+/** The label set that was saved with a run; see {@link readLabels}. */
+export const readRunLabels = (folder: RunFolder): Promise<LabelSet> => readLabels(nodeFolder(folder.directory));
 
 /** A finished run or an adapter made elsewhere, with everything that extraction needs but the weights. */
 interface OpenedResult {
@@ -312,13 +297,6 @@ export async function openTrained(
   }
 }
 
-/** Throws a UserErrors for labels that were changed after the training to ones that cannot be answered with. */
-function expectAnswers({ prompt }: Recipe, tokenizer: Tokenizer, labels: LabelSet, file: string): void {
-  const { style, template, maxAnswerTokens } = prompt;
-  const problems = answerProblems(promptStyle(style), chatTemplate(template), tokenizer, labels, maxAnswerTokens);
-  if (problems.length > 0) throw new UserErrors(`${file}: the labels cannot be answered with:`, problems);
-}
-
 /** A run of an older version, or a recipe that was changed since. */
 function beyondContext(maxPromptTokens: number, contextTokens: number): string {
   return `prompt.maxPromptTokens is ${maxPromptTokens}, but the model was made for ${contextTokens} tokens: longer prompts are shortened to these.`;
@@ -332,7 +310,7 @@ async function loadTrained(
 ): Promise<Decoder> {
   const backend = openBackend(recipe.precision, options.onNotice);
   try {
-    const model = await loadDecoder(backend, checkpoint, placeOptions(recipe, false, tokenizer, options));
+    const model = await loadDecoder(backend, checkpoint, placeOptions(recipe, false, tokenizer, options.onLoad));
     checkVocabulary(tokenizer, model.spec, checkpoint.directory);
     return model;
   } catch (error) {

@@ -1,23 +1,22 @@
 import { existsSync } from "node:fs";
 import { methodOf } from "../adapters/methods.ts";
-import { UserError, UserErrors } from "../base/errors.ts";
+import { UserErrors } from "../base/errors.ts";
 import { problemsTitle } from "../base/schema.ts";
 import { type Dataset, openDataset } from "../data/dataset.ts";
 import type { LabelSet } from "../data/example.ts";
-import type { Checkpoint } from "../formats/hf-folder.ts";
+import type { Checkpoint } from "../formats/model-folder.ts";
 import { openCheckpoint } from "../models/checkpoint.ts";
 import { readSpec } from "../models/families/registry.ts";
 import { specFromSizes } from "../models/sizes.ts";
 import type { DecoderSpec } from "../models/spec.ts";
-import { chatTemplate } from "../prompts/chat-template.ts";
-import { promptStyle } from "../prompts/relation-prompt.ts";
-import { createRenderer, type Renderer } from "../prompts/renderer.ts";
+import type { Renderer } from "../prompts/renderer.ts";
 import { contentProblems, problemsOf } from "../recipe/check.ts";
 import type { RecipeParts } from "../recipe/parts.ts";
 import { missingModelPaths, missingPaths, type RecipeReading } from "../recipe/read.ts";
 import { resolveNames } from "../recipe/resolve.ts";
 import type { InitSettings, Recipe } from "../recipe/schema.ts";
 import type { Tokenizer } from "../tokenizers/tokenizer.ts";
+import { checkVocabulary, rendererOf } from "./answering.ts";
 import { type MemoryNeed, memoryProblem, weightNeed } from "./memory.ts";
 import { openModelTokenizer } from "./tokenizer.ts";
 
@@ -160,38 +159,9 @@ export function specFromInit(init: InitSettings, tokenizer: Tokenizer): DecoderS
   return specFromSizes(init, tokenizer, "model.init");
 }
 
-/** Checks a tokenizer against a model's vocabulary; the model may have padding rows, never too few. Throws a UserError. */
-export function checkVocabulary(tokenizer: Tokenizer, spec: DecoderSpec, where: string): void {
-  if (tokenizer.vocabularySize > spec.vocabularySize) {
-    throw new UserError(
-      `${where}: the tokenizer has ${tokenizer.vocabularySize} pieces, but the model's vocabulary is ${spec.vocabularySize}.`,
-      { hint: "Does the tokenizer belong to this model?" },
-    );
-  }
-}
-
 /** What the weights of a resolved recipe and their training need. */
 export function trainingNeed({ model, adapter }: Recipe, spec: DecoderSpec): MemoryNeed {
   const method = methodOf(adapter);
   const trained = { ofModel: method.trainsOfBase(adapter, spec), added: method.addedNumbers(adapter, spec) };
   return weightNeed(spec, model.storage, trained);
-}
-
-/** The renderer of a resolved recipe; no prompt is longer than the model's context of `contextTokens`. */
-export function rendererOf(
-  { prompt }: Pick<Recipe, "prompt">,
-  tokenizer: Tokenizer,
-  labels: LabelSet,
-  contextTokens = Number.POSITIVE_INFINITY,
-): Renderer {
-  const { style, template, maxPromptTokens, maxAnswerTokens } = prompt;
-  return createRenderer({
-    tokenizer,
-    style: promptStyle(style),
-    template: chatTemplate(template),
-    labels,
-    maxPromptTokens: Math.min(maxPromptTokens, contextTokens),
-    maxAnswerTokens,
-    addBos: tokenizer.bosId !== null,
-  });
 }

@@ -4,14 +4,16 @@ import { basename, dirname, join } from "node:path";
 import { showValue, UserError } from "../base/errors.ts";
 import { readLines, writeFileAtomic } from "../base/files.ts";
 import { holdLock } from "../base/lock.ts";
+import { nodeFolder } from "../base/node-folder.ts";
 import { checkOutputFolder, makeFolder, namingFile } from "../base/output.ts";
 import { modelFingerprint } from "../formats/fingerprint.ts";
-import { fileSum } from "../formats/folder-sums.ts";
+import { fileSum } from "../formats/folder-sums-write.ts";
 import { readJsonObject } from "../formats/json-file.ts";
 import type { Checksums, TensorSource } from "../formats/tensor-source.ts";
 import { readRecipe, recipeText } from "../recipe/read.ts";
 import type { Recipe } from "../recipe/schema.ts";
 import { findTokenizerFile } from "../tokenizers/open-tokenizer.ts";
+import { BASE_FILE, expectBaseWeights } from "./base-weights.ts";
 
 const MAX_LOG_LINE_BYTES = 10_000_000;
 /** The name that base/files.ts gives a file until it is complete. */
@@ -41,7 +43,7 @@ export function runFolder(directory: string): RunFolder {
   return {
     directory,
     recipe: join(directory, "recipe.yaml"),
-    base: join(directory, "base.json"),
+    base: join(directory, BASE_FILE),
     state: join(directory, "checkpoints", "state.safetensors"),
     best: join(directory, "checkpoints", "best.safetensors"),
     log: join(directory, "log.jsonl"),
@@ -143,12 +145,9 @@ export async function saveBaseSums(folder: RunFolder, weights: Checksums): Promi
   await writeFileAtomic(folder.base, `${JSON.stringify({ ...base, weights })}\n`);
 }
 
-/** Expects the weights of the base model to be those that the run started from: a tensor that is not is an error when it is read. */
-export async function expectBaseSums(folder: RunFolder, source: TensorSource): Promise<void> {
-  if (!existsSync(folder.base)) return;
-  const { weights } = await readJsonObject(folder.base, "the fingerprint of a run's base model");
-  if (typeof weights === "object" && weights !== null) source.checks.expect(weights as Checksums, putBack(folder));
-}
+/** As {@link expectBaseWeights}, for the run of a folder. */
+export const expectBaseSums = (folder: RunFolder, source: TensorSource): Promise<void> =>
+  expectBaseWeights(nodeFolder(folder.directory), source, putBack(folder));
 
 /**
  * Locks the folder of a run against other processes, which makes a folder that does not exist; returns the function that unlocks it. Throws a

@@ -1,5 +1,6 @@
 import { TOKENIZER_RULES } from "../models/families/registry.ts";
-import { type OpenedTokenizer, openTokenizer, openTokenizerParts } from "../tokenizers/open-tokenizer.ts";
+import { openTokenizer, openTokenizerParts } from "../tokenizers/open-tokenizer.ts";
+import type { OpenedTokenizer } from "../tokenizers/read-tokenizer.ts";
 import type { Tokenizer } from "../tokenizers/tokenizer.ts";
 
 /**

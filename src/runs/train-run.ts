@@ -16,7 +16,7 @@ import {
   type LoopLimits,
   loadCheckpoint,
 } from "./checkpointed-loop.ts";
-import type { RunCompanion } from "./companion.ts";
+import type { RunCompanion } from "./companion-read.ts";
 import type { CompanionValidation } from "./companion-scores.ts";
 import type { NoticeEvent } from "./notice.ts";
 import type { OpenedRecipe } from "./open.ts";

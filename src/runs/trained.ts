@@ -3,8 +3,9 @@ import { join } from "node:path";
 import type { SavedAdapter } from "../adapters/method.ts";
 import { type AdapterSettings, methodOf } from "../adapters/methods.ts";
 import { UserError } from "../base/errors.ts";
+import { nodeFolder } from "../base/node-folder.ts";
 import { checkFolderFiles } from "../formats/folder-sums.ts";
-import type { Checkpoint } from "../formats/hf-folder.ts";
+import type { Checkpoint } from "../formats/model-folder.ts";
 import { openCheckpoint } from "../models/checkpoint.ts";
 import type { Recipe } from "../recipe/schema.ts";
 import { expectBaseSums, expectSameBase, type RunFolder } from "./run-folder.ts";
@@ -42,9 +43,9 @@ export async function findTrained(folder: RunFolder, recipe: Recipe): Promise<Tr
       hint: `Resume it with: cre train --resume --run ${folder.directory}`,
     });
   }
-  await checkFolderFiles(folder.directory);
+  await checkFolderFiles(nodeFolder(folder.directory));
   if (!isAdapter) {
-    await checkFolderFiles(folder.model);
+    await checkFolderFiles(nodeFolder(folder.model));
     return { model: folder.model, tokenizer: folder.model, adapter: null };
   }
   await expectSameBase(folder, recipe);

@@ -1,6 +1,5 @@
-import { existsSync } from "node:fs";
-import { join } from "node:path";
 import { showValue, UserError } from "../base/errors.ts";
+import type { Folder } from "../base/folder.ts";
 import { isJsonObject, type JsonObject, readJsonObject } from "./bounded-json.ts";
 import { createTokenFinder, type FoundToken } from "./find-tokens.ts";
 import type { Tokenizer } from "./tokenizer.ts";
@@ -20,14 +19,8 @@ export interface AddedToken extends FoundToken {
  * Reads the tokens that transformers adds to a tokenizer: those of added_tokens.json and of `added_tokens_decoder` in tokenizer_config.json
  * (`config`, read from `configFile`). Throws a UserError for an entry that cannot be used.
  */
-export async function readAddedTokens(
-  directory: string,
-  config: JsonObject,
-  configFile: string,
-): Promise<AddedToken[]> {
-  const read = async (file: string) =>
-    existsSync(file) ? await readJsonObject(file, "a JSON object", MAX_FILE_BYTES) : {};
-  const map = await read(join(directory, SPECIAL_TOKENS_FILE));
+export async function readAddedTokens(folder: Folder, config: JsonObject, configFile: string): Promise<AddedToken[]> {
+  const map = await readValues(folder, SPECIAL_TOKENS_FILE);
   const specials = new Set([map, config].flatMap(namedTokens));
   const tokens = new Map<string, AddedToken>();
   const add = (token: AddedToken) => {
@@ -38,8 +31,8 @@ export async function readAddedTokens(
     }
     tokens.set(token.text, token);
   };
-  const added = join(directory, ADDED_TOKENS_FILE);
-  for (const [text, id] of Object.entries(await read(added))) {
+  const added = folder.path(ADDED_TOKENS_FILE);
+  for (const [text, id] of Object.entries(await readValues(folder, ADDED_TOKENS_FILE))) {
     add({ ...plainToken(text, id, added), special: specials.has(text) });
   }
   const { added_tokens_decoder: decoder = {} } = config;
@@ -59,6 +52,10 @@ export async function readAddedTokens(
   return [...tokens.values()].sort((a, b) => a.id - b.id);
 }
 
+/** The values of a file that a folder may lack. */
+const readValues = async (folder: Folder, name: string): Promise<JsonObject> =>
+  folder.has(name) ? readJsonObject(folder, name, "a JSON object", MAX_FILE_BYTES) : {};
+
 function plainToken(text: unknown, id: unknown, where: string): AddedToken {
   const isId = typeof id === "number" && Number.isInteger(id) && id >= 0 && id < MAX_ID;
   if (typeof text !== "string" || text === "" || !isId) {
@@ -77,9 +74,8 @@ function namedTokens(values: JsonObject): string[] {
 }
 
 /** The special tokens, beyond begin, end and similar marks, that files of transformers name without an id. */
-export async function namedSpecials(directory: string, config: JsonObject): Promise<string[]> {
-  const file = join(directory, SPECIAL_TOKENS_FILE);
-  const map = existsSync(file) ? await readJsonObject(file, "a JSON object", MAX_FILE_BYTES) : {};
+export async function namedSpecials(folder: Folder, config: JsonObject): Promise<string[]> {
+  const map = await readValues(folder, SPECIAL_TOKENS_FILE);
   const lists = [map, config].flatMap(({ additional_special_tokens: one, extra_special_tokens: other }) => [
     one,
     other,

@@ -1,5 +1,5 @@
 import { showValue, UserError } from "../base/errors.ts";
-import { readTextFile } from "../base/files.ts";
+import { type Folder, readFolderText } from "../base/folder.ts";
 import { expectNoLfsPointer } from "../base/hints.ts";
 import { parseJson } from "../base/json-text.ts";
 
@@ -14,8 +14,13 @@ export type JsonObject = Readonly<Record<string, unknown>>;
  * Reads a JSON file of at most `maxBytes` whose top level is an object. Throws a UserError for anything else, and for nesting or a number of
  * values that would fill the memory.
  */
-export async function readJsonObject(file: string, what: string, maxBytes: number): Promise<JsonObject> {
-  return parseJsonObject(await readTextFile(file, what, maxBytes), file, what);
+export async function readJsonObject(
+  folder: Folder,
+  name: string,
+  what: string,
+  maxBytes: number,
+): Promise<JsonObject> {
+  return parseJsonObject(await readFolderText(folder, name, what, maxBytes), folder.path(name), what);
 }
 
 /** Like {@link readJsonObject} for a text; errors use `name`. */

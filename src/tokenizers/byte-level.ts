@@ -30,7 +30,7 @@ export function bytesOf(piece: string): number[] | Uint8Array {
   const bytes: number[] = [];
   for (const character of piece) {
     const byte = BYTE_OF_CHARACTER.get(character);
-    if (byte === undefined) return Buffer.from(piece);
+    if (byte === undefined) return new TextEncoder().encode(piece);
     bytes.push(byte);
   }
   return bytes;

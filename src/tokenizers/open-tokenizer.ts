@@ -1,19 +1,20 @@
 import { readdir, stat } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
-import { messageOf, showValue, UserError } from "../base/errors.ts";
+import { messageOf, UserError } from "../base/errors.ts";
 import { copyFileAtomic } from "../base/files.ts";
+import { nodeFolder } from "../base/node-folder.ts";
 import { missingModelHint } from "../base/path-hints.ts";
-import {
-  ADDED_TOKENS_FILE,
-  type AddedToken,
-  SPECIAL_TOKENS_FILE,
-  tokensToAdd,
-  withAddedTokens,
-} from "./added-tokens.ts";
-import { withCommandPieces } from "./command-pieces.ts";
+import { ADDED_TOKENS_FILE, SPECIAL_TOKENS_FILE } from "./added-tokens.ts";
 import { loadLlama2cTokenizer } from "./llama2c.ts";
-import { loadSentencePiece, type TokenizerExpectations, withDummyPrefix } from "./sentencepiece.ts";
-import type { SentencePieceModel } from "./sentencepiece-model.ts";
+import {
+  type OpenedTokenizer,
+  type OpenTokenizerOptions,
+  type PieceTable,
+  readTokenizer,
+  SENTENCEPIECE_FILE,
+  TOKENIZERS_FILE,
+} from "./read-tokenizer.ts";
+import type { TokenizerExpectations } from "./sentencepiece.ts";
 import type { Tokenizer } from "./tokenizer.ts";
 import {
   GENERATION_CONFIG_FILE,
@@ -21,11 +22,7 @@ import {
   TOKENIZER_CONFIG_FILE,
   type TokenizerSettings,
 } from "./tokenizer-config.ts";
-import { loadTokenizerJson, type TokenizerJsonSettings } from "./tokenizer-json.ts";
-import type { TokenizerFile } from "./tokenizer-json-file.ts";
 
-export const SENTENCEPIECE_FILE = "tokenizer.model";
-export const TOKENIZERS_FILE = "tokenizer.json";
 const LLAMA2C_FILE = /^tok.*\.bin$/;
 /** The chat template where it has a file of its own. */
 export const CHAT_TEMPLATE_FILE = "chat_template.jinja";
@@ -38,48 +35,6 @@ const FILES_BESIDE = [
 /** The Python code of a tokenizer that transformers does not have. */
 const AUTHORS_CODE = /^tokenization_\w+\.py$/;
 
-/** What the code of one family of models changes in its SentencePiece tokenizer, and how the files name that family. */
-export interface TokenizerRule {
-  /** The `model_type` of config.json. */
-  modelType: string;
-  /** The `tokenizer_class` of tokenizer_config.json. */
-  tokenizerClass: string;
-  /** Pieces after the file's own. */
-  commandPieces: readonly string[];
-  /** Those of them that other programs set before a text. */
-  beginPieces?: readonly string[];
-}
-
-export interface OpenTokenizerOptions extends TokenizerExpectations {
-  /** The rules of the families that have one; without rules a tokenizer is what its files say. */
-  rules?: readonly TokenizerRule[];
-  /** The `model_type` of the tokenizer's model, if no config.json next to the tokenizer names it. */
-  modelType?: string;
-}
-
-/** A table of pieces by SentencePiece's rules, and what files and code next to it add. */
-export interface PieceTable {
-  kind: "pieces";
-  /** With the dummy prefix that the tokenizer really sets. */
-  model: SentencePieceModel;
-  /** After the pieces. */
-  commandPieces: readonly string[];
-  /** Those of them that other programs set before a text. */
-  beginPieces: readonly string[];
-  /** After the command pieces. */
-  added: readonly AddedToken[];
-  /** Whether the text after an added token has the dummy prefix, too. */
-  prefixesEveryPart: boolean;
-}
-
-/** An open tokenizer with what it was made of. */
-export interface OpenedTokenizer {
-  tokenizer: Tokenizer;
-  file: string;
-  settings: TokenizerSettings;
-  content: PieceTable | { kind: "tokenizer.json"; file: TokenizerFile };
-}
-
 /**
  * Opens the tokenizer of a model folder (tokenizer.model, tokenizer.json, or llama2.c's tok*.bin), or a tokenizer file, with the marks that
  * the configuration next to it names. Throws a UserError for a tokenizer that is missing, broken or not supported.
@@ -91,98 +46,9 @@ export async function openTokenizer(path: string, options: OpenTokenizerOptions 
 /** As {@link openTokenizer}, for writing the tokenizer in another form. */
 export async function openTokenizerParts(path: string, options: OpenTokenizerOptions = {}): Promise<OpenedTokenizer> {
   const file = await findTokenizerFile(path);
-  const settings = await readTokenizerSettings(dirname(file));
-  if (file.endsWith(".bin")) return openLlama2c(file, settings, options);
-  const rule = ruleFor(settings, options);
-  if (file.endsWith(".json")) {
-    const own = { ...settings, ...spacesOfJson(settings, rule) };
-    const { tokenizer, content } = await loadTokenizerJson(file, own, options);
-    checkAdded(tokenizer, settings, file);
-    return { tokenizer: expectSpecials(tokenizer, settings), file, settings, content };
-  }
-  const written = await loadSentencePiece(file, options);
-  const { prefix, everyPart } = spacesOfSentencePiece(settings, rule, written.model.normalizer.addDummyPrefix);
-  const tokenizer = withDummyPrefix(written, prefix);
-  const commandPieces = rule?.commandPieces ?? [];
-  const own = commandPieces.length > 0 ? withCommandPieces(tokenizer, commandPieces) : tokenizer;
-  const added = tokensToAdd(own, settings.added);
-  const rest = () => (everyPart ? own : withDummyPrefix(tokenizer, false));
-  const whole = added.length > 0 ? withAddedTokens(own, added, rest()) : own;
-  const { model } = tokenizer;
-  const beginPieces = rule?.beginPieces ?? [];
-  const content: PieceTable = {
-    kind: "pieces",
-    model,
-    commandPieces,
-    beginPieces,
-    added,
-    prefixesEveryPart: everyPart,
-  };
-  expectSpecials(whole, settings);
-  return { tokenizer: settings.addsBos === false ? { ...whole, bosId: null } : whole, file, settings, content };
-}
-
-const LLAMA_CLASS = "LlamaTokenizer";
-/** Classes of transformers that read tokenizer.json as it is. */
-const PLAIN_CLASSES = ["PreTrainedTokenizer", "TokenizersBackend"];
-
-/** The class that transformers opens the tokenizer with, without "Fast"; null where no file names it. */
-const classOf = (settings: TokenizerSettings, rule: TokenizerRule | undefined) =>
-  (settings.tokenizerClass ?? rule?.tokenizerClass)?.replace(/Fast$/, "") ?? null;
-
-/**
- * Where SentencePiece sets its dummy prefix: what tokenizer_config.json says goes before the file's own setting. Text after an added token
- * has it as in transformers 5: its LlamaTokenizer sets it only there where `legacy` says so, other classes encode each part by itself.
- */
-function spacesOfSentencePiece(
-  settings: TokenizerSettings,
-  rule: TokenizerRule | undefined,
-  own: boolean,
-): { prefix: boolean; everyPart: boolean } {
-  const isLlama = (classOf(settings, rule) ?? LLAMA_CLASS) === LLAMA_CLASS;
-  const { addPrefixSpace, legacy } = settings;
-  return { prefix: addPrefixSpace ?? own, everyPart: legacy ?? !isLlama };
-}
-
-/** As transformers 5: its LlamaTokenizer sets spaces by tokenizer_config.json alone, whatever tokenizer.json says. */
-function spacesOfJson(
-  settings: TokenizerSettings,
-  rule: TokenizerRule | undefined,
-): Pick<TokenizerJsonSettings, "prefixSpace" | "setsSpaceBeforeWords"> {
-  const { addPrefixSpace, legacy } = settings;
-  const name = classOf(settings, rule);
-  const setsSpaceBeforeWords = addPrefixSpace === true && !PLAIN_CLASSES.includes(name ?? "");
-  if (name !== LLAMA_CLASS) return { prefixSpace: null, setsSpaceBeforeWords };
-  return { prefixSpace: addPrefixSpace === false ? "never" : legacy ? "always" : "first", setsSpaceBeforeWords };
-}
-
-/** tokenizer.json names its own added tokens; files next to it may repeat them. */
-function checkAdded(tokenizer: Tokenizer, settings: TokenizerSettings, file: string): void {
-  const [missing] = tokensToAdd(tokenizer, settings.added);
-  if (missing === undefined) return;
-  throw new UserError(`${missing.where}: names ${showValue(missing.text)}, which ${file} does not have.`, {
-    hint: "Save the tokenizer again with transformers, so that tokenizer.json has all tokens.",
-  });
-}
-
-/** transformers gives a special token that no file has an id of its own choice; cut into pieces it would be another prompt. */
-function expectSpecials(tokenizer: Tokenizer, { specials, directory }: TokenizerSettings): Tokenizer {
-  const missing = specials.find((text) => tokenizer.idOf(text) === null);
-  if (missing === undefined) return tokenizer;
-  throw new UserError(`${directory}: names the special token ${showValue(missing)}, but no file gives its id.`, {
-    hint: `Write it with its id into ${ADDED_TOKENS_FILE}, or remove it from additional_special_tokens.`,
-  });
-}
-
-function ruleFor(
-  settings: TokenizerSettings,
-  { rules = [], modelType }: OpenTokenizerOptions,
-): TokenizerRule | undefined {
-  return (
-    rules.find((rule) => rule.modelType === modelType) ??
-    rules.find((rule) => rule.modelType === settings.modelType) ??
-    rules.find((rule) => rule.tokenizerClass === settings.tokenizerClass)
-  );
+  const folder = nodeFolder(dirname(file));
+  if (file.endsWith(".bin")) return openLlama2c(file, await readTokenizerSettings(folder), options);
+  return readTokenizer(folder, basename(file), options);
 }
 
 /**

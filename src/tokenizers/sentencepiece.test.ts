@@ -3,8 +3,9 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 import { UserError } from "../base/errors.ts";
+import { nodeFolder } from "../base/node-folder.ts";
 import { openTokenizer } from "./open-tokenizer.ts";
-import { loadSentencePiece, parseSentencePiece } from "./sentencepiece.ts";
+import { parseSentencePiece, readSentencePiece } from "./sentencepiece.ts";
 
 type Field = [number, number | string | Uint8Array | { float: number }];
 
@@ -269,13 +270,15 @@ describe("opening a tokenizer", () => {
       expect((await openTokenizer(file)).bosId).toBe(1);
       await expect(openTokenizer(folder, { expectedPieces: 9 })).rejects.toThrow("config.json says 9");
       await truncate(file, 65 * 2 ** 20);
-      await expect(loadSentencePiece(file)).rejects.toThrow(
+      await expect(readSentencePiece(nodeFolder(folder), "tokenizer.model")).rejects.toThrow(
         "has 68157440 bytes, expected a SentencePiece model of at most",
       );
       await expect(openTokenizer(join(folder, "absent"))).rejects.toThrow(
         "expected a model folder or a tokenizer file",
       );
-      await expect(loadSentencePiece(folder)).rejects.toThrow("is not a file, expected a SentencePiece model");
+      await expect(readSentencePiece(nodeFolder(folder), ".")).rejects.toThrow(
+        "is not a file, expected a SentencePiece model",
+      );
     } finally {
       await rm(folder, { recursive: true });
     }

@@ -1,6 +1,5 @@
-import { readFile } from "node:fs/promises";
 import { UserError } from "../base/errors.ts";
-import { fileSizeBytes } from "../base/files.ts";
+import { type Folder, readFolderBytes } from "../base/folder.ts";
 import { expectNoLfsPointer } from "../base/hints.ts";
 import { createSegmenter } from "./bpe.ts";
 import { createNormalizer, SPACE_MARK } from "./normalizer.ts";
@@ -31,18 +30,14 @@ export interface TokenizerExpectations {
   expectedPieces?: number;
 }
 
-/** Reads a `tokenizer.model` file. Throws a UserError that names the file and the problem. */
-export async function loadSentencePiece(
-  file: string,
+/** Reads the `tokenizer.model` file of a folder. Throws a UserError that names the file and the problem. */
+export async function readSentencePiece(
+  folder: Folder,
+  name: string,
   expectations: TokenizerExpectations = {},
 ): Promise<SentencePieceTokenizer> {
-  const sizeBytes = await fileSizeBytes(file, "a SentencePiece model");
-  if (sizeBytes > MAX_FILE_BYTES) {
-    throw new UserError(
-      `${file}: has ${sizeBytes} bytes, expected a SentencePiece model of at most ${MAX_FILE_BYTES}.`,
-    );
-  }
-  return parseSentencePiece(await readFile(file), file, expectations);
+  const bytes = await readFolderBytes(folder, name, "a SentencePiece model", MAX_FILE_BYTES);
+  return parseSentencePiece(bytes, folder.path(name), expectations);
 }
 
 /** Makes a tokenizer of the bytes of a SentencePiece BPE model; errors use `name`. Throws a UserError when the bytes are no such model. */
@@ -108,6 +103,8 @@ function bytesById({ pieces: { texts, types } }: SentencePieceModel): Int16Array
   return Int16Array.from(texts, (text, id) => (types[id] === BYTE ? (byteOfPiece(text) ?? -1) : -1));
 }
 
+const encoder = new TextEncoder();
+
 function createEncoder(model: SentencePieceModel, unkId: number): (text: string) => number[] {
   const { texts, types } = model.pieces;
   const userDefinedIds: number[] = [];
@@ -128,7 +125,7 @@ function createEncoder(model: SentencePieceModel, unkId: number): (text: string)
     for (const symbol of symbols) {
       if (symbol >= 0) ids.push(symbol);
       else if (model.trainer.byteFallback) {
-        for (const byte of Buffer.from(String.fromCodePoint(-1 - symbol))) ids.push(byteIds[byte]);
+        for (const byte of encoder.encode(String.fromCodePoint(-1 - symbol))) ids.push(byteIds[byte]);
       } else if (!afterUnknown) ids.push(unkId);
       afterUnknown = symbol < 0;
     }

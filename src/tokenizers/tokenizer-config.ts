@@ -1,6 +1,5 @@
-import { existsSync } from "node:fs";
-import { join } from "node:path";
 import { showValue, UserError } from "../base/errors.ts";
+import type { Folder } from "../base/folder.ts";
 import { type AddedToken, namedSpecials, readAddedTokens } from "./added-tokens.ts";
 import { isJsonObject, type JsonObject, readJsonObject } from "./bounded-json.ts";
 
@@ -39,11 +38,11 @@ export interface TokenizerSettings {
  * Reads tokenizer_config.json, generation_config.json and the model_type of config.json, those that exist. Throws a UserError when one of
  * them is broken.
  */
-export async function readTokenizerSettings(directory: string): Promise<TokenizerSettings> {
-  const read = async (name: string): Promise<{ file: string; values: JsonObject }> => {
-    const file = join(directory, name);
-    return { file, values: existsSync(file) ? await readJsonObject(file, "a JSON object", MAX_CONFIG_BYTES) : {} };
-  };
+export async function readTokenizerSettings(folder: Folder): Promise<TokenizerSettings> {
+  const read = async (name: string): Promise<{ file: string; values: JsonObject }> => ({
+    file: folder.path(name),
+    values: folder.has(name) ? await readJsonObject(folder, name, "a JSON object", MAX_CONFIG_BYTES) : {},
+  });
   const tokenizer = await read(TOKENIZER_CONFIG_FILE);
   const generation = await read(GENERATION_CONFIG_FILE);
   const model = await read(MODEL_CONFIG_FILE);
@@ -54,13 +53,13 @@ export async function readTokenizerSettings(directory: string): Promise<Tokenize
       : markId(generation.values[`${name}_token_id`], `${generation.file}: ${name}_token_id`);
   const flag = (name: string) => flagOrNull(tokenizer.values[name], `${tokenizer.file}: ${name}`);
   return {
-    directory,
+    directory: folder.directory,
     bos: mark("bos"),
     eos: mark("eos"),
     pad: mark("pad"),
     unk: mark("unk"),
-    added: await readAddedTokens(directory, tokenizer.values, tokenizer.file),
-    specials: await namedSpecials(directory, tokenizer.values),
+    added: await readAddedTokens(folder, tokenizer.values, tokenizer.file),
+    specials: await namedSpecials(folder, tokenizer.values),
     addPrefixSpace: flag("add_prefix_space"),
     legacy: flag("legacy"),
     addsBos: flag("add_bos_token"),

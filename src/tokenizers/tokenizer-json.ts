@@ -1,4 +1,5 @@
 import { showValue, UserError } from "../base/errors.ts";
+import type { Folder } from "../base/folder.ts";
 import { type JsonObject, readJsonObject } from "./bounded-json.ts";
 import { BYTE_CHARACTERS, bytesOf, createByteLevelEncoder } from "./byte-level.ts";
 import { createCharacterEncoder } from "./character-bpe.ts";
@@ -27,12 +28,19 @@ export type TokenizerJsonSettings = Pick<TokenizerSettings, "directory" | "bos" 
 };
 
 /** Reads a `tokenizer.json` file. Throws a UserError that names the file and the wrong or unsupported item. */
-export async function loadTokenizerJson(
-  file: string,
+export async function readTokenizerJson(
+  folder: Folder,
+  name: string,
   settings: TokenizerJsonSettings,
   { expectedPieces }: TokenizerExpectations = {},
 ): Promise<{ tokenizer: TokenizerJson; content: { kind: "tokenizer.json"; file: TokenizerFile } }> {
-  const value = await readJsonObject(file, "a tokenizer of Hugging Face's tokenizers", MAX_TOKENIZER_JSON_BYTES);
+  const file = folder.path(name);
+  const value = await readJsonObject(
+    folder,
+    name,
+    "a tokenizer of Hugging Face's tokenizers",
+    MAX_TOKENIZER_JSON_BYTES,
+  );
   const parsed = readTokenizerFile(value, file, settings.prefixSpace);
   const tokenizer = createTokenizer(parsed, settings, file);
   if (expectedPieces === undefined || expectedPieces === tokenizer.vocabularySize) {
@@ -184,7 +192,7 @@ function createDecoder(
     const bytes: number[] = [];
     for (const id of ids) {
       const text = addedTexts.get(id);
-      for (const byte of text === undefined ? bytesOf(pieceOf(id)) : Buffer.from(text)) bytes.push(byte);
+      for (const byte of text === undefined ? bytesOf(pieceOf(id)) : new TextEncoder().encode(text)) bytes.push(byte);
     }
     // Invalid UTF-8 becomes U+FFFD as in the library's Rust original: one for each maximal beginning of a character.
     return new TextDecoder("utf-8", { ignoreBOM: true }).decode(Uint8Array.from(bytes));

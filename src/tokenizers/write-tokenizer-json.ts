@@ -3,7 +3,7 @@ import { createRandom } from "../base/random.ts";
 import type { JsonObject } from "./bounded-json.ts";
 import type { FoundToken } from "./find-tokens.ts";
 import { SPACE_MARK } from "./normalizer.ts";
-import type { PieceTable } from "./open-tokenizer.ts";
+import type { PieceTable } from "./read-tokenizer.ts";
 import { CONTROL, NORMAL, type SentencePieceModel, UNKNOWN, UNUSED, USER_DEFINED } from "./sentencepiece-model.ts";
 import type { Tokenizer } from "./tokenizer.ts";
 import { createTokenizerJson } from "./tokenizer-json.ts";

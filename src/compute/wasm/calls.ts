@@ -1,8 +1,9 @@
 /**
  * Calls to kernels.wasm, for Node and browsers: they are written into the memory that its threads share. Thread 0 carries them out in order
- * (native/wasm/engine.cpp); this thread never waits, except where a large model is loaded faster than it is packed.
+ * (native/wasm/engine.cpp); this thread never waits, except where a large model is loaded faster than it is packed. Where there are no threads
+ * and no shared memory (a page that is not cross-origin isolated), each call is carried out when it is issued.
  */
-import { UserError } from "../../base/errors.ts";
+import { messageOf, UserError } from "../../base/errors.ts";
 
 /** The memory that kernels.wasm is linked for (build.ts): its first size, and the most that 32-bit addresses and typed arrays reach. */
 const FIRST_PAGES = 32;
@@ -30,10 +31,12 @@ export interface EngineThread {
 
 export interface WasmEngineOptions {
   module: WebAssembly.Module;
+  /** 0: this thread does all the work; `module` is one with a memory of its own (own-memory.ts). */
   threads: number;
   poison: boolean;
   /** Of the memory; by default all that 32-bit addresses reach. */
   mostPages?: number;
+  /** Not called without threads. */
   startThread(start: ThreadStart, onMessage: (message: ThreadMessage) => void): EngineThread;
   /** Waits a moment, where this thread may. */
   pause?(): void;
@@ -46,6 +49,7 @@ interface Exports {
   operationNumber(name: number, length: number): number;
   hasRoom(payloadBytes: number): number;
   issue(call: number): void;
+  serveIssued(): void;
   keepTimes(): void;
   times(): number;
 }
@@ -67,6 +71,7 @@ export class Calls {
   readonly #options: WasmEngineOptions;
   readonly #memory: WebAssembly.Memory;
   readonly #exports: Exports;
+  /** Empty where this thread does the work. */
   readonly #threads: EngineThread[];
   readonly #operations = new Map<string, number>();
   readonly #waiting = new Map<number, Waiting>();
@@ -79,16 +84,20 @@ export class Calls {
   constructor(options: WasmEngineOptions) {
     const { module, threads, poison, startThread } = options;
     this.#options = options;
-    this.#memory = sharedMemory(options.mostPages ?? MOST_PAGES);
+    const mostPages = options.mostPages ?? MOST_PAGES;
+    this.#memory = openMemory(mostPages, threads > 0);
     this.#views = viewsOf(this.#memory);
     const outOfMemory = (bytes: number): never => {
       throw this.#failureOf(`ran out of memory when it needed ${Math.ceil(bytes / 1e6)} MB more`);
     };
     const none = () => {};
     const memory = this.#memory;
-    const env = { memory, outOfMemory, answer: none, stopped: none, seconds: none, processorSeconds: none };
+    const answer = (id: number, data: number, elements: number) =>
+      this.#receive({ answer: id, data: data >>> 0, elements: elements >>> 0 });
+    const seconds = () => performance.now() / 1000;
+    const env = { memory, outOfMemory, answer, stopped: none, seconds, processorSeconds: () => 0 };
     this.#exports = new WebAssembly.Instance(module, { env }).exports as unknown as Exports;
-    this.#exports.start(threads, poison ? 1 : 0);
+    this.#exports.start(Math.max(1, threads), poison ? 1 : 0);
     this.#threads = Array.from({ length: threads }, (_, thread) => {
       const stackTop = this.#allocate(STACK_BYTES) + STACK_BYTES;
       const started = startThread({ module, memory, thread, stackTop }, (message) => this.#receive(message));
@@ -127,16 +136,32 @@ export class Calls {
       at++;
     }
     this.#exports.issue(call);
+    if (this.#threads.length === 0) this.#carryOut();
+  }
+
+  /** Carries out what is issued, on this thread. */
+  #carryOut(): void {
+    try {
+      this.#exports.serveIssued();
+    } catch (error) {
+      this.#fail(error instanceof UserError ? error : this.#failureOf(messageOf(error)));
+    }
   }
 
   /** Issues a call and gives the numbers of its answer. */
   ask(name: string, given: readonly Argument[]): Promise<Float32Array> {
     return new Promise((resolve, reject) => {
       if (this.#failure !== null) return reject(this.#failure);
-      this.#lastAnswer = (this.#lastAnswer % 0xffffffff) + 1;
-      this.issue(name, given, this.#lastAnswer);
-      this.#waiting.set(this.#lastAnswer, { resolve, reject });
-      this.#threads[0].keepAlive(true);
+      const answer = (this.#lastAnswer % 0xffffffff) + 1;
+      this.#lastAnswer = answer;
+      this.#waiting.set(answer, { resolve, reject });
+      this.#threads[0]?.keepAlive(true);
+      try {
+        this.issue(name, given, answer);
+      } catch (error) {
+        this.#waiting.delete(answer);
+        throw error;
+      }
     });
   }
 
@@ -158,16 +183,20 @@ export class Calls {
 
   #receive(message: ThreadMessage): void {
     if ("failure" in message) {
-      this.#failure ??= this.#failureOf(message.failure);
-      for (const { reject } of this.#waiting.values()) reject(this.#failure);
-      this.#waiting.clear();
+      this.#fail(this.#failureOf(message.failure));
     } else {
       const values = new Float32Array(this.#copyOf(message.data, 4 * message.elements));
       this.#exports.release(message.data);
       this.#waiting.get(message.answer)?.resolve(values);
       this.#waiting.delete(message.answer);
     }
-    if (this.#waiting.size === 0) this.#threads[0].keepAlive(false);
+    if (this.#waiting.size === 0) this.#threads[0]?.keepAlive(false);
+  }
+
+  #fail(failure: Error): void {
+    this.#failure ??= failure;
+    for (const { reject } of this.#waiting.values()) reject(this.#failure);
+    this.#waiting.clear();
   }
 
   #numberOf(name: string): number {
@@ -199,7 +228,7 @@ export class Calls {
   }
 
   #copyOf(start: number, length: number): ArrayBuffer {
-    return this.#viewsTo(start + length).bytes.slice(start, start + length).buffer;
+    return this.#viewsTo(start + length).bytes.slice(start, start + length).buffer as ArrayBuffer;
   }
 
   #failureOf(reason: string): Error {
@@ -219,13 +248,17 @@ const viewsOf = ({ buffer }: WebAssembly.Memory) => ({
   numbers: new Float64Array(buffer),
 });
 
-function sharedMemory(mostPages: number): WebAssembly.Memory {
+/** A memory that grows up to `mostPages`. */
+function openMemory(mostPages: number, shared: boolean): WebAssembly.Memory {
   try {
-    return new WebAssembly.Memory({ initial: FIRST_PAGES, maximum: mostPages, shared: true });
+    return new WebAssembly.Memory({ initial: FIRST_PAGES, maximum: mostPages, shared });
   } catch (error) {
     throw new UserError(
       `The WebAssembly backend got no address space for a memory of up to ${gigabytes(mostPages * PAGE_BYTES)}.`,
-      { hint: "Is the address space limited (ulimit -v)? CRE_BACKEND=reference does without.", cause: error },
+      {
+        hint: "Is the address space limited (ulimit -v), or the browser out of memory? CRE_BACKEND=reference does without.",
+        cause: error,
+      },
     );
   }
 }

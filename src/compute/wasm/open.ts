@@ -3,18 +3,20 @@ import { fileURLToPath } from "node:url";
 import { Worker } from "node:worker_threads";
 import { messageOf, UserError } from "../../base/errors.ts";
 import type { Backend } from "../backend.ts";
-import { engineKernels } from "../engine/kernels.ts";
 import { type BackwardCopy, chooseBackwardCopy } from "../engine/packing.ts";
 import { profiled } from "../engine/profile.ts";
 import { keepEngine } from "../peak.ts";
-import { createBackend } from "../shell.ts";
 import { chooseThreads } from "../threads.ts";
+import { wasmBackend } from "./backend.ts";
 import { type EngineThread, MOST_PAGES, PAGE_BYTES, type ThreadMessage, type ThreadStart } from "./calls.ts";
 import { openWasmEngine } from "./engine.ts";
+import { withOwnMemory } from "./own-memory.ts";
 
 export interface WasmOptions {
   /** By default the environment's CRE_THREADS, else the number of physical cores. */
   threads?: number;
+  /** Computes on the calling thread, as a page that cannot share memory does. */
+  isAlone?: boolean;
   /** Fills every output with NaN before its kernel runs; by default CRE_POISON=1. */
   poison?: boolean;
   /** Times every kind of operation (profileOf of profile.ts); by default CRE_PROFILE=1. */
@@ -54,29 +56,18 @@ export function openWasm(options: WasmOptions = {}): Backend {
   const file = options.file ?? KERNELS_FILE;
   const problem = wasmProblem(file);
   if (problem !== null) throw new UserError(`The WebAssembly backend cannot be used: ${problem}.`);
-  const threads = chooseThreads(options.threads);
+  const threads = options.isAlone ? 0 : chooseThreads(options.threads);
   const backwardCopy = chooseBackwardCopy(options.backwardCopy);
   const sleeper = new Int32Array(new SharedArrayBuffer(4));
   const engine = openWasmEngine({
-    module: moduleOf(file),
+    module: options.isAlone ? new WebAssembly.Module(withOwnMemory(readFileSync(file))) : moduleOf(file),
     threads,
     poison: options.poison ?? process.env.CRE_POISON === "1",
     mostPages: options.mostPages,
     startThread,
     pause: () => Atomics.wait(sleeper, 0, 0, 1),
   });
-  const description = `WebAssembly SIMD, ${threads} thread${threads === 1 ? "" : "s"}, float32`;
-  const arithmetic = "wasm, float32";
-  const kernels = engineKernels(engine, {
-    name: "wasm",
-    precision: "float32",
-    description,
-    arithmetic,
-    backwardCopy,
-    // Second packed copies take at most a quarter of the memory.
-    mostCopiedBytes: ((options.mostPages ?? MOST_PAGES) * PAGE_BYTES) / 4,
-  });
-  const backend = createBackend(kernels);
+  const backend = wasmBackend(engine, threads, backwardCopy, options.mostPages);
   const opened = (options.profile ?? process.env.CRE_PROFILE === "1") ? profiled(backend, engine) : backend;
   keepEngine(opened, engine);
   return opened;

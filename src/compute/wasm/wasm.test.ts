@@ -8,6 +8,7 @@ import { profileOf } from "../engine/profile.ts";
 import { packageRoot } from "../native/levels.ts";
 import { measurePeak } from "../peak.ts";
 import { KERNELS_FILE, openWasm, wasmProblem } from "./open.ts";
+import { withOwnMemory } from "./own-memory.ts";
 import { recordProblems, type WasmRecord } from "./record.ts";
 
 // The contract suite on the committed module, or on the one that CRE_WASM_FILE names. Outputs are poisoned with NaN, so that what a kernel
@@ -18,6 +19,48 @@ const openWithThreads = (threads: number) => openWasm({ file, threads, poison: t
 
 describe("wasm", () => {
   backendContract(() => openWithThreads(2), { tolerance: 1e-5, lossTolerance: 1e-4, openWithThreads });
+});
+
+describe("wasm without threads and shared memory", () => {
+  const open = () => openWasm({ file, isAlone: true, poison: true });
+  backendContract(open, { tolerance: 1e-5, lossTolerance: 1e-4 });
+
+  it("that runs out of memory fails reads and later calls, and still closes", async () => {
+    const backend = openWasm({ file, isAlone: true, mostPages: 512 });
+    const x = backend.zeros(1, 1);
+    for (let i = 0; i < 5; i++) backend.zeros(1024, 2048);
+    await expect(backend.read(x)).rejects.toThrow("ran out of memory when it needed 9 MB more");
+    await expect(backend.sync()).rejects.toThrow(UserError);
+    await backend.close();
+  });
+
+  it("gives the numbers of one thread", async () => {
+    const values = Float32Array.from({ length: 64 * 70 }, (_, i) => Math.sin(i));
+    const results = [openWasm({ file, threads: 1 }), open()].map(async (backend) => {
+      const w = backend.weight({ name: "w", rows: 64, columns: 70, storage: "bfloat16", trainable: false }, values);
+      const y = backend.matmul(backend.tensor(values.subarray(0, 700), 10, 70), w);
+      const numbers = await backend.read(y);
+      await backend.close();
+      return numbers;
+    });
+    const [one, alone] = await Promise.all(results);
+    expect(alone).toEqual(one);
+  });
+});
+
+describe("a module with a memory of its own", () => {
+  it("differs from the committed one in one bit", () => {
+    const bytes = readFileSync(file);
+    const changed = withOwnMemory(bytes);
+    const places = [...bytes.keys()].filter((i) => bytes[i] !== changed[i]);
+    expect(places.map((i) => [bytes[i], changed[i]])).toEqual([[3, 1]]);
+  });
+
+  it("is not made of another module", () => {
+    expect(() => withOwnMemory(Uint8Array.of(0, 97, 115, 109, 1, 0, 0, 0))).toThrow("imports no shared memory");
+    expect(() => withOwnMemory(new Uint8Array(0))).toThrow("imports no shared memory");
+    expect(() => withOwnMemory(readFileSync(file).subarray(0, 60))).toThrow("imports no shared memory");
+  });
 });
 
 describe("the module", () => {

@@ -5,12 +5,14 @@ declare namespace WebAssembly {
     static customSections(module: Module, name: string): ArrayBuffer[];
   }
   class Memory {
-    constructor(limits: { initial: number; maximum: number; shared: true });
-    readonly buffer: SharedArrayBuffer;
+    constructor(limits: { initial: number; maximum: number; shared?: boolean });
+    readonly buffer: ArrayBufferLike;
     grow(pages: number): number;
   }
   class Instance {
     constructor(module: Module, imports: Record<string, Record<string, unknown>>);
     readonly exports: Record<string, unknown>;
   }
+  function compile(bytes: Uint8Array): Promise<Module>;
+  function validate(bytes: Uint8Array): boolean;
 }

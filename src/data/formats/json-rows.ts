@@ -1,6 +1,7 @@
 import { messageOf, showValue, UserError } from "../../base/errors.ts";
-import { decodeUtf8, openToRead, readLines } from "../../base/files.ts";
+import { openToRead, readLines } from "../../base/files.ts";
 import { findDuplicateKey } from "../../base/json-text.ts";
+import { decodeUtf8 } from "../../base/utf8.ts";
 
 /** A JSON value of a file with the line on which it begins, or what is wrong with it. */
 export type JsonRow =

@@ -1,5 +1,5 @@
 import { type GgufFile, openGguf } from "../../formats/gguf.ts";
-import type { Checkpoint } from "../../formats/hf-folder.ts";
+import type { Checkpoint } from "../../formats/model-folder.ts";
 import type { TensorInfo } from "../../formats/tensor-source.ts";
 import { joinRows } from "../weight-rows.ts";
 import { readGgufConfig } from "./config.ts";
