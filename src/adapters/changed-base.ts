@@ -85,15 +85,16 @@ interface Plan {
 
 const moduleOf = (tensor: string) => tensor.replace(/\.weight$/, "");
 
-function planOf({ config, tensors, file }: PeftFolder, source: TensorSource, outer: Outer): Plan {
+function planOf(adapter: PeftFolder, source: TensorSource, outer: Outer): Plan {
+  const { config, tensors } = adapter;
   const sorted = sortPeftTensors(tensors.tensors.keys());
   const plan: Plan = { changes: new Map(), merged: new Set(), isUntied: false, problems: [...sorted.problems] };
   const { embedding, head, tiedHead } = outer;
   // Queries and the like inside of the layers are no change of the base.
   const outerModules = [embedding, head].map(moduleOf);
-  const targets = targetSettings(config, [...sorted.lowRank.keys()], file);
+  const targets = targetSettings(adapter, [...sorted.lowRank.keys()]);
   const adapted = config.targetModules === "all-linear" ? [] : outerModules;
-  const outerTargets = targetSettings(config, adapted, file);
+  const outerTargets = targetSettings(adapter, adapted);
   const shapeOf = (name: string) => source.tensors.get(tiedHead && name === head ? embedding : name)?.shape;
   const changeOf = (name: string): Change => {
     const from = tiedHead && name === head ? embedding : name;

@@ -131,7 +131,7 @@ describe("a run", () => {
     }
     expect(losses.at(-1)).toBeLessThan(losses[0]);
     const answers = async ({ extractor }: Pick<typeof opened, "extractor">) =>
-      (await extractor.extract(toyRows(4, 9))).map(({ probabilities }) => [...probabilities]);
+      (await extractor.extract(toyRows(4, 9))).map(({ modelProbabilities }) => [...modelProbabilities]);
     const before = await answers(opened);
     await opened.close();
     expect(parse(readFileSync(folder.recipe, "utf8")).adapter).toEqual(recipe.adapter);

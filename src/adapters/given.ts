@@ -85,11 +85,12 @@ function ggufAbility(
   return { because: "changes weights of the base itself, which llama.cpp's adapters cannot hold" };
 }
 
-function settingsOf({ config, file }: PeftFolder, spec: DecoderSpec): AdapterSettings {
+function settingsOf(adapter: PeftFolder, spec: DecoderSpec): AdapterSettings {
+  const { config } = adapter;
   const family = familyNamed(spec.family, "LoRA");
   const names = Array.from({ length: spec.layers }, (_, index) => linearModules(spec, family, index)).flat();
   const modules = names.map(({ name }) => name);
-  const found = [...targetSettings(config, modules, file).keys()];
+  const found = [...targetSettings(adapter, modules).keys()];
   const isAll = found.length === 0 || found.length === modules.length;
   const targets: Targets = isAll ? "all" : [...new Set(found.map(shortName))];
   const { rank, alpha, dropout, scaling, hasMagnitudes } = config;

@@ -90,7 +90,7 @@ export async function startLora(
       .filter(({ key, value }) => own[key] !== value)
       .map(({ key, value }) => `adapter.${key} is ${showValue(value)}, but ${directory} has ${showValue(own[key])}`);
     const names = modulesOf(model).map(({ name }) => name);
-    const found = [...targetSettings(config, names, adapter.file).keys()];
+    const found = [...targetSettings(adapter, names).keys()];
     if (found.join() !== wanted.join()) {
       const targets = showValue(config.targetModules);
       problems.push(`adapter.targets is ${showValue(settings.targets)}, but ${directory} has ${targets}`);
@@ -145,9 +145,10 @@ export const ggufAdapterOfLora: SavedAdapter<LoraSettings>["ggufAdapter"] = asyn
 };
 
 /** The tensors of an adapter with one alpha for all modules, as llama.cpp has it: the factor of a module with another one is in its b. */
-function withOneAlpha({ config, tensors, file }: PeftFolder): TensorToWrite[] {
+function withOneAlpha(adapter: PeftFolder): TensorToWrite[] {
+  const { config, tensors } = adapter;
   const { lowRank } = sortPeftTensors(tensors.tensors.keys());
-  const targets = targetSettings(config, [...lowRank.keys()], file);
+  const targets = targetSettings(adapter, [...lowRank.keys()]);
   const alpha = loraScale(config) * config.rank;
   const factors = new Map<string, number>();
   for (const [module, { scale, rank }] of targets) {

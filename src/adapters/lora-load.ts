@@ -26,19 +26,20 @@ export async function loadLoraFrom(model: Decoder, folder: Folder): Promise<Requ
  */
 export async function attachPeft(
   model: Decoder,
-  { config, tensors: source, file }: PeftFolder,
+  adapter: PeftFolder,
   where: string,
   {
     trainable = false,
     merged = new Set(),
-    dropout = config.dropout,
+    dropout = adapter.config.dropout,
   }: { trainable?: boolean; merged?: ReadonlySet<string>; dropout?: number } = {},
 ): Promise<Required<LoraSettings>> {
+  const { config, tensors: source } = adapter;
   try {
     const { rank, alpha, scaling, hasMagnitudes } = config;
     const modules = modulesOf(model);
     const names = modules.map(({ name }) => name);
-    const targets = targetSettings(config, names, file);
+    const targets = targetSettings(adapter, names);
     const wanted = modules.filter(({ name }) => targets.has(name));
     const shapes = new Map<string, number[]>();
     for (const { name, rows, columns } of wanted) {

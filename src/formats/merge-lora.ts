@@ -38,7 +38,7 @@ export function mergeLoraInto(
   const adapted = tensors.map(moduleOf).filter((module) => {
     return namesOf(module).some((name) => parts.has(name) && !merged.has(name));
   });
-  const targets = targetSettings(adapter.config, adapted, adapter.file);
+  const targets = targetSettings(adapter, adapted);
   const out = tensors.map((tensor): TensorToWrite => {
     const module = moduleOf(tensor);
     const target = targets.get(module);

@@ -3,6 +3,7 @@ import type { Folder } from "../base/folder.ts";
 import { expectFolderSums } from "./folder-sums.ts";
 import { readFolderJson } from "./json-object.ts";
 import { CONFIG_FILE, expectReadType, type PeftLora, readLora } from "./peft-config.ts";
+import { type MatchAll, matchFreely } from "./python-pattern.ts";
 import { readSafetensors, type SafetensorsFile } from "./safetensors-read.ts";
 import type { TensorSource } from "./tensor-source.ts";
 
@@ -14,6 +15,8 @@ export interface PeftFolder {
   tensors: TensorSource;
   /** The file of the configuration, for messages. */
   file: string;
+  /** Matches the expressions of the configuration. */
+  match: MatchAll;
 }
 
 /** Reads a PEFT folder with a LoRA or DoRA adapter: adapter_config.json and adapter_model.safetensors. Throws a UserErrors with all problems. */
@@ -22,7 +25,7 @@ export async function readPeftFolder(folder: Folder): Promise<PeftFolder> {
   const raw = await readFolderJson(folder, CONFIG_FILE, "a PEFT adapter configuration");
   expectReadType(raw, file);
   const config = readLora(raw, file);
-  return { config, file, tensors: await readPeftTensors(folder) };
+  return { config, file, match: matchFreely, tensors: await readPeftTensors(folder) };
 }
 
 /** Opens the weights of a PEFT folder, checked against checksums.json where there is one. Throws a UserError when there are none. */

@@ -4,6 +4,7 @@ import { UserError } from "../base/errors.ts";
 import { writeFileAtomic } from "../base/files.ts";
 import { nodeFolder } from "../base/node-folder.ts";
 import { expectFolderSums, sumsOfTensors } from "./folder-sums.ts";
+import { matchAll } from "./match-patterns.ts";
 import { type PeftFolder, WEIGHTS_FILE } from "./peft-adapter.ts";
 import { CONFIG_FILE, type PeftLoraConfig, readLora } from "./peft-config.ts";
 import { readPeftConfig } from "./peft-config-file.ts";
@@ -18,7 +19,7 @@ export const PEFT_WEIGHTS = [WEIGHTS_FILE, "adapter_model.bin"] as const;
 export async function openPeftFolder(directory: string): Promise<PeftFolder> {
   const { file, raw } = await readPeftConfig(directory);
   const config = readLora(raw, file);
-  return { config, file, tensors: await openPeftTensors(directory) };
+  return { config, file, match: matchAll, tensors: await openPeftTensors(directory) };
 }
 
 /** Opens the weights of a PEFT folder, checked against checksums.json where there is one. Throws a UserError when there are none. */

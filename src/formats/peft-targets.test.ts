@@ -1,4 +1,5 @@
 import { describe, expect, it } from "vitest";
+import { matchAll } from "./match-patterns.ts";
 import type { PeftLora } from "./peft-config.ts";
 import { isSavedModule, targetSettings } from "./peft-targets.ts";
 
@@ -23,8 +24,11 @@ const CONFIG: PeftLora = {
   hasLoraBias: false,
   tokenIds: null,
 };
+const read = (config: PeftLora) => ({ config, file: "x", match: matchAll });
 const chosen = (changes: Partial<PeftLora>) =>
-  [...targetSettings({ ...CONFIG, ...changes }, MODULES, "x").keys()].map((name) => name.slice("model.layers.".length));
+  [...targetSettings(read({ ...CONFIG, ...changes }), MODULES).keys()].map((name) =>
+    name.slice("model.layers.".length),
+  );
 
 // The same configurations in PEFT: test/golden/peft-elsewhere.
 describe("targetSettings", () => {
@@ -47,14 +51,13 @@ describe("targetSettings", () => {
 
   it("takes rank and alpha from the first pattern that matches the end of a name", () => {
     const settings = targetSettings(
-      {
+      read({
         ...CONFIG,
         scaling: "rslora",
         rankPattern: { "1.self_attn.q_proj": 9, q_proj: 16, "^model.layers.0.*v_proj": 2 },
         alphaPattern: { ".*": 6 },
-      },
+      }),
       MODULES,
-      "x",
     );
     expect([...settings.values()]).toEqual([
       { rank: 16, alpha: 6, scale: 1.5 },

@@ -1,6 +1,6 @@
 import type { PeftLora } from "./peft-config.ts";
 import { loraScale } from "./peft-scale.ts";
-import { fromPython, matchAll } from "./python-pattern.ts";
+import { fromPython, type MatchAll } from "./python-pattern.ts";
 
 // Which modules a LoRA configuration of PEFT 0.21 adapts, and how: inject_adapter, check_target_module_exists and get_pattern_key.
 
@@ -12,35 +12,43 @@ export interface TargetSettings {
   scale: number;
 }
 
+/** A configuration with its file, and how expressions in it are matched. */
+interface Named {
+  config: PeftLora;
+  file: string;
+  match: MatchAll;
+}
+
 /** A list of names matches full names and last parts of names; a text is a regular expression over full names. */
 function matching(
   names: readonly string[] | string,
   modules: readonly string[],
-  where: string,
+  { file: where, match }: Named,
 ): (module: string) => boolean {
   if (typeof names !== "string") {
     return (module) => names.some((name) => module === name || module.endsWith(`.${name}`));
   }
-  const [matches] = matchAll([fromPython(`^(?:${names})$`, where)], modules, where);
+  const [matches] = match([fromPython(`^(?:${names})$`, where)], modules, where);
   const found = new Set(modules.filter((_, i) => matches[i] !== null));
   return (module) => found.has(module);
 }
 
 /** The number of a module's layer, as `layers_to_transform` counts it; null outside of the layers. */
-function layerNumbers({ layersPattern }: PeftLora, modules: readonly string[], where: string): Map<string, number> {
+function layerNumbers({ config, file: where, match }: Named, modules: readonly string[]): Map<string, number> {
+  const { layersPattern } = config;
   const patterns =
     layersPattern.length === 0
       ? ["^.*?\\.[^.]*\\.(?P<idx>\\d+)\\."]
       : layersPattern.map((one) => `^(?:^|.*?\\.)${one}\\.(?P<idx>\\d+)\\.`);
-  const found = matchAll(
+  const found = match(
     patterns.map((pattern) => fromPython(pattern, where)),
     modules,
     where,
   );
   const numbers = new Map<string, number>();
   for (const [i, module] of modules.entries()) {
-    const match = found.map((matches) => matches[i]).find((one) => one !== null);
-    if (match?.groups?.idx !== undefined) numbers.set(module, Number(match.groups.idx));
+    const place = found.map((matches) => matches[i]).find((one) => one !== null);
+    if (place?.groups?.idx !== undefined) numbers.set(module, Number(place.groups.idx));
   }
   return numbers;
 }
@@ -54,11 +62,11 @@ export function isSavedModule(module: string, saved: readonly string[]): boolean
 function patternValues(
   patterns: Readonly<Record<string, number>>,
   modules: readonly string[],
-  where: string,
+  { file: where, match }: Named,
 ): (module: number) => number | undefined {
   const keys = Object.keys(patterns);
   if (keys.length === 0) return () => undefined;
-  const found = matchAll(
+  const found = match(
     keys.map((key) => fromPython(`^(?:.*\\.)?(?:${key})$`, where)),
     modules,
     where,
@@ -71,25 +79,22 @@ function patternValues(
 
 /**
  * The settings of each of `modules` that the configuration adapts. With "all-linear" that is all of them: the caller gives the matrices of the
- * layers. Throws a UserError, which begins with `where`, for an expression that cannot be read.
+ * layers. Throws a UserError, which begins with the name of the file, for an expression that cannot be read.
  */
-export function targetSettings(
-  config: PeftLora,
-  modules: readonly string[],
-  where: string,
-): Map<string, TargetSettings> {
+export function targetSettings(adapter: Named, modules: readonly string[]): Map<string, TargetSettings> {
+  const { config } = adapter;
   const { targetModules, excludeModules, layers, savedModules } = config;
-  const isExcluded = excludeModules.length > 0 ? matching(excludeModules, modules, where) : () => false;
-  const isNamed = targetModules === "all-linear" ? () => true : matching(targetModules, modules, where);
-  const numbers = layers === null ? null : layerNumbers(config, modules, where);
+  const isExcluded = excludeModules.length > 0 ? matching(excludeModules, modules, adapter) : () => false;
+  const isNamed = targetModules === "all-linear" ? () => true : matching(targetModules, modules, adapter);
+  const numbers = layers === null ? null : layerNumbers(adapter, modules);
   // PEFT asks for the layer only where the last part of a name matches.
   const isInLayers = (module: string): boolean => {
     if (layers === null || typeof targetModules === "string" || targetModules.includes(module)) return true;
     const number = numbers?.get(module);
     return number !== undefined && layers.includes(number);
   };
-  const rankOf = patternValues(config.rankPattern, modules, where);
-  const alphaOf = patternValues(config.alphaPattern, modules, where);
+  const rankOf = patternValues(config.rankPattern, modules, adapter);
+  const alphaOf = patternValues(config.alphaPattern, modules, adapter);
   const out = new Map<string, TargetSettings>();
   for (const [i, module] of modules.entries()) {
     if (isExcluded(module) || isSavedModule(module, savedModules)) continue;

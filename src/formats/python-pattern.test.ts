@@ -1,5 +1,6 @@
 import { describe, expect, it } from "vitest";
-import { fromPython, matchAll } from "./python-pattern.ts";
+import { matchAll } from "./match-patterns.ts";
+import { fromPython } from "./python-pattern.ts";
 
 const matches = (source: string, text: string) => matchAll([fromPython(source, "x")], [text], "x")[0][0];
 
