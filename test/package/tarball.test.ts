@@ -32,7 +32,10 @@ describe("the packed tarball, installed in an empty folder", () => {
   it("has the files that its user needs, no tests and no source maps", (test) => {
     test.skip(problem !== null, problem ?? "");
     const needed = ["README.md", "LICENSE", "dist/index.d.ts", "native/binding", "models/base-zh", "recipes/demo.yaml"];
-    for (const name of [...needed, "demo/train.jsonl", "demo/labels.json"]) {
+    // A bundler finds the kernels and their worker next to the code that names them.
+    const ofBrowser = ["index.js", "../compute/wasm/kernels.wasm", "../compute/wasm/browser-worker.js"];
+    const paths = ofBrowser.map((name) => `dist/browser/${name}`);
+    for (const name of [...needed, ...paths, "demo/train.jsonl", "demo/labels.json"]) {
       expect(existsSync(installed(name)), name).toBe(true);
     }
     const names = readdirSync(installed(), { recursive: true, encoding: "utf8" });
@@ -59,6 +62,7 @@ describe("the packed tarball, installed in an empty folder", () => {
     test.skip(problem !== null, problem ?? "");
     const program = `
       import { type Extraction, openRun, RunStopped, score, train, UserError, type Run, type TrainingEvent } from "cre-llm";
+      import { type Extractor, fetchedFolder, findNames, findRelations, openBrowserRun, openBrowserWasm } from "cre-llm/browser";
       const run: Run = await openRun("runs/first", { storage: "int8", decode: { method: "generate" } });
       const one: Extraction = await run.extract({ sentence: "甲在乙", head: "甲", tail: "乙" });
       const many: Extraction[] = await run.extract([{ sentence: "甲在乙", head: "甲", tail: "乙" }]);
@@ -73,6 +77,14 @@ describe("the packed tarball, installed in an empty folder", () => {
         if (error instanceof UserError) console.log(error.message, error.hint);
       }
       console.log(one, many, f1, (await score("found.jsonl", { gold: "demo" })).matching.missing);
+      const found: number[] = [];
+      const extractor: Extractor = await openBrowserRun({
+        run: fetchedFolder("/run/", { files: { "recipe.yaml": 1 } }),
+        model: fetchedFolder("/model/", { files: {} }),
+        backend: await openBrowserWasm({ threads: 0 }),
+      });
+      for await (const { relations } of findRelations(extractor, "甲在乙。", findNames("甲在乙。", ["甲", "乙"])))
+        for (const { probability } of relations) found.push(probability);
       // @ts-expect-error: no such method
       await run.extracts([]);
     `;
