@@ -1,4 +1,5 @@
 import { createRequire } from "node:module";
+import { fileURLToPath } from "node:url";
 import { type Command, InvalidArgumentError, Option } from "commander";
 import type { WeightStorage } from "../compute/backend.ts";
 import { type Entities, openEntities, parseEntitySource } from "../documents/entities.ts";
@@ -18,6 +19,7 @@ interface ServeFlags {
   storage?: WeightStorage;
   log: (typeof LEVELS)[number];
   requestSeconds: number;
+  work?: string;
 }
 
 export function addServeCommand(program: Command): void {
@@ -33,6 +35,7 @@ export function addServeCommand(program: Command): void {
     .option("--allow-origin <origin>", "let pages of this origin ask from a browser; repeatable", collect, [])
     .option("--entities <source>", "entities of texts that come without: as for cre extract; repeatable", collect, [])
     .addOption(storageOption("the recipes'"))
+    .option("--work <dir>", "keep corrections in this folder, and retrain there")
     .option("--request-seconds <n>", "most time for one request", wholeNumber, 60)
     .addOption(new Option("--log <level>", "least level of log lines").choices(LEVELS).default("info"))
     .action(serve);
@@ -55,6 +58,7 @@ async function serve(runs: string[], flags: ServeFlags): Promise<void> {
     const server = await startServer({
       ...{ runs, version, entities, port: flags.port, host: flags.host, tokenFile: flags.tokenFile },
       ...{ allowedOrigins: flags.allowOrigin, storage: flags.storage, logLevel: flags.log },
+      ...{ work: flags.work, program: [process.execPath, fileURLToPath(new URL("../cli.js", import.meta.url))] },
       limits: { requestMs: 1000 * Math.max(1, flags.requestSeconds) },
       onNotice: warn,
       onLoad: showLoading(),

@@ -6,14 +6,18 @@ import type { ServeContext } from "./context.ts";
 import { Problem, problemDocument, problemOf } from "./problem.ts";
 import { addChatCompletionsRoute } from "./routes/chat-completions.ts";
 import { addCompletionsRoute } from "./routes/completions.ts";
+import { addDatasetsRoute } from "./routes/datasets.ts";
 import { addDocsRoutes } from "./routes/docs.ts";
 import { addDocumentsRoute } from "./routes/documents.ts";
 import { addExtractRoute } from "./routes/extract.ts";
 import { addHealthRoutes } from "./routes/health.ts";
+import { addLabelledRoutes } from "./routes/labelled.ts";
 import { addMetricsRoute } from "./routes/metrics.ts";
 import { addModelsRoutes } from "./routes/models.ts";
+import { addRetrainRoutes } from "./routes/retrain.ts";
 import { addRunReportRoute } from "./routes/run-report.ts";
 import { addRunsRoute } from "./routes/runs.ts";
+import { addUncertainRoute } from "./routes/uncertain.ts";
 
 /** Headers must have come by then, and a whole request: what a slow writer may hold. */
 const HEADERS_MS = 10_000;
@@ -84,6 +88,10 @@ export async function createApp(
     addRunReportRoute(routes, context);
     addExtractRoute(routes, context);
     addDocumentsRoute(routes, context);
+    addDatasetsRoute(routes, context);
+    addLabelledRoutes(routes, context);
+    addUncertainRoute(routes, context);
+    addRetrainRoutes(routes, context);
     addModelsRoutes(routes, context);
     addCompletionsRoute(routes, context);
     addChatCompletionsRoute(routes, context);

@@ -5,6 +5,8 @@ import { clientOf } from "./access.ts";
 import type { ServeLimits } from "./limits.ts";
 import type { ServeMetrics } from "./metrics.ts";
 import { Problem } from "./problem.ts";
+import type { LabelledSet } from "./review/labelled-set.ts";
+import type { Retraining } from "./review/retraining.ts";
 import type { Scheduler, Ticket } from "./scheduler.ts";
 import type { ServedRun, ServedRuns } from "./served-run.ts";
 
@@ -16,6 +18,8 @@ export interface ServeContext {
   limits: ServeLimits;
   /** Names that the server was started with; null without them. */
   entities: Entities | null;
+  /** The labelled set and retraining; null for a server without --work. */
+  review: { labelled: LabelledSet; retraining: Retraining } | null;
   version: string;
   /** Whether new requests are taken. */
   isReady(): boolean;
@@ -33,6 +37,12 @@ export function runOf({ runs }: Pick<ServeContext, "runs">, name: string | undef
   throw new Problem(name === undefined ? "bad-request" : "not-found", `${got}, expected one of: ${names.join(", ")}.`, {
     hint: nearest === null ? "GET /v1/runs lists them." : `Did you mean "${nearest}"?`,
   });
+}
+
+/** Throws a Problem for a server that keeps nothing. */
+export function reviewOf({ review }: Pick<ServeContext, "review">): NonNullable<ServeContext["review"]> {
+  if (review) return review;
+  throw new Problem("not-found", "The server keeps no labelled set.", { hint: "Start it with --work DIR." });
 }
 
 /** Admits a request; its ticket ends with the answer, or when the client goes away. */

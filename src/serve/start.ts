@@ -1,5 +1,6 @@
-import { readFile } from "node:fs/promises";
+import { mkdir, readFile } from "node:fs/promises";
 import type { AddressInfo } from "node:net";
+import { join } from "node:path";
 import type { FastifyInstance } from "fastify";
 import { destination, type LevelWithSilent, pino } from "pino";
 import { UserError, UserErrors } from "../base/errors.ts";
@@ -9,8 +10,10 @@ import { createApp } from "./app.ts";
 import type { ServeContext } from "./context.ts";
 import { SERVE_LIMITS, type ServeLimits } from "./limits.ts";
 import { createMetrics } from "./metrics.ts";
+import { openLabelledSet } from "./review/labelled-set.ts";
+import { openRetraining } from "./review/retraining.ts";
 import { createScheduler } from "./scheduler.ts";
-import { namedRuns, openServedRuns } from "./served-run.ts";
+import { namedRuns, openServedRuns, type ServedRuns } from "./served-run.ts";
 
 export interface ServeOptions extends OpenOptions {
   /** Folders of runs, or NAME=DIR. */
@@ -26,6 +29,10 @@ export interface ServeOptions extends OpenOptions {
   /** Names that are looked for in texts that come without entities. */
   entities?: Entities | null;
   logLevel?: LevelWithSilent;
+  /** Folder of the labelled set and of retrainings; without it none are kept. */
+  work?: string;
+  /** The command line of cre, for retrainings: the program and its first arguments. */
+  program?: readonly string[];
   version?: string;
 }
 
@@ -82,17 +89,29 @@ export async function startServer(options: ServeOptions): Promise<RunningServer>
   let isReady = true;
   const context: ServeContext = {
     ...{ runs, scheduler, metrics, limits, entities },
+    review: null,
     version: options.version ?? "0",
     isReady: () => isReady,
   };
   metrics.watch(scheduler, runs);
   const logger = pino({ level: options.logLevel ?? "info", base: null }, destination({ fd: 2, sync: false }));
+  if (options.work !== undefined) {
+    try {
+      context.review = await openReview(options.work, options.program ?? [], runs, (line) => logger.info(line));
+    } catch (error) {
+      await runs.close();
+      metrics.close();
+      throw error;
+    }
+  }
   const app = await createApp(
     context,
     { tokens, allowedOrigins, isLoopback: isLoopback && tokens.length === 0 },
     logger,
   );
   const free = async () => {
+    await context.review?.retraining.close();
+    await context.review?.labelled.close();
     await runs.close();
     metrics.close();
   };
@@ -122,4 +141,20 @@ export async function startServer(options: ServeOptions): Promise<RunningServer>
       await free();
     },
   };
+}
+
+async function openReview(
+  work: string,
+  program: readonly string[],
+  runs: ServedRuns,
+  log: (line: string) => void,
+): Promise<ServeContext["review"]> {
+  await mkdir(work, { recursive: true });
+  const labelled = await openLabelledSet(join(work, "labelled.jsonl"));
+  try {
+    return { labelled, retraining: await openRetraining(join(work, "retrain"), program, runs, labelled, log) };
+  } catch (error) {
+    await labelled.close();
+    throw error;
+  }
 }

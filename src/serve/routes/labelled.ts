@@ -1,0 +1,125 @@
+import type { FastifyInstance } from "fastify";
+import { labelledRows } from "../../runs/labelled-rows.ts";
+import { exampleOf, type GivenExample } from "../answers.ts";
+import { reviewOf, runOf, type ServeContext } from "../context.ts";
+import { Problem } from "../problem.ts";
+import { EXPORT_FORMATS, type ExportFormat, exportedRows } from "../review/exported-rows.ts";
+import { type ReviewedRow, VERDICTS } from "../review/labelled-set.ts";
+import { EXAMPLE, problems, RUN_NAME } from "../schemas.ts";
+
+type Verdict = (typeof VERDICTS)[number];
+interface Body {
+  run?: string;
+  rows: (GivenExample & { relations?: string[]; verdict: Verdict; model?: ReviewedRow["model"] })[];
+}
+
+const ROW = {
+  ...EXAMPLE,
+  properties: {
+    ...EXAMPLE.properties,
+    id: { type: "string", minLength: 1, maxLength: 100, description: "Of a row that is replaced." },
+    relations: { type: "array", items: { type: "string", maxLength: 500 }, minItems: 1, maxItems: 50 },
+    verdict: { enum: VERDICTS },
+    model: {
+      type: "object",
+      description: "The answer that is judged, as the server gave it.",
+      properties: {
+        fingerprint: { type: "string", maxLength: 100 },
+        predictions: {
+          type: "array",
+          maxItems: 50,
+          items: {
+            type: "object",
+            properties: { relation: { type: "string", maxLength: 500 }, probability: { type: "number" } },
+            required: ["relation", "probability"],
+            additionalProperties: false,
+          },
+        },
+      },
+      required: ["fingerprint", "predictions"],
+      additionalProperties: false,
+    },
+  },
+  required: ["sentence", "head", "tail", "verdict"],
+};
+
+/** POST, GET and DELETE /v1/labelled: what people said of answers. */
+export function addLabelledRoutes(app: FastifyInstance, context: ServeContext): void {
+  const tags = ["review"];
+  const body = {
+    type: "object",
+    properties: { run: RUN_NAME, rows: { type: "array", items: ROW, minItems: 1, maxItems: 1000 } },
+    required: ["rows"],
+    additionalProperties: false,
+  };
+  const object = { type: "object", additionalProperties: true };
+  const response = { 200: object, ...problems(400, 401, 404, 413, 422) };
+  app.post<{ Body: Body }>(
+    "/v1/labelled",
+    {
+      schema: {
+        ...{ tags, summary: "Confirm, correct, reject or add relations", body, response },
+        description:
+          "Rows are on the disk when the answer comes. A rejected row has no relations: it gets the label for none.",
+      },
+    },
+    async (request) => {
+      const { labelled } = reviewOf(context);
+      const served = runOf(context, request.body.run);
+      const { labels, recipe } = served.run;
+      const given = request.body.rows.map(({ relations, verdict, ...row }) => ({
+        ...row,
+        verdict,
+        relations: relationsOf(verdict, relations, labels.noRelation),
+      }));
+      labelledRows(
+        given.map((row) => ({ ...exampleOf(row), relations: row.relations })),
+        labels,
+        "rows",
+        recipe.data.normalize,
+      );
+      const rows = await labelled.add(
+        given.map(({ id, verdict, relations, model = null, ...row }) => ({
+          ...exampleOf(row),
+          ...{ id: id as string | undefined, relations, verdict, model, run: served.name },
+        })),
+      );
+      return { rows };
+    },
+  );
+  app.get("/v1/labelled", { schema: { tags, summary: "The judged rows", response } }, async () => {
+    const rows = reviewOf(context).labelled.rows();
+    const counts = Object.fromEntries(
+      VERDICTS.map((one) => [one, rows.filter(({ verdict }) => verdict === one).length]),
+    );
+    return { counts, rows };
+  });
+  const params = { type: "object", properties: { id: { type: "string", maxLength: 100 } }, required: ["id"] };
+  app.delete<{ Params: { id: string } }>(
+    "/v1/labelled/:id",
+    { schema: { tags, summary: "Take a row back", params, response } },
+    async ({ params: { id } }) => {
+      if (await reviewOf(context).labelled.remove(id)) return { removed: id };
+      throw new Problem("not-found", "There is no such row.");
+    },
+  );
+  const format = { type: "object", properties: { format: { enum: EXPORT_FORMATS } }, required: ["format"] };
+  app.get<{ Params: { format: ExportFormat } }>(
+    "/v1/labelled/export/:format",
+    { schema: { tags, summary: "The judged rows for other programs", params: format, response } },
+    async (request, reply) => {
+      const { type, text } = exportedRows(reviewOf(context).labelled.rows(), request.params.format);
+      return reply.type(`${type}; charset=utf-8`).send(text);
+    },
+  );
+}
+
+function relationsOf(verdict: Verdict, relations: string[] | undefined, noRelation: string | null): string[] {
+  if (verdict !== "rejected") return relations ?? [];
+  if (noRelation === null) {
+    throw new Problem("unusable", 'The run has no label for "no relation", so that a pair cannot be rejected.', {
+      hint: "Correct it with the relation that holds.",
+    });
+  }
+  return [noRelation];
+}
