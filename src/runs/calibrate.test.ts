@@ -3,6 +3,8 @@ import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
 import { temporaryFolder, toyRecipe, writeRecipe, writeToyData } from "../../test/e2e/support.ts";
 import { holdLock } from "../base/lock.ts";
+import { openDataset } from "../data/dataset.ts";
+import { evaluateAllPairs } from "./all-pairs.ts";
 import { calibrateRun } from "./calibrate.ts";
 import { thresholdsFor } from "./calibration.ts";
 import { openRun } from "./run.ts";
@@ -55,6 +57,23 @@ describe("calibrating a finished run", () => {
     const powers = row.modelProbabilities.map((p, i) => p ** (1 / temperature) * (i === none ? noRelation : 1));
     const sum = powers.reduce((total, p) => total + p, 0);
     for (const [i, p] of row.probabilities.entries()) expect(p).toBeCloseTo(powers[i] / sum, 9);
+    await run.close();
+  });
+
+  it("scores all pairs of each sentence, with and without the thresholds of a precision", async () => {
+    await calibrateRun(path("run"));
+    const run = await openRun(path("run"));
+    const { all, atPrecision, ...counts } = await evaluateAllPairs(run, { split: "valid", precision: 0.3 });
+    expect(counts).toMatchObject({ split: "valid", sentences: 8, pairs: 8, labelled: 8 });
+    const rows = (await openDataset(data)).split("valid");
+    const gold = (await rows).examples.filter(({ relations }) => relations?.[0] !== "unknown").length;
+    expect(all.gold).toBe(gold);
+    expect(all.precision).toBeCloseTo(all.hits / all.found, 12);
+    expect(all.recall).toBeCloseTo(all.hits / gold, 12);
+    expect(all.f1).toBeCloseTo((2 * all.hits) / (all.found + gold), 12);
+    // On the rows that the threshold was chosen on.
+    expect(atPrecision?.precision).toBeGreaterThanOrEqual(0.3);
+    expect(atPrecision?.found).toBeLessThanOrEqual(all.found);
     await run.close();
   });
 

@@ -56,7 +56,8 @@ export async function readTextMentions(
 ): Promise<AnnotatedSentence[]> {
   const sentences: AnnotatedSentence[] = [];
   const onSentence = ({ sentence, mentions }: AnnotatedSentence) => {
-    const moved = mentions.flatMap((span) => {
+    const moved = mentions.flatMap(({ start, end }) => {
+      const span = { start, end };
       const name = sentence.slice(span.start, span.end);
       const one = normalizedExample({ sentence, head: name, tail: name, headSpan: span, tailSpan: span }, normalize);
       return typeof one === "string" ? [] : [one];

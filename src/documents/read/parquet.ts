@@ -37,9 +37,10 @@ async function fileRange(handle: FileHandle): Promise<ByteRange> {
     async slice(start, end = size) {
       if (start < 0 || end > size || start > end)
         throw new RangeError(`bytes ${start} to ${end} are outside of the file`);
-      const { buffer, bytesRead } = await handle.read(Buffer.alloc(end - start), 0, end - start, start);
-      if (bytesRead < end - start) throw new RangeError("the file became shorter");
-      return copyOf(buffer);
+      const bytes = new Uint8Array(end - start);
+      const { bytesRead } = await handle.read(bytes, 0, bytes.length, start);
+      if (bytesRead < bytes.length) throw new RangeError("the file became shorter");
+      return bytes.buffer;
     },
   };
 }
