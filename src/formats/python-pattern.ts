@@ -5,7 +5,7 @@ import { showValue, UserError } from "../base/errors.ts";
 
 const MAX_CHARACTERS = 20_000;
 /** Time for all expressions of a call over all texts; an expression of a hostile file may backtrack for years. */
-const TIMEOUT_MS = 1000;
+const TIMEOUT_MS = 5000;
 
 /** Letters that mean the same after a backslash in both languages, for texts in ASCII. */
 const SHARED_ESCAPES = /[dDwWsSbBnrtfv.^$*+?()[\]{}|\\/\-_ :,<>=!&#~'"@%;`]/;
@@ -63,14 +63,19 @@ export function fromPython(source: string, where: string): RegExp {
 export type PatternMatch = RegExpExecArray | null;
 
 /** The match of each expression in each text, [expressions][texts]. Throws a UserError, which begins with `where`, when that takes too long. */
-export function matchAll(expressions: readonly RegExp[], texts: readonly string[], where: string): PatternMatch[][] {
+export function matchAll(
+  expressions: readonly RegExp[],
+  texts: readonly string[],
+  where: string,
+  timeoutMs = TIMEOUT_MS,
+): PatternMatch[][] {
   const context = createContext({ expressions, texts });
   try {
     const script = new Script("expressions.map((expression) => texts.map((text) => expression.exec(text)))");
-    return script.runInContext(context, { timeout: TIMEOUT_MS }) as PatternMatch[][];
+    return script.runInContext(context, { timeout: timeoutMs }) as PatternMatch[][];
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException;
-    const why = code === "ERR_SCRIPT_EXECUTION_TIMEOUT" ? `takes more than ${TIMEOUT_MS / 1000} s` : "is too large";
+    const why = code === "ERR_SCRIPT_EXECUTION_TIMEOUT" ? `takes more than ${timeoutMs / 1000} s` : "is too large";
     throw new UserError(`${where}: the regular expression ${why}.`, {
       hint: "Write the names of the modules as a list.",
     });
