@@ -5,7 +5,7 @@ import { showValue, UserError } from "../base/errors.ts";
 
 const MAX_CHARACTERS = 20_000;
 /** Time for all expressions of a call over all texts; an expression of a hostile file may backtrack for years. */
-const TIMEOUT_MS = 5000;
+const TIMEOUT_MS = 1500;
 
 /** Letters that mean the same after a backslash in both languages, for texts in ASCII. */
 const SHARED_ESCAPES = /[dDwWsSbBnrtfv.^$*+?()[\]{}|\\/\-_ :,<>=!&#~'"@%;`]/;
