@@ -74,6 +74,7 @@ export {
   type RunMetricsJson,
   saveEvaluation,
 } from "./runs/evaluation.ts";
+export type { AdapterSource, RunSource } from "./runs/given-adapter.ts";
 export type { DataEvent, TrainingData } from "./runs/labelled-rows.ts";
 export type { NoticeEvent } from "./runs/notice.ts";
 export type { OpenOptions } from "./runs/open.ts";

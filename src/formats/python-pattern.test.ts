@@ -50,7 +50,8 @@ describe("fromPython", () => {
 describe("matchAll", () => {
   it("stops an expression that backtracks without an end", () => {
     const started = performance.now();
-    expect(() => matches("(a+)+$", `${"a".repeat(60)}b`)).toThrow("x: the regular expression takes more than 1 s.");
+    const hostile = () => matchAll([fromPython("(a+)+$", "x")], [`${"a".repeat(60)}b`], "x", 200);
+    expect(hostile).toThrow("x: the regular expression takes more than 0.2 s.");
     expect(performance.now() - started).toBeLessThan(20_000);
   });
 

@@ -2,6 +2,7 @@ import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:f
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, describe, expect, it } from "vitest";
+import { openGivenAdapter } from "../../src/adapters/given.ts";
 import { UserError } from "../../src/base/errors.ts";
 import { createRandom } from "../../src/base/random.ts";
 import { openGguf } from "../../src/formats/gguf.ts";
@@ -11,6 +12,7 @@ import { openPytorchBin } from "../../src/formats/pytorch-bin.ts";
 import { createChunkBuffers } from "../../src/formats/row-chunks.ts";
 import { openSafetensors } from "../../src/formats/safetensors.ts";
 import { DTYPE_BYTES, type TensorSource } from "../../src/formats/tensor-source.ts";
+import { openCheckpoint } from "../../src/models/checkpoint.ts";
 import { parseJsonObject } from "../../src/tokenizers/bounded-json.ts";
 import { parseSentencePiece } from "../../src/tokenizers/sentencepiece.ts";
 import { createTokenizerJson } from "../../src/tokenizers/tokenizer-json.ts";
@@ -131,6 +133,22 @@ const FORMATS: [name: string, seeds: Buffer[], headBytes: number, read: (bytes: 
     async (bytes) => {
       writeFileSync(join(peft, "adapter_config.json"), bytes);
       await readAll((await openPeftFolder(peft)).tensors);
+    },
+  ],
+  [
+    "PEFT configuration made elsewhere",
+    ["patterns-rslora", "expression", "layer-number", "exclude-expression", "save-head", "tokens-by-module"].map(
+      (name) => golden("peft-elsewhere", name, "adapter_config.json"),
+    ),
+    2000,
+    async (bytes) => {
+      writeFileSync(join(peft, "adapter_config.json"), bytes);
+      const base = await openCheckpoint(join(GOLDEN, "llama-peft"));
+      try {
+        await (await openGivenAdapter(peft, base)).close();
+      } finally {
+        await base.source.close();
+      }
     },
   ],
 ];
