@@ -18,6 +18,7 @@ import { expectRoom, weightNeed } from "../runs/memory.ts";
 import { openModelTokenizer } from "../runs/tokenizer.ts";
 import { showLoading, storageOption } from "./loading.ts";
 import { addInitCommand } from "./model-init.ts";
+import { addModelScoreCommand } from "./model-score.ts";
 import { positiveNumber, wholeNumber } from "./options.ts";
 import { addExportBaseCommand, addPretrainCommand } from "./pretrain.ts";
 import { print, printText, warn } from "./terminal.ts";
@@ -55,6 +56,7 @@ export function addModelCommands(program: Command): void {
     )
     .addOption(storageOption("bf16, or float32 with that precision"))
     .action(generateText);
+  addModelScoreCommand(model);
   addPretrainCommand(model);
   addExportBaseCommand(model);
   program
