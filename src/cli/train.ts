@@ -195,7 +195,7 @@ export function trainingPrinter(directory: string, onBegun: () => void) {
       speed.tokens = 0.95 * speed.tokens + event.tokens;
       speed.seconds = 0.95 * speed.seconds + event.seconds;
       bar?.update(event.step, stepDetail(event, speed.tokens / speed.seconds));
-    } else if (event.kind === "validation") bar?.line(validationLine(event));
+    } else if (event.kind === "validation") (bar?.line ?? say)(validationLine(event));
     else if (event.kind === "mixture") (bar?.line ?? say)(mixtureLine(event));
     else if (event.kind === "end") {
       bar?.stop();

@@ -1,6 +1,6 @@
 import { cpSync, existsSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { ROOT, temporaryFolder, writeToyData } from "../../test/e2e/support.ts";
 import { writeToyBase, writeToyLora } from "../../test/toy-runs.ts";
 import { openPeftFolder } from "../formats/peft-folder.ts";
@@ -16,7 +16,6 @@ const path = (...names: string[]) => join(temporary.path, ...names);
 const data = writeToyData(path("data"));
 const FAKE = join(ROOT, "test", "torch", "fake-trainer.mjs");
 const fake = (mode: string) => ({ launch: [process.execPath, FAKE, mode], parallel: "fsdp" as const });
-vi.stubEnv("CRE_BACKEND", "reference");
 beforeAll(() => writeToyBase(path("base")));
 afterAll(() => temporary.remove());
 
