@@ -277,7 +277,9 @@ const promptSchema = z.strictObject({
 export const precisionSchema = z
   .enum(["auto", "bfloat16", "float32"])
   .default("auto")
-  .describe("Number format of matrix products; auto: bfloat16 where the processor multiplies it (AMX, AVX-512 BF16), else float32.");
+  .describe(
+    "Number format of matrix products; auto: bfloat16 where the processor multiplies it (AMX, AVX-512 BF16), else float32.",
+  );
 
 export const seedSchema = z.int().min(0).max(0xffffffff);
 export const SEED_DESCRIPTION = "Seed of everything random: the same seed gives the same run.";
