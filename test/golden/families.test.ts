@@ -103,7 +103,7 @@ describe.each(FAMILIES)("%s of its makers with an adapter of PEFT", (family) => 
 
     const expectNear = (got: ArrayLike<number>, wanted: ArrayLike<number>) => {
       const found = compare(got, wanted);
-      expect(found).toSatisfy(({ difference, relative }) => (exact ? difference < 1e-4 : relative < 2e-2));
+      expect(found).toSatisfy(({ difference, relative }) => (exact ? difference < 1e-4 : relative < 3e-2));
     };
 
     it("gives the logits, loss and gradients of the official implementation", async () => {

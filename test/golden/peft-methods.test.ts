@@ -127,7 +127,8 @@ async function prefixNumbers(model: Decoder, weight: Weight, numbers: Safetensor
 describe.each(TESTED_BACKENDS)("adapters of PEFT on $name", ({ open, exact }) => {
   // bfloat16 keeps 8 bits; the models' weights are ten times as large as those of real ones.
   const near = exact ? 1e-4 : 0.15;
-  const nearShare = exact ? 1e-4 : 0.06;
+  // The reference backend with bfloat16 differs by up to 0.085.
+  const nearShare = exact ? 1e-4 : 0.12;
   let backend: Backend;
   beforeEach(() => {
     backend = open();
