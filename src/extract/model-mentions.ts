@@ -10,12 +10,12 @@ const SENTENCES = 256;
  * is not known. The id of a mention of the model is its text.
  */
 export function withModelMentions(
-  { finder, overlap }: Pick<Entities, "finder" | "overlap">,
+  { finder, overlap }: { finder: SlowMentionFinder } & Pick<Entities, "overlap">,
   model: Pick<MentionModel, "find">,
 ): SlowMentionFinder {
   return {
     async find(document, sentences) {
-      const known = finder.find(document, sentences);
+      const known = await finder.find(document, sentences);
       const found: Mention[] = [];
       for (let from = 0; from < sentences.length; from += SENTENCES) {
         const some = sentences.slice(from, from + SENTENCES);

@@ -1,6 +1,13 @@
 import { dictionaryOfRows } from "../documents/dictionary.ts";
-import { combinedFinder, type Mention, type MentionFinder, type OverlapPolicy } from "../documents/mention.ts";
+import {
+  combinedMentions,
+  type Mention,
+  type MentionFinder,
+  type OverlapPolicy,
+  type SlowMentionFinder,
+} from "../documents/mention.ts";
 import { codePointOffsets } from "../documents/offsets.ts";
+import { findInParts } from "./find-in-parts.ts";
 import { Problem } from "./problem.ts";
 
 /** An entity as a request gives it: a place in the text, or a name. */
@@ -20,7 +27,7 @@ export function givenFinder(
   entities: readonly GivenEntity[],
   text: string | null,
   overlap: OverlapPolicy,
-): MentionFinder {
+): SlowMentionFinder {
   const mentions: Mention[] = [];
   const names: { at: number; entity: GivenEntity }[] = [];
   const offsets = text === null ? null : codePointOffsets(text);
@@ -31,10 +38,13 @@ export function givenFinder(
     } else if (text === null || offsets === null) throw refused(at, "has a place, but the text is not given with it");
     else mentions.push(mentionOf(entity, at, text, offsets.toUtf16));
   }
-  mentions.sort((a, b) => a.start - b.start || b.end - a.end);
-  const finders: MentionFinder[] = mentions.length > 0 ? [{ find: () => mentions }] : [];
-  if (names.length > 0) finders.push(finderOfNames(names, overlap));
-  return combinedFinder(finders, overlap);
+  const finder = names.length > 0 ? findInParts(finderOfNames(names, overlap)) : null;
+  return {
+    async find(document, sentences) {
+      const found = finder ? await finder.find(document, sentences) : [];
+      return combinedMentions([...mentions, ...found], overlap);
+    },
+  };
 }
 
 const hasPlace = ({ start, end, startUtf16, endUtf16 }: GivenEntity) =>

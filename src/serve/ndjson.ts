@@ -17,3 +17,28 @@ export function sendLines(reply: FastifyReply, values: AsyncIterable<unknown>): 
   };
   return reply.type(NDJSON).send(Readable.from(lines(), { objectMode: false, highWaterMark: 1 << 16 }));
 }
+
+/** Items of a list that are written at a time. */
+const PART = 500;
+
+/** Answers with an object whose lists may be long: it is written in parts, so that the event loop is not held. */
+export function sendObject(reply: FastifyReply, value: Record<string, unknown>): FastifyReply {
+  const parts = function* () {
+    let before = "{";
+    for (const [key, one] of Object.entries(value)) {
+      yield `${before}${JSON.stringify(key)}:`;
+      before = ",";
+      if (!Array.isArray(one)) {
+        yield JSON.stringify(one) ?? "null";
+        continue;
+      }
+      yield "[";
+      for (let from = 0; from < one.length; from += PART) {
+        yield (from > 0 ? "," : "") + JSON.stringify(one.slice(from, from + PART)).slice(1, -1);
+      }
+      yield "]";
+    }
+    yield before === "{" ? "{}" : "}";
+  };
+  return reply.type("application/json; charset=utf-8").send(Readable.from(parts(), { objectMode: false }));
+}

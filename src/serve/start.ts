@@ -124,6 +124,8 @@ export async function startServer(options: ServeOptions): Promise<RunningServer>
     if (code !== "EADDRINUSE" && code !== "EACCES" && code !== "EADDRNOTAVAIL") throw error;
     throw new UserError(`${host}:${port}: cannot be listened on (${code}).`, { hint: "Give another one: --port N" });
   }
+  // Reading the weights holds the event loop; from here on it counts.
+  metrics.loopDelay();
   const [address] = app.addresses() as AddressInfo[];
   const shown = address.family === "IPv6" ? `[${address.address}]` : address.address;
   return {

@@ -7,6 +7,7 @@ import type { Triple, TripleMention } from "../extract/triples.ts";
 import { thresholdsFor } from "../runs/calibration.ts";
 import type { ServeContext } from "./context.ts";
 import { queuedExtractor } from "./extract-lane.ts";
+import { findInParts } from "./find-in-parts.ts";
 import { type GivenEntity, givenFinder } from "./given-entities.ts";
 import { Problem } from "./problem.ts";
 import type { Ticket } from "./scheduler.ts";
@@ -14,6 +15,9 @@ import type { ServedRun } from "./served-run.ts";
 
 /** Pairs of one text that wait at a time: the others are made when these are answered. */
 const WINDOW_ITEMS = 128;
+
+/** Mentions of one event: longer lists would hold the event loop while they are written. */
+const TOLD_MENTIONS = 500;
 
 export interface TextSettings {
   window?: number;
@@ -39,7 +43,8 @@ export function finderFor(
   text: string | null,
 ): SlowMentionFinder {
   const { entities, overlap = "longest" } = given;
-  const known = entities ? givenFinder(entities, text, overlap) : ofServer?.finder;
+  const own = ofServer ? findInParts(ofServer.finder) : undefined;
+  const known = entities ? givenFinder(entities, text, overlap) : own;
   const find = given.find ?? (ofServer?.fromModel && !entities);
   if (find) {
     const lane = served.mentions;
@@ -115,7 +120,12 @@ export async function* textEvents(
     },
     {
       signal: ticket.signal,
-      onDocument: ({ id, text }, mentions) => tell({ document: id, mentions: mentionsOf(text, mentions) }),
+      onDocument({ id, text }, mentions) {
+        const all = mentionsOf(text, mentions);
+        for (let from = 0; from < Math.max(1, all.length); from += TOLD_MENTIONS) {
+          tell({ document: id, mentions: all.slice(from, from + TOLD_MENTIONS) });
+        }
+      },
       onBadDocument: ({ id, reason }) => tell({ badDocument: id, reason }),
     },
   ).then(

@@ -1,4 +1,4 @@
-import { writeFileSync } from "node:fs";
+import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { writeToyBase, writeToyLora } from "../toy-runs.ts";
@@ -243,8 +243,8 @@ describe("the server", () => {
     expect(metrics).toMatch(/cre_predictions_total\{run="a",label="收购"\} [1-9]/);
     expect(metrics).toMatch(/cre_requests_total\{route="\/v1\/extract",method="POST",status="200"\} [1-9]/);
     expect(metrics).toMatch(/cre_tokens_total\{run="second",kind="computed"\} [1-9]/);
-    const { micro } = (await (await server.get("/v1/runs/a/report")).json()) as Record<string, object>;
-    expect(micro ?? {}).toBeTypeOf("object");
+    const metricsOfRun = (await (await server.get("/v1/runs/a/report")).json()) as object;
+    expect(metricsOfRun).toEqual(JSON.parse(readFileSync(file("a/metrics.json"), "utf8")));
     const report = await server.get("/v1/runs/a/report", { accept: "text/html" });
     expect([report.status, await report.text()]).toEqual([200, expect.stringContaining("<html")]);
     expect((await server.get("/v1/runs/second/report")).status).toBe(404);

@@ -12,7 +12,7 @@ import { READ_LIMITS, type ReadLimits } from "../../documents/read/limits.ts";
 import { admit, runOf, type ServeContext } from "../context.ts";
 import type { GivenEntity } from "../given-entities.ts";
 import type { ServeLimits } from "../limits.ts";
-import { sendLines } from "../ndjson.ts";
+import { sendLines, sendObject } from "../ndjson.ts";
 import { Problem, problemOf } from "../problem.ts";
 import { readUpload } from "../read-upload.ts";
 import { ENTITY, problems, RUN_NAME, SETTINGS_OF_TEXT } from "../schemas.ts";
@@ -92,7 +92,7 @@ export function addDocumentsRoute(app: FastifyInstance, context: ServeContext): 
       given,
     );
     if (given.stream) return sendLines(reply, events);
-    return { run: served.name, ...(await collected(events)), read: counts };
+    return sendObject(reply, { run: served.name, ...(await collected(events)), read: counts });
   });
 }
 

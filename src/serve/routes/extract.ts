@@ -3,7 +3,7 @@ import type { ReadItem } from "../../documents/read/format.ts";
 import { exampleOf, type GivenExample, pairAnswer } from "../answers.ts";
 import { admit, runOf, type ServeContext } from "../context.ts";
 import type { GivenEntity } from "../given-entities.ts";
-import { sendLines } from "../ndjson.ts";
+import { sendLines, sendObject } from "../ndjson.ts";
 import { Problem } from "../problem.ts";
 import type { Ticket } from "../scheduler.ts";
 import { extractBody, PAIR_ANSWER, problems, TRIPLE } from "../schemas.ts";
@@ -60,7 +60,7 @@ export function addExtractRoute(app: FastifyInstance, context: ServeContext): vo
     const finder = finderFor(context, served, ticket, body, text as string);
     const events = textEvents(context, served, ticket, oneText(text as string), finder, body);
     if (body.stream) return sendLines(reply, events);
-    return { run: served.name, ...(await collected(events)) };
+    return sendObject(reply, { run: served.name, ...(await collected(events)) });
   });
 }
 
