@@ -128,7 +128,8 @@ void multiply(Pool& pool, const Product& product) {
 
 template <int kRowBlocks>
 void multiplyRowBlocks(Pool& pool, const Product& product) {
-  const bool full = product.y->rows % kBlock == 0 || product.y->rows % kBlock > kBlock / 2, isInt8 = product.source->storage == Storage::int8;
+  const int rest = product.y->rows % kBlock;
+  const bool full = rest == 0 || rest > kBlock / 2, isInt8 = product.source->storage == Storage::int8;
   if (isInt8 && full) multiply<kRowBlocks, 2, Storage::int8>(pool, product);
   else if (isInt8) multiply<kRowBlocks, 1, Storage::int8>(pool, product);
   else if (full) multiply<kRowBlocks, 2, Storage::nf4>(pool, product);
