@@ -14,7 +14,7 @@ import { loadDecoder } from "../src/models/load.ts";
 import { saveDecoder } from "../src/models/save.ts";
 import { openModelTokenizer } from "../src/runs/tokenizer.ts";
 import { copyTokenizer } from "../src/tokenizers/open-tokenizer.ts";
-import { ROOT, SHARED, TOKENIZER, temporaryFolder, toyRecipe } from "./e2e/support.ts";
+import { ROOT, SHARED, temporaryFolder, toyRecipe } from "./e2e/support.ts";
 import { worstOf } from "./golden/backends.ts";
 import { TINY_FAMILIES, tinyFamily } from "./tiny-families.ts";
 import { randomIds, sequenceLogits } from "./tiny-model.ts";
@@ -43,6 +43,7 @@ interface Case {
   class: string;
   template: "chatglm2" | "baichuan2" | null;
 }
+const TOKENIZER = join(ROOT, "test", "golden", "llama-tokenizers", "prefix.model");
 const PUBLISHED = join(SHARED, "tokenizers");
 const BYTES = join(ROOT, "test", "golden", "tokenizer-json");
 const small = (
@@ -124,8 +125,8 @@ async function prepare({ name, model: family, tokenizer: source, class: kind, te
   await checkpoint.source.close();
   const sequences = isLarge ? [[5, 6, 7]] : SEQUENCES;
   const ours = async () => {
-    const logits: number[] = [];
-    for (const ids of sequences) logits.push(...Array.from(await sequenceLogits(loaded, ids)));
+    let logits: number[] = [];
+    for (const ids of sequences) logits = logits.concat(Array.from(await sequenceLogits(loaded, ids)));
     return logits;
   };
   const ids = tokenizer.encodeAll(LINES);
