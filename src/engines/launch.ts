@@ -92,6 +92,7 @@ export async function runTrainer(
   const log = createWriteStream(logFile, { flags: "a" }).on("error", () => {});
   const lastLines: string[] = [];
   let stoppedAt: number | null = null;
+  let lastStep = 0;
   const note = (line: string) => {
     log.write(`${line}\n`);
     lastLines.push(line.slice(0, MAX_LINE_CHARACTERS));
@@ -101,6 +102,8 @@ export async function runTrainer(
     const event = eventOf(line);
     if (event === null) return note(line);
     if (event.kind === "stopped") stoppedAt = event.step;
+    if (event.kind === "start") lastStep = event.resumedAt;
+    if (event.kind === "step") lastStep = event.step;
     onEvent(event);
   };
   const out = createInterface({ input: child.stdout }).on("line", read);
@@ -111,6 +114,8 @@ export async function runTrainer(
   try {
     const code = await new Promise<number | null>((done, fail) => child.on("error", fail).on("close", done));
     if (code === 0 || stoppedAt !== null) return { stoppedAt };
+    // Ended while it loaded, or by its launcher: its last state is older, and the steps since are made again.
+    if (signal.aborted) return { stoppedAt: lastStep };
     const lines = lastLines.filter((line) => line.trim() !== "").map((line) => `  ${line}`);
     throw new UserError(`${program}: the trainer ended with ${code ?? "a signal"}:\n${lines.join("\n")}`, {
       hint: `Everything that it printed is in ${logFile}. The run can be continued with --resume.`,

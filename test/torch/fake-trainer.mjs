@@ -19,14 +19,16 @@ if (mode === "fail") {
 mkdirSync(output, { recursive: true });
 const about = { device: "a test", processes: 2, parallel, torch: "0.0" };
 const say = (event) => console.log(JSON.stringify(event));
-const isResumed = existsSync(join(output, "state"));
-say({ kind: "start", ...about, precision: "float32", trained: 10, resumedAt: isResumed ? 1 : 0 });
-if (mode === "stop" && !isResumed) {
-  writeFileSync(join(output, "state"), "1");
+if (mode === "stop") {
   process.on("SIGTERM", () => {
     say({ kind: "stopped", step: 1 });
     process.exit(130);
   });
+}
+const isResumed = existsSync(join(output, "state"));
+say({ kind: "start", ...about, precision: "float32", trained: 10, resumedAt: isResumed ? 1 : 0 });
+if (mode === "stop" && !isResumed) {
+  writeFileSync(join(output, "state"), "1");
   setInterval(() => {}, 1000);
 } else {
   const steps = lines("steps.jsonl");
