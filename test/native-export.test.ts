@@ -150,7 +150,7 @@ async function prepare({ name, model: family, tokenizer: source, class: kind, te
     const values = await backend.readWeight(weight);
     backend.writeWeight(
       weight,
-      values.map(() => 0.2 * random.normal()),
+      values.map(() => 0.05 * random.normal()),
     );
   }
   mkdirSync(run);
@@ -184,13 +184,11 @@ describe.skipIf(PYTHON === undefined)("folders of --to hf in transformers", () =
 
   it("are models of transformers' own classes with our logits, with and without an adapter", () => {
     expect(answers.map(({ model }) => model)).toEqual(wanted.map((one) => one.class));
-    for (const [i, { name, logits }] of wanted.entries()) {
-      // float32 sums of 32 layers with an adapter: logits are larger there.
-      const most = Math.max(1, logits.reduce((a, b) => Math.max(a, Math.abs(b)), 0) / 10);
-      expect({ name, most, ...worstOf(answers[i].logits, logits) }).toSatisfy(
-        ({ difference }) => difference < 1e-4 * most,
-      );
-    }
+    const worst = wanted.map(({ name, logits }, i) => ({ name, ...worstOf(answers[i].logits, logits) }));
+    console.info(
+      `logits of transformers and ours differ by at most: ${worst.map((one) => `${one.name} ${one.difference.toExponential(1)}`).join("; ")}`,
+    );
+    expect(worst.filter(({ difference }) => !(difference < 1e-4))).toEqual([]);
   });
 
   it("cut every line into our ids", () => {
