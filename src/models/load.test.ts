@@ -162,7 +162,7 @@ describe("loadDecoder", () => {
   it("refuses other families by name", async () => {
     const checkpoint = { ...checkpointOf(TINY_SPEC), config: { model_type: "gpt2" } };
     await expect(loadDecoder(backend, checkpoint, FROZEN)).rejects.toThrow(
-      'models/x: model_type is "gpt2", supported: llama, chatglm, baichuan, qwen2, qwen3.',
+      'models/x: model_type is "gpt2", supported: llama, chatglm, baichuan, qwen2, qwen3, mistral, glm.',
     );
   });
 });

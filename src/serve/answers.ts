@@ -27,6 +27,7 @@ export interface PairAnswer {
   id?: string | number;
   predictions?: { relation: string; probability: number }[];
   probabilities?: Record<string, number>;
+  modelProbabilities?: Record<string, number>;
   truncated?: true;
   generated?: string;
   error?: string;
@@ -43,13 +44,14 @@ export function pairAnswer(
   const { id, minProbability = 0, probabilities = false } = options;
   const own = id === undefined ? {} : { id };
   if ("problem" in result) return { ...own, error: result.problem };
+  const byLabel = (values: Float64Array) => Object.fromEntries(labels.map((label, i) => [label, rounded(values[i])]));
   return {
     ...own,
     predictions: result.predictions
       .filter(({ probability }) => probability >= minProbability)
       .map(({ relation, probability }) => ({ relation, probability: rounded(probability) })),
     ...(probabilities
-      ? { probabilities: Object.fromEntries(labels.map((label, i) => [label, rounded(result.probabilities[i])])) }
+      ? { probabilities: byLabel(result.probabilities), modelProbabilities: byLabel(result.modelProbabilities) }
       : {}),
     ...(result.truncated ? { truncated: true as const } : {}),
     ...(result.generated ? { generated: result.generated.text } : {}),

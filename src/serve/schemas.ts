@@ -93,6 +93,12 @@ export const PAIR_ANSWER = {
       additionalProperties: { type: "number" },
       description: "Of every label, where the request asks for them.",
     },
+    modelProbabilities: {
+      type: "object",
+      additionalProperties: { type: "number" },
+      description:
+        "The same of the language model alone, before companion and calibration: what a choice of completions has.",
+    },
     truncated: { type: "boolean", description: "The sentence was shortened to fit." },
     generated: { type: "string" },
     error: { type: "string", description: "Why this example has no answer." },

@@ -199,7 +199,7 @@ describe("fields of a GGUF file that change the numbers", () => {
   const FIELDS: [string, Record<string, GgufValue>][] = [
     ["llama.rope.scaling.factor", { "llama.rope.scaling.factor": 4 }],
     ["llama.rope.scale_linear", { "llama.rope.scale_linear": 4 }],
-    ["llama.rope.scaling.type", { "llama.rope.scaling.type": "yarn", "llama.rope.scaling.factor": 4 }],
+    ["llama.rope.scaling.type", { "llama.rope.scaling.type": "longrope", "llama.rope.scaling.factor": 4 }],
     ["llama.expert_count", { "llama.expert_count": 8n }],
     ["llama.attention.scale", { "llama.attention.scale": 0.5 }],
     ["llama.logit_scale", { "llama.logit_scale": 2 }],

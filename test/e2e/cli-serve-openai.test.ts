@@ -45,11 +45,11 @@ afterAll(async () => {
 });
 
 describe("chat completions", () => {
-  it("choose among the labels with the probabilities of cre extract", async () => {
+  it("choose among the labels with the probabilities that cre extract has of the language model", async () => {
     for (const row of rows) {
       const answers = labels.map((label) => style.answerFor(row, label));
       const response = await server.post("/v1/extract", { examples: [row], probabilities: true });
-      const { results } = (await response.json()) as { results: { probabilities: Record<string, number> }[] };
+      const { results } = (await response.json()) as { results: { modelProbabilities: Record<string, number> }[] };
       const messages = ask(style.renderQuery(row));
       const answer = await chat({ messages, temperature: 0, logprobs: true, structured_outputs: { choice: answers } });
       const [choice] = answer.choices as (OpenAI.ChatCompletion.Choice & {
@@ -58,7 +58,7 @@ describe("chat completions", () => {
       let largest = 0;
       for (const [i, { text, probability }] of choice.choice_probabilities.entries()) {
         expect(text).toBe(answers[i]);
-        largest = Math.max(largest, Math.abs(probability - results[0].probabilities[labels[i]]));
+        largest = Math.max(largest, Math.abs(probability - results[0].modelProbabilities[labels[i]]));
       }
       expect(largest).toBeLessThanOrEqual(1.001e-6);
       const best = choice.choice_probabilities.reduce((a, b) => (b.probability > a.probability ? b : a));
