@@ -6,7 +6,7 @@ import { batchQuestions, labelProbabilities } from "../decode/choose-label.ts";
 import { generate } from "../decode/generate.ts";
 import { buildLabelTrie, type LabelQuestion, type LabelTrie, type TokenCount } from "../decode/label-trie.ts";
 import type { Mixture } from "../linear/mixture.ts";
-import type { Scale } from "../linear/scale.ts";
+import { type Scale, scaledProbabilities } from "../linear/scale.ts";
 import type { Decoder } from "../models/decoder.ts";
 import type { Renderer } from "../prompts/renderer.ts";
 import type { Tokenizer } from "../tokenizers/tokenizer.ts";
@@ -158,7 +158,10 @@ export function createExtractor(
   };
 
   const byGeneration = async (prepared: readonly Prepared[]): Promise<Extraction[]> => {
-    const probabilities = await score(prepared.map(({ question }) => question));
+    const own = await score(prepared.map(({ question }) => question));
+    const none = labels.noRelation === null ? -1 : labels.labels.indexOf(labels.noRelation);
+    const { scale = null } = settings;
+    const probabilities = scale ? own.map((values) => scaledProbabilities(values, none, scale)) : own;
     const results: Extraction[] = new Array(prepared.length);
     const sizes = prepared.map(({ question }) => question.promptIds.length + settings.maxAnswerTokens);
     for (const batch of batchesByTokens(sizes, settings.maxBatchTokens)) {
@@ -179,7 +182,7 @@ export function createExtractor(
         results[i] = {
           predictions,
           probabilities: probabilities[i],
-          modelProbabilities: probabilities[i],
+          modelProbabilities: own[i],
           truncated: prepared[i].truncated,
           generated: { text, unparsed, unknownLabels, ended: texts[j].ended },
         };
