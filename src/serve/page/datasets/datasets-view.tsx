@@ -1,0 +1,3 @@
+export function DatasetsView() {
+  return <p />;
+}
