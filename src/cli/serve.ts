@@ -20,6 +20,7 @@ interface ServeFlags {
   log: (typeof LEVELS)[number];
   requestSeconds: number;
   work?: string;
+  forgetSwitches?: boolean;
 }
 
 export function addServeCommand(program: Command): void {
@@ -36,6 +37,7 @@ export function addServeCommand(program: Command): void {
     .option("--entities <source>", "entities of texts that come without: as for cre extract; repeatable", collect, [])
     .addOption(storageOption("the recipes'"))
     .option("--work <dir>", "keep corrections in this folder, and retrain there")
+    .option("--forget-switches", "serve the runs as given, not the retrained ones that they were switched to")
     .option("--request-seconds <n>", "most time for one request", wholeNumber, 60)
     .addOption(new Option("--log <level>", "least level of log lines").choices(LEVELS).default("info"))
     .action(serve);
@@ -58,7 +60,8 @@ async function serve(runs: string[], flags: ServeFlags): Promise<void> {
     const server = await startServer({
       ...{ runs, version, entities, port: flags.port, host: flags.host, tokenFile: flags.tokenFile },
       ...{ allowedOrigins: flags.allowOrigin, storage: flags.storage, logLevel: flags.log },
-      ...{ work: flags.work, program: [process.execPath, fileURLToPath(new URL("../cli.js", import.meta.url))] },
+      ...{ work: flags.work, forgetSwitches: flags.forgetSwitches },
+      ...{ program: [process.execPath, fileURLToPath(new URL("../cli.js", import.meta.url))] },
       limits: { requestMs: 1000 * Math.max(1, flags.requestSeconds) },
       onNotice: warn,
       onLoad: showLoading(),
