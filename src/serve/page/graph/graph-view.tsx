@@ -71,8 +71,8 @@ export function GraphView({ triples, selected, onSelect }: GraphViewProps) {
       "=": () => drawing.current?.zoom(ZOOM),
       "-": () => drawing.current?.zoom(1 / ZOOM),
       "0": () => drawing.current?.fit(),
-      n: () => step(1),
-      p: () => step(-1),
+      j: () => step(1),
+      k: () => step(-1),
       Enter: () => pointed.current !== null && select(graph.edges[pointed.current]),
     };
     const act = keys[event.key.length === 1 ? event.key.toLowerCase() : event.key];

@@ -2,7 +2,7 @@ import type { Language } from "../shell/preferences.ts";
 
 const zh = {
   label: "关系图",
-  help: "方向键移动，加减号缩放，0 键显示全部；N 和 P 逐条选择关系，回车查看出处。",
+  help: "方向键移动，加减号缩放，0 键显示全部；J 和 K 逐条选择关系，回车查看出处。",
   counts: (nodes: number, edges: number) => `${nodes} 个实体，${edges} 条关系`,
   hidden: (nodes: number, edges: number) => `实体过多，只画出关系最多的；另有 ${nodes} 个实体、${edges} 条关系未画出。`,
   zoomIn: "放大",
@@ -18,7 +18,7 @@ export type GraphTexts = typeof zh;
 
 const en: GraphTexts = {
   label: "Graph of relations",
-  help: "Arrow keys move, plus and minus zoom, 0 shows all; N and P step through relations, Enter shows the evidence.",
+  help: "Arrow keys move, plus and minus zoom, 0 shows all; J and K step through relations, Enter shows the evidence.",
   counts: (nodes, edges) =>
     `${nodes} ${nodes === 1 ? "entity" : "entities"}, ${edges} ${edges === 1 ? "relation" : "relations"}`,
   hidden: (nodes, edges) =>

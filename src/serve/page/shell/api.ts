@@ -20,6 +20,8 @@ export interface Api {
   get<T>(path: string, signal?: AbortSignal): Promise<T>;
   post<T>(path: string, body: unknown, signal?: AbortSignal): Promise<T>;
   remove<T>(path: string): Promise<T>;
+  /** Whether requests need a token: a link to a route does not send one. */
+  hasToken(): boolean;
   /** The text of an answer, for downloads. */
   text(path: string, accept?: string): Promise<string>;
   /** The lines of a streamed answer (NDJSON). A line {"problem"} is thrown. */
@@ -64,6 +66,7 @@ export function createApi({ token, onUnauthorized, fetch: send = globalThis.fetc
   return {
     get: async (path, signal) => (await ask(path, { signal })).json(),
     post: async (path, body, signal) => (await ask(path, { ...withBody(body), signal })).json(),
+    hasToken: () => token() !== null,
     remove: async (path) => (await ask(path, { method: "DELETE" })).json(),
     text: async (path, accept = "*/*") => (await ask(path, { headers: { accept } })).text(),
     async *lines<T>(path: string, body: object | FormData, signal?: AbortSignal) {
