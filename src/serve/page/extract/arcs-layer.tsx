@@ -7,6 +7,8 @@ import type { ExtractTexts } from "./texts.ts";
 
 interface ArcsProps {
   triples: readonly PageTriple[];
+  /** Changes with the mentions. */
+  layout: string;
   selection: Selection;
   texts: ExtractTexts;
   onTriple(triple: PageTriple): void;
@@ -16,7 +18,7 @@ interface ArcsProps {
 /** More arcs would hide the text. */
 const MOST_ARCS = 12;
 const LABEL_SIZE = 12;
-/** Pixels from the text to the first level, and from level to level; styles/text.css has the same. */
+/** Pixels from the text to the first level, and from level to level. */
 const FIRST = 14;
 const STEP = 20;
 const TIP = 3;
@@ -27,8 +29,8 @@ interface Drawing {
   pieces: readonly (ArcPiece & { top: number; bottom: number })[];
 }
 
-/** A paragraph with arcs above its lines. The height of its lines follows the number of arcs that lie over each other. */
-export function Arcs({ triples, selection, texts, onTriple, children }: ArcsProps) {
+/** A paragraph with arcs above its lines. A line gets room for as much as lies over each other above it. */
+export function Arcs({ triples, layout, selection, texts, onTriple, children }: ArcsProps) {
   const paragraph = useRef<HTMLParagraphElement>(null);
   const [drawing, setDrawing] = useState<Drawing | null>(null);
   const [width, setWidth] = useState(0);
@@ -46,7 +48,7 @@ export function Arcs({ triples, selection, texts, onTriple, children }: ArcsProp
   // The width decides where lines end, the key what is drawn.
   useLayoutEffect(() => {
     if (paragraph.current !== null) setDrawing(draw(paragraph.current, drawn));
-  }, [key, width]);
+  }, [key, layout, width]);
 
   const chosen = selection?.kind === "pair" ? selection.pair.key : null;
   return (
@@ -93,7 +95,7 @@ function Arc({ triple, pieces, isChosen, texts, onTriple }: ArcProps) {
     <g
       class={`arc${isChosen ? " is-chosen" : ""}${verdict === null ? "" : ` is-${verdict}`}${weak}`}
       role="button"
-      tabIndex={-1}
+      tabindex={-1}
       data-item=""
       aria-label={`${head.text} ${label} ${tail.text}${percent}${said}`}
       aria-pressed={isChosen}
@@ -140,11 +142,13 @@ function mostProbable(triples: readonly PageTriple[]): PageTriple[] {
 
 /** Measures the mentions, makes room above the lines, and places the arcs. */
 function draw(paragraph: HTMLElement, triples: readonly PageTriple[]): Drawing | null {
+  const elements = [...paragraph.querySelectorAll<HTMLElement>(".mention")];
+  const rise = (element: HTMLElement, levels: number) =>
+    element.style.setProperty("--rise", levels === 0 ? "0px" : `${levels * STEP + FIRST - 4}px`);
   if (triples.length === 0) {
-    paragraph.style.setProperty("--levels", "0");
+    for (const element of elements) rise(element, 0);
     return null;
   }
-  const elements = [...paragraph.querySelectorAll<HTMLElement>(".mention")];
   const marks = new Map(elements.map((element, i) => [Number(element.dataset.at), i]));
   const box = paragraph.getBoundingClientRect();
   const rects = elements.map((element) => element.getClientRects()[0] ?? box);
@@ -162,8 +166,10 @@ function draw(paragraph: HTMLElement, triples: readonly PageTriple[]): Drawing |
     if (from === undefined || to === undefined || from === to) continue;
     known.push({ arc, from, to, labelWidth: labelWidth(label, LABEL_SIZE) + 8 });
   }
-  const { pieces, levels } = placeArcs(drawnMarks, known, box.width);
-  paragraph.style.setProperty("--levels", String(levels));
+  const { pieces } = placeArcs(drawnMarks, known, box.width);
+  const levels = new Map<number, number>();
+  for (const { line, level } of pieces) levels.set(line, Math.max(levels.get(line) ?? 0, level + 1));
+  for (const [i, element] of elements.entries()) rise(element, levels.get(drawnMarks[i].line) ?? 0);
   const after = paragraph.getBoundingClientRect();
   const lineTops = new Map(
     elements.map((element, i) => [drawnMarks[i].line, (element.getClientRects()[0] ?? after).top - after.top]),

@@ -10,8 +10,9 @@ describe("arcs over a text", () => {
     const { pieces, levels } = placeArcs(marks, [arc(0, 2), arc(0, 1), arc(2, 1)], 400);
     expect(levels).toBe(2);
     expect(pieces.map(({ level }) => level)).toEqual([1, 0, 0]);
-    // Ends at one mention are apart, and the one that goes further is outside.
-    expect(pieces[1].left).toBeLessThan(pieces[0].left);
+    // Ends at one mention are apart, and the one that goes further is outside: no stem crosses a line.
+    expect(pieces[0].left).toBeLessThan(pieces[1].left);
+    expect(pieces[1].right).toBeLessThan(pieces[2].left);
     expect(pieces[2]).toMatchObject({ leftEnd: "to", rightEnd: "from" });
   });
 

@@ -35,7 +35,7 @@ const END_STEP = 9;
 
 /**
  * Places arcs above the lines of a text of this width, so that none lies on another one: short ones below long ones. Ends at one mention are
- * spread over it, those that go left on the left. Returns the pieces, in the order of the arcs, and the number of levels.
+ * spread over it, those that go left on the left, so that stems cross few lines. Returns the pieces, in the order of the arcs, and the number of levels.
  */
 export function placeArcs(
   marks: readonly DrawnMark[],
@@ -78,7 +78,10 @@ function endsOf(marks: readonly DrawnMark[], arcs: readonly ArcRequest[]): { fro
       ...(to === at ? [{ arc, end: "to" as const, other: marks[from] }] : []),
     ]);
     const position = (other: DrawnMark) => (other.line - mark.line) * 1e6 + middle(other);
-    own.sort((a, b) => position(a.other) - position(b.other) || a.arc - b.arc);
+    const here = position(mark);
+    // Those that go left come first. The long one of each side is in the middle, so that it goes around the short ones.
+    const isRight = ({ other }: { other: DrawnMark }) => Number(position(other) > here);
+    own.sort((a, b) => isRight(a) - isRight(b) || position(b.other) - position(a.other) || a.arc - b.arc);
     const step = Math.min(END_STEP, (mark.right - mark.left) / Math.max(1, own.length));
     for (const [i, { arc, end }] of own.entries()) {
       ends[arc][end] = middle(mark) + (i - (own.length - 1) / 2) * step;

@@ -1,4 +1,4 @@
-import { useEffect, useRef } from "preact/hooks";
+import { useEffect, useRef, useState } from "preact/hooks";
 import { csv, jsonLines } from "./exported.ts";
 import { type Filter, labelCounts } from "./filter.ts";
 import type { PageTriple } from "./page-triple.ts";
@@ -14,62 +14,71 @@ interface FilterBarProps {
 }
 
 export function FilterBar({ filter, onFilter, all, shown, texts }: FilterBarProps) {
+  const [isOpen, setOpen] = useState(false);
   const set = (change: Partial<Filter>) => onFilter({ ...filter, ...change });
   return (
-    <fieldset class="filters">
-      <legend class="only-read">{texts.filters}</legend>
-      <LabelMenu filter={filter} all={all} texts={texts} onLabels={(labels) => set({ labels })} />
-      <label class="filter-probability">
-        <span class="soft">{texts.leastProbability}</span>
-        <input
-          type="range"
-          min="0"
-          max="0.95"
-          step="0.05"
-          value={filter.leastProbability}
-          onInput={(event) => set({ leastProbability: Number(event.currentTarget.value) })}
-        />
-        <output class="number">{Math.round(100 * filter.leastProbability)}%</output>
-      </label>
-      <label class="filter-entity">
-        <span class="soft">{texts.entity}</span>
-        <input
-          type="search"
-          value={filter.entity}
-          placeholder={texts.entityPlaceholder}
-          onInput={(event) => set({ entity: event.currentTarget.value })}
-        />
-      </label>
-      <label>
-        <span class="soft">{texts.state}</span>
-        <select value={filter.state} onChange={(event) => set({ state: event.currentTarget.value as Filter["state"] })}>
-          {(["all", "open", "judged"] as const).map((state) => (
-            <option key={state} value={state}>
-              {texts.states[state]}
-            </option>
-          ))}
-        </select>
-      </label>
-      <span class="exports">
-        <span class="soft">{texts.exportSeen}</span>
-        <button
-          type="button"
-          class="link"
-          disabled={shown.length === 0}
-          onClick={() => download("relations.jsonl", "application/x-ndjson", jsonLines(shown))}
-        >
-          JSONL
-        </button>
-        <button
-          type="button"
-          class="link"
-          disabled={shown.length === 0}
-          onClick={() => download("relations.csv", "text/csv", csv(shown))}
-        >
-          CSV
-        </button>
-      </span>
-    </fieldset>
+    <>
+      <button type="button" class="filters-toggle" aria-expanded={isOpen} onClick={() => setOpen(!isOpen)}>
+        {texts.showFilters}
+      </button>
+      <fieldset class={isOpen ? "filters is-open" : "filters"}>
+        <legend class="only-read">{texts.filters}</legend>
+        <LabelMenu filter={filter} all={all} texts={texts} onLabels={(labels) => set({ labels })} />
+        <label class="filter-probability">
+          <span class="soft">{texts.leastProbability}</span>
+          <input
+            type="range"
+            min="0"
+            max="0.95"
+            step="0.05"
+            value={filter.leastProbability}
+            onInput={(event) => set({ leastProbability: Number(event.currentTarget.value) })}
+          />
+          <output class="number">{Math.round(100 * filter.leastProbability)}%</output>
+        </label>
+        <label class="filter-entity">
+          <span class="soft">{texts.entity}</span>
+          <input
+            type="search"
+            value={filter.entity}
+            placeholder={texts.entityPlaceholder}
+            onInput={(event) => set({ entity: event.currentTarget.value })}
+          />
+        </label>
+        <label>
+          <span class="soft">{texts.state}</span>
+          <select
+            value={filter.state}
+            onChange={(event) => set({ state: event.currentTarget.value as Filter["state"] })}
+          >
+            {(["all", "open", "judged"] as const).map((state) => (
+              <option key={state} value={state}>
+                {texts.states[state]}
+              </option>
+            ))}
+          </select>
+        </label>
+        <span class="exports">
+          <span class="soft">{texts.exportSeen}</span>
+          <button
+            type="button"
+            class="link"
+            disabled={shown.length === 0}
+            onClick={() => download("relations.jsonl", "application/x-ndjson", jsonLines(shown))}
+          >
+            JSONL
+          </button>
+          <button
+            type="button"
+            class="link"
+            disabled={shown.length === 0}
+            onClick={() => download("relations.csv", "text/csv", csv(shown))}
+          >
+            CSV
+          </button>
+        </span>
+      </fieldset>
+    </>
   );
 }
 

@@ -12,6 +12,9 @@ export interface Filter {
 
 export const NO_FILTER: Filter = { labels: null, leastProbability: 0, entity: "", state: "all" };
 
+/** What is shown first: relations that are more probable than not. */
+export const FIRST_FILTER: Filter = { ...NO_FILTER, leastProbability: 0.5 };
+
 export const SORT_KEYS = ["place", "head", "label", "tail", "probability"] as const;
 export interface Order {
   by: (typeof SORT_KEYS)[number];

@@ -210,7 +210,7 @@ function Bars({ probabilities, labels, noRelation, holds, onChoose }: BarsProps)
         {shown.map((label) => (
           <li key={label}>
             <button type="button" aria-pressed={label === holds} onClick={() => onChoose(label)}>
-              <span class="bars-label">{label === noRelation ? `${texts.noRelation} ${label}` : label}</span>
+              <span class="bars-label">{label === noRelation ? texts.noRelation : label}</span>
               <span class="bar" style={{ "--share": of(label) }} />
               <span class="number">{probabilities === null ? "" : percent(of(label))}</span>
             </button>

@@ -3,7 +3,7 @@ import { GraphView } from "../graph/graph-view.tsx";
 import { usePage, useTexts } from "../shell/page-context.ts";
 import { ProblemNote } from "../shell/problem-note.tsx";
 import { SHELL_TEXTS } from "../shell/texts.ts";
-import { type Filter, NO_FILTER, type Order, shownTriples, sortedTriples } from "./filter.ts";
+import { FIRST_FILTER, type Filter, NO_FILTER, type Order, shownTriples, sortedTriples } from "./filter.ts";
 import { FilterBar } from "./filter-bar.tsx";
 import { type PageTriple, pairKey } from "./page-triple.ts";
 import { PairPanel } from "./pair-panel.tsx";
@@ -24,7 +24,7 @@ export function ResultsView({ extraction, isShown }: { extraction: Extraction; i
   const shellTexts = useTexts(SHELL_TEXTS);
   const { run } = usePage();
   const [mode, setMode] = useState<Mode>("text");
-  const [filter, setFilter] = useState<Filter>(NO_FILTER);
+  const [filter, setFilter] = useState<Filter>(FIRST_FILTER);
   const [order, setOrder] = useState<Order>({ by: "place", isDown: false });
   const [selection, setSelection] = useState<Selection>(null);
   const [documentId, setDocumentId] = useState<string | null>(null);

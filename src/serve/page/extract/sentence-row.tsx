@@ -30,7 +30,13 @@ export const SentenceRow = memo(function SentenceRow(props: SentenceRowProps) {
         {number}
       </span>
       <div class="sentence-body">
-        <Arcs triples={triples} selection={selection} texts={texts} onTriple={onTriple}>
+        <Arcs
+          layout={own.map(({ at }) => at).join()}
+          triples={triples}
+          selection={selection}
+          texts={texts}
+          onTriple={onTriple}
+        >
           {own.map((piece) =>
             "mention" in piece ? (
               // A button's text could not be selected together with the text around it.

@@ -67,7 +67,7 @@ export function Header(props: HeaderProps) {
           type="button"
           class="quiet"
           lang={language === "zh" ? "en" : "zh-CN"}
-          aria-label={texts.languageLabel}
+          title={texts.languageLabel}
           onClick={() => props.onLanguage(language === "zh" ? "en" : "zh")}
         >
           {language === "zh" ? "English" : "中文"}
