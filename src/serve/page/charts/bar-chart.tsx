@@ -7,6 +7,8 @@ interface BarChartProps {
   description: string;
   bars: readonly { from: number; to: number; rows: number }[];
   unit: string;
+  /** End of the horizontal axis: that of the longest of several charts. */
+  end: number;
 }
 
 const HEIGHT = 150;
@@ -14,14 +16,13 @@ const TOP = 8;
 const BOTTOM = 24;
 
 /** A histogram: bars side by side, the values on hover. */
-export function BarChart({ title, description, bars, unit }: BarChartProps) {
+export function BarChart({ title, description, bars, unit, end }: BarChartProps) {
   const frame = useRef<HTMLElement>(null);
   const width = useWidth(frame);
   const most = Math.max(1, ...bars.map(({ rows }) => rows));
-  const end = (bars.at(-1)?.to ?? 0) + 1;
   const xOf = (value: number) => (value / Math.max(1, end)) * width;
   const heightOf = (rows: number) => (rows / most) * (HEIGHT - TOP - BOTTOM);
-  const marks = ticksOf(0, end, width < 420 ? 4 : 6).filter((one) => one > 0 && one < end);
+  const marks = ticksOf(0, end, width < 260 ? 4 : 7).filter((one) => one > 0 && one < end);
   return (
     <figure class="chart" ref={frame}>
       <figcaption>{title}</figcaption>

@@ -13,12 +13,12 @@ export function points(difference: number): string {
 export const grouped = (count: number): string => count.toLocaleString("en-US");
 
 /** "2026-11-30 21:05", in the time of the reader. */
-export function dateTime(iso: string, language: Language): string {
+export function dateTime(iso: string): string {
   const date = new Date(iso);
-  const options = { dateStyle: "medium", timeStyle: "short" } as const;
-  return Number.isNaN(date.getTime())
-    ? iso
-    : new Intl.DateTimeFormat(language === "zh" ? "zh-CN" : "en-GB", options).format(date);
+  if (Number.isNaN(date.getTime())) return iso;
+  const two = (value: number) => String(value).padStart(2, "0");
+  const day = `${date.getFullYear()}-${two(date.getMonth() + 1)}-${two(date.getDate())}`;
+  return `${day} ${two(date.getHours())}:${two(date.getMinutes())}`;
 }
 
 /** The label of a reference of an evaluation, whose names are English. */

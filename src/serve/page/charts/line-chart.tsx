@@ -16,12 +16,14 @@ interface LineChartProps {
   /** Least and greatest value of the vertical axis; default: of the points. */
   range?: readonly [number, number];
   format(value: number): string;
-  /** Few points are drawn as dots too. */
+  /** Draws every point. */
   hasDots?: boolean;
   /** A line at a value, with its name: what a new value is compared with. */
   reference?: { value: number; name: string } | null;
 }
 
+/** Lines of at most this number of points have dots: one point makes no line. */
+const FEW = 12;
 const HEIGHT = 190;
 const LEFT = 44;
 const RIGHT = 12;
@@ -77,7 +79,8 @@ export function LineChart(props: LineChartProps) {
             </g>
           )}
           <path class="chart-line" d={pathOf(points.map(([x, y]) => [xOf(x), yOf(y)]))} />
-          {hasDots && points.map(([x, y]) => <circle class="chart-dot" key={x} cx={xOf(x)} cy={yOf(y)} r={3} />)}
+          {(hasDots || points.length <= FEW) &&
+            points.map(([x, y]) => <circle class="chart-dot" key={x} cx={xOf(x)} cy={yOf(y)} r={3} />)}
         </svg>
       )}
     </figure>

@@ -81,6 +81,7 @@ export function DatasetsView() {
 function Statistics({ splits }: { splits: Record<string, Split> }) {
   const texts = useTexts(DATASETS_TEXTS);
   const all = Object.entries(splits);
+  const end = Math.max(...all.map(([, { lengths }]) => (lengths.bars.at(-1)?.to ?? 0) + 1));
   const hasBad = all.some(([, { badRows }]) => badRows > 0);
   const columns = [texts.rows, texts.sentences, texts.noRelation, texts.several, ...(hasBad ? [texts.bad] : [])];
   return (
@@ -132,6 +133,7 @@ function Statistics({ splits }: { splits: Record<string, Split> }) {
                 description={texts.lengthsAre(split, lengths.median, lengths.max)}
                 bars={lengths.bars}
                 unit={texts.characters}
+                end={end}
               />
             );
           })}

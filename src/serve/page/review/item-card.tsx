@@ -126,6 +126,7 @@ export function ItemCard({ queue, canSave, canUndo, onJudge, onMove, onUndo }: I
                   {label}
                 </span>
                 <span class="candidate-tags small">
+                  {label === noRelation && <span>{texts.tagNone}</span>}
                   {model.includes(label) && <span>{texts.tagModel}</span>}
                   {item.relations?.includes(label) && <span>{texts.tagData}</span>}
                   {isChosen && <span class="accent">{texts.tagYours}</span>}

@@ -32,7 +32,7 @@ const PAGE = 50;
 
 /** The rows that people have judged, the last one first. */
 export function LabelledView() {
-  const { api, language } = usePage();
+  const { api } = usePage();
   const texts = useTexts(REVIEW_TEXTS);
   const shell = useTexts(SHELL_TEXTS);
   const [rows, setRows] = useState<readonly Row[] | null>(null);
@@ -121,7 +121,7 @@ export function LabelledView() {
                 <MarkedSentence {...row} />
               </p>
               <p class="labelled-answer">
-                <strong lang="zh-CN">{row.relations.join("、")}</strong>
+                <strong lang="zh-CN">{row.verdict === "rejected" ? texts.tagNone : row.relations.join("、")}</strong>
                 <span class="soft small">{texts.verdicts[row.verdict]}</span>
                 {row.verdict !== "confirmed" && row.model && row.model.predictions.length > 0 && (
                   <span class="soft small">
@@ -135,7 +135,7 @@ export function LabelledView() {
                 )}
               </p>
               <p class="labelled-tools soft small">
-                <time dateTime={row.at}>{dateTime(row.at, language)}</time>
+                <time dateTime={row.at}>{dateTime(row.at)}</time>
                 <button type="button" class="link" onClick={() => void remove(row)}>
                   {texts.remove}
                 </button>

@@ -12,7 +12,7 @@ const RUNNING_MS = 1000;
 
 /** Starting a retraining, and all of them; `id` is the one that is shown, default the last one. */
 export function RetrainView({ id }: { id: string | null }) {
-  const { api, run, language } = usePage();
+  const { api, run } = usePage();
   const texts = useTexts(REVIEW_TEXTS);
   const shell = useTexts(SHELL_TEXTS);
   const [all, setAll] = useState<readonly Retraining[] | null>(null);
@@ -112,7 +112,7 @@ export function RetrainView({ id }: { id: string | null }) {
                 <span>{one.run}</span>
                 <span class="soft">{texts.states[one.state]}</span>
                 <time class="soft small" dateTime={one.startedAt}>
-                  {dateTime(one.startedAt, language)}
+                  {dateTime(one.startedAt)}
                 </time>
               </li>
             ))}

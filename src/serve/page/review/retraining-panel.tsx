@@ -18,7 +18,7 @@ const SMOOTHING = 0.02;
 
 /** One retraining: its progress, the comparison, the switch. */
 export function RetrainingPanel({ retraining, onChange }: RetrainingPanelProps) {
-  const { api, language, server, reload } = usePage();
+  const { api, server, reload } = usePage();
   const texts = useTexts(REVIEW_TEXTS);
   const shell = useTexts(SHELL_TEXTS);
   const [error, setError] = useState<unknown>(null);
@@ -56,11 +56,11 @@ export function RetrainingPanel({ retraining, onChange }: RetrainingPanelProps) 
       <p class="soft small">
         {texts.counts(counts)}
         <br />
-        {texts.started} <time dateTime={retraining.startedAt}>{dateTime(retraining.startedAt, language)}</time>
+        {texts.started} <time dateTime={retraining.startedAt}>{dateTime(retraining.startedAt)}</time>
         {retraining.finishedAt && (
           <>
             {" · "}
-            {texts.finished} <time dateTime={retraining.finishedAt}>{dateTime(retraining.finishedAt, language)}</time>
+            {texts.finished} <time dateTime={retraining.finishedAt}>{dateTime(retraining.finishedAt)}</time>
           </>
         )}
       </p>

@@ -13,7 +13,7 @@ const MOST_CONFUSIONS = 8;
 
 /** One run: what it is, its scores, the relations that it knows and confuses. */
 export function RunPage({ run }: { run: RunInfo }) {
-  const { api, language } = usePage();
+  const { api } = usePage();
   const texts = useTexts(RUNS_TEXTS);
   const shell = useTexts(SHELL_TEXTS);
   const [metrics, setMetrics] = useState<Metrics | null>(null);
@@ -44,9 +44,9 @@ export function RunPage({ run }: { run: RunInfo }) {
     [texts.finds, run.findsMentions ? texts.yes : texts.no],
     [texts.calibrated, run.isCalibrated ? texts.yes : texts.no],
     [texts.backend, run.backend],
-    [texts.trained, run.trainedAt ? dateTime(run.trainedAt, language) : "–"],
-    [texts.evaluated, run.evaluation ? dateTime(run.evaluation.at, language) : "–"],
-    [texts.served, dateTime(run.servedSince, language)],
+    [texts.trained, run.trainedAt ? dateTime(run.trainedAt) : "–"],
+    [texts.evaluated, run.evaluation ? dateTime(run.evaluation.at) : "–"],
+    [texts.served, dateTime(run.servedSince)],
     [texts.fingerprint, run.fingerprint],
   ];
   return (
@@ -115,7 +115,7 @@ function Scores({ metrics }: { metrics: Metrics }) {
                 <th scope="col" class="number">
                   F1
                 </th>
-                <th scope="col" class="wide" />
+                <td class="wide" />
               </tr>
             </thead>
             <tbody>
@@ -161,10 +161,10 @@ function Scores({ metrics }: { metrics: Metrics }) {
             <thead>
               <tr>
                 <th scope="col">{texts.relation}</th>
-                <th scope="col" class="share">
+                <td class="share" />
+                <th scope="col" class="number">
                   F1
                 </th>
-                <th scope="col" class="number" />
                 {[texts.precision, texts.recall, texts.gold, texts.predicted, texts.hits].map((name) => (
                   <th key={name} scope="col" class="number">
                     {name}

@@ -65,7 +65,6 @@ export const floorOf = ({ evaluation }: Pick<RunInfo, "evaluation">) =>
   evaluation?.references.find(({ name }) => name === "linear floor")?.micro ?? null;
 
 function RunRow({ run }: { run: RunInfo }) {
-  const { language } = usePage();
   const texts = useTexts(RUNS_TEXTS);
   const { evaluation } = run;
   const floor = floorOf(run);
@@ -82,13 +81,13 @@ function RunRow({ run }: { run: RunInfo }) {
       <td class="number">{interval ? `${percent(interval.low)} – ${percent(interval.high)}` : "–"}</td>
       <td class="number">{floor === null ? "–" : percent(floor)}</td>
       <td class="number">{evaluation?.rows ?? "–"}</td>
-      <td>{run.trainedAt ? dateTime(run.trainedAt, language) : "–"}</td>
+      <td>{run.trainedAt ? dateTime(run.trainedAt) : "–"}</td>
     </tr>
   );
 }
 
 function Retrainings() {
-  const { api, language } = usePage();
+  const { api } = usePage();
   const texts = useTexts(RUNS_TEXTS);
   const states = useTexts(REVIEW_TEXTS).states;
   const [all, setAll] = useState<readonly Retraining[]>([]);
@@ -110,7 +109,7 @@ function Retrainings() {
             <span>{one.run}</span>
             <span class="soft">{states[one.state]}</span>
             <time class="soft small" dateTime={one.startedAt}>
-              {dateTime(one.startedAt, language)}
+              {dateTime(one.startedAt)}
             </time>
           </li>
         ))}
