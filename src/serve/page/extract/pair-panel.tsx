@@ -67,6 +67,9 @@ export function PairPanel({ pair, triple, judging, onAdded, onSwap, onStep, onCl
         >
           <Chevron d="m6 3 5 5-5 5" />
         </button>
+        <button type="button" class="quiet" aria-label={texts.swap} title={texts.swap} onClick={onSwap}>
+          <Chevron d="M5 13V3M2.5 5.5 5 3l2.5 2.5M11 3v10m-2.5-2.5L11 13l2.5-2.5" />
+        </button>
         <button type="button" class="quiet" aria-label={texts.close} title={`${texts.close} (Esc)`} onClick={onClose}>
           <Chevron d="m4 4 8 8m0-8-8 8" />
         </button>
@@ -117,26 +120,19 @@ export function PairPanel({ pair, triple, judging, onAdded, onSwap, onStep, onCl
               {texts.undo}
             </button>
           )}
-          <button type="button" class="quiet" onClick={onSwap}>
-            {texts.swap}
-          </button>
-        </div>
-      )}
-      {triple === null && (
-        <div class="pair-actions">
-          <button type="button" onClick={onSwap}>
-            {texts.swap}
-          </button>
         </div>
       )}
       <Saved state={state} retry={() => triple && judging.retry(triple.pair)} />
       <h3>{texts.distribution}</h3>
-      {error !== null && error !== undefined && <ProblemNote error={error} texts={shellTexts} />}
+      {error !== null && <ProblemNote error={error} texts={shellTexts} />}
       <Bars
         probabilities={distribution?.probabilities ?? null}
         labels={run.labels.labels}
         noRelation={noRelation}
         holds={holds}
+        isNew={triple === null}
+        // A pair that the run was not asked for is kept with its answer.
+        isWaiting={triple === null && distribution === null && !error}
         onChoose={choose}
       />
       {!run.isCalibrated && <p class="soft small">{texts.uncalibrated}</p>}
@@ -193,10 +189,12 @@ interface BarsProps {
   labels: readonly string[];
   noRelation: string | null;
   holds: string | null;
+  isNew: boolean;
+  isWaiting: boolean;
   onChoose(label: string): void;
 }
 
-function Bars({ probabilities, labels, noRelation, holds, onChoose }: BarsProps) {
+function Bars({ probabilities, labels, noRelation, holds, isNew, isWaiting, onChoose }: BarsProps) {
   const texts = useTexts(EXTRACT_TEXTS);
   const [isAll, setAll] = useState(false);
   const of = (label: string) => probabilities?.[label] ?? 0;
@@ -205,11 +203,11 @@ function Bars({ probabilities, labels, noRelation, holds, onChoose }: BarsProps)
   if (holds !== null && !shown.includes(holds)) shown.push(holds);
   return (
     <>
-      <p class="soft small">{texts.chooseLabel}</p>
+      <p class="soft small">{isNew ? texts.addLabel : texts.chooseLabel}</p>
       <ul class={probabilities === null ? "bars is-waiting" : "bars"}>
         {shown.map((label) => (
           <li key={label}>
-            <button type="button" aria-pressed={label === holds} onClick={() => onChoose(label)}>
+            <button type="button" aria-pressed={label === holds} disabled={isWaiting} onClick={() => onChoose(label)}>
               <span class="bars-label">{label === noRelation ? texts.noRelation : label}</span>
               <span class="bar" style={{ "--share": of(label) }} />
               <span class="number">{probabilities === null ? "" : percent(of(label))}</span>

@@ -25,7 +25,7 @@ export const SentenceRow = memo(function SentenceRow(props: SentenceRowProps) {
   // One stop of the tab key for a sentence: the arrow keys move inside of it.
   const first = own.find((piece) => "mention" in piece);
   return (
-    <li class="sentence">
+    <li class="sentence" data-chosen={selection?.kind === "pair" ? "" : undefined}>
       <span class="sentence-number number" aria-hidden="true">
         {number}
       </span>
