@@ -123,10 +123,9 @@ export function ItemCard({ queue, canSave, canUndo, onJudge, onMove, onUndo }: I
                   {i + 1}
                 </span>
                 <span class="candidate-label" lang="zh-CN">
-                  {label}
+                  {label === noRelation ? texts.tagNone : label}
                 </span>
                 <span class="candidate-tags small">
-                  {label === noRelation && <span>{texts.tagNone}</span>}
                   {model.includes(label) && <span>{texts.tagModel}</span>}
                   {item.relations?.includes(label) && <span>{texts.tagData}</span>}
                   {isChosen && <span class="accent">{texts.tagYours}</span>}

@@ -74,7 +74,9 @@ export function RetrainingPanel({ retraining, onChange }: RetrainingPanelProps) 
           <p class="number small">
             {progress.step === 0
               ? texts.preparing
-              : texts.progress(progress.step, epochText(progress.epoch), epochText(epochs))}
+              : progress.epoch >= epochs
+                ? texts.finishing
+                : texts.progress(progress.step, epochText(progress.epoch), epochText(epochs))}
           </p>
           <button type="button" disabled={isBusy} onClick={() => void attempt(post("cancel"))}>
             {texts.cancelTraining}
