@@ -67,7 +67,7 @@ async function serve(runs: string[], flags: ServeFlags): Promise<void> {
       onLoad: showLoading(),
     });
     const names = server.context.runs.all().map(({ name }) => name);
-    say(`${server.url} answers with ${names.join(", ")}; the API is described at ${server.url}/docs`);
+    say(`${server.url} answers with ${names.join(", ")}: a page for the browser, and the API (${server.url}/docs)`);
     if (!stop.signal.aborted) {
       await new Promise<void>((done) => stop.signal.addEventListener("abort", () => done(), { once: true }));
     }

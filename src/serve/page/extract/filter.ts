@@ -30,8 +30,8 @@ export function shownTriples(triples: readonly PageTriple[], filter: Filter): Pa
   const has = ({ name, text }: PageTriple["head"]) => folded(name).includes(entity) || folded(text).includes(entity);
   return triples.filter((triple) => {
     if (labels !== null && !labels.has(triple.label)) return false;
-    // A person's own relations have no probability: they are never hidden by it.
-    if (triple.isOfModel && triple.probability < leastProbability) return false;
+    // What a person said is never hidden by a probability.
+    if (triple.verdict === null && triple.probability < leastProbability) return false;
     if (state !== "all" && (triple.verdict === null) !== (state === "open")) return false;
     return entity === "" || has(triple.head) || has(triple.tail);
   });

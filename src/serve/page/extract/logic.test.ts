@@ -32,6 +32,8 @@ describe("filters and order", () => {
     expect(shown({})).toHaveLength(4);
     expect(shown({ labels: new Set(["收购", "竞争"]) })).toEqual([buys, added]);
     expect(shown({ leastProbability: 0.5 })).toEqual([buys, works, added]);
+    const judged = { ...owns, verdict: "confirmed" as const };
+    expect(shownTriples([judged], { ...NO_FILTER, leastProbability: 0.5 })).toEqual([judged]);
     expect(shown({ entity: " 东风 " })).toEqual([works, owns, added]);
     expect(shown({ state: "judged" })).toEqual([added]);
     expect(shown({ state: "open" })).toEqual(all);
