@@ -219,7 +219,7 @@ describe.skipIf(reason !== null)("the page", () => {
     await page.click(".next-step button.primary");
     await isShown(".comparison-words");
     await expectGood("retrained");
-    await page.click(".next-step button.primary");
+    await page.click(".next-step button");
     await says("现在由这个新模型回答");
     const { runs } = (await (await server.get("/v1/runs")).json()) as { runs: { retraining: string | null }[] };
     expect(runs.map(({ retraining }) => retraining)).toEqual(["1"]);

@@ -3,7 +3,7 @@ import { MarkedSentence } from "../charts/marked-sentence.tsx";
 import { usePage, useTexts } from "../shell/page-context.ts";
 import { ProblemNote } from "../shell/problem-note.tsx";
 import { SHELL_TEXTS } from "../shell/texts.ts";
-import type { Split } from "./datasets-view.tsx";
+import type { Split } from "./split.ts";
 import { DATASETS_TEXTS } from "./texts.ts";
 
 interface Row {

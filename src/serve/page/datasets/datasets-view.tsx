@@ -5,23 +5,8 @@ import { usePage, useTexts } from "../shell/page-context.ts";
 import { ProblemNote } from "../shell/problem-note.tsx";
 import { SHELL_TEXTS } from "../shell/texts.ts";
 import { DatasetRows } from "./dataset-rows.tsx";
+import type { Split } from "./split.ts";
 import { DATASETS_TEXTS } from "./texts.ts";
-
-export interface Split {
-  rows: number;
-  badRows: number;
-  sentences: number;
-  noRelationOnly: number;
-  multiRelation: number;
-  lengths: {
-    mean: number;
-    median: number;
-    p95: number;
-    max: number;
-    bars: { from: number; to: number; rows: number }[];
-  };
-  labels: Record<string, number>;
-}
 
 interface Answer {
   datasets: { run: string; data?: string; splits?: Record<string, Split>; problem?: string }[];

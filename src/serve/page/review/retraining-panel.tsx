@@ -4,6 +4,7 @@ import { LineChart } from "../charts/line-chart.tsx";
 import { usePage, useTexts } from "../shell/page-context.ts";
 import { ProblemNote } from "../shell/problem-note.tsx";
 import { SHELL_TEXTS } from "../shell/texts.ts";
+import { outcomeOf } from "./comparison.ts";
 import { ComparisonPanel } from "./comparison-panel.tsx";
 import { epochText, type Retraining, smoothed } from "./retraining.ts";
 import { REVIEW_TEXTS } from "./texts.ts";
@@ -28,6 +29,7 @@ export function RetrainingPanel({ retraining, onChange }: RetrainingPanelProps) 
   const isServed = served?.retraining === id;
   const epochs = retraining.epochs ?? Math.max(1, progress.epoch);
   const best = Math.max(0, ...validations.map(({ microF1 }) => microF1));
+  const isAdvised = comparison !== null && !("failure" in comparison) && outcomeOf(comparison.f1.micro) !== "worse";
   const losses = steps.map(({ epoch, loss }) => [epoch, loss] as const);
 
   const attempt = async (work: () => Promise<unknown>) => {
@@ -148,7 +150,7 @@ export function RetrainingPanel({ retraining, onChange }: RetrainingPanelProps) 
             <>
               <button
                 type="button"
-                class={comparison === null ? "" : "primary"}
+                class={isAdvised ? "primary" : undefined}
                 disabled={isBusy}
                 onClick={() =>
                   void attempt(async () => {
