@@ -1,0 +1,24 @@
+/** What is known about products of 8-bit weights and activations (storage w8a8) on some instructions. */
+export interface ByteProducts {
+  /** Speed against products in float32 of the same level; null where nobody has measured it. */
+  gain: number | null;
+  /** Where the number is from. */
+  origin: string | null;
+  /**
+   * Whether `decode.precision: auto` chooses them: only where they are faster, and FinRE and SanWen F1 are within 0.3 of float32 with 99 % of
+   * the labels the same.
+   */
+  isDefault: boolean;
+}
+
+const NOT_MEASURED: ByteProducts = { gain: null, origin: null, isDefault: false };
+
+/** By the names of native/matmul/dot_w8a8.h, and of the backends that have no instructions of their own. */
+export const BYTE_PRODUCTS: Readonly<Record<string, ByteProducts>> = {
+  AVX2: { gain: 1.7, origin: "cre bench kernels, Zen 3 with 2 cores, loaded, 30 November 2026", isDefault: false },
+  "AVX-VNNI": NOT_MEASURED,
+  "AVX-512": NOT_MEASURED,
+  "AVX-512 VNNI": NOT_MEASURED,
+  "plain loops": NOT_MEASURED,
+  "plain TypeScript": { gain: 0.5, origin: "whole sums in a loop, next to sums in float64", isDefault: false },
+};
