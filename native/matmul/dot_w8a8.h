@@ -38,7 +38,11 @@ struct Dot512 {
 };
 
 struct Vnni512 : Dot512 {
+#ifdef __AMX_BF16__
+  static constexpr const char* kName = "AVX-512 VNNI without tiles";  // which the products in bfloat16 have
+#else
   static constexpr const char* kName = "AVX-512 VNNI";
+#endif
   static bool isPresent() { return hasCpuBit(0, 'c', 11); }
   // Own assembly: the level avx512 is compiled without VNNI, which many of its processors have.
   static CRE_INLINE Ints dot(Ints sums, const Ints& x, const Ints& w) {

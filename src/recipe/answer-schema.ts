@@ -86,17 +86,17 @@ export const decodeSchema = z.strictObject({
   maxBatchTokens: count(MOST.batchTokens)
     .default(8192)
     .describe("Tokens of one forward pass at most, while extracting."),
-  precision: z
-    .enum(["auto", "int8", "float"])
-    .default("auto")
-    .describe(
-      "Products of the layers while extracting: int8, 8-bit weights and activations; float, the recipe's precision; auto, int8 where it is known to be faster with the same F1, today nowhere (docs/recipes.md).",
-    ),
   companion: z
     .union([z.enum(["auto", "none"]), share])
     .default("auto")
     .describe(
       "Weight of the linear companion's probabilities in a mixture with the model's: auto, fitted on validation rows and used where they gain by it; 0 keeps it as a floor for evaluations only; none does not train it.",
+    ),
+  precision: z
+    .enum(["auto", "int8", "float"])
+    .default("auto")
+    .describe(
+      "Products of the layers while extracting: int8, 8-bit weights and activations; float, the recipe's precision; auto, int8 where it is known to be faster with the same F1, today nowhere (docs/recipes.md).",
     ),
 });
 

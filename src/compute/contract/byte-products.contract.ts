@@ -40,7 +40,9 @@ export function byteProductContract({ compare, open, openWithThreads, tolerance,
         await c.same("bias, residual and scale", ({ backend, of }) =>
           backend.matmul(of(x), of(w), { bias: of(bias), residual: of(residual), scale: -0.5, wide }),
         );
-        const plus = ({ of }: Parameters<Parameters<typeof c.same>[1]>[0]) => [{ x: of(between), w: of(low), scale: 2 }];
+        const plus = ({ of }: Parameters<Parameters<typeof c.same>[1]>[0]) => [
+          { x: of(between), w: of(low), scale: 2 },
+        ];
         await c.same("with an adapter", (side) =>
           side.backend.matmul(side.of(x), side.of(w), { plus: plus(side), bias: side.of(bias), wide }),
         );
@@ -59,9 +61,7 @@ export function byteProductContract({ compare, open, openWithThreads, tolerance,
     const frequencies = Float32Array.from({ length: 16 }, (_, i) => 0.7 ** i);
     const rotary = { heads: 2, headWidth: 32, frequencies, layout: "halves" } as const;
     const positions = Int32Array.from({ length: 9 }, (_, t) => 3 * t);
-    await c.same("rotated", ({ backend, of }) =>
-      backend.matmul(of(x), of(w), { rotary: { ...rotary, positions } }),
-    );
+    await c.same("rotated", ({ backend, of }) => backend.matmul(of(x), of(w), { rotary: { ...rotary, positions } }));
     await c.close();
   });
 
@@ -177,7 +177,10 @@ export function byteProductContract({ compare, open, openWithThreads, tolerance,
     const c = compare(11);
     const w = c.weight(40, 256, { trainable: false, storage: "w8a8" });
     const x = await c.tensor(6, 256);
-    const [got, kept] = [await c.subject.read(c.subject.matmul(x.subject, w.subject)), await c.subject.readWeight(w.subject)];
+    const [got, kept] = [
+      await c.subject.read(c.subject.matmul(x.subject, w.subject)),
+      await c.subject.readWeight(w.subject),
+    ];
     const values = await c.subject.read(x.subject);
     const expected = Float64Array.from({ length: 240 }, (_, at) => {
       let sum = 0;
