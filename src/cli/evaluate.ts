@@ -15,7 +15,7 @@ import { type AdapterOptions, adapterOf, addAdapterOptions } from "./adapter-opt
 import { evaluateJointly } from "./evaluate-joint.ts";
 import { evaluatePairs } from "./evaluate-pairs.ts";
 import { type EvaluateOptions, evaluateSeveral } from "./evaluate-runs.ts";
-import { companionOption, showLoading, storageOption } from "./loading.ts";
+import { companionOption, decodeOf, productsOption, showLoading, storageOption } from "./loading.ts";
 import { writeMetrics } from "./metrics-output.ts";
 import { parseShare } from "./options.ts";
 import { filesIn, runsOf } from "./run-list.ts";
@@ -41,6 +41,7 @@ export function addEvaluateCommands(program: Command): void {
     )
     .addOption(companionOption())
     .addOption(storageOption("the recipe's"))
+    .addOption(productsOption())
     .option("--skip-bad", "count and list bad rows instead of stopping")
     .option("--joint", "give the run nothing but the sentences: it finds the entities too (docs/mentions.md)")
     .option("--all-pairs", "ask every pair of entities of a sentence; a pair without a row counts as no relation")
@@ -97,8 +98,7 @@ async function evaluateAdapter(source: AdapterSource, options: EvaluateOptions &
 }
 
 async function evaluateSource(source: RunSource, options: EvaluateOptions): Promise<void> {
-  const { method, companion } = options;
-  const decode = { ...(method ? { method } : {}), ...(companion === undefined ? {} : { companion }) };
+  const decode = decodeOf(options);
   const run = await openRun(source, { onNotice: warn, onLoad: showLoading(), decode, storage: options.storage });
   const bar = evaluationBar();
   try {

@@ -2,7 +2,6 @@ import { createReadStream, existsSync } from "node:fs";
 import { Readable } from "node:stream";
 import { type Command, Option } from "commander";
 import { UserError } from "../base/errors.ts";
-import type { WeightStorage } from "../compute/backend.ts";
 import { identityOf, type OpenedRuns, openOne, openRuns } from "../ensemble/open-runs.ts";
 import {
   type CorpusCounts,
@@ -14,6 +13,7 @@ import {
 } from "../extract/corpus.ts";
 import type { Extractor } from "../extract/extractor.ts";
 import { keepingHead, noRows, noUsableRows } from "../extract/no-rows.ts";
+import type { ModelStorage } from "../recipe/answer-schema.ts";
 import type { RunSource } from "../runs/given-adapter.ts";
 import { openRun } from "../runs/run.ts";
 import { watchForStop } from "../runs/stop-signals.ts";
@@ -26,7 +26,14 @@ import {
   extractDocumentsWith,
   prepareDocuments,
 } from "./extract-documents.ts";
-import { companionOption, showLoading, storageOption } from "./loading.ts";
+import {
+  companionOption,
+  type DecodeOptions,
+  decodeOf,
+  productsOption,
+  showLoading,
+  storageOption,
+} from "./loading.ts";
 import { parseShare } from "./options.ts";
 import { Interrupted } from "./report.ts";
 import { runsOf } from "./run-list.ts";
@@ -35,13 +42,11 @@ import { duration, noProgress, type Progress, print, progress, say, warn } from 
 /** Bad rows that are kept until there is a good one. */
 const MAX_WITHHELD = 100;
 
-interface ExtractOptions extends DocumentOptions, AdapterOptions {
+interface ExtractOptions extends DocumentOptions, AdapterOptions, DecodeOptions {
   output?: string;
   minScore?: number;
   minProbability?: number;
-  method?: "labels" | "generate";
-  companion?: "auto" | number;
-  storage?: WeightStorage;
+  storage?: ModelStorage;
   overwrite?: boolean;
   strict?: boolean;
 }
@@ -69,6 +74,7 @@ export function addExtractCommand(program: Command): void {
     )
     .addOption(companionOption())
     .addOption(storageOption("the recipe's"))
+    .addOption(productsOption())
     .option("--strict", "exit with 1 when any row or document was bad")
     .action((run: string | undefined, input: string | undefined, options: ExtractOptions, own: Command) => {
       // With an adapter the first argument is the input.
@@ -87,7 +93,7 @@ async function extract(source: RunSource, input: string, options: ExtractOptions
   expectNoDocumentOptions(command);
   await expectRows(input);
   if (input !== "-" && !existsSync(input)) throw new UserError(`${input}: does not exist, expected JSONL rows.`);
-  const { output, method, companion } = options;
+  const { output } = options;
   if (output !== undefined && input === "-") {
     throw new UserError("--output needs an input file, since a pipe cannot be read again after an interruption.", {
       hint: "Write to standard output instead: cre extract RUN - > OUTPUT",
@@ -99,7 +105,7 @@ async function extract(source: RunSource, input: string, options: ExtractOptions
     onNotice: warn,
     onLoad: showLoading(),
     storage: options.storage,
-    decode: { ...(method ? { method } : {}), ...(companion === undefined ? {} : { companion }) },
+    decode: decodeOf(options),
   };
   const run = await (typeof source === "string" ? openRuns(runsOf(source), opening) : openOne(source, opening));
   if (run.runs.length > 1) say(severalRuns(run));
@@ -144,12 +150,11 @@ async function extract(source: RunSource, input: string, options: ExtractOptions
 
 /** Documents in, a graph out. */
 async function extractGraphOf(source: RunSource, input: string, options: ExtractOptions): Promise<void> {
-  const { output, method, companion, storage, overwrite: replace = false, strict = false } = options;
+  const { output, storage, overwrite: replace = false, strict = false } = options;
   if (typeof source === "string" && runsOf(source).length > 1)
     throw new UserError("cre extract --entities: got several runs, expected one.");
   const prepared = await prepareDocuments(input, output, replace, options);
-  const decode = { ...(method ? { method } : {}), ...(companion === undefined ? {} : { companion }) };
-  const run = await openRun(source, { onNotice: warn, onLoad: showLoading(), storage, decode });
+  const run = await openRun(source, { onNotice: warn, onLoad: showLoading(), storage, decode: decodeOf(options) });
   await extractDocumentsWith(run, prepared, { ...options, minProbability: options.minScore ?? 0, strict, replace });
   await run.close();
 }

@@ -22,8 +22,10 @@ export type Values = Float32Array | Float64Array;
 
 export type Precision = "float32" | "bfloat16" | "float64";
 
-/** The number format of a weight; it belongs to the weight, never to the model or the method. */
-export type WeightStorage = "float32" | "bfloat16" | "int8" | "nf4";
+/**
+ * The number format of a weight; products of "w8a8" quantise their activations too and multiply 8-bit numbers, forward only. It belongs to the weight, never to the model or the method.
+ */
+export type WeightStorage = "float32" | "bfloat16" | "int8" | "nf4" | "w8a8";
 
 /** An opaque matrix [rows, columns] on a backend. */
 export interface Tensor {

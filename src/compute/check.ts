@@ -163,6 +163,10 @@ export function checkMatmulBackwardInput(
   policy: KernelPolicy,
   operation = "matmulBackwardInput",
 ): void {
+  for (const { name, storage, rows } of [w, ...(options.plus ?? []).map((term) => term.w)]) {
+    if (storage !== "w8a8" || rows === 1) continue;
+    throw new Error(`${operation}: weight "${name}" is kept as w8a8, expected a storage with products backward.`);
+  }
   expectColumns(operation, "dy", dy, w.rows, `w "${w.name}" is ${shapeOf(w)}`);
   checkScale(operation, options.scale);
   checkPlus(operation, dy.rows, w.columns, options.plus, policy, "columns", "rows");

@@ -7,7 +7,7 @@ import { generate } from "../decode/generate.ts";
 import { buildLabelTrie, type LabelQuestion, type LabelTrie, type TokenCount } from "../decode/label-trie.ts";
 import type { Mixture } from "../linear/mixture.ts";
 import { type Scale, scaledProbabilities } from "../linear/scale.ts";
-import type { Decoder } from "../models/decoder.ts";
+import { arithmeticOf, type Decoder } from "../models/decoder.ts";
 import type { Renderer } from "../prompts/renderer.ts";
 import type { Tokenizer } from "../tokenizers/tokenizer.ts";
 import { combineDirections, type Prediction, type RelationChoice } from "./combine.ts";
@@ -195,7 +195,7 @@ export function createExtractor(
   return {
     labels,
     settings,
-    arithmetic: model.backend.arithmetic,
+    arithmetic: arithmeticOf(model),
     normalize,
     tokens,
     mixture: settings.method === "labels" && companion ? companion.mixture : null,

@@ -330,3 +330,8 @@ export function freeDecoder(model: Decoder): void {
   }
   for (const weight of decoderWeights(model)) model.backend.freeWeight(weight);
 }
+
+/** Instruction set and number formats that a decoder's results come from. */
+export function arithmeticOf({ backend, layers }: Decoder): string {
+  return layers[0].q.weight.storage === "w8a8" ? `${backend.arithmetic}, int8 products` : backend.arithmetic;
+}

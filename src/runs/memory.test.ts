@@ -51,6 +51,8 @@ describe("weightNeed", () => {
     // Embedding and head stay bfloat16.
     expect(gigabytes("int8")).toBeCloseTo(6.476 * (1 + 2 / 64) + 2 * 0.262, 1);
     expect(gigabytes("nf4")).toBeCloseTo(6.476 * (0.5 + 1 / 64) + 2 * 0.262, 1);
+    const int8Products = weightNeed(LLAMA_7B, "bfloat16", { layers: "w8a8" }, "native").weights / 1e9;
+    expect(int8Products).toBeCloseTo(6.476 * (1 + 8 / 128) + 2 * 0.262, 1);
     expect(weightNeed(LLAMA_7B, "nf4", undefined, "reference").weights / 1e9).toBeCloseTo(4 * parameters, 6);
     // The WebAssembly backend multiplies in float32 and keeps only int8 and nf4 as they are.
     expect(weightNeed(LLAMA_7B, "bfloat16", undefined, "wasm").weights / 1e9).toBeCloseTo(4 * parameters, 6);

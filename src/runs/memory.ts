@@ -38,8 +38,14 @@ export interface TrainingPass {
 }
 
 const FLOAT = 4;
-/** Bytes of a number in the layers' matrices; int8 and nf4 have a scale for each 64 numbers. */
-const STORAGE_BYTES: Record<WeightStorage, number> = { float32: 4, bfloat16: 2, int8: 1 + 2 / 64, nf4: 0.5 + 1 / 64 };
+/** Bytes of a number in the layers' matrices; int8 and nf4 have a scale for each 64 numbers, w8a8 a scale and a sum for each 128. */
+const STORAGE_BYTES: Record<WeightStorage, number> = {
+  float32: 4,
+  bfloat16: 2,
+  int8: 1 + 2 / 64,
+  nf4: 0.5 + 1 / 64,
+  w8a8: 1 + 8 / 128,
+};
 /** Value, gradient, first and second moment in float32. */
 const TRAINED_BYTES = 4 * FLOAT;
 /** Of an estimate of a pass, the part that it certainly needs: shared beginnings and short rows make a pass smaller. */
@@ -49,12 +55,12 @@ const LARGE_SHARE = 0.5;
 
 /**
  * Bytes of a model's weights and of their training, without padding and second packed copies: a lower bound. The reference backend keeps
- * every number in float32, whatever the storage; the WebAssembly backend all but int8 and nf4.
+ * every number in float32, whatever the storage; the WebAssembly backend all but int8, nf4 and w8a8. `layers`: see PlaceOptions.
  */
 export function weightNeed(
   spec: DecoderSpec,
   storage: WeightStorage,
-  trained: TrainedPart = { ofModel: false, added: 0 },
+  { ofModel = false, added = 0, layers = storage }: Partial<TrainedPart> & { layers?: WeightStorage } = {},
   backend = chosenBackend(),
 ): MemoryNeed {
   const family = familyNamed(spec.family, "model");
@@ -62,19 +68,18 @@ export function weightNeed(
   const tables = new Set([outer.embedding.name, outer.head?.name]);
   const bytesOf = (isVector: boolean, isTable: boolean) => {
     if (backend === "reference" || isVector) return FLOAT;
-    if (backend === "wasm" && (isTable || storage === "bfloat16")) return FLOAT;
-    return isTable && storage !== "float32" ? STORAGE_BYTES.bfloat16 : STORAGE_BYTES[storage];
+    if (backend === "wasm" && (isTable || layers === "bfloat16")) return FLOAT;
+    return isTable && storage !== "float32" ? STORAGE_BYTES.bfloat16 : STORAGE_BYTES[layers];
   };
-  const isTrained = (name: string) => (typeof trained.ofModel === "function" ? trained.ofModel(name) : trained.ofModel);
-  const need: MemoryNeed = { weights: 0, training: trained.added * TRAINED_BYTES, pass: 0 };
+  const isTrained = (name: string) => (typeof ofModel === "function" ? ofModel(name) : ofModel);
+  const need: MemoryNeed = { weights: 0, training: added * TRAINED_BYTES, pass: 0 };
   for (const { name, shape } of modelTensors(spec, family)) {
     const count = elementCount(shape);
     const isTraining = isTrained(name);
     const isVector = shape.length === 1;
     if (isTraining) need.training += count * TRAINED_BYTES;
     // A trained number in float32 needs no copy for products.
-    if (!isTraining || (!isVector && storage !== "float32"))
-      need.weights += count * bytesOf(isVector, tables.has(name));
+    if (!isTraining || (!isVector && layers !== "float32")) need.weights += count * bytesOf(isVector, tables.has(name));
   }
   return need;
 }

@@ -100,7 +100,7 @@ export function validationRows(recipe: Recipe, examples: readonly Example[]): re
 
 /**
  * Digests of all that decides a run's numbers, except its first weights. Paths and the time between checkpoints decide nothing, nor does the
- * companion, which no step depends on. The rows that are held out and the tasks are known by what is learnt.
+ * companion and the precision of extraction, which no step depends on. The rows that are held out and the tasks are known by what is learnt.
  */
 export function originOf(
   recipe: Recipe,
@@ -110,7 +110,7 @@ export function originOf(
   const { model, data, train, tasks: _tasks, ...rest } = recipe;
   const { path: _base, tokenizer: _tokenizer, ...sizes } = model;
   const { checkpointSeconds: _seconds, validationShare: _share, ...settings } = train;
-  const { companion: _companion, ...decode } = rest.decode;
+  const { companion: _companion, precision: _precision, ...decode } = rest.decode;
   const numbers = withoutNeutral({ ...rest, decode, sizes, settings, format: data.format });
   return { recipe: digest([numbers]), rows: digest([...encoded.map(idsOf), ...validated]) };
 }

@@ -6,7 +6,7 @@ import { type BackwardCopy, type PackedOperand, type PackedWeight, Packing } fro
 
 /** In the order of the engine's numbers (native/runtime/engine.h, native/rows/raw_rows.h). */
 const PARTS: readonly WeightPart[] = ["value", "gradient", "moment1", "moment2"];
-const STORAGES: readonly WeightStorage[] = ["float32", "bfloat16", "int8", "nf4"];
+const STORAGES: readonly WeightStorage[] = ["float32", "bfloat16", "int8", "nf4", "w8a8"];
 const RAW_TYPES: readonly RawType[] = ["F32", "F16", "BF16"];
 
 export interface EngineKernelOptions {
