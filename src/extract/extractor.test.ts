@@ -1,4 +1,3 @@
-import fc from "fast-check";
 import { afterAll, describe, expect, it } from "vitest";
 import { TINY_LABELS, tinyExtractor } from "../../test/tiny-extractor.ts";
 import { UserError } from "../base/errors.ts";
@@ -9,7 +8,7 @@ import { mixProbabilities } from "../linear/mixture.ts";
 import { linearProbabilities } from "../linear/model.ts";
 import { trainLinear } from "../linear/train.ts";
 import { chooseRelations } from "./combine.ts";
-import { batchesByTokens, type Extraction, mirrored } from "./extractor.ts";
+import { type Extraction, mirrored } from "./extractor.ts";
 
 const backend = openReference({ precision: "float32" });
 afterAll(() => backend.close());
@@ -207,25 +206,5 @@ describe("mirrored", () => {
       tailSpan: { start: 0, end: 1 },
     });
     for (const example of EXAMPLES) expect(mirrored(mirrored(example))).toEqual(example);
-  });
-});
-
-describe("batchesByTokens", () => {
-  it("puts every item into exactly one batch within the limit, longer ones alone, similar sizes together", () => {
-    const sizes = fc.array(fc.integer({ min: 1, max: 30 }), { maxLength: 40 });
-    fc.assert(
-      fc.property(sizes, fc.integer({ min: 1, max: 60 }), (list, limit) => {
-        const batches = batchesByTokens(list, limit);
-        expect(batches.flat().sort((a, b) => a - b)).toEqual(list.map((_, i) => i));
-        for (const batch of batches) {
-          const tokens = batch.reduce((total, i) => total + list[i], 0);
-          expect(batch.length === 1 || tokens <= limit).toBe(true);
-        }
-        const order = batches.flat().map((i) => list[i]);
-        expect(order).toEqual([...order].sort((a, b) => b - a));
-      }),
-    );
-    expect(batchesByTokens([5, 1, 9, 3], 9)).toEqual([[2], [0, 3, 1]]);
-    expect(batchesByTokens([], 9)).toEqual([]);
   });
 });
