@@ -149,7 +149,11 @@ export function batchQuestions(
 }
 
 /** Tokens at the beginning of a prompt that a pass with the one before it computes once: see {@link packSequences}. */
-export function sharedTokens(before: ArrayLike<number>, prompt: ArrayLike<number>, promptAttention: PromptAttention): number {
+export function sharedTokens(
+  before: ArrayLike<number>,
+  prompt: ArrayLike<number>,
+  promptAttention: PromptAttention,
+): number {
   const most = Math.min(before.length, prompt.length);
   let shared = 0;
   while (shared < most && before[shared] === prompt[shared]) shared++;

@@ -72,10 +72,12 @@ describe("continued rows", () => {
         const given = prompts.map((promptIds): GrowingRow => ({ promptIds, maxNewTokens: 1 + random.below(8) }));
         const plain = await grow(model, given);
         for (const [i, { ids }] of plain.entries()) known.set(prompts[i].join(), ids);
-        const drafted = given.map((row, i): GrowingRow => ({
-          ...row,
-          propose: (ids) => randomDraft(random, known.get(prompts[i].join()), ids),
-        }));
+        const drafted = given.map(
+          (row, i): GrowingRow => ({
+            ...row,
+            propose: (ids) => randomDraft(random, known.get(prompts[i].join()), ids),
+          }),
+        );
         const maxPassTokens = 1 + random.below(200);
         const got = await grow(model, drafted, { maxPassTokens, count });
         expect(got).toEqual(plain);

@@ -139,12 +139,7 @@ function commonTokens(queue: readonly OpenRow[]): number {
   return least < SHORTEST_SHARED ? 0 : least;
 }
 
-function capacityFor(
-  { spec }: Decoder,
-  queue: readonly OpenRow[],
-  common: number,
-  maxPassTokens: number,
-): number {
+function capacityFor({ spec }: Decoder, queue: readonly OpenRow[], common: number, maxPassTokens: number): number {
   const needs = queue.map(({ row }) => row.promptIds.length - common + row.maxNewTokens + LONGEST_DRAFT);
   const largest = needs.reduce((most, need) => Math.max(most, need), 0);
   const all = needs.reduce((sum, need) => sum + need, 0);
@@ -239,11 +234,7 @@ function admit(growth: Growth, pass: PassTokens, trials: readonly Trial[]): Tria
 }
 
 /** Adds the prompts of rows to a pass, each shared beginning once, and their drafts; null when the cache has no rows for them. */
-function place(
-  growth: Growth,
-  pass: PassTokens,
-  wave: readonly { open: OpenRow; draft: Draft }[],
-): Trial[] | null {
+function place(growth: Growth, pass: PassTokens, wave: readonly { open: OpenRow; draft: Draft }[]): Trial[] | null {
   const { queue, live, cacheRows, model, common } = growth;
   const prompts = wave.map(({ open }) => Array.prototype.slice.call(open.row.promptIds, common) as number[]);
   const bidirectional = model.spec.promptAttention === "both" ? prompts.map(({ length }) => length) : null;
@@ -289,7 +280,12 @@ function place(
 }
 
 /** Computes a pass and moves every row on by what it accepts. */
-async function readPass(growth: Growth, store: KeyValueCache, pass: PassTokens, trials: readonly Trial[]): Promise<void> {
+async function readPass(
+  growth: Growth,
+  store: KeyValueCache,
+  pass: PassTokens,
+  trials: readonly Trial[],
+): Promise<void> {
   const { model, options } = growth;
   const { backend, spec } = model;
   const { count } = options;
@@ -320,7 +316,9 @@ async function readPass(growth: Growth, store: KeyValueCache, pass: PassTokens, 
     }
     const rowsOfLogits = async () => {
       const values = await backend.read(logits.tensor);
-      return pass.outputRows.map((_, i) => values.subarray(i * spec.vocabularySize, i * spec.vocabularySize + spec.tokenCount));
+      return pass.outputRows.map((_, i) =>
+        values.subarray(i * spec.vocabularySize, i * spec.vocabularySize + spec.tokenCount),
+      );
     };
     if (options.pick) chosen = (await rowsOfLogits()).map(options.pick);
     else {
@@ -345,7 +343,11 @@ async function readPass(growth: Growth, store: KeyValueCache, pass: PassTokens, 
 }
 
 /** Adds the tokens that the model chose to a row, as far as the draft goes with them. */
-function accept({ options, cacheRows, live: all }: Growth, { live, draft, known, rows, output }: Trial, chosen: ArrayLike<number>): void {
+function accept(
+  { options, cacheRows, live: all }: Growth,
+  { live, draft, known, rows, output }: Trial,
+  chosen: ArrayLike<number>,
+): void {
   const { count, eosId } = options;
   const { result, row, index } = live;
   const kept = rows.slice(0, known);
