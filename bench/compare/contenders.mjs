@@ -96,10 +96,15 @@ function hasBf16() {
   }
 }
 
+/** Looks for the packages without importing them, which takes seconds. */
+const FIND_PACKAGES = `
+import importlib.util, sys
+sys.exit(not all(map(importlib.util.find_spec, ["torch", "transformers", "peft", "accelerate"])))`;
+
 /** Why a peer cannot run here, or null. */
 export function missing({ needs }, { python, "llama-cpp": llama }) {
   if (needs === "python") {
-    const { status, error } = spawnSync(python, ["-c", "import torch, transformers, peft, accelerate"]);
+    const { status, error } = spawnSync(python, ["-c", FIND_PACKAGES]);
     return status === 0
       ? null
       : `${python} ${error ? "is not there" : "lacks torch, transformers, peft or accelerate"}`;

@@ -17,7 +17,7 @@ try:
     import torch
     import torch.nn.functional as F
 except ImportError as error:
-    sys.exit(f"{sys.executable} cannot import torch ({error}): run this with a Python that has it (pip install torch).")
+    torch, missing = None, error
 
 
 @dataclass(frozen=True)
@@ -223,6 +223,8 @@ def prepare(options):
 
 def measure(options):
     """Makes the untimed steps, then the timed ones: with --on-request, one for every line of standard input."""
+    if torch is None:
+        sys.exit(f"{sys.executable} cannot import torch ({missing}): run this with a Python that has it (pip install torch).")
     facts, step = prepare(options)
     losses = [step()[1] for _ in range(options.warmup)]
     if options.on_request:

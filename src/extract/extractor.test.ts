@@ -4,6 +4,7 @@ import { UserError } from "../base/errors.ts";
 import { openReference } from "../compute/reference/backend.ts";
 import type { Example } from "../data/example.ts";
 import { createLabelSet } from "../data/label-set.ts";
+import { noTokens } from "../decode/label-trie.ts";
 import { mixProbabilities } from "../linear/mixture.ts";
 import { linearProbabilities } from "../linear/model.ts";
 import { trainLinear } from "../linear/train.ts";
@@ -183,6 +184,28 @@ describe("createExtractor", () => {
     const labels = createLabelSet({ labels: ["合作"] }, "labels");
     const [only] = await (await tinyExtractor(backend, { labels })).extract([EXAMPLES[1]]);
     expect(only.predictions).toEqual([{ relation: "合作", probability: 1 }]);
+  });
+
+  it("has the probabilities of labels with generated text too, of small trees and of large ones, and counts what it computed", async () => {
+    const many = createLabelSet(
+      { labels: Array.from({ length: 90 }, (_, i) => `${"甲乙丙丁戊己庚辛壬癸"[i % 10]}关系${i}`) },
+      "labels",
+    );
+    for (const labels of [TINY_LABELS, many]) {
+      for (const style of ["paper", "marked"]) {
+        const options = { style, labels, maxAnswerTokens: 40 };
+        const chosen = await (await tinyExtractor(backend, options)).extract(EXAMPLES);
+        const extractor = await tinyExtractor(backend, { ...options, method: "generate" });
+        const generated = await extractor.extract(EXAMPLES);
+        for (const [i, { probabilities }] of generated.entries()) {
+          for (const [j, value] of probabilities.entries()) expect(value).toBeCloseTo(chosen[i].probabilities[j], 5);
+        }
+        const { prompt, computed, passes, generated: made, accepted } = { ...noTokens(), ...extractor.tokens };
+        expect(passes).toBeGreaterThan(0);
+        expect(made).toBeGreaterThan(accepted);
+        expect(computed + prompt).toBeGreaterThan(made);
+      }
+    }
   });
 
   it("reads generated text: what is no label is told, never dropped", async () => {
