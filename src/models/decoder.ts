@@ -223,13 +223,7 @@ interface LinearOptions {
  * x·wᵀ (+ bias and residual), plus the low-rank product of an adapter; products with the same `a` share x·aᵀ through `lows`. With a gate, the
  * result is multiplied by silu(gate).
  */
-function linear(
-  tape: Tape,
-  layer: Linear,
-  x: Value,
-  options: LinearOptions,
-  lows = new Map<Weight, Value>(),
-): Value {
+function linear(tape: Tape, layer: Linear, x: Value, options: LinearOptions, lows = new Map<Weight, Value>()): Value {
   const { residual, gate, wide, rotary } = options;
   const { weight, bias, lowRank } = layer;
   const plus: { x: Value; w: Weight; scale: number }[] = [];

@@ -118,7 +118,7 @@ describe("passBytes of a tuning method", () => {
       [without, keptBy(plain)],
       [own, keptBy(settings)],
     ] as const) {
-      expect(bytes / estimate(kept)).toBeGreaterThan(0.75);
+      expect(bytes / estimate(kept)).toBeGreaterThan(0.7);
       expect(bytes / estimate(kept)).toBeLessThan(1.25);
     }
     const once = passBytes(spec, { tokens, outputs, recompute: true, kept: keptBy(settings) });

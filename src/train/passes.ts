@@ -15,8 +15,8 @@ export interface PassSize {
 export interface PassRoom {
   bytes: number;
   bytesOf(size: PassSize): number;
-  /** Sequences that a pass may always have. */
-  leastSequences: number;
+  /** Examples that a pass may always have. */
+  leastExamples: number;
 }
 
 /** Rows of consecutive segments that attention computes as one (native/attention/attention_plan.h). */
@@ -24,7 +24,8 @@ const JOINED_ROWS = 256;
 
 /**
  * Cuts the sequences of an optimizer step into as few passes as the memory allows, usually one. Sequences with a common beginning are next to
- * each other, so that it is computed in few passes. Loss weights are those of the step, so the cut changes no number beyond rounding.
+ * each other, so that it is computed in few passes. The answers of an example stay together. Loss weights are those of the step, so the cut
+ * changes no number beyond rounding.
  */
 export function cutStep(
   sequences: readonly EncodedAnswer[],
@@ -36,27 +37,34 @@ export function cutStep(
   const passes: PlacedSequence[][] = [];
   let pass: PlacedSequence[] = [];
   let size: PassSize = { tokens: 0, outputs: 0 };
+  let examples = 0;
   for (const [i, { one, ids }] of sorted.entries()) {
     const common = sharePrefixes && i > 0 ? commonLength(sorted[i - 1].ids, ids) : 0;
     const least = promptAttention === "both" ? one.promptIds.length : 0;
-    const shared = common >= Math.max(SHORTEST_PREFIX, least) ? common : 0;
+    const shared = common >= Math.max(SHORTEST_PREFIX, least) && pass.length > 0 ? common : 0;
     const outputs = targetCount(one, promptLoss);
-    const grown = { tokens: size.tokens + ids.length - (pass.length > 0 ? shared : 0), outputs: size.outputs + outputs };
-    const isFull = room !== null && pass.length >= room.leastSequences && room.bytesOf(grown) > room.bytes;
-    if (isFull) {
+    const grown = { tokens: size.tokens + ids.length - shared, outputs: size.outputs + outputs };
+    const before = pass.at(-1);
+    const isNew = before?.one.promptIds !== one.promptIds;
+    if (room && isNew && examples >= room.leastExamples && room.bytesOf(grown) > room.bytes) {
       passes.push(pass);
-      pass = [];
+      pass = [{ one, ownTokens: ids.length }];
+      size = { tokens: ids.length, outputs };
+      examples = 1;
+      continue;
     }
-    size = isFull ? { tokens: ids.length, outputs } : grown;
-    pass.push({ one, ownTokens: ids.length - (pass.length > 0 ? shared : 0) });
+    if (before) before.ownTokens = Math.min(before.ownTokens, sorted[i - 1].ids.length - shared);
+    pass.push({ one, ownTokens: ids.length - shared });
+    size = grown;
+    if (isNew) examples++;
   }
   if (pass.length > 0) passes.push(pass);
-  return passes.map((sequencesOfPass) => inFullBlocks(sequencesOfPass).map(({ one }) => one));
+  return passes.map((placed) => inFullBlocks(placed).map(({ one }) => one));
 }
 
 interface PlacedSequence {
   one: EncodedAnswer;
-  /** Tokens that no sequence before it has. */
+  /** Tokens that no other sequence of the pass has. */
   ownTokens: number;
 }
 

@@ -98,13 +98,7 @@ export function add(a: Values, b: Values, scale: number, y: Values): void {
   for (let i = 0; i < a.length; i++) y[i] = a[i] + scale * b[i];
 }
 
-export function dropout(
-  x: Matrix,
-  probability: number,
-  seed: number,
-  numbers: Int32Array | null,
-  y: Values,
-): void {
+export function dropout(x: Matrix, probability: number, seed: number, numbers: Int32Array | null, y: Values): void {
   const factor = 1 / (1 - probability);
   for (let t = 0; t < x.rows; t++) {
     const number = numbers ? numbers[t] : t;
