@@ -168,7 +168,8 @@ void rotary(Pool&, const Matrix& x, const Rotary&, bool backward, Matrix& y);  /
 void swiglu(Pool&, const Matrix& gate, const Matrix& up, Matrix& h);
 void swigluBackward(Pool&, const Matrix& gate, const Matrix& up, const Matrix& dh, Matrix& dGate, Matrix& dUp);
 void add(Pool&, const Matrix& a, const Matrix& b, float scale, Matrix& y);           // widths may differ
-void dropout(Pool&, const Matrix& x, double probability, uint32_t seed, Matrix& y);  // the mask of dropoutKeeps in backend.ts
+// The mask of dropoutKeeps in backend.ts. Row r has the number numbers[r], or r where numbers is null.
+void dropout(Pool&, const Matrix& x, double probability, uint32_t seed, const int32_t* numbers, Matrix& y);
 void fromRowMajor(Pool&, const float* values, Matrix& y);
 void toRowMajor(Pool&, const Matrix& x, float* values);
 

@@ -26,6 +26,7 @@ interface TrainStepFlags {
   sequences: number;
   tokens: number;
   answer?: number;
+  shared: number;
   rounds: number;
   recompute?: boolean;
   profile?: boolean;
@@ -47,7 +48,8 @@ export function addBenchCommands(program: Command): void {
     )
     .option("--sequences <n>", "sequences of a step", wholeNumber, 16)
     .option("--tokens <n>", "tokens of a sequence", wholeNumber, 96)
-    .option("--answer <n>", "tokens of a sequence that carry loss (default: all)", wholeNumber)
+    .option("--answer <n>", "tokens of a sequence that carry loss (default: all that are not shared)", wholeNumber)
+    .option("--shared <n>", "tokens at the beginning that all sequences share", wholeNumber, 0)
     .option("--rounds <n>", "measured steps", wholeNumber, 5)
     .option("--recompute", "compute layers again in the backward pass")
     .option("--profile", "print the time of every kind of operation")
@@ -91,7 +93,9 @@ async function trainStep(options: TrainStepFlags): Promise<void> {
   const backend = openBackend("auto", warn, { profile: options.profile });
   try {
     const { shape, layers, storage, sequences, tokens: tokensEach, answer, rounds, recompute = false } = options;
-    const step = { shape, layers, storage, sequences, tokensEach, answerTokens: answer ?? tokensEach, recompute };
+    const { shared: sharedTokens } = options;
+    const answerTokens = answer ?? (sharedTokens > 0 ? Math.max(1, tokensEach - sharedTokens) : tokensEach);
+    const step = { shape, layers, storage, sequences, tokensEach, answerTokens, sharedTokens, recompute };
     if (options.onRequest) {
       await answerStepRequests(await openTrainStep(backend, step), { ...options, backend: backend.description });
       return;
@@ -105,8 +109,11 @@ async function trainStep(options: TrainStepFlags): Promise<void> {
       return;
     }
     const gigaflops = result.flops / seconds / 1e9;
+    const { tokens, computedTokens, passes } = result;
+    // The FLOPs are those of all tokens.
+    const isAll = computedTokens === tokens;
     const share =
-      result.peak === null
+      result.peak === null || !isAll
         ? ""
         : `${percent(gigaflops / result.peak.registers)} of the measured peak (${Math.round(result.peak.registers)}; ` +
           `${Math.round(result.peak.numbers)} on numbers other than zero), `;
@@ -114,7 +121,8 @@ async function trainStep(options: TrainStepFlags): Promise<void> {
     await print(
       `${options.shape}${options.layers ? ` with ${options.layers} layers` : ""}, ${options.storage}, ` +
         `${options.sequences} × ${options.tokens} tokens: median ${(seconds * 1000).toFixed(0)} ms a step, ` +
-        `${Math.round(result.tokens / seconds)} tokens/s, ${gigaflops.toFixed(0)} GFLOP/s, ${share}` +
+        `${Math.round(tokens / seconds)} tokens/s, ${isAll ? `${gigaflops.toFixed(0)} GFLOP/s, ` : ""}${share}` +
+        `${computedTokens} of ${tokens} tokens computed in ${passes === 1 ? "one pass" : `${passes} passes`}, ${percent(1 - computedTokens / tokens)} saved by sharing; ` +
         `peak memory ${megabytes(result.peakResidentBytes)} resident; a timer of 100 ms fired at worst ${result.worstTimerDelayMs.toFixed(0)} ms late\n`,
     );
     if (result.profile.length > 0) await print(`${profileTable(result.profile, result.seconds.length)}\n`);

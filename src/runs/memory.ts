@@ -1,13 +1,17 @@
+import { methodOf } from "../adapters/methods.ts";
 import { availableMemoryBytes } from "../base/available-memory.ts";
 import { UserError } from "../base/errors.ts";
 import type { WeightStorage } from "../compute/backend.ts";
 import { type BackendName, chosenBackend } from "../compute/open.ts";
 import { WASM_BYTES } from "../compute/wasm/open.ts";
 import { elementCount } from "../formats/tensor-source.ts";
+import type { Decoder } from "../models/decoder.ts";
 import { familyNamed } from "../models/families/registry.ts";
 import type { PlaceOptions } from "../models/place.ts";
 import type { DecoderSpec } from "../models/spec.ts";
 import { modelTensors, outerTensors } from "../models/tensors.ts";
+import type { Recipe } from "../recipe/schema.ts";
+import type { PassRoom, PassSize } from "../train/passes.ts";
 
 /** What a model and the work on it need, in bytes. */
 export interface MemoryNeed {
@@ -95,6 +99,32 @@ export function passBytes(spec: DecoderSpec, { tokens, outputs, recompute, kept:
   const layer = own + added / layers;
   const kept = recompute ? layers * width + layer : layers * layer;
   return FLOAT * (tokens * kept + 2 * outputs * vocabularySize);
+}
+
+/** Of the memory that is left when the weights are loaded, what a pass may have: the estimate is coarse, and other programs want some. */
+const PASS_SHARE = 0.5;
+
+/**
+ * The memory that the passes of a training may take: half of what is left, or `recorded` bytes, for which a training that is resumed was cut,
+ * if there are as many now.
+ */
+export function passRoom(
+  { recipe, model }: { recipe: Recipe; model: Decoder },
+  recorded?: number,
+  available = availableMemoryBytes(),
+): { room: PassRoom; notice: string | null } {
+  const { recompute, batchExamples, onePass } = recipe.train;
+  const kept = methodOf(recipe.adapter).keptNumbers?.(recipe.adapter, model.spec);
+  const left = chosenBackend() === "wasm" ? Math.min(available, WASM_BYTES - model.backend.memory().bytes) : available;
+  const isKept = recorded !== undefined && recorded <= left;
+  const bytes = isKept ? recorded : Math.floor(PASS_SHARE * Math.max(0, left));
+  if (!onePass) return { room: { bytes: 0, bytesOf: () => 1, leastExamples: batchExamples }, notice: null };
+  const bytesOf = (size: PassSize) => passBytes(model.spec, { ...size, recompute, kept });
+  const notice =
+    isKept || recorded === undefined
+      ? null
+      : `Steps were cut for ${gigabytes(recorded)} of memory and there are ${gigabytes(left)} now: if they are cut into smaller passes, the last digits of the weights differ from those of one undisturbed training.`;
+  return { room: { bytes, bytesOf, leastExamples: batchExamples }, notice };
 }
 
 /** Why work cannot be done here, as a problem without a full stop; null when it may fit. */

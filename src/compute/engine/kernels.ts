@@ -143,7 +143,7 @@ export function engineKernels(engine: Engine, options: EngineKernelOptions): Ker
       return { dGate, dUp };
     },
     add: (a, b, scale, wide) => engine.add(a.data, b.data, scale, wide),
-    dropout: (x, probability, seed) => engine.dropout(x.data, probability, seed),
+    dropout: (x, probability, seed, numbers) => engine.dropout(x.data, probability, seed, numbers),
     scaleColumns: (x, g, divisors, bias) => engine.scaleColumns(x.data, g.data.handle, divisors.data, weightOf(bias)),
     scaleColumnsBackward: (x, g, divisors, dy) =>
       engine.scaleColumnsBackward(x.data, g.data.handle, divisors.data, dy.data),

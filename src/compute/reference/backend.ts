@@ -157,9 +157,9 @@ export function referenceKernels(precision: "float32" | "float64"): Kernels<Valu
       rowwise.add(a.data, b.data, scale, y);
       return y;
     },
-    dropout(x, probability, seed) {
+    dropout(x, probability, seed, numbers) {
       const y = zerosLike(x);
-      rowwise.dropout(x, probability, seed, y);
+      rowwise.dropout(x, probability, seed, numbers, y);
       return y;
     },
     scaleColumns(x, g, divisors, bias) {
