@@ -129,7 +129,7 @@ describe.skipIf(PYTHON === undefined)("models/base-zh in transformers", () => {
     expect(different).toEqual([]);
     const model = await opened(BASE);
     const logits: number[] = [];
-    for (const sequence of sequences) for (const value of await sequenceLogits(model, sequence)) logits.push(value);
+    for (const sequence of sequences) logits.push(...Array.from(await sequenceLogits(model, sequence)));
     const worst = worstOf(answer.logits, logits);
     console.info(`base-zh: logits of transformers and ours differ by at most ${worst.difference.toExponential(1)}`);
     expect(worst.difference).toBeLessThan(1e-4);
