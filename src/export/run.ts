@@ -68,6 +68,14 @@ async function exportGiven(source: AdapterSource, options: ExportOptions): Promi
   try {
     const { adapter } = given.trained;
     expectExport(source.adapter, given.recipe, { saved: adapter as UsedAdapter }, options);
+    if (given.isJoined && (options.to === "peft" || options.to === "hf-peft")) {
+      throw new UserError(
+        `${source.adapter}: cannot be exported to ${options.to}: it names the modules of the base's form in transformers, not those of ${given.trained.model}.`,
+        {
+          hint: "PEFT loads the folder as it is on what `cre export BASE --to hf` writes; or give --to hf, merged, gguf or gguf-lora.",
+        },
+      );
+    }
   } catch (error) {
     await given.close();
     throw error;

@@ -40,6 +40,8 @@ export interface OpenedGiven {
   folder: RunFolder;
   recipe: Recipe;
   trained: TrainedResult;
+  /** Whether the adapter was made for the base's form in transformers. */
+  isJoined: boolean;
   /** The base with what the adapter changes outside of the layers' products. */
   checkpoint: GivenAdapter["checkpoint"];
   close(): Promise<void>;
@@ -63,7 +65,14 @@ export async function openGiven(source: AdapterSource): Promise<OpenedGiven> {
       const recipe = resolveNames(named, modelType, tokenizer);
       const adapter = given.saved;
       const trained = { model: base, tokenizer: tokenizerPath(recipe), adapter };
-      return { folder: runFolder(source.adapter), recipe, trained, checkpoint: given.checkpoint, close };
+      return {
+        folder: runFolder(source.adapter),
+        recipe,
+        trained,
+        isJoined: given.isJoined,
+        checkpoint: given.checkpoint,
+        close,
+      };
     } catch (error) {
       await given.close();
       throw error;
