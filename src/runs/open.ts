@@ -93,8 +93,8 @@ export async function openRenderer(
   givenType?: string,
 ): Promise<Pick<OpenedRecipe, "recipe" | "tokenizer" | "renderer">> {
   const modelType = givenType ?? (await modelTypeOf(givenRecipe));
-  const recipe = resolveNames(givenRecipe, modelType);
-  const tokenizer = await openModelTokenizer(tokenizerPath(recipe), { modelType });
+  const tokenizer = await openModelTokenizer(tokenizerPath(givenRecipe), { modelType });
+  const recipe = resolveNames(givenRecipe, modelType, tokenizer);
   return { recipe, tokenizer, renderer: rendererOf(recipe, tokenizer, labels) };
 }
 
