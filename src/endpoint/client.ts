@@ -44,6 +44,8 @@ export interface EndpointAnswer {
   answerTokens: number;
   /** Whether it cost nothing this time. */
   isCached: boolean;
+  /** Attempts before it that may have cost something: the connection broke, or their time was over. */
+  lostAttempts: number;
 }
 
 /** The routes that answer questions. */
@@ -120,19 +122,21 @@ export async function createEndpointClient(options: EndpointOptions): Promise<En
     }
   };
 
-  const repeatedly = async (path: string, body: string | null, most: number): Promise<Record<string, unknown>> => {
+  const repeatedly = async (path: string, body: string | null, most: number) => {
+    let lostAttempts = 0;
     for (let failed = 0; ; failed++) {
       await pause(pausedUntil - Date.now(), signal);
       const result = await attempt(path, body);
       if (!isFailure(result)) {
         counts.requests++;
-        return result;
+        return { answer: result, lostAttempts };
       }
       if (!result.canRepeat || failed + 1 >= most) {
         const tries = failed > 0 ? ` (${failed + 1} attempts)` : "";
         throw new EndpointError({ ...result, message: `${result.message.replace(/\.$/, "")}${tries}.` });
       }
       counts.retries++;
+      if (result.status === null && !result.isAbsent) lostAttempts++;
       const own = Math.min(LONGEST_PAUSE_MS, backoffMs * 2 ** failed) * (0.5 + 0.5 * random.uniform());
       const asked = Math.min(LONGEST_ASKED_PAUSE_MS, result.retryAfterMs ?? 0);
       if (asked > 0) pausedUntil = Math.max(pausedUntil, Date.now() + asked);
@@ -144,16 +148,22 @@ export async function createEndpointClient(options: EndpointOptions): Promise<En
     const kept = await cache?.read(key);
     if (kept) {
       counts.cacheHits++;
-      return { body: kept as Record<string, unknown>, promptTokens: 0, answerTokens: 0, isCached: true };
+      return {
+        body: kept as Record<string, unknown>,
+        promptTokens: 0,
+        answerTokens: 0,
+        isCached: true,
+        lostAttempts: 0,
+      };
     }
-    const answer = await turns(() => repeatedly(route, body, attempts));
+    const { answer, lostAttempts } = await turns(() => repeatedly(route, body, attempts));
     const usage = (answer.usage ?? {}) as Record<string, unknown>;
     const promptTokens = tokenCount(usage.prompt_tokens);
     const answerTokens = tokenCount(usage.completion_tokens);
     counts.promptTokens += promptTokens;
     counts.answerTokens += answerTokens;
     await cache?.write(key, answer);
-    return { body: answer, promptTokens, answerTokens, isCached: false };
+    return { body: answer, promptTokens, answerTokens, isCached: false, lostAttempts };
   };
 
   return {
@@ -161,7 +171,8 @@ export async function createEndpointClient(options: EndpointOptions): Promise<En
     model,
     counts,
     async models() {
-      const { data } = await turns(() => repeatedly("models", null, Math.min(FIRST_ATTEMPTS, attempts)));
+      const { answer } = await turns(() => repeatedly("models", null, Math.min(FIRST_ATTEMPTS, attempts)));
+      const { data } = answer;
       return Array.isArray(data) ? data.filter((one) => typeof one?.id === "string") : [];
     },
     async ask(route, request) {
@@ -172,7 +183,7 @@ export async function createEndpointClient(options: EndpointOptions): Promise<En
       if (other) {
         const { body: same } = await other;
         counts.cacheHits++;
-        return { body: same, promptTokens: 0, answerTokens: 0, isCached: true };
+        return { body: same, promptTokens: 0, answerTokens: 0, isCached: true, lostAttempts: 0 };
       }
       const asked = askServer(key, route, body).finally(() => inProgress.delete(key));
       inProgress.set(key, asked);

@@ -8,6 +8,8 @@ export interface Failure {
   status: number | null;
   /** Whether another attempt may do better. */
   canRepeat: boolean;
+  /** Whether nothing was sent: no server is there. */
+  isAbsent?: boolean;
   /** How long the server asks to wait. */
   retryAfterMs?: number;
 }
@@ -76,6 +78,7 @@ export function failureOfError({
     hint: isAbsent ? "Is the server running at this address?" : undefined,
     status: null,
     canRepeat: true,
+    isAbsent,
   };
 }
 
