@@ -2,7 +2,9 @@ import { type Command, Option } from "commander";
 import { UserError } from "../base/errors.ts";
 import { readApiKey } from "../endpoint/api-key.ts";
 import { createEndpointClient, type EndpointClient } from "../endpoint/client.ts";
-import { parseCount, positiveNumber } from "./options.ts";
+import type { ShotOptions } from "../endpoint/shots.ts";
+import { WAY_NAMES, type WayName } from "../endpoint/ways.ts";
+import { parseCount, positiveNumber, wholeNumber } from "./options.ts";
 
 /** The options that name a server and how it is asked. */
 export interface ConnectionOptions {
@@ -62,4 +64,47 @@ export async function clientOf(
     timeoutMs: requestSeconds === undefined ? undefined : requestSeconds * 1000,
     cache: options.cache ?? cache,
   });
+}
+
+/** The options that say what a server is asked. */
+export interface AskingOptions {
+  way?: WayName;
+  shots?: number;
+  shotsBy?: "nearest" | "random";
+  shotsSeed?: number;
+  answerTokens?: number;
+}
+
+/** The options of commands that have a server answer rows. */
+export const ASKING_OPTIONS: readonly Option[] = [
+  new Option("--way <name>", "with --endpoint: how labels are asked for (default: what the server has)").choices(
+    WAY_NAMES,
+  ),
+  new Option("--shots <n>", "with --endpoint: training rows shown with each question, with an instruction").argParser(
+    wholeNumber,
+  ),
+  new Option("--shots-by <how>", "with --shots: the rows nearest by entities and words, or random ones").choices([
+    "nearest",
+    "random",
+  ]),
+  new Option("--shots-seed <n>", "with --shots-by random: the seed (default: 1)").argParser(wholeNumber),
+  new Option(
+    "--answer-tokens <n>",
+    "with --endpoint: most tokens of an answer; more for models that think first (default: the recipe's, or 64)",
+  ).argParser(parseCount),
+];
+
+const MAX_SHOTS = 1000;
+
+/** What is asked, by the options. Throws a UserError for options that contradict each other. */
+export function shotsFrom({ shots, shotsBy, shotsSeed }: AskingOptions): ShotOptions | null {
+  if (shots === undefined) {
+    const lost = shotsBy !== undefined ? "--shots-by" : shotsSeed !== undefined ? "--shots-seed" : null;
+    if (lost !== null) throw new UserError(`${lost}: goes with --shots only.`);
+    return null;
+  }
+  if (shots > MAX_SHOTS) throw new UserError(`--shots: got ${shots}, expected at most ${MAX_SHOTS}.`);
+  if (shotsSeed !== undefined && shotsBy !== "random")
+    throw new UserError("--shots-seed: goes with --shots-by random only.");
+  return { count: shots, by: shotsBy ?? "nearest", seed: shotsSeed ?? 1 };
 }

@@ -12,6 +12,8 @@ import type { AdapterSource, RunSource } from "../runs/given-adapter.ts";
 import { openRun } from "../runs/run.ts";
 import { openRunFolder } from "../runs/run-folder.ts";
 import { type AdapterOptions, adapterOf, addAdapterOptions } from "./adapter-options.ts";
+import { ASKING_OPTIONS, addConnectionOptions, expectNoEndpointOptions } from "./endpoint-options.ts";
+import { type EndpointOptions, evaluateEndpoint } from "./evaluate-endpoint.ts";
 import { evaluateJointly } from "./evaluate-joint.ts";
 import { evaluatePairs } from "./evaluate-pairs.ts";
 import { type EvaluateOptions, evaluateSeveral } from "./evaluate-runs.ts";
@@ -27,6 +29,8 @@ interface PairOptions {
   allPairs?: boolean;
   precision?: number;
 }
+
+type AllOptions = EvaluateOptions & AdapterOptions & PairOptions & EndpointOptions & { output?: string };
 
 export function addEvaluateCommands(program: Command): void {
   const command = program
@@ -45,11 +49,21 @@ export function addEvaluateCommands(program: Command): void {
     .option("--joint", "give the run nothing but the sentences: it finds the entities too (docs/mentions.md)")
     .option("--all-pairs", "ask every pair of entities of a sentence; a pair without a row counts as no relation")
     .option("--precision <p>", "with --all-pairs: also with the thresholds for this precision", parseShare)
-    .action((list: string | undefined, options: EvaluateOptions & AdapterOptions & PairOptions) => {
+    .option("--output <dir>", "with --endpoint: folder for metrics.json, report.html, predictions and answers")
+    .action((list: string | undefined, options: AllOptions, own: Command) => {
       if (options.allPairs && options.joint)
         throw new UserError("cre evaluate: got --joint and --all-pairs, expected one.");
       if (options.precision !== undefined && !options.allPairs)
         throw new UserError("--precision: belongs to --all-pairs.");
+      if (options.endpoint !== undefined) {
+        if (options.joint || options.allPairs)
+          throw new UserError(
+            "cre evaluate --endpoint: got --joint or --all-pairs, which need a model in this process.",
+          );
+        return evaluateEndpoint(list, options);
+      }
+      expectNoEndpointOptions(own, ASKING_OPTIONS);
+      if (options.output !== undefined) throw new UserError("--output: goes with --endpoint only.");
       const adapter = adapterOf(list, options, "evaluate");
       if (adapter) return evaluateAdapter(adapter, options);
       const runs = runsOf(list as string);
@@ -58,6 +72,7 @@ export function addEvaluateCommands(program: Command): void {
       return runs.length === 1 ? evaluateRun(runs[0], options) : evaluateSeveral(runs, options);
     });
   addAdapterOptions(command);
+  addConnectionOptions(command, ASKING_OPTIONS);
   program
     .command("score")
     .description("score a file of predictions: JSONL of {label, predict} (LLaMA-Factory) or of cre extract")

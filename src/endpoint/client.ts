@@ -61,19 +61,24 @@ export interface EndpointClient {
   models(): Promise<Record<string, unknown>[]>;
   /**
    * The answer to a request, `model` being added. Equal requests are asked once, and never again with a cache. Repeats what can be repeated.
-   * Throws an EndpointError when the server refuses the request or does not answer at last.
+   * `attempts` replaces the client's. Throws an EndpointError when the server refuses the request or does not answer at last.
    */
-  ask(route: EndpointRoute, request: Record<string, unknown>): Promise<EndpointAnswer>;
+  ask(route: EndpointRoute, request: Record<string, unknown>, options?: { attempts?: number }): Promise<EndpointAnswer>;
+  /** Ends what is in progress; those who wait for it get an error. */
+  close(): void;
 }
 
 /** A request that was not answered. `status` is the server's; null when there was no answer. */
 export class EndpointError extends UserError {
   readonly status: number | null;
+  /** As in an `EndpointAnswer`. */
+  readonly lostAttempts: number;
 
-  constructor({ message, hint, status }: Failure) {
+  constructor({ message, hint, status }: Failure, lostAttempts = 0) {
     super(message, { hint });
     this.name = "EndpointError";
     this.status = status;
+    this.lostAttempts = lostAttempts;
   }
 }
 
@@ -86,7 +91,12 @@ const FIRST_ATTEMPTS = 3;
 
 /** Makes a client; asks nothing yet. Throws a UserError for an address or a key that cannot be used. */
 export async function createEndpointClient(options: EndpointOptions): Promise<EndpointClient> {
-  const { model, apiKey, concurrency = 8, timeoutMs = 120_000, attempts = 9, backoffMs = 500, signal } = options;
+  const { model, apiKey, concurrency = 8, timeoutMs = 120_000, attempts = 9, backoffMs = 500 } = options;
+  const ending = new AbortController();
+  const { signal } = ending;
+  const { signal: given } = options;
+  if (given?.aborted) ending.abort(given.reason);
+  given?.addEventListener("abort", () => ending.abort(given.reason), { once: true });
   const url = endpointUrl(options.url);
   const cache: AnswerCache | null = options.cache ? await openAnswerCache(options.cache) : null;
   const random = options.random ?? createRandom(Date.now());
@@ -115,7 +125,7 @@ export async function createEndpointClient(options: EndpointOptions): Promise<En
       const parsed = objectOf(text);
       return parsed ?? notJson(url, response.status, text);
     } catch (error) {
-      signal?.throwIfAborted();
+      signal.throwIfAborted();
       return failureOfError({ url, error, timeoutMs: limit.isOver() ? timeoutMs : null });
     } finally {
       limit.end();
@@ -131,12 +141,12 @@ export async function createEndpointClient(options: EndpointOptions): Promise<En
         counts.requests++;
         return { answer: result, lostAttempts };
       }
+      if (result.status === null && !result.isAbsent) lostAttempts++;
       if (!result.canRepeat || failed + 1 >= most) {
         const tries = failed > 0 ? ` (${failed + 1} attempts)` : "";
-        throw new EndpointError({ ...result, message: `${result.message.replace(/\.$/, "")}${tries}.` });
+        throw new EndpointError({ ...result, message: `${result.message.replace(/\.$/, "")}${tries}.` }, lostAttempts);
       }
       counts.retries++;
-      if (result.status === null && !result.isAbsent) lostAttempts++;
       const own = Math.min(LONGEST_PAUSE_MS, backoffMs * 2 ** failed) * (0.5 + 0.5 * random.uniform());
       const asked = Math.min(LONGEST_ASKED_PAUSE_MS, result.retryAfterMs ?? 0);
       if (asked > 0) pausedUntil = Math.max(pausedUntil, Date.now() + asked);
@@ -144,7 +154,7 @@ export async function createEndpointClient(options: EndpointOptions): Promise<En
     }
   };
 
-  const askServer = async (key: string, route: EndpointRoute, body: string): Promise<EndpointAnswer> => {
+  const askServer = async (key: string, route: EndpointRoute, body: string, most: number): Promise<EndpointAnswer> => {
     const kept = await cache?.read(key);
     if (kept) {
       counts.cacheHits++;
@@ -156,7 +166,7 @@ export async function createEndpointClient(options: EndpointOptions): Promise<En
         lostAttempts: 0,
       };
     }
-    const { answer, lostAttempts } = await turns(() => repeatedly(route, body, attempts));
+    const { answer, lostAttempts } = await turns(() => repeatedly(route, body, most));
     const usage = (answer.usage ?? {}) as Record<string, unknown>;
     const promptTokens = tokenCount(usage.prompt_tokens);
     const answerTokens = tokenCount(usage.completion_tokens);
@@ -167,16 +177,15 @@ export async function createEndpointClient(options: EndpointOptions): Promise<En
   };
 
   return {
-    url,
-    model,
-    counts,
+    ...{ url, model, counts },
+    close: () => ending.abort(new Error(`The client of ${url} is closed.`)),
     async models() {
       const { answer } = await turns(() => repeatedly("models", null, Math.min(FIRST_ATTEMPTS, attempts)));
       const { data } = answer;
       return Array.isArray(data) ? data.filter((one) => typeof one?.id === "string") : [];
     },
-    async ask(route, request) {
-      signal?.throwIfAborted();
+    async ask(route, request, { attempts: most = attempts } = {}) {
+      signal.throwIfAborted();
       const body = JSON.stringify({ model, ...request });
       const key = cacheKey(url, route, body);
       const other = inProgress.get(key);
@@ -185,7 +194,7 @@ export async function createEndpointClient(options: EndpointOptions): Promise<En
         counts.cacheHits++;
         return { body: same, promptTokens: 0, answerTokens: 0, isCached: true, lostAttempts: 0 };
       }
-      const asked = askServer(key, route, body).finally(() => inProgress.delete(key));
+      const asked = askServer(key, route, body, most).finally(() => inProgress.delete(key));
       inProgress.set(key, asked);
       return asked;
     },
@@ -241,36 +250,36 @@ function objectOf(text: string): Record<string, unknown> | null {
 }
 
 /** A signal for one attempt: its time is over, or the caller stops. */
-function timeLimit(milliseconds: number, stop: AbortSignal | undefined) {
+function timeLimit(milliseconds: number, stop: AbortSignal) {
   const controller = new AbortController();
   let isOver = false;
-  const onStop = () => controller.abort(stop?.reason);
+  const onStop = () => controller.abort(stop.reason);
   const timer = setTimeout(() => {
     isOver = true;
     controller.abort();
   }, milliseconds);
-  stop?.addEventListener("abort", onStop, { once: true });
+  stop.addEventListener("abort", onStop, { once: true });
   const end = () => {
     clearTimeout(timer);
-    stop?.removeEventListener("abort", onStop);
+    stop.removeEventListener("abort", onStop);
   };
   return { signal: controller.signal, isOver: () => isOver, end };
 }
 
 /** Waits; a stop ends it with the signal's reason. */
-async function pause(milliseconds: number, signal: AbortSignal | undefined): Promise<void> {
-  signal?.throwIfAborted();
+async function pause(milliseconds: number, signal: AbortSignal): Promise<void> {
+  signal.throwIfAborted();
   if (milliseconds <= 0) return;
   await new Promise<void>((done, fail) => {
     const stop = () => {
       clearTimeout(timer);
-      fail(signal?.reason);
+      fail(signal.reason);
     };
     const timer = setTimeout(() => {
-      signal?.removeEventListener("abort", stop);
+      signal.removeEventListener("abort", stop);
       done();
     }, milliseconds);
-    signal?.addEventListener("abort", stop, { once: true });
+    signal.addEventListener("abort", stop, { once: true });
   });
 }
 
