@@ -1,4 +1,5 @@
 import { existsSync } from "node:fs";
+import { rm } from "node:fs/promises";
 import { join } from "node:path";
 import { type Command, InvalidArgumentError, Option } from "commander";
 import { UserError } from "../base/errors.ts";
@@ -294,6 +295,8 @@ async function writeReview(
   const rows = least.map((one) => labelledRow(one, labels));
   await writeList(join(output, "review.jsonl"), rows);
   const { text } = exportedRows(rows as unknown as Parameters<typeof exportedRows>[0], "label-studio");
-  if (rows.length > 0) await writeFileAtomic(join(output, "review.label-studio.json"), `${text}\n`);
+  const tasks = join(output, "review.label-studio.json");
+  if (rows.length > 0) await writeFileAtomic(tasks, `${text}\n`);
+  else await rm(tasks, { force: true });
   return rows.length;
 }

@@ -141,7 +141,7 @@ export async function labelQuestions(work: LabelWork): Promise<LabelOutcome> {
     } catch (error) {
       if (!(error instanceof EndpointError)) throw error;
       // Nobody knows what an attempt without an answer cost.
-      cost = ((error as { lostAttempts?: number }).lostAttempts ?? (error.status === null ? 1 : 0)) * reserved;
+      cost = error.lostAttempts * reserved;
       await journal.fail(key, cost);
       if (!REFUSED.includes(error.status ?? 0)) throw error;
       counts.refused++;
