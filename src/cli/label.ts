@@ -13,7 +13,8 @@ import { openEntities, parseEntitySource } from "../documents/entities.ts";
 import { emptyReadCounts } from "../documents/read/format.ts";
 import { DOCUMENT_FORMAT_NAMES, type DocumentFormatName } from "../documents/read/formats.ts";
 import { readDocuments } from "../documents/read/read-documents.ts";
-import { createAskText } from "../endpoint/chat.ts";
+import { type AskText, createAskText } from "../endpoint/chat.ts";
+import { type EndpointClient, EndpointError } from "../endpoint/client.ts";
 import { openGivenLabels } from "../runs/given-adapter.ts";
 import { watchForStop } from "../runs/stop-signals.ts";
 import { exportedRows } from "../serve/review/exported-rows.ts";
@@ -142,7 +143,7 @@ async function label(input: string, options: LabelOptions, command: Command): Pr
   const release = await holdLock(join(output, "label.lock"), output);
   try {
     const journal = await openAnswerJournal(output);
-    const ask = createAskText(client, warn);
+    const ask = askOnceThere(client);
     try {
       await labelWith({ ...work, journal, ask }, options, { read, reviewed });
     } finally {
@@ -151,6 +152,21 @@ async function label(input: string, options: LabelOptions, command: Command): Pr
   } finally {
     await release();
   }
+}
+
+/** Asks nothing before the server has answered at all: one that is not there is told within seconds, not after the attempts of a question. */
+function askOnceThere(client: EndpointClient): AskText {
+  const ask = createAskText(client, warn);
+  let there: Promise<unknown> | null = null;
+  const refusesKey = (error: unknown) => error instanceof EndpointError && [401, 403].includes(error.status ?? 0);
+  return async (question) => {
+    there ??= client.models().catch((error: unknown) => {
+      // Some servers list no models.
+      if (!(error instanceof EndpointError) || error.status === null || refusesKey(error)) throw error;
+    });
+    await there;
+    return ask(question);
+  };
 }
 
 function expectOptions({ entities, endpoint, model, temperature: t, answers }: LabelOptions, command: Command): void {

@@ -231,10 +231,12 @@ describe("cre label", () => {
       "--window: belongs to documents, expected --entities with it.",
     );
     expect(await refusal(...named, "--format", "docx")).toContain("is a format of documents, expected --entities");
+    const absent = await refusal("--endpoint", "http://127.0.0.1:1/v1", "--model", "m");
+    expect(absent).toContain("http://127.0.0.1:1/v1: no server answers (ECONNREFUSED)");
     const foreign = await cre(["label", rows, "--labels", labels, "--output", data, ...named]);
     expect(foreign.stderr).toContain("holds data that cre label did not write; it is left as it is.");
     expect(readdirSync(data).sort()).toEqual(["labels.json", "test.jsonl", "train.jsonl", "valid.jsonl"]);
-    expect(existsSync(path("none"))).toBe(false);
+    expect(readdirSync(path("none"))).toEqual(["answers.jsonl"]);
     rmSync(path("budget", "answers.jsonl"));
     writeFileSync(path("budget", "answers.jsonl"), "hello\n");
     expect((await label("budget")).stderr).toContain("answers.jsonl, line 1: is not the journal of cre label");
