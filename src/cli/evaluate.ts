@@ -19,6 +19,8 @@ import type { AdapterSource, RunSource } from "../runs/given-adapter.ts";
 import { openRun } from "../runs/run.ts";
 import { openRunFolder, runFolder } from "../runs/run-folder.ts";
 import { type AdapterOptions, adapterOf, addAdapterOptions } from "./adapter-options.ts";
+import { ASKING_OPTIONS, addConnectionOptions, expectNoEndpointOptions } from "./endpoint-options.ts";
+import { type EndpointOptions, evaluateEndpoint } from "./evaluate-endpoint.ts";
 import { evaluateJointly } from "./evaluate-joint.ts";
 import { evaluatePairs } from "./evaluate-pairs.ts";
 import { type EvaluateOptions, evaluateSeveral } from "./evaluate-runs.ts";
@@ -37,6 +39,8 @@ interface PairOptions {
   precision?: number;
 }
 
+type AllOptions = EvaluateOptions & AdapterOptions & PairOptions & EndpointOptions;
+
 export function addEvaluateCommands(program: Command): void {
   const command = program
     .command("evaluate")
@@ -51,18 +55,28 @@ export function addEvaluateCommands(program: Command): void {
     .addOption(companionOption())
     .addOption(storageOption("the recipe's"))
     .addOption(productsOption())
-    .option("--report <dir>", "with --adapter: folder for metrics.json and report.html (default: none are written)")
+    .option("--report <dir>", "with --adapter or --endpoint: folder for metrics.json and report.html (default: none)")
     .option("--skip-bad", "count and list bad rows instead of stopping")
     .option("--joint", "give the run nothing but the sentences: it finds the entities too (docs/mentions.md)")
     .option("--all-pairs", "ask every pair of entities of a sentence; a pair without a row counts as no relation")
     .option("--precision <p>", "with --all-pairs: also with the thresholds for this precision", parseShare)
-    .action((list: string | undefined, options: EvaluateOptions & AdapterOptions & PairOptions) => {
+    .action((list: string | undefined, options: AllOptions, own: Command) => {
       if (options.allPairs && options.joint)
         throw new UserError("cre evaluate: got --joint and --all-pairs, expected one.");
       if (options.precision !== undefined && !options.allPairs)
         throw new UserError("--precision: belongs to --all-pairs.");
-      if (options.report !== undefined && options.adapter === undefined)
-        throw new UserError("cre evaluate: --report goes with --adapter only: a run has its report in its own folder.");
+      if (options.report !== undefined && options.adapter === undefined && options.endpoint === undefined)
+        throw new UserError(
+          "cre evaluate: --report goes with --adapter or --endpoint: a run has its report in its own folder.",
+        );
+      if (options.endpoint !== undefined) {
+        if (options.joint || options.allPairs)
+          throw new UserError(
+            "cre evaluate --endpoint: got --joint or --all-pairs, which need a model in this process.",
+          );
+        return evaluateEndpoint(list, options);
+      }
+      expectNoEndpointOptions(own, ASKING_OPTIONS);
       const adapter = adapterOf(list, options, "evaluate");
       if (adapter) return evaluateAdapter(adapter, options);
       const runs = runsOf(list as string);
@@ -71,6 +85,7 @@ export function addEvaluateCommands(program: Command): void {
       return runs.length === 1 ? evaluateRun(runs[0], options) : evaluateSeveral(runs, options);
     });
   addAdapterOptions(command);
+  addConnectionOptions(command, ASKING_OPTIONS);
   program
     .command("score")
     .description("score a file of predictions: JSONL of {label, predict} (LLaMA-Factory) or of cre extract")

@@ -61,6 +61,8 @@ export interface Extractor {
   readonly normalize?: Normalization;
   /** How the linear companion is mixed in; null or absent for the language model alone. */
   readonly mixture?: Mixture | null;
+  /** Its answers are texts of a server that gives no probabilities: all probabilities are NaN, and no output has them. */
+  readonly hasNoProbabilities?: boolean;
   /** What was computed up to now, and for which prompts: what prompts share is computed once. */
   readonly tokens?: Readonly<TokenCount>;
   /** Results in the order of the examples. Throws a UserError for an example that cannot be used or does not fit the model. */

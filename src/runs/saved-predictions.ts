@@ -76,8 +76,11 @@ export async function savePredictions(run: AnsweringRun, evaluation: KeptEvaluat
   const { examples, rows, extractions, source } = evaluation;
   const lines = examples.map(({ id, sentence, head, tail, headSpan, tailSpan, relations }, i) => {
     const known = new Map(extractions[i].predictions.map(({ relation, probability }) => [relation, probability]));
-    // A label that a generated answer invented has no probability.
-    const predictions = rows[i].predicted.map((relation) => ({ relation, probability: known.get(relation) ?? 0 }));
+    // A label that a generated answer invented has no probability; the texts of a server without probabilities have none at all.
+    const predictions = rows[i].predicted.map((relation) => {
+      const probability = known.get(relation) ?? 0;
+      return Number.isNaN(probability) ? { relation } : { relation, probability };
+    });
     return writeMembers(new Map(), { id, sentence, head, tail, headSpan, tailSpan, relations, predictions });
   });
   const content = lines.map((line) => `${line}\n`).join("");
