@@ -14,6 +14,7 @@ import { addExportCommand } from "./cli/export.ts";
 import { addExtractCommand } from "./cli/extract.ts";
 import { buildBeforeComputing } from "./cli/first-build.ts";
 import { expectExpandedPaths } from "./cli/home-paths.ts";
+import { addLabelCommand } from "./cli/label.ts";
 import { addModelCommands } from "./cli/model.ts";
 import { expectPaths } from "./cli/options.ts";
 import { addPromptCommand } from "./cli/prompt.ts";
@@ -54,6 +55,7 @@ export async function main(argv: readonly string[]): Promise<number> {
   addQueueCommands(program);
   addWorkerCommand(program);
   addServeCommand(program);
+  addLabelCommand(program);
   addDataCommands(program);
   addRecipeCommands(program);
   addPromptCommand(program);

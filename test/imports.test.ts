@@ -34,6 +34,7 @@ const TABLE: Record<string, readonly string[]> = {
   ensemble: [...BELOW_RUNS, "runs", "crossval"],
   export: [...BELOW_RUNS, "runs"],
   engines: [...BELOW_RUNS, "runs", "export"],
+  endpoint: [...BELOW_RUNS, "runs"],
   queue: [...BELOW_RUNS, "runs"],
   serve: [...BELOW_RUNS, "runs"],
   browser: [...BELOW_RUNS, "runs"],

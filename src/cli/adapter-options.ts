@@ -14,11 +14,19 @@ export interface AdapterOptions {
 export function addAdapterOptions(command: Command): void {
   command
     .addOption(new Option("--adapter <dir>", "PEFT folder of an adapter made elsewhere, instead of a run"))
-    .addOption(new Option("--base <dir>", "with --adapter: folder of its base model (default: the recipe's)"))
     .addOption(
-      new Option("--labels <path>", "with --adapter: labels.json, relation2id.txt, a JSON list or a data folder"),
+      new Option(
+        "--base <dir>",
+        "with --adapter: folder of its base model (default: the recipe's); with --endpoint: of the model's tokenizer",
+      ),
     )
-    .addOption(new Option("--recipe <file>", "with --adapter: recipe for prompt and decoding"));
+    .addOption(
+      new Option(
+        "--labels <path>",
+        "with --adapter or --endpoint: labels.json, relation2id.txt, a JSON list or a data folder",
+      ),
+    )
+    .addOption(new Option("--recipe <file>", "with --adapter or --endpoint: recipe for prompt and decoding"));
 }
 
 /** The adapter that the options name; null for a run. Throws a UserError for both, none, or options that go with an adapter only. */
@@ -29,7 +37,8 @@ export function adapterOf(run: string | undefined, options: AdapterOptions, comm
     throw new UserError(`cre ${command}: got the run ${run} and --adapter ${adapter}, expected one of them.`);
   }
   const lost = Object.entries({ base, labels, recipe }).find(([, value]) => value !== undefined);
-  if (lost) throw new UserError(`cre ${command}: --${lost[0]} goes with --adapter only: a run has its own.`);
+  if (lost)
+    throw new UserError(`cre ${command}: --${lost[0]} goes with --adapter or --endpoint only: a run has its own.`);
   if (run === undefined) {
     throw new UserError(`cre ${command}: missing required argument 'run'.`, {
       hint: "Give a run folder, or --adapter DIR --base DIR --labels FILE for an adapter made elsewhere.",

@@ -2,7 +2,7 @@ import { createReadStream, existsSync } from "node:fs";
 import { Readable } from "node:stream";
 import { type Command, Option } from "commander";
 import { UserError } from "../base/errors.ts";
-import type { WeightStorage } from "../compute/backend.ts";
+import { type EndpointSource, openEndpoint } from "../endpoint/open-endpoint.ts";
 import { identityOf, type OpenedRuns, openOne, openRuns } from "../ensemble/open-runs.ts";
 import {
   type CorpusCounts,
@@ -14,10 +14,15 @@ import {
 } from "../extract/corpus.ts";
 import type { Extractor } from "../extract/extractor.ts";
 import { keepingHead, noRows, noUsableRows } from "../extract/no-rows.ts";
+import type { ModelStorage } from "../recipe/answer-schema.ts";
+import { type EndpointUse, endpointLine } from "../runs/evaluation.ts";
 import type { RunSource } from "../runs/given-adapter.ts";
+import type { OpenOptions } from "../runs/open.ts";
 import { openRun } from "../runs/run.ts";
 import { watchForStop } from "../runs/stop-signals.ts";
 import { type AdapterOptions, addAdapterOptions, sourceOf } from "./adapter-options.ts";
+import { ASKING_OPTIONS, addConnectionOptions, clientOf, expectNoEndpointOptions } from "./endpoint-options.ts";
+import { type EndpointOptions, endpointSource } from "./evaluate-endpoint.ts";
 import {
   DOCUMENT_OPTIONS,
   type DocumentOptions,
@@ -26,7 +31,14 @@ import {
   extractDocumentsWith,
   prepareDocuments,
 } from "./extract-documents.ts";
-import { companionOption, showLoading, storageOption } from "./loading.ts";
+import {
+  companionOption,
+  type DecodeOptions,
+  decodeOf,
+  productsOption,
+  showLoading,
+  storageOption,
+} from "./loading.ts";
 import { parseShare } from "./options.ts";
 import { Interrupted } from "./report.ts";
 import { runsOf } from "./run-list.ts";
@@ -35,13 +47,11 @@ import { duration, noProgress, type Progress, print, progress, say, warn } from 
 /** Bad rows that are kept until there is a good one. */
 const MAX_WITHHELD = 100;
 
-interface ExtractOptions extends DocumentOptions, AdapterOptions {
+interface ExtractOptions extends DocumentOptions, AdapterOptions, DecodeOptions, EndpointOptions {
   output?: string;
   minScore?: number;
   minProbability?: number;
-  method?: "labels" | "generate";
-  companion?: "auto" | number;
-  storage?: WeightStorage;
+  storage?: ModelStorage;
   overwrite?: boolean;
   strict?: boolean;
 }
@@ -69,25 +79,38 @@ export function addExtractCommand(program: Command): void {
     )
     .addOption(companionOption())
     .addOption(storageOption("the recipe's"))
+    .addOption(productsOption())
     .option("--strict", "exit with 1 when any row or document was bad")
-    .action((run: string | undefined, input: string | undefined, options: ExtractOptions, own: Command) => {
+    .action((run: string | undefined, input: string | undefined, options: ExtractOptions) => {
+      if (options.endpoint !== undefined) {
+        const [own, file] = input === undefined ? [undefined, run] : [run, input];
+        return extract({ endpoint: endpointSource(own, "extract", options) }, file ?? "-", options, command);
+      }
+      expectNoEndpointOptions(command, ASKING_OPTIONS);
       // With an adapter the first argument is the input.
       const inputs = options.adapter === undefined ? [input] : [run, input].filter((one) => one !== undefined);
       if (inputs.length > 1) throw new UserError("cre extract --adapter: got a run, too, expected the input alone.");
       const source = sourceOf(options.adapter === undefined ? run : undefined, options, "extract");
-      return extract(source, inputs[0] ?? "-", options, own);
+      return extract(source, inputs[0] ?? "-", options, command);
     });
   addAdapterOptions(command);
+  addConnectionOptions(command, ASKING_OPTIONS);
   for (const option of DOCUMENT_OPTIONS) command.addOption(option);
 }
 
-async function extract(source: RunSource, input: string, options: ExtractOptions, command: Command): Promise<void> {
+/** What answers: a run or an adapter in this process, or a model on a server. */
+type AnswerSource = RunSource | { endpoint: EndpointSource };
+
+const isEndpoint = (source: AnswerSource): source is { endpoint: EndpointSource } =>
+  typeof source !== "string" && "endpoint" in source;
+
+async function extract(source: AnswerSource, input: string, options: ExtractOptions, command: Command): Promise<void> {
   options.minScore ??= options.minProbability;
   if (options.entities) return extractGraphOf(source, input, options);
   expectNoDocumentOptions(command);
   await expectRows(input);
   if (input !== "-" && !existsSync(input)) throw new UserError(`${input}: does not exist, expected JSONL rows.`);
-  const { output, method, companion } = options;
+  const { output } = options;
   if (output !== undefined && input === "-") {
     throw new UserError("--output needs an input file, since a pipe cannot be read again after an interruption.", {
       hint: "Write to standard output instead: cre extract RUN - > OUTPUT",
@@ -99,10 +122,9 @@ async function extract(source: RunSource, input: string, options: ExtractOptions
     onNotice: warn,
     onLoad: showLoading(),
     storage: options.storage,
-    decode: { ...(method ? { method } : {}), ...(companion === undefined ? {} : { companion }) },
+    decode: decodeOf(options),
   };
-  const run = await (typeof source === "string" ? openRuns(runsOf(source), opening) : openOne(source, opening));
-  if (run.runs.length > 1) say(severalRuns(run));
+  const run = await (isEndpoint(source) ? openServer(source.endpoint, options) : openLocal(source, opening, options));
   const started = performance.now();
   // Rows on a terminal are progress enough, and a bar would run into them.
   const bar = output === undefined && process.stdout.isTTY ? noProgress : progress("extract", null);
@@ -124,11 +146,11 @@ async function extract(source: RunSource, input: string, options: ExtractOptions
   };
   try {
     if (output !== undefined) {
-      const job = await jobOf(run, options);
-      Object.assign(counts, await extractFile(run.extractor, input, output, job, corpus));
+      Object.assign(counts, await extractFile(run.extractor, input, output, run.job, corpus));
     } else await printRows(run, input, counts, corpus);
     bar.stop();
     say(summary(counts, (performance.now() - started) / 1000) + tokensText(run.extractor));
+    if (run.use) say(endpointLine(run.use()));
     if (options.strict && counts.bad > 0) throw new UserError(`${counts.bad} of ${counts.rows} rows were bad.`);
   } catch (error) {
     if (!stop.signal.aborted) throw error;
@@ -138,18 +160,57 @@ async function extract(source: RunSource, input: string, options: ExtractOptions
     bar.stop();
     stop.close();
     // After a signal the process ends, without waiting for the rows in progress.
-    if (!stop.signal.aborted) await run.close();
+    if (!stop.signal.aborted || run.use) await run.close();
+  }
+}
+
+/** What answers rows. */
+interface Answering {
+  extractor: Extractor;
+  /** All that decides the rows of an output, but for the input. */
+  job: string;
+  /** What a server was asked. */
+  use?: () => EndpointUse;
+  close(): Promise<void>;
+}
+
+async function openLocal(source: RunSource, opening: OpenOptions, options: ExtractOptions): Promise<Answering> {
+  const run = await (typeof source === "string" ? openRuns(runsOf(source), opening) : openOne(source, opening));
+  if (run.runs.length > 1) say(severalRuns(run));
+  return { extractor: run.extractor, job: await jobOf(run, options), close: run.close };
+}
+
+/** A model on a server. Answers are kept next to the output, so that an interrupted window is not asked again. */
+async function openServer(source: EndpointSource, options: ExtractOptions): Promise<Answering> {
+  const { output, minScore = 0 } = options;
+  const client = await clientOf(options, { cache: output === undefined ? null : `${output}.answers` });
+  try {
+    const { extractor, endpoint, identity } = await openEndpoint(client, source, warn);
+    if (extractor.hasNoProbabilities && minScore > 0) {
+      throw new UserError(
+        `--min-probability: the answers of ${client.url} have no probabilities (${endpoint().about}).`,
+      );
+    }
+    if (extractor.hasNoProbabilities) warn(`answers have no probabilities: ${endpoint().about}`);
+    return { extractor, job: JSON.stringify([identity, minScore]), use: endpoint, close: async () => client.close() };
+  } catch (error) {
+    client.close();
+    throw error;
   }
 }
 
 /** Documents in, a graph out. */
-async function extractGraphOf(source: RunSource, input: string, options: ExtractOptions): Promise<void> {
-  const { output, method, companion, storage, overwrite: replace = false, strict = false } = options;
+async function extractGraphOf(source: AnswerSource, input: string, options: ExtractOptions): Promise<void> {
+  const { output, storage, overwrite: replace = false, strict = false } = options;
   if (typeof source === "string" && runsOf(source).length > 1)
     throw new UserError("cre extract --entities: got several runs, expected one.");
+  if (isEndpoint(source)) {
+    throw new UserError("cre extract --endpoint: reads rows, got documents (--entities).", {
+      hint: "Make rows of the documents' pairs first, or extract with a run.",
+    });
+  }
   const prepared = await prepareDocuments(input, output, replace, options);
-  const decode = { ...(method ? { method } : {}), ...(companion === undefined ? {} : { companion }) };
-  const run = await openRun(source, { onNotice: warn, onLoad: showLoading(), storage, decode });
+  const run = await openRun(source, { onNotice: warn, onLoad: showLoading(), storage, decode: decodeOf(options) });
   await extractDocumentsWith(run, prepared, { ...options, minProbability: options.minScore ?? 0, strict, replace });
   await run.close();
 }
@@ -164,7 +225,7 @@ async function jobOf(opened: OpenedRuns, { minScore = 0 }: ExtractOptions): Prom
 
 /** Writes rows to standard output. Throws a UserError when not one row can be used. */
 async function printRows(
-  run: Pick<OpenedRuns, "extractor">,
+  run: Pick<Answering, "extractor">,
   input: string,
   counts: CorpusCounts,
   corpus: CorpusOptions,

@@ -18,6 +18,14 @@ export interface Example {
   tailSpan?: Span;
   /** The owner's name for the row, kept unchanged; a bigint for a whole number beyond 2^53. */
   id?: string | number | bigint;
+  /** What annotators said, as shares of labels that add up to 1; a training learns them in the place of `relations`. */
+  softLabels?: Readonly<Record<string, number>>;
+}
+
+/** What a label means, for an annotator: a text, and examples in which it holds. */
+export interface LabelDefinition {
+  definition: string;
+  examples: readonly Pick<Example, "sentence" | "head" | "tail" | "headSpan" | "tailSpan">[];
 }
 
 /** The closed set of labels of a schema. */
@@ -32,6 +40,8 @@ export interface LabelSet {
   inverses: ReadonlyMap<string, string>;
   /** label → the types of (head, tail) that it holds between, "*" for any; a label without an entry holds between all. Absent: no constraint. */
   types?: ReadonlyMap<string, readonly TypePair[]>;
+  /** What labels mean; absent where the schema does not say it. */
+  definitions?: ReadonlyMap<string, LabelDefinition>;
 }
 
 /** The types of head and tail. */

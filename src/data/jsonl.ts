@@ -3,6 +3,7 @@ import { readLines } from "../base/files.ts";
 import { exactNumber, findDuplicateKey, type JsonMembers, readMembers } from "../base/json-text.ts";
 import { type Example, exampleProblem, type LabelSet, quoted, type Span } from "./example.ts";
 import { type Normalization, normalizedExample } from "./normalize.ts";
+import { readSoftLabels } from "./soft-labels.ts";
 import {
   addBadRow,
   emptySplit,
@@ -24,7 +25,7 @@ export type JsonlLine =
 export interface JsonlOptions {
   /** The relations that rows may name; null accepts any. */
   labels?: LabelSet | null;
-  /** Whether a row without relations is a bad row. */
+  /** Whether a row without relations is a bad row; "softLabels" are read with them only. */
   requireRelations?: boolean;
   maxRowBytes?: number;
   /** What is done to sentence, head and tail of `example`; default none. */
@@ -47,6 +48,8 @@ export async function* readJsonl(
   options: JsonlOptions = {},
 ): AsyncGenerator<JsonlLine> {
   const relations = relationReader(options.labels ?? null, options.requireRelations ?? false);
+  // In other rows "softLabels" is one of the owner's further fields.
+  const known = options.requireRelations && options.labels ? new Set(options.labels.labels) : null;
   for await (const { number, text, problem } of readLines(source, {
     maxLineBytes: options.maxRowBytes ?? MAX_ROW_BYTES,
   })) {
@@ -59,7 +62,7 @@ export async function* readJsonl(
         continue;
       }
       const members = readMembers(text);
-      const example = exampleOf(object, members, relations, options.normalize);
+      const example = withSoftLabels(exampleOf(object, members, relations, options.normalize), object, known);
       if (typeof example === "string") yield { line: number, example: null, object, problem: example };
       else yield { line: number, example, object, members, problem: null };
     }
@@ -137,6 +140,17 @@ function exampleOf(
   }
   const normalized = normalizedExample(example, normalize);
   return typeof normalized === "string" ? normalized : (exampleProblem(normalized) ?? normalized);
+}
+
+function withSoftLabels(
+  example: Example | string,
+  { softLabels: value }: Record<string, unknown>,
+  known: ReadonlySet<string> | null,
+): Example | string {
+  if (known === null || typeof example === "string") return example;
+  const softLabels = readSoftLabels(value, known);
+  if (typeof softLabels === "string") return softLabels;
+  return softLabels === null ? example : { ...example, softLabels };
 }
 
 /** The id of a row with all its digits; null for a value that is no id or that a number cannot hold. */

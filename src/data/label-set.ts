@@ -3,6 +3,12 @@ import { nearestName, UserError, UserErrors } from "../base/errors.ts";
 import { parseJson } from "../base/json-text.ts";
 import { checkSchema } from "../base/schema.ts";
 import { type LabelSet, quoted, type TypePair } from "./example.ts";
+import {
+  definitionsFromJson,
+  definitionsSchema,
+  definitionsToJson,
+  type LabelDefinitionsJson,
+} from "./label-definitions.ts";
 import { completedTypes } from "./label-types.ts";
 
 /** A label set as `labels.json` and the run folder write it. */
@@ -15,6 +21,8 @@ export interface LabelSetJson {
   symmetric: string[];
   /** Types of (head, tail) that a label holds between. */
   types?: Record<string, [string, string][]>;
+  /** What labels mean, for annotators: a text, or a text with examples. */
+  definitions?: LabelDefinitionsJson;
 }
 
 const MAX_LABELS = 10_000;
@@ -46,7 +54,7 @@ export function createLabelSet(
   parts: Partial<Omit<LabelSetJson, "labels">> & { labels: readonly string[] },
   where: string,
 ): LabelSet {
-  const { labels, noRelation = null, inverses = {}, symmetric = [], types } = parts;
+  const { labels, noRelation = null, inverses = {}, symmetric = [], types, definitions } = parts;
   if (labels.length === 0) throw new UserError(`${where}: has no labels, expected at least one.`);
   if (labels.length > MAX_LABELS) {
     throw new UserError(`${where}: has ${labels.length} labels, expected at most ${MAX_LABELS}.`);
@@ -87,8 +95,16 @@ export function createLabelSet(
   }
   for (const label of Object.keys(types ?? {})) requireKnown(label, "types");
   const typesOf = types && completedTypes(new Map(Object.entries(types)), inverseOf, noRelation, problems);
+  for (const label of Object.keys(definitions ?? {})) requireKnown(label, "definitions");
+  const definitionOf = definitions && definitionsFromJson(definitions, problems);
   if (problems.length > 0) throw new UserErrors(`${where}: the labels cannot be used:`, problems);
-  return { labels: [...labels], noRelation, inverses: inverseOf, ...(typesOf ? { types: typesOf } : {}) };
+  return {
+    labels: [...labels],
+    noRelation,
+    inverses: inverseOf,
+    ...(typesOf ? { types: typesOf } : {}),
+    ...(definitionOf ? { definitions: definitionOf } : {}),
+  };
 }
 
 function labelProblem(label: string): string | null {
@@ -117,6 +133,7 @@ export function labelSetToJson(labels: LabelSet): LabelSetJson {
     inverses,
     symmetric,
     ...(types ? { types } : {}),
+    ...(labels.definitions ? { definitions: definitionsToJson(labels.definitions) } : {}),
   };
 }
 
@@ -136,6 +153,7 @@ const labelSetSchema = z.strictObject({
   inverses: z.record(z.string(), z.string()).optional(),
   symmetric: z.array(z.string()).optional(),
   types: typesSchema.optional(),
+  definitions: definitionsSchema.optional(),
 });
 
 /** Reads a label set from parsed JSON; throws UserErrors listing every fault. */

@@ -1,6 +1,7 @@
 import { UserError, UserErrors } from "../base/errors.ts";
 import type { Example } from "./example.ts";
 import type { Normalization } from "./normalize.ts";
+import { meanSoftLabels } from "./soft-labels.ts";
 
 export type SplitName = "train" | "valid" | "test";
 
@@ -56,11 +57,14 @@ export function emptySplit(): Split {
 
 /**
  * Collects the good rows of a split. Rows with equal input become one example with the relations of all in file order, repeats kept: their
- * prompts are equal in every style, so a model cannot answer them differently (CRE-LLM's rule). The first row's id is kept.
+ * prompts are equal in every style, so a model cannot answer them differently (CRE-LLM's rule). The first row's id is kept. Soft labels become
+ * their mean, in which every row counts once.
  */
 export function rowCollector(split: Split, equalRows: EqualRows = "merge"): (example: Example) => void {
   const examples = new Map<string, Example>();
   const contents = new Set<string>();
+  /** Rows of an example with soft labels. */
+  const softRows = new Map<string, Example[]>();
   return (example) => {
     const key = inputKey(example);
     const content = `${JSON.stringify(example.relations)} ${key}`;
@@ -73,6 +77,11 @@ export function rowCollector(split: Split, equalRows: EqualRows = "merge"): (exa
       split.examples.push(own);
     } else {
       split.counts.merged++;
+      if (example.softLabels || earlier.softLabels) {
+        const rows = softRows.get(key) ?? [{ ...earlier }];
+        softRows.set(key, [...rows, example]);
+        earlier.softLabels = meanSoftLabels([...rows, example]);
+      }
       if (example.relations !== undefined) earlier.relations = [...(earlier.relations ?? []), ...example.relations];
     }
   };

@@ -114,8 +114,11 @@ function countExtraction(extraction: Extraction, counts: CorpusCounts): void {
 
 function outputFields(extraction: Extraction, minProbability: number): Record<string, unknown> {
   const predictions = extraction.predictions
-    .filter(({ probability }) => probability >= minProbability)
-    .map(({ relation, probability }) => ({ relation, probability: Number(probability.toFixed(6)) }));
+    .filter(({ probability }) => !(probability < minProbability))
+    .map(({ relation, probability }) =>
+      // The text of a server without probabilities.
+      Number.isNaN(probability) ? { relation } : { relation, probability: Number(probability.toFixed(6)) },
+    );
   const fields: Record<string, unknown> = { predictions };
   if (extraction.truncated) fields.truncated = true;
   if (extraction.generated) fields.generated = extraction.generated.text;

@@ -2,7 +2,8 @@ import { UserError, UserErrors } from "../base/errors.ts";
 import { type Folder, readFolderText } from "../base/folder.ts";
 import type { LabelSet } from "../data/example.ts";
 import { parseLabelsJson } from "../data/label-set.ts";
-import { createExtractor, type Extractor } from "../extract/extractor.ts";
+import type { MixedCompanion } from "../extract/decoding.ts";
+import { createExtractor, type Extractor, type ExtractorSettings } from "../extract/extractor.ts";
 import type { Decoder } from "../models/decoder.ts";
 import type { PlaceOptions } from "../models/place.ts";
 import type { DecoderSpec } from "../models/spec.ts";
@@ -75,12 +76,12 @@ export interface AnsweringParts {
   calibration: Calibration | null;
 }
 
-/** The extractor of a resolved recipe; `decode` replaces single values of its decoding. */
-export function extractorOf(
-  recipe: Pick<AnsweringRecipe, "data" | "prompt" | "decode">,
-  { model, tokenizer, renderer, companion, calibration }: AnsweringParts,
+/** How a run with these parts decodes; `decode` replaces single values of its recipe's decoding. */
+export function decodingOf(
+  recipe: Pick<AnsweringRecipe, "prompt" | "decode">,
+  { companion, calibration }: Pick<AnsweringParts, "companion" | "calibration">,
   decode: Partial<DecodeSettings> = {},
-): Extractor {
+): { settings: ExtractorSettings; companion: MixedCompanion | null } {
   const wanted = { ...recipe.decode, ...decode };
   const mixture = companion ? mixtureOf(companion, wanted) : null;
   const settings = {
@@ -90,8 +91,18 @@ export function extractorOf(
     isFitted: wanted.noRelationWeight === "auto",
     maxAnswerTokens: recipe.prompt.maxAnswerTokens,
   };
-  const mixed = companion && mixture ? { model: companion.model, mixture } : null;
-  return createExtractor(model, tokenizer, renderer, settings, recipe.data.normalize, mixed);
+  return { settings, companion: companion && mixture ? { model: companion.model, mixture } : null };
+}
+
+/** The extractor of a resolved recipe; `decode` replaces single values of its decoding. */
+export function extractorOf(
+  recipe: Pick<AnsweringRecipe, "data" | "prompt" | "decode">,
+  parts: AnsweringParts,
+  decode: Partial<DecodeSettings> = {},
+): Extractor {
+  const { settings, companion } = decodingOf(recipe, parts, decode);
+  const { model, tokenizer, renderer } = parts;
+  return createExtractor(model, tokenizer, renderer, settings, recipe.data.normalize, companion);
 }
 
 /** Throws a UserErrors for labels that were changed after the training to ones that cannot be answered with. */

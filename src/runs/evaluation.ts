@@ -53,12 +53,14 @@ export interface RunEvaluation extends Evaluation {
   references: Reference[];
   /** The parts of a run with a linear companion; null without one. */
   companion: CompanionScores | null;
-  /** How far the probabilities of the predictions can be believed. */
+  /** How far the probabilities of the predictions can be believed; of answers without probabilities nothing is known. */
   certainty: Certainty;
   /** Time of the extraction. */
   seconds: number;
   /** The evaluations of this run on the test split of this data up to now, this one last; empty for other rows. */
   testLooks: readonly TestLook[];
+  /** Absent for a model in this process. */
+  endpoint?: EndpointUse;
 }
 
 /** The parts of an opened run that an evaluation needs. */
@@ -76,6 +78,39 @@ export interface EvaluatedRun {
   readonly companion: RunCompanion | null;
   /** What validation rows said of how relations are chosen; null for a run that has none. */
   readonly calibration: Calibration | null;
+  /** Where a server answers instead of a model in this process: who, how, and what it has cost so far. */
+  readonly endpoint?: () => EndpointUse;
+  /** Nothing is written: no run belongs to the answers. */
+  readonly keepsNothing?: boolean;
+}
+
+/** What answers of a server were asked from whom, how, and what they cost. */
+export interface EndpointUse {
+  url: string;
+  model: string;
+  way: string;
+  /** The way in words. */
+  about: string;
+  /** Whether answers have probabilities. */
+  hasProbabilities: boolean;
+  /** Training rows shown with each question; null for the prompt of a recipe. */
+  shots: { count: number; by: string; seed: number } | null;
+  requests: number;
+  retries: number;
+  cacheHits: number;
+  promptTokens: number;
+  answerTokens: number;
+}
+
+/** A server's part in a report, in one line. */
+export function endpointLine(use: EndpointUse): string {
+  const { url, model, about, hasProbabilities, shots, requests, retries, cacheHits, promptTokens, answerTokens } = use;
+  const parts = [`${model} at ${url}: ${about}${hasProbabilities ? "" : " (no probabilities)"}`];
+  if (shots) parts.push(shots.count === 0 ? "no examples shown" : `${shots.count} training rows shown (${shots.by})`);
+  parts.push(`${requests} requests${retries > 0 ? ` and ${retries} repeated attempts` : ""}`);
+  parts.push(`${promptTokens} prompt tokens and ${answerTokens} answer tokens by the server's count`);
+  if (cacheHits > 0) parts.push(`${cacheHits} answers from the cache`);
+  return parts.join("; ");
 }
 
 /** Evaluates a run; see `Run.evaluate`. Throws a UserError for data that cannot be read and rows without known relations. */
@@ -97,12 +132,17 @@ export async function evaluateRun(run: EvaluatedRun, options: EvaluateOptions = 
   const trivial = trivialReferences(evaluation.rows, run.labels);
   const references = [...(companion ? companionReferences(companion) : []), ...trivial];
   const testLooks =
-    source?.split === "test" && run.given === null
+    source?.split === "test" && run.given === null && !run.keepsNothing
       ? await lookAtTest(run.folder, source.data, evaluation.examples, onEvent)
       : [];
   const rows = evaluation.extractions.map(({ predictions }, i) => ({ gold: evaluation.rows[i].gold, predictions }));
-  const certainty = certaintyOf(rows, run.labels.noRelation);
-  return { ...evaluation, source, references, companion, certainty, seconds, testLooks };
+  const certain = run.extractor.hasNoProbabilities ? [] : rows;
+  const certainty = certaintyOf(certain, run.labels.noRelation);
+  const endpoint = run.endpoint?.();
+  return {
+    ...{ ...evaluation, source, references, companion, certainty, seconds, testLooks },
+    ...(endpoint ? { endpoint } : {}),
+  };
 }
 
 /** How an opened run chooses relations with and without its companion; what `decode` replaced holds for both. */
@@ -166,10 +206,12 @@ export interface RunMetricsJson extends MetricsJson {
   certainty: Certainty;
   /** Absent for a run without a linear companion. */
   companion?: CompanionScores;
+  /** Absent for a model in this process. */
+  endpoint?: EndpointUse;
 }
 
 export function evaluationJson(evaluation: RunEvaluation): RunMetricsJson {
-  const { metrics, references, source, seconds, truncated, certainty, companion } = evaluation;
+  const { metrics, references, source, seconds, truncated, certainty, companion, endpoint } = evaluation;
   return {
     ...toJson(metrics, { references }),
     ...source,
@@ -177,30 +219,45 @@ export function evaluationJson(evaluation: RunEvaluation): RunMetricsJson {
     truncated,
     certainty,
     ...(companion ? { companion } : {}),
+    ...(endpoint ? { endpoint } : {}),
   };
 }
 
 /** What a report of an evaluation is called. */
-export function evaluationTitle({ folder }: EvaluatedRun, { source, examples }: RunEvaluation): string {
-  return `${folder.directory} on ${source ? `${source.data}, ${source.split}` : `${examples.length} rows`}`;
+export function evaluationTitle({ folder }: EvaluatedRun, { source, examples, endpoint }: RunEvaluation): string {
+  const name = endpoint ? `${endpoint.model} at ${endpoint.url}` : folder.directory;
+  return `${name} on ${source ? `${source.data}, ${source.split}` : `${examples.length} rows`}`;
 }
 
 /** Writes `metrics.json`, `report.html` and the answers to every row (`predictions/`) of an evaluation into the run's folder. */
 export async function saveEvaluation(run: EvaluatedRun, evaluation: RunEvaluation): Promise<void> {
-  const { folder, recipe } = run;
-  const { metrics, examples, rows, extractions, references, certainty } = evaluation;
-  await writeFileAtomic(folder.metrics, `${JSON.stringify(evaluationJson(evaluation), null, 2)}\n`);
+  await saveReport(run, evaluation, run.folder, await readLog(run.folder));
   await savePredictions(run, evaluation);
-  const probabilities = extractions.map(({ predictions }) => predictions[0]?.probability ?? null);
-  const log: unknown[] = await readLog(folder);
+}
+
+/** Writes `metrics.json` and `report.html` of an evaluation into a folder; the lines of a run's log are drawn as its curves. */
+export async function saveReport(
+  run: EvaluatedRun,
+  evaluation: RunEvaluation,
+  folder: Pick<RunFolder, "metrics" | "report">,
+  log: readonly unknown[] = [],
+): Promise<void> {
+  const { recipe } = run;
+  const { metrics, examples, rows, extractions, references, certainty, endpoint } = evaluation;
+  await writeFileAtomic(folder.metrics, `${JSON.stringify(evaluationJson(evaluation), null, 2)}\n`);
+  const probabilities = extractions.map(({ predictions }) => {
+    const probability = predictions[0]?.probability ?? Number.NaN;
+    return Number.isNaN(probability) ? null : probability;
+  });
   const ofKind = <T>(kind: LogLine["kind"]) => log.filter((line) => (line as LogLine).kind === kind) as T[];
   const html = renderHtmlReport({
     title: evaluationTitle(run, evaluation),
     metrics,
-    recipe: recipeText(recipe),
+    recipe: endpoint?.shots ? undefined : recipeText(recipe),
     log: ofKind<LogPoint>("step"),
     validations: ofKind<ValidationPoint>("validation"),
-    certainty,
+    certainty: run.extractor.hasNoProbabilities ? undefined : certainty,
+    subtitle: endpoint && endpointLine(endpoint),
     examples: errorExamples(examples, rows, probabilities),
     references,
   });

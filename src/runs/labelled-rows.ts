@@ -4,6 +4,7 @@ import { type Example, exampleProblem, type LabelSet } from "../data/example.ts"
 import { MAX_NEAREST_LABELS, unknownRelation } from "../data/jsonl.ts";
 import type { AnnotatedSentence } from "../data/mentions-file.ts";
 import { type Normalization, normalizedExample } from "../data/normalize.ts";
+import { readSoftLabels } from "../data/soft-labels.ts";
 import { type BadRow, mergeRows, type OnBadRow, type SplitCounts, type SplitName } from "../data/split.ts";
 
 /** Rows to train on and to validate on, with their labels. */
@@ -78,10 +79,15 @@ export function labelledRows(
   return mergeRows(good);
 }
 
-function relationsProblem({ relations }: Example, known: ReadonlySet<string>, isNearest: boolean): string | null {
+function relationsProblem(
+  { relations, softLabels }: Example,
+  known: ReadonlySet<string>,
+  isNearest: boolean,
+): string | null {
   if (!relations?.length)
     return "got no relations, expected at least one label (the one for no relation, if none holds)";
   const unknown = relations.find((label) => !known.has(label));
-  if (unknown === undefined) return null;
-  return unknownRelation(unknown, known, isNearest);
+  if (unknown !== undefined) return unknownRelation(unknown, known, isNearest);
+  const soft = readSoftLabels(softLabels, known);
+  return typeof soft === "string" ? soft : null;
 }

@@ -3,16 +3,18 @@ import { join } from "node:path";
 import { UserError } from "../base/errors.ts";
 import type { Example, LabelSet } from "../data/example.ts";
 import { readJsonl } from "../data/jsonl.ts";
+import { sharesOf } from "../data/soft-labels.ts";
 import { inputKey } from "../data/split.ts";
-import type { Recipe } from "../recipe/schema.ts";
+import { DISTILL_DEFAULTS, type DistillSettings, type Recipe } from "../recipe/schema.ts";
 import type { EncodedExample } from "../train/batches.ts";
 import { encodeTaught } from "../train/soft-targets.ts";
 import type { OpenedRecipe } from "./open.ts";
 import type { RunFolder } from "./run-folder.ts";
 import { encodeExamples } from "./train-run.ts";
 
-/** The label distributions that a run learns from. */
+/** The label distributions that a run learns from: those of other runs, or the soft labels of its rows. */
 export interface Teacher {
+  settings: DistillSettings;
   /** Of the training rows, by their input, in the order of the labels. */
   ofRows: ReadonlyMap<string, Float64Array>;
   /** Rows without labels of their own. */
@@ -32,6 +34,17 @@ export function teacherFiles({ directory }: Pick<RunFolder, "directory">): {
   };
 }
 
+/** Soft labels take the place of a row's own: these are made of them. */
+const SOFT_LABELS: DistillSettings = { ...DISTILL_DEFAULTS, goldWeight: 0 };
+
+/** The soft labels of training rows; null where no row has any. */
+export function softTeacher(rows: readonly Example[], { labels }: LabelSet): Teacher | null {
+  const soft = rows.filter(({ softLabels }) => softLabels !== undefined);
+  if (soft.length === 0) return null;
+  const ofRows = new Map(soft.map((row) => [inputKey(row), sharesOf(row, labels)]));
+  return { settings: SOFT_LABELS, ofRows, unlabelled: [] };
+}
+
 /** The distributions that a run of a recipe with `distill` learns from; null for another recipe. Throws a UserError when they are missing or damaged. */
 export async function teacherFor(folder: RunFolder, { distill }: Recipe, labels: LabelSet): Promise<Teacher | null> {
   if (!distill) return null;
@@ -44,10 +57,10 @@ export async function teacherFor(folder: RunFolder, { distill }: Recipe, labels:
       hint,
     });
   }
-  return readTeacher(rows, labels);
+  return readTeacher(rows, labels, distill);
 }
 
-async function readTeacher(file: string, labels: LabelSet): Promise<Teacher> {
+async function readTeacher(file: string, labels: LabelSet, settings: DistillSettings): Promise<Teacher> {
   const ofRows = new Map<string, Float64Array>();
   const unlabelled: { example: Example; probabilities: Float64Array }[] = [];
   for await (const row of readJsonl(file, { labels })) {
@@ -66,7 +79,7 @@ async function readTeacher(file: string, labels: LabelSet): Promise<Teacher> {
     if (row.example.relations) ofRows.set(inputKey(row.example), probabilities);
     else unlabelled.push({ example: row.example, probabilities });
   }
-  return { ofRows, unlabelled };
+  return { settings, ofRows, unlabelled };
 }
 
 function isDistribution(value: unknown, count: number): value is number[] {
@@ -79,16 +92,15 @@ function isDistribution(value: unknown, count: number): value is number[] {
 export function encodeTaughtRows(
   bench: Pick<OpenedRecipe, "recipe" | "renderer">,
   examples: readonly Example[],
-  { ofRows, unlabelled }: Teacher,
+  { settings, ofRows, unlabelled }: Teacher,
   negatives: readonly Example[] = [],
 ): { encoded: EncodedExample[]; truncated: number; notice: string } {
   const { recipe, renderer } = bench;
   const { distill, train } = recipe;
-  if (!distill) throw new Error("encodeTaughtRows: the recipe has no distill.");
   const encoded: EncodedExample[] = [];
   const sums = { truncated: 0, taught: 0, answers: 0, cut: 0, alone: 0 };
   const add = (example: Example, probabilities: Float64Array) => {
-    const row = encodeTaught(renderer, example, probabilities, distill, train.severalRelations);
+    const row = encodeTaught(renderer, example, probabilities, settings, train.severalRelations);
     encoded.push(row.encoded);
     sums.taught++;
     sums.answers += row.encoded.answers?.length ?? 1;
@@ -109,7 +121,12 @@ export function encodeTaughtRows(
   const drawn = encodeExamples(bench, negatives);
   encoded.push(...drawn.encoded);
   sums.truncated += drawn.truncated;
-  return { encoded, truncated: sums.truncated, notice: noticeOf(sums, unlabelled.length) };
+  return { encoded, truncated: sums.truncated, notice: distill ? noticeOf(sums, unlabelled.length) : softNotice(sums) };
+}
+
+function softNotice({ taught, answers, alone }: { taught: number; answers: number; alone: number }): string {
+  const without = alone > 0 ? `; ${alone} rows have labels alone` : "";
+  return `soft labels of ${taught} rows are learned: ${(answers / Math.max(1, taught)).toFixed(2)} answers a row${without}.`;
 }
 
 function noticeOf(

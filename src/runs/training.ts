@@ -32,7 +32,7 @@ import {
   saveBaseSums,
 } from "./run-folder.ts";
 import type { StopOptions } from "./stop-signals.ts";
-import { encodeTaughtRows, type Teacher, teacherFor } from "./teacher.ts";
+import { encodeTaughtRows, softTeacher, type Teacher, teacherFor } from "./teacher.ts";
 import { type RunEvent, trainRun, validationRows } from "./train-run.ts";
 
 /** Tensors of the model that are loaded or made. */
@@ -214,7 +214,7 @@ export async function readLearningData(
   const { labels } = data;
   const { train: own, valid, held } = holdOut(recipe, data);
   const negatives = negativesFor(recipe, data, { train: own, valid });
-  const teacher = await teacherFor(folder, recipe, labels);
+  const teacher = (await teacherFor(folder, recipe, labels)) ?? softTeacher(own, labels);
   const onNotice = (text: string) => onEvent({ kind: "notice", text });
   for (const text of notices) onNotice(text);
   if (held > 0) onNotice(heldOutNotice(held, data.train.length));
