@@ -7,9 +7,11 @@ import { openReference } from "../src/compute/reference/backend.ts";
 import { exportModel } from "../src/export/model.ts";
 import { openGguf } from "../src/formats/gguf.ts";
 import { openCheckpoint } from "../src/models/checkpoint.ts";
+import { tensorType } from "../src/models/gguf/types.ts";
 import { initDecoder } from "../src/models/init.ts";
 import { loadDecoder } from "../src/models/load.ts";
 import { saveDecoder } from "../src/models/save.ts";
+import type { DecoderSpec } from "../src/models/spec.ts";
 import { openModelTokenizer } from "../src/runs/tokenizer.ts";
 import { copyTokenizer } from "../src/tokenizers/open-tokenizer.ts";
 import { ROOT, temporaryFolder } from "./e2e/support.ts";
@@ -59,26 +61,51 @@ async function typesOf(file: string): Promise<Record<string, string>> {
   return Object.fromEntries([...tensors.values()].map(({ name, dtype }) => [name, dtype]));
 }
 
+/** Writes a model whose rows fill the blocks; returns its folder. */
+async function writeModel(family: "llama" | "chatglm2", layers: number): Promise<string> {
+  const base = join(temporary.path, family);
+  const backend = openReference({ precision: "float32" });
+  const modelType = TINY_FAMILIES[family].family;
+  const { vocabularySize } = await openModelTokenizer(TOKENIZER, { modelType });
+  const sizes = { width: 256, heads: 4, headWidth: 64, keyValueHeads: 4, feedForward: 512, layers };
+  const own = TINY_FAMILIES[family].positions as Extract<DecoderSpec["positions"], { kind: "rotary" }>;
+  const positions = { ...own, rotatedWidth: family === "llama" ? 64 : 32 };
+  const spec = { ...TINY_FAMILIES[family], ...sizes, positions, vocabularySize, tokenCount: vocabularySize };
+  const options = { storage: "float32", trainable: false, deviation: 0.08 } as const;
+  await saveDecoder(await initDecoder(backend, spec, 7, options), base, { dtype: "F32" });
+  await copyTokenizer(TOKENIZER, base);
+  await backend.close();
+  return base;
+}
+
+/** llama.cpp's own file; `number` is its name for the type. */
+function quantized(plain: string, theirs: string, number: number): string {
+  const made = spawnSync("python3", [join(PACKAGE, "quantize.py"), plain, theirs, String(number)], {
+    encoding: "utf8",
+  });
+  expect({ status: made.status, stderr: made.stderr.slice(-500) }).toMatchObject({ status: 0 });
+  return theirs;
+}
+
 describe.skipIf(!installed)("K-quants next to llama.cpp's own", () => {
+  it("have the same types where one matrix holds queries, keys and values", { timeout: 120_000 }, async () => {
+    const layers = 9;
+    const base = await writeModel("chatglm2", layers);
+    const plain = await exportModel(base, { to: "gguf", type: "F32", output: join(temporary.path, "fused") });
+    const { tensors, close } = await openGguf(plain);
+    await close();
+    const rule = { layers, tiedHead: false };
+    const ours = Object.fromEntries(
+      [...tensors.values()].map(({ name, shape }) => [name, tensorType(name, shape, "Q4_K_M", rule)]),
+    );
+    expect(ours).toEqual(await typesOf(quantized(plain, join(temporary.path, "fused.gguf"), 15)));
+    const fused = Array.from({ length: layers }, (_, i) => ours[`blk.${i}.attn_qkv.weight`]);
+    expect(fused.filter((type) => type === "Q6_K").length).toBeGreaterThan(2);
+    expect(fused).toContain("Q4_K");
+  });
+
   it("have the same types, and their error is no larger", async () => {
-    const base = join(temporary.path, "model");
-    const backend = openReference({ precision: "float32" });
-    const { vocabularySize } = await openModelTokenizer(TOKENIZER, { modelType: "llama" });
-    const spec = {
-      ...TINY_FAMILIES.llama,
-      width: 256,
-      heads: 4,
-      headWidth: 64,
-      keyValueHeads: 4,
-      feedForward: 512,
-      layers: 4,
-    };
-    const positions = { kind: "rotary", base: 10_000, layout: "halves", rotatedWidth: 64 } as const;
-    const sized = { ...spec, positions, vocabularySize, tokenCount: vocabularySize };
-    const options = { storage: "float32", trainable: false, deviation: 0.08 } as const;
-    await saveDecoder(await initDecoder(backend, sized, 7, options), base, { dtype: "F32" });
-    await copyTokenizer(TOKENIZER, base);
-    await backend.close();
+    const base = await writeModel("llama", 4);
     const output = join(temporary.path, "out");
     const plain = await exportModel(base, { to: "gguf", type: "F32", output });
     const wanted = await logProbabilitiesOf(plain);
@@ -87,11 +114,7 @@ describe.skipIf(!installed)("K-quants next to llama.cpp's own", () => {
       ["Q6_K", 18],
     ] as const) {
       const ours = await exportModel(base, { to: "gguf", type, output, overwrite: true });
-      const theirs = join(temporary.path, `theirs-${type}.gguf`);
-      const made = spawnSync("python3", [join(PACKAGE, "quantize.py"), plain, theirs, String(number)], {
-        encoding: "utf8",
-      });
-      expect({ status: made.status, stderr: made.stderr.slice(-500) }).toMatchObject({ status: 0 });
+      const theirs = quantized(plain, join(temporary.path, `theirs-${type}.gguf`), number);
       expect(await typesOf(ours)).toEqual(await typesOf(theirs));
       const errorOf = async (file: string) => {
         const got = await logProbabilitiesOf(file);

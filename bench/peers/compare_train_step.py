@@ -32,7 +32,7 @@ ROOT = Path(__file__).resolve().parents[2]
 CLI = ROOT / "dist" / "cli.js"
 TORCH_STEP = Path(__file__).resolve().with_name("torch_step.py")
 SHAPES = ["110m", "0.4b", "qwen2-0.5b", "llama2-7b"]
-MODES = ["eager-bf16", "sdpa-bf16", "autocast", "autocast-sdpa"]
+MODES = ["eager-bf16", "sdpa-bf16", "autocast", "autocast-sdpa", "float32", "sdpa-float32"]
 OURS = "cre"
 MALLOC_NAMES = {"default": "as installed", "tcmalloc": "tcmalloc"}
 ALLOCATORS = list(MALLOC_NAMES)
@@ -252,7 +252,7 @@ def names_of(known):
 def read_options():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--shapes", type=names_of(SHAPES), default=SHAPES[:3], help="with commas (default: all but llama2-7b)")
-    parser.add_argument("--modes", type=names_of(MODES), default=MODES, help="PyTorch modes, with commas (default: all)")
+    parser.add_argument("--modes", type=names_of(MODES), default=MODES[:4], help=f"PyTorch modes, with commas, of {','.join(MODES)} (default: those in bf16)")
     parser.add_argument("--allocators", type=names_of(ALLOCATORS), default=ALLOCATORS, help="of PyTorch, with commas (default: both)")
     parser.add_argument("--rounds", type=whole_number, help="of fresh processes (default: 5)")
     parser.add_argument("--steps", type=whole_number, help="timed steps of a process in a round (default: 3)")

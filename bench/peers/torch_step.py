@@ -6,19 +6,18 @@ T tokens of a sequence, H query heads, G key/value heads, D head width, C model 
 """
 
 import argparse
-import json
 import math
-import os
-import resource
 import sys
 import time
 from dataclasses import dataclass, replace
+
+from protocol import peak_resident, requests, tell, whole_number
 
 try:
     import torch
     import torch.nn.functional as F
 except ImportError as error:
-    sys.exit(f"{sys.executable} cannot import torch ({error}): run this with a Python that has it (pip install torch).")
+    torch, missing = None, error
 
 
 @dataclass(frozen=True)
@@ -48,15 +47,17 @@ MODES = {
     "sdpa-bf16": "bf16 activations; torch's scaled_dot_product_attention",
     "autocast": "float32 residual stream, products in bf16 by torch.autocast; attention as two products and a softmax",
     "autocast-sdpa": "the same with scaled_dot_product_attention",
+    "float32": "float32 throughout, weights too: the fastest on processors without bf16 units; attention as two products and a softmax",
+    "sdpa-float32": "the same with scaled_dot_product_attention",
 }
 RANK, ALPHA = 8, 32
 NORM_EPSILON = 1e-6
 ROTARY_BASE = 10_000
 
 
-def random_weight(rows, columns):
-    """[rows, columns] in bf16; frozen weights are bf16 in every mode, as casting them in each step would only slow PyTorch down."""
-    return torch.empty(rows, columns, dtype=torch.bfloat16).normal_(0, 0.02)
+def random_weight(rows, columns, dtype):
+    """[rows, columns]; frozen weights are bf16 in every mode but float32, as casting them in each step would only slow PyTorch down."""
+    return torch.empty(rows, columns, dtype=dtype).normal_(0, 0.02)
 
 
 class LowRank:
@@ -67,22 +68,22 @@ class LowRank:
         self.b = torch.zeros(rows, RANK).requires_grad_()
 
     def add_to(self, y, x):
-        low = F.linear(x, self.a.to(torch.bfloat16))  # [B·T,R]
-        return torch.addmm(y, low, self.b.to(torch.bfloat16).t(), alpha=ALPHA / RANK)
+        low = F.linear(x, self.a.to(x.dtype))  # [B·T,R]
+        return torch.addmm(y, low, self.b.to(x.dtype).t(), alpha=ALPHA / RANK)
 
 
 class Layer:
-    def __init__(self, shape, norm_dtype):
+    def __init__(self, shape, dtype, norm_dtype):
         C, D = shape.width, shape.head_width
         self.attention_norm = torch.ones(C, dtype=norm_dtype)
-        self.q = random_weight(shape.heads * D, C)
-        self.k = random_weight(shape.key_value_heads * D, C)
-        self.v = random_weight(shape.key_value_heads * D, C)
-        self.output = random_weight(C, shape.heads * D)
+        self.q = random_weight(shape.heads * D, C, dtype)
+        self.k = random_weight(shape.key_value_heads * D, C, dtype)
+        self.v = random_weight(shape.key_value_heads * D, C, dtype)
+        self.output = random_weight(C, shape.heads * D, dtype)
         self.feed_forward_norm = torch.ones(C, dtype=norm_dtype)
-        self.gate = random_weight(shape.feed_forward, C)
-        self.up = random_weight(shape.feed_forward, C)
-        self.down = random_weight(C, shape.feed_forward)
+        self.gate = random_weight(shape.feed_forward, C, dtype)
+        self.up = random_weight(shape.feed_forward, C, dtype)
+        self.down = random_weight(C, shape.feed_forward, dtype)
         self.q_low = LowRank(shape.heads * D, C)
         self.v_low = LowRank(shape.key_value_heads * D, C)
 
@@ -93,11 +94,12 @@ class Decoder:
         self.sdpa = "sdpa" in mode
         self.autocast = mode.startswith("autocast")
         self.loss_dtype = loss_dtype
-        norm_dtype = torch.float32 if self.autocast else torch.bfloat16
-        self.embedding = random_weight(shape.vocabulary, shape.width)
-        self.layers = [Layer(shape, norm_dtype) for _ in range(shape.layers)]
+        self.dtype = torch.float32 if mode.endswith("float32") else torch.bfloat16
+        norm_dtype = torch.float32 if self.autocast else self.dtype
+        self.embedding = random_weight(shape.vocabulary, shape.width, self.dtype)
+        self.layers = [Layer(shape, self.dtype, norm_dtype) for _ in range(shape.layers)]
         self.final_norm = torch.ones(shape.width, dtype=norm_dtype)
-        self.head = self.embedding if shape.tied_head else random_weight(shape.vocabulary, shape.width)
+        self.head = self.embedding if shape.tied_head else random_weight(shape.vocabulary, shape.width, self.dtype)
 
     def adapter(self):
         return [w for layer in self.layers for low in (layer.q_low, layer.v_low) for w in (low.a, low.b)]
@@ -109,7 +111,7 @@ class Decoder:
             x = F.embedding(ids.reshape(-1), self.embedding)  # [B·T,C]
             if self.autocast:
                 x = x.float()
-            cosine, sine = rotary_tables(T, self.shape.head_width)
+            cosine, sine = rotary_tables(T, self.shape.head_width, self.dtype)
             for layer in self.layers:
                 x = self.forward_layer(layer, x, B, T, cosine, sine)
             if rows.numel() != B * T:
@@ -148,10 +150,10 @@ class Decoder:
         return torch.matmul(F.softmax(scores, -1), v)
 
 
-def rotary_tables(T, D):
+def rotary_tables(T, D, dtype):
     frequencies = ROTARY_BASE ** (-torch.arange(0, D, 2, dtype=torch.float32) / D)
     angles = torch.outer(torch.arange(T, dtype=torch.float32), frequencies).repeat(1, 2)  # [T,D]
-    return angles.cos().to(torch.bfloat16), angles.sin().to(torch.bfloat16)
+    return angles.cos().to(dtype), angles.sin().to(dtype)
 
 
 def rotated(x, cosine, sine):
@@ -219,12 +221,10 @@ def prepare(options):
     return facts, step
 
 
-def peak_resident():
-    return {"peakResidentBytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024}
-
-
 def measure(options):
     """Makes the untimed steps, then the timed ones: with --on-request, one for every line of standard input."""
+    if torch is None:
+        sys.exit(f"{sys.executable} cannot import torch ({missing}): run this with a Python that has it (pip install torch).")
     facts, step = prepare(options)
     losses = [step()[1] for _ in range(options.warmup)]
     if options.on_request:
@@ -236,36 +236,10 @@ def measure(options):
     tell({**facts, "seconds": [seconds for seconds, _ in steps], "losses": losses, **peak_resident()})
 
 
-def requests():
-    """The numbers, from 1, of the lines of standard input; ends the process with a message at a line other than "step"."""
-    lines = iter(lambda: sys.stdin.buffer.readline(100), b"")
-    for number, line in enumerate(lines, 1):
-        if line.rstrip(b"\r\n") != b"step":
-            sys.exit(f'standard input, line {number}: is {line[:40].decode(errors="replace")!r}; expected "step".')
-        yield number
-
-
 def answer(number, step):
     seconds, loss = step()
     tell({"step": number, "seconds": seconds, "loss": loss})
     return seconds, loss
-
-
-def tell(line):
-    """Prints JSON; ends the process with a message when nobody reads it."""
-    try:
-        print(json.dumps(line), flush=True)
-    except BrokenPipeError:
-        # What is left in the buffer must not fail again at exit (docs.python.org/3/library/signal.html, note on SIGPIPE).
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit("standard output was closed: nobody reads the steps.")
-
-
-def whole_number(text):
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not a whole number from 1")
-    return value
 
 
 def read_options():

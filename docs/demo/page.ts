@@ -1,9 +1,11 @@
 // The page: it draws what the worker says. Nothing here needs the model.
 import { browserProblem } from "../../src/compute/wasm/browser.ts";
+import { ENGLISH_LABELS, EXAMPLES } from "../../src/serve/page/demo-texts.ts";
+import type { Language } from "../../src/serve/page/shell/preferences.ts";
 import type { Answer, Question, ShownMention } from "./messages.ts";
 import { createNameList } from "./names.ts";
 import { type ShownSentence, sentenceItem } from "./results.ts";
-import { ENGLISH_LABELS, EXAMPLES, type Language, TEXTS } from "./texts.ts";
+import { TEXTS } from "./texts.ts";
 
 const find = <T extends HTMLElement>(id: string) => document.getElementById(id) as T;
 const page = {

@@ -1,6 +1,6 @@
 // What the page says, in Chinese and English.
 
-export type Language = "zh" | "en";
+import type { Language } from "../../src/serve/page/shell/preferences.ts";
 
 const zh = {
   title: "cre-llm · 在浏览器里抽取关系",
@@ -75,61 +75,3 @@ const en: Texts = {
 };
 
 export const TEXTS: Readonly<Record<Language, Texts>> = { zh, en };
-
-/** The relations of the demonstration set in English; their own names are Chinese. */
-export const ENGLISH_LABELS: Readonly<Record<string, string>> = {
-  收购: "acquires",
-  被收购: "is acquired by",
-  持股: "holds shares of",
-  被持股: "is partly owned by",
-  合作: "works with",
-  竞争: "competes with",
-  创办: "founded",
-  任职: "works for",
-  亲属: "is related to",
-  位于: "is located in",
-  拥有: "owns",
-  创作: "created",
-};
-
-export interface ExampleText {
-  title: Readonly<Record<Language, string>>;
-  text: string;
-  names: readonly string[];
-}
-
-/** Sentences of demo/fresh.jsonl, which the adapter has not seen. */
-export const EXAMPLES: readonly ExampleText[] = [
-  {
-    title: { zh: "财经", en: "Finance" },
-    text: "蓝桉控股今天宣布，已完成对老牌罐头厂鲜满仓的收购。半年报显示，杨梅渡资本持有石榴籽影视百分之七的股份。萤火电池与雪橇汽车签署战略合作协议，联合研发耐寒电池。奶茶市场上，三片叶和一口甜是多年的竞争对手。橘井药业否认有意收购松针医疗，称消息纯属谣言。",
-    names: [
-      "蓝桉控股",
-      "鲜满仓",
-      "杨梅渡资本",
-      "石榴籽影视",
-      "萤火电池",
-      "雪橇汽车",
-      "三片叶",
-      "一口甜",
-      "橘井药业",
-      "松针医疗",
-    ],
-  },
-  {
-    title: { zh: "人物", en: "People" },
-    text: "退役船长鲁北望在渔村创办了听潮学堂。董事会聘请史微澜出任橡果基金的首席经济学家。秦小满是秦木匠的小女儿，也是村里第一个大学生。作家柯灵犀的长篇小说《南山有雾》写了整整八年。渡月亭坐落在芙蓉湖北岸，亭下停着两条旧船。",
-    names: [
-      "鲁北望",
-      "听潮学堂",
-      "史微澜",
-      "橡果基金",
-      "秦小满",
-      "秦木匠",
-      "柯灵犀",
-      "《南山有雾》",
-      "渡月亭",
-      "芙蓉湖",
-    ],
-  },
-];

@@ -253,7 +253,7 @@ Napi::Value Binding::newWeight(const Napi::CallbackInfo& info) {
   owned->handle = handle;
   owned->view.rows = rows;
   owned->view.columns = columns;
-  owned->view.storage = static_cast<Storage>(wholeNumber(info[3], 0, 3));
+  owned->view.storage = static_cast<Storage>(wholeNumber(info[3], 0, kStorages - 1));
   owned->view.packedBf16 = memory_.bf16Precision();
   owned->trainable = truth(info[4]);
   require(info, !(owned->trainable && owned->view.isQuantized()), "a trainable weight in float32 or bfloat16");

@@ -1,6 +1,7 @@
 #include "binding/binding_checks.h"
 
 #include "binding/binding.h"
+#include "matmul/w8a8.h"
 #include "runtime/checks.h"
 
 namespace cre {
@@ -35,12 +36,16 @@ Napi::Value allFiniteBytes(const Napi::CallbackInfo& info) {
   return Napi::Boolean::New(info.Env(), allFinite(type, bytes.Data(), bytes.ByteLength()));
 }
 
+// The instructions of products of bytes; empty if none gives right sums.
+Napi::Value nameByteInstructions(const Napi::CallbackInfo& info) { return Napi::String::New(info.Env(), byteInstructions()); }
+
 }  // namespace
 
 void addChecks(Napi::Env env, Napi::Object exports) {
   exports.Set("sumOfBytes", Napi::Function::New(env, sumOfBytes));
   exports.Set("sumByTables", Napi::Function::New(env, sumByTables));
   exports.Set("allFinite", Napi::Function::New(env, allFiniteBytes));
+  exports.Set("byteInstructions", Napi::Function::New(env, nameByteInstructions));
 }
 
 }  // namespace cre

@@ -87,6 +87,7 @@ Napi::Value Binding::matmulBackwardInput(const Napi::CallbackInfo& info) {
   const Tensor* residual = tensorOrNull(info[2]);
   const float scale = number(info[3]);
   require(info, dy->matrix.columns == w->view.rows, "dy with a column for each row of w");
+  require(info, !w->view.hasByteProducts(), "a weight that is not kept as w8a8, which has products forward only");
   require(info, residual == nullptr || isShape(residual, dy->matrix.rows, w->view.columns), "a residual of the result's shape");
   const bool secondCopy = !w->view.isQuantized() && (truth(info[5]) || w->trainable || w->view.isVector());
   Tensor* dx = make(dy->matrix.rows, w->view.columns, truth(info[4]));
@@ -115,6 +116,7 @@ Binding::Sum Binding::sumOf(const Napi::CallbackInfo& info) const {
     const WeightView &view = sum.ws[i]->view, &first = sum.ws[0]->view;
     require(info, sum.xs[i]->matrix.columns == (sum.backward ? view.rows : view.columns), "tensors that fit their weights");
     require(info, sum.xs[i]->matrix.rows == sum.xs[0]->matrix.rows, "tensors of as many rows");
+    require(info, !(sum.backward && view.hasByteProducts()), "weights that are not kept as w8a8, which has products forward only");
     require(info, sum.backward ? view.columns == first.columns : view.rows == first.rows, "products of one shape");
   }
   sum.rows = sum.xs[0]->matrix.rows;

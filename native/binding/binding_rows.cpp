@@ -185,15 +185,20 @@ Napi::Value Binding::add(const Napi::CallbackInfo& info) {
   return handleOf(y);
 }
 
-// (x, probability, seed)
+// (x, probability, seed, numbers or null)
 Napi::Value Binding::dropout(const Napi::CallbackInfo& info) {
   const Tensor* x = tensor(info[0]);
   require(info, info[1].IsNumber() && info[2].IsNumber(), "a probability and a seed");
   const double probability = info[1].As<Napi::Number>().DoubleValue();
   const uint32_t seed = info[2].As<Napi::Number>().Uint32Value();
   require(info, probability >= 0 && probability < 1, "a probability in [0, 1)");
+  std::vector<int32_t> numbers;
+  if (!info[3].IsNull()) numbers = integers(info[3]);
+  require(info, info[3].IsNull() || x->matrix.rows == static_cast<int>(numbers.size()), "a number for each row of x");
   Tensor* y = make(x->matrix.rows, x->matrix.columns, isWide(x));
-  produce({y}, [x, probability, seed, y](Pool& pool) { cre::dropout(pool, x->matrix, probability, seed, y->matrix); });
+  produce({y}, [x, probability, seed, numbers = std::move(numbers), y](Pool& pool) {
+    cre::dropout(pool, x->matrix, probability, seed, numbers.empty() ? nullptr : numbers.data(), y->matrix);
+  });
   return handleOf(y);
 }
 

@@ -2,6 +2,7 @@
 #include "matmul/matmul.h"
 
 #include "matmul/blocks.h"
+#include "matmul/w8a8.h"
 
 namespace cre {
 namespace {
@@ -79,6 +80,7 @@ void matmulForward(Pool& pool, const Matrix& x, const WeightView& w, const Matmu
     if (!onTheWay)
       return rotateAfter(pool, epilogue, y, [&](const MatmulEpilogue& plain, Matrix& sums) { matmulForward(pool, x, w, plain, sums); });
   }
+  if (w.hasByteProducts()) return multiplyBytes(pool, x, w, epilogue, y);
   multiplyPacked(pool, x, w, w.isQuantized() ? nullptr : w.forward, false, epilogue, y);
 }
 

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "matmul/quantized.h"
+#include "matmul/w8a8.h"
 #include "rows/raw_rows.h"
 
 namespace cre {
@@ -177,20 +178,24 @@ void readRow(const WeightView& w, int row, float* out) {
 
 }  // namespace
 
-size_t quantizedBytes(int rows, int columns, Storage storage) { return QuantizedLayout(rows, columns, storage).bytes; }
+size_t quantizedBytes(int rows, int columns, Storage storage) {
+  return storage == Storage::w8a8 ? ByteLayout(rows, columns).bytes : QuantizedLayout(rows, columns, storage).bytes;
+}
 
 void quantize(Pool& pool, const float* rowMajor, int rows, int columns, Storage storage, void* quantized) {
   quantizeRows(pool, RawRows{rowMajor, Element::f32, rows, columns}, 0, rows, storage, quantized);
 }
 
 void quantizeRows(Pool& pool, const RawRows& chunk, int firstRow, int rows, Storage storage, void* quantized) {
+  if (storage == Storage::w8a8) return quantizeByteRows(pool, chunk, firstRow, rows, quantized);
   const Target target{QuantizedLayout(rows, chunk.columns, storage), static_cast<char*>(quantized), rows, chunk.columns};
   if (storage == Storage::int8) quantizeInt8(pool, chunk, firstRow, target);
   else quantizeNf4(pool, chunk, target);
 }
 
 void readQuantizedRow(const WeightView& w, int row, float* out) {
-  if (w.storage == Storage::int8) readRow<Storage::int8>(w, row, out);
+  if (w.storage == Storage::w8a8) readByteRow(w, row, out);
+  else if (w.storage == Storage::int8) readRow<Storage::int8>(w, row, out);
   else readRow<Storage::nf4>(w, row, out);
 }
 

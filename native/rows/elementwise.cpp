@@ -72,14 +72,14 @@ void add(Pool& pool, const Matrix& a, const Matrix& b, float scale, Matrix& y) {
   });
 }
 
-void dropout(Pool& pool, const Matrix& x, double probability, uint32_t seed, Matrix& y) {
+void dropout(Pool& pool, const Matrix& x, double probability, uint32_t seed, const int32_t* numbers, Matrix& y) {
   constexpr uint32_t kRowFactor = 0x9e3779b1u, kColumnFactor = 0x85ebca77u;
   const double bound = std::floor(probability * 4294967296.0);
   const Words threshold = broadcast(static_cast<uint32_t>(std::min(bound, 4294967295.0)));
   const Floats factor = broadcast(static_cast<float>(1 / (1 - probability)));
   Words lanes;
-  const Ints numbers = laneNumbers();
-  memcpy(&lanes, &numbers, sizeof lanes);
+  const Ints counting = laneNumbers();
+  memcpy(&lanes, &counting, sizeof lanes);
   lanes = lanes * broadcast(kColumnFactor);
   const size_t blocks = x.columnBlocks();
   const bool far = isFar(pool, y);
@@ -89,6 +89,7 @@ void dropout(Pool& pool, const Matrix& x, double probability, uint32_t seed, Mat
       for (size_t start = begin; start < end; start += kBlockElements) {
         const size_t block = start / kBlockElements;
         const uint32_t firstRow = static_cast<uint32_t>(block / blocks * kBlock), column = static_cast<uint32_t>(block % blocks * kBlock);
+        const uint32_t filled = numbers == nullptr ? 0 : std::min<uint32_t>(kBlock, x.rows - firstRow);
         Words columnHash[2];
         for (int half = 0; half < 2; half++) {
           columnHash[half] = broadcast((column + half * kLanes) * kColumnFactor);
@@ -97,7 +98,8 @@ void dropout(Pool& pool, const Matrix& x, double probability, uint32_t seed, Mat
         for (uint32_t r = 0; r < kBlock; r++) {
           const size_t at = start + r * kBlock;
           prefetchRow(from + at + 2 * kBlockElements);
-          const Words rowHash = broadcast(seed ^ (firstRow + r) * kRowFactor);
+          const uint32_t number = r < filled ? static_cast<uint32_t>(numbers[firstRow + r]) : firstRow + r;
+          const Words rowHash = broadcast(seed ^ number * kRowFactor);
           Floats out[2];
           for (int half = 0; half < 2; half++) {
             Words hash = rowHash ^ columnHash[half];

@@ -120,7 +120,7 @@ void Memory::writeRows(Pool& pool, Weight& weight, RawRows chunk, int firstRow, 
 // Scales of nf4 are relative to the mean of the whole matrix, so raw rows are collected until the last one has arrived.
 void Memory::quantizeChunk(Pool& pool, Weight& weight, const RawRows& chunk, int firstRow) {
   WeightView& view = weight.view;
-  if (view.storage == Storage::int8 || chunk.rows == view.rows) {
+  if (view.storage != Storage::nf4 || chunk.rows == view.rows) {
     return quantizeRows(pool, chunk, firstRow, view.rows, view.storage, view.forward);
   }
   RawRows whole = chunk;

@@ -45,9 +45,11 @@ struct Matrix {
 };
 
 // A weight w[O,I] as products read it. `forward` serves x·wᵀ, `backward` serves dy·w (a second packed copy; without it, dy·w reads
-// `forward`). matmul_*.cpp define their formats, quantized.h those of int8 and nf4, which have `forward` only. `master` is set for trainable
+// `forward`). matmul_*.cpp define their formats, quantized.h those of int8 and nf4, w8a8.h that of w8a8; these
+// have `forward` only. `master` is set for trainable
 // weights and for vectors: float in matrix layout ([1,C] vectors: plain floats padded with zeros to a multiple of 32).
-enum class Storage : int { float32 = 0, bfloat16 = 1, int8 = 2, nf4 = 3 };
+enum class Storage : int { float32 = 0, bfloat16 = 1, int8 = 2, nf4 = 3, w8a8 = 4 };
+constexpr int kStorages = 5;
 struct WeightView {
   int rows = 0;     // O
   int columns = 0;  // I
@@ -60,7 +62,8 @@ struct WeightView {
   float* moment1 = nullptr;
   float* moment2 = nullptr;
   bool isVector() const { return rows == 1; }
-  bool isQuantized() const { return !isVector() && (storage == Storage::int8 || storage == Storage::nf4); }
+  bool isQuantized() const { return !isVector() && (storage == Storage::int8 || storage == Storage::nf4 || storage == Storage::w8a8); }
+  bool hasByteProducts() const { return !isVector() && storage == Storage::w8a8; }
   size_t masterElements() const {
     return isVector() ? paddedTo32(columns) : static_cast<size_t>(blocksFor(rows)) * blocksFor(columns) * kBlockElements;
   }
@@ -165,7 +168,8 @@ void rotary(Pool&, const Matrix& x, const Rotary&, bool backward, Matrix& y);  /
 void swiglu(Pool&, const Matrix& gate, const Matrix& up, Matrix& h);
 void swigluBackward(Pool&, const Matrix& gate, const Matrix& up, const Matrix& dh, Matrix& dGate, Matrix& dUp);
 void add(Pool&, const Matrix& a, const Matrix& b, float scale, Matrix& y);           // widths may differ
-void dropout(Pool&, const Matrix& x, double probability, uint32_t seed, Matrix& y);  // the mask of dropoutKeeps in backend.ts
+// The mask of dropoutKeeps in backend.ts. Row r has the number numbers[r], or r where numbers is null.
+void dropout(Pool&, const Matrix& x, double probability, uint32_t seed, const int32_t* numbers, Matrix& y);
 void fromRowMajor(Pool&, const float* values, Matrix& y);
 void toRowMajor(Pool&, const Matrix& x, float* values);
 

@@ -102,13 +102,14 @@ void add(Call& call) {
   cre::add(call.pool(), a, b, scale, makeLike(call, handle, a));
 }
 
-// (y, x, probability, seed)
+// (y, x, probability, seed, numbers or null)
 void dropout(Call& call) {
   const uint32_t handle = call.word();
   const Matrix& x = call.tensor()->matrix;
   const double probability = call.exact();
   const uint32_t seed = call.word();
-  cre::dropout(call.pool(), x, probability, seed, makeLike(call, handle, x));
+  const auto numbers = call.array<int32_t>();
+  cre::dropout(call.pool(), x, probability, seed, numbers.orNull(), makeLike(call, handle, x));
 }
 
 // (y, x, g, divisors, bias or null)

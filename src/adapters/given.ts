@@ -1,7 +1,6 @@
 import { mergeLoraInto } from "../formats/merge-lora.ts";
 import type { Checkpoint } from "../formats/model-folder.ts";
 import type { PeftFolder } from "../formats/peft-adapter.ts";
-import type { PeftLora } from "../formats/peft-config.ts";
 import { readPeftConfig } from "../formats/peft-config-file.ts";
 import { openPeftFolder } from "../formats/peft-folder.ts";
 import { readPeftPrefix } from "../formats/peft-prefix.ts";
@@ -10,7 +9,8 @@ import { familyNamed, readSpec } from "../models/families/registry.ts";
 import type { DecoderSpec } from "../models/spec.ts";
 import { linearModules } from "../models/tensors.ts";
 import { changedBase } from "./changed-base.ts";
-import { ggufAdapterOfLora } from "./lora-files.ts";
+import { joinedAdapter } from "./joined-lora.ts";
+import { ggufAdapterOfLora, ggufLoraOf } from "./lora-files.ts";
 import { attachPeft } from "./lora-load.ts";
 import { shortName, type Targets } from "./lora-modules.ts";
 import type { SavedAdapter } from "./method.ts";
@@ -23,6 +23,8 @@ export interface GivenAdapter {
   settings: AdapterSettings;
   /** The name of the base in the adapter's configuration. */
   baseModel: string | null;
+  /** Whether its modules have other names than the base's: it was made for the base's form in transformers. */
+  isJoined: boolean;
   /** The base with what the adapter changes outside of the layers' products. It closes with the base that was given. */
   checkpoint: Checkpoint;
   /** How it is put on a model of `checkpoint`, merged and written for other programs. */
@@ -37,14 +39,17 @@ export interface GivenAdapter {
 export async function openGivenAdapter(directory: string, base: Checkpoint): Promise<GivenAdapter> {
   const { raw } = await readPeftConfig(directory);
   if (raw.peft_type === "PREFIX_TUNING") return openGivenPrefix(directory, base);
-  const adapter = await openPeftFolder(directory);
-  const close = () => adapter.tensors.close();
+  const opened = await openPeftFolder(directory);
+  const close = () => opened.tensors.close();
   try {
+    const form = readSpec(base.config, base.directory);
+    const { adapter, isJoined } = await joinedAdapter(opened, form, directory);
     const { checkpoint, merged } = changedBase(base, adapter, directory);
     const spec = readSpec(checkpoint.config, checkpoint.directory);
     return {
       settings: settingsOf(adapter, spec),
       baseModel: adapter.config.baseModel,
+      isJoined,
       checkpoint,
       saved: {
         kind: "adapter",
@@ -55,7 +60,7 @@ export async function openGivenAdapter(directory: string, base: Checkpoint): Pro
           tensors: mergeLoraInto(tensors, adapter, where, merged),
           close: async () => {},
         }),
-        ggufAdapter: ggufAbility(adapter.config, merged),
+        ggufAdapter: ggufAbility(adapter, merged, isJoined),
       },
       close,
     };
@@ -70,6 +75,7 @@ async function openGivenPrefix(directory: string, base: Checkpoint): Promise<Giv
   return {
     settings: { method: "prefix", virtualTokens: config.tokens },
     baseModel: config.baseModel,
+    isJoined: false,
     checkpoint: base,
     saved: prefix.saved,
     close: async () => {},
@@ -77,11 +83,16 @@ async function openGivenPrefix(directory: string, base: Checkpoint): Promise<Giv
 }
 
 function ggufAbility(
-  { hasMagnitudes }: PeftLora,
+  adapter: PeftFolder,
   merged: ReadonlySet<string>,
+  isJoined: boolean,
 ): SavedAdapter<AdapterSettings>["ggufAdapter"] {
-  if (hasMagnitudes) return { because: "has trained lengths of rows, which llama.cpp's adapters cannot hold" };
-  if (merged.size === 0) return ggufAdapterOfLora;
+  if (adapter.config.hasMagnitudes)
+    return { because: "has trained lengths of rows, which llama.cpp's adapters cannot hold" };
+  if (merged.size === 0 && !isJoined) return ggufAdapterOfLora;
+  if (merged.size === 0) {
+    return async (_, spec, where) => ({ ...ggufLoraOf(adapter, spec, where), close: async () => {} });
+  }
   return { because: "changes weights of the base itself, which llama.cpp's adapters cannot hold" };
 }
 

@@ -11,6 +11,7 @@ import type { TensorToWrite } from "../formats/tensor-source.ts";
 import type { Decoder } from "../models/decoder.ts";
 import { ggufLora } from "../models/gguf/write.ts";
 import { rowsInHalves } from "../models/hugging-face-rows.ts";
+import type { DecoderSpec } from "../models/spec.ts";
 import { joinRows } from "../models/weight-rows.ts";
 import { attachPeft } from "./lora-load.ts";
 import { adapterOf, modulesOf, shortName, targetModules } from "./lora-modules.ts";
@@ -141,8 +142,12 @@ export const savedLora = {
 /** A LoRA adapter in llama.cpp's form. */
 export const ggufAdapterOfLora: SavedAdapter<LoraSettings>["ggufAdapter"] = async (directory, spec, where) => {
   const adapter = await openPeftFolder(directory);
-  return withSource(adapter.tensors, () => ggufLora(adapter.config, withOneAlpha(adapter), spec, where));
+  return withSource(adapter.tensors, () => ggufLoraOf(adapter, spec, where));
 };
+
+/** An open LoRA adapter in llama.cpp's form. */
+export const ggufLoraOf = (adapter: PeftFolder, spec: DecoderSpec, where: string) =>
+  ggufLora(adapter.config, withOneAlpha(adapter), spec, where);
 
 /** The tensors of an adapter with one alpha for all modules, as llama.cpp has it: the factor of a module with another one is in its b. */
 function withOneAlpha(adapter: PeftFolder): TensorToWrite[] {

@@ -58,7 +58,7 @@ export async function measureBatches(
   const ways: BatchWay[] = BATCH_WAYS.map((name) => ({ name, rows: 0, headRows: 0, seconds: 0, loss: 0 }));
   const all = (count + 1) * options.rounds;
   for (let pass = -1; pass < count; pass++) {
-    const chosen = plan.passesOf(Math.max(0, pass))[0].map((index) => examples[index]);
+    const chosen = plan.examplesOf(Math.max(0, pass)).map((index) => examples[index]);
     const batches = layOut(chosen, settings.promptLoss);
     const best = ways.map(() => Number.POSITIVE_INFINITY);
     for (let round = 0; round < options.rounds; round++) {

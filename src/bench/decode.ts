@@ -18,6 +18,8 @@ export interface DecodeOptions {
 export interface DecodeResult {
   /** Median time of one new token of every sequence, the first one (which reads the prompt) left out. */
   secondsPerToken: number;
+  /** Wall and processor time until the first new token, for which every prompt is read; the second of two generations. */
+  prompt: { seconds: number; processorSeconds: number };
   /** Weights that every token reads. */
   weightBytes: number;
   /** Bytes a second that memory gives, in 10⁹, before and after, the better one; null on the reference backend. */
@@ -39,15 +41,21 @@ export async function measureDecode(backend: Backend, options: DecodeOptions): P
     Int32Array.from({ length: promptTokens }, () => random.below(vocabularySize)),
   );
   const times: number[] = [];
+  await generate(model, prompts, { maxNewTokens: 1, eosId: null });
+  const [started, usage] = [performance.now(), process.cpuUsage()];
+  let used = { user: 0, system: 0 };
   await generate(model, prompts, {
     maxNewTokens: newTokens,
     eosId: null,
     onToken: (index) => {
-      if (index === 0) times.push(performance.now());
+      if (index !== 0) return;
+      if (times.length === 0) used = process.cpuUsage(usage);
+      times.push(performance.now());
     },
   });
   const after = await measureReadSpeed(backend);
   const seconds = times.slice(1).map((time, i) => (time - times[i]) / 1000);
   const readGigabytes = before === null || after === null ? null : Math.max(before, after);
-  return { secondsPerToken: median(seconds), weightBytes, readGigabytes };
+  const prompt = { seconds: (times[0] - started) / 1e3, processorSeconds: (used.user + used.system) / 1e6 };
+  return { secondsPerToken: median(seconds), prompt, weightBytes, readGigabytes };
 }

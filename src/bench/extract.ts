@@ -1,5 +1,6 @@
 import { createRandom } from "../base/random.ts";
 import type { Example, LabelSet } from "../data/example.ts";
+import { noTokens, type TokenCount } from "../decode/label-trie.ts";
 import type { Extractor } from "../extract/extractor.ts";
 import { questionsOfPair } from "../extract/pair-answers.ts";
 
@@ -11,6 +12,11 @@ export interface ExtractSpeed {
   /** Tokens of a row's prompts, and tokens that were computed for it, labels included. */
   promptTokens: number;
   computedTokens: number;
+  /** Tokens of a row's generated answer, and those of them that were accepted from drafts; 0 with method "labels". */
+  generatedTokens: number;
+  acceptedTokens: number;
+  /** Of a round. */
+  passes: number;
 }
 
 /** Measures an extractor on the same rows, after a round that does not count. */
@@ -21,14 +27,13 @@ export async function measureExtraction(
   onRound: (done: number) => void = () => {},
 ): Promise<ExtractSpeed> {
   const seconds: number[] = [];
-  let tokens = { prompt: 0, computed: 0 };
+  let tokens = noTokens();
   for (let round = 0; round <= rounds; round++) {
-    const before = { prompt: 0, computed: 0, ...extractor.tokens };
+    const before = { ...noTokens(), ...extractor.tokens };
     const started = performance.now();
     await extractor.extract(examples);
     if (round > 0) seconds.push((performance.now() - started) / 1000);
-    const after = { prompt: 0, computed: 0, ...extractor.tokens };
-    tokens = { prompt: after.prompt - before.prompt, computed: after.computed - before.computed };
+    tokens = tokensSince(before, { ...noTokens(), ...extractor.tokens });
     onRound(round);
   }
   const sorted = seconds.sort((a, b) => a - b);
@@ -38,6 +43,19 @@ export async function measureExtraction(
     rowsPerSecond: examples.length / median,
     promptTokens: tokens.prompt / examples.length,
     computedTokens: tokens.computed / examples.length,
+    generatedTokens: tokens.generated / examples.length,
+    acceptedTokens: tokens.accepted / examples.length,
+    passes: tokens.passes,
+  };
+}
+
+function tokensSince(before: TokenCount, after: TokenCount): TokenCount {
+  return {
+    prompt: after.prompt - before.prompt,
+    computed: after.computed - before.computed,
+    passes: after.passes - before.passes,
+    generated: after.generated - before.generated,
+    accepted: after.accepted - before.accepted,
   };
 }
 

@@ -13,12 +13,16 @@ export interface MatmulSpeed extends MatmulShape {
   forward: number;
   backwardInput: number;
   backwardWeight: number;
+  /** 10⁹ operations/s of y = x · wᵀ with 8-bit weights and activations (storage w8a8); null where they are not offered. */
+  int8: number | null;
 }
 
 const shape = (rows: number, inputs: number, outputs: number): MatmulShape => ({ rows, inputs, outputs });
 
-/** Projections of Llama shapes from 110M to 7B, one token and 64 tokens of the largest, and a model of 10M trained from scratch. */
+/** Projections of the base model, of Llama shapes from 110M to 7B, one token and 64 tokens of the largest, and a model of 10M trained from scratch. */
 export const MATMUL_SHAPES: readonly MatmulShape[] = [
+  shape(1024, 448, 448),
+  shape(1024, 448, 1216),
   shape(256, 576, 576),
   shape(1024, 576, 1536),
   shape(512, 1024, 2816),
@@ -42,15 +46,14 @@ export const MATMUL_SHAPES: readonly MatmulShape[] = [
 export async function* measureMatmul(
   backend: Backend,
   shapes: readonly MatmulShape[] = MATMUL_SHAPES,
-  options: { rounds?: number; roundMs?: number } = {},
+  options: { rounds?: number; roundMs?: number; hasInt8?: boolean } = {},
 ): AsyncGenerator<MatmulSpeed> {
   const random = createRandom(1);
   const randoms = (count: number) => Float32Array.from({ length: count }, () => random.uniform() - 0.5);
   for (const { rows, inputs, outputs } of shapes) {
-    const w: Weight = backend.weight(
-      { name: "w", rows: outputs, columns: inputs, storage: "float32", trainable: true },
-      randoms(outputs * inputs),
-    );
+    const values = randoms(outputs * inputs);
+    const spec = { name: "w", rows: outputs, columns: inputs } as const;
+    const w: Weight = backend.weight({ ...spec, storage: "float32", trainable: true }, values);
     const x = backend.tensor(randoms(rows * inputs), rows, inputs);
     const dy = backend.tensor(randoms(rows * outputs), rows, outputs);
     const flops = 2 * rows * inputs * outputs;
@@ -58,10 +61,13 @@ export async function* measureMatmul(
     const forward = await speed(() => backend.free(backend.matmul(x, w)));
     const backwardInput = await speed(() => backend.free(backend.matmulBackwardInput(dy, w)));
     const backwardWeight = await speed(() => backend.matmulBackwardWeight(dy, x, w));
+    backend.freeWeight(w);
+    const bytes = options.hasInt8 ? backend.weight({ ...spec, storage: "w8a8", trainable: false }, values) : null;
+    const int8 = bytes && (await speed(() => backend.free(backend.matmul(x, bytes))));
+    if (bytes) backend.freeWeight(bytes);
     backend.free(x);
     backend.free(dy);
-    backend.freeWeight(w);
-    yield { rows, inputs, outputs, forward, backwardInput, backwardWeight };
+    yield { rows, inputs, outputs, forward, backwardInput, backwardWeight, int8 };
   }
 }
 

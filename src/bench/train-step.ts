@@ -1,5 +1,6 @@
 import type { WeightGroup } from "../adapters/method.ts";
 import { adapterSchema, attachAdapter } from "../adapters/methods.ts";
+import { UserError } from "../base/errors.ts";
 import { createRandom } from "../base/random.ts";
 import type { Backend, WeightStorage } from "../compute/backend.ts";
 import { type KindTime, profileOf } from "../compute/engine/profile.ts";
@@ -11,7 +12,7 @@ import { placeDecoder } from "../models/place.ts";
 import { recipeSchema, type TrainSettings } from "../recipe/schema.ts";
 import type { EncodedExample } from "../train/batches.ts";
 import { planSteps } from "../train/batches.ts";
-import { type TrainStep, train } from "../train/train.ts";
+import { type ComputedStep, train } from "../train/train.ts";
 import { loraStepFlops, type ShapeName, shapeSpec } from "./shapes.ts";
 import { watchTimer } from "./timer.ts";
 
@@ -26,13 +27,21 @@ export interface TrainStepOptions {
   tokensEach: number;
   /** Tokens of each sequence that carry loss; all of them when equal to tokensEach. */
   answerTokens: number;
+  /** Tokens at the beginning that all sequences share; 0 by default. */
+  sharedTokens?: number;
   recompute: boolean;
 }
 
 export interface TrainStepResult {
+  /** Of all sequences. */
   tokens: number;
+  /** Of these, the ones that a step computes: shared ones once. */
+  computedTokens: number;
+  /** Forward and backward passes of a step. */
+  passes: number;
   /** Seconds of each measured step, in order. */
   seconds: number[];
+  /** As if every token were computed. */
   flops: number;
   /** Of all steps, untimed ones first. */
   losses: number[];
@@ -93,7 +102,10 @@ export async function loraDecoder(
 /** Makes LoRA steps (rank 8 on q_proj and v_proj: forward, backward, clipping, AdamW), all on one batch of packed sequences of equal length. */
 export interface TrainStepBench {
   /** What is known after the untimed steps, before the first measured one. */
-  ready: Pick<TrainStepResult, "tokens" | "flops" | "losses" | "loadSeconds" | "peakResidentBytes">;
+  ready: Pick<
+    TrainStepResult,
+    "tokens" | "computedTokens" | "passes" | "flops" | "losses" | "loadSeconds" | "peakResidentBytes"
+  >;
   /** Makes one measured step; its seconds end when nothing of it is left to compute. */
   step(): Promise<{ seconds: number; loss: number }>;
   /** All that the steps so far have shown. */
@@ -120,6 +132,7 @@ export async function openTrainStep(backend: Backend, options: TrainStepOptions)
   const before = await measurePeak(backend);
   const steps = train(model, groups, examples, planSteps(sequences, settings, 1), settings, 1);
   const measured = { seconds: [] as number[], losses: [] as number[], worstTimerDelayMs: 0 };
+  const computed = { computedTokens: 0, passes: 0 };
   const makeStep = async () => {
     const timer = watchTimer();
     const started = performance.now();
@@ -127,7 +140,9 @@ export async function openTrainStep(backend: Backend, options: TrainStepOptions)
       const { value } = await steps.next();
       await backend.sync();
       const seconds = (performance.now() - started) / 1000;
-      const { loss } = value as TrainStep;
+      const { loss, tokens, passes } = value as ComputedStep;
+      computed.computedTokens = tokens;
+      computed.passes = passes;
       measured.worstTimerDelayMs = Math.max(measured.worstTimerDelayMs, timer.worstDelayMs());
       measured.losses.push(loss);
       return { seconds, loss };
@@ -139,6 +154,7 @@ export async function openTrainStep(backend: Backend, options: TrainStepOptions)
   const warmSteps = profileOf(backend);
   const facts = {
     tokens: sequences * tokensEach,
+    ...computed,
     flops: loraStepFlops(model.spec, sequences, tokensEach, sequences * answerTokens),
     loadSeconds,
   };
@@ -168,13 +184,24 @@ export async function measureTrainStep(
   return bench.result();
 }
 
-function randomExamples({ sequences, tokensEach, answerTokens }: TrainStepOptions, vocabulary: number) {
+function randomExamples(options: TrainStepOptions, vocabulary: number) {
+  const { sequences, tokensEach, answerTokens, sharedTokens = 0 } = options;
   const random = createRandom(2);
   const ids = (count: number) => Int32Array.from({ length: count }, () => random.below(vocabulary));
+  const promptTokens = tokensEach + 1 - answerTokens;
+  if (sharedTokens > promptTokens) {
+    throw new UserError(
+      `${sharedTokens} tokens are shared, expected at most ${promptTokens}, those before the answer.`,
+    );
+  }
+  const shared = ids(sharedTokens);
   return Array.from(
     { length: sequences },
     // The last answer token is a target only, so a sequence of T tokens has T + 1 ids.
-    (): EncodedExample => ({ promptIds: ids(tokensEach + 1 - answerTokens), answerIds: ids(answerTokens) }),
+    (): EncodedExample => ({
+      promptIds: Int32Array.of(...shared, ...ids(promptTokens - sharedTokens)),
+      answerIds: ids(answerTokens),
+    }),
   );
 }
 

@@ -22,6 +22,7 @@ import {
 import { expectBaseWeights } from "../runs/base-weights.ts";
 import { readCalibration } from "../runs/calibration-read.ts";
 import { expectNoMixture, readCompanion } from "../runs/companion-read.ts";
+import { layerStorageOf } from "../runs/layer-storage.ts";
 import { readTokenizer, SENTENCEPIECE_FILE, TOKENIZERS_FILE } from "../tokenizers/read-tokenizer.ts";
 
 export interface BrowserRunOptions {
@@ -67,7 +68,11 @@ export async function openBrowserRun({ run, model, backend, onLoad }: BrowserRun
     const spec = readSpec(checkpoint.config, model.directory);
     const renderer = rendererOf(recipe, tokenizer, labels, spec.maxTokens);
     expectAnswers(recipe, tokenizer, labels, run.path(LABELS_FILE));
-    const decoder = await loadDecoder(backend, checkpoint, placeOptions(recipe, false, tokenizer, onLoad));
+    const layers = layerStorageOf(recipe.decode, recipe.model.storage, "plain loops");
+    const decoder = await loadDecoder(backend, checkpoint, {
+      ...placeOptions(recipe, false, tokenizer, onLoad),
+      layers,
+    });
     checkVocabulary(tokenizer, decoder.spec, model.directory);
     if (isAdapter) await loadLoraFrom(decoder, run);
     return extractorOf(recipe, { model: decoder, tokenizer, renderer, companion, calibration });

@@ -80,13 +80,16 @@ async function extract(directory: string, options: ExtractFlags): Promise<void> 
 
 function table(measured: readonly [string, ExtractSpeed][]): string {
   return plainTable(
-    ["", "rows", "rows/s", "prompt tokens a row", "computed"],
-    measured.map(([name, { rows, rowsPerSecond, promptTokens, computedTokens }]) => [
+    ["", "rows", "rows/s", "prompt tokens a row", "computed", "passes", "answer tokens a row", "accepted from drafts"],
+    measured.map(([name, speed]) => [
       name,
-      `${rows}`,
-      rowsPerSecond.toFixed(1),
-      promptTokens.toFixed(1),
-      computedTokens.toFixed(1),
+      `${speed.rows}`,
+      speed.rowsPerSecond.toFixed(1),
+      speed.promptTokens.toFixed(1),
+      speed.computedTokens.toFixed(1),
+      `${speed.passes}`,
+      speed.generatedTokens.toFixed(1),
+      speed.acceptedTokens.toFixed(1),
     ]),
   );
 }

@@ -2,10 +2,10 @@ import { type Command, Option } from "commander";
 import { UserError } from "../base/errors.ts";
 import { measureLoad } from "../bench/load-model.ts";
 import { PUBLISHED_SIZES, type PublishedName, writeModelFolder } from "../bench/model-folder.ts";
-import type { WeightStorage } from "../compute/backend.ts";
 import { openBackend } from "../compute/open.ts";
 import { checkModelFolder } from "../export/output-folder.ts";
 import { parameterCount } from "../models/layer.ts";
+import type { ModelStorage } from "../recipe/answer-schema.ts";
 import { showLoading, storageOption } from "./loading.ts";
 import { wholeNumber } from "./options.ts";
 import { print, progress, say, warn } from "./terminal.ts";
@@ -50,7 +50,7 @@ async function modelFolder(
 }
 
 interface LoadFlags {
-  storage?: WeightStorage;
+  storage?: ModelStorage;
   sequences: number;
   tokens: number;
   newTokens: number;

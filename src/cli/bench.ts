@@ -2,15 +2,16 @@ import Table from "cli-table3";
 import { type Command, Option } from "commander";
 import { measureDecode } from "../bench/decode.ts";
 import { measureKernels } from "../bench/kernels.ts";
-import { measureMatmul } from "../bench/matmul.ts";
+import { MATMUL_SHAPES, measureMatmul } from "../bench/matmul.ts";
 import { SHAPES, type ShapeName } from "../bench/shapes.ts";
 import { measureTrainStep, median, openTrainStep } from "../bench/train-step.ts";
 import type { WeightStorage } from "../compute/backend.ts";
 import type { KindTime } from "../compute/engine/profile.ts";
-import { openBackend } from "../compute/open.ts";
+import { byteInstructions, openBackend } from "../compute/open.ts";
 import { measurePeak, measureReadSpeed } from "../compute/peak.ts";
 import { addBatchesCommand } from "./bench-batches.ts";
 import { addBenchExtractCommand } from "./bench-extract.ts";
+import { addBenchInt8Command } from "./bench-int8.ts";
 import { addLoadCommands } from "./bench-load.ts";
 import { addResultsCommand } from "./bench-results.ts";
 import { addBenchServeCommand } from "./bench-serve.ts";
@@ -25,6 +26,7 @@ interface TrainStepFlags {
   sequences: number;
   tokens: number;
   answer?: number;
+  shared: number;
   rounds: number;
   recompute?: boolean;
   profile?: boolean;
@@ -46,7 +48,8 @@ export function addBenchCommands(program: Command): void {
     )
     .option("--sequences <n>", "sequences of a step", wholeNumber, 16)
     .option("--tokens <n>", "tokens of a sequence", wholeNumber, 96)
-    .option("--answer <n>", "tokens of a sequence that carry loss (default: all)", wholeNumber)
+    .option("--answer <n>", "tokens of a sequence that carry loss (default: all that are not shared)", wholeNumber)
+    .option("--shared <n>", "tokens at the beginning that all sequences share", wholeNumber, 0)
     .option("--rounds <n>", "measured steps", wholeNumber, 5)
     .option("--recompute", "compute layers again in the backward pass")
     .option("--profile", "print the time of every kind of operation")
@@ -69,7 +72,9 @@ export function addBenchCommands(program: Command): void {
     .addOption(new Option("--shape <name>", "model shape").choices(Object.keys(SHAPES)).default("110m"))
     .option("--layers <n>", "other number of layers", wholeNumber)
     .addOption(
-      new Option("--storage <name>", "how weights are kept").choices(["bfloat16", "int8", "nf4"]).default("bfloat16"),
+      new Option("--storage <name>", "how weights are kept; w8a8 for 8-bit products")
+        .choices(["bfloat16", "int8", "nf4", "w8a8"])
+        .default("bfloat16"),
     )
     .option("--rows <n>", "sequences continued together", wholeNumber, 1)
     .option("--prompt <n>", "tokens of a prompt", wholeNumber, 32)
@@ -78,6 +83,7 @@ export function addBenchCommands(program: Command): void {
     .action(decode);
   addBatchesCommand(bench);
   addBenchExtractCommand(bench);
+  addBenchInt8Command(bench);
   addBenchServeCommand(bench);
   addLoadCommands(bench);
   addResultsCommand(bench);
@@ -87,7 +93,9 @@ async function trainStep(options: TrainStepFlags): Promise<void> {
   const backend = openBackend("auto", warn, { profile: options.profile });
   try {
     const { shape, layers, storage, sequences, tokens: tokensEach, answer, rounds, recompute = false } = options;
-    const step = { shape, layers, storage, sequences, tokensEach, answerTokens: answer ?? tokensEach, recompute };
+    const { shared: sharedTokens } = options;
+    const answerTokens = answer ?? (sharedTokens > 0 ? Math.max(1, tokensEach - sharedTokens) : tokensEach);
+    const step = { shape, layers, storage, sequences, tokensEach, answerTokens, sharedTokens, recompute };
     if (options.onRequest) {
       await answerStepRequests(await openTrainStep(backend, step), { ...options, backend: backend.description });
       return;
@@ -101,8 +109,11 @@ async function trainStep(options: TrainStepFlags): Promise<void> {
       return;
     }
     const gigaflops = result.flops / seconds / 1e9;
+    const { tokens, computedTokens, passes } = result;
+    // The FLOPs are those of all tokens.
+    const isAll = computedTokens === tokens;
     const share =
-      result.peak === null
+      result.peak === null || !isAll
         ? ""
         : `${percent(gigaflops / result.peak.registers)} of the measured peak (${Math.round(result.peak.registers)}; ` +
           `${Math.round(result.peak.numbers)} on numbers other than zero), `;
@@ -110,7 +121,8 @@ async function trainStep(options: TrainStepFlags): Promise<void> {
     await print(
       `${options.shape}${options.layers ? ` with ${options.layers} layers` : ""}, ${options.storage}, ` +
         `${options.sequences} × ${options.tokens} tokens: median ${(seconds * 1000).toFixed(0)} ms a step, ` +
-        `${Math.round(result.tokens / seconds)} tokens/s, ${gigaflops.toFixed(0)} GFLOP/s, ${share}` +
+        `${Math.round(tokens / seconds)} tokens/s, ${isAll ? `${gigaflops.toFixed(0)} GFLOP/s, ` : ""}${share}` +
+        `${computedTokens} of ${tokens} tokens computed in ${passes === 1 ? "one pass" : `${passes} passes`}, ${percent(1 - computedTokens / tokens)} saved by sharing; ` +
         `peak memory ${megabytes(result.peakResidentBytes)} resident; a timer of 100 ms fired at worst ${result.worstTimerDelayMs.toFixed(0)} ms late\n`,
     );
     if (result.profile.length > 0) await print(`${profileTable(result.profile, result.seconds.length)}\n`);
@@ -122,7 +134,8 @@ async function trainStep(options: TrainStepFlags): Promise<void> {
 async function kernels(options: { products?: boolean }): Promise<void> {
   const backend = openBackend("auto", warn);
   try {
-    say(backend.description);
+    const instructions = byteInstructions();
+    say(`${backend.description}; 8-bit products: ${instructions ?? "not offered, their sums were wrong here"}`);
     const products = newTable([
       "rows",
       "inputs",
@@ -130,11 +143,13 @@ async function kernels(options: { products?: boolean }): Promise<void> {
       "forward",
       "backward",
       "gradient",
+      "int8",
       "peak",
       "on numbers",
       "best share",
     ]);
-    for await (const { rows, inputs, outputs, forward, backwardInput, backwardWeight } of measureMatmul(backend)) {
+    const speedsOfShapes = measureMatmul(backend, MATMUL_SHAPES, { hasInt8: instructions !== null });
+    for await (const { rows, inputs, outputs, forward, backwardInput, backwardWeight, int8 } of speedsOfShapes) {
       const peak = await measurePeak(backend);
       const speeds = [forward, backwardInput, backwardWeight];
       const share = peak === null ? "" : percent(Math.max(...speeds) / peak.registers);
@@ -142,12 +157,16 @@ async function kernels(options: { products?: boolean }): Promise<void> {
         rows,
         inputs,
         outputs,
-        ...[...speeds, peak?.registers ?? Number.NaN, peak?.numbers ?? Number.NaN].map((speed) => speed.toFixed(0)),
+        ...[...speeds, int8 ?? Number.NaN, peak?.registers ?? Number.NaN, peak?.numbers ?? Number.NaN].map((speed) =>
+          speed.toFixed(0),
+        ),
         share,
       ]);
     }
     const read = await measureReadSpeed(backend);
-    await print(`GFLOP/s of products${read === null ? "" : `; memory gives ${read.toFixed(1)} GB/s`}\n${products}\n`);
+    await print(
+      `GFLOP/s of products; int8: forward with 8-bit weights and activations${read === null ? "" : `; memory gives ${read.toFixed(1)} GB/s`}\n${products}\n`,
+    );
     if (options.products) return;
     const others = newTable(["kernel", "ms"]);
     for await (const { name, ms } of measureKernels(backend)) others.push([name, ms.toFixed(3)]);
@@ -181,8 +200,11 @@ async function decode(options: DecodeFlags): Promise<void> {
       result.readGigabytes === null
         ? ""
         : ` (${percent(gigabytes / result.readGigabytes)} of ${result.readGigabytes.toFixed(1)})`;
+    const { prompt } = result;
+    const perSecond = (seconds: number) => ((rows * promptTokens) / seconds).toFixed(1);
     await print(
-      `${shape}, ${storage}, ${rows} rows: ${(1000 * result.secondsPerToken).toFixed(2)} ms a token, ` +
+      `${shape}, ${storage}: ${perSecond(prompt.seconds)} tokens/s of prompts, ${perSecond(prompt.processorSeconds)} a processor second\n` +
+        `${shape}, ${storage}, ${rows} rows: ${(1000 * result.secondsPerToken).toFixed(2)} ms a token, ` +
         `${(rows / result.secondsPerToken).toFixed(1)} tokens/s, ${gigabytes.toFixed(1)} GB/s of weights${share}\n`,
     );
   } finally {

@@ -55,7 +55,7 @@ export function addDemoCommand(program: Command): void {
       say("  npx cre extract runs/mine rows.jsonl --output found.jsonl");
       say("  npx cre export runs/mine --to peft|merged|gguf");
       say(
-        `  npx cre serve ${options.run}${" ".repeat(Math.max(1, 45 - options.run.length))}answers over HTTP: http://127.0.0.1:8765/docs`,
+        `  npx cre serve ${options.run}${" ".repeat(Math.max(1, 45 - options.run.length))}a page to try it: http://127.0.0.1:8765`,
       );
     });
 }

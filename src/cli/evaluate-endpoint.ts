@@ -19,8 +19,8 @@ export type EndpointOptions = ConnectionOptions & AskingOptions & Omit<AdapterOp
 
 /** What the options ask of a server. Throws a UserError for what belongs to a model in this process. */
 export function endpointSource(run: string | undefined, command: string, options: EndpointOptions): EndpointSource {
-  const { adapter, method, storage, companion } = options as Record<string, unknown>;
-  const lost = Object.entries({ adapter, method, storage, companion }).find(([, value]) => value !== undefined);
+  const { adapter, method, storage, companion, products } = options as Record<string, unknown>;
+  const lost = Object.entries({ adapter, method, storage, companion, products }).find(([, value]) => value !== undefined);
   if (lost) throw new UserError(`cre ${command} --endpoint: got --${lost[0]}, which is for a model in this process.`);
   const { recipe, base, labels, way, answerTokens } = options;
   const other = Object.entries({ recipe, labels, base }).find(([, value]) => value !== undefined);
@@ -32,12 +32,12 @@ export function endpointSource(run: string | undefined, command: string, options
 /** Milliseconds between two looks at the number of requests. */
 const LOOK_MS = 500;
 
-/** Evaluates a model on a server and prints the tables; with `--output` a folder gets metrics.json, report.html, predictions and answers. */
+/** Evaluates a model on a server and prints the tables; with `--report` a folder gets metrics.json, report.html, predictions and answers. */
 export async function evaluateEndpoint(
   run: string | undefined,
-  options: EndpointOptions & EvaluateOptions & { output?: string },
+  options: EndpointOptions & EvaluateOptions & { report?: string },
 ): Promise<void> {
-  const { data, split, json, output } = options;
+  const { data, split, json, report: output } = options;
   const source = { ...endpointSource(run, "evaluate", options), data, output };
   await checkOutputs(source, json);
   const stop = watchForStop({ onSignal: () => {} });

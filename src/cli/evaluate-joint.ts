@@ -5,7 +5,7 @@ import type { JointScore } from "../evaluate/joint.ts";
 import { evaluateJoint, type JointEvaluation, saveJoint } from "../runs/joint.ts";
 import { openRun } from "../runs/run.ts";
 import type { EvaluateOptions } from "./evaluate-runs.ts";
-import { showLoading } from "./loading.ts";
+import { decodeOf, showLoading } from "./loading.ts";
 import { writeMetrics } from "./metrics-output.ts";
 import { warnBadRows } from "./splits.ts";
 import { type Progress, progress, say, warn } from "./terminal.ts";
@@ -18,7 +18,7 @@ export async function evaluateJointly(runs: readonly string[], options: Evaluate
     throw new UserError("cre evaluate --joint: --method is not possible, labels are chosen among all.");
   if (options.json !== undefined && options.json !== "-") await checkOutputFile(options.json);
   const { companion } = options;
-  const decode = companion === undefined ? {} : { companion };
+  const decode = decodeOf({ companion, products: options.products });
   const run = await openRun(directory, { onNotice: warn, onLoad: showLoading(), decode, storage: options.storage });
   let bar: Progress | null = null;
   try {

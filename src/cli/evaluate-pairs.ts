@@ -4,7 +4,7 @@ import { plainTable } from "../base/plain-table.ts";
 import { type AllPairsEvaluation, evaluateAllPairs, type PairsScore } from "../runs/all-pairs.ts";
 import { openRun } from "../runs/run.ts";
 import type { EvaluateOptions } from "./evaluate-runs.ts";
-import { showLoading } from "./loading.ts";
+import { decodeOf, showLoading } from "./loading.ts";
 import { writeMetrics } from "./metrics-output.ts";
 import { warnBadRows } from "./splits.ts";
 import { type Progress, progress, warn } from "./terminal.ts";
@@ -20,7 +20,7 @@ export async function evaluatePairs(
     throw new UserError("cre evaluate --all-pairs: --method is not possible, labels are chosen among all.");
   if (options.json !== undefined && options.json !== "-") await checkOutputFile(options.json);
   const { companion, precision } = options;
-  const decode = companion === undefined ? {} : { companion };
+  const decode = decodeOf({ companion, products: options.products });
   const run = await openRun(directory, { onNotice: warn, onLoad: showLoading(), decode, storage: options.storage });
   let bar: Progress | null = null;
   try {

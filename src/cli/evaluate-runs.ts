@@ -1,11 +1,12 @@
 import { dirname, join } from "node:path";
 import { checkOutputFile, expectNotRead } from "../base/output.ts";
-import type { WeightStorage } from "../compute/backend.ts";
 import type { SplitName } from "../data/split.ts";
 import { type EnsembleEvaluation, evaluateRuns } from "../ensemble/evaluate-runs.ts";
 import { renderReport, toJson } from "../evaluate/report.ts";
+import type { DecodeSettings, ModelStorage } from "../recipe/answer-schema.ts";
 import { openRunFolder } from "../runs/run-folder.ts";
 import { answersPrinter } from "./answers-printer.ts";
+import { decodeOf } from "./loading.ts";
 import { writeMetrics } from "./metrics-output.ts";
 import { filesIn } from "./run-list.ts";
 import { say } from "./terminal.ts";
@@ -18,17 +19,18 @@ export interface EvaluateOptions {
   skipBad?: boolean;
   method?: "labels" | "generate";
   companion?: "auto" | number;
-  storage?: WeightStorage;
+  storage?: ModelStorage;
+  products?: DecodeSettings["precision"];
 }
 
 /** Evaluates several runs together and prints the table; only answers are written into their folders. */
 export async function evaluateSeveral(runs: readonly string[], options: EvaluateOptions): Promise<void> {
-  const { data, split, json, method, companion, storage } = options;
+  const { data, split, json, storage } = options;
   await checkJsonOutput(runs, options);
   const printer = answersPrinter();
   const evaluation = await evaluateRuns(runs, {
     ...{ data, split, storage, onBadRow: options.skipBad ? ("skip" as const) : undefined },
-    decode: { ...(method ? { method } : {}), ...(companion === undefined ? {} : { companion }) },
+    decode: decodeOf(options),
     onEvent: printer.onEvent,
   }).finally(printer.close);
   const { metrics, references, examples } = evaluation;

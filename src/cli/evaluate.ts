@@ -1,23 +1,30 @@
+import { existsSync } from "node:fs";
 import { dirname } from "node:path";
 import type { Command } from "commander";
 import { Option } from "commander";
 import { UserError } from "../base/errors.ts";
-import { checkOutputFile, expectNotRead } from "../base/output.ts";
+import { checkOutputFile, checkOutputFolder, expectNotRead, isSamePath } from "../base/output.ts";
 import type { SplitName } from "../data/split.ts";
 import { renderReport, toJson } from "../evaluate/report.ts";
 import { score } from "../evaluate/score.ts";
 import { noRelationRemark } from "../evaluate/wording.ts";
-import { type EvaluationEvent, evaluationJson, evaluationTitle, saveEvaluation } from "../runs/evaluation.ts";
+import {
+  type EvaluationEvent,
+  evaluationJson,
+  evaluationTitle,
+  saveEvaluation,
+  saveReport,
+} from "../runs/evaluation.ts";
 import type { AdapterSource, RunSource } from "../runs/given-adapter.ts";
 import { openRun } from "../runs/run.ts";
-import { openRunFolder } from "../runs/run-folder.ts";
+import { openRunFolder, runFolder } from "../runs/run-folder.ts";
 import { type AdapterOptions, adapterOf, addAdapterOptions } from "./adapter-options.ts";
 import { ASKING_OPTIONS, addConnectionOptions, expectNoEndpointOptions } from "./endpoint-options.ts";
 import { type EndpointOptions, evaluateEndpoint } from "./evaluate-endpoint.ts";
 import { evaluateJointly } from "./evaluate-joint.ts";
 import { evaluatePairs } from "./evaluate-pairs.ts";
 import { type EvaluateOptions, evaluateSeveral } from "./evaluate-runs.ts";
-import { companionOption, showLoading, storageOption } from "./loading.ts";
+import { companionOption, decodeOf, productsOption, showLoading, storageOption } from "./loading.ts";
 import { writeMetrics } from "./metrics-output.ts";
 import { parseShare } from "./options.ts";
 import { filesIn, runsOf } from "./run-list.ts";
@@ -25,12 +32,14 @@ import { warnBadRows } from "./splits.ts";
 import { duration, type Progress, progress, say, warn } from "./terminal.ts";
 
 interface PairOptions {
+  /** Folder for the report of an adapter made elsewhere. */
+  report?: string;
   joint?: boolean;
   allPairs?: boolean;
   precision?: number;
 }
 
-type AllOptions = EvaluateOptions & AdapterOptions & PairOptions & EndpointOptions & { output?: string };
+type AllOptions = EvaluateOptions & AdapterOptions & PairOptions & EndpointOptions;
 
 export function addEvaluateCommands(program: Command): void {
   const command = program
@@ -45,16 +54,21 @@ export function addEvaluateCommands(program: Command): void {
     )
     .addOption(companionOption())
     .addOption(storageOption("the recipe's"))
+    .addOption(productsOption())
+    .option("--report <dir>", "with --adapter or --endpoint: folder for metrics.json and report.html (default: none)")
     .option("--skip-bad", "count and list bad rows instead of stopping")
     .option("--joint", "give the run nothing but the sentences: it finds the entities too (docs/mentions.md)")
     .option("--all-pairs", "ask every pair of entities of a sentence; a pair without a row counts as no relation")
     .option("--precision <p>", "with --all-pairs: also with the thresholds for this precision", parseShare)
-    .option("--output <dir>", "with --endpoint: folder for metrics.json, report.html, predictions and answers")
     .action((list: string | undefined, options: AllOptions, own: Command) => {
       if (options.allPairs && options.joint)
         throw new UserError("cre evaluate: got --joint and --all-pairs, expected one.");
       if (options.precision !== undefined && !options.allPairs)
         throw new UserError("--precision: belongs to --all-pairs.");
+      if (options.report !== undefined && options.adapter === undefined && options.endpoint === undefined)
+        throw new UserError(
+          "cre evaluate: --report goes with --adapter or --endpoint: a run has its report in its own folder.",
+        );
       if (options.endpoint !== undefined) {
         if (options.joint || options.allPairs)
           throw new UserError(
@@ -63,7 +77,6 @@ export function addEvaluateCommands(program: Command): void {
         return evaluateEndpoint(list, options);
       }
       expectNoEndpointOptions(own, ASKING_OPTIONS);
-      if (options.output !== undefined) throw new UserError("--output: goes with --endpoint only.");
       const adapter = adapterOf(list, options, "evaluate");
       if (adapter) return evaluateAdapter(adapter, options);
       const runs = runsOf(list as string);
@@ -98,9 +111,10 @@ export async function evaluateRun(directory: string, options: EvaluateOptions): 
   await evaluateSource(directory, options);
 }
 
-/** Evaluates an adapter made elsewhere and prints the tables. Nothing is written but the file of `--json`. */
-async function evaluateAdapter(source: AdapterSource, options: EvaluateOptions & { joint?: boolean }): Promise<void> {
-  const { json, data, joint } = options;
+/** Evaluates an adapter made elsewhere and prints the tables. Nothing is written but the file of `--json` and the folder of `--report`. */
+async function evaluateAdapter(source: AdapterSource, options: EvaluateOptions & PairOptions): Promise<void> {
+  const { json, data, joint, report } = options;
+  if (report !== undefined) await checkReportFolder(report, source);
   if (joint) throw new UserError("cre evaluate --joint: expected a run, an adapter made elsewhere finds no entities.");
   if (json !== undefined && json !== "-") {
     await checkOutputFile(json);
@@ -111,16 +125,30 @@ async function evaluateAdapter(source: AdapterSource, options: EvaluateOptions &
   await evaluateSource({ ...source, labels: source.labels ?? data }, options);
 }
 
-async function evaluateSource(source: RunSource, options: EvaluateOptions): Promise<void> {
-  const { method, companion } = options;
-  const decode = { ...(method ? { method } : {}), ...(companion === undefined ? {} : { companion }) };
+/** Throws a UserError for a folder that cannot take the report of an adapter. */
+async function checkReportFolder(report: string, { adapter, base }: AdapterSource): Promise<void> {
+  await checkOutputFolder(report);
+  const { metrics, report: html, recipe } = runFolder(report);
+  if (existsSync(recipe)) throw new UserError(`${report}: is a run, whose own report would be written over.`);
+  for (const read of [adapter, ...(base === undefined ? [] : [base])]) {
+    if (!(await isSamePath(report, read))) continue;
+    throw new UserError(`${report}: is read by this command, give another folder for the report.`);
+  }
+  for (const file of [metrics, html]) await checkOutputFile(file);
+}
+
+async function evaluateSource(source: RunSource, options: EvaluateOptions & PairOptions): Promise<void> {
+  const { report } = options;
+  const decode = decodeOf(options);
   const run = await openRun(source, { onNotice: warn, onLoad: showLoading(), decode, storage: options.storage });
   const bar = evaluationBar();
   try {
     const { data, split } = options;
     const onBadRow = options.skipBad ? "skip" : undefined;
     const evaluation = await run.evaluate({ data, split, onBadRow, onEvent: bar.onEvent }).finally(bar.close);
+    const written = report === undefined ? run.folder : runFolder(report);
     if (run.given === null) await saveEvaluation(run, evaluation);
+    else if (report !== undefined) await saveReport(run, evaluation, written);
     const { metrics, references, truncated, examples, seconds } = evaluation;
     const title = evaluationTitle(run, evaluation);
     await writeMetrics(options.json, evaluationJson(evaluation), () =>
@@ -128,7 +156,7 @@ async function evaluateSource(source: RunSource, options: EvaluateOptions): Prom
     );
     if (run.companion === null && run.recipe.decode.companion !== "none") warn(NO_COMPANION);
     if (truncated > 0) warn(`${truncated} sentences were shortened to fit prompt.maxPromptTokens.`);
-    const files = run.given === null ? `; ${run.folder.metrics}, ${run.folder.report}` : "";
+    const files = run.given === null || report !== undefined ? `; ${written.metrics}, ${written.report}` : "";
     say(`${examples.length} rows in ${duration(seconds)}${files}`);
   } finally {
     await run.close();

@@ -36,7 +36,7 @@ export function addExportCommand(program: Command): void {
     .option("--overwrite", "replace a model or an adapter that is in --output")
     .option(
       "--base-name <name>",
-      "with --to peft: what the adapter calls its base, for example its name on Hugging Face",
+      "with --to peft and hf-peft: what the adapter calls its base, for example its name on Hugging Face",
     )
     .addOption(
       new Option("--type <name>", "element type of a whole model (default: that of its base)").choices(GGUF_FILE_TYPES),

@@ -3,7 +3,6 @@ import { createReadStream, existsSync } from "node:fs";
 import { Readable } from "node:stream";
 import { type Command, Option } from "commander";
 import { UserError } from "../base/errors.ts";
-import type { WeightStorage } from "../compute/backend.ts";
 import { type EndpointSource, openEndpoint } from "../endpoint/open-endpoint.ts";
 import { identityOf, type OpenedRuns, openOne, openRuns } from "../ensemble/open-runs.ts";
 import {
@@ -16,6 +15,7 @@ import {
 } from "../extract/corpus.ts";
 import type { Extractor } from "../extract/extractor.ts";
 import { keepingHead, noRows, noUsableRows } from "../extract/no-rows.ts";
+import type { ModelStorage } from "../recipe/answer-schema.ts";
 import { type EndpointUse, endpointLine } from "../runs/evaluation.ts";
 import type { RunSource } from "../runs/given-adapter.ts";
 import type { OpenOptions } from "../runs/open.ts";
@@ -32,7 +32,14 @@ import {
   extractDocumentsWith,
   prepareDocuments,
 } from "./extract-documents.ts";
-import { companionOption, showLoading, storageOption } from "./loading.ts";
+import {
+  companionOption,
+  type DecodeOptions,
+  decodeOf,
+  productsOption,
+  showLoading,
+  storageOption,
+} from "./loading.ts";
 import { parseShare } from "./options.ts";
 import { Interrupted } from "./report.ts";
 import { runsOf } from "./run-list.ts";
@@ -41,13 +48,11 @@ import { duration, noProgress, type Progress, print, progress, say, warn } from 
 /** Bad rows that are kept until there is a good one. */
 const MAX_WITHHELD = 100;
 
-interface ExtractOptions extends DocumentOptions, AdapterOptions, EndpointOptions {
+interface ExtractOptions extends DocumentOptions, AdapterOptions, DecodeOptions, EndpointOptions {
   output?: string;
   minScore?: number;
   minProbability?: number;
-  method?: "labels" | "generate";
-  companion?: "auto" | number;
-  storage?: WeightStorage;
+  storage?: ModelStorage;
   overwrite?: boolean;
   strict?: boolean;
 }
@@ -75,6 +80,7 @@ export function addExtractCommand(program: Command): void {
     )
     .addOption(companionOption())
     .addOption(storageOption("the recipe's"))
+    .addOption(productsOption())
     .option("--strict", "exit with 1 when any row or document was bad")
     .action((run: string | undefined, input: string | undefined, options: ExtractOptions) => {
       if (options.endpoint !== undefined) {
@@ -105,7 +111,7 @@ async function extract(source: AnswerSource, input: string, options: ExtractOpti
   expectNoDocumentOptions(command);
   await expectRows(input);
   if (input !== "-" && !existsSync(input)) throw new UserError(`${input}: does not exist, expected JSONL rows.`);
-  const { output, method, companion } = options;
+  const { output } = options;
   if (output !== undefined && input === "-") {
     throw new UserError("--output needs an input file, since a pipe cannot be read again after an interruption.", {
       hint: "Write to standard output instead: cre extract RUN - > OUTPUT",
@@ -117,7 +123,7 @@ async function extract(source: AnswerSource, input: string, options: ExtractOpti
     onNotice: warn,
     onLoad: showLoading(),
     storage: options.storage,
-    decode: { ...(method ? { method } : {}), ...(companion === undefined ? {} : { companion }) },
+    decode: decodeOf(options),
   };
   const run = await (isEndpoint(source) ? openServer(source.endpoint, options) : openLocal(source, opening, options));
   const started = performance.now();
@@ -206,7 +212,7 @@ async function openServer(source: EndpointSource, options: ExtractOptions) {
 
 /** Documents in, a graph out. */
 async function extractGraphOf(source: AnswerSource, input: string, options: ExtractOptions): Promise<void> {
-  const { output, method, companion, storage, overwrite: replace = false, strict = false } = options;
+  const { output, storage, overwrite: replace = false, strict = false } = options;
   if (typeof source === "string" && runsOf(source).length > 1)
     throw new UserError("cre extract --entities: got several runs, expected one.");
   const prepared = await prepareDocuments(input, output, replace, options);
@@ -226,8 +232,7 @@ async function extractGraphOf(source: AnswerSource, input: string, options: Extr
     }
     return;
   }
-  const decode = { ...(method ? { method } : {}), ...(companion === undefined ? {} : { companion }) };
-  const run = await openRun(source, { onNotice: warn, onLoad: showLoading(), storage, decode });
+  const run = await openRun(source, { onNotice: warn, onLoad: showLoading(), storage, decode: decodeOf(options) });
   await extractDocumentsWith(run, prepared, wanted);
   await run.close();
 }

@@ -1,11 +1,11 @@
 import { InvalidArgumentError, Option } from "commander";
 import { nearestName } from "../base/errors.ts";
-import type { WeightStorage } from "../compute/backend.ts";
+import type { DecodeSettings, ModelStorage } from "../recipe/answer-schema.ts";
 import { type Progress, progress } from "./terminal.ts";
 
 /** A model that loads faster needs no bar. */
 const SHOW_AFTER_MS = 500;
-const STORAGES: Readonly<Record<string, WeightStorage>> = {
+const STORAGES: Readonly<Record<string, ModelStorage>> = {
   bf16: "bfloat16",
   bfloat16: "bfloat16",
   int8: "int8",
@@ -25,7 +25,7 @@ export function showLoading(): (done: number, total: number) => void {
   };
 }
 
-export function parseStorage(text: string): WeightStorage {
+export function parseStorage(text: string): ModelStorage {
   if (Object.hasOwn(STORAGES, text)) return STORAGES[text];
   const nearest = nearestName(text, Object.keys(STORAGES));
   throw new InvalidArgumentError(`expected bf16, int8, nf4 or float32${nearest ? `; did you mean ${nearest}?` : "."}`);
@@ -46,4 +46,26 @@ export function companionOption(): Option {
     if (text.trim() !== "" && value >= 0 && value <= 1) return value;
     throw new InvalidArgumentError("expected auto or a number from 0 to 1.");
   });
+}
+
+/** The option `--products`: what products of the layers compute in, instead of the recipe's decode.precision. */
+export function productsOption(): Option {
+  const about = "products of the layers: int8 (8-bit weights and activations), float, or auto (default: the recipe's)";
+  return new Option("--products <name>", about).choices(["auto", "int8", "float"]);
+}
+
+/** The options that replace values of a recipe's decoding. */
+export interface DecodeOptions {
+  method?: DecodeSettings["method"];
+  companion?: "auto" | number;
+  products?: DecodeSettings["precision"];
+}
+
+/** What these options replace. */
+export function decodeOf({ method, companion, products }: DecodeOptions): Partial<DecodeSettings> {
+  return {
+    ...(method ? { method } : {}),
+    ...(companion === undefined ? {} : { companion }),
+    ...(products ? { precision: products } : {}),
+  };
 }

@@ -3,12 +3,12 @@ import Table from "cli-table3";
 import { type Command, Option } from "commander";
 import { UserError } from "../base/errors.ts";
 import { createTape } from "../compute/autograd.ts";
-import type { WeightStorage } from "../compute/backend.ts";
 import { openBackend } from "../compute/open.ts";
 import { openCheckpoint } from "../models/checkpoint.ts";
 import { type Decoder, forward } from "../models/decoder.ts";
 import { readSpec } from "../models/families/registry.ts";
 import { loadDecoder } from "../models/load.ts";
+import type { ModelStorage } from "../recipe/answer-schema.ts";
 import { checkVocabulary } from "../runs/answering.ts";
 import { expectRoom, weightNeed } from "../runs/memory.ts";
 import { openModelTokenizer } from "../runs/tokenizer.ts";
@@ -36,7 +36,7 @@ interface ScoreFlags {
   prompt: string;
   continuation: string;
   precision: "auto" | "float32" | "bfloat16";
-  storage?: WeightStorage;
+  storage?: ModelStorage;
   json?: boolean;
 }
 

@@ -4,7 +4,6 @@ import { type Command, Option } from "commander";
 import { UserError } from "../base/errors.ts";
 import { readLines } from "../base/files.ts";
 import { createRandom } from "../base/random.ts";
-import type { WeightStorage } from "../compute/backend.ts";
 import { openBackend } from "../compute/open.ts";
 import { generate } from "../decode/generate.ts";
 import { elementCount } from "../formats/tensor-source.ts";
@@ -13,6 +12,7 @@ import { readSpec } from "../models/families/registry.ts";
 import { parameterCount } from "../models/layer.ts";
 import { loadDecoder } from "../models/load.ts";
 import type { DecoderSpec } from "../models/spec.ts";
+import type { ModelStorage } from "../recipe/answer-schema.ts";
 import { checkVocabulary } from "../runs/answering.ts";
 import { expectRoom, weightNeed } from "../runs/memory.ts";
 import { openModelTokenizer } from "../runs/tokenizer.ts";
@@ -133,7 +133,7 @@ interface GenerateFlags {
   topK: number;
   seed: number;
   precision: "auto" | "float32" | "bfloat16";
-  storage?: WeightStorage;
+  storage?: ModelStorage;
 }
 
 async function generateText(path: string, options: GenerateFlags): Promise<void> {

@@ -1,10 +1,10 @@
 import { createRequire } from "node:module";
 import { fileURLToPath } from "node:url";
 import { type Command, InvalidArgumentError, Option } from "commander";
-import type { WeightStorage } from "../compute/backend.ts";
 import { type Entities, openEntities, parseEntitySource } from "../documents/entities.ts";
+import type { DecodeSettings, ModelStorage } from "../recipe/answer-schema.ts";
 import { watchForStop } from "../runs/stop-signals.ts";
-import { showLoading, storageOption } from "./loading.ts";
+import { decodeOf, productsOption, showLoading, storageOption } from "./loading.ts";
 import { collect, wholeNumber } from "./options.ts";
 import { say, warn } from "./terminal.ts";
 
@@ -16,10 +16,12 @@ interface ServeFlags {
   tokenFile?: string;
   allowOrigin: string[];
   entities: string[];
-  storage?: WeightStorage;
+  storage?: ModelStorage;
+  products?: DecodeSettings["precision"];
   log: (typeof LEVELS)[number];
   requestSeconds: number;
   work?: string;
+  forgetSwitches?: boolean;
 }
 
 export function addServeCommand(program: Command): void {
@@ -35,7 +37,9 @@ export function addServeCommand(program: Command): void {
     .option("--allow-origin <origin>", "let pages of this origin ask from a browser; repeatable", collect, [])
     .option("--entities <source>", "entities of texts that come without: as for cre extract; repeatable", collect, [])
     .addOption(storageOption("the recipes'"))
+    .addOption(productsOption())
     .option("--work <dir>", "keep corrections in this folder, and retrain there")
+    .option("--forget-switches", "serve the runs as given, not the retrained ones that they were switched to")
     .option("--request-seconds <n>", "most time for one request", wholeNumber, 60)
     .addOption(new Option("--log <level>", "least level of log lines").choices(LEVELS).default("info"))
     .action(serve);
@@ -57,14 +61,15 @@ async function serve(runs: string[], flags: ServeFlags): Promise<void> {
   try {
     const server = await startServer({
       ...{ runs, version, entities, port: flags.port, host: flags.host, tokenFile: flags.tokenFile },
-      ...{ allowedOrigins: flags.allowOrigin, storage: flags.storage, logLevel: flags.log },
-      ...{ work: flags.work, program: [process.execPath, fileURLToPath(new URL("../cli.js", import.meta.url))] },
+      ...{ allowedOrigins: flags.allowOrigin, storage: flags.storage, decode: decodeOf(flags), logLevel: flags.log },
+      ...{ work: flags.work, forgetSwitches: flags.forgetSwitches },
+      ...{ program: [process.execPath, fileURLToPath(new URL("../cli.js", import.meta.url))] },
       limits: { requestMs: 1000 * Math.max(1, flags.requestSeconds) },
       onNotice: warn,
       onLoad: showLoading(),
     });
     const names = server.context.runs.all().map(({ name }) => name);
-    say(`${server.url} answers with ${names.join(", ")}; the API is described at ${server.url}/docs`);
+    say(`${server.url} answers with ${names.join(", ")}: a page for the browser, and the API (${server.url}/docs)`);
     if (!stop.signal.aborted) {
       await new Promise<void>((done) => stop.signal.addEventListener("abort", () => done(), { once: true }));
     }

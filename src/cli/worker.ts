@@ -1,13 +1,13 @@
 import type { Command } from "commander";
-import type { WeightStorage } from "../compute/backend.ts";
 import { openExtraction } from "../queue/extraction.ts";
 import { claimForRun, findQueue, openQueues, queueFiles } from "../queue/queues.ts";
 import { patiently } from "../queue/sql.ts";
 import { LEASE_SECONDS, work } from "../queue/worker.ts";
+import type { DecodeSettings, ModelStorage } from "../recipe/answer-schema.ts";
 import { runFingerprint } from "../runs/fingerprint.ts";
 import { openRun } from "../runs/run.ts";
 import { watchForStop } from "../runs/stop-signals.ts";
-import { showLoading, storageOption } from "./loading.ts";
+import { decodeOf, productsOption, showLoading, storageOption } from "./loading.ts";
 import { parseCount } from "./options.ts";
 import { storeOption } from "./queue-text.ts";
 import { duration, progress, say, warn } from "./terminal.ts";
@@ -19,7 +19,8 @@ interface WorkerOptions {
   batch?: number;
   lease: number;
   patience: number;
-  storage?: WeightStorage;
+  storage?: ModelStorage;
+  products?: DecodeSettings["precision"];
 }
 
 export function addWorkerCommand(program: Command): void {
@@ -34,6 +35,7 @@ export function addWorkerCommand(program: Command): void {
     .option("--lease <seconds>", "a worker that is silent so long is taken for lost", parseCount, LEASE_SECONDS)
     .option("--patience <seconds>", "how long the database may be away", parseCount, 600)
     .addOption(storageOption("the recipe's"))
+    .addOption(productsOption())
     .action(startWorker);
 }
 
@@ -46,7 +48,12 @@ async function startWorker(directory: string, options: WorkerOptions): Promise<v
   const stop = watchForStop({ onSignal: () => say("stopping after this batch; Ctrl-C again stops at once") });
   try {
     const queue = await patiently(() => findQueue(queues, options.queue), patience);
-    const run = await openRun(directory, { onNotice: warn, onLoad: showLoading(), storage: options.storage });
+    const run = await openRun(directory, {
+      onNotice: warn,
+      onLoad: showLoading(),
+      storage: options.storage,
+      decode: decodeOf(options),
+    });
     try {
       const fingerprint = await runFingerprint(run);
       await patiently(() => claimForRun(queues.store, queue, fingerprint, directory), patience);

@@ -60,7 +60,8 @@ export interface Tape {
   /** swiglu(gate, matmul(x, w, options)) in one pass. */
   matmulSwiglu(gate: Value, x: Value, w: Weight, options?: TapeGatedOptions): Value;
   add(a: Value, b: Value, options?: { scale?: number; wide?: boolean }): Value;
-  dropout(x: Value, probability: number, seed: number): Value;
+  /** `numbers` [T]: of the rows, for the mask; their places by default. */
+  dropout(x: Value, probability: number, seed: number, numbers?: Int32Array | null): Value;
   gatherRows(x: Value, rows: Int32Array): Value;
   /** x · g / divisors + bias, column by column; the wide `divisors` [1,O] get no gradient. */
   scaleColumns(x: Value, g: Weight, divisors: Value, bias?: Weight | null): Value;
@@ -256,11 +257,11 @@ class BackendTape implements Tape {
     });
   }
 
-  dropout(x: Value, probability: number, seed: number): Value {
+  dropout(x: Value, probability: number, seed: number, numbers: Int32Array | null = null): Value {
     const input = this.#graph.use(x);
-    return this.#graph.result(this.backend.dropout(x.tensor, probability, seed), {
+    return this.#graph.result(this.backend.dropout(x.tensor, probability, seed, numbers), {
       inputs: [input],
-      backward: (dy) => this.#graph.give(input, this.backend.dropout(dy.tensor, probability, seed)),
+      backward: (dy) => this.#graph.give(input, this.backend.dropout(dy.tensor, probability, seed, numbers)),
     });
   }
 

@@ -22,8 +22,10 @@ export type Values = Float32Array | Float64Array;
 
 export type Precision = "float32" | "bfloat16" | "float64";
 
-/** The number format of a weight; it belongs to the weight, never to the model or the method. */
-export type WeightStorage = "float32" | "bfloat16" | "int8" | "nf4";
+/**
+ * The number format of a weight; products of "w8a8" quantise their activations too and multiply 8-bit numbers, forward only. It belongs to the weight, never to the model or the method.
+ */
+export type WeightStorage = "float32" | "bfloat16" | "int8" | "nf4" | "w8a8";
 
 /** An opaque matrix [rows, columns] on a backend. */
 export interface Tensor {
@@ -269,9 +271,10 @@ export interface Backend {
   add(a: Tensor, b: Tensor, options?: { scale?: number; wide?: boolean }): Tensor;
   /**
    * Zeroes elements of x with the given probability and divides the others by (1 − probability); width of x. {@link dropoutKeeps} decides
-   * by (seed, row, column) alone, so the same call on dy gives the gradient.
+   * by (seed, row, column) alone, so the same call on dy gives the gradient. The row is `numbers[r]` of `numbers` [T], else r: with numbers a
+   * row keeps its mask wherever it is packed.
    */
-  dropout(x: Tensor, probability: number, seed: number): Tensor;
+  dropout(x: Tensor, probability: number, seed: number, numbers?: Int32Array | null): Tensor;
 
   /** y[T,O] = x · g / divisors + bias, column by column, with g[1,O] and wide divisors[1,O]; a divisor of 0 gives the factor 0; narrow. */
   scaleColumns(x: Tensor, g: Weight, divisors: Tensor, bias?: Weight | null): Tensor;

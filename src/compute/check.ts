@@ -163,6 +163,10 @@ export function checkMatmulBackwardInput(
   policy: KernelPolicy,
   operation = "matmulBackwardInput",
 ): void {
+  for (const { name, storage, rows } of [w, ...(options.plus ?? []).map((term) => term.w)]) {
+    if (storage !== "w8a8" || rows === 1) continue;
+    throw new Error(`${operation}: weight "${name}" is kept as w8a8, expected a storage with products backward.`);
+  }
   expectColumns(operation, "dy", dy, w.rows, `w "${w.name}" is ${shapeOf(w)}`);
   checkScale(operation, options.scale);
   checkPlus(operation, dy.rows, w.columns, options.plus, policy, "columns", "rows");
@@ -264,9 +268,12 @@ export function checkAdd(a: Shaped, b: Shaped, scale?: number): void {
   checkScale("add", scale);
 }
 
-export function checkDropout(probability: number, seed: number): void {
+export function checkDropout(x: Shaped, probability: number, seed: number, numbers: Int32Array | null): void {
   expectNumber("dropout", "probability", probability, probability >= 0 && probability < 1, "a number in [0, 1)");
   expectNumber("dropout", "seed", seed, Number.isInteger(seed), "a whole number");
+  if (numbers === null) return;
+  const fits = numbers instanceof Int32Array && numbers.length === x.rows;
+  expectNumber("dropout", "numbers.length", numbers.length, fits, `an Int32Array of ${x.rows}`);
 }
 
 export function checkGatherRows(x: Shaped, rows: Int32Array): void {

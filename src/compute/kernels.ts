@@ -117,7 +117,7 @@ export interface BasicKernels<D, E> {
   swiglu(gate: Operand<D>, up: Operand<D>): D;
   swigluBackward(gate: Operand<D>, up: Operand<D>, dh: Operand<D>): { dGate: D; dUp: D };
   add(a: Operand<D>, b: Operand<D>, scale: number, wide: boolean): D;
-  dropout(x: Operand<D>, probability: number, seed: number): D;
+  dropout(x: Operand<D>, probability: number, seed: number, numbers: Int32Array | null): D;
   scaleColumns(x: Operand<D>, g: WeightOperand<E>, divisors: Operand<D>, bias: WeightOperand<E> | null): D;
   scaleColumnsBackward(x: Operand<D>, g: WeightOperand<E>, divisors: Operand<D>, dy: Operand<D>): D;
   rowNorms(x: Operand<D>): D;

@@ -1,6 +1,6 @@
 import { UserError } from "../base/errors.ts";
 import type { Backend } from "./backend.ts";
-import { nativeStatus, openNative } from "./native/open.ts";
+import { nativeByteInstructions, nativeStatus, openNative } from "./native/open.ts";
 import { openReference } from "./reference/backend.ts";
 import { openWasm, wasmProblem } from "./wasm/open.ts";
 
@@ -22,6 +22,16 @@ function forcedBackend(): BackendName | null {
 /** The backend that `openBackend` opens: the one that CRE_BACKEND names, else the best that this machine has. */
 export function chosenBackend(): BackendName {
   return forcedBackend() ?? (nativeStatus().available ? "native" : wasmProblem() === null ? "wasm" : "reference");
+}
+
+/**
+ * The instructions that compute products of 8-bit weights and activations (storage w8a8) on that backend; null where none of this
+ * processor's gave right sums.
+ */
+export function byteInstructions(): string | null {
+  const chosen = chosenBackend();
+  if (chosen === "reference") return "plain TypeScript";
+  return chosen === "wasm" ? "plain loops" : nativeByteInstructions();
 }
 
 /** Whether a default recipe can start from the base model, which takes hours on the reference backend. */

@@ -271,10 +271,10 @@ class Shell<D, E> implements Backend {
     return this.#like(a, this.#kernels.add(left, right, scale, wide), wide);
   }
 
-  dropout(x: Tensor, probability: number, seed: number): Tensor {
+  dropout(x: Tensor, probability: number, seed: number, numbers: Int32Array | null = null): Tensor {
     const [input] = this.#tensors("dropout", x);
-    check.checkDropout(probability, seed);
-    return this.#like(x, this.#kernels.dropout(input, probability, seed), x.wide);
+    check.checkDropout(x, probability, seed, numbers);
+    return this.#like(x, this.#kernels.dropout(input, probability, seed, numbers), x.wide);
   }
 
   gatherRows(x: Tensor, rows: Int32Array): Tensor {

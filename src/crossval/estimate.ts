@@ -1,6 +1,7 @@
 import { performance } from "node:perf_hooks";
 import type { Example } from "../data/example.ts";
 import type { Recipe } from "../recipe/schema.ts";
+import { passRoom } from "../runs/memory.ts";
 import { openPrepared } from "../runs/open.ts";
 import { prepareForRows } from "../runs/prepare.ts";
 import { isFinished, runFolder } from "../runs/run-folder.ts";
@@ -64,8 +65,8 @@ export async function estimateFolds(
 
 /** What decides the time of a step and of a row. */
 function speedKey({ model, prompt, adapter, train, decode, precision }: Recipe): string {
-  const { batchExamples, accumulation, recompute, sharePrefixes, promptLoss, severalRelations } = train;
-  const settings = [batchExamples, accumulation, recompute, sharePrefixes, promptLoss, severalRelations];
+  const { batchExamples, accumulation, recompute, sharePrefixes, onePass, promptLoss, severalRelations } = train;
+  const settings = [batchExamples, accumulation, recompute, sharePrefixes, onePass, promptLoss, severalRelations];
   return JSON.stringify([model, prompt, adapter, settings, decode.method, decode.bothDirections, precision]);
 }
 
@@ -87,7 +88,8 @@ async function measure({ reading }: Candidate, { labels, train: rows, held }: Fo
     const { encoded } = encodeExamples(opened, rows.slice(0, neededRows(recipe)));
     const plan = planSteps(encoded.length, { ...recipe.train, epochs: TIMED_STEPS + 1 }, recipe.seed);
     const seconds: number[] = [];
-    for await (const step of train(model, groups, encoded, plan, recipe.train, recipe.seed)) {
+    const { room } = passRoom(opened);
+    for await (const step of train(model, groups, encoded, plan, recipe.train, recipe.seed, 0, room)) {
       seconds.push(step.seconds);
       if (seconds.length > TIMED_STEPS) break;
     }

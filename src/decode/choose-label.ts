@@ -4,7 +4,7 @@ import { type Decoder, forward } from "../models/decoder.ts";
 import { packSequences, SHORTEST_SHARED } from "../models/shared-prefixes.ts";
 import type { PromptAttention } from "../models/spec.ts";
 import { expandTries } from "./expand-trie.ts";
-import type { LabelQuestion, LabelTrie, TokenCount } from "./label-trie.ts";
+import { type LabelQuestion, type LabelTrie, noTokens, type TokenCount } from "./label-trie.ts";
 
 /**
  * The probability of every label of each question, in the order of its tree's leaves; they add up to 1. One forward pass reads the prompts,
@@ -14,7 +14,7 @@ import type { LabelQuestion, LabelTrie, TokenCount } from "./label-trie.ts";
 export async function labelProbabilities(
   model: Decoder,
   questions: readonly LabelQuestion[],
-  count: TokenCount = { prompt: 0, computed: 0 },
+  count: TokenCount = noTokens(),
 ): Promise<Float64Array[]> {
   count.prompt += questions.reduce((sum, { promptIds }) => sum + promptIds.length, 0);
   const readWhole = (some: readonly LabelQuestion[]) => wholeTries(model, some, count);
@@ -27,7 +27,7 @@ export async function labelProbabilities(
 
 /** Nodes of a tree from which on it is read from its most probable nodes on, instead of whole: see {@link expandTries}. */
 const LARGE_TRIE = 64;
-const isLarge = ({ trie }: LabelQuestion) => trie.inner.length >= LARGE_TRIE;
+export const isLarge = ({ trie }: Pick<LabelQuestion, "trie">) => trie.inner.length >= LARGE_TRIE;
 /** Nodes of a large tree that are usually read. */
 const USUAL_NODES = 16;
 
@@ -52,6 +52,7 @@ async function wholeTries(
 async function edgeScores(model: Decoder, questions: readonly LabelQuestion[], count: TokenCount): Promise<Values> {
   const packed = packQuestions(questions, model.spec.promptAttention);
   count.computed += packed.ids.length;
+  count.passes++;
   const { backend } = model;
   const tape = createTape(backend, { record: false });
   try {
@@ -148,7 +149,11 @@ export function batchQuestions(
 }
 
 /** Tokens at the beginning of a prompt that a pass with the one before it computes once: see {@link packSequences}. */
-function sharedTokens(before: ArrayLike<number>, prompt: ArrayLike<number>, promptAttention: PromptAttention): number {
+export function sharedTokens(
+  before: ArrayLike<number>,
+  prompt: ArrayLike<number>,
+  promptAttention: PromptAttention,
+): number {
   const most = Math.min(before.length, prompt.length);
   let shared = 0;
   while (shared < most && before[shared] === prompt[shared]) shared++;
@@ -157,7 +162,7 @@ function sharedTokens(before: ArrayLike<number>, prompt: ArrayLike<number>, prom
 }
 
 /** Orders prompts by their first different token, a beginning of another before it. */
-function comparePrompts(a: ArrayLike<number>, b: ArrayLike<number>): number {
+export function comparePrompts(a: ArrayLike<number>, b: ArrayLike<number>): number {
   const most = Math.min(a.length, b.length);
   for (let i = 0; i < most; i++) if (a[i] !== b[i]) return a[i] - b[i];
   return a.length - b.length;
@@ -168,7 +173,7 @@ function spanOf(segment: AttentionSegment): KeySpan {
 }
 
 /** Adds log probabilities along each label's path and normalises over the labels. */
-function leafProbabilities(trie: LabelTrie, edgeScores: ArrayLike<number>): Float64Array {
+export function leafProbabilities(trie: LabelTrie, edgeScores: ArrayLike<number>): Float64Array {
   const scores = new Float64Array(trie.nodes.length);
   // Edges come parents first, so a node's own score is complete before its children read it.
   for (const [i, { parent, child }] of trie.edges.entries()) scores[child] = scores[parent] + edgeScores[i];

@@ -2,7 +2,7 @@ import { createTape } from "../compute/autograd.ts";
 import type { AttentionSegment, KeySpan, Values } from "../compute/backend.ts";
 import { createCache, type Decoder, forward, freeCache, type PackedTokens } from "../models/decoder.ts";
 import { packSequences, SHORTEST_SHARED } from "../models/shared-prefixes.ts";
-import type { LabelQuestion, LabelTrie, TokenCount } from "./label-trie.ts";
+import { type LabelQuestion, type LabelTrie, noTokens, type TokenCount } from "./label-trie.ts";
 
 /** Largest share of the probability that may be left unread below a node. */
 export const MISSING_MASS = 1e-4;
@@ -58,7 +58,7 @@ export async function expandTries(
   model: Decoder,
   questions: readonly LabelQuestion[],
   readWhole: (questions: readonly LabelQuestion[]) => Promise<Float64Array[]>,
-  count: TokenCount = { prompt: 0, computed: 0 },
+  count: TokenCount = noTokens(),
 ): Promise<Float64Array[]> {
   const results: (Float64Array | null)[] = [];
   for (const batch of batchesForCache(model, questions)) results.push(...(await expandBatch(model, batch, count)));
@@ -103,6 +103,7 @@ async function expandBatch(
   });
   const promptRows = packed.ids.length;
   count.computed += promptRows;
+  count.passes++;
   const capacity = promptRows + questions.reduce((sum, question) => sum + nodeRows(question), 0);
   const store = createCache(model, capacity);
   try {
@@ -123,6 +124,7 @@ async function expandBatch(
       await read(model, pass.nodes, { ids: pass.ids, segments: pass.segments, cache: { store, rows: cacheRows } });
       next += pass.ids.length;
       count.computed += pass.ids.length;
+      count.passes++;
     }
     return expansions.map(labelProbabilitiesOf);
   } finally {

@@ -34,11 +34,18 @@ export interface LabelQuestion {
   trie: LabelTrie;
 }
 
-/** Tokens of prompts, and tokens that were computed for them and their labels. */
+/** Tokens of prompts, and what was computed for them. */
 export interface TokenCount {
   prompt: number;
+  /** Tokens of all passes: prompts with what they share once, labels, answers and drafts. */
   computed: number;
+  passes: number;
+  /** Tokens of generated answers, and those of them that were accepted from drafts. */
+  generated: number;
+  accepted: number;
 }
+
+export const noTokens = (): TokenCount => ({ prompt: 0, computed: 0, passes: 0, generated: 0, accepted: 0 });
 
 /** Builds the tree. Throws a UserError when two labels have equal answers, or when one answer begins another. */
 export function buildLabelTrie(answers: readonly LabelAnswer[]): LabelTrie {

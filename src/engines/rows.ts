@@ -57,7 +57,7 @@ export async function writeSteps(
   await writeJsonl(join(directory, STEPS_FILE), function* () {
     for (let step = 0; step < plan.totalSteps; step++) {
       const done = step + 1;
-      const rows = plan.passesOf(step).flatMap((pass) => pass.flatMap((example) => rowsOf[example]));
+      const rows = plan.examplesOf(step).flatMap((example) => rowsOf[example]);
       yield {
         step: done,
         rows,

@@ -82,7 +82,7 @@ describe("a dry run", () => {
     for (const [i, step] of steps.entries()) {
       const keep = i % 2 === 1 ? { keep: true } : {};
       const learningRate = learningRateAt(recipe.train, i, 8);
-      expect(step).toEqual({ step: i + 1, rows: plan.passesOf(i).flat(), learningRate, ...keep });
+      expect(step).toEqual({ step: i + 1, rows: plan.examplesOf(i), learningRate, ...keep });
     }
     await close();
   });

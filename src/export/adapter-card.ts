@@ -17,6 +17,8 @@ export interface AdapterCardFacts {
   name: string;
   /** The name of its base. */
   base: string;
+  /** The architecture that the base was converted to; null: it is the base as its authors publish it. */
+  converted: string | null;
 }
 
 /** The ranks that vLLM takes for --max-lora-rank. */
@@ -26,7 +28,7 @@ const QUESTION: Example = { sentence: "甲公司宣布收购乙公司。", head:
 const MOST_CHARACTERS = 300;
 
 /** The model card of an adapter: what it was trained by and on, what was measured, how it is loaded. It has no path of this machine. */
-export async function adapterCard({ folder, recipe, name, base }: AdapterCardFacts): Promise<string> {
+export async function adapterCard({ folder, recipe, name, base, converted }: AdapterCardFacts): Promise<string> {
   const { adapter, prompt, data } = recipe;
   const sections = [
     [
@@ -40,6 +42,11 @@ export async function adapterCard({ folder, recipe, name, base }: AdapterCardFac
     ].join("\n"),
     `# ${shown(name)}`,
     `An adapter for relation extraction on ${shown(base)}: it is asked for the relation between two entities of a sentence.`,
+    ...(converted === null
+      ? []
+      : [
+          `Its base is a ${converted} of transformers, which \`cre export BASE --to hf\` makes of the published model.`,
+        ]),
     table(
       ["", ""],
       [
@@ -184,11 +191,12 @@ function vllmText({ adapter }: Recipe, name: string, base: string): string[] {
 
 /** The recipe with names in the place of paths. */
 function withoutPaths(recipe: Recipe, base: string): Recipe {
-  const { model, data } = recipe;
+  const { model, data, adapter } = recipe;
   const named = (path: string | undefined) => (path === undefined ? undefined : basename(resolve(path)));
   return {
     ...recipe,
     model: { ...model, path: base, ...(model.tokenizer === undefined ? {} : { tokenizer: named(model.tokenizer) }) },
     data: { ...data, ...(data.path === undefined ? {} : { path: named(data.path) }) },
+    adapter: "start" in adapter && adapter.start !== undefined ? { ...adapter, start: named(adapter.start) } : adapter,
   };
 }

@@ -1,6 +1,6 @@
 import { copyFileSync, cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import { afterAll, afterEach, beforeEach, describe, expect, it } from "vitest";
 import { stringify } from "yaml";
 import { TOKENIZER, toyRecipe } from "../../test/e2e/support.ts";
@@ -85,14 +85,27 @@ describe.each(NATIVE)("%s as %s", (family, architecture, targets) => {
   it("--to hf-peft has the same on what --to hf made of the base", async () => {
     const { base, run } = prepare(family);
     const converted = await exportModel(base, { to: "hf", type: "F32" });
-    const output = await exportRun(run, { to: "hf-peft" });
+    const notices: string[] = [];
+    const name = basename(base);
+    const output = await exportRun(run, { to: "hf-peft", onNotice: (line) => notices.push(line) });
     const model = await load(converted);
     await loadLora(model, output);
     await expectLogits(model, golden.adapted.lastLogits);
     expect(readJson(output, "adapter_config.json")).toMatchObject({
       target_modules: targets,
-      base_model_name_or_path: null,
+      base_model_name_or_path: name,
     });
+    expect(notices.filter((line) => line.includes("calls its base"))).toEqual([
+      expect.stringMatching(
+        `calls its base "${name}" \\(a copy that .* wrote\\).* --base-name NAME gives another name`,
+      ),
+    ]);
+    const card = readFileSync(join(output, "README.md"), "utf8");
+    expect(card).toContain(`Its base is a ${architecture} of transformers, which \`cre export BASE --to hf\` makes`);
+    expect(card).not.toContain(root);
+    await exportRun(run, { to: "hf-peft", baseName: "org/converted" });
+    expect(readJson(output, "adapter_config.json").base_model_name_or_path).toBe("org/converted");
+    expect(readFileSync(join(output, "README.md"), "utf8")).toContain('base_model: "org/converted"');
     const [theirs, ours] = [
       await openSafetensors(join(run, "adapter_model.safetensors")),
       await openSafetensors(join(output, "adapter_model.safetensors")),

@@ -13,6 +13,7 @@ import type { DecoderSpec } from "../models/spec.ts";
 import { openModelTokenizer } from "../runs/tokenizer.ts";
 import { GENERATION_CONFIG_FILE } from "../tokenizers/tokenizer-config.ts";
 import { exportMerged, TORCH_DTYPES } from "./merged.ts";
+import { type PeftFacts, publicName, writeAdapterCard, writePeftConfig } from "./peft.ts";
 import { exportTokenizer } from "./tokenizer-files.ts";
 import { type ExportJob, trainedTensors } from "./trained-tensors.ts";
 
@@ -59,8 +60,9 @@ const isNothing = (value: unknown) =>
   value === false ||
   (typeof value === "object" && Object.keys(value).length === 0);
 
-/** Writes an adapter for what {@link exportHf} makes of its base, with that one's tokenizer, and returns the folder. */
-export async function exportNativePeft({ folder, trained, checkpoint, output, onNotice }: ExportJob): Promise<string> {
+/** Writes an adapter for what {@link exportHf} makes of its base, with that one's tokenizer and a model card, and returns the folder. */
+export async function exportNativePeft(job: ExportJob, { recipe, baseName }: PeftFacts): Promise<string> {
+  const { folder, trained, checkpoint, output, onNotice } = job;
   const { config, directory } = checkpoint;
   const spec = readSpec(config, directory);
   const native = nativeSpec(spec, directory);
@@ -73,28 +75,31 @@ export async function exportNativePeft({ folder, trained, checkpoint, output, on
     const problems = named.map((key) => `"${key}" names modules of the base, which have other names there`);
     throw new UserErrors(`${file}: has no form for the converted base:`, problems);
   }
+  const converted = native === spec ? null : architectureOf(native, directory);
+  const base = baseName ?? publicName(job, converted);
   await exportTokenizer(trained.tokenizer, output, { modelType: spec.family, onNotice, native: native !== spec });
+  await writeAdapterCard(job, recipe, base, converted);
   const weights = "adapter_model.safetensors";
   // Keys and values of a prefix belong to layers, which stay what they are.
   if (!isLora || native === spec) {
     await checkPeftWeights(adapter);
     await copyFileAtomic(join(adapter, weights), join(output, weights));
-    await writeConfig(output, raw);
+    await writePeftConfig(output, raw, base);
     return output;
   }
   const source = await openPeftTensors(adapter);
   try {
     const { tensors, targets } = nativeLora(tensorsToWrite(source), spec, native, adapter);
     await writeSafetensors(join(output, weights), tensors);
-    await writeConfig(output, { ...raw, target_modules: targets });
+    await writePeftConfig(output, { ...raw, target_modules: targets }, base);
     return output;
   } finally {
     await source.close();
   }
 }
 
-/** Without the path of the base, which is another model. */
-async function writeConfig(output: string, config: Record<string, unknown>): Promise<void> {
-  const value = { ...config, base_model_name_or_path: null };
-  await writeFileAtomic(join(output, "adapter_config.json"), `${JSON.stringify(value, null, 2)}\n`);
+/** The class of transformers that has a specification. */
+function architectureOf(native: DecoderSpec, where: string): string {
+  const { architectures } = familyNamed(native.family, where).writeConfig(native);
+  return String((architectures as string[])[0]);
 }

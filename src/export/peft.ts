@@ -23,7 +23,7 @@ export interface PeftFacts {
 export async function exportPeft(job: ExportJob, adapter: UsedAdapter, facts: PeftFacts): Promise<string> {
   const { folder, trained, checkpoint, output, onNotice } = job;
   const { config, directory } = checkpoint;
-  const base = facts.baseName ?? publicName(job);
+  const base = facts.baseName ?? publicName(job, null);
   await exportTokenizer(trained.tokenizer, output, { modelType: String(config.model_type), onNotice });
   if (config.rope_layout === "interleaved") {
     if (!adapter.saveInHalves) throw new UserError(`${folder.directory}: has no form for a base of llama2.c.`);
@@ -35,27 +35,45 @@ export async function exportPeft(job: ExportJob, adapter: UsedAdapter, facts: Pe
     await copyFileAtomic(join(folder.directory, weights), join(output, weights));
     await writeConfig(folder.directory, output, base);
   }
-  const card = await adapterCard({ folder, recipe: facts.recipe, base, name: basename(resolve(folder.directory)) });
-  await writeFileAtomic(join(output, "README.md"), card);
+  await writeAdapterCard(job, facts.recipe, base, null);
   return output;
+}
+
+/** Writes README.md of an exported adapter; see {@link AdapterCardFacts}. */
+export async function writeAdapterCard(
+  { folder, output }: ExportJob,
+  recipe: Recipe,
+  base: string,
+  converted: string | null,
+): Promise<void> {
+  const card = await adapterCard({ folder, recipe, base, converted, name: basename(resolve(folder.directory)) });
+  await writeFileAtomic(join(output, "README.md"), card);
 }
 
 /** The configuration with another name of the base: a path of this machine would be of use nowhere else. */
 async function writeConfig(from: string, to: string, base: string): Promise<void> {
   const config = await readJsonObject(join(from, CONFIG_FILE), "a PEFT adapter configuration");
+  await writePeftConfig(to, config, base);
+}
+
+export async function writePeftConfig(to: string, config: Record<string, unknown>, base: string): Promise<void> {
   const named = { ...config, base_model_name_or_path: base };
   await writeFileAtomic(join(to, CONFIG_FILE), `${JSON.stringify(named, null, 2)}\n`);
 }
 
 const HUB_NAME = /^[\w-][\w.-]{0,95}\/[\w-][\w.-]{0,95}$/;
 
-/** The base's name on Hugging Face, where its config.json notes one; else the name of its folder, with a notice. */
-function publicName({ checkpoint, trained, onNotice }: ExportJob): string {
+/**
+ * The base's name on Hugging Face, where its config.json notes one; else the name of its folder, with a notice. Never a path. A converted base
+ * (see {@link AdapterCardFacts}) is published under no name that is known here.
+ */
+export function publicName({ checkpoint, trained, onNotice }: ExportJob, converted: string | null): string {
   const noted = checkpoint.config._name_or_path;
-  if (typeof noted === "string" && HUB_NAME.test(noted)) return noted;
+  if (converted === null && typeof noted === "string" && HUB_NAME.test(noted)) return noted;
   const name = basename(resolve(trained.model));
+  const made = converted === null ? "" : " (a copy that `cre export BASE --to hf` wrote)";
   onNotice(
-    `the adapter calls its base "${name}": PEFT looks for a folder of that name, then on Hugging Face. --base-name NAME gives another name.`,
+    `the adapter calls its base "${name}"${made}: PEFT looks for a folder of that name, then on Hugging Face. --base-name NAME gives another name.`,
   );
   return name;
 }

@@ -68,6 +68,14 @@ async function exportGiven(source: AdapterSource, options: ExportOptions): Promi
   try {
     const { adapter } = given.trained;
     expectExport(source.adapter, given.recipe, { saved: adapter as UsedAdapter }, options);
+    if (given.isJoined && (options.to === "peft" || options.to === "hf-peft")) {
+      throw new UserError(
+        `${source.adapter}: cannot be exported to ${options.to}: it names the modules of the base's form in transformers, not those of ${given.trained.model}.`,
+        {
+          hint: "PEFT loads the folder as it is on what `cre export BASE --to hf` writes; or give --to hf, merged, gguf or gguf-lora.",
+        },
+      );
+    }
   } catch (error) {
     await given.close();
     throw error;
@@ -102,7 +110,7 @@ async function exportOpened(opened: Exported, options: ExportOptions, isRun = fa
   const { directory } = folder;
   const { to, type, output = join(directory, "export", to), onTensor = () => {}, onNotice = () => {} } = options;
   try {
-    if (options.baseName !== undefined && to !== "peft") {
+    if (options.baseName !== undefined && to !== "peft" && to !== "hf-peft") {
       throw new UserError(`--base-name does not go with --to ${to}: only a PEFT folder names its base.`);
     }
     const tokenizerFile = await findTokenizerFile(trained.tokenizer);
@@ -117,9 +125,9 @@ async function exportOpened(opened: Exported, options: ExportOptions, isRun = fa
     const write = () => {
       if (to === "merged") return exportMerged(job, recipe.model.path, type as TensorDtype | undefined);
       if (to === "hf") return exportHf(job, type as TensorDtype | undefined);
-      if (to === "hf-peft") return exportNativePeft(job);
       if (to === "gguf") return exportGguf(job, type, template);
       const facts = { recipe, baseName: options.baseName ?? null };
+      if (to === "hf-peft") return exportNativePeft(job, facts);
       return exportAdapter(job, trained.adapter as UsedAdapter, to, facts);
     };
     return await holdingFolder(output, async () => {

@@ -1,15 +1,15 @@
-import fc from "fast-check";
 import { afterAll, describe, expect, it } from "vitest";
 import { TINY_LABELS, tinyExtractor } from "../../test/tiny-extractor.ts";
 import { UserError } from "../base/errors.ts";
 import { openReference } from "../compute/reference/backend.ts";
 import type { Example } from "../data/example.ts";
 import { createLabelSet } from "../data/label-set.ts";
+import { noTokens } from "../decode/label-trie.ts";
 import { mixProbabilities } from "../linear/mixture.ts";
 import { linearProbabilities } from "../linear/model.ts";
 import { trainLinear } from "../linear/train.ts";
 import { chooseRelations } from "./combine.ts";
-import { batchesByTokens, type Extraction, mirrored } from "./extractor.ts";
+import { type Extraction, mirrored } from "./extractor.ts";
 
 const backend = openReference({ precision: "float32" });
 afterAll(() => backend.close());
@@ -186,6 +186,28 @@ describe("createExtractor", () => {
     expect(only.predictions).toEqual([{ relation: "合作", probability: 1 }]);
   });
 
+  it("has the probabilities of labels with generated text too, of small trees and of large ones, and counts what it computed", async () => {
+    const many = createLabelSet(
+      { labels: Array.from({ length: 90 }, (_, i) => `${"甲乙丙丁戊己庚辛壬癸"[i % 10]}关系${i}`) },
+      "labels",
+    );
+    for (const labels of [TINY_LABELS, many]) {
+      for (const style of ["paper", "marked"]) {
+        const options = { style, labels, maxAnswerTokens: 40 };
+        const chosen = await (await tinyExtractor(backend, options)).extract(EXAMPLES);
+        const extractor = await tinyExtractor(backend, { ...options, method: "generate" });
+        const generated = await extractor.extract(EXAMPLES);
+        for (const [i, { probabilities }] of generated.entries()) {
+          for (const [j, value] of probabilities.entries()) expect(value).toBeCloseTo(chosen[i].probabilities[j], 5);
+        }
+        const { prompt, computed, passes, generated: made, accepted } = { ...noTokens(), ...extractor.tokens };
+        expect(passes).toBeGreaterThan(0);
+        expect(made).toBeGreaterThan(accepted);
+        expect(computed + prompt).toBeGreaterThan(made);
+      }
+    }
+  });
+
   it("reads generated text: what is no label is told, never dropped", async () => {
     const extractor = await tinyExtractor(backend, { method: "generate", maxAnswerTokens: 10 });
     for (const { generated, predictions } of await extractor.extract(EXAMPLES)) {
@@ -207,25 +229,5 @@ describe("mirrored", () => {
       tailSpan: { start: 0, end: 1 },
     });
     for (const example of EXAMPLES) expect(mirrored(mirrored(example))).toEqual(example);
-  });
-});
-
-describe("batchesByTokens", () => {
-  it("puts every item into exactly one batch within the limit, longer ones alone, similar sizes together", () => {
-    const sizes = fc.array(fc.integer({ min: 1, max: 30 }), { maxLength: 40 });
-    fc.assert(
-      fc.property(sizes, fc.integer({ min: 1, max: 60 }), (list, limit) => {
-        const batches = batchesByTokens(list, limit);
-        expect(batches.flat().sort((a, b) => a - b)).toEqual(list.map((_, i) => i));
-        for (const batch of batches) {
-          const tokens = batch.reduce((total, i) => total + list[i], 0);
-          expect(batch.length === 1 || tokens <= limit).toBe(true);
-        }
-        const order = batches.flat().map((i) => list[i]);
-        expect(order).toEqual([...order].sort((a, b) => b - a));
-      }),
-    );
-    expect(batchesByTokens([5, 1, 9, 3], 9)).toEqual([[2], [0, 3, 1]]);
-    expect(batchesByTokens([], 9)).toEqual([]);
   });
 });

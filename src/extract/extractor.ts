@@ -2,12 +2,13 @@ import { UserError } from "../base/errors.ts";
 import { type Example, exampleProblem, type LabelSet, quoted } from "../data/example.ts";
 import type { LabelMask } from "../data/label-types.ts";
 import { type Normalization, normalizedExample } from "../data/normalize.ts";
-import { batchQuestions, labelProbabilities } from "../decode/choose-label.ts";
+import { batchQuestions, isLarge, labelProbabilities, leafProbabilities } from "../decode/choose-label.ts";
+import { forcedDraft, trieDraft } from "../decode/draft.ts";
 import { generate } from "../decode/generate.ts";
-import { buildLabelTrie, type LabelQuestion, type LabelTrie, type TokenCount } from "../decode/label-trie.ts";
+import { buildLabelTrie, type LabelQuestion, type LabelTrie, noTokens, type TokenCount } from "../decode/label-trie.ts";
 import type { Mixture } from "../linear/mixture.ts";
 import { type Scale, scaledProbabilities } from "../linear/scale.ts";
-import type { Decoder } from "../models/decoder.ts";
+import { arithmeticOf, type Decoder } from "../models/decoder.ts";
 import type { Renderer } from "../prompts/renderer.ts";
 import type { Tokenizer } from "../tokenizers/tokenizer.ts";
 import { combineDirections, type Prediction, type RelationChoice } from "./combine.ts";
@@ -62,7 +63,7 @@ export interface Extractor {
   readonly mixture?: Mixture | null;
   /** Its answers are texts of a server that gives no probabilities: all probabilities are NaN, and no output has them. */
   readonly hasNoProbabilities?: boolean;
-  /** Tokens of all prompts up to now, and tokens that were computed for them: what prompts share is computed once. */
+  /** What was computed up to now, and for which prompts: what prompts share is computed once. */
   readonly tokens?: Readonly<TokenCount>;
   /** Results in the order of the examples. Throws a UserError for an example that cannot be used or does not fit the model. */
   extract(examples: readonly Example[]): Promise<Extraction[]>;
@@ -103,7 +104,7 @@ export function createExtractor(
   companion: MixedCompanion | null = null,
 ): Extractor {
   const { labels } = renderer;
-  const tokens: TokenCount = { prompt: 0, computed: 0 };
+  const tokens = noTokens();
   const buildTrie = (example: Example) =>
     buildLabelTrie(labels.labels.map((label) => ({ label, ids: renderer.renderAnswer(example, label) })));
   let common: LabelTrie | null = null;
@@ -159,45 +160,46 @@ export function createExtractor(
     });
   };
 
+  /** Small trees of labels are read as drafts: their probabilities come with the answers, and no prompt is read twice. */
   const byGeneration = async (prepared: readonly Prepared[]): Promise<Extraction[]> => {
-    const own = await score(prepared.map(({ question }) => question));
+    const large = prepared.filter(({ question }) => isLarge(question));
+    const scored = await score(large.map(({ question }) => question));
+    const ofLarge = new Map(large.map((one, i) => [one, scored[i]]));
+    const answers = await generate(
+      model,
+      prepared.map(({ question }) => question.promptIds),
+      {
+        ...{ maxNewTokens: settings.maxAnswerTokens, eosId: renderer.eosId },
+        ...{ maxPassTokens: settings.maxBatchTokens, count: tokens },
+        propose(i, ids) {
+          const { example, question } = prepared[i];
+          if (ids.length === 0 && !isLarge(question)) return trieDraft(question.trie);
+          return forcedDraft(question.trie, (label) => renderer.renderAnswer(example, labels.labels[label]), ids);
+        },
+      },
+    );
     const none = labels.noRelation === null ? -1 : labels.labels.indexOf(labels.noRelation);
-    const { scale = null } = settings;
-    const probabilities = scale ? own.map((values) => scaledProbabilities(values, none, scale)) : own;
-    const results: Extraction[] = new Array(prepared.length);
-    const sizes = prepared.map(({ question }) => question.promptIds.length + settings.maxAnswerTokens);
-    for (const batch of batchesByTokens(sizes, settings.maxBatchTokens)) {
-      const texts = await generate(
-        model,
-        batch.map((i) => prepared[i].question.promptIds),
-        { maxNewTokens: settings.maxAnswerTokens, eosId: renderer.eosId },
-      );
-      for (const [j, i] of batch.entries()) {
-        const text = tokenizer.decode(texts[j].ids);
-        const { relations, unparsed, unknownLabels } = renderer.parse(text, prepared[i].example);
-        const { mask } = prepared[i];
-        const isAllowed = (relation: string) => mask === null || mask[labels.labels.indexOf(relation)] === 1;
-        const predictions = [...new Set(relations)].filter(isAllowed).map((relation) => ({
-          relation,
-          probability: probabilities[i][labels.labels.indexOf(relation)],
-        }));
-        results[i] = {
-          predictions,
-          probabilities: probabilities[i],
-          modelProbabilities: own[i],
-          truncated: prepared[i].truncated,
-          generated: { text, unparsed, unknownLabels, ended: texts[j].ended },
-        };
-      }
-    }
-    return results;
+    return prepared.map((one, i) => {
+      const { example, question, mask, truncated } = one;
+      const modelProbabilities = ofLarge.get(one) ?? leafProbabilities(question.trie, answers[i].asked ?? []);
+      const { scale = null } = settings;
+      const probabilities = scale ? scaledProbabilities(modelProbabilities, none, scale) : modelProbabilities;
+      const text = tokenizer.decode(answers[i].ids);
+      const { relations, unparsed, unknownLabels } = renderer.parse(text, example);
+      const isAllowed = (relation: string) => mask === null || mask[labels.labels.indexOf(relation)] === 1;
+      const predictions = [...new Set(relations)]
+        .filter(isAllowed)
+        .map((relation) => ({ relation, probability: probabilities[labels.labels.indexOf(relation)] }));
+      const generated = { text, unparsed, unknownLabels, ended: answers[i].ended };
+      return { predictions, probabilities, modelProbabilities, truncated, generated };
+    });
   };
 
   const answer = settings.method === "labels" ? byLabels : byGeneration;
   return {
     labels,
     settings,
-    arithmetic: model.backend.arithmetic,
+    arithmetic: arithmeticOf(model),
     normalize,
     tokens,
     mixture: settings.method === "labels" && companion ? companion.mixture : null,
@@ -238,23 +240,4 @@ export function mirrored(example: Example): Example {
     headSpan: example.tailSpan,
     tailSpan: example.headSpan,
   };
-}
-
-/** Groups indices into batches of at most `maxTokens` (a longer item alone), similar sizes together. */
-export function batchesByTokens(sizes: readonly number[], maxTokens: number): number[][] {
-  const order = sizes.map((_, i) => i).sort((a, b) => sizes[b] - sizes[a] || a - b);
-  const batches: number[][] = [];
-  let batch: number[] = [];
-  let tokens = 0;
-  for (const i of order) {
-    if (batch.length > 0 && tokens + sizes[i] > maxTokens) {
-      batches.push(batch);
-      batch = [];
-      tokens = 0;
-    }
-    batch.push(i);
-    tokens += sizes[i];
-  }
-  if (batch.length > 0) batches.push(batch);
-  return batches;
 }

@@ -215,6 +215,43 @@ describe("dropout", () => {
   });
 });
 
+describe("dropout with numbers", () => {
+  it("gives wanted rows the logits of a pass that computes all rows, in any order", async () => {
+    const spec = { layers: 2 };
+    const model = await tinyDecoder(backend, { seed: 1, deviation: 0.2, spec });
+    attachLora(model, { rank: 2, alpha: 8, dropout: 0.4, targets: "all" }, 3);
+    const random = createRandom(4);
+    for (const weight of loraWeights(model)) {
+      const count = weight.rows * weight.columns;
+      backend.writeWeight(
+        weight,
+        Float64Array.from({ length: count }, () => random.normal() * 0.3),
+      );
+    }
+    const sequences = [randomIds(createRandom(2), 6), randomIds(createRandom(3), 5)];
+    const numbers = sequences.map((ids, s) => ids.map((_, i) => Math.imul(1000 * s + i + 1, 0x9e3779b1)));
+    const at = (order: number[]) => ({
+      ...pack(order.map((s) => sequences[s])),
+      rowNumbers: Int32Array.from(order.flatMap((s) => numbers[s])),
+      dropout: { probability: 0.2, seed: 8 },
+      seed: 8,
+    });
+    const all = await logitsOf(model, at([0, 1]), true);
+    for (const rows of [[4], [2, 9, 10], [3, 3, 7]]) {
+      const outputRows = Int32Array.from(rows);
+      const wanted = rows.map((row) => all[row]);
+      expectClose(await logitsOf(model, { ...at([0, 1]), outputRows }, true), wanted);
+      const turned = outputRows.map((row) => (row < 6 ? row + 5 : row - 6));
+      expectClose(await logitsOf(model, { ...at([1, 0]), outputRows: turned }, true), wanted);
+    }
+    // Without numbers a row has that of its place, also in a short last layer.
+    const { rowNumbers: _, ...byPlace } = at([0, 1]);
+    const plain = await logitsOf(model, byPlace, true);
+    const some = await logitsOf(model, { ...byPlace, outputRows: Int32Array.of(2, 9) }, true);
+    expectClose(some, [plain[2], plain[9]]);
+  });
+});
+
 describe("a decoder", () => {
   it("lists every weight once, adapters included, and frees them", async () => {
     for (const tiedHead of [true, false]) {

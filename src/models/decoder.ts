@@ -82,6 +82,11 @@ export interface PackedTokens {
   /** With a cache, keys and values of row t are written to cache row rows[t], and the keys of segments are cache rows. */
   cache?: { store: KeyValueCache; rows: Int32Array };
   dropout?: ForwardDropout | null;
+  /**
+   * The number of each row [T] for dropout, of the model and of adapters; its place by default. Rows that are numbered by what they are keep
+   * their masks in any order, and in any pass.
+   */
+  rowNumbers?: Int32Array;
   /** Added to the embeddings [T,C]. */
   embeddingNoise?: Tensor | null;
   /** Seed of the adapters' dropout, which only a recording tape applies. */
@@ -90,6 +95,8 @@ export interface PackedTokens {
 
 /** The rotation of queries or keys. */
 type Rotary = RotarySpec & RowPositions;
+/** Of the rows of a value; null: their places. */
+type RowNumbers = Int32Array | null;
 
 /**
  * The one forward pass: training, evaluation, extraction and serving all run this.
@@ -123,31 +130,34 @@ export function forward(model: Decoder, tape: Tape, tokens: PackedTokens): Value
     const normed = tape.rmsNorm(product(null), norm, spec.normEpsilon);
     return rotary ? tape.rotary(normed, positions, rotary) : normed;
   };
-  const dropped = (x: Value, place: number): Value => {
+  const dropped = (x: Value, place: number, numbers: RowNumbers): Value => {
     const dropout = tokens.dropout;
     if (!dropout || dropout.probability === 0) return x;
-    return tape.dropout(x, dropout.probability, mixSeed(dropout.seed, place));
+    return tape.dropout(x, dropout.probability, mixSeed(dropout.seed, place), numbers);
   };
   // Half a layer adds f(x) to the residual stream; without dropout the addition is fused into f's last product.
-  const added = (x: Value, layer: Linear, input: Value, place: number): Value => {
+  const added = (x: Value, layer: Linear, input: Value, place: number, numbers: RowNumbers): Value => {
     const seed = seedOf(place, 0);
-    if (!tokens.dropout) return linear(tape, layer, input, { residual: x, wide: true, seed });
-    return tape.add(x, dropped(linear(tape, layer, input, { seed }), place));
+    if (!tokens.dropout) return linear(tape, layer, input, { residual: x, wide: true, seed, numbers });
+    return tape.add(x, dropped(linear(tape, layer, input, { seed, numbers }), place, numbers));
   };
   const seedOf = (place: number, slot: number) => mixSeed(tokens.seed ?? 0, place, slot);
+  const allNumbers = tokens.rowNumbers ?? null;
+  const numbersOf = (rows: Int32Array | null): RowNumbers =>
+    rows && allNumbers ? rows.map((row) => allNumbers[row]) : (rows ?? allNumbers);
 
-  const output = outputOf(model, tape, tokens);
+  const output = outputOf(tokens);
   const encoded = prefix && !tokens.cache ? encodedRows(tape, prefix) : null;
   const embedded = tape.embed(model.embedding, tokens.ids); // [T,C]
   const noise = tokens.embeddingNoise;
-  let x = dropped(noise ? tape.add(embedded, tape.constant(noise)) : embedded, 0);
+  let x = dropped(noise ? tape.add(embedded, tape.constant(noise)) : embedded, 0, allNumbers);
   for (const [index, layer] of model.layers.entries()) {
     x = tape.block(encoded ? [x, encoded] : [x], ([input, rows = null]) => {
       const h = tape.rmsNorm(input, layer.attentionNorm, spec.normEpsilon);
       const place = 2 * index + 1;
       const lowsOfInput = new Map<Weight, Value>();
       const product = (of: Linear, slot: number, rotary: Rotary | null = null) =>
-        linear(tape, of, h, { rotary, seed: seedOf(place, slot) }, lowsOfInput);
+        linear(tape, of, h, { rotary, seed: seedOf(place, slot), numbers: allNumbers }, lowsOfInput);
       const q = rotated((rotary) => product(layer.q, 1, rotary), layer.queryNorm, spec.heads); // [T,H·D]
       let k = rotated((rotary) => product(layer.k, 2, rotary), layer.keyNorm, spec.keyValueHeads); // [T,G·D]
       let v = product(layer.v, 3);
@@ -164,34 +174,34 @@ export function forward(model: Decoder, tape: Tape, tokens: PackedTokens): Value
       }
       let mixed = tape.attention(q, k, v, segments, attention);
       let before = input;
+      let numbers = allNumbers;
       if (output.early && index === model.layers.length - 1) {
         mixed = tape.gatherRows(mixed, output.early);
         before = tape.gatherRows(input, output.early);
+        numbers = numbersOf(output.early);
       }
-      const afterAttention = added(before, layer.output, mixed, place);
+      const afterAttention = added(before, layer.output, mixed, place, numbers);
       const h2 = tape.rmsNorm(afterAttention, layer.feedForwardNorm, spec.normEpsilon);
       const lows = new Map<Weight, Value>();
-      const gate = linear(tape, layer.gate, h2, { seed: seedOf(place + 1, 4) }, lows); // [T,F]
-      const gated = linear(tape, layer.up, h2, { gate, seed: seedOf(place + 1, 5) }, lows);
-      return added(afterAttention, layer.down, gated, place + 1);
+      const gate = linear(tape, layer.gate, h2, { seed: seedOf(place + 1, 4), numbers }, lows); // [T,F]
+      const gated = linear(tape, layer.up, h2, { gate, seed: seedOf(place + 1, 5), numbers }, lows);
+      return added(afterAttention, layer.down, gated, place + 1, numbers);
     });
   }
   if (output.late) x = tape.gatherRows(x, output.late);
   return linear(tape, model.head, tape.rmsNorm(x, model.finalNorm, spec.normEpsilon), {
     seed: seedOf(2 * spec.layers + 1, 0),
+    numbers: numbersOf(tokens.outputRows ?? null),
   });
 }
 
 /**
  * The rows that the last layer continues with after its attention (`early`), and the rows of the result (`late`); null means all. After the
- * last attention rows no longer meet, so only those with wanted logits are computed further. With dropout after it, all rows are: dropout
- * numbers the elements of its input.
+ * last attention rows no longer meet, so only those with wanted logits are computed further.
  */
-function outputOf(model: Decoder, tape: Tape, tokens: PackedTokens) {
+function outputOf(tokens: PackedTokens): { early: Int32Array | null; late: Int32Array | null } {
   const { outputRows } = tokens;
-  const { output, gate, up, down } = model.layers[model.layers.length - 1];
-  const drops = [output, gate, up, down].some(({ lowRank }) => tape.recording && lowRank && lowRank.dropout > 0);
-  if (!outputRows || tokens.dropout || drops) return { early: null, late: outputRows ?? null };
+  if (!outputRows) return { early: null, late: null };
   const distinct = [...new Set(outputRows)];
   if (distinct.length === tokens.ids.length) return { early: null, late: outputRows };
   if (distinct.length === outputRows.length) return { early: outputRows, late: null };
@@ -199,22 +209,26 @@ function outputOf(model: Decoder, tape: Tape, tokens: PackedTokens) {
   return { early: Int32Array.from(distinct), late: outputRows.map((row) => placeOf.get(row) as number) };
 }
 
+interface LinearOptions {
+  residual?: Value;
+  gate?: Value;
+  wide?: boolean;
+  rotary?: Rotary | null;
+  /** Of the adapter's dropout, with the numbers of the rows of x. */
+  seed: number;
+  numbers: RowNumbers;
+}
+
 /**
  * x·wᵀ (+ bias and residual), plus the low-rank product of an adapter; products with the same `a` share x·aᵀ through `lows`. With a gate, the
  * result is multiplied by silu(gate).
  */
-function linear(
-  tape: Tape,
-  layer: Linear,
-  x: Value,
-  options: { residual?: Value; gate?: Value; wide?: boolean; rotary?: Rotary | null; seed: number },
-  lows = new Map<Weight, Value>(),
-): Value {
-  const { residual, gate, wide, rotary, seed } = options;
+function linear(tape: Tape, layer: Linear, x: Value, options: LinearOptions, lows = new Map<Weight, Value>()): Value {
+  const { residual, gate, wide, rotary } = options;
   const { weight, bias, lowRank } = layer;
   const plus: { x: Value; w: Weight; scale: number }[] = [];
   if (lowRank) {
-    const low = lows.get(lowRank.a) ?? lowOf(tape, lowRank, x, seed); // [T,R]
+    const low = lows.get(lowRank.a) ?? lowOf(tape, lowRank, x, options); // [T,R]
     lows.set(lowRank.a, low);
     plus.push({ x: low, w: lowRank.b, scale: lowRank.scale });
     if (lowRank.magnitude) {
@@ -231,8 +245,13 @@ function linear(
     : tape.matmul(x, weight, { bias, residual, wide, plus, rotary });
 }
 
-function lowOf(tape: Tape, { a, dropout }: LowRank, x: Value, seed: number): Value {
-  const input = tape.recording && dropout > 0 ? tape.dropout(x, dropout, mixSeed(seed, 0x10a)) : x;
+function lowOf(
+  tape: Tape,
+  { a, dropout }: LowRank,
+  x: Value,
+  { seed, numbers }: Pick<LinearOptions, "seed" | "numbers">,
+): Value {
+  const input = tape.recording && dropout > 0 ? tape.dropout(x, dropout, mixSeed(seed, 0x10a), numbers) : x;
   return tape.matmul(input, a, { wide: true });
 }
 
@@ -329,4 +348,9 @@ export function freeDecoder(model: Decoder): void {
     }
   }
   for (const weight of decoderWeights(model)) model.backend.freeWeight(weight);
+}
+
+/** Instruction set and number formats that a decoder's results come from. */
+export function arithmeticOf({ backend, layers }: Decoder): string {
+  return layers[0].q.weight.storage === "w8a8" ? `${backend.arithmetic}, int8 products` : backend.arithmetic;
 }

@@ -15,12 +15,18 @@ import { joinRows, normalizedRows, sharedBy } from "./weight-rows.ts";
  */
 export function nativeSpec(spec: DecoderSpec, where: string): DecoderSpec {
   const form = familyNamed(spec.family, where).nativeForm?.(spec);
-  if (!form) return spec;
-  if ("because" in form) {
+  if (form && "because" in form) {
     throw new UserError(`${where}: transformers has no architecture for this ${spec.family} model: ${form.because}.`, {
       hint: "Give --to merged (transformers with the authors' code) or --to gguf (llama.cpp).",
     });
   }
+  return nativeForm(spec, where) ?? spec;
+}
+
+/** As {@link nativeSpec}; null for a model that has no other form. */
+export function nativeForm(spec: DecoderSpec, where: string): DecoderSpec | null {
+  const form = familyNamed(spec.family, where).nativeForm?.(spec);
+  if (!form || "because" in form) return null;
   const { modelType: family } = form;
   const native = familyNamed(family, where);
   const { positions } = spec;

@@ -10,6 +10,8 @@ import { layerTensors, type ModelTensor, modelTensors, outerTensors, partsOf } f
 export interface PlaceOptions {
   /** Of the layers' matrices. Norms stay float32; embedding and head stay bfloat16 where the layers are int8 or nf4, as in QLoRA. */
   storage: WeightStorage;
+  /** Of the layers' matrices where that is not `storage`: w8a8, for products of 8 bits. */
+  layers?: WeightStorage;
   /** Which of the decoder's own weights are trained, by name, or all or none of them; an output layer with normalised rows never is. */
   trainable: boolean | ((name: string) => boolean);
   /** Number of ids of the model's tokenizer, if known; by default every row of the embedding counts as a token. */
@@ -96,7 +98,7 @@ async function placeTensors(
         for (const { slot, name, start, end } of parts) made.set(slot, placeVector(name, values.subarray(start, end)));
       } else {
         const rows = await tensors.matrix(tensor);
-        for (const part of parts) made.set(part.slot, await placeRows(part, rows, options.storage));
+        for (const part of parts) made.set(part.slot, await placeRows(part, rows, options.layers ?? options.storage));
       }
       options.onProgress?.(++done, total);
     }

@@ -11,7 +11,7 @@ export interface PackedSequences {
 }
 
 /** In training a shorter shared prefix is not worth a segment of its own: attention works on blocks of 32 rows, and twice in its gradient. */
-const SHORTEST_PREFIX = 16;
+export const SHORTEST_PREFIX = 16;
 
 /** Without a gradient: the questions about one head of a sentence share a few tokens. */
 export const SHORTEST_SHARED = 4;

@@ -1,10 +1,12 @@
-import { existsSync, readFileSync } from "node:fs";
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { beforeAll, describe, expect, it } from "vitest";
 import type { Example } from "../data/example.ts";
 import { createLabelSet } from "../data/label-set.ts";
 import { openModelTokenizer as openTokenizer } from "../runs/tokenizer.ts";
 import type { Tokenizer } from "../tokenizers/tokenizer.ts";
-import { type ChatTemplateName, chatTemplate, chatTemplates, templateText } from "./chat-template.ts";
+import { type ChatTemplateName, chatTemplate, chatTemplates, templateFor, templateText } from "./chat-template.ts";
 import { promptStyles } from "./relation-prompt.ts";
 import { createRenderer } from "./renderer.ts";
 
@@ -47,6 +49,7 @@ describe("the text of the templates", () => {
       "<|start_header_id|>user<|end_header_id|>\n\nQ<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\n",
     ],
     ["mistral", "[INST] Q [/INST]"],
+    ["mistral-v3", "[INST]Q[/INST]"],
     ["glm4", "[gMASK]<sop><|user|>\nQ<|assistant|>\n"],
     ["alpaca", /^Below is an instruction .* the request\.\n\n### Instruction:\nQ\n\n### Response:\n$/],
   ];
@@ -67,7 +70,7 @@ describe("choosing a template", () => {
   it("lists the names when one is unknown", () => {
     expect(chatTemplate("plain")).toBe(chatTemplates.plain);
     expect(() => chatTemplate("defualt")).toThrow(
-      'chat template: got "defualt", expected default, plain, llama2, chatglm2, baichuan2, qwen, llama3, mistral, glm4, alpaca; did you mean "default"?',
+      'chat template: got "defualt", expected default, plain, llama2, chatglm2, baichuan2, qwen, llama3, mistral, mistral-v3, glm4, alpaca; did you mean "default"?',
     );
     expect(() => chatTemplate("toString")).toThrow('got "toString"');
   });
@@ -117,4 +120,56 @@ it("qwen gives the ids of a ChatML prompt that the Rust library reads as a whole
   ).ids;
   const specials = (list: number[]) => list.filter((id) => id >= 582).length;
   expect(specials(hostile)).toBe(specials(ids));
+});
+
+/** test/golden/mistral-chat.json: origin in it. */
+describe("the chats of Mistral", () => {
+  const golden = JSON.parse(readFileSync(new URL("mistral-chat.json", GOLDEN), "utf8")) as {
+    query: string;
+    answer: string;
+    texts: Record<string, string>;
+    cases: { tokenizer: "SentencePiece" | "bytes"; prompt: number[]; answer: number[] }[];
+  };
+
+  /** The tokenizer of a case: a small one with [INST] and [/INST] behind all others. */
+  function fileOf(kind: "SentencePiece" | "bytes") {
+    const path = kind === "bytes" ? "tokenizer-json/tokenizer.json" : "llama-tokenizers/files.json";
+    const read = JSON.parse(readFileSync(new URL(path, GOLDEN), "utf8"));
+    const file = kind === "bytes" ? read : read.models.prefix.file;
+    const next = Math.max(...file.added_tokens.map(({ id }: { id: number }) => id)) + 1;
+    for (const [i, content] of ["[INST]", "[/INST]"].entries()) {
+      file.added_tokens.push({ ...file.added_tokens[0], id: next + i, content });
+    }
+    return file;
+  }
+
+  it.each(golden.cases)("have the ids that transformers gives: $tokenizer", async ({ tokenizer: kind, ...wanted }) => {
+    const folder = mkdtempSync(join(tmpdir(), "cre-mistral-chat-"));
+    try {
+      writeFileSync(join(folder, "tokenizer.json"), JSON.stringify(fileOf(kind)));
+      const [bos, eos] = kind === "bytes" ? ["<|endoftext|>", "<|endoftext|>"] : ["<s>", "</s>"];
+      const config = { tokenizer_class: "PreTrainedTokenizerFast", bos_token: bos, eos_token: eos };
+      writeFileSync(join(folder, "tokenizer_config.json"), JSON.stringify(config));
+      const tokenizer = await openTokenizer(folder, { modelType: "mistral" });
+      const name = templateFor("mistral", tokenizer);
+      expect(name).toBe("mistral-v3");
+      const renderer = rendererOf(tokenizer, name as ChatTemplateName, true, golden.query, golden.answer);
+      expect(renderer.renderPrompt(EXAMPLE).ids).toEqual(wanted.prompt);
+      expect(renderer.renderAnswer(EXAMPLE, "拥有")).toEqual(wanted.answer);
+    } finally {
+      rmSync(folder, { recursive: true });
+    }
+  });
+
+  it("have the marks of mistral-common, whose oldest tokenizer has them as text", async () => {
+    const template = (file: string) => chatTemplates[file === "tokenizer.model.v1" ? "mistral" : "mistral-v3"];
+    const withoutSpaces = (text: string) => text.replaceAll(/[ ▁]/g, "");
+    for (const [file, text] of Object.entries(golden.texts)) {
+      const [first, second] = ["甲公司", "公司"].map((query) => templateText(template(file), query));
+      expect(withoutSpaces(text)).toBe(withoutSpaces(`<s>${first}拥有</s>${second}`));
+    }
+    const old = await openTokenizer(new URL("llama-tokenizers/prefix.model", GOLDEN).pathname);
+    expect(templateFor("mistral", old)).toBe("mistral");
+    expect(templateFor("mistral", null)).toBe("mistral");
+  });
 });

@@ -122,6 +122,20 @@ export const chatTemplates = {
     pieces: [{ kind: "query", before: "[INST] ", after: " [/INST]" }],
     end: null,
   },
+  /**
+   * Mistral's chat models from 7B-Instruct v0.3 on, whose marks are special tokens. What is between them is encoded by itself, as mistral-common
+   * does: SentencePiece sets a space before it, the byte-level tokenizers (Nemo, Small) none.
+   */
+  "mistral-v3": {
+    name: "mistral-v3",
+    begin: "bos",
+    pieces: [
+      { kind: "token", piece: "[INST]" },
+      { kind: "query", before: "", after: "" },
+      { kind: "token", piece: "[/INST]" },
+    ],
+    end: null,
+  },
   /** GLM-4's chat models; the line break in front of an answer is part of the prompt here. */
   glm4: {
     name: "glm4",
@@ -153,6 +167,21 @@ export type ChatTemplateName = keyof typeof chatTemplates;
 
 /** In a recipe: the template of the model's family. */
 export const AUTO_TEMPLATE = "auto";
+
+/** What a tokenizer says about a piece. */
+export interface TokenFinder {
+  idOf(piece: string): number | null;
+}
+
+/**
+ * The name of a family's template for models with this tokenizer: the marks of Mistral are text in the oldest tokenizers and special tokens in
+ * all later ones.
+ */
+export function templateFor(familyTemplate: string, tokenizer: TokenFinder | null): string {
+  return familyTemplate === "mistral" && tokenizer !== null && tokenizer.idOf("[INST]") !== null
+    ? chatTemplates["mistral-v3"].name
+    : familyTemplate;
+}
 
 /** The template of a name; throws a UserError that lists the names. */
 export function chatTemplate(name: string): ChatTemplate {

@@ -27,6 +27,8 @@ export const storageSchema = z
     "How the layers' matrices are kept in memory; int8 and nf4 (QLoRA) only under an adapter, embedding and head stay bfloat16.",
   );
 
+export type ModelStorage = z.output<typeof storageSchema>;
+
 /** What is done to the texts of a row. */
 export const normalizeSchema = z
   .enum(["none", "nfc", "nfkc"])
@@ -89,6 +91,12 @@ export const decodeSchema = z.strictObject({
     .default("auto")
     .describe(
       "Weight of the linear companion's probabilities in a mixture with the model's: auto, fitted on validation rows and used where they gain by it; 0 keeps it as a floor for evaluations only; none does not train it.",
+    ),
+  precision: z
+    .enum(["auto", "int8", "float"])
+    .default("auto")
+    .describe(
+      "Products of the layers while extracting: int8, 8-bit weights and activations; float, the recipe's precision; auto, int8 where it is known to be faster with the same F1, today nowhere (docs/recipes.md).",
     ),
 });
 

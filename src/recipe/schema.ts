@@ -51,8 +51,12 @@ const trainSchema = z.strictObject({
     .positive()
     .max(MOST.epochs)
     .describe("Passes over the training rows; part of a pass is allowed (0.5)."),
-  batchExamples: count(MOST.examples).describe("Examples of one forward pass."),
-  accumulation: count(MOST.passes).default(1).describe("Forward passes whose gradients make one update (a step)."),
+  batchExamples: count(MOST.examples).describe(
+    "Examples that fit into memory in one forward and backward pass; see onePass.",
+  ),
+  accumulation: count(MOST.passes)
+    .default(1)
+    .describe("An update (a step) learns this many times batchExamples examples."),
   learningRate: z.number().positive().describe("Highest learning rate."),
   schedule: z
     .enum(["cosine", "linear", "constant"])
@@ -160,6 +164,12 @@ const trainSchema = z.strictObject({
     .default(true)
     .describe(
       "Compute the beginning that several examples of a pass share only once: the instruction, the sentence of several pairs.",
+    ),
+  onePass: z
+    .boolean()
+    .default(true)
+    .describe(
+      "Compute all examples of a step in one pass where memory allows, else in few; false: batchExamples in each. The loss is the same.",
     ),
 });
 

@@ -232,15 +232,24 @@ export function evaluationTitle({ folder }: EvaluatedRun, { source, examples, en
 
 /** Writes `metrics.json`, `report.html` and the answers to every row (`predictions/`) of an evaluation into the run's folder. */
 export async function saveEvaluation(run: EvaluatedRun, evaluation: RunEvaluation): Promise<void> {
-  const { folder, recipe } = run;
+  await saveReport(run, evaluation, run.folder, await readLog(run.folder));
+  await savePredictions(run, evaluation);
+}
+
+/** Writes `metrics.json` and `report.html` of an evaluation into a folder; the lines of a run's log are drawn as its curves. */
+export async function saveReport(
+  run: EvaluatedRun,
+  evaluation: RunEvaluation,
+  folder: Pick<RunFolder, "metrics" | "report">,
+  log: readonly unknown[] = [],
+): Promise<void> {
+  const { recipe } = run;
   const { metrics, examples, rows, extractions, references, certainty, endpoint } = evaluation;
   await writeFileAtomic(folder.metrics, `${JSON.stringify(evaluationJson(evaluation), null, 2)}\n`);
-  await savePredictions(run, evaluation);
   const probabilities = extractions.map(({ predictions }) => {
     const probability = predictions[0]?.probability ?? Number.NaN;
     return Number.isNaN(probability) ? null : probability;
   });
-  const log: unknown[] = await readLog(folder);
   const ofKind = <T>(kind: LogLine["kind"]) => log.filter((line) => (line as LogLine).kind === kind) as T[];
   const html = renderHtmlReport({
     title: evaluationTitle(run, evaluation),

@@ -8,10 +8,12 @@ import type { LabelSet } from "../data/example.ts";
 import { chineseNreLabelSet, parseLabelList, parseRelation2id } from "../data/label-set.ts";
 import { readPeftConfig } from "../formats/peft-config-file.ts";
 import { openCheckpoint } from "../models/checkpoint.ts";
+import { AUTO_TEMPLATE } from "../prompts/chat-template.ts";
 import { readRecipeParts, resolveRecipe } from "../recipe/read.ts";
 import { resolveNames } from "../recipe/resolve.ts";
 import type { Recipe } from "../recipe/schema.ts";
 import { type RunFolder, runFolder } from "./run-folder.ts";
+import { openModelTokenizer } from "./tokenizer.ts";
 import { type TrainedResult, tokenizerPath } from "./trained.ts";
 
 /** An adapter that another program made, with what a run folder would hold besides. */
@@ -38,6 +40,8 @@ export interface OpenedGiven {
   folder: RunFolder;
   recipe: Recipe;
   trained: TrainedResult;
+  /** Whether the adapter was made for the base's form in transformers. */
+  isJoined: boolean;
   /** The base with what the adapter changes outside of the layers' products. */
   checkpoint: GivenAdapter["checkpoint"];
   close(): Promise<void>;
@@ -55,10 +59,20 @@ export async function openGiven(source: AdapterSource): Promise<OpenedGiven> {
     };
     try {
       const modelType = String(given.checkpoint.config.model_type);
-      const recipe = resolveNames(await recipeOf(source, base, given.settings), modelType);
+      const named = await recipeOf(source, base, given.settings);
+      const isAuto = named.prompt.template === AUTO_TEMPLATE;
+      const tokenizer = isAuto ? await openModelTokenizer(tokenizerPath(named), { modelType }) : null;
+      const recipe = resolveNames(named, modelType, tokenizer);
       const adapter = given.saved;
       const trained = { model: base, tokenizer: tokenizerPath(recipe), adapter };
-      return { folder: runFolder(source.adapter), recipe, trained, checkpoint: given.checkpoint, close };
+      return {
+        folder: runFolder(source.adapter),
+        recipe,
+        trained,
+        isJoined: given.isJoined,
+        checkpoint: given.checkpoint,
+        close,
+      };
     } catch (error) {
       await given.close();
       throw error;

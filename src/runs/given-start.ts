@@ -28,6 +28,14 @@ export async function continuing(source: RecipeSource, directory: string): Promi
   try {
     const given = await openGivenAdapter(directory, base);
     await given.close();
+    if (given.isJoined) {
+      throw new UserError(
+        `${directory}: names modules of another form of ${path}, and cannot be trained further here.`,
+        {
+          hint: "Train on what `cre export BASE --to hf` writes, whose modules have these names.",
+        },
+      );
+    }
     if (given.checkpoint !== base) {
       throw new UserError(`${directory}: changes weights of the base itself, and cannot be trained further here.`, {
         hint: "Export it with cre export --adapter … --to merged and train on the merged model.",

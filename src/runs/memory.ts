@@ -1,13 +1,17 @@
+import { methodOf } from "../adapters/methods.ts";
 import { availableMemoryBytes } from "../base/available-memory.ts";
 import { UserError } from "../base/errors.ts";
 import type { WeightStorage } from "../compute/backend.ts";
 import { type BackendName, chosenBackend } from "../compute/open.ts";
 import { WASM_BYTES } from "../compute/wasm/open.ts";
 import { elementCount } from "../formats/tensor-source.ts";
+import type { Decoder } from "../models/decoder.ts";
 import { familyNamed } from "../models/families/registry.ts";
 import type { PlaceOptions } from "../models/place.ts";
 import type { DecoderSpec } from "../models/spec.ts";
 import { modelTensors, outerTensors } from "../models/tensors.ts";
+import type { Recipe } from "../recipe/schema.ts";
+import type { PassRoom, PassSize } from "../train/passes.ts";
 
 /** What a model and the work on it need, in bytes. */
 export interface MemoryNeed {
@@ -38,8 +42,14 @@ export interface TrainingPass {
 }
 
 const FLOAT = 4;
-/** Bytes of a number in the layers' matrices; int8 and nf4 have a scale for each 64 numbers. */
-const STORAGE_BYTES: Record<WeightStorage, number> = { float32: 4, bfloat16: 2, int8: 1 + 2 / 64, nf4: 0.5 + 1 / 64 };
+/** Bytes of a number in the layers' matrices; int8 and nf4 have a scale for each 64 numbers, w8a8 a scale and a sum for each 128. */
+const STORAGE_BYTES: Record<WeightStorage, number> = {
+  float32: 4,
+  bfloat16: 2,
+  int8: 1 + 2 / 64,
+  nf4: 0.5 + 1 / 64,
+  w8a8: 1 + 8 / 128,
+};
 /** Value, gradient, first and second moment in float32. */
 const TRAINED_BYTES = 4 * FLOAT;
 /** Of an estimate of a pass, the part that it certainly needs: shared beginnings and short rows make a pass smaller. */
@@ -49,12 +59,12 @@ const LARGE_SHARE = 0.5;
 
 /**
  * Bytes of a model's weights and of their training, without padding and second packed copies: a lower bound. The reference backend keeps
- * every number in float32, whatever the storage; the WebAssembly backend all but int8 and nf4.
+ * every number in float32, whatever the storage; the WebAssembly backend all but int8, nf4 and w8a8. `layers`: see PlaceOptions.
  */
 export function weightNeed(
   spec: DecoderSpec,
   storage: WeightStorage,
-  trained: TrainedPart = { ofModel: false, added: 0 },
+  { ofModel = false, added = 0, layers = storage }: Partial<TrainedPart> & { layers?: WeightStorage } = {},
   backend = chosenBackend(),
 ): MemoryNeed {
   const family = familyNamed(spec.family, "model");
@@ -62,19 +72,18 @@ export function weightNeed(
   const tables = new Set([outer.embedding.name, outer.head?.name]);
   const bytesOf = (isVector: boolean, isTable: boolean) => {
     if (backend === "reference" || isVector) return FLOAT;
-    if (backend === "wasm" && (isTable || storage === "bfloat16")) return FLOAT;
-    return isTable && storage !== "float32" ? STORAGE_BYTES.bfloat16 : STORAGE_BYTES[storage];
+    if (backend === "wasm" && (isTable || layers === "bfloat16")) return FLOAT;
+    return isTable && storage !== "float32" ? STORAGE_BYTES.bfloat16 : STORAGE_BYTES[layers];
   };
-  const isTrained = (name: string) => (typeof trained.ofModel === "function" ? trained.ofModel(name) : trained.ofModel);
-  const need: MemoryNeed = { weights: 0, training: trained.added * TRAINED_BYTES, pass: 0 };
+  const isTrained = (name: string) => (typeof ofModel === "function" ? ofModel(name) : ofModel);
+  const need: MemoryNeed = { weights: 0, training: added * TRAINED_BYTES, pass: 0 };
   for (const { name, shape } of modelTensors(spec, family)) {
     const count = elementCount(shape);
     const isTraining = isTrained(name);
     const isVector = shape.length === 1;
     if (isTraining) need.training += count * TRAINED_BYTES;
     // A trained number in float32 needs no copy for products.
-    if (!isTraining || (!isVector && storage !== "float32"))
-      need.weights += count * bytesOf(isVector, tables.has(name));
+    if (!isTraining || (!isVector && layers !== "float32")) need.weights += count * bytesOf(isVector, tables.has(name));
   }
   return need;
 }
@@ -90,6 +99,32 @@ export function passBytes(spec: DecoderSpec, { tokens, outputs, recompute, kept:
   const layer = own + added / layers;
   const kept = recompute ? layers * width + layer : layers * layer;
   return FLOAT * (tokens * kept + 2 * outputs * vocabularySize);
+}
+
+/** Of the memory that is left when the weights are loaded, what a pass may have: the estimate is coarse, and other programs want some. */
+const PASS_SHARE = 0.5;
+
+/**
+ * The memory that the passes of a training may take: half of what is left, or `recorded` bytes, for which a training that is resumed was cut,
+ * if there are as many now.
+ */
+export function passRoom(
+  { recipe, model }: { recipe: Recipe; model: Decoder },
+  recorded?: number,
+  available = availableMemoryBytes(),
+): { room: PassRoom; notice: string | null } {
+  const { recompute, batchExamples, onePass } = recipe.train;
+  const kept = methodOf(recipe.adapter).keptNumbers?.(recipe.adapter, model.spec);
+  const left = chosenBackend() === "wasm" ? Math.min(available, WASM_BYTES - model.backend.memory().bytes) : available;
+  const isKept = recorded !== undefined && recorded <= left;
+  const bytes = isKept ? recorded : Math.floor(PASS_SHARE * Math.max(0, left));
+  if (!onePass) return { room: { bytes: 0, bytesOf: () => 1, leastExamples: batchExamples }, notice: null };
+  const bytesOf = (size: PassSize) => passBytes(model.spec, { ...size, recompute, kept });
+  const notice =
+    isKept || recorded === undefined
+      ? null
+      : `Steps were cut for ${gigabytes(recorded)} of memory and there are ${gigabytes(left)} now: if they are cut into smaller passes, the last digits of the weights differ from those of one undisturbed training.`;
+  return { room: { bytes, bytesOf, leastExamples: batchExamples }, notice };
 }
 
 /** Why work cannot be done here, as a problem without a full stop; null when it may fit. */

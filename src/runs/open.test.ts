@@ -64,6 +64,26 @@ describe("a run that is opened with another storage", () => {
   });
 });
 
+describe("a run that is opened for 8-bit products", () => {
+  it("keeps only the layers' matrices so, says so, and answers nearly the same", async () => {
+    await runWithAuto("bytes", { init: INIT, tokenizer: TOKENIZER });
+    const [float, int8] = await Promise.all(
+      (["float", "int8"] as const).map((precision) => openTrained(join(folder, "bytes"), { decode: { precision } })),
+    );
+    expect(int8.model.layers.map(({ down }) => down.weight.storage)).toEqual(int8.model.layers.map(() => "w8a8"));
+    expect(int8.model.embedding.storage).toBe(float.model.embedding.storage);
+    expect(int8.recipe.model.storage).toBe(float.recipe.model.storage);
+    expect(int8.extractor.arithmetic).toBe(`${float.extractor.arithmetic}, int8 products`);
+    expect(int8.backend.memory().bytes).toBeLessThan(float.backend.memory().bytes);
+    const row = { sentence: "Anna likes Tom", head: "Anna", tail: "Tom" };
+    const answers = await Promise.all([float, int8].map(({ extractor }) => extractor.extract([row])));
+    const [a, b] = answers.map(([{ predictions }]) => predictions[0].probability);
+    expect(Math.abs(a - b)).toBeLessThan(0.05);
+    expect(a).not.toBe(b);
+    await Promise.all([float, int8].map((run) => run.close()));
+  });
+});
+
 describe("a run of ChatGLM2", () => {
   it("names template and targets, begins its prompts with [gMASK] sop, and opens again with a tokenizer file", async () => {
     const sizes = { ...INIT, family: "chatglm", tiedHead: false, vocabularyMultiple: 64 };

@@ -6,7 +6,7 @@ import { attachAdapter, methodOf } from "../adapters/methods.ts";
 import { writeFileAtomic } from "../base/files.ts";
 import { nodeFolder } from "../base/node-folder.ts";
 import type { Backend, Weight, WeightStorage } from "../compute/backend.ts";
-import { openBackend } from "../compute/open.ts";
+import { byteInstructions, openBackend } from "../compute/open.ts";
 import type { LabelSet } from "../data/example.ts";
 import { labelSetToJson } from "../data/label-set.ts";
 import type { Extractor } from "../extract/extractor.ts";
@@ -25,7 +25,7 @@ import { initDecoder } from "../models/init.ts";
 import { loadDecoder } from "../models/load.ts";
 import { saveDecoder } from "../models/save.ts";
 import type { Renderer } from "../prompts/renderer.ts";
-import type { DecodeSettings } from "../recipe/answer-schema.ts";
+import type { DecodeSettings, ModelStorage } from "../recipe/answer-schema.ts";
 import { resolveNames } from "../recipe/resolve.ts";
 import type { Recipe } from "../recipe/schema.ts";
 import { copyTokenizer } from "../tokenizers/open-tokenizer.ts";
@@ -44,6 +44,7 @@ import { CALIBRATION_FILE, type Calibration } from "./calibration-read.ts";
 import { openCompanion } from "./companion.ts";
 import { COMPANION_FILES, expectNoMixture, type RunCompanion } from "./companion-read.ts";
 import { type AdapterSource, openGiven, openGivenLabels, type RunSource, sourceFolder } from "./given-adapter.ts";
+import { layerStorageOf } from "./layer-storage.ts";
 import { expectRoom, weightNeed } from "./memory.ts";
 import { type PreparedRecipe, prepareRecipe } from "./prepare.ts";
 import { openRunFolder, type RunFolder } from "./run-folder.ts";
@@ -78,7 +79,7 @@ export interface OpenOptions {
   /** Of a recipe that is opened to train: its weights come from a checkpoint. */
   isResumed?: boolean;
   /** Of a run that is opened: how the layers' matrices are kept, instead of the recipe's storage. */
-  storage?: WeightStorage;
+  storage?: ModelStorage;
   /** Replaces single values of the recipe's decoding. */
   decode?: Partial<DecodeSettings>;
   /** Of runs that are opened together: the base models of adapters, each read once. Closing such a run frees nothing; close the bases. */
@@ -92,8 +93,8 @@ export async function openRenderer(
   givenType?: string,
 ): Promise<Pick<OpenedRecipe, "recipe" | "tokenizer" | "renderer">> {
   const modelType = givenType ?? (await modelTypeOf(givenRecipe));
-  const recipe = resolveNames(givenRecipe, modelType);
-  const tokenizer = await openModelTokenizer(tokenizerPath(recipe), { modelType });
+  const tokenizer = await openModelTokenizer(tokenizerPath(givenRecipe), { modelType });
+  const recipe = resolveNames(givenRecipe, modelType, tokenizer);
   return { recipe, tokenizer, renderer: rendererOf(recipe, tokenizer, labels) };
 }
 
@@ -267,6 +268,12 @@ export async function openTrained(
   const { storage = result.recipe.model.storage } = options;
   const recipe = { ...result.recipe, model: { ...result.recipe.model, storage } };
   try {
+    const layers = layerStorageOf(
+      { ...recipe.decode, ...options.decode },
+      storage,
+      byteInstructions(),
+      options.onNotice,
+    );
     const tokenizer = await openModelTokenizer(trained.tokenizer, { modelType: String(checkpoint.config.model_type) });
     const spec = readSpec(checkpoint.config, checkpoint.directory);
     const { maxPromptTokens } = recipe.prompt;
@@ -274,9 +281,9 @@ export async function openTrained(
     const renderer = rendererOf(recipe, tokenizer, labels, spec.maxTokens);
     expectAnswers(recipe, tokenizer, labels, result.labelsFile);
     const bases = trained.adapter && isRun ? options.bases : undefined;
-    const key = bases ? await baseKey(folder, recipe, trained.model) : "";
-    if (!bases?.has(key)) expectRoom(directory, weightNeed(spec, recipe.model.storage), options.onNotice);
-    const load = () => loadTrained(recipe, checkpoint, tokenizer, options);
+    const key = bases ? await baseKey(folder, recipe, trained.model, layers) : "";
+    if (!bases?.has(key)) expectRoom(directory, weightNeed(spec, storage, { layers }), options.onNotice);
+    const load = () => loadTrained(recipe, checkpoint, tokenizer, options, layers);
     const model = await (bases ? bases.take(key, load) : load());
     const close = async () => {
       if (!bases) await model.backend.close();
@@ -307,10 +314,12 @@ async function loadTrained(
   checkpoint: Checkpoint,
   tokenizer: Tokenizer,
   options: OpenOptions,
+  layers: WeightStorage,
 ): Promise<Decoder> {
   const backend = openBackend(recipe.precision, options.onNotice);
   try {
-    const model = await loadDecoder(backend, checkpoint, placeOptions(recipe, false, tokenizer, options.onLoad));
+    const place = { ...placeOptions(recipe, false, tokenizer, options.onLoad), layers };
+    const model = await loadDecoder(backend, checkpoint, place);
     checkVocabulary(tokenizer, model.spec, checkpoint.directory);
     return model;
   } catch (error) {

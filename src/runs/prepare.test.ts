@@ -101,7 +101,7 @@ describe("prepareTraining", () => {
       expect(problems).toEqual([
         'model.storage is "int4": Invalid option: expected one of "float32"|"bfloat16"|"int8"|"nf4"',
         'train.learningRat — unknown key, did you mean "learningRate"?',
-        'chat template: got "plian", expected default, plain, llama2, chatglm2, baichuan2, qwen, llama3, mistral, glm4, alpaca; did you mean "plain"?',
+        'chat template: got "plian", expected default, plain, llama2, chatglm2, baichuan2, qwen, llama3, mistral, mistral-v3, glm4, alpaca; did you mean "plain"?',
         'adapter.targets: "q_porj" is not a module of a llama model, did you mean "q_proj"?',
         'adapter.targets: "W_pack" is not a module of a llama model, expected q_proj, k_proj, v_proj, o_proj, gate_proj, up_proj, down_proj, or "all"',
         `prompt.maxPromptTokens is 300, expected at most the 256 of ${base}`,

@@ -105,7 +105,7 @@ async function prepare(
     if (spec && tokenizer) await attempt(problems, () => checkVocabulary(tokenizer, spec, path ?? "model.init"));
     const resolved =
       spec && reading.recipe
-        ? await attempt(problems, () => resolveNames(reading.recipe as Recipe, spec.family))
+        ? await attempt(problems, () => resolveNames(reading.recipe as Recipe, spec.family, tokenizer))
         : null;
     const { labels = null, splitNames = null, nearSplit } = rows ?? {};
     const nearTrain = nearSplit?.("train");

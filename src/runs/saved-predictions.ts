@@ -40,8 +40,9 @@ export function rowsDigest(examples: readonly Example[]): string {
 
 /** All that decides the answers to rows: the rows, the trained weights, how they are stored and how relations are chosen. */
 export async function answersDigest({ folder, recipe, extractor }: AnsweringRun, rows: string): Promise<string> {
-  const { maxBatchTokens: _, ...decode } = recipe.decode;
+  const { maxBatchTokens: _, precision: wanted, ...decode } = recipe.decode;
   const settings: Record<string, unknown> = { ...extractor?.settings };
+  const precision = settings.precision ?? wanted;
   // A fitted weight is one of the files below.
   if (settings.isFitted === true) settings.noRelationWeight = "auto";
   const chosen = Object.fromEntries(Object.entries(decode).map(([key, value]) => [key, settings[key] ?? value]));
@@ -54,7 +55,9 @@ export async function answersDigest({ folder, recipe, extractor }: AnsweringRun,
           .digest("hex"),
       );
   }
-  const parts = [rows, trained, chosen, recipe.model.storage, recipe.prompt];
+  // Without the key where it changes nothing: answers that earlier versions kept are found again.
+  const int8 = precision === "int8" ? [precision] : [];
+  const parts = [rows, trained, chosen, recipe.model.storage, recipe.prompt, ...int8];
   return createHash("sha256").update(JSON.stringify(parts)).digest("hex");
 }
 

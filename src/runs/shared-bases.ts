@@ -1,6 +1,7 @@
 import { createHash } from "node:crypto";
 import { existsSync } from "node:fs";
 import { realpath } from "node:fs/promises";
+import type { WeightStorage } from "../compute/backend.ts";
 import { readJsonObject } from "../formats/json-file.ts";
 import type { Decoder } from "../models/decoder.ts";
 import { sameBase } from "../models/same-base.ts";
@@ -38,11 +39,16 @@ export function createSharedBases(): SharedBases {
 }
 
 /** What makes the base models of two runs the same in memory: files, checksums that the runs noted, storage and use. */
-export async function baseKey(folder: RunFolder, { model, prompt, precision }: Recipe, path: string): Promise<string> {
+export async function baseKey(
+  folder: RunFolder,
+  { model, prompt, precision }: Recipe,
+  path: string,
+  layers: WeightStorage = model.storage,
+): Promise<string> {
   const noted = existsSync(folder.base)
     ? await readJsonObject(folder.base, "the fingerprint of a run's base model")
     : { fingerprint: null };
   const parts = [noted.weights, noted.fingerprint, noted.tokenizer, model.tokenizer];
   const sums = createHash("sha256").update(JSON.stringify(parts)).digest("hex");
-  return JSON.stringify([await realpath(path), sums, model.storage, prompt.attention ?? "causal", precision]);
+  return JSON.stringify([await realpath(path), sums, model.storage, prompt.attention ?? "causal", precision, layers]);
 }

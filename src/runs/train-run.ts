@@ -18,6 +18,7 @@ import {
 } from "./checkpointed-loop.ts";
 import type { RunCompanion } from "./companion-read.ts";
 import type { CompanionValidation } from "./companion-scores.ts";
+import { passRoom } from "./memory.ts";
 import type { NoticeEvent } from "./notice.ts";
 import type { OpenedRecipe } from "./open.ts";
 import { appendLog, type RunFolder, readLog } from "./run-folder.ts";
@@ -99,8 +100,9 @@ export function validationRows(recipe: Recipe, examples: readonly Example[]): re
 }
 
 /**
- * Digests of all that decides a run's numbers, except its first weights. Paths and the time between checkpoints decide nothing, nor does the
- * companion, which no step depends on. The rows that are held out and the tasks are known by what is learnt.
+ * Digests of all that decides a run's numbers, except its first weights. Paths, the time between checkpoints and the cut of a step into passes
+ * decide nothing, nor does the companion and the precision of extraction, which no step depends on. The rows that are held out and the tasks are
+ * known by what is learnt.
  */
 export function originOf(
   recipe: Recipe,
@@ -109,8 +111,8 @@ export function originOf(
 ): TrainingOrigin {
   const { model, data, train, tasks: _tasks, ...rest } = recipe;
   const { path: _base, tokenizer: _tokenizer, ...sizes } = model;
-  const { checkpointSeconds: _seconds, validationShare: _share, ...settings } = train;
-  const { companion: _companion, ...decode } = rest.decode;
+  const { checkpointSeconds: _seconds, validationShare: _share, onePass: _pass, ...settings } = train;
+  const { companion: _companion, precision: _precision, ...decode } = rest.decode;
   const numbers = withoutNeutral({ ...rest, decode, sizes, settings, format: data.format });
   return { recipe: digest([numbers]), rows: digest([...encoded.map(idsOf), ...validated]) };
 }
@@ -168,7 +170,9 @@ export async function* trainRun(
   const validated = validationRows(recipe, validExamples);
   const trained = { backend, weights: trainable, origin: originOf(recipe, encoded, validated) };
   const { progress, average: values, notices } = await loadCheckpoint(folder, trained, limits);
-  for (const text of notices) yield { kind: "notice", text };
+  const { room, notice } = passRoom(bench, progress.passBytes);
+  if (recipe.train.onePass) progress.passBytes = room.bytes;
+  for (const text of notice === null ? notices : [...notices, notice]) yield { kind: "notice", text };
   // Checked now, because they are loaded only after the last step.
   if (progress.best !== null && existsSync(folder.best)) await checkWeightValues(folder.best);
   const average = createWeightAverage(backend, trainable, { count: progress.averaged, values });
@@ -192,7 +196,7 @@ export async function* trainRun(
   const training: CheckpointedTraining<TrainStep, Validation> = {
     totalSteps,
     checkpointSeconds,
-    steps: train(model, groups, encoded, plan, recipe.train, recipe.seed, progress.step),
+    steps: train(model, groups, encoded, plan, recipe.train, recipe.seed, progress.step, room),
     async afterStep(step) {
       if (!averages(step)) return;
       await average.add();

@@ -16,6 +16,8 @@ export interface TrainingProgress {
   waited: number;
   /** Number of points in the mean of the weights; 0 when no mean is kept. */
   averaged: number;
+  /** Memory that steps were cut for, in bytes ({@link passRoom}): the same cut gives the same last digits. */
+  passBytes?: number;
 }
 
 /** Digests of everything that decides a run's numbers except its weights. Training resumes only from a state with equal digests. */
@@ -191,15 +193,16 @@ function readProgress(text: string | undefined, file: string): TrainingProgress 
     // Reported below, together with a progress of the wrong form.
   }
   // Older versions kept no mean and did not count validations.
-  const { step, best = null, averaged = 0, waited = 0 } = progress ?? {};
+  const { step, best = null, averaged = 0, waited = 0, passBytes } = progress ?? {};
   const isCount = (value: unknown): value is number => Number.isSafeInteger(value) && (value as number) >= 0;
   if (
     isCount(step) &&
     isCount(averaged) &&
     isCount(waited) &&
+    (passBytes === undefined || isCount(passBytes)) &&
     (best === null || (typeof best.metric === "number" && isCount(best.step)))
   )
-    return { step, best, waited, averaged };
+    return { step, best, waited, averaged, ...(passBytes === undefined ? {} : { passBytes }) };
   throw new UserError(`${file}: has no readable step count; it is not the state of a training.`);
 }
 

@@ -14,8 +14,9 @@ export interface Access {
 
 const LOOPBACK_HOSTS = new Set(["localhost", "127.0.0.1", "[::1]"]);
 const digest = (text: string) => createHash("sha256").update(text).digest();
-/** Paths that say nothing of runs or data: for probes, and the description of the API. */
-const OPEN_PATHS = new Set(["/health", "/ready", "/docs", "/openapi.json"]);
+/** Paths that say nothing of runs or data: for probes, the description of the API, and the page, which asks for a token. */
+const OPEN_PATHS = new Set(["/", "/health", "/ready", "/docs", "/openapi.json"]);
+const PAGE_FILES = /^\/page\/[\w.-]+$/;
 
 /** Adds the checks that every request passes first, and the headers of every answer. */
 export function addAccess(app: FastifyInstance, access: Access): void {
@@ -39,7 +40,8 @@ export function addAccess(app: FastifyInstance, access: Access): void {
         hint: "Ask for http://127.0.0.1, or start the server with --host and --token-file.",
       });
     }
-    const isOpen = OPEN_PATHS.has(request.url.split("?")[0]) && request.method === "GET";
+    const [path] = request.url.split("?");
+    const isOpen = (OPEN_PATHS.has(path) || PAGE_FILES.test(path)) && request.method === "GET";
     if (digests.length === 0 || isOpen) return;
     const token = /^Bearer +(\S+)$/i.exec(request.headers.authorization ?? "")?.[1];
     const given = token === undefined ? null : digest(token);

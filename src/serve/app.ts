@@ -14,6 +14,7 @@ import { addHealthRoutes } from "./routes/health.ts";
 import { addLabelledRoutes } from "./routes/labelled.ts";
 import { addMetricsRoute } from "./routes/metrics.ts";
 import { addModelsRoutes } from "./routes/models.ts";
+import { addPageRoutes } from "./routes/page.ts";
 import { addRetrainRoutes } from "./routes/retrain.ts";
 import { addRunReportRoute } from "./routes/run-report.ts";
 import { addRunsRoute } from "./routes/runs.ts";
@@ -84,6 +85,7 @@ export async function createApp(
     addHealthRoutes(routes, context);
     addMetricsRoute(routes, context);
     addDocsRoutes(routes);
+    addPageRoutes(routes);
     addRunsRoute(routes, context);
     addRunReportRoute(routes, context);
     addExtractRoute(routes, context);

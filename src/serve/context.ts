@@ -2,6 +2,7 @@ import type { FastifyReply, FastifyRequest } from "fastify";
 import { nearestName } from "../base/errors.ts";
 import type { Entities } from "../documents/entities.ts";
 import { clientOf } from "./access.ts";
+import type { Datasets } from "./datasets/datasets.ts";
 import type { ServeLimits } from "./limits.ts";
 import type { ServeMetrics } from "./metrics.ts";
 import { Problem } from "./problem.ts";
@@ -18,6 +19,8 @@ export interface ServeContext {
   limits: ServeLimits;
   /** Names that the server was started with; null without them. */
   entities: Entities | null;
+  /** The data folders that the runs were trained on. */
+  datasets: Datasets;
   /** The labelled set and retraining; null for a server without --work. */
   review: { labelled: LabelledSet; retraining: Retraining } | null;
   version: string;

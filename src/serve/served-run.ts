@@ -6,10 +6,18 @@ import { openRun, type Run } from "../runs/run.ts";
 import { createSharedBases } from "../runs/shared-bases.ts";
 import { createExtractLane, createMentionLane, type ExtractLane, type MentionLane } from "./extract-lane.ts";
 
-/** A run that the server answers with, under the name that requests use. */
-export interface ServedRun {
+/** A run to serve, under the name that requests use. */
+export interface NamedRun {
   name: string;
   directory: string;
+  /** The absolute path of the folder that the server was started with: another one than that of the run after a switch. */
+  given: string;
+  /** The retraining that it is of after a switch; null for a run as given. */
+  retraining: string | null;
+}
+
+/** A run that the server answers with. */
+export interface ServedRun extends NamedRun {
   run: Run;
   fingerprint: string;
   /** Seconds since 1970. */
@@ -26,7 +34,7 @@ export interface ServedRuns {
   /** Base models in memory that adapters share. */
   readonly sharedBases: number;
   /** Opens one more run, or another one under a name that is served; requests in progress end with the earlier one. */
-  open(name: string, directory: string): Promise<ServedRun>;
+  open(named: NamedRun): Promise<ServedRun>;
   close(): Promise<void>;
 }
 
@@ -51,10 +59,7 @@ export function namedRuns(given: readonly string[]): { name: string; directory: 
 }
 
 /** Opens runs. Throws a UserError for one that cannot be used. */
-export async function openServedRuns(
-  given: readonly { name: string; directory: string }[],
-  options: OpenOptions,
-): Promise<ServedRuns> {
+export async function openServedRuns(given: readonly NamedRun[], options: OpenOptions): Promise<ServedRuns> {
   const bases = createSharedBases();
   const opened = new Map<string, ServedRun>();
   const replaced: ServedRun[] = [];
@@ -64,20 +69,30 @@ export async function openServedRuns(
     get sharedBases() {
       return bases.size;
     },
-    async open(name, directory) {
+    async open(named) {
+      const { name, directory } = named;
+      const isThis = (one: ServedRun) => one.name === name && resolve(one.directory) === resolve(directory);
+      const current = opened.get(name);
+      if (current && isThis(current)) return current;
+      const place = (served: ServedRun) => {
+        const before = opened.get(name);
+        if (before) replaced.push(before);
+        opened.set(name, served);
+        return served;
+      };
+      // A run that was switched away from is still in memory.
+      const known = replaced.findIndex(isThis);
+      if (known >= 0) return place(replaced.splice(known, 1)[0]);
       const onNotice = (line: string) => options.onNotice?.(`${directory}: ${line}`);
       const run = await openRun(directory, { ...options, onNotice, bases });
-      const served: ServedRun = {
-        ...{ name, directory, run },
+      return place({
+        ...named,
+        run,
         fingerprint: await runFingerprint(run),
         openedAt: Math.floor(Date.now() / 1000),
         pairs: createExtractLane(name, run.extractor, run.recipe.prompt.maxPromptTokens),
         mentions: run.mentions && createMentionLane(name, run.mentions),
-      };
-      const before = opened.get(name);
-      if (before) replaced.push(before);
-      opened.set(name, served);
-      return served;
+      });
     },
     async close() {
       for (const { run } of [...replaced, ...opened.values()]) await run.close();
@@ -85,7 +100,7 @@ export async function openServedRuns(
     },
   };
   try {
-    for (const { name, directory } of given) await runs.open(name, directory);
+    for (const one of given) await runs.open(one);
     return runs;
   } catch (error) {
     await runs.close();

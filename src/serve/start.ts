@@ -1,6 +1,6 @@
 import { mkdir, readFile } from "node:fs/promises";
 import type { AddressInfo } from "node:net";
-import { join } from "node:path";
+import { join, resolve } from "node:path";
 import type { FastifyInstance } from "fastify";
 import { destination, type LevelWithSilent, pino } from "pino";
 import { UserError, UserErrors } from "../base/errors.ts";
@@ -8,10 +8,12 @@ import type { Entities } from "../documents/entities.ts";
 import type { OpenOptions } from "../runs/open.ts";
 import { createApp } from "./app.ts";
 import type { ServeContext } from "./context.ts";
+import { createDatasets } from "./datasets/datasets.ts";
 import { SERVE_LIMITS, type ServeLimits } from "./limits.ts";
 import { createMetrics } from "./metrics.ts";
 import { openLabelledSet } from "./review/labelled-set.ts";
 import { openRetraining } from "./review/retraining.ts";
+import { openSwitches, type Switches, switchedRuns } from "./review/switches.ts";
 import { createScheduler } from "./scheduler.ts";
 import { namedRuns, openServedRuns, type ServedRuns } from "./served-run.ts";
 
@@ -31,6 +33,8 @@ export interface ServeOptions extends OpenOptions {
   logLevel?: LevelWithSilent;
   /** Folder of the labelled set and of retrainings; without it none are kept. */
   work?: string;
+  /** Serve the runs as they are given, not those that they were switched to; default false. */
+  forgetSwitches?: boolean;
   /** The command line of cre, for retrainings: the program and its first arguments. */
   program?: readonly string[];
   version?: string;
@@ -85,19 +89,21 @@ export async function startServer(options: ServeOptions): Promise<RunningServer>
   const tokens = tokenFile === undefined ? [] : await readTokens(tokenFile);
   const metrics = createMetrics();
   const scheduler = createScheduler(limits, (report) => metrics.turn(report));
-  const runs = await openServedRuns(named, options);
+  const logger = pino({ level: options.logLevel ?? "info", base: null }, destination({ fd: 2, sync: false }));
+  const log = (line: string) => logger.info(line);
+  const switches = options.work === undefined ? null : await switchesOf(options.work, named, options, log);
+  const runs = await openServedRuns(switchedRuns(named, switches, log), options);
   let isReady = true;
   const context: ServeContext = {
-    ...{ runs, scheduler, metrics, limits, entities },
+    ...{ runs, scheduler, metrics, limits, entities, datasets: createDatasets() },
     review: null,
     version: options.version ?? "0",
     isReady: () => isReady,
   };
   metrics.watch(scheduler, runs);
-  const logger = pino({ level: options.logLevel ?? "info", base: null }, destination({ fd: 2, sync: false }));
-  if (options.work !== undefined) {
+  if (options.work !== undefined && switches !== null) {
     try {
-      context.review = await openReview(options.work, options.program ?? [], runs, (line) => logger.info(line));
+      context.review = await openReview(options.work, options.program ?? [], runs, switches, log);
     } catch (error) {
       await runs.close();
       metrics.close();
@@ -145,16 +151,31 @@ export async function startServer(options: ServeOptions): Promise<RunningServer>
   };
 }
 
+async function switchesOf(
+  work: string,
+  named: readonly { name: string }[],
+  { forgetSwitches = false }: Pick<ServeOptions, "forgetSwitches">,
+  log: (line: string) => void,
+): Promise<Switches> {
+  await mkdir(work, { recursive: true });
+  const switches = await openSwitches(join(work, "switches.json"));
+  for (const { name } of forgetSwitches ? named : []) {
+    if (await switches.remove(name)) log(`${name} is served as given: its switch is forgotten`);
+  }
+  return switches;
+}
+
 async function openReview(
   work: string,
   program: readonly string[],
   runs: ServedRuns,
+  switches: Switches,
   log: (line: string) => void,
 ): Promise<ServeContext["review"]> {
-  await mkdir(work, { recursive: true });
   const labelled = await openLabelledSet(join(work, "labelled.jsonl"));
   try {
-    return { labelled, retraining: await openRetraining(join(work, "retrain"), program, runs, labelled, log) };
+    const retraining = await openRetraining(join(resolve(work), "retrain"), program, runs, labelled, switches, log);
+    return { labelled, retraining };
   } catch (error) {
     await labelled.close();
     throw error;

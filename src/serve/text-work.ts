@@ -2,11 +2,12 @@ import type { Mention, OverlapPolicy, SlowMentionFinder } from "../documents/men
 import { codePointOffsets } from "../documents/offsets.ts";
 import type { ReadItem } from "../documents/read/format.ts";
 import { type DocumentCounts, extractDocuments } from "../extract/document-corpus.ts";
+import type { Extraction, Unextracted } from "../extract/extractor.ts";
 import { withModelMentions } from "../extract/model-mentions.ts";
 import type { Triple, TripleMention } from "../extract/triples.ts";
 import { thresholdsFor } from "../runs/calibration.ts";
 import type { ServeContext } from "./context.ts";
-import { queuedExtractor } from "./extract-lane.ts";
+import { type Question, queuedExtractor } from "./extract-lane.ts";
 import { findInParts } from "./find-in-parts.ts";
 import { type GivenEntity, givenFinder } from "./given-entities.ts";
 import { Problem } from "./problem.ts";
@@ -25,12 +26,14 @@ export interface TextSettings {
   minProbability?: number;
   precision?: number;
   overlap?: OverlapPolicy;
+  /** The first mentions of each document come with its text. */
+  texts?: boolean;
 }
 
 /** What comes of a text, in order. */
 export type TextEvent =
   | { triple: Triple }
-  | { mentions: TripleMention[]; document: string }
+  | { mentions: TripleMention[]; document: string; text?: string }
   | { badDocument: string; reason: string }
   | { counts: DocumentCounts };
 
@@ -66,7 +69,7 @@ export function finderFor(
   });
 }
 
-/** Extracts documents as `cre extract --entities` does, and tells what was found as it is known. */
+/** Extracts documents as `cre extract --entities` does, and tells what was found as it is known; `onAnswers` hears of every pair. */
 export async function* textEvents(
   context: Pick<ServeContext, "metrics">,
   served: ServedRun,
@@ -74,6 +77,7 @@ export async function* textEvents(
   documents: AsyncIterable<ReadItem>,
   finder: SlowMentionFinder,
   settings: TextSettings,
+  onAnswers: (questions: readonly Question[], results: readonly (Extraction | Unextracted)[]) => void = () => {},
 ): AsyncGenerator<TextEvent> {
   const { run, fingerprint } = served;
   const { window = 1, maxPairs = 100, minProbability = 0, precision } = settings;
@@ -81,6 +85,7 @@ export async function* textEvents(
   const extractor = queuedExtractor(run.extractor, async (questions) => {
     const results = await ticket.ask(served.pairs, questions);
     context.metrics.answers(served.name, results);
+    onAnswers(questions, results);
     return results;
   });
   const ready: TextEvent[] = [];
@@ -123,7 +128,8 @@ export async function* textEvents(
       onDocument({ id, text }, mentions) {
         const all = mentionsOf(text, mentions);
         for (let from = 0; from < Math.max(1, all.length); from += TOLD_MENTIONS) {
-          tell({ document: id, mentions: all.slice(from, from + TOLD_MENTIONS) });
+          const withText = settings.texts && from === 0 ? { text } : {};
+          tell({ document: id, ...withText, mentions: all.slice(from, from + TOLD_MENTIONS) });
         }
       },
       onBadDocument: ({ id, reason }) => tell({ badDocument: id, reason }),

@@ -9,18 +9,17 @@ describe("planSteps", () => {
     const plan = planSteps(20, settings, 7);
     expect(plan.stepsPerEpoch).toBe(4);
     expect(plan.totalSteps).toBe(8);
-    const epochs = [0, 1].map((epoch) => [0, 1, 2, 3].flatMap((step) => plan.passesOf(epoch * 4 + step).flat()));
+    const epochs = [0, 1].map((epoch) => [0, 1, 2, 3].flatMap((step) => plan.examplesOf(epoch * 4 + step)));
     for (const seen of epochs) expect([...seen].sort((a, b) => a - b)).toEqual(Array.from({ length: 20 }, (_, i) => i));
     expect(epochs[0]).not.toEqual(epochs[1]);
-    expect(plan.passesOf(0).map((pass) => pass.length)).toEqual([3, 3]);
-    expect(plan.passesOf(3).map((pass) => pass.length)).toEqual([2]);
+    expect([0, 3].map((step) => plan.examplesOf(step).length)).toEqual([6, 2]);
   });
 
   it("gives the same step whatever was asked before", () => {
     const inOrder = planSteps(20, settings, 7);
-    for (let step = 0; step < 6; step++) inOrder.passesOf(step);
-    expect(planSteps(20, settings, 7).passesOf(6)).toEqual(inOrder.passesOf(6));
-    expect(planSteps(20, settings, 8).passesOf(6)).not.toEqual(inOrder.passesOf(6));
+    for (let step = 0; step < 6; step++) inOrder.examplesOf(step);
+    expect(planSteps(20, settings, 7).examplesOf(6)).toEqual(inOrder.examplesOf(6));
+    expect(planSteps(20, settings, 8).examplesOf(6)).not.toEqual(inOrder.examplesOf(6));
   });
 
   it("makes at least one step", () => {

@@ -40,6 +40,8 @@ export interface TrainingBatch {
   weights: Float32Array;
   /** Rows of the forward pass: all tokens, those of shared prefixes once. */
   tokenCount: number;
+  /** Tokens of all sequences, those of shared prefixes in each. */
+  sequenceTokens: number;
   answerTokens: number;
 }
 
@@ -47,8 +49,8 @@ export interface TrainingBatch {
 export interface StepPlan {
   stepsPerEpoch: number;
   totalSteps: number;
-  /** Indices of the examples of one step, one list for each forward pass that it accumulates. */
-  passesOf(step: number): number[][];
+  /** Indices of the examples of one step, in the order in which they were drawn. */
+  examplesOf(step: number): number[];
 }
 
 export function planSteps(
@@ -56,8 +58,7 @@ export function planSteps(
   settings: { epochs: number; batchExamples: number; accumulation: number },
   seed: number,
 ): StepPlan {
-  const { batchExamples, accumulation } = settings;
-  const perStep = batchExamples * accumulation;
+  const perStep = settings.batchExamples * settings.accumulation;
   const stepsPerEpoch = Math.ceil(exampleCount / perStep);
   let shuffled: { epoch: number; order: number[] } | null = null;
   const orderOf = (epoch: number): number[] => {
@@ -70,13 +71,10 @@ export function planSteps(
   return {
     stepsPerEpoch,
     totalSteps: Math.max(1, Math.round(settings.epochs * stepsPerEpoch)),
-    passesOf(step) {
+    examplesOf(step) {
       const epoch = Math.floor(step / stepsPerEpoch);
       const from = (step % stepsPerEpoch) * perStep;
-      const chosen = orderOf(epoch).slice(from, from + perStep);
-      const passes: number[][] = [];
-      for (let i = 0; i < chosen.length; i += batchExamples) passes.push(chosen.slice(i, i + batchExamples));
-      return passes;
+      return orderOf(epoch).slice(from, from + perStep);
     },
   };
 }
@@ -84,17 +82,28 @@ export function planSteps(
 /** Σ of the loss weights of some examples, before they are normalised. */
 export function lossWeight(examples: readonly EncodedAnswer[], promptLoss: number): number {
   let total = 0;
-  for (const { promptIds, answerIds, maskedIds, weight = 1 } of examples) {
-    const masked = maskedIds ? Array.from(maskedIds).filter((id) => id >= 0).length : 0;
+  for (const example of examples) {
+    const { promptIds, answerIds, weight = 1 } = example;
+    const masked = maskedCount(example);
     total += weight * (answerIds.length + masked + promptLoss * Math.max(0, promptIds.length - 1 - masked));
   }
   return total;
 }
 
+/** Tokens of an example with a loss: its answer and the masked ones, and all but the first where the prompt has a loss. */
+export function targetCount(example: EncodedAnswer, promptLoss: number): number {
+  const { promptIds, answerIds } = example;
+  return answerIds.length + (promptLoss > 0 ? Math.max(0, promptIds.length - 1) : maskedCount(example));
+}
+
+const maskedCount = ({ maskedIds }: EncodedAnswer) =>
+  maskedIds ? Array.from(maskedIds).filter((id) => id >= 0).length : 0;
+
 /**
  * Packs examples into one forward pass. Each loss weight is divided by `totalWeight`, the sum over the whole step, so that gradient
  * accumulation gives the loss and gradient of one large batch. With `sharePrefixes` common prefixes are computed once; loss and gradient do
- * not change, except that dropout draws one mask for a shared token.
+ * not change. Rows are numbered by their tokens and all before them ({@link rowNumbersOf}), so dropout draws the same masks whether and where
+ * a prefix is shared.
  */
 export function packExamples(
   examples: readonly EncodedAnswer[],
@@ -127,12 +136,31 @@ export function packExamples(
     answerTokens += answerIds.length;
   }
   return {
-    tokens: { ids, segments, outputRows: Int32Array.from(outputRows) },
+    tokens: { ids, segments, outputRows: Int32Array.from(outputRows), rowNumbers: rowNumbersOf(sequences, rows) },
     targets: Int32Array.from(targets),
     weights: Float32Array.from(weights),
     tokenCount: ids.length,
+    sequenceTokens: sequences.reduce((sum, { length }) => sum + length, 0),
     answerTokens,
   };
+}
+
+/**
+ * The numbers of packed rows for dropout and noise: a hash of the token and all before it in its sequence. A row has the same number in
+ * every pass and in every order, and shared rows are told from no others.
+ */
+function rowNumbersOf(sequences: readonly Int32Array[], rows: readonly Int32Array[]): Int32Array {
+  const numbers = new Int32Array(rows.reduce((sum, { length }) => sum + length, 0));
+  let count = 0;
+  for (const [index, sequence] of sequences.entries()) {
+    let number = 0;
+    for (const [i, id] of sequence.entries()) {
+      number = mixSeed(number, id);
+      numbers[rows[index][i]] = number;
+      count = Math.max(count, rows[index][i] + 1);
+    }
+  }
+  return numbers.slice(0, count);
 }
 
 function idAt(promptIds: ArrayLike<number>, answerIds: ArrayLike<number>, i: number): number {

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { embeddingNoise } from "./embedding-noise.ts";
+import { embeddingNoise, longestOf } from "./embedding-noise.ts";
 
 const shared = { start: 0, length: 40, position: 0 };
 const tokens = {
@@ -14,7 +14,7 @@ const tokens = {
 
 describe("embeddingNoise", () => {
   it("is uniform in ±alpha / √(longest sequence · width)", () => {
-    const noise = embeddingNoise(tokens, 64, 5, 7);
+    const noise = embeddingNoise(tokens, longestOf(tokens), 64, 5, 7);
     expect(noise).toHaveLength(70 * 64);
     const bound = 5 / Math.sqrt(60 * 64);
     const largest = noise.reduce((most, value) => Math.max(most, Math.abs(value)), 0);
@@ -27,9 +27,9 @@ describe("embeddingNoise", () => {
   });
 
   it("is the same for the same seed, another for another, and grows with alpha", () => {
-    const noise = embeddingNoise(tokens, 8, 5, 7);
-    expect(embeddingNoise(tokens, 8, 5, 7)).toEqual(noise);
-    expect(embeddingNoise(tokens, 8, 5, 8)).not.toEqual(noise);
-    expect(embeddingNoise(tokens, 8, 10, 7)).toEqual(noise.map((value) => 2 * value));
+    const noise = embeddingNoise(tokens, longestOf(tokens), 8, 5, 7);
+    expect(embeddingNoise(tokens, longestOf(tokens), 8, 5, 7)).toEqual(noise);
+    expect(embeddingNoise(tokens, longestOf(tokens), 8, 5, 8)).not.toEqual(noise);
+    expect(embeddingNoise(tokens, longestOf(tokens), 8, 10, 7)).toEqual(noise.map((value) => 2 * value));
   });
 });

@@ -45,6 +45,7 @@ const SETTINGS: TrainSettings = {
   checkpointSeconds: 1e6,
   recompute: false,
   sharePrefixes: false,
+  onePass: true,
 };
 
 /** Examples of several lengths whose answer follows from the prompt's last token. */

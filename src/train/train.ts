@@ -12,8 +12,9 @@ import {
   type StepPlan,
   type TrainingBatch,
 } from "./batches.ts";
-import { embeddingNoise } from "./embedding-noise.ts";
+import { embeddingNoise, longestOf } from "./embedding-noise.ts";
 import { divergence, learningRateAt, updateWeights } from "./optimizer.ts";
+import { cutStep, type PassRoom } from "./passes.ts";
 import { createTokenNoise } from "./token-noise.ts";
 
 /** One update of the weights. */
@@ -25,14 +26,23 @@ export interface TrainStep {
   loss: number;
   learningRate: number;
   gradientNorm: number;
+  /** Rows of the forward passes: tokens of shared beginnings once. */
   tokens: number;
   answerTokens: number;
   seconds: number;
 }
 
+/** An update that was computed here. */
+export interface ComputedStep extends TrainStep {
+  /** Tokens of all sequences, those of shared beginnings in each. */
+  sequenceTokens: number;
+  /** Forward and backward passes: one where memory allows. */
+  passes: number;
+}
+
 /**
- * The training loop: yields after every update; the caller prints, validates and saves. The first `startStep` updates were
- * made before. Throws a UserError when the loss or the gradient is not finite.
+ * The training loop: yields after every update; the caller prints, validates and saves. The first `startStep` updates were made before. All
+ * examples of a step are one pass, or as few as `room` allows. Throws a UserError when the loss or the gradient is not finite.
  */
 export async function* train(
   model: Decoder,
@@ -42,34 +52,30 @@ export async function* train(
   settings: TrainSettings,
   seed: number,
   startStep = 0,
-): AsyncGenerator<TrainStep, void, void> {
+  room: PassRoom | null = null,
+): AsyncGenerator<ComputedStep, void, void> {
   const { backend } = model;
   backend.zeroGradients(weightsOf(groups));
   const noise = createTokenNoise(examples, settings.tokenNoise);
   for (let step = startStep; step < plan.totalSteps; step++) {
     const started = performance.now();
-    const passes = plan
-      .passesOf(step)
-      .map((pass) =>
-        pass.flatMap((index) =>
-          answersOf(noise?.apply(examples[index], mixSeed(seed, step, index, 0x2015e)) ?? examples[index]),
-        ),
+    const answers = plan
+      .examplesOf(step)
+      .flatMap((index) =>
+        answersOf(noise?.apply(examples[index], mixSeed(seed, step, index, 0x2015e)) ?? examples[index]),
       );
-    const totalWeight = lossWeight(passes.flat(), settings.promptLoss);
+    const { promptLoss, sharePrefixes } = settings;
+    const totalWeight = lossWeight(answers, promptLoss);
+    const longest = answers.reduce((most, one) => Math.max(most, one.promptIds.length + one.answerIds.length - 1), 0);
+    const passes = cutStep(answers, settings, model.spec.promptAttention, room);
     const losses: Promise<number>[] = [];
-    let tokens = 0;
-    let answerTokens = 0;
-    for (const [number, pass] of passes.entries()) {
-      const batch = packExamples(
-        pass,
-        settings.promptLoss,
-        totalWeight,
-        settings.sharePrefixes,
-        model.spec.promptAttention,
-      );
-      losses.push(addGradients(model, batch, settings, mixSeed(seed, step, number)));
-      tokens += batch.tokenCount;
-      answerTokens += batch.answerTokens;
+    const counts = { tokens: 0, sequenceTokens: 0, answerTokens: 0, passes: passes.length };
+    for (const pass of passes) {
+      const batch = packExamples(pass, promptLoss, totalWeight, sharePrefixes, model.spec.promptAttention);
+      losses.push(addGradients(model, batch, { ...settings, longest }, mixSeed(seed, step)));
+      counts.tokens += batch.tokenCount;
+      counts.sequenceTokens += batch.sequenceTokens;
+      counts.answerTokens += batch.answerTokens;
     }
     const loss = (await Promise.all(losses)).reduce((sum, part) => sum + part, 0);
     const learningRate = learningRateAt(settings, step, plan.totalSteps);
@@ -77,20 +83,26 @@ export async function* train(
     const gradientNorm = await updateWeights(backend, groups, settings, learningRate, step);
     const seconds = (performance.now() - started) / 1000;
     const epoch = (step + 1) / plan.stepsPerEpoch;
-    yield { step: step + 1, epoch, loss, learningRate, gradientNorm, tokens, answerTokens, seconds };
+    yield { step: step + 1, epoch, loss, learningRate, gradientNorm, ...counts, seconds };
   }
 }
+
+/** `longest`: tokens of the step's longest sequence, for noise on the embeddings; that of the pass by default. */
+type PassSettings = Pick<TrainSettings, "recompute" | "dropout" | "labelSmoothing"> & {
+  embeddingNoise?: number;
+  longest?: number;
+};
 
 /** Adds the gradients of one pass and returns its share of the step's loss. */
 export async function addGradients(
   model: Decoder,
   batch: Pick<TrainingBatch, "tokens" | "targets" | "weights">,
-  settings: Pick<TrainSettings, "recompute" | "dropout" | "labelSmoothing"> & { embeddingNoise?: number },
+  settings: PassSettings,
   seed: number,
 ): Promise<number> {
   const { backend } = model;
   const tape = createTape(backend, { record: true, recompute: settings.recompute });
-  const noise = settings.embeddingNoise ? noiseTensor(model, batch.tokens, settings.embeddingNoise, seed) : null;
+  const noise = settings.embeddingNoise ? noiseTensor(model, batch.tokens, settings, seed) : null;
   try {
     const dropout = settings.dropout > 0 ? { probability: settings.dropout, seed } : null;
     const logits = forward(model, tape, { ...batch.tokens, dropout, embeddingNoise: noise, seed });
@@ -104,7 +116,12 @@ export async function addGradients(
   }
 }
 
-function noiseTensor({ backend, spec }: Decoder, tokens: PackedTokens, alpha: number, seed: number): Tensor {
-  const values = embeddingNoise(tokens, spec.width, alpha, mixSeed(seed, 0x4ef7));
+function noiseTensor(
+  { backend, spec }: Decoder,
+  tokens: PackedTokens,
+  { embeddingNoise: alpha = 0, longest = longestOf(tokens) }: PassSettings,
+  seed: number,
+): Tensor {
+  const values = embeddingNoise(tokens, longest, spec.width, alpha, mixSeed(seed, 0x4ef7));
   return backend.tensor(values, tokens.ids.length, spec.width, { wide: true });
 }

@@ -41,8 +41,11 @@ afterAll(() => temporary.remove());
 describe("an adapter made elsewhere", () => {
   it("is evaluated and extracts, and its folder stays as it is", async () => {
     const before = readdirSync(file("adapter")).sort();
-    const evaluated = await cre(["evaluate", ...ADAPTER(), "--json", "-"]);
+    const evaluated = await cre(["evaluate", ...ADAPTER(), "--json", "-", "--report", file("report")]);
     expect(evaluated.code, evaluated.stderr).toBe(0);
+    expect(readdirSync(file("report")).sort()).toEqual(["metrics.json", "report.html"]);
+    expect(JSON.parse(readFileSync(file("report", "metrics.json"), "utf8"))).toEqual(JSON.parse(evaluated.stdout));
+    expect(readFileSync(file("report", "report.html"), "utf8")).toContain("on data, test");
     expect(JSON.parse(evaluated.stdout)).toMatchObject({ data: "data", split: "test", counts: { rows: 8 } });
     const extract = ["extract", ...ADAPTER(), "--labels", file("data", "labels.json"), file("rows.jsonl")];
     const printed = await cre(extract);
@@ -63,6 +66,11 @@ describe("an adapter made elsewhere", () => {
     const trained = await cre([...train, "--set", "train.epochs=0.5"]);
     expect(trained.code, trained.stderr).toBe(0);
     expect(readFileSync(file("run", "recipe.yaml"), "utf8")).toContain(`start: ${file("adapter")}`);
+    const again = await cre(["export", file("run"), "--to", "hf-peft", "--output", file("again")]);
+    expect(again.code, again.stderr).toBe(0);
+    for (const name of ["README.md", "adapter_config.json"]) {
+      expect(readFileSync(file("again", name), "utf8")).not.toContain(temporary.path);
+    }
     const config = JSON.parse(readFileSync(file("run", "adapter_config.json"), "utf8"));
     expect(config).toMatchObject({ r: 3, lora_alpha: 6, target_modules: ["q_proj", "v_proj"] });
   });
@@ -82,6 +90,10 @@ describe("an adapter made elsewhere", () => {
       [["export", "--adapter", file("adapter"), "--base", file("base"), "--to", "merged"], "needs --output DIR"],
       [["export", file("run"), "--to", "merged", "--base-name", "x"], "--base-name does not go with --to merged"],
       [["evaluate", file("run"), "--labels", "x"], "--labels goes with --adapter only"],
+      [["evaluate", file("run"), "--report", file("x")], "--report goes with --adapter only"],
+      [["evaluate", ...ADAPTER(), "--report", file("adapter")], "is read by this command"],
+      [["evaluate", ...ADAPTER(), "--report", file("run")], "is a run, whose own report would be written over"],
+      [["export", ...ADAPTER(), "--to", "hf", "--output", file("x"), "--base-name", "x"], "does not go with --to hf"],
       [["evaluate", file("run"), ...ADAPTER()], "expected one of them"],
     ];
     for (const [command, message] of mistakes) {

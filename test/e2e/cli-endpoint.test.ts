@@ -179,7 +179,7 @@ describe("cre serve as the server", () => {
 
   it("is evaluated by the same metric, with its way and its cost in the report", async () => {
     const local = await cre(["evaluate", file("toy"), "--json", "-"]);
-    const command = ["evaluate", file("toy"), "--endpoint", ours.url, "--model", "toy", "--output", file("report")];
+    const command = ["evaluate", file("toy"), "--endpoint", ours.url, "--model", "toy", "--report", file("report")];
     const remote = await cre([...command, "--json", "-"]);
     expect(remote.code, remote.stderr).toBe(0);
     const [{ conventions }, theirs] = [JSON.parse(local.stdout), JSON.parse(remote.stdout)];

@@ -204,8 +204,13 @@ function isStale(): boolean {
   if (!existsSync(CLI)) return true;
   const builtAt = statSync(CLI).mtimeMs;
   const sources = readdirSync(join(ROOT, "src"), { recursive: true, encoding: "utf8" });
+  // The page is built by its own step.
+  const isPage = (name: string) => name.startsWith(join("serve", "page"));
   return sources.some(
-    (name) => /(?<!\.test|\.contract)\.(ts|js|wasm)$/.test(name) && statSync(join(ROOT, "src", name)).mtimeMs > builtAt,
+    (name) =>
+      !isPage(name) &&
+      /(?<!\.test|\.contract)\.(ts|js|wasm)$/.test(name) &&
+      statSync(join(ROOT, "src", name)).mtimeMs > builtAt,
   );
 }
 

@@ -2,6 +2,7 @@ import { describe } from "vitest";
 import type { Backend } from "../backend.ts";
 import { attentionContract } from "./attention.contract.ts";
 import { bidirectionalContract } from "./bidirectional.contract.ts";
+import { byteProductContract } from "./byte-products.contract.ts";
 import { chunkContract } from "./chunks.contract.ts";
 import { columnContract } from "./columns.contract.ts";
 import { type Comparison, compare } from "./comparison.contract.ts";
@@ -42,6 +43,7 @@ export function backendContract(open: () => Backend, options: ContractOptions): 
   };
   describe("products", () => productContract(contract));
   describe("storages", () => storageContract(contract));
+  describe("products of 8 bits", () => byteProductContract(contract));
   describe("weights from chunks of rows", () => chunkContract(contract));
   describe("rows and elements", () => rowContract(contract));
   describe("columns, lengths and tanh", () => columnContract(contract));

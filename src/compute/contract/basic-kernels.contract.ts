@@ -219,9 +219,9 @@ export const basicKernels: BasicKernels<Float32Array, Parts> = {
     };
   },
   add: (a, b, scale, wide) => made(a.rows, a.columns, wide, (r, c) => at(a, r, c) + scale * at(b, r, c)),
-  dropout: (x, probability, seed) =>
+  dropout: (x, probability, seed, numbers) =>
     made(x.rows, x.columns, x.wide, (r, c) =>
-      dropoutKeeps(seed, r, c, probability) ? at(x, r, c) / (1 - probability) : 0,
+      dropoutKeeps(seed, numbers?.[r] ?? r, c, probability) ? at(x, r, c) / (1 - probability) : 0,
     ),
   scaleColumns: (x, g, divisors, bias) =>
     made(x.rows, x.columns, false, (r, c) => at(x, r, c) * factor(g, divisors, c) + (bias?.data.product[c] ?? 0)),

@@ -186,6 +186,9 @@ export const misuses: Misuse[] = [
     b.dropout(m.x(3, 5), 1, 0),
   ),
   misuse("dropout with a broken seed", "seed is 0.5", (b, m) => b.dropout(m.x(3, 5), 0.1, 0.5)),
+  misuse("dropout with a number too few", "numbers.length is 2, expected an Int32Array of 3", (b, m) =>
+    b.dropout(m.x(3, 5), 0.1, 1, new Int32Array(2)),
+  ),
   misuse("scaleColumns with a vector of another width", "g is [1,4], expected [1,5] (x [3,5])", (b, m) =>
     b.scaleColumns(m.x(3, 5), m.w(1, 4), m.wide(1, 5)),
   ),

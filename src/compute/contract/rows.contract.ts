@@ -140,7 +140,9 @@ export function rowContract({ compare, open, tolerance }: Contract): void {
         [0.999, 123456],
       ]) {
         const what = `probability ${probability}`;
+        const numbers = Int32Array.from({ length: rows }, (_, r) => (r * 0x51ed270b) | 0);
         await c.same(what, ({ backend, of }) => backend.dropout(of(x), probability, seed), toleranceOf(wide));
+        await c.same(what, ({ backend, of }) => backend.dropout(of(x), probability, seed, numbers), toleranceOf(wide));
       }
     }
     await c.close();
@@ -158,6 +160,25 @@ export function rowContract({ compare, open, tolerance }: Contract): void {
       expect(kept).toEqual(kept.map((_, i) => dropoutKeeps(seed, Math.floor(i / 45), i % 45, probability)));
       expect(kept).toContain(false);
     }
+    await backend.close();
+  });
+
+  it("dropout with numbers gives a row the same mask wherever it is", async () => {
+    const backend = open();
+    const ones = (rows: number) => backend.tensor(new Float32Array(rows * 45).fill(1), rows, 45, { wide: true });
+    const numbers = Int32Array.from({ length: 70 }, (_, r) => Math.imul(r + 1, 0x9e3779b1));
+    const all = await backend.read(backend.dropout(ones(70), 0.3, 7, numbers));
+    const order = Int32Array.from({ length: 37 }, (_, i) => (i * 29) % 70);
+    const some = await backend.read(
+      backend.dropout(
+        ones(37),
+        0.3,
+        7,
+        order.map((row) => numbers[row]),
+      ),
+    );
+    expect([...some]).toEqual([...order].flatMap((row) => [...all.subarray(row * 45, (row + 1) * 45)]));
+    expect(all[45] !== 0).toBe(dropoutKeeps(7, numbers[1], 0, 0.3));
     await backend.close();
   });
 

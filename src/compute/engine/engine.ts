@@ -92,7 +92,7 @@ export interface Engine {
   swiglu(gate: number, up: number): number;
   swigluBackward(gate: number, up: number, dh: number): [dGate: number, dUp: number];
   add(a: number, b: number, scale: number, wide: boolean): number;
-  dropout(x: number, probability: number, seed: number): number;
+  dropout(x: number, probability: number, seed: number, numbers: Int32Array | null): number;
   scaleColumns(x: number, g: number, divisors: number, bias: number | null): number;
   scaleColumnsBackward(x: number, g: number, divisors: number, dy: number): number;
   rowNorms(x: number): number;

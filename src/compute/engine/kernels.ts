@@ -6,7 +6,7 @@ import { type BackwardCopy, type PackedOperand, type PackedWeight, Packing } fro
 
 /** In the order of the engine's numbers (native/runtime/engine.h, native/rows/raw_rows.h). */
 const PARTS: readonly WeightPart[] = ["value", "gradient", "moment1", "moment2"];
-const STORAGES: readonly WeightStorage[] = ["float32", "bfloat16", "int8", "nf4"];
+const STORAGES: readonly WeightStorage[] = ["float32", "bfloat16", "int8", "nf4", "w8a8"];
 const RAW_TYPES: readonly RawType[] = ["F32", "F16", "BF16"];
 
 export interface EngineKernelOptions {
@@ -143,7 +143,7 @@ export function engineKernels(engine: Engine, options: EngineKernelOptions): Ker
       return { dGate, dUp };
     },
     add: (a, b, scale, wide) => engine.add(a.data, b.data, scale, wide),
-    dropout: (x, probability, seed) => engine.dropout(x.data, probability, seed),
+    dropout: (x, probability, seed, numbers) => engine.dropout(x.data, probability, seed, numbers),
     scaleColumns: (x, g, divisors, bias) => engine.scaleColumns(x.data, g.data.handle, divisors.data, weightOf(bias)),
     scaleColumnsBackward: (x, g, divisors, dy) =>
       engine.scaleColumnsBackward(x.data, g.data.handle, divisors.data, dy.data),

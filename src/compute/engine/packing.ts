@@ -29,14 +29,15 @@ const MOST_COPIED_BYTES = 2.5e9;
 
 const padded = (count: number) => Math.ceil(count / 32) * 32;
 
-const isQuantized = ({ rows, storage }: WeightSpec) => rows > 1 && (storage === "int8" || storage === "nf4");
+const isQuantized = ({ rows, storage }: WeightSpec) => rows > 1 && ["int8", "nf4", "w8a8"].includes(storage);
 
-/** Bytes of a quantised matrix in the layout of native/matmul/quantized.h. */
+/** Bytes of a quantised matrix in the layout of native/matmul/quantized.h or w8a8.h. */
 function quantizedBytes({ rows, columns, storage }: WeightSpec): number {
   const aligned = (bytes: number) => Math.ceil(bytes / 64) * 64;
   const rowBlocks = padded(rows) / 32;
   const groups = Math.ceil(columns / 64);
   const codes = padded(rows) * padded(columns);
+  if (storage === "w8a8") return codes + padded(rows) * Math.ceil(columns / 128) * 8;
   if (storage === "int8") return aligned(codes + rowBlocks * groups * 64);
   return aligned(aligned(codes / 2 + rowBlocks * groups * 32) + rowBlocks * Math.ceil(groups / 8) * 2) + 64;
 }

@@ -17,6 +17,8 @@ export interface ByteChecksAddon {
 }
 
 interface Addon extends ByteChecksAddon {
+  /** The name of the instructions of products of bytes; empty where none gives right sums. */
+  byteInstructions(): string;
   Engine: new (threads: number, bfloat16: boolean, poison: boolean) => Engine;
   level: string;
 }

@@ -11,6 +11,14 @@ import { BF16_LEVELS } from "./levels.ts";
 
 export { nativeStatus } from "./addon.ts";
 
+/**
+ * The instructions of products of bytes (storage w8a8) on a level, by default the one that `openNative` opens. Null where none of them agrees
+ * with a plain loop on this processor, which the addon tests at its first call: some of its instructions were never run where it was written.
+ */
+export function nativeByteInstructions(level?: Level): string | null {
+  return loadAddon(level).addon.byteInstructions() || null;
+}
+
 export interface NativeOptions {
   /** By default bfloat16 on the levels that multiply it (avx512bf16, amx), and float32 elsewhere. */
   precision?: "bfloat16" | "float32";

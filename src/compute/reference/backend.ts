@@ -2,11 +2,20 @@ import type { AttentionSegment, AttentionSpec, Backend, Rotation, Values } from 
 import type { AttentionInputs, FusedKernels, Kernels, Operand } from "../kernels.ts";
 import { createBackend } from "../shell.ts";
 import * as attentions from "./attention.ts";
+import { multiplyBytes } from "./byte-products.ts";
 import * as columns from "./columns.ts";
 import * as products from "./products.ts";
 import * as rowwise from "./rows.ts";
 import * as training from "./training.ts";
-import { newWeight, productOf, setValue, trainingOf, type WeightNumbers, weightBytes } from "./weights.ts";
+import {
+  newWeight,
+  productOf,
+  type ReferenceWeight,
+  setValue,
+  trainingOf,
+  type WeightNumbers,
+  weightBytes,
+} from "./weights.ts";
 
 /**
  * Opens the reference backend: every operation as the obvious loop, computed in float64 and stored in `precision`. It is the judge of the
@@ -17,6 +26,7 @@ export function openReference(options: { precision?: "float32" | "float64" } = {
 }
 
 type Numbers = Operand<Values>;
+type ProductRest = [Parameters<typeof products.matmul>[2], products.Matrix];
 
 /** Kernels whose tensors, narrow or wide, are row-major values in `precision`. */
 export function referenceKernels(precision: "float32" | "float64"): Kernels<Values, WeightNumbers> {
@@ -26,22 +36,30 @@ export function referenceKernels(precision: "float32" | "float64"): Kernels<Valu
 
   /** A sum of products in float64; storing it is the only rounding. */
   const sumOf =
-    (multiply: typeof products.matmul, side: "rows" | "columns"): FusedKernels<Values, WeightNumbers>["matmulSum"] =>
+    (
+      multiply: (x: Numbers, w: ReferenceWeight, ...rest: ProductRest) => void,
+      side: "rows" | "columns",
+    ): FusedKernels<Values, WeightNumbers>["matmulSum"] =>
     ([first, ...plus], { bias, residual }) => {
       const shape = { rows: first.x.rows, columns: first.w[side] };
       const y = zeros(shape.rows * shape.columns);
       let added = residual?.data ?? null;
       for (const { x, w, scale } of plus) {
         const sum = new Float64Array(y.length);
-        multiply(x, productOf(w), { scale, bias: null, residual: added }, { ...shape, data: sum });
+        multiply(x, w, { scale, bias: null, residual: added }, { ...shape, data: sum });
         added = sum;
       }
       const terms = { scale: first.scale, bias: bias?.data.product ?? null, residual: added };
-      multiply(first.x, productOf(first.w), terms, { ...shape, data: y });
+      multiply(first.x, first.w, terms, { ...shape, data: y });
       return y;
     };
-  const matmulSum = sumOf(products.matmul, "rows");
-  const matmulBackwardSum = sumOf(products.matmulBackwardInput, "columns");
+  const matmulSum = sumOf((x, w, ...rest) => {
+    if (w.data.bytes) multiplyBytes(x, w.data.bytes, ...rest);
+    else products.matmul(x, productOf(w), ...rest);
+  }, "rows");
+  const matmulBackwardSum = sumOf((dy, w, ...rest) => {
+    products.matmulBackwardInput(dy, productOf(w), ...rest);
+  }, "columns");
 
   const attentionBackward = (
     forward: AttentionInputs<Values>,
@@ -139,9 +157,9 @@ export function referenceKernels(precision: "float32" | "float64"): Kernels<Valu
       rowwise.add(a.data, b.data, scale, y);
       return y;
     },
-    dropout(x, probability, seed) {
+    dropout(x, probability, seed, numbers) {
       const y = zerosLike(x);
-      rowwise.dropout(x, probability, seed, y);
+      rowwise.dropout(x, probability, seed, numbers, y);
       return y;
     },
     scaleColumns(x, g, divisors, bias) {

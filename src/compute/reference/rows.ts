@@ -98,12 +98,13 @@ export function add(a: Values, b: Values, scale: number, y: Values): void {
   for (let i = 0; i < a.length; i++) y[i] = a[i] + scale * b[i];
 }
 
-export function dropout(x: Matrix, probability: number, seed: number, y: Values): void {
+export function dropout(x: Matrix, probability: number, seed: number, numbers: Int32Array | null, y: Values): void {
   const factor = 1 / (1 - probability);
   for (let t = 0; t < x.rows; t++) {
+    const number = numbers ? numbers[t] : t;
     for (let c = 0; c < x.columns; c++) {
       const at = t * x.columns + c;
-      y[at] = dropoutKeeps(seed, t, c, probability) ? x.data[at] * factor : 0;
+      y[at] = dropoutKeeps(seed, number, c, probability) ? x.data[at] * factor : 0;
     }
   }
 }

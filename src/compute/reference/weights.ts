@@ -2,6 +2,7 @@ import type { Values, Weight, WeightSpec, WeightStorage } from "../backend.ts";
 import { roundToBfloat16 } from "../backend.ts";
 import type { WeightOperand } from "../kernels.ts";
 import { roundToInt8, roundToNf4 } from "../quantize.ts";
+import { type ByteCodes, toByteCodes, valuesOfCodes, WEIGHT_CODES } from "../quantize-bytes.ts";
 import type { Matrix } from "./products.ts";
 
 export interface TrainingParts {
@@ -16,6 +17,8 @@ export interface WeightNumbers {
   readonly value: Values;
   /** The copy that products read: `value` itself, or rounded as the storage says. */
   readonly product: Values;
+  /** Of a matrix with the storage w8a8, for products forward. */
+  bytes: ByteCodes | null;
   /** Null for a frozen weight. */
   readonly training: TrainingParts | null;
 }
@@ -28,23 +31,27 @@ export function newWeight(spec: WeightSpec, zeros: (count: number) => Values): W
   const value = zeros(count);
   // A frozen weight is kept once, rounded.
   const product = spec.trainable && isRounded(spec) ? zeros(count) : value;
-  if (!spec.trainable) return { value, product, training: null };
-  return { value, product, training: { gradient: zeros(count), moment1: zeros(count), moment2: zeros(count) } };
+  const bytes = isRounded(spec) && spec.storage === "w8a8" ? bytesOf(spec, value) : null;
+  if (!spec.trainable) return { value, product, bytes, training: null };
+  return { value, product, bytes, training: { gradient: zeros(count), moment1: zeros(count), moment2: zeros(count) } };
 }
 
 /** Replaces the value and renews the copy that products read. */
-export function setValue(
-  spec: WeightSpec | Weight,
-  { value, product }: WeightNumbers,
-  values: ArrayLike<number>,
-): void {
+export function setValue(spec: WeightSpec | Weight, numbers: WeightNumbers, values: ArrayLike<number>): void {
+  const { value, product } = numbers;
   if (values !== value) value.set(values);
   const { storage, rows, columns } = spec;
   if (!isRounded(spec)) return;
-  if (storage === "int8") product.set(roundToInt8(value, rows, columns));
+  if (storage === "w8a8") {
+    numbers.bytes = bytesOf(spec, value);
+    product.set(valuesOfCodes(numbers.bytes));
+  } else if (storage === "int8") product.set(roundToInt8(value, rows, columns));
   else if (storage === "nf4") product.set(roundToNf4(value, rows, columns));
   else for (let i = 0; i < product.length; i++) product[i] = roundToBfloat16(value[i]);
 }
+
+const bytesOf = ({ rows, columns }: WeightSpec | Weight, value: Values): ByteCodes =>
+  toByteCodes(value, rows, columns, WEIGHT_CODES);
 
 /** w[O,I] as products read it. */
 export function productOf({ rows, columns, data }: ReferenceWeight): Matrix {
@@ -57,8 +64,9 @@ export function trainingOf({ name, data }: ReferenceWeight): TrainingParts {
   throw new Error(`reference: weight "${name}" is frozen, expected a trainable weight.`);
 }
 
-export function weightBytes({ value, product, training }: WeightNumbers): number {
-  const own = value.byteLength + (product === value ? 0 : product.byteLength);
+export function weightBytes({ value, product, bytes, training }: WeightNumbers): number {
+  const codes = bytes ? bytes.codes.byteLength + bytes.scales.byteLength : 0;
+  const own = value.byteLength + (product === value ? 0 : product.byteLength) + codes;
   return own + (training ? 3 * value.byteLength : 0);
 }
 

@@ -1,11 +1,6 @@
 import { isSpace, isWide } from "../characters.ts";
 
-/** Appends a line to the text of its paragraph: without a space in Chinese text, with one between words. */
-export function joinLine(paragraph: string, line: string): string {
-  return paragraph + gapBefore(paragraph, line) + line;
-}
-
-/** The lines of a paragraph as one text, in time that grows with its length. */
+/** The lines of a paragraph as one text, in time that grows with its length: without spaces in Chinese text, with one between words. */
 export function joinLines(lines: readonly string[]): string {
   let before = "";
   const parts: string[] = [];

@@ -2,7 +2,7 @@ import { wholeBytes } from "./bytes.ts";
 import { looksLike } from "./encoding.ts";
 import { addTo, type DocumentFormat } from "./format.ts";
 import { withoutGlyphCharacters } from "./glyph-characters.ts";
-import { joinLine } from "./joined-lines.ts";
+import { joinLines } from "./joined-lines.ts";
 import { ReadProblem } from "./limits.ts";
 import type { PdfPiece } from "./parse-worker.ts";
 
@@ -64,23 +64,24 @@ export function pdfText(pages: readonly (readonly PdfPiece[])[]): {
   pageNumbers: number;
   runningHeads: number;
 } {
-  const paragraphs: string[] = [];
+  const paragraphs: string[][] = [];
   const { kept, pageNumbers, runningHeads } = withoutMargins(pages.map(linesOf));
   /** The last line of the open paragraph, and the right margin of its page. */
   let before: { line: Line; right: number } | null = null;
   for (const lines of kept) {
-    const left = Math.min(...lines.map((line) => line.left));
-    const right = Math.max(...lines.map((line) => line.right));
+    const left = lines.reduce((least, line) => Math.min(least, line.left), Number.POSITIVE_INFINITY);
+    const right = lines.reduce((most, line) => Math.max(most, line.right), Number.NEGATIVE_INFINITY);
     let isFirst = true;
     for (const line of lines) {
       const joins = before !== null && continues(before.line, line, before.right, left, isFirst);
-      if (joins) paragraphs.push(joinLine(paragraphs.pop() ?? "", line.text));
-      else paragraphs.push(line.text);
+      if (joins) paragraphs.at(-1)?.push(line.text);
+      else paragraphs.push([line.text]);
       before = { line, right };
       isFirst = false;
     }
   }
-  return { text: withoutGlyphCharacters(paragraphs.join("\n\n")), pageNumbers, runningHeads };
+  const text = paragraphs.map(joinLines).join("\n\n");
+  return { text: withoutGlyphCharacters(text), pageNumbers, runningHeads };
 }
 
 /** The first and last lines of a page that may be a head or a foot. */

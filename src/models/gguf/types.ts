@@ -3,8 +3,8 @@ import type { DecoderSpec } from "../spec.ts";
 
 /**
  * The type of a tensor in a file: vectors are float32; Q4_K_M has the output layer, and the values and last products of some layers, in Q6_K, as
- * llama.cpp chooses them (llama-quant.cpp; its queries, keys and values in one matrix are Q5_K there, Q6_K here). Rows that do not fill the blocks
- * of their type are Q8_0, or float16 (llama.cpp: Q5_0 for Q4_K).
+ * llama.cpp chooses them (llama-quant.cpp; queries, keys and values in one matrix count as values; only a Llama of 80 layers has Q5_K there).
+ * Rows that do not fill the blocks of their type are Q8_0, or float16 (llama.cpp: Q5_0 for Q4_K).
  */
 export function tensorType(
   name: string,
@@ -23,8 +23,7 @@ export function tensorType(
 function isLarge(name: string, layers: number, tiedHead: boolean): boolean {
   if (name === "output.weight" || (tiedHead && name === "token_embd.weight")) return true;
   const [, number, module] = /^blk\.(\d+)\.(\w+)\.weight$/.exec(name) ?? [];
-  if (module === "attn_qkv") return true;
-  if (module !== "attn_v" && module !== "ffn_down") return false;
+  if (module !== "attn_v" && module !== "attn_qkv" && module !== "ffn_down") return false;
   const [layer, eighth] = [Number(number), Math.floor(layers / 8)];
   return layer < eighth || layer >= Math.floor((7 * layers) / 8) || (layer - eighth) % 3 === 2;
 }

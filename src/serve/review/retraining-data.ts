@@ -30,7 +30,7 @@ export async function writeRetraining(
   { recipe, labels, folder: from }: Pick<Run, "recipe" | "labels" | "folder">,
   reviewed: readonly ReviewedRow[],
   epochs: number | undefined,
-): Promise<{ recipeFile: string; counts: RetrainingCounts }> {
+): Promise<{ recipeFile: string; counts: RetrainingCounts; epochs: number }> {
   const { path, format, normalize } = recipe.data;
   if (path === undefined) {
     throw new UserError(`The run ${from.directory.split(/[/\\]/).at(-1)} does not know where its data is.`, {
@@ -81,7 +81,7 @@ export async function writeRetraining(
     replaced: train.length - kept.length,
     heldOut: own.length - added.length,
   };
-  return { recipeFile, counts };
+  return { recipeFile, counts, epochs: changed.train.epochs };
 }
 
 const rowLines = (examples: readonly Example[]) =>

@@ -1,34 +1,16 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { existsSync } from "node:fs";
-import { mkdir, readdir, readFile, rm } from "node:fs/promises";
+import { mkdir, rm } from "node:fs/promises";
 import { setPriority } from "node:os";
 import { join } from "node:path";
 import { writeFileAtomic } from "../../base/files.ts";
-import { isFinished, readLog, runFolder } from "../../runs/run-folder.ts";
+import { isFinished, runFolder } from "../../runs/run-folder.ts";
 import { Problem } from "../problem.ts";
 import type { ServedRun, ServedRuns } from "../served-run.ts";
 import type { LabelledSet } from "./labelled-set.ts";
-import { type RetrainingCounts, writeRetraining } from "./retraining-data.ts";
-
-/** A retraining as its folder has it. */
-interface Job {
-  id: string;
-  /** The served run that it starts from, and its folder. */
-  run: string;
-  from: string;
-  counts: RetrainingCounts;
-  startedAt: string;
-  failure?: string;
-}
-
-export interface RetrainingState extends Omit<Job, "from"> {
-  state: "running" | "finished" | "failed";
-  steps: { step: number; loss: number; epoch: number }[];
-  validations: Record<string, unknown>[];
-  /** The paired comparison of both runs on the test split, once it was asked for. */
-  comparison: unknown;
-  isComparing: boolean;
-}
+import { writeRetraining } from "./retraining-data.ts";
+import { type Job, jobFolder, type RetrainingState, stateOf } from "./retraining-job.ts";
+import type { Switches } from "./switches.ts";
 
 /** Fine-tunes runs on their data with the judged rows, in processes of their own. */
 export interface Retraining {
@@ -36,19 +18,21 @@ export interface Retraining {
   start(served: ServedRun, epochs: number | undefined): Promise<RetrainingState>;
   list(): Promise<RetrainingState[]>;
   get(id: string): Promise<RetrainingState>;
-  /** Begins to compare a finished one with the run that it started from. */
+  /** Ends one that is in progress for good; its corrections stay in the labelled set. */
+  cancel(id: string): Promise<RetrainingState>;
+  /** Begins to evaluate a finished one, and to compare it with the run that it started from. */
   compare(id: string): Promise<RetrainingState>;
-  /** Serves a finished one under the name of the run that it started from. */
+  /** Serves a finished one under the name of the run that it started from, also after a restart. */
   switchTo(id: string): Promise<ServedRun>;
+  /** Serves the run that the server was started with again. */
+  switchBack(served: ServedRun): Promise<ServedRun>;
   /** Stops what is in progress; it is resumed at the next start. */
   close(): Promise<void>;
 }
 
 const LOWER_PRIORITY = 10;
-const SHOWN_STEPS = 200;
 const RETRY_MS = 5_000;
 const KEPT_MESSAGE = 4_000;
-const ID = /^[1-9]\d{0,5}$/;
 
 /** `program` is the command line of cre: the program and its first arguments. */
 export async function openRetraining(
@@ -56,23 +40,19 @@ export async function openRetraining(
   program: readonly string[],
   runs: ServedRuns,
   labelled: Pick<LabelledSet, "rows">,
+  switches: Switches,
   log: (line: string) => void,
 ): Promise<Retraining> {
   await mkdir(folder, { recursive: true });
+  const own = jobFolder(folder);
   const children = new Map<string, ChildProcess>();
   const comparing = new Map<string, ChildProcess>();
+  const waits = new Set<string>();
   let isClosed = false;
   let isStarting = false;
-  const place = (id: string) => join(folder, id);
-  const runOf = (id: string) => join(place(id), "run");
-  const jobFile = (id: string) => join(place(id), "job.json");
-  const readJob = async (id: string): Promise<Job> => {
-    if (!ID.test(id) || !existsSync(jobFile(id))) {
-      throw new Problem("not-found", `There is no retraining ${JSON.stringify(id.slice(0, 20))}.`);
-    }
-    return JSON.parse(await readFile(jobFile(id), "utf8"));
-  };
-  const saveJob = (job: Job) => writeFileAtomic(jobFile(job.id), `${JSON.stringify(job)}\n`);
+  /** One switch after another: a run is opened once. */
+  let switching: Promise<unknown> = Promise.resolve();
+  const shown = async (job: Job) => stateOf(job, own, comparing.has(job.id));
 
   /** Runs cre; resolves with its exit code and the end of what it wrote. */
   const cre = (words: readonly string[], into: Map<string, ChildProcess>, id: string) =>
@@ -98,63 +78,72 @@ export async function openRetraining(
       child.on("close", end);
     });
 
+  /** The end of what a command wrote, without the paths of this machine. */
+  const messageOf = (job: Job, stderr: string) =>
+    stderr.trim().replaceAll(own.place(job.id), `retraining ${job.id}`).replaceAll(job.from, job.run);
+
   const train = async (job: Job): Promise<void> => {
-    const directory = runOf(job.id);
+    const directory = own.run(job.id);
     const words = existsSync(runFolder(directory).recipe)
       ? ["train", "--resume", "--run", directory]
-      : ["train", join(place(job.id), "recipe.yaml"), "--run", directory];
+      : ["train", join(own.place(job.id), "recipe.yaml"), "--run", directory];
     const { code, stderr } = await cre(words, children, job.id);
     if (code === 0) return log(`retraining ${job.id} of ${job.run} has finished`);
-    if (isClosed) return;
+    if (isClosed || (await own.read(job.id)).isCancelled) return;
     // A training of a server that was killed goes on by itself.
     if (stderr.includes("is in use")) {
-      const timer = setTimeout(() => void train(job), RETRY_MS);
+      waits.add(job.id);
+      const timer = setTimeout(async () => {
+        waits.delete(job.id);
+        if (!isClosed && !(await own.read(job.id)).isCancelled) void train(job);
+      }, RETRY_MS);
       timer.unref();
       return;
     }
-    await saveJob({ ...job, failure: stderr.trim() || `ended with ${code}` });
+    await own.save({ ...job, failure: messageOf(job, stderr) || `ended with ${code}` });
     log(`retraining ${job.id} of ${job.run} has failed`);
   };
 
-  const stateOf = async (job: Job): Promise<RetrainingState> => {
-    const files = runFolder(runOf(job.id));
-    const lines = existsSync(files.log) ? await readLog(files) : [];
-    const steps = lines.flatMap(({ kind, step, loss, epoch }) =>
-      kind === "step" ? [{ step, loss: loss as number, epoch: epoch as number }] : [],
-    );
-    const comparison = join(place(job.id), "comparison.json");
-    const { from: _, ...shown } = job;
-    return {
-      ...shown,
-      state: (await isFinished(files)) ? "finished" : job.failure === undefined ? "running" : "failed",
-      steps: steps.slice(-SHOWN_STEPS),
-      validations: lines.filter(({ kind }) => kind === "validation"),
-      comparison: existsSync(comparison) ? JSON.parse(await readFile(comparison, "utf8")) : null,
-      isComparing: comparing.has(job.id),
-    };
+  const compareBoth = async (job: Job): Promise<void> => {
+    const data = join(own.place(job.id), "data");
+    const run = own.run(job.id);
+    // The evaluation writes the report of the new run, and answers that the comparison uses.
+    const evaluated = await cre(["evaluate", run, "--data", data], comparing, job.id);
+    const { code, stdout, stderr } =
+      evaluated.code !== 0 || isClosed
+        ? evaluated
+        : await cre(
+            ["compare", job.from, run, "--data", data, "--json", "--rows", own.changed(job.id)],
+            comparing,
+            job.id,
+          );
+    if (isClosed) return;
+    const value = code === 0 ? JSON.parse(stdout) : { failure: messageOf(job, stderr) };
+    await writeFileAtomic(own.comparison(job.id), `${JSON.stringify(value)}\n`);
   };
-  const ids = async () => (await readdir(folder)).filter((name) => ID.test(name)).sort((a, b) => Number(a) - Number(b));
-  const jobs = async () => {
-    const found: Job[] = [];
-    for (const id of await ids()) if (existsSync(jobFile(id))) found.push(await readJob(id));
-    return found;
-  };
+
   const finished = async (id: string): Promise<Job> => {
-    const job = await readJob(id);
-    if (await isFinished(runFolder(runOf(id)))) return job;
+    const job = await own.read(id);
+    if (await isFinished(runFolder(own.run(id)))) return job;
     throw new Problem("conflict", `Retraining ${id} has not finished.`, {
       hint: `GET /v1/retrain/${id} shows how far it is.`,
     });
   };
+  const oneByOne = <T>(work: () => Promise<T>): Promise<T> => {
+    const turn = switching.then(work);
+    switching = turn.catch(() => {});
+    return turn;
+  };
 
-  for (const job of await jobs()) {
-    if (job.failure !== undefined || (await isFinished(runFolder(runOf(job.id))))) continue;
+  for (const job of await own.all()) {
+    const isOver = job.failure !== undefined || job.isCancelled;
+    if (isOver || (await isFinished(runFolder(own.run(job.id))))) continue;
     log(`resuming retraining ${job.id} of ${job.run}`);
     void train(job);
   }
   return {
     async start(served, epochs) {
-      if (children.size > 0 || isStarting) {
+      if (children.size + waits.size > 0 || isStarting) {
         throw new Problem("conflict", "A retraining is in progress.", {
           hint: "Start another one when it has finished.",
         });
@@ -165,40 +154,69 @@ export async function openRetraining(
         });
       }
       isStarting = true;
-      const id = String(Number((await ids()).at(-1) ?? 0) + 1);
+      const id = String(Number((await own.ids()).at(-1) ?? 0) + 1);
       try {
-        await mkdir(place(id), { recursive: true });
-        const { counts } = await writeRetraining(place(id), served.run, labelled.rows(), epochs);
-        const job: Job = { id, run: served.name, from: served.directory, counts, startedAt: new Date().toISOString() };
-        await saveJob(job);
+        await mkdir(own.place(id), { recursive: true });
+        const written = await writeRetraining(own.place(id), served.run, labelled.rows(), epochs);
+        const job: Job = {
+          ...{ id, run: served.name, from: served.directory, counts: written.counts, epochs: written.epochs },
+          startedAt: new Date().toISOString(),
+        };
+        await own.save(job);
         void train(job);
-        return await stateOf(job);
+        return await shown(job);
       } catch (error) {
-        await rm(place(id), { recursive: true, force: true });
+        await rm(own.place(id), { recursive: true, force: true });
         throw error;
       } finally {
         isStarting = false;
       }
     },
-    list: async () => Promise.all((await jobs()).map(stateOf)),
-    get: async (id) => stateOf(await readJob(id)),
+    list: async () => Promise.all((await own.all()).map(shown)),
+    get: async (id) => shown(await own.read(id)),
+    async cancel(id) {
+      const job = await own.read(id);
+      if ((await shown(job)).state !== "running") {
+        throw new Problem("conflict", `Retraining ${id} is not in progress.`);
+      }
+      const cancelled = { ...job, isCancelled: true as const };
+      await own.save(cancelled);
+      children.get(id)?.kill("SIGTERM");
+      log(`retraining ${id} of ${job.run} was cancelled`);
+      return shown(cancelled);
+    },
     async compare(id) {
       const job = await finished(id);
-      if (!comparing.has(id)) {
-        const words = ["compare", job.from, runOf(id), "--data", join(place(id), "data"), "--json"];
-        void cre(words, comparing, id).then(async ({ code, stdout, stderr }) => {
-          const value = code === 0 ? JSON.parse(stdout) : { failure: stderr.trim() };
-          await writeFileAtomic(join(place(id), "comparison.json"), `${JSON.stringify(value)}\n`);
-        });
-      }
-      return stateOf(job);
+      if (!comparing.has(id)) void compareBoth(job);
+      return shown(job);
     },
-    async switchTo(id) {
-      const job = await finished(id);
-      const served = await runs.open(job.run, runOf(id));
-      log(`${job.run} is now ${runOf(id)}; to keep it: cre serve ${job.run}=${runOf(id)}`);
-      return served;
-    },
+    switchTo: (id) =>
+      oneByOne(async () => {
+        const { run: name } = await finished(id);
+        const before = runs.get(name);
+        if (before === undefined) {
+          throw new Problem("conflict", `The run ${name} is not served.`, {
+            hint: "Start the server with the run that the retraining is of.",
+          });
+        }
+        const directory = own.run(id);
+        const served = await runs.open({ name, directory, given: before.given, retraining: id });
+        await switches.set(name, { retraining: id, directory, given: before.given });
+        log(`${name} is now ${directory}, also after a restart; to serve ${before.given}: --forget-switches`);
+        return served;
+      }),
+    switchBack: ({ name }) =>
+      oneByOne(async () => {
+        const served = runs.get(name);
+        if (served === undefined || served.retraining === null) {
+          throw new Problem("conflict", `The run ${name} is the one that the server was started with.`);
+        }
+        const { given } = served;
+        const back = await runs.open({ name, directory: given, given, retraining: null });
+        await switches.remove(name);
+        log(`${name} is ${given} again`);
+        return back;
+      }),
     async close() {
       isClosed = true;
       const ended = [...children.values(), ...comparing.values()].map(

@@ -1,39 +1,72 @@
 import { basename } from "node:path";
 import type { FastifyInstance } from "fastify";
-import { openDataset } from "../../data/dataset.ts";
-import type { Run } from "../../runs/run.ts";
-import type { ServeContext } from "../context.ts";
+import type { SplitName } from "../../data/split.ts";
+import { runOf, type ServeContext } from "../context.ts";
+import { Problem } from "../problem.ts";
 import { problems } from "../schemas.ts";
+import type { ServedRun } from "../served-run.ts";
 
-/** GET /v1/datasets: the data that the runs were trained on, counted. */
+const MOST_ROWS = 200;
+
+interface Query {
+  split: SplitName;
+  label?: string;
+  offset: string;
+  limit: string;
+}
+
+/** GET /v1/datasets: the data that the runs were trained on, counted; GET /v1/datasets/NAME/rows: rows of it. */
 export function addDatasetsRoute(app: FastifyInstance, context: ServeContext): void {
-  const response = { 200: { type: "object", additionalProperties: true }, ...problems(401) };
-  const schema = { tags: ["runs"], summary: "Rows and labels of the runs' data", response };
+  const object = { type: "object", additionalProperties: true };
+  const schema = {
+    tags: ["runs"],
+    summary: "Rows, labels and lengths of the runs' data",
+    response: { 200: object, ...problems(401, 429) },
+  };
   app.get("/v1/datasets", { schema }, async () => {
-    const datasets: object[] = [];
-    for (const { name, run } of context.runs.all()) datasets.push(await statisticsOf(name, run));
+    const datasets = await Promise.all(context.runs.all().map((served) => summaryOf(context, served)));
     const reviewed = context.review?.labelled.rows() ?? [];
     return { datasets, labelled: { rows: reviewed.length, labels: countsOf(reviewed) } };
   });
+  const count = { type: "string", pattern: "^\\d{1,9}$" };
+  app.get<{ Params: { name: string }; Querystring: Query }>(
+    "/v1/datasets/:name/rows",
+    {
+      schema: {
+        tags: ["runs"],
+        summary: "Rows of a run's data",
+        description: `A split, or those rows of it that have a label; at most ${MOST_ROWS} at a time.`,
+        params: { type: "object", properties: { name: { type: "string", maxLength: 100 } }, required: ["name"] },
+        querystring: {
+          type: "object",
+          properties: {
+            split: { enum: ["train", "valid", "test"], default: "train" },
+            label: { type: "string", maxLength: 500 },
+            offset: { ...count, default: "0" },
+            limit: { ...count, default: "20" },
+          },
+          additionalProperties: false,
+        },
+        response: { 200: object, ...problems(400, 401, 404, 422, 429) },
+      },
+    },
+    async ({ params, query }) => {
+      const { split = "train", label, offset = "0", limit = "20" } = query;
+      const { run } = runOf(context, params.name);
+      const wanted = { split, label, offset: Number(offset), limit: Math.min(MOST_ROWS, Number(limit)) };
+      return { split, offset: wanted.offset, ...(await context.datasets.rows(run, wanted)) };
+    },
+  );
 }
 
-async function statisticsOf(name: string, { recipe, labels }: Pick<Run, "recipe" | "labels">) {
-  const { path, format, normalize } = recipe.data;
-  if (path === undefined) return { run: name, problem: "The run does not know where its data is." };
+async function summaryOf({ datasets }: Pick<ServeContext, "datasets">, { name, run }: ServedRun) {
+  const { path } = run.recipe.data;
+  const own = { run: name, ...(path === undefined ? {} : { data: basename(path) }) };
   try {
-    const dataset = await openDataset(path, { format, labels, normalize });
-    const splits: Record<string, object> = {};
-    for (const split of dataset.splitNames) {
-      const { examples } = await dataset.split(split, { onBadRow: "skip" });
-      const characters = examples.reduce((sum, { sentence }) => sum + sentence.length, 0);
-      splits[split] = {
-        ...{ rows: examples.length, sentences: new Set(examples.map(({ sentence }) => sentence)).size },
-        ...{ meanCharacters: Math.round(characters / Math.max(1, examples.length)), labels: countsOf(examples) },
-      };
-    }
-    return { run: name, data: basename(path), splits };
-  } catch {
-    return { run: name, data: basename(path), problem: "Its data cannot be read." };
+    return { ...own, splits: await datasets.summaries(run) };
+  } catch (error) {
+    if (error instanceof Problem) return { ...own, problem: error.message };
+    throw error;
   }
 }
 

@@ -42,6 +42,7 @@ const settingsSchema = (limits: ServeLimits) => ({
       maxLength: 200,
       description: "Field of CSV, JSONL and Parquet rows that has the text.",
     },
+    texts: { type: "boolean", description: "With stream: the first mentions of each document come with its text." },
     ...SETTINGS_OF_TEXT,
   },
   additionalProperties: false,

@@ -91,7 +91,8 @@ async function* exampleLines(
   }
 }
 
-async function* oneText(text: string): AsyncGenerator<ReadItem> {
+/** A text as documents are read. */
+export async function* oneText(text: string): AsyncGenerator<ReadItem> {
   yield { id: "text", text, fields: {} };
 }
 

@@ -29,13 +29,29 @@ export function addRetrainRoutes(app: FastifyInstance, context: ServeContext): v
   app.post<{ Params: { id: string } }>(
     "/v1/retrain/:id/compare",
     {
-      schema: { tags, summary: "Compare with the earlier run on the test split (paired bootstrap)", params, response },
+      schema: {
+        tags,
+        summary: "Evaluate it, and compare it with the earlier run on the test split (paired bootstrap)",
+        params,
+        response,
+      },
     },
     async ({ params: { id } }) => reviewOf(context).retraining.compare(id),
   );
   app.post<{ Params: { id: string } }>(
     "/v1/retrain/:id/switch",
-    { schema: { tags, summary: "Serve it under the name of the earlier run", params, response } },
+    { schema: { tags, summary: "Serve it under the name of the earlier run, also after a restart", params, response } },
     async ({ params: { id } }) => runInfo(await reviewOf(context).retraining.switchTo(id)),
+  );
+  app.post<{ Params: { id: string } }>(
+    "/v1/retrain/:id/cancel",
+    { schema: { tags, summary: "End one that is in progress, for good", params, response } },
+    async ({ params: { id } }) => reviewOf(context).retraining.cancel(id),
+  );
+  const ofRun = { type: "object", properties: { name: { type: "string", maxLength: 100 } }, required: ["name"] };
+  app.delete<{ Params: { name: string } }>(
+    "/v1/runs/:name/switch",
+    { schema: { tags, summary: "Serve the run that the server was started with again", params: ofRun, response } },
+    async ({ params: { name } }) => runInfo(await reviewOf(context).retraining.switchBack(runOf(context, name))),
   );
 }

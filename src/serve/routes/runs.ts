@@ -2,7 +2,9 @@ import { existsSync } from "node:fs";
 import type { FastifyInstance } from "fastify";
 import { labelSetToJson } from "../../data/label-set.ts";
 import type { ServeContext } from "../context.ts";
+import { runSummary } from "../run-summary.ts";
 import type { ServedRun } from "../served-run.ts";
+import type { RunInfo, ServerInfo } from "../server-info.ts";
 
 const RUN = {
   type: "object",
@@ -17,11 +19,23 @@ const RUN = {
     hasReport: { type: "boolean" },
     maxPromptTokens: { type: "integer" },
     backend: { type: "string" },
+    retraining: {
+      type: ["string", "null"],
+      description: "The retraining that it was switched to; null for the run that the server was started with.",
+    },
+    servedSince: { type: "string", description: "ISO 8601." },
+    trainedAt: { type: ["string", "null"], description: "ISO 8601." },
+    steps: { type: ["integer", "null"] },
+    evaluation: {
+      type: ["object", "null"],
+      description: "F1 of the last evaluation, with that of simple answers on the same rows.",
+      additionalProperties: true,
+    },
   },
 };
 
 /** What a client may know of a run; no path. */
-export function runInfo({ name, run, fingerprint, mentions }: ServedRun) {
+export async function runInfo({ name, run, fingerprint, mentions, retraining, openedAt }: ServedRun): Promise<RunInfo> {
   const { recipe, labels, calibration, folder, extractor } = run;
   return {
     ...{ name, fingerprint, labels: labelSetToJson(labels) },
@@ -32,24 +46,39 @@ export function runInfo({ name, run, fingerprint, mentions }: ServedRun) {
     hasReport: existsSync(folder.report),
     maxPromptTokens: recipe.prompt.maxPromptTokens,
     backend: extractor.arithmetic ?? "",
+    retraining,
+    servedSince: new Date(1000 * openedAt).toISOString(),
+    ...(await runSummary(run)),
   };
 }
 
 /** GET /v1/runs: the runs of the server. */
-export function addRunsRoute(app: FastifyInstance, { runs, version }: ServeContext): void {
+export function addRunsRoute(app: FastifyInstance, context: ServeContext): void {
   const response = {
     200: {
       type: "object",
       properties: {
         version: { type: "string" },
         sharedBases: { type: "integer" },
+        keepsLabelled: { type: "boolean", description: "Whether corrections are kept (--work)." },
+        hasEntities: { type: "boolean", description: "Whether texts without entities get the server's (--entities)." },
+        limits: { type: "object", additionalProperties: { type: "integer" } },
         runs: { type: "array", items: RUN },
       },
     },
   };
-  app.get("/v1/runs", { schema: { tags: ["runs"], summary: "The runs of the server", response } }, async () => ({
-    version,
-    sharedBases: runs.sharedBases,
-    runs: runs.all().map(runInfo),
-  }));
+  const { textCharacters, fileBytes, pairs, entities } = context.limits;
+  const summary = "The runs of the server";
+  app.get(
+    "/v1/runs",
+    { schema: { tags: ["runs"], summary, response } },
+    async (): Promise<ServerInfo> => ({
+      version: context.version,
+      sharedBases: context.runs.sharedBases,
+      keepsLabelled: context.review !== null,
+      hasEntities: context.entities !== null,
+      limits: { textCharacters, fileBytes, pairs, entities },
+      runs: await Promise.all(context.runs.all().map(runInfo)),
+    }),
+  );
 }

@@ -1,0 +1,29 @@
+/** What is known about products of 8-bit weights and activations (storage w8a8) on some instructions. */
+export interface ByteProducts {
+  /** Speed against the level's own products, in float32 or in bfloat16 on tiles; null where nobody has measured it. */
+  gain: number | null;
+  /** Where the number is from. */
+  origin: string | null;
+  /**
+   * Whether `decode.precision: auto` chooses them: only where they are faster, and FinRE and SanWen F1 are within 0.3 of float32 with 99 % of
+   * the labels the same.
+   */
+  isDefault: boolean;
+}
+
+const NOT_MEASURED: ByteProducts = { gain: null, origin: null, isDefault: false };
+
+/** By the names of native/matmul/dot_w8a8.h, and of the backends that have no instructions of their own. */
+export const BYTE_PRODUCTS: Readonly<Record<string, ByteProducts>> = {
+  AVX2: { gain: 2.1, origin: "cre bench kernels, Zen 3 with 2 cores, loaded, 30 November 2026", isDefault: false },
+  "AVX-VNNI": NOT_MEASURED,
+  "AVX-512": NOT_MEASURED,
+  "AVX-512 VNNI": NOT_MEASURED,
+  "AVX-512 VNNI without tiles": {
+    gain: 0.125,
+    origin: "a core's multiplications a cycle: 128 of vpdpbusd, 1,024 of the tiles that bfloat16 has; not measured",
+    isDefault: false,
+  },
+  "plain loops": NOT_MEASURED,
+  "plain TypeScript": { gain: 0.5, origin: "whole sums in a loop, next to sums in float64", isDefault: false },
+};

@@ -1,0 +1,118 @@
+import { describe, expect, it } from "vitest";
+import type { PageTriple } from "../extract/page-triple.ts";
+import { graphOf, MOST_NODES } from "./graph-model.ts";
+import { createLayout } from "./layout.ts";
+import { curveOf, distanceTo, hitAt } from "./shapes.ts";
+import { boxOf, fitted, moved, planeOf, zoomed } from "./viewport.ts";
+
+const mention = (id: string) => ({ text: id, id, name: id, type: null, start: 0, end: 1, startUtf16: 0, endUtf16: 1 });
+
+function triple(head: string, label: string, tail: string, probability = 0.5): PageTriple {
+  const own = { head: mention(head), tail: mention(tail), relation: label, label, probability, run: "f" };
+  const place = { document: "t", sentence: "s", sentenceStart: 0, headSpan: [0, 1], tailSpan: [0, 1] };
+  const key = `${head}${label}${tail}${probability}`;
+  return { ...own, ...place, key, pair: "", verdict: null, isOfModel: true } as PageTriple;
+}
+
+/** Edges of a graph with hubs, as news have. */
+const many = (count: number) =>
+  Array.from({ length: count }, (_, i) =>
+    triple(`实体${i % 40}`, `关系${i % 7}`, `实体${40 + ((i * 7) % 600)}`, i / count),
+  );
+
+describe("the graph", () => {
+  it("has an edge for each label between two entities, with its evidence", () => {
+    const { nodes, edges } = graphOf([
+      triple("甲", "收购", "乙", 0.6),
+      triple("甲", "收购", "乙", 0.9),
+      triple("甲", "合作", "乙"),
+      triple("乙", "持股", "甲"),
+      triple("甲", "合作", "甲"),
+    ]);
+    expect(nodes).toEqual([
+      { id: "甲", name: "甲", degree: 4 },
+      { id: "乙", name: "乙", degree: 3 },
+    ]);
+    expect(edges.map(({ label, from, to, probability, bend }) => [label, from, to, probability, bend])).toEqual([
+      ["收购", 0, 1, 0.9, 0],
+      ["合作", 0, 1, 0.5, 1],
+      ["持股", 1, 0, 0.5, 2],
+      ["合作", 0, 0, 0.5, 0],
+    ]);
+    expect(edges[0].triples).toHaveLength(2);
+  });
+
+  it("leaves out the entities with the fewest relations where there are too many, and counts them", () => {
+    const star = Array.from({ length: MOST_NODES + 9 }, (_, i) => triple("中心", "合作", `叶${i}`));
+    const { nodes, edges, hidden } = graphOf(star);
+    expect([nodes.length, edges.length, hidden]).toEqual([MOST_NODES, MOST_NODES - 1, { nodes: 10, edges: 10 }]);
+    expect(nodes[0].name).toBe("中心");
+  });
+});
+
+describe("the layout", () => {
+  const laid = (count: number) => {
+    const { nodes, edges } = graphOf(many(count));
+    const links = edges.map(({ from, to }) => [from, to] as const);
+    const layout = createLayout(nodes.length, links);
+    let steps = 0;
+    while (layout.step()) steps++;
+    return { nodes, links, layout, steps };
+  };
+
+  it("is the same for the same graph", () => {
+    expect(laid(100).layout.x).toEqual(laid(100).layout.x);
+  });
+
+  it("keeps nodes apart and links short, for 1,000 edges", () => {
+    const { nodes, links, layout, steps } = laid(1000);
+    expect(steps).toBeLessThan(400);
+    expect([...layout.x, ...layout.y].every(Number.isFinite)).toBe(true);
+    const lengths = links.map(([a, b]) => Math.hypot(layout.x[a] - layout.x[b], layout.y[a] - layout.y[b]));
+    const mean = lengths.reduce((sum, one) => sum + one, 0) / lengths.length;
+    const { left, right } = boxOf(layout.x, layout.y);
+    expect(mean).toBeLessThan((right - left) / 2);
+    let close = 0;
+    for (let i = 0; i < nodes.length; i++) {
+      for (let j = i + 1; j < nodes.length; j++) {
+        if (Math.hypot(layout.x[i] - layout.x[j], layout.y[i] - layout.y[j]) < 4) close++;
+      }
+    }
+    expect(close).toBeLessThan(5);
+  });
+
+  it("leaves what is known in its place", () => {
+    const layout = createLayout(2, [[0, 1]], (i) => ({ x: 100 * i, y: 7 }));
+    expect(layout.step()).toBe(false);
+    expect(Array.from(layout.x)).toEqual([0, 100]);
+  });
+});
+
+describe("the view", () => {
+  it("zooms around a point, moves, and shows all", () => {
+    const view = { scale: 1, x: 10, y: 20 };
+    const before = planeOf(view, 200, 100);
+    const next = zoomed(view, 2, 200, 100);
+    expect(planeOf(next, 200, 100)).toEqual(before);
+    expect(zoomed(view, 1e9, 0, 0).scale).toBe(4);
+    expect(moved(view, 5, -5)).toEqual({ scale: 1, x: 15, y: 15 });
+    const all = fitted({ left: -500, top: -100, right: 500, bottom: 100 }, 600, 400);
+    expect(planeOf(all, 300, 200)).toEqual({ x: 0, y: 0 });
+    expect(1000 * all.scale).toBeLessThanOrEqual(600);
+    expect(fitted(boxOf([], []), 600, 400).scale).toBeGreaterThan(0);
+  });
+
+  it("finds nodes before edges, and edges of two directions apart", () => {
+    const graph = graphOf([triple("甲", "收购", "乙"), triple("乙", "持股", "甲")]);
+    const layout = { x: Float64Array.of(0, 200), y: Float64Array.of(0, 0) };
+    expect(hitAt(graph, layout, { x: 2, y: 2 }, 8)).toEqual({ node: 0 });
+    expect(hitAt(graph, layout, { x: 60, y: 2 }, 8)).toEqual({ edge: 0 });
+    const { middleX, middleY } = curveOf(graph.edges[1], graph.nodes, layout);
+    expect(Math.abs(middleY)).toBeGreaterThan(20);
+    expect(hitAt(graph, layout, { x: middleX, y: middleY }, 8)).toEqual({ edge: 1 });
+    expect(hitAt(graph, layout, { x: 100, y: 200 }, 8)).toBeNull();
+    const loop = graphOf([triple("甲", "合作", "甲")]);
+    const curve = curveOf(loop.edges[0], loop.nodes, layout);
+    expect(distanceTo(curve, curve.middleX, curve.middleY)).toBeLessThan(4);
+  });
+});

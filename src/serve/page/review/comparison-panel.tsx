@@ -1,0 +1,138 @@
+import { percent, points } from "../charts/format.ts";
+import { MarkedSentence } from "../charts/marked-sentence.tsx";
+import { useTexts } from "../shell/page-context.ts";
+import { type Change, type Comparison, outcomeOf } from "./comparison.ts";
+import { REVIEW_TEXTS } from "./texts.ts";
+
+const MEASURES = ["micro", "paper", "macro"] as const;
+const CHANGES: readonly Change[] = ["right-to-wrong", "wrong-to-right", "wrong-to-wrong"];
+
+/** Two runs on the same rows, in words and then in numbers. */
+export function ComparisonPanel({ comparison }: { comparison: Comparison }) {
+  const texts = useTexts(REVIEW_TEXTS);
+  const { f1, counts, bootstrap, relations, changed = [] } = comparison;
+  const { micro } = f1;
+  const level = `${Number((100 * bootstrap.level).toFixed(1))}%`;
+  const moved = relations.filter(({ a, b }) => a !== b);
+  return (
+    <section class="comparison" aria-label={texts.comparison}>
+      <h3>{texts.comparison}</h3>
+      <p class="comparison-words">
+        <strong>{texts.outcome[outcomeOf(micro)]}</strong>{" "}
+        {texts.f1Line(percent(micro.a), percent(micro.b), points(micro.difference))}{" "}
+        {texts.intervalLine(level, points(micro.interval.low), points(micro.interval.high), counts.rows)}
+      </p>
+      <div class="scroll-x">
+        <table>
+          <thead>
+            <tr>
+              <th scope="col">{texts.measure}</th>
+              <th scope="col" class="number">
+                {texts.before}
+              </th>
+              <th scope="col" class="number">
+                {texts.after}
+              </th>
+              <th scope="col" class="number">
+                {texts.difference}
+              </th>
+              <th scope="col" class="number">
+                {`${level} ${texts.interval}`}
+              </th>
+              <th scope="col" class="number">
+                p
+              </th>
+            </tr>
+          </thead>
+          <tbody>
+            {MEASURES.map((name) => {
+              const { a, b, difference, interval, p } = f1[name];
+              return (
+                <tr key={name}>
+                  <th scope="row">{texts.measures[name]}</th>
+                  <td class="number">{percent(a)}</td>
+                  <td class="number">{percent(b)}</td>
+                  <td class="number">{points(difference)}</td>
+                  <td class="number">{`${points(interval.low)} – ${points(interval.high)}`}</td>
+                  <td class="number">{p < 0.001 ? "< 0.001" : p.toFixed(3)}</td>
+                </tr>
+              );
+            })}
+          </tbody>
+        </table>
+      </div>
+      <p class="comparison-changes">
+        {CHANGES.map((change) => (
+          <span key={change}>
+            {texts.changes[change]} <strong class="number">{counts.changed[change]}</strong>
+          </span>
+        ))}
+      </p>
+      {changed.length > 0 && (
+        <details>
+          <summary>{texts.changedRows}</summary>
+          <ul class="changed">
+            {changed.map((row, i) => (
+              <li key={i}>
+                <p lang="zh-CN">
+                  <MarkedSentence {...row} />
+                </p>
+                <p class="small">
+                  <span class="soft">{texts.changes[row.change]}</span>
+                  <span>
+                    <span class="soft">{texts.before}</span> {row.a.join("、") || "–"}
+                  </span>
+                  <span>
+                    <span class="soft">{texts.after}</span> {row.b.join("、") || "–"}
+                  </span>
+                  <span>
+                    <span class="soft">{texts.gold}</span> {row.relations.join("、")}
+                  </span>
+                </p>
+              </li>
+            ))}
+          </ul>
+        </details>
+      )}
+      {moved.length > 0 && (
+        <details>
+          <summary>{texts.perRelation}</summary>
+          <div class="scroll-x">
+            <table>
+              <thead>
+                <tr>
+                  <th scope="col">{texts.relation}</th>
+                  <th scope="col" class="number">
+                    {texts.support}
+                  </th>
+                  <th scope="col" class="number">
+                    {texts.before}
+                  </th>
+                  <th scope="col" class="number">
+                    {texts.after}
+                  </th>
+                  <th scope="col" class="number">
+                    {texts.difference}
+                  </th>
+                </tr>
+              </thead>
+              <tbody>
+                {moved.map(({ relation, support, a, b, difference }) => (
+                  <tr key={relation}>
+                    <th scope="row" lang="zh-CN">
+                      {relation}
+                    </th>
+                    <td class="number">{support}</td>
+                    <td class="number">{percent(a)}</td>
+                    <td class="number">{percent(b)}</td>
+                    <td class="number">{points(difference)}</td>
+                  </tr>
+                ))}
+              </tbody>
+            </table>
+          </div>
+        </details>
+      )}
+    </section>
+  );
+}
