@@ -68,7 +68,7 @@ describe("the simulation of more cores (bench/cores.mjs)", () => {
       expect(works[0]).toBeGreaterThan(0);
       for (const work of works) expect(work).toBeCloseTo(works[0], 9);
     }
-    // All sequences share the template's keys: one group, cut by heads only.
-    expect(regionsOf({ kind: "attention gradient", segments, ...heads }, 8, rates)[0]).toHaveLength(4);
+    // All sequences share the template's keys: one group, cut by heads and into the template's segment and the joined ones behind it.
+    expect(regionsOf({ kind: "attention gradient", segments, ...heads }, 8, rates)[0]).toHaveLength(8);
   });
 });

@@ -95,7 +95,7 @@ function attentionItems({ segments, heads, keyValueHeads, width }, rates) {
   return items;
 }
 
-/** Groups of joined segments whose keys meet, as `findGroups`; an item is a group and some query heads of a key/value head. */
+/** Groups of joined segments whose keys meet, as `findGroups`; an item is a piece of a group and some query heads of a key/value head. */
 function gradientItems({ segments, heads, keyValueHeads, width }, rates) {
   const joined = joinSegments(segments);
   const groupOf = joined.map((_, i) => i);
@@ -109,26 +109,46 @@ function gradientItems({ segments, heads, keyValueHeads, width }, rates) {
       if (owner !== undefined) groupOf[Math.max(rootOf(i), rootOf(owner))] = Math.min(rootOf(i), rootOf(owner));
     }
   }
-  const products = new Map();
+  const groups = new Map();
   for (const [i, one] of joined.entries()) {
-    let count = 0;
-    for (let b = 0; b < blocksFor(one.rows); b++) count += 5 * visibleBlocks(one, b);
-    products.set(rootOf(i), (products.get(rootOf(i)) ?? 0) + count);
+    const blocks = blocksFor(one.rows);
+    let products = 0;
+    for (let b = 0; b < blocks; b++) products += 5 * visibleBlocks(one, b);
+    const group = groups.get(rootOf(i)) ?? [];
+    groups.set(rootOf(i), [...group, { blocks, products }]);
   }
   const headsPerKey = heads / keyValueHeads;
-  const pairs = products.size * keyValueHeads;
+  const pairs = groups.size * keyValueHeads;
   const wanted = Math.min(headsPerKey, Math.max(1, Math.ceil(16 / pairs)));
   const headsPerPart = Math.ceil(headsPerKey / wanted);
+  const mostPieces = Math.max(1, Math.floor(64 / (pairs * Math.ceil(headsPerKey / headsPerPart))));
   const items = [];
-  for (const count of products.values()) {
+  for (const group of groups.values()) {
+    const pieces = dividedGroup(group, mostPieces);
     for (let head = 0; head < keyValueHeads; head++) {
-      for (let part = 0; part < headsPerKey; part += headsPerPart) {
-        const own = Math.min(headsPerPart, headsPerKey - part);
-        items.push(((count * 2 * BLOCK * BLOCK * width) / rates.attention) * own);
+      for (const products of pieces) {
+        for (let part = 0; part < headsPerKey; part += headsPerPart) {
+          const own = Math.min(headsPerPart, headsPerKey - part);
+          items.push(((products * 2 * BLOCK * BLOCK * width) / rates.attention) * own);
+        }
       }
     }
   }
   return items;
+}
+
+/** As `divide` of native/attention/attention.cpp: the products of each piece. */
+function dividedGroup(group, most) {
+  const blocks = group.reduce((sum, one) => sum + one.blocks, 0);
+  const wanted = Math.min(most, group.length);
+  const pieces = [];
+  let done = 0;
+  for (const { blocks: own, products } of group) {
+    if (pieces.length === 0 || 2 * done + own >= Math.floor((2 * pieces.length * blocks) / wanted)) pieces.push(0);
+    pieces[pieces.length - 1] += products;
+    done += own;
+  }
+  return pieces;
 }
 
 /** The parallel regions of an operation: the seconds of each of their items. Rates: flops and attention in FLOP/s, bytes in bytes/s, of one thread. */
