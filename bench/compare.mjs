@@ -62,7 +62,7 @@ const present = names.filter((name) => !absent.has(name));
 if (present.length === 0) fail("none of the contenders is installed.");
 
 const isExtraction = (name) => CONTENDERS[name].task === "extraction";
-const needs = new Set(present.filter(isExtraction).map((name) => (name === "cre-marked" ? "marked" : "paper")));
+const needs = new Set(present.filter(isExtraction).map((name) => (name.startsWith("cre-marked") ? "marked" : "paper")));
 const ggufTypes = [...new Set(present.flatMap((name) => CONTENDERS[name].gguf ?? []))];
 const { prepare } = await import("./compare/prepare.mjs");
 const prepared = await prepare({
