@@ -3,6 +3,7 @@
 //   [--python FILE] [--llama-cpp DIR] [--json FILE] [--list]
 // Every contender is a living process. In each turn each extracts the same --rows test rows, or makes --steps training steps, one after the other, in the
 // opposite order every second turn. Peers that are not installed are left out by name. The adapters are trained shortly first (kept in --into).
+// Ctrl-C prints the tables of the turns so far.
 import { spawn } from "node:child_process";
 import { existsSync, writeFileSync } from "node:fs";
 import { availableParallelism } from "node:os";
@@ -62,7 +63,7 @@ const present = names.filter((name) => !absent.has(name));
 if (present.length === 0) fail("none of the contenders is installed.");
 
 const isExtraction = (name) => CONTENDERS[name].task === "extraction";
-const needs = new Set(present.filter(isExtraction).map((name) => (name === "cre-marked" ? "marked" : "paper")));
+const needs = new Set(present.filter(isExtraction).map((name) => (name.startsWith("cre-marked") ? "marked" : "paper")));
 const ggufTypes = [...new Set(present.flatMap((name) => CONTENDERS[name].gguf ?? []))];
 const { prepare } = await import("./compare/prepare.mjs");
 const prepared = await prepare({
@@ -119,16 +120,6 @@ for (const name of present) {
   console.error(`opening ${name}`);
   contenders.push(await open(name));
 }
-for (let turn = 0; turn < numbers.turns; turn++) {
-  for (const contender of turn % 2 === 0 ? contenders : [...contenders].reverse()) {
-    await contender.step();
-    await sleep(PAUSE_MS);
-  }
-  const shown = contenders.map(({ name, turns }) => `${name} ${turns[turn]?.seconds.toFixed(2) ?? "–"} s`);
-  console.error(`turn ${turn + 1} of ${numbers.turns}: ${shown.join("; ")}`);
-}
-for (const { close } of contenders) close();
-
 /** What each row's answer says, by the first turn; null for training. */
 function labelsOf({ turns }) {
   const [{ labels, texts, answerIds } = {}] = turns;
@@ -136,20 +127,38 @@ function labelsOf({ turns }) {
   return texts?.map(prepared.labelsOf) ?? answerIds?.map(prepared.labelsOfIds) ?? null;
 }
 
-const compared = contenders.map((contender) => ({
-  ...contender,
-  ...{ task: CONTENDERS[contender.name].task, isReference: CONTENDERS[contender.name].isReference === true },
-  ...{ isOurs: CONTENDERS[contender.name].needs === null, labels: labelsOf(contender) },
-}));
-const versions = Object.assign({}, ...contenders.map(({ ready }) => ready?.versions ?? {}));
-const about = Object.entries(versions).map(([name, version]) => `${name} ${version}`);
-console.log(`${machineText(given.threads)}; ${about.join(", ")}; ${new Date().toISOString().slice(0, 10)}`);
-console.log(`${numbers.turns} turns of ${numbers.rows} test rows, of ${numbers.steps} training steps\n`);
-for (const line of contenderLines(compared)) console.log(line);
-console.log();
-for (const line of ratioLines(compared)) console.log(line);
-if (given.json) {
+/** Prints the tables of the turns so far. */
+function report(made) {
+  const compared = contenders.map((contender) => ({
+    ...contender,
+    ...{ task: CONTENDERS[contender.name].task, isReference: CONTENDERS[contender.name].isReference === true },
+    ...{ isOurs: CONTENDERS[contender.name].needs === null, labels: labelsOf(contender) },
+  }));
+  const versions = Object.assign({}, ...contenders.map(({ ready }) => ready?.versions ?? {}));
+  const about = Object.entries(versions).map(([name, version]) => `${name} ${version}`);
+  console.log(`${machineText(given.threads)}; ${about.join(", ")}; ${new Date().toISOString().slice(0, 10)}`);
+  console.log(`${made} turns of ${numbers.rows} test rows, of ${numbers.steps} training steps\n`);
+  for (const line of contenderLines(compared)) console.log(line);
+  console.log();
+  for (const line of ratioLines(compared)) console.log(line);
+  if (given.json === undefined) return;
   const results = compared.map(({ name, ready, failed, turns, labels }) => ({ name, ready, failed, turns, labels }));
   writeFileSync(given.json, JSON.stringify({ machine: machineText(given.threads), versions, results }, null, 1));
 }
-process.exit(compared.some(({ failed }) => failed !== null) ? 1 : 0);
+
+let made = 0;
+process.once("SIGINT", () => {
+  report(made);
+  process.exit(130);
+});
+for (; made < numbers.turns; made++) {
+  for (const contender of made % 2 === 0 ? contenders : [...contenders].reverse()) {
+    await contender.step();
+    await sleep(PAUSE_MS);
+  }
+  const shown = contenders.map(({ name, turns }) => `${name} ${turns[made]?.seconds.toFixed(2) ?? "–"} s`);
+  console.error(`turn ${made + 1} of ${numbers.turns}: ${shown.join("; ")}`);
+}
+for (const { close } of contenders) close();
+report(made);
+process.exit(contenders.some(({ failed }) => failed !== null) ? 1 : 0);

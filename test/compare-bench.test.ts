@@ -45,7 +45,7 @@ describe("bench/compare.mjs", () => {
     expect([status, stderr]).toEqual([0, ""]);
     const lines = stdout.trimEnd().split("\n");
     expect(lines.map((line) => line.split(/\s/)[0])).toEqual([
-      ...["cre-labels", "cre-generate", "cre-marked", "hf-float32", "hf-bfloat16"],
+      ...["cre-labels", "cre-generate", "cre-marked", "cre-marked-int8", "hf-float32", "hf-bfloat16"],
       ...["llama-cpp-F16", "llama-cpp-Q8_0", "llama-cpp-Q8_0-8"],
       ...["cre-train-paper", "cre-train-marked", "peft-float32", "peft-bfloat16"],
     ]);

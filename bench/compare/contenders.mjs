@@ -28,6 +28,11 @@ export const CONTENDERS = {
     command: ({ work, marked }) =>
       node(ours, "--work", work, "--task", "extract", "--run", marked, "--method", "labels"),
   },
+  "cre-marked-int8": {
+    ...{ task: "extraction", needs: null, text: "the same in 8 bits" },
+    command: ({ work, marked }) =>
+      node(ours, "--work", work, "--task", "extract", "--run", marked, "--method", "labels", "--precision", "int8"),
+  },
   "hf-float32": {
     ...{ task: "extraction", needs: "python", text: "Hugging Face generate, float32", isReference: true },
     command: ({ work }, values) => hf("float32", work, values),

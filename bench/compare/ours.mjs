@@ -1,5 +1,5 @@
 // Extraction and training of this project for bench/compare.mjs, a turn for every line "step" of standard input:
-//   node bench/compare/ours.mjs --work FILE --task extract --run RUN --method labels|generate
+//   node bench/compare/ours.mjs --work FILE --task extract --run RUN --method labels|generate --precision auto|float|int8
 //   node bench/compare/ours.mjs --work FILE --task train --recipe FILE --steps 2
 // With CRE_THREADS and CRE_CPU as everywhere.
 import { readFileSync } from "node:fs";
@@ -10,6 +10,7 @@ const given = options({
   task: { type: "string" },
   run: { type: "string" },
   method: { type: "string", default: "labels" },
+  precision: { type: "string", default: "auto" },
   recipe: { type: "string" },
   steps: { type: "string", default: "2" },
 });
@@ -20,7 +21,8 @@ async function extract() {
   if (given.run === undefined) fail("--run is missing.");
   const { openRun } = await import("../../dist/runs/run.js");
   const { noTokens } = await import("../../dist/decode/label-trie.js");
-  const run = await openRun(given.run, { decode: { method: given.method, bothDirections: false, companion: 0 } });
+  const { method, precision } = given;
+  const run = await openRun(given.run, { decode: { method, precision, bothDirections: false, companion: 0 } });
   const examples = work.rows.map(({ example }) => example);
   const { labels } = run.labels;
   // The label alone, without the weight of "no relation" and further relations: what greedy text says where it is a label.
@@ -36,7 +38,7 @@ async function extract() {
     if (turn > 1) return result;
     const texts = extractions.map(({ generated }) => generated?.text ?? null);
     const found = extractions.map(({ modelProbabilities }) => likeliest(modelProbabilities));
-    return { ...result, computedTokens, ...(given.method === "generate" ? { texts } : { labels: found }) };
+    return { ...result, computedTokens, ...(method === "generate" ? { texts } : { labels: found }) };
   });
   await run.close();
 }
@@ -46,6 +48,7 @@ async function train() {
   const steps = wholeNumber("--steps", given.steps);
   const { createLabelSet } = await import("../../dist/data/label-set.js");
   const { readRecipe } = await import("../../dist/recipe/read.js");
+  const { passRoom } = await import("../../dist/runs/memory.js");
   const { openForTraining } = await import("../../dist/runs/open.js");
   const { encodeExamples } = await import("../../dist/runs/train-run.js");
   const { planSteps } = await import("../../dist/train/batches.js");
@@ -59,7 +62,8 @@ async function train() {
   const settings = opened.recipe.train;
   // More epochs than anybody waits for; the learning rate hardly falls.
   const plan = planSteps(encoded.length, { ...settings, epochs: 1000 }, opened.recipe.seed);
-  const made = trainingSteps(opened.model, opened.groups, encoded, plan, settings, opened.recipe.seed);
+  const { room } = passRoom(opened);
+  const made = trainingSteps(opened.model, opened.groups, encoded, plan, settings, opened.recipe.seed, 0, room);
   await made.next();
   await serveTurns({ versions: { node: process.versions.node }, precision: opened.extractor.arithmetic }, async () => {
     const read = stopwatch();
