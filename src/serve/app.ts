@@ -55,7 +55,8 @@ export async function createApp(
   app.setSerializerCompiler(() => (value) => JSON.stringify(value));
   app.setErrorHandler((error, request, reply) => {
     const problem = problemOf(error);
-    if (problem.code === "fault") request.log.error(error);
+    // The stream of an answer ends with an error when its client has gone away: that is no fault.
+    if (problem.code === "fault" && !reply.raw.destroyed) request.log.error(error);
     if (problem.retryAfterSeconds !== undefined) reply.header("retry-after", String(problem.retryAfterSeconds));
     reply.code(problem.status).type("application/problem+json").send(problemDocument(problem, request.id));
   });

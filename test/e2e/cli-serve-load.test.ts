@@ -10,7 +10,7 @@ import { buildCli, cre, temporaryFolder, toyRows, useBestBackend, writeToyData }
 // back. CRE_LOAD=10 is a load ten times longer; the figures are printed.
 
 const ROUNDS = Number(process.env.CRE_LOAD ?? 1);
-const CLIENTS = 24;
+const CLIENTS = 6;
 const AT_ONCE = 1000;
 const temporary = temporaryFolder("cli-serve-load");
 const file = (name: string) => `${temporary.path}/${name}`;
@@ -44,16 +44,14 @@ function request(body: object): { head: string; body: string } {
   return { head, body: text };
 }
 
-const many = {
-  examples: Array.from({ length: 256 }, (_, i) => rows[i % rows.length]),
-  stream: true,
-  probabilities: true,
-};
+/** More than sockets hold: it has a mention in each of many sentences. */
+const long = { text: "远山。".repeat(20_000), entities: [{ name: "远山" }], stream: true };
+const many = { examples: rows, stream: true, probabilities: true };
 
 /** Asks for much and reads a few bytes now and then. */
 async function readSlowly(until: number): Promise<void> {
   const socket = open();
-  const { head, body } = request(many);
+  const { head, body } = request(long);
   socket.write(head + body);
   socket.pause();
   for (; Date.now() < until; await sleep(100)) socket.read(16);
@@ -65,15 +63,16 @@ async function writeSlowly(until: number): Promise<void> {
   const socket = open();
   const { head, body } = request(many);
   socket.write(head);
-  for (let at = 0; Date.now() < until; at += 8, await sleep(100))
+  for (let at = 0; Date.now() < until; at += 8, await sleep(100)) {
     if (socket.writable) socket.write(body.slice(at, at + 8));
+  }
   socket.destroy();
 }
 
 /** Goes away before its answer is there, again and again. */
 async function goAway(until: number, seed: number): Promise<void> {
-  const { head, body } = request(many);
   for (let i = seed; Date.now() < until; i++) {
+    const { head, body } = request(i % 8 === 0 ? long : many);
     const socket = open();
     socket.write(head + body);
     await sleep(20 + ((i * 37) % 150));
@@ -117,11 +116,14 @@ async function restingBytes(): Promise<number> {
 }
 
 it("answers others, and keeps nothing of clients that are slow or go away", async () => {
-  // The first load grows the heap to its usual size.
-  await load(2_000);
-  const before = await restingBytes();
-  const waits = await load(2_500 * ROUNDS);
-  const after = await restingBytes();
+  // The first loads grow the heap to its usual size; what is kept of clients would grow it each time.
+  await load(1_500);
+  let [before, after] = [0, await restingBytes()];
+  let waits: number[] = [];
+  for (let round = 0; round < 5 && after > 1.05 * before; round++) {
+    waits = await load(1_500 * ROUNDS);
+    [before, after] = [after, await restingBytes()];
+  }
   const p99 = await metric('cre_event_loop_delay_seconds{quantile="0.99"}');
   const megabytes = (bytes: number) => (bytes / 1e6).toFixed(0);
   console.info(
@@ -129,7 +131,7 @@ it("answers others, and keeps nothing of clients that are slow or go away", asyn
       `event loop p99 ${(1000 * p99).toFixed(0)} ms, memory ${megabytes(before)} → ${megabytes(after)} MB`,
   );
   expect(waits.length).toBeGreaterThan(0);
-  expect(after).toBeLessThan(1.05 * before + 16e6);
+  expect(after).toBeLessThanOrEqual(1.05 * before);
   // Others that compute hold the event loop, too.
   if (loadavg()[0] < 1.5 * availableParallelism()) expect(p99).toBeLessThan(0.05);
 }, 120_000);

@@ -137,7 +137,7 @@ const en: ExtractTexts = {
   modes: { text: "Text", table: "Table", graph: "Graph" },
   modesLabel: "View",
   filters: "Filters",
-  showFilters: "Filter and export",
+  showFilters: "Filters",
   labels: "Relations",
   allLabels: "all",
   leastProbability: "Probability from",

@@ -33,16 +33,21 @@ export function Header(props: HeaderProps) {
           </a>
         ))}
       </nav>
+      {runs.length > 1 && run !== null && (
+        <select
+          class="top-run"
+          aria-label={texts.run}
+          value={run}
+          onChange={(event) => props.onRun(event.currentTarget.value)}
+        >
+          {runs.map((name) => (
+            <option key={name} value={name}>
+              {name}
+            </option>
+          ))}
+        </select>
+      )}
       <div class="top-tools">
-        {runs.length > 1 && run !== null && (
-          <select aria-label={texts.run} value={run} onChange={(event) => props.onRun(event.currentTarget.value)}>
-            {runs.map((name) => (
-              <option key={name} value={name}>
-                {name}
-              </option>
-            ))}
-          </select>
-        )}
         {props.onForgetToken && (
           <button type="button" class="quiet" onClick={props.onForgetToken}>
             {texts.forgetToken}

@@ -18,7 +18,7 @@ const zh = {
   tokenUnknown: "服务端不认识这个令牌。",
   token: "令牌",
   enter: "进入",
-  forgetToken: "清除令牌",
+  forgetToken: "退出",
   api: "接口说明",
   noWork: "服务启动时没有指定工作目录，因此不能保存校对结果，也不能再训练。请这样启动：",
 };
@@ -42,7 +42,7 @@ const en: ShellTexts = {
   tokenUnknown: "The server does not know this token.",
   token: "Token",
   enter: "Continue",
-  forgetToken: "Forget the token",
+  forgetToken: "Sign out",
   api: "API",
   noWork: "The server was started without a work folder, so it keeps no corrections and cannot retrain. Start it with:",
 };
