@@ -166,13 +166,17 @@ export async function createEndpointClient(options: EndpointOptions): Promise<En
         lostAttempts: 0,
       };
     }
-    const { answer, lostAttempts } = await turns(() => repeatedly(route, body, most));
+    // Kept before the next one is asked: a killed process loses at most the answers of `concurrency` requests.
+    const { answer, lostAttempts } = await turns(async () => {
+      const result = await repeatedly(route, body, most);
+      await cache?.write(key, result.answer);
+      return result;
+    });
     const usage = (answer.usage ?? {}) as Record<string, unknown>;
     const promptTokens = tokenCount(usage.prompt_tokens);
     const answerTokens = tokenCount(usage.completion_tokens);
     counts.promptTokens += promptTokens;
     counts.answerTokens += answerTokens;
-    await cache?.write(key, answer);
     return { body: answer, promptTokens, answerTokens, isCached: false, lostAttempts };
   };
 

@@ -3,10 +3,12 @@ import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { parse } from "yaml";
+import { commandServer } from "../faults/harness.ts";
 import {
   buildCli,
-  cre,
+  type CreOptions,
   jsonl,
+  cre as ownProcess,
   ROOT,
   temporaryFolder,
   toyRecipe,
@@ -15,7 +17,12 @@ import {
   writeToyData,
 } from "./support.ts";
 
+/** Starts of the program and a loaded machine. */
+const TIMEOUT_MS = 240_000;
 const folder = temporaryFolder("label");
+/** Commands that are not killed run in one process. */
+const commands = commandServer();
+const cre = (words: string[]) => commands.run(words);
 const path = (...names: string[]) => join(folder.path, ...names);
 const data = writeToyData(path("data"));
 const rows = path("rows.jsonl");
@@ -54,22 +61,24 @@ beforeAll(async () => {
   const words = ["--gold", path("gold.jsonl"), "--labels", labels, "--delay", "20", "--log", log];
   server = spawn(process.execPath, [script, ...words]);
   endpoint = await new Promise((done) => server.stdout.once("data", (line) => done(String(line).trim())));
-});
-afterAll(() => {
+}, TIMEOUT_MS);
+afterAll(async () => {
+  await commands.close();
   server.kill();
   folder.remove();
 });
 
 /** Labels the toy rows into a folder; the log begins anew. */
-function label(output: string, words: string[] = [], options: Parameters<typeof cre>[1] = {}) {
+async function label(output: string, words: string[] = [], kill?: CreOptions["kill"]) {
   writeFileSync(log, "");
   const own = ["label", rows, "--labels", labels, "--output", path(output)];
-  return cre([...own, "--endpoint", endpoint, "--model", "annotator", "--concurrency", "4", ...words], options);
+  const all = [...own, "--endpoint", endpoint, "--model", "annotator", "--concurrency", "4", ...words];
+  return kill ? ownProcess(all, { kill }) : cre(all);
 }
 
 const ANSWERS = ["--answers", "3"];
 
-describe("cre label", () => {
+describe("cre label", { timeout: TIMEOUT_MS }, () => {
   it("writes a data folder with soft labels that cre train learns", async () => {
     const { code, stderr } = await label("whole", [...ANSWERS, "--review", "5"]);
     expect(stderr).toContain(`${path("whole")}/train.jsonl: ${ROWS} rows`);
@@ -96,7 +105,7 @@ describe("cre label", () => {
     expect(Math.min(...written.map(({ agreement }) => agreement))).toBe(review[0].agreement);
 
     const recipe = writeRecipe(path("recipe.yaml"), toyRecipe(path("whole")));
-    const trained = await cre(["train", recipe, "--run", path("run")]);
+    const trained = await ownProcess(["train", recipe, "--run", path("run")]);
     expect(trained.stderr).toMatch(/soft labels of \d+ rows are learned: \d\.\d\d answers a row/);
     expect(trained.code).toBe(0);
     expect(parse(text("run", "recipe.yaml")).distill).toBeUndefined();
@@ -104,7 +113,7 @@ describe("cre label", () => {
 
   it("killed in the middle asks nothing again that was answered, and ends with the same bytes", async () => {
     const answered = () => existsSync(log) && readFileSync(log, "utf8").split("answered").length > 31;
-    const killed = await label("killed", ANSWERS, { kill: { when: answered, signal: "SIGKILL" } });
+    const killed = await label("killed", ANSWERS, { when: answered, signal: "SIGKILL" });
     expect(killed.signal).toBe("SIGKILL");
     expect(existsSync(path("killed", "train.jsonl"))).toBe(false);
     const before = logged("asked").map(({ row, seed }) => `${row} ${seed}`);
@@ -159,7 +168,7 @@ describe("cre label", () => {
 
   it("after Ctrl-C finishes the requests in progress and keeps them", async () => {
     const answered = () => existsSync(log) && readFileSync(log, "utf8").split("answered").length > 10;
-    const stopped = await label("stopped", ANSWERS, { kill: { when: answered, signal: "SIGINT" } });
+    const stopped = await label("stopped", ANSWERS, { when: answered, signal: "SIGINT" });
     expect(stopped.code).toBe(130);
     expect(stopped.stderr).toMatch(/stopped: \d+ answers are left. Repeat the same command to resume./);
     const [asked, done] = [logged("asked").length, logged("answered").length];
@@ -231,8 +240,8 @@ describe("cre label", () => {
       "--window: belongs to documents, expected --entities with it.",
     );
     expect(await refusal(...named, "--format", "docx")).toContain("is a format of documents, expected --entities");
-    const absent = await refusal("--endpoint", "http://127.0.0.1:1/v1", "--model", "m");
-    expect(absent).toContain("http://127.0.0.1:1/v1: no server answers (ECONNREFUSED)");
+    const absent = await refusal("--endpoint", "http://127.0.0.1:65499/v1", "--model", "m");
+    expect(absent).toContain("http://127.0.0.1:65499/v1: no server answers (ECONNREFUSED)");
     const foreign = await cre(["label", rows, "--labels", labels, "--output", data, ...named]);
     expect(foreign.stderr).toContain("holds data that cre label did not write; it is left as it is.");
     expect(readdirSync(data).sort()).toEqual(["labels.json", "test.jsonl", "train.jsonl", "valid.jsonl"]);
