@@ -1,4 +1,4 @@
-// What a small model learns from a noisy annotator: node bench/teaching.mjs [--answers 1,3] [--epochs 3] [--right 0.8] [--systematic 0] [--folder DIR]
+// What a small model learns from a noisy annotator: node bench/teaching.mjs [--answers 1,3] [--epochs 8] [--right 0.8] [--systematic 0] [--folder DIR]
 // bench/annotator-server.mjs answers for a large model: right in 80 % of its answers. cre label asks it about the training sentences of the demonstration
 // set, cre train learns the labels, and both are scored on the test rows: the annotator by one answer and by the majority of its answers.
 import { execFileSync, spawn } from "node:child_process";
@@ -12,7 +12,7 @@ import { computeMetrics } from "../dist/evaluate/metrics.js";
 const { values } = parseArgs({
   options: {
     answers: { type: "string", default: "1,3" },
-    epochs: { type: "string", default: "3" },
+    epochs: { type: "string", default: "8" },
     right: { type: "string", default: "0.8" },
     systematic: { type: "string", default: "0" },
     folder: { type: "string" },
@@ -75,34 +75,29 @@ function rightLabels(directory) {
 }
 
 const microOf = ({ conventions }) => percent(conventions.micro.f1);
-const table = [];
+const line = (cells) => console.log(`| ${cells.join(" | ")} |`);
 try {
   const single = annotatorF1(1);
+  console.log(
+    `Micro F1 on the ${test.length} test rows, in %; the annotator is right in ${percent(Number(values.right))} % of its answers; ${values.epochs} epochs.`,
+  );
+  line([
+    "answers a row",
+    "right labels of training rows",
+    "annotator, one answer",
+    "annotator, all answers",
+    "small model",
+  ]);
+  line(Array(5).fill("---"));
   for (const answers of values.answers.split(",").map(Number)) {
     const data = label(demo, answers, `labelled-${answers}`);
     const run = join(folder, `run-${answers}`);
-    cre(
-      "train",
-      join(root, "recipes", "demo.yaml"),
-      "--data",
-      data,
-      "--run",
-      run,
-      "--set",
-      `train.epochs=${values.epochs}`,
-    );
+    const recipe = join(root, "recipes", "demo.yaml");
+    cre("train", recipe, "--data", data, "--run", run, "--set", `train.epochs=${values.epochs}`);
     const metrics = JSON.parse(cre("evaluate", run, "--data", demo, "--split", "test", "--json", "-"));
     const together = answers === 1 ? single : annotatorF1(answers);
-    table.push([answers, percent(rightLabels(data)), microOf(single), microOf(together), microOf(metrics)]);
+    line([answers, percent(rightLabels(data)), microOf(single), microOf(together), microOf(metrics)]);
   }
 } finally {
   server.kill();
 }
-console.log(
-  `Micro F1 on the ${test.length} test rows, in %; the annotator is right in ${percent(Number(values.right))} % of its answers.`,
-);
-console.log(
-  "| answers a row | right labels of the training rows | annotator, one answer | annotator, all answers | small model |",
-);
-console.log("|---|---|---|---|---|");
-for (const row of table) console.log(`| ${row.join(" | ")} |`);

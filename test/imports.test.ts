@@ -35,6 +35,8 @@ const TABLE: Record<string, readonly string[]> = {
   export: [...BELOW_RUNS, "runs"],
   engines: [...BELOW_RUNS, "runs", "export"],
   endpoint: [...BELOW_RUNS, "runs"],
+  // Of the endpoint only its client: a teacher is no run.
+  teaching: ["data", "documents", "endpoint"],
   queue: [...BELOW_RUNS, "runs"],
   serve: [...BELOW_RUNS, "runs"],
   browser: [...BELOW_RUNS, "runs"],

@@ -8,20 +8,57 @@ using namespace attend;
 
 namespace {
 
-// Adds up the partial sums of a key/value head in a fixed order and writes the rows of dk and dv.
-void addParts(const Backward& backward, const Group& group, int keyValueHead, const float* sums, int parts) {
-  const int width = backward.plan.headWidth;
-  const size_t stride = headStride(width), matrixFloats = group.keyRows.size() * stride;
-  std::vector<float> total(stride);
-  for (size_t slot = 0; slot < group.keyRows.size(); slot++) {
-    for (Matrix* matrix : {&backward.dk, &backward.dv}) {
-      const float* first = sums + (matrix == &backward.dv ? matrixFloats : 0) + slot * stride;
-      for (size_t c = 0; c < stride; c += kLanes) {
-        Floats sum = load(first + c);
-        for (int part = 1; part < parts; part++) sum = sum + load(first + part * 2 * matrixFloats + c);
-        store(total.data() + c, sum);
+// Some joined segments of a group, with the key rows that these see.
+struct Piece {
+  Group group;
+  std::vector<int32_t> slotOfRow;  // [S] as in Groups
+};
+
+// Divides a group into at most `most` pieces of consecutive joined segments with about the same number of query blocks.
+void divide(const Group& group, const std::vector<JoinedSegment>& joinedSegments, int keyRows, int most, std::vector<Piece>& pieces) {
+  int blocks = 0, done = 0;
+  for (int index : group.joinedSegments) blocks += joinedSegments[index].ownBlocks;
+  const int wanted = std::min(most, static_cast<int>(group.joinedSegments.size()));
+  const size_t firstPiece = pieces.size();
+  for (int index : group.joinedSegments) {
+    const int own = joinedSegments[index].ownBlocks, made = static_cast<int>(pieces.size() - firstPiece);
+    // At the segment whose middle is behind the end of this share.
+    if (made == 0 || 2 * done + own >= 2 * made * blocks / wanted) pieces.emplace_back();
+    pieces.back().group.joinedSegments.push_back(index);
+    done += own;
+  }
+  for (size_t p = firstPiece; p < pieces.size(); p++) {
+    Piece& piece = pieces[p];
+    piece.slotOfRow.assign(keyRows, -1);
+    for (int index : piece.group.joinedSegments) {
+      for (int row : joinedSegments[index].keyRow) {
+        if (row >= 0) piece.slotOfRow[row] = 0;
       }
-      scatterHead(*matrix, group.keyRows[slot], keyValueHead * width, width, total.data());
+    }
+    for (int row = 0; row < keyRows; row++) {
+      if (piece.slotOfRow[row] < 0) continue;
+      piece.slotOfRow[row] = static_cast<int32_t>(piece.group.keyRows.size());
+      piece.group.keyRows.push_back(row);
+    }
+  }
+}
+
+// Adds up the partial sums of a key/value head in a fixed order and writes the rows of dk and dv.
+void addParts(const Backward& backward, const Group& group, const GroupPart* parts, const std::vector<int32_t>* const* slots, int count) {
+  const int width = backward.plan.headWidth;
+  const size_t stride = headStride(width);
+  std::vector<float> total(stride);
+  for (const int32_t row : group.keyRows) {
+    for (Matrix* matrix : {&backward.dk, &backward.dv}) {
+      std::fill(total.begin(), total.end(), 0.0f);
+      for (int part = 0; part < count; part++) {
+        const int32_t slot = (*slots[part])[row];
+        if (slot < 0) continue;
+        const size_t matrixFloats = matrix == &backward.dv ? parts[part].group->keyRows.size() * stride : 0;
+        const float* sums = parts[part].sums + matrixFloats + slot * stride;
+        for (size_t c = 0; c < stride; c += kLanes) store(total.data() + c, load(total.data() + c) + load(sums + c));
+      }
+      scatterHead(*matrix, row, parts[0].keyValueHead * width, width, total.data());
     }
   }
 }
@@ -102,40 +139,65 @@ void attentionBackward(Pool& pool, const Matrix& q, const Matrix& k, const Matri
   const bool rotatesInTiles = tiles && plan.rotary.isAligned(plan.headWidth);
   if (rotatesInTiles) backward.rotation = makeRotationTables(pool, plan.rotary, joinedSegments);
 
-  // When groups and key/value heads alone give too few work items, the query heads of a key/value head are divided too. The plan decides
-  // this, not the number of threads, because the order of sums must not depend on the number of threads.
-  constexpr int kWantedItems = 16;
+  // When groups and key/value heads alone give too few work items, the joined segments of a group are divided (not on tiles, whose sums stay in
+  // the cache of one core), then the query heads of a key/value head. The plan decides this, not the number of threads, because the order
+  // of sums must not depend on the number of threads.
+  constexpr int kWantedItems = 16, kWantedPieces = 64;
   const int headsPerKey = plan.heads / plan.keyValueHeads, pairs = static_cast<int>(groups.groups.size()) * plan.keyValueHeads;
   const int wantedParts = pairs == 0 ? 1 : std::clamp((kWantedItems + pairs - 1) / pairs, 1, headsPerKey);
   const int headsPerPart = (headsPerKey + wantedParts - 1) / wantedParts, parts = (headsPerKey + headsPerPart - 1) / headsPerPart;
-  std::vector<GroupPart> items;
-  size_t sumFloats = 0;
+  const int mostPieces = tiles || pairs == 0 ? 1 : std::max(1, kWantedPieces / (pairs * parts));
+  std::vector<Piece> pieces;
+  std::vector<size_t> endPiece;  // of each group
   for (const Group& group : groups.groups) {
+    if (mostPieces > 1 && group.joinedSegments.size() > 1) divide(group, joinedSegments, k.rows, mostPieces, pieces);
+    endPiece.push_back(pieces.size());
+  }
+  // The items of a key/value head of a group follow each other.
+  std::vector<GroupPart> items;
+  std::vector<const std::vector<int32_t>*> slots;
+  std::vector<int> firstItem;
+  size_t sumFloats = 0;
+  for (size_t g = 0; g < groups.groups.size(); g++) {
+    const size_t firstPiece = g == 0 ? 0 : endPiece[g - 1], count = endPiece[g] - firstPiece;
     for (int head = 0; head < plan.keyValueHeads; head++) {
-      for (int part = 0; part < parts; part++) {
-        const int first = head * headsPerKey + part * headsPerPart;
-        items.push_back({&group, head, first, std::min((head + 1) * headsPerKey, first + headsPerPart), nullptr});
-        sumFloats += 2 * group.keyRows.size() * headStride(plan.headWidth);
+      firstItem.push_back(static_cast<int>(items.size()));
+      for (size_t piece = 0; piece < std::max<size_t>(1, count); piece++) {
+        const Group& own = count == 0 ? groups.groups[g] : pieces[firstPiece + piece].group;
+        for (int part = 0; part < parts; part++) {
+          const int first = head * headsPerKey + part * headsPerPart;
+          items.push_back({&own, head, first, std::min((head + 1) * headsPerKey, first + headsPerPart), nullptr});
+          slots.push_back(count == 0 ? &groups.slotOfRow : &pieces[firstPiece + piece].slotOfRow);
+        }
       }
     }
   }
-  if (parts > 1) {
+  firstItem.push_back(static_cast<int>(items.size()));
+  const auto isDivided = [&](int pair) { return firstItem[pair + 1] - firstItem[pair] > 1; };
+  for (int pair = 0; pair < pairs; pair++) {
+    if (!isDivided(pair)) continue;
+    for (int i = firstItem[pair]; i < firstItem[pair + 1]; i++) sumFloats += 2 * items[i].group->keyRows.size() * headStride(plan.headWidth);
+  }
+  if (sumFloats > 0) {
     auto* sums = static_cast<float*>(pool.sharedScratch(0, sumFloats * sizeof(float)));
-    for (GroupPart& item : items) {
-      item.sums = sums;
-      sums += 2 * item.group->keyRows.size() * headStride(plan.headWidth);
+    for (int pair = 0; pair < pairs; pair++) {
+      for (int i = firstItem[pair]; isDivided(pair) && i < firstItem[pair + 1]; i++) {
+        items[i].sums = sums;
+        sums += 2 * items[i].group->keyRows.size() * headStride(plan.headWidth);
+      }
     }
   }
   const int count = static_cast<int>(items.size());
   pool.parallelFor(count, [&](int item, int thread) {
     if (tiles)
       backwardTiles(pool, thread, backward, joinedSegments, groups.slotOfRow, items[item], item + 1 < count ? &items[item + 1] : nullptr);
-    else backwardFloat(pool, thread, backward, joinedSegments, groups.slotOfRow, items[item]);
+    else backwardFloat(pool, thread, backward, joinedSegments, *slots[item], items[item]);
   });
-  if (parts > 1) {
+  if (sumFloats > 0) {
     pool.parallelFor(pairs, [&](int pair, int) {
-      const GroupPart& first = items[pair * parts];
-      addParts(backward, *first.group, first.keyValueHead, first.sums, parts);
+      if (!isDivided(pair)) return;
+      const int first = firstItem[pair];
+      addParts(backward, groups.groups[pair / plan.keyValueHeads], &items[first], &slots[first], firstItem[pair + 1] - first);
     });
   }
   if (plan.rotary.pairs > 0 && !rotatesInTiles) rotateBack(pool, plan, dq, dk);

@@ -142,8 +142,8 @@ struct SegmentPart {
   const JoinedSegment* joined;
   int keyValueHead, firstBlock, endBlock;
 };
-// Query heads [firstHead, endHead) of one key/value head over a group. `sums`: partial sums of dk and dv, [2][keyRows][headStride], which
-// are added up afterwards; null if these are all heads, and dk and dv are written at once.
+// Query heads [firstHead, endHead) of one key/value head over a group, or over some joined segments of one. `sums`: partial sums of dk and dv,
+// [2][keyRows][headStride], which are added up afterwards; null if these are all heads and segments, and dk and dv are written at once.
 struct GroupPart {
   const Group* group;
   int keyValueHead, firstHead, endHead;

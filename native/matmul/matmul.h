@@ -317,6 +317,8 @@ struct Cut {
     rowItems = (allRows + rowBlocks - 1) / rowBlocks;
     if (rowItems * panelItems < wanted) {
       rowItems = std::max(rowItems, std::min((wanted + panelItems - 1) / panelItems, allRows / kFewestRowBlocks));
+      // Few panels, as in an adapter's products: a busy thread is worth more than rows that share a panel.
+      if (rowItems * panelItems < threads) rowItems = std::min((threads + panelItems - 1) / panelItems, allRows);
     }
     rowBlocks = (allRows + rowItems - 1) / rowItems;
     rowItems = (allRows + rowBlocks - 1) / rowBlocks;

@@ -56,7 +56,14 @@ export async function joinedAdapter(adapter: PeftFolder, spec: DecoderSpec, wher
     for (const { name } of joined.parts) for (const tensor of Object.values(lowRank.get(name) ?? {})) used.add(tensor);
     await join(job, joined);
   }
-  if (job.problems.length > 0) throw new UserErrors(`${where}: the adapter does not fit the model:`, job.problems);
+  if (job.problems.length > 0) {
+    const [first, ...others] = job.problems;
+    const problem = others.length > 0 ? `${first} (and ${others.length} more problems)` : first;
+    throw new UserErrors(`${where}: the adapter does not fit the model:`, [problem], {
+      inline: true,
+      hint: "Was the adapter trained on another base model?",
+    });
+  }
   for (const [name, target] of targets) if (names.has(name)) job.settings.set(name, target);
   return { adapter: { ...adapter, ...replaced(job, used, [...names]) }, isJoined: true };
 }

@@ -20,7 +20,9 @@ export type EndpointOptions = ConnectionOptions & AskingOptions & Omit<AdapterOp
 /** What the options ask of a server. Throws a UserError for what belongs to a model in this process. */
 export function endpointSource(run: string | undefined, command: string, options: EndpointOptions): EndpointSource {
   const { adapter, method, storage, companion, products } = options as Record<string, unknown>;
-  const lost = Object.entries({ adapter, method, storage, companion, products }).find(([, value]) => value !== undefined);
+  const lost = Object.entries({ adapter, method, storage, companion, products }).find(
+    ([, value]) => value !== undefined,
+  );
   if (lost) throw new UserError(`cre ${command} --endpoint: got --${lost[0]}, which is for a model in this process.`);
   const { recipe, base, labels, way, answerTokens } = options;
   const other = Object.entries({ recipe, labels, base }).find(([, value]) => value !== undefined);

@@ -150,9 +150,14 @@ function tellDictionary({ counts, problems }: NonNullable<Entities["dictionary"]
   if (more > 0) warn(`… and ${more} more rows of this kind`);
 }
 
+/** What documents are extracted with: a run, or the same of a model on a server with its own fingerprint. */
+export type DocumentRun = Pick<Run, "calibration" | "folder" | "mentions" | "labels" | "extractor" | "recipe"> & {
+  fingerprint?: string;
+};
+
 /** Extracts documents into a folder and tells the outcome. Throws an Interrupted after a signal. */
 export async function extractDocumentsWith(
-  run: Run,
+  run: DocumentRun,
   { input, output, entities, files, types }: PreparedDocuments,
   options: DocumentOptions & { minProbability: number; strict: boolean; replace: boolean },
 ): Promise<void> {
@@ -182,7 +187,7 @@ export async function extractDocumentsWith(
       thresholds,
       finder,
       keepMentions: entities.fromModel,
-      run: await runFingerprint(run),
+      run: run.fingerprint ?? (await runFingerprint(run)),
       labels,
       formats: options.to ?? ["jsonl"],
       replace: options.replace,
@@ -217,7 +222,7 @@ export async function extractDocumentsWith(
   }
 }
 
-function expectMentions({ mentions, folder }: Run): MentionModel {
+function expectMentions({ mentions, folder }: DocumentRun): MentionModel {
   if (mentions) return mentions;
   throw new UserError(`--entities model: ${folder.directory} was not trained to find entities.`, {
     hint: "Train one with tasks: [relations, mentions] in the recipe, or give a file of names.",

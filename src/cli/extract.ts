@@ -1,3 +1,4 @@
+import { createHash } from "node:crypto";
 import { createReadStream, existsSync } from "node:fs";
 import { Readable } from "node:stream";
 import { type Command, Option } from "commander";
@@ -180,19 +181,29 @@ async function openLocal(source: RunSource, opening: OpenOptions, options: Extra
   return { extractor: run.extractor, job: await jobOf(run, options), close: run.close };
 }
 
+const WITHOUT_PROBABILITIES =
+  "both orders of a pair are decided by their probabilities, but the answers of this server have none.";
+/** Hexadecimal digits that tell extractions apart. */
+const FINGERPRINT_DIGITS = 16;
+
 /** A model on a server. Answers are kept next to the output, so that an interrupted window is not asked again. */
-async function openServer(source: EndpointSource, options: ExtractOptions): Promise<Answering> {
+async function openServer(source: EndpointSource, options: ExtractOptions) {
   const { output, minScore = 0 } = options;
-  const client = await clientOf(options, { cache: output === undefined ? null : `${output}.answers` });
+  const client = await clientOf(options, {
+    cache: output === undefined ? null : `${output.replace(/[\\/]+$/, "")}.answers`,
+  });
   try {
-    const { extractor, endpoint, identity } = await openEndpoint(client, source, warn);
+    const opened = await openEndpoint(client, source, warn);
+    const { extractor, endpoint, identity } = opened;
     if (extractor.hasNoProbabilities && minScore > 0) {
       throw new UserError(
         `--min-probability: the answers of ${client.url} have no probabilities (${endpoint().about}).`,
       );
     }
     if (extractor.hasNoProbabilities) warn(`answers have no probabilities: ${endpoint().about}`);
-    return { extractor, job: JSON.stringify([identity, minScore]), use: endpoint, close: async () => client.close() };
+    const job = JSON.stringify([identity, minScore]);
+    const fingerprint = createHash("sha256").update(identity).digest("hex").slice(0, FINGERPRINT_DIGITS);
+    return { extractor, job, use: endpoint, close: async () => client.close(), opened, fingerprint };
   } catch (error) {
     client.close();
     throw error;
@@ -204,14 +215,25 @@ async function extractGraphOf(source: AnswerSource, input: string, options: Extr
   const { output, storage, overwrite: replace = false, strict = false } = options;
   if (typeof source === "string" && runsOf(source).length > 1)
     throw new UserError("cre extract --entities: got several runs, expected one.");
-  if (isEndpoint(source)) {
-    throw new UserError("cre extract --endpoint: reads rows, got documents (--entities).", {
-      hint: "Make rows of the documents' pairs first, or extract with a run.",
-    });
-  }
   const prepared = await prepareDocuments(input, output, replace, options);
+  const wanted = { ...options, minProbability: options.minScore ?? 0, strict, replace };
+  if (isEndpoint(source)) {
+    const server = await openServer(source.endpoint, options);
+    try {
+      if (server.extractor.hasNoProbabilities) throw new UserError(`cre extract --entities: ${WITHOUT_PROBABILITIES}`);
+      await extractDocumentsWith(
+        { ...server.opened, mentions: null, fingerprint: server.fingerprint },
+        prepared,
+        wanted,
+      );
+      say(endpointLine(server.use()));
+    } finally {
+      await server.close();
+    }
+    return;
+  }
   const run = await openRun(source, { onNotice: warn, onLoad: showLoading(), storage, decode: decodeOf(options) });
-  await extractDocumentsWith(run, prepared, { ...options, minProbability: options.minScore ?? 0, strict, replace });
+  await extractDocumentsWith(run, prepared, wanted);
   await run.close();
 }
 

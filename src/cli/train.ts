@@ -180,6 +180,7 @@ export function trainingPrinter(directory: string, onBegun: () => void) {
   const loading = showLoading();
   const speed = { tokens: 0, seconds: 0 };
   let bar: Progress | null = null;
+  let isFitting = false;
   const onEvent = (event: TrainingEvent): void => {
     if (event.kind === "notice") warn(event.text);
     else if (event.kind === "data") warnBadRows(event);
@@ -195,6 +196,13 @@ export function trainingPrinter(directory: string, onBegun: () => void) {
       speed.tokens = 0.95 * speed.tokens + event.tokens;
       speed.seconds = 0.95 * speed.seconds + event.seconds;
       bar?.update(event.step, stepDetail(event, speed.tokens / speed.seconds));
+    } else if (event.kind === "pairs") {
+      if (!isFitting) {
+        bar?.stop();
+        bar = progress("pairs", event.total);
+      }
+      isFitting = true;
+      bar?.update(event.done);
     } else if (event.kind === "validation") (bar?.line ?? say)(validationLine(event));
     else if (event.kind === "mixture") (bar?.line ?? say)(mixtureLine(event));
     else if (event.kind === "end") {

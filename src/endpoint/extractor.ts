@@ -11,6 +11,7 @@ import {
   mirrored,
   type Unextracted,
 } from "../extract/extractor.ts";
+import { EndpointError } from "./client.ts";
 import type { Asker, EndpointQuestion } from "./question.ts";
 import type { Way } from "./ways.ts";
 
@@ -77,7 +78,10 @@ export function createEndpointExtractor(options: EndpointExtractorOptions): Extr
     normalize,
     mixture: way.kind === "probabilities" && companion ? companion.mixture : null,
     ...(way.kind === "text" ? { hasNoProbabilities: true } : {}),
-    extract: (examples) => Promise.all(examples.map((example) => prepare(example)).map(answer)),
+    async extract(examples) {
+      const prepared = examples.map((example) => prepare(example));
+      return Promise.all(prepared.map(answer));
+    },
     async extractEach(examples, masks = []) {
       const prepared = examples.map((example, i): Prepared | Unextracted => {
         try {
@@ -87,7 +91,13 @@ export function createEndpointExtractor(options: EndpointExtractorOptions): Extr
           throw error;
         }
       });
-      return Promise.all(prepared.map((one) => ("problem" in one ? one : answer(one))));
+      return Promise.all(prepared.map((one) => ("problem" in one ? one : answer(one).catch(problemOf))));
     },
   };
+}
+
+/** What a server refuses about one row (a prompt that is too long for it) is the row's problem; anything else ends the extraction. */
+function problemOf(error: unknown): Unextracted {
+  if (error instanceof EndpointError && [400, 413, 422].includes(error.status ?? 0)) return { problem: error.message };
+  throw error;
 }

@@ -1,10 +1,11 @@
-import { cpSync, existsSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { cpSync, existsSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { ROOT, temporaryFolder, writeToyData } from "../../test/e2e/support.ts";
 import { writeToyBase, writeToyLora } from "../../test/toy-runs.ts";
 import { openPeftFolder } from "../formats/peft-folder.ts";
 import { readRecipeParts } from "../recipe/read.ts";
+import { removeRun } from "../runs/remove-run.ts";
 import { openRun } from "../runs/run.ts";
 import { begunTraining, newTraining } from "../runs/training.ts";
 import { planSteps } from "../train/batches.ts";
@@ -102,6 +103,15 @@ describe("a dry run", () => {
     expect(text("dry", "hand-over", "train.py")).toBe(script);
     expect(text("dry", "hand-over", "axolotl.yaml")).toContain("micro_batch_size: 4\n");
     expect(await engineOf(path("dry"))).toEqual(fake("train"));
+  });
+
+  it("is removed with its run, and nothing else is", async () => {
+    cpSync(path("dry"), path("removed"), { recursive: true });
+    writeFileSync(path("removed", "hand-over", "base", "notes.txt"), "mine");
+    await expect(removeRun(path("removed"), [])).rejects.toThrow("since hand-over/base/notes.txt in it was not made");
+    rmSync(path("removed", "hand-over", "base", "notes.txt"));
+    await removeRun(path("removed"), []);
+    expect(readdirSync(path("removed"))).toEqual([]);
   });
 
   it("is a run once its result is taken, with the log and the validations made here", async () => {

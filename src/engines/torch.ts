@@ -204,6 +204,7 @@ async function finishRun(
       companion,
       bestProbabilities,
       annotated,
+      (done, total) => onEvent({ kind: "pairs", done, total }),
     );
     if (mixture) onEvent({ kind: "mixture", ...mixture });
     const engine = await engineOf(folder.directory);

@@ -20,6 +20,8 @@ export interface ChatTemplate {
   readonly pieces: readonly TemplatePiece[];
   /** The piece that ends an answer; null for the tokenizer's own end token. */
   readonly end: string | null;
+  /** The template of the family's later models, whose tokenizers have this piece. */
+  readonly later?: { readonly piece: string; readonly template: string };
 }
 
 const DEFAULT_SYSTEM =
@@ -121,6 +123,7 @@ export const chatTemplates = {
     begin: "bos",
     pieces: [{ kind: "query", before: "[INST] ", after: " [/INST]" }],
     end: null,
+    later: { piece: "[INST]", template: "mistral-v3" },
   },
   /**
    * Mistral's chat models from 7B-Instruct v0.3 on, whose marks are special tokens. What is between them is encoded by itself, as mistral-common
@@ -173,13 +176,11 @@ export interface TokenFinder {
   idOf(piece: string): number | null;
 }
 
-/**
- * The name of a family's template for models with this tokenizer: the marks of Mistral are text in the oldest tokenizers and special tokens in
- * all later ones.
- */
+/** The name of a family's template for models with this tokenizer (null: unknown). */
 export function templateFor(familyTemplate: string, tokenizer: TokenFinder | null): string {
-  return familyTemplate === "mistral" && tokenizer !== null && tokenizer.idOf("[INST]") !== null
-    ? chatTemplates["mistral-v3"].name
+  const { later } = chatTemplate(familyTemplate);
+  return later !== undefined && tokenizer !== null && tokenizer.idOf(later.piece) !== null
+    ? later.template
     : familyTemplate;
 }
 

@@ -203,7 +203,8 @@ export interface RunMetricsJson extends MetricsJson {
   split?: SplitName;
   seconds: number;
   truncated: number;
-  certainty: Certainty;
+  /** Absent for answers without probabilities. */
+  certainty?: Certainty;
   /** Absent for a run without a linear companion. */
   companion?: CompanionScores;
   /** Absent for a model in this process. */
@@ -217,7 +218,7 @@ export function evaluationJson(evaluation: RunEvaluation): RunMetricsJson {
     ...source,
     seconds,
     truncated,
-    certainty,
+    ...(endpoint?.hasProbabilities === false ? {} : { certainty }),
     ...(companion ? { companion } : {}),
     ...(endpoint ? { endpoint } : {}),
   };

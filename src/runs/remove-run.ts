@@ -4,11 +4,21 @@ import { UserError } from "../base/errors.ts";
 import { namingFile } from "../base/output.ts";
 import { holdRun, LEFTOVER, LOCK, runFolder } from "./run-folder.ts";
 
-/** Files that trainings, evaluations and exports write into a run, by their paths in it. */
+/** The files of a model or an adapter with its tokenizer. */
+const MODEL_FILE = String.raw`[^/]+\.(safetensors|json|model|gguf|bin|py)|merges\.txt|chat_template\.jinja`;
+const ADAPTER_FILE = String.raw`adapter_(config\.json|model\.safetensors)`;
+
+/** Files that trainings, evaluations, exports and hand-overs write into a run, by their paths in it. */
 const MADE = [
   /^(recipe\.yaml|log\.jsonl|test-looks\.jsonl|report\.html|adapter_model\.safetensors|companion\.bin)$/,
-  /^(base|labels|done|metrics|adapter_config|checksums|calibration|companion)\.json$/,
-  /^(checkpoints|model|export\/[^/]+)\/[^/]+\.(safetensors|json|model|gguf|bin|py)$/,
+  /^(base|labels|done|metrics|adapter_config|checksums|calibration|companion|engine)\.json$/,
+  new RegExp(`^(checkpoints|model)/(${MODEL_FILE})$`),
+  new RegExp(String.raw`^export/[^/]+/(${MODEL_FILE}|README\.md|SERVING\.md|Modelfile)$`),
+  // What PyTorch is handed, and what its trainer makes of it (engines/torch/train.py).
+  /^hand-over\/(hand-over\.json|(rows|examples|steps)\.jsonl|recipe\.yaml|axolotl\.yaml|train\.py|requirements\.txt|trainer\.log)$/,
+  new RegExp(`^hand-over/base/(${MODEL_FILE})$`),
+  new RegExp(String.raw`^hand-over/(adapter|out/kept/step-\d{8})/${ADAPTER_FILE}(\.part)?$`),
+  /^hand-over\/out\/(log\.jsonl|result\.json|train\.lock|state\.safetensors)(\.(part|new|previous))?$/,
   /^predictions\/(train|valid|test|rows)-[0-9a-f]{8}\.(jsonl|json)$/,
   LEFTOVER,
 ];

@@ -22,7 +22,7 @@ import { passRoom } from "./memory.ts";
 import type { NoticeEvent } from "./notice.ts";
 import type { OpenedRecipe } from "./open.ts";
 import { appendLog, type RunFolder, readLog } from "./run-folder.ts";
-import { saveResult, type Validation, validateWeights } from "./trained-weights.ts";
+import { type OnPairs, saveResult, type Validation, validateWeights } from "./trained-weights.ts";
 import {
   checkWeightValues,
   loadWeightValues,
@@ -155,7 +155,7 @@ export async function* trainRun(
   folder: RunFolder,
   trainExamples: readonly Example[],
   validExamples: readonly Example[],
-  limits: LoopLimits = {},
+  { onPairs, ...limits }: LoopLimits & { onPairs?: OnPairs } = {},
   companion: RunCompanion | null = null,
   /** Rows as they are learnt, where that is not with their labels alone. */
   taught: TaughtRows | null = null,
@@ -216,7 +216,8 @@ export async function* trainRun(
   if (isBestKept) await loadWeightValues(backend, trainable, folder.best);
   let mixture: CompanionValidation | null = null;
   const finish = async () => {
-    mixture = await saveResult(bench, folder, validated, companion, isBestKept ? bestProbabilities : null, annotated);
+    const known = isBestKept ? bestProbabilities : null;
+    mixture = await saveResult(bench, folder, validated, companion, known, annotated, onPairs);
   };
   await (average.count > 0 && !isBestKept ? average.during(finish) : finish());
   if (mixture) yield { kind: "mixture", ...(mixture as CompanionValidation) };

@@ -13,6 +13,9 @@ import { chosenSentences, scorePairs } from "./pair-scores.ts";
 import type { RunFolder } from "./run-folder.ts";
 import type { TrainingProgress } from "./training-state.ts";
 
+/** Told of the pairs that have been asked to fit the precision of probabilities. */
+export type OnPairs = (done: number, total: number) => void;
+
 /** F1 on the validation rows after a step, as fractions. */
 export interface Validation {
   step: number;
@@ -55,6 +58,8 @@ export async function saveResult(
   companion: RunCompanion | null,
   known: readonly Float64Array[] | null,
   annotated: readonly AnnotatedSentence[] = [],
+  /** Called while the pairs of their sentences are asked. */
+  onPairs?: OnPairs,
 ): Promise<CompanionValidation | null> {
   const { recipe, extractor } = bench;
   let mixture: CompanionValidation | null = null;
@@ -63,7 +68,7 @@ export async function saveResult(
     const found = validateDecoding(companion?.model ?? null, recipe, extractor.labels, validated, probabilities);
     mixture = found.companion;
     const sentences = chosenSentences(validated, annotated, extractor.labels, recipe.seed);
-    const pairs = await scorePairs(extractor, sentences, found.decoding);
+    const pairs = await scorePairs(extractor, sentences, found.decoding, onPairs);
     const mentions = bench.mentions ? await fitMentions(bench.mentions, validated) : null;
     await saveCalibration(folder, calibrationWith(found.calibration, pairs, mentions));
   }

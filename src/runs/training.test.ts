@@ -41,7 +41,9 @@ describe("train", () => {
     const kinds = events.map(({ kind }) => kind).filter((kind) => !["step", "loading"].includes(kind));
     const checked = ["validation", "checkpoint"];
     const validations = [...checked, ...checked, ...checked, ...checked];
-    expect(kinds).toEqual(["data", "data", "companion", "model", "start", ...validations, "mixture", "end"]);
+    expect(kinds).toEqual(["data", "data", "companion", "model", "start", ...validations, "pairs", "mixture", "end"]);
+    const fitted = events.find((event) => event.kind === "pairs");
+    expect(fitted).toEqual({ kind: "pairs", done: fitted?.total, total: fitted?.total });
     expect(events[0]).toMatchObject({ split: "train", counts: { rows: 16, badRows: 0 } });
     expect(events.find(({ kind }) => kind === "model")).toMatchObject({
       labels: 4,

@@ -48,6 +48,8 @@ export type TrainingEvent =
   | NoticeEvent
   | LoadingEvent
   | CompanionEvent
+  /** After the last step: pairs that are asked to fit the precision of probabilities. */
+  | { kind: "pairs"; done: number; total: number }
   | { kind: "model"; parameters: number; trained: number; labels: number; backend: string }
   | RunEvent;
 
@@ -161,7 +163,7 @@ export async function runTraining(run: PreparedRun, options: TrainingOptions = {
         folder,
         train,
         valid,
-        { signal, isNew: run.isNew },
+        { signal, isNew: run.isNew, onPairs: (done, total) => onEvent({ kind: "pairs", done, total }) },
         companion,
         taught,
         recipe.train.negatives > 0 ? { drawn: negatives.examples.length, candidates: negatives.candidates } : null,

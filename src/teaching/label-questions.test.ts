@@ -60,7 +60,7 @@ async function label(folder: string, ask: AskText, more: Partial<LabelWork> = {}
   return labelQuestions({ ...work, maxTokensTotal: Number.POSITIVE_INFINITY, ...more });
 }
 
-const textOf = ({ prompt }: TextQuestion) => (prompt as { content: string }[])[0].content;
+const textOf = ({ prompt }: TextQuestion) => (prompt as readonly { content: string }[])[0].content;
 
 describe("labelling questions", () => {
   it("asks for every answer with its own seed and votes", async () => {

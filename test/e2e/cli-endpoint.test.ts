@@ -36,7 +36,7 @@ beforeAll(async () => {
   expect(trained.code, trained.stderr).toBe(0);
   process.env.CRE_BACKEND = "reference";
   run = await openRun(file("toy"));
-}, 120_000);
+}, 300_000);
 afterAll(async () => {
   for (const one of open) await one.close();
   await run?.close();
@@ -126,7 +126,7 @@ describe("a network that fails", () => {
     expect(bodies.length - new Set(bodies).size).toBeLessThanOrEqual(8);
     expect(client.counts.requests).toBe(new Set(bodies).size + 1);
     client.close();
-  }, 30_000);
+  }, 120_000);
 
   it("resumes after kill -9 without asking again, with the output of one call", async () => {
     const behind = await server(ALL);
@@ -148,14 +148,14 @@ describe("a network that fails", () => {
     expect(resumed.stderr).toMatch(/\d+ answers from the cache/);
     // At most those in progress at the kill were asked twice.
     expect(behind.requests.length - asked).toBeLessThanOrEqual(asked + 4);
-  }, 60_000);
+  }, 120_000);
 });
 
 describe("cre serve as the server", () => {
   let ours: Serving;
   beforeAll(async () => {
     ours = await serving([file("toy")]);
-  }, 60_000);
+  }, 120_000);
   afterAll(() => ours?.end());
 
   it("gives the numbers of the run, by choice and by echo", async () => {
@@ -175,7 +175,7 @@ describe("cre serve as the server", () => {
       }
     }
     client.close();
-  }, 30_000);
+  }, 120_000);
 
   it("is evaluated by the same metric, with its way and its cost in the report", async () => {
     const local = await cre(["evaluate", file("toy"), "--json", "-"]);
@@ -198,14 +198,14 @@ describe("cre serve as the server", () => {
     expect(again.stderr).toMatch(
       /; 1 requests; 0 prompt tokens and 0 answer tokens by the server's count; \d+ answers from the cache/,
     );
-  }, 60_000);
+  }, 120_000);
 
   it("is asked with examples of the training rows, and never those of the row's own sentence", async () => {
     const flags = ["--endpoint", ours.url, "--model", "toy", "--data", file("data"), "--split", "train"];
     const { code, stderr } = await cre(["evaluate", ...flags, "--shots", "1", "--shots-by", "random"]);
     expect(code, stderr).toBe(0);
     expect(stderr).toContain("1 training rows shown (random)");
-  }, 30_000);
+  }, 120_000);
 
   it("is refused in one line for what cannot be", async () => {
     const at = ["--endpoint", ours.url];
@@ -233,5 +233,5 @@ describe("cre serve as the server", () => {
       expect([code, stderr], command.join(" ")).toEqual([1, expect.stringMatching(message)]);
       expect(stderr.trim().split("\n").length, stderr).toBeLessThanOrEqual(2);
     }
-  }, 60_000);
+  }, 120_000);
 });

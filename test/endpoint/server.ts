@@ -161,9 +161,13 @@ export async function brokenProxy(target: string, diesAfter: number): Promise<Te
     }
     if (dice > 0.9) await sleep(30 * random.uniform());
     const method = request.method ?? "GET";
-    const answer = await fetch(target + request.url, { method, body: method === "GET" ? undefined : body });
-    response.writeHead(answer.status, { "content-type": "application/json" });
-    response.end(await answer.text());
+    try {
+      const answer = await fetch(target + request.url, { method, body: method === "GET" ? undefined : body });
+      response.writeHead(answer.status, { "content-type": "application/json" });
+      response.end(await answer.text());
+    } catch {
+      response.destroy();
+    }
   };
   let server = createServer(handle);
   const port = await listen(server);

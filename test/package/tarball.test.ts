@@ -31,7 +31,15 @@ describe("the packed tarball, installed in an empty folder", () => {
 
   it("has the files that its user needs, no tests and no source maps", (test) => {
     test.skip(problem !== null, problem ?? "");
-    const needed = ["README.md", "LICENSE", "dist/index.d.ts", "native/binding", "models/base-zh", "recipes/demo.yaml", "dist/serve/page/index.html"];
+    const needed = [
+      "README.md",
+      "LICENSE",
+      "dist/index.d.ts",
+      "native/binding",
+      "models/base-zh",
+      "recipes/demo.yaml",
+      "dist/serve/page/index.html",
+    ];
     // A bundler finds the kernels and their worker next to the code that names them.
     const ofBrowser = ["index.js", "../compute/wasm/kernels.wasm", "../compute/wasm/browser-worker.js"];
     const paths = ofBrowser.map((name) => `dist/browser/${name}`);

@@ -93,6 +93,16 @@ const layouts: Record<string, Layout> = {
       segmentOf(39, 1, { keyStart: 159, position: 20, context: [{ start: 100, length: 20, position: 0 }] }),
     ],
   },
+  "a shared prefix of segments too long to be computed together": {
+    queries: 428,
+    keys: 428,
+    segments: [
+      segmentOf(0, 38),
+      ...[38, 168, 298].map((start) =>
+        segmentOf(start, 130, { position: 38, context: [{ start: 0, length: 38, position: 0 }] }),
+      ),
+    ],
+  },
   "rows outside, an empty context": {
     queries: 45,
     keys: 50,

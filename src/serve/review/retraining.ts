@@ -95,7 +95,7 @@ export async function openRetraining(
       waits.add(job.id);
       const timer = setTimeout(async () => {
         waits.delete(job.id);
-        if (!isClosed && !(await own.read(job.id)).isCancelled) void train(job);
+        if (!isClosed && !(await own.read(job.id)).isCancelled) run(job);
       }, RETRY_MS);
       timer.unref();
       return;
@@ -104,16 +104,19 @@ export async function openRetraining(
     log(`retraining ${job.id} of ${job.run} has failed`);
   };
 
+  const told = (job: Job) => (error: Error) => log(`retraining ${job.id} of ${job.run}: ${error.message}`);
+  const run = (job: Job) => void train(job).catch(told(job));
+
   const compareBoth = async (job: Job): Promise<void> => {
     const data = join(own.place(job.id), "data");
-    const run = own.run(job.id);
+    const directory = own.run(job.id);
     // The evaluation writes the report of the new run, and answers that the comparison uses.
-    const evaluated = await cre(["evaluate", run, "--data", data], comparing, job.id);
+    const evaluated = await cre(["evaluate", directory, "--data", data], comparing, job.id);
     const { code, stdout, stderr } =
       evaluated.code !== 0 || isClosed
         ? evaluated
         : await cre(
-            ["compare", job.from, run, "--data", data, "--json", "--rows", own.changed(job.id)],
+            ["compare", job.from, directory, "--data", data, "--json", "--rows", own.changed(job.id)],
             comparing,
             job.id,
           );
@@ -139,7 +142,7 @@ export async function openRetraining(
     const isOver = job.failure !== undefined || job.isCancelled;
     if (isOver || (await isFinished(runFolder(own.run(job.id))))) continue;
     log(`resuming retraining ${job.id} of ${job.run}`);
-    void train(job);
+    run(job);
   }
   return {
     async start(served, epochs) {
@@ -163,7 +166,7 @@ export async function openRetraining(
           startedAt: new Date().toISOString(),
         };
         await own.save(job);
-        void train(job);
+        run(job);
         return await shown(job);
       } catch (error) {
         await rm(own.place(id), { recursive: true, force: true });
@@ -187,7 +190,7 @@ export async function openRetraining(
     },
     async compare(id) {
       const job = await finished(id);
-      if (!comparing.has(id)) void compareBoth(job);
+      if (!comparing.has(id)) void compareBoth(job).catch(told(job));
       return shown(job);
     },
     switchTo: (id) =>

@@ -13,6 +13,16 @@ interface Body {
   rows: (GivenExample & { relations?: string[]; verdict: Verdict; model?: ReviewedRow["model"] })[];
 }
 
+interface Query {
+  verdict?: Verdict;
+  newest?: "true" | "false";
+  offset?: string;
+  limit?: string;
+}
+
+/** Rows of one answer: a large set would hold the event loop. */
+const MOST_ROWS = 1000;
+
 const ROW = {
   ...EXAMPLE,
   properties: {
@@ -87,13 +97,34 @@ export function addLabelledRoutes(app: FastifyInstance, context: ServeContext): 
       return { rows };
     },
   );
-  app.get("/v1/labelled", { schema: { tags, summary: "The judged rows", response } }, async () => {
-    const rows = reviewOf(context).labelled.rows();
-    const counts = Object.fromEntries(
-      VERDICTS.map((one) => [one, rows.filter(({ verdict }) => verdict === one).length]),
-    );
-    return { counts, rows };
-  });
+  const count = { type: "string", pattern: "^\\d{1,9}$" };
+  const querystring = {
+    type: "object",
+    properties: {
+      verdict: { enum: VERDICTS },
+      newest: { enum: ["true", "false"], description: "The last row first." },
+      offset: count,
+      limit: { ...count, description: `At most ${MOST_ROWS}, the default.` },
+    },
+    additionalProperties: false,
+  };
+  app.get<{ Querystring: Query }>(
+    "/v1/labelled",
+    { schema: { tags, summary: "The judged rows", querystring, response } },
+    async ({ query }) => {
+      const { verdict: wanted, newest = "false", offset = "0", limit = String(MOST_ROWS) } = query;
+      const all = reviewOf(context).labelled.rows();
+      const counts = Object.fromEntries(VERDICTS.map((one) => [one, 0]));
+      for (const { verdict } of all) counts[verdict]++;
+      const matching = wanted === undefined ? all : all.filter(({ verdict }) => verdict === wanted);
+      const [from, most] = [Number(offset), Math.min(MOST_ROWS, Number(limit))];
+      const rows =
+        newest === "true"
+          ? matching.slice(Math.max(0, matching.length - from - most), Math.max(0, matching.length - from)).toReversed()
+          : matching.slice(from, from + most);
+      return { counts, total: matching.length, rows };
+    },
+  );
   const params = { type: "object", properties: { id: { type: "string", maxLength: 100 } }, required: ["id"] };
   app.delete<{ Params: { id: string } }>(
     "/v1/labelled/:id",

@@ -26,5 +26,12 @@ export function referenceName(name: string, language: Language): string {
   if (language === "en") return name;
   const [, label] = /^always (.+)$/.exec(name) ?? [];
   if (label !== undefined) return `一律答“${label}”`;
-  return { "linear floor": "线性模型", "model alone": "语言模型单独", "best single label": "单标签上限" }[name] ?? name;
+  return (
+    {
+      "linear floor": "线性模型",
+      "model alone": "语言模型单独",
+      mixed: "与线性模型混合",
+      "best single label": "单标签上限",
+    }[name] ?? name
+  );
 }

@@ -6,6 +6,7 @@ import { type Draft, InputPanel } from "./input-panel.tsx";
 import { ResultsView } from "./results-view.tsx";
 import { EXTRACT_TEXTS } from "./texts.ts";
 import { type Extraction, type ExtractionInput, useExtraction } from "./use-extraction.ts";
+import { useJudging } from "./use-judging.ts";
 
 /** Text or a document in, relations out. */
 export function ExtractView({ isShown }: { isShown: boolean }) {
@@ -16,16 +17,20 @@ export function ExtractView({ isShown }: { isShown: boolean }) {
   const [isInput, setInput] = useState(true);
   const [asked, setAsked] = useState<ExtractionInput | null>(null);
   const extraction = useExtraction();
+  const judging = useJudging(extraction);
   const { results, isRunning, wasStopped, error } = extraction;
   const start = (input: ExtractionInput) => {
     setAsked(input);
     setInput(false);
     extraction.start(input);
   };
+  const { clear } = extraction;
   // Results of another run would be judged as this one's.
   useEffect(() => {
+    clear();
+    setInput(true);
     setDraft((before) => ({ ...before, find: run.findsMentions }));
-  }, [run.findsMentions]);
+  }, [run.name]);
   if (isInput || results === null) {
     return (
       <InputPanel
@@ -50,11 +55,13 @@ export function ExtractView({ isShown }: { isShown: boolean }) {
           <Summary extraction={extraction} />
         )}
       </div>
-      {wasStopped && <p class="note">{texts.stopped}</p>}
+      {wasStopped && <p class="note said-above">{texts.stopped}</p>}
       {error !== null && (
-        <ProblemNote error={error} texts={shellTexts} onRetry={() => asked && extraction.start(asked)} />
+        <div class="said-above">
+          <ProblemNote error={error} texts={shellTexts} onRetry={() => asked && extraction.start(asked)} />
+        </div>
       )}
-      <ResultsView key={run.name} extraction={extraction} isShown={isShown} />
+      <ResultsView extraction={extraction} judging={judging} isShown={isShown} />
     </>
   );
 }

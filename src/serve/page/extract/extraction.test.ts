@@ -8,7 +8,7 @@ const settings: ExtractionSettings = {
   names: [{ name: "远山" }, { name: "近水" }],
 };
 
-/** A server that finds 远山 and 近水 once in each part. */
+/** A server that finds 远山 and 近水 once in each part that has them. */
 function fakeApi(refuse: (asked: number) => Error | null = () => null) {
   let asked = 0;
   const bodies: { text: string }[] = [];
@@ -22,6 +22,7 @@ function fakeApi(refuse: (asked: number) => Error | null = () => null) {
     const problem = refuse(asked++);
     if (problem) throw problem;
     bodies.push(body);
+    if (!body.text.includes("近水")) return { mentions: [], triples: [], counts: { pairs: 1 } };
     const [head, tail] = [mention(body.text, "远山"), mention(body.text, "近水")];
     const places = { document: "text", sentence: body.text, sentenceStart: 0, head, tail };
     const triple = { ...places, relation: "收购", probability: 0.9 };
@@ -48,13 +49,14 @@ function told() {
 describe("the extraction of a text", () => {
   const sentence = `𠮷野说，远山收购了近水。${"又过了很久。".repeat(100)}`;
   const text = sentence.repeat(9);
+  const sentences = 9 * 101;
 
   it("asks part by part, and tells places in the whole text", async () => {
     const { api, bodies } = fakeApi();
     const { seen, events } = told();
     await extractText(api, text, settings, events, new AbortController().signal);
     expect(bodies.length).toBeGreaterThan(2);
-    expect(seen.progress.at(-1)).toEqual([bodies.length, bodies.length]);
+    expect(seen.progress.at(-1)).toEqual([sentences, sentences]);
     expect(seen.pairs).toBe(bodies.length);
     for (const { startUtf16, endUtf16, start, end, name } of seen.mentions) {
       expect(text.slice(startUtf16, endUtf16)).toBe(name);
@@ -64,7 +66,16 @@ describe("the extraction of a text", () => {
       expect(own.slice(...headSpan)).toBe("远山");
       expect(own.slice(...tailSpan)).toBe("近水");
     }
-    expect(new Set(seen.triples.map(({ key }) => key)).size).toBe(bodies.length);
+    expect(new Set(seen.triples.map(({ key }) => key)).size).toBe(seen.triples.length);
+  });
+
+  it("asks in halves where the server has not enough time", async () => {
+    const slow = new ApiProblem(503, "timed-out", "no answer in time", null);
+    const { api, bodies } = fakeApi((asked) => (asked < 3 ? slow : null));
+    const { seen, events } = told();
+    await extractText(api, text, settings, events, new AbortController().signal);
+    expect(seen.progress.at(-1)).toEqual([sentences, sentences]);
+    expect(bodies.map(({ text: own }) => own.length).reduce((sum, length) => sum + length)).toBe(text.length);
   });
 
   it("stops at an error, and when the user stops it", async () => {

@@ -1,7 +1,14 @@
 import { type Api, ApiProblem } from "../shell/api.ts";
 import type { GivenName } from "./given-names.ts";
-import { movedMention, type PageTriple, pageTriple, type Triple, type TripleMention } from "./page-triple.ts";
-import { partsOf, type TextPart } from "./parts.ts";
+import {
+  movedMention,
+  type PageTriple,
+  pageTriple,
+  type SentencePlace,
+  type Triple,
+  type TripleMention,
+} from "./page-triple.ts";
+import { joined, partsOf } from "./parts.ts";
 
 /** A line of a streamed answer. */
 type StreamLine =
@@ -36,7 +43,7 @@ export interface ExtractionEvents {
   onTriple(triple: PageTriple): void;
   onBadDocument(id: string, reason: string): void;
   onCounts(counts: ExtractionCounts): void;
-  /** Parts that are answered, of all; `of` is null where nobody knows. */
+  /** Sentences that are answered, of all; for a file, documents that were read, of an unknown number (null). */
   onProgress(done: number, of: number | null): void;
 }
 
@@ -61,17 +68,29 @@ export async function extractText(
   signal: AbortSignal,
 ): Promise<void> {
   const parts = partsOf(text, settings.maxCharacters);
-  events.onDocument(TEXT_DOCUMENT, text);
-  events.onProgress(0, parts.length);
-  let [next, done] = [0, 0];
   const stop = new AbortController();
   const both = AbortSignal.any([signal, stop.signal]);
-  const work = async () => {
-    while (next < parts.length && !both.aborted) {
-      await extractPart(api, parts[next++], settings, events, both);
-      events.onProgress(++done, parts.length);
+  let done = 0;
+  const ask = async (sentences: readonly SentencePlace[]): Promise<void> => {
+    const began = performance.now();
+    try {
+      await extractPart(api, joined(text, sentences), settings, events, both);
+      done += sentences.length;
+      events.onProgress(done, parts.sentences);
+    } catch (error) {
+      // Too much for the server's time limit: in two halves, and the next parts are shorter.
+      if (!(error instanceof ApiProblem) || error.code !== "timed-out" || sentences.length === 1) throw error;
+      const half = sentences.length >> 1;
+      await ask(sentences.slice(0, half));
+      await ask(sentences.slice(half));
     }
+    parts.answered(sentences, performance.now() - began);
   };
+  const work = async () => {
+    for (let part = parts.next(); part !== null && !both.aborted; part = parts.next()) await ask(part);
+  };
+  events.onDocument(TEXT_DOCUMENT, text);
+  events.onProgress(0, parts.sentences);
   try {
     await Promise.all(Array.from({ length: PARALLEL_PARTS }, work));
   } finally {
@@ -82,32 +101,37 @@ export async function extractText(
 
 async function extractPart(
   api: Api,
-  { text, start, startPoints }: TextPart,
+  { text, start, startPoints }: SentencePlace,
   settings: ExtractionSettings,
   events: ExtractionEvents,
   signal: AbortSignal,
 ): Promise<void> {
   const body = { run: settings.run, text, ...entitiesOf(settings) };
-  for (let tried = 1; ; tried++) {
-    try {
-      const answer = await api.post<{ mentions: TripleMention[]; triples: Triple[]; counts?: ExtractionCounts }>(
-        "v1/extract",
-        body,
-        signal,
-      );
-      events.onMentions(
-        TEXT_DOCUMENT,
-        answer.mentions.map((one) => movedMention(one, start, startPoints)),
-      );
-      for (const triple of answer.triples) events.onTriple(pageTriple(movedTriple(triple, start, startPoints)));
-      if (answer.counts) events.onCounts(answer.counts);
-      return;
-    } catch (error) {
-      // A full queue empties; the request was not begun.
-      if (!(error instanceof ApiProblem) || error.code !== "queue-full" || tried >= TRIES) throw error;
-      await pause(tried * WAIT_MS, signal);
+  const answer = await asked();
+  events.onMentions(
+    TEXT_DOCUMENT,
+    answer.mentions.map((one) => movedMention(one, start, startPoints)),
+  );
+  for (const triple of answer.triples) events.onTriple(pageTriple(movedTriple(triple, start, startPoints)));
+  if (answer.counts) events.onCounts(answer.counts);
+
+  async function asked(): Promise<PartAnswer> {
+    for (let tried = 1; ; tried++) {
+      try {
+        return await api.post<PartAnswer>("v1/extract", body, signal);
+      } catch (error) {
+        // A full queue empties; the request was not begun.
+        if (!(error instanceof ApiProblem) || error.code !== "queue-full" || tried >= TRIES) throw error;
+        await pause(tried * WAIT_MS, signal);
+      }
     }
   }
+}
+
+interface PartAnswer {
+  mentions: TripleMention[];
+  triples: Triple[];
+  counts?: ExtractionCounts;
 }
 
 const movedTriple = (triple: Triple, units: number, points: number): Triple => ({

@@ -33,7 +33,7 @@ export function PairPanel({ pair, triple, judging, onAdded, onSwap, onStep, onCl
   const { noRelation } = run.labels;
   const verdict = triple?.verdict ?? null;
   const holds = triple === null || verdict === "rejected" ? null : triple.label;
-  const state = triple ? judging.stateOf(triple.pair) : null;
+  const state = triple ? judging.stateOf(triple) : null;
   const choose = (label: string) => {
     const answered = distribution?.answered;
     if (triple !== null) {
@@ -122,7 +122,7 @@ export function PairPanel({ pair, triple, judging, onAdded, onSwap, onStep, onCl
           )}
         </div>
       )}
-      <Saved state={state} retry={() => triple && judging.retry(triple.pair)} />
+      <Saved state={state} retry={() => triple && judging.retry(triple)} />
       <h3>{texts.distribution}</h3>
       {error !== null && <ProblemNote error={error} texts={shellTexts} />}
       <Bars

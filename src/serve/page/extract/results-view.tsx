@@ -12,14 +12,20 @@ import { TextView } from "./text-view.tsx";
 import { EXTRACT_TEXTS } from "./texts.ts";
 import { TripleTable } from "./triple-table.tsx";
 import type { Extraction } from "./use-extraction.ts";
-import { useJudging } from "./use-judging.ts";
+import type { Judging } from "./use-judging.ts";
 import { useMentions } from "./use-mentions.ts";
 
 const MODES = ["text", "table", "graph"] as const;
 type Mode = (typeof MODES)[number];
 
+interface ResultsViewProps {
+  extraction: Extraction;
+  judging: Judging;
+  isShown: boolean;
+}
+
 /** What was found: as a text, a table or a graph, with the chosen relation beside it. */
-export function ResultsView({ extraction, isShown }: { extraction: Extraction; isShown: boolean }) {
+export function ResultsView({ extraction, judging, isShown }: ResultsViewProps) {
   const texts = useTexts(EXTRACT_TEXTS);
   const shellTexts = useTexts(SHELL_TEXTS);
   const { run } = usePage();
@@ -28,7 +34,6 @@ export function ResultsView({ extraction, isShown }: { extraction: Extraction; i
   const [order, setOrder] = useState<Order>({ by: "place", isDown: false });
   const [selection, setSelection] = useState<Selection>(null);
   const [documentId, setDocumentId] = useState<string | null>(null);
-  const judging = useJudging(extraction);
   const { documents, triples } = extraction.results as NonNullable<Extraction["results"]>;
   const mentions = useMentions(extraction, setSelection);
   const shown = useMemo(() => shownTriples(triples, filter), [triples, filter]);

@@ -1,4 +1,5 @@
 import type { PageTriple, SentencePlace, TripleMention } from "./page-triple.ts";
+import { isSameMention } from "./results.ts";
 
 /** Two places of a sentence, and the relation between them that is looked at; null where the model gave none. */
 export interface PairSelection {
@@ -21,9 +22,6 @@ export function selectTriple(triple: PageTriple): Selection {
   const place = { text: sentence, start: head.startUtf16 - headSpan[0], startPoints: sentenceStart };
   return { kind: "pair", pair: { document, sentence: place, head, tail, key } };
 }
-
-export const isSameMention = (a: TripleMention, b: TripleMention) =>
-  a.startUtf16 === b.startUtf16 && a.endUtf16 === b.endUtf16;
 
 /** What a click on a mention selects: the first one waits, the second one of the sentence makes a pair. */
 export function selectMention(

@@ -1,7 +1,8 @@
 import { memo } from "preact/compat";
 import { Arcs } from "./arcs-layer.tsx";
 import type { PageTriple, SentencePlace, TripleMention } from "./page-triple.ts";
-import { isSameMention, type Selection } from "./selection.ts";
+import { isSameMention } from "./results.ts";
+import type { Selection } from "./selection.ts";
 import type { ExtractTexts } from "./texts.ts";
 
 export interface SentenceRowProps {

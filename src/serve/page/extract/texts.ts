@@ -27,7 +27,7 @@ const zh = {
   back: "返回结果",
   editInput: "修改文本",
   stop: "停止",
-  progress: (done: number, of: number, triples: number) => `已完成 ${done}/${of} 段，找到 ${triples} 条关系`,
+  progress: (done: number, of: number, triples: number) => `已完成 ${done}/${of} 句，找到 ${triples} 条关系`,
   progressFile: (documents: number, triples: number) => `已读入 ${documents} 篇，找到 ${triples} 条关系`,
   stopped: "已停止，下面是停止之前的结果。",
   summary: (documents: number, mentions: number, pairs: number) =>
@@ -124,7 +124,7 @@ const en: ExtractTexts = {
   back: "Back to the results",
   editInput: "Change the text",
   stop: "Stop",
-  progress: (done, of, triples) => `${done} of ${of} parts, ${triples} relations`,
+  progress: (done, of, triples) => `${done} of ${of} sentences, ${triples} relations`,
   progressFile: (documents, triples) => `${documents} documents read, ${triples} relations`,
   stopped: "Stopped. What was found before is below.",
   summary: (documents, mentions, pairs) =>

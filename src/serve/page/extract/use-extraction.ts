@@ -1,19 +1,9 @@
 import { useCallback, useEffect, useRef, useState } from "preact/hooks";
 import { isStopped } from "../shell/api.ts";
 import { usePage } from "../shell/page-context.ts";
-import { type ExtractionCounts, type ExtractionEvents, extractFile, extractText } from "./extraction.ts";
-import { byPlace } from "./filter.ts";
+import { type ExtractionEvents, extractFile, extractText } from "./extraction.ts";
 import type { GivenName } from "./given-names.ts";
-import type { PageDocument, PageTriple } from "./page-triple.ts";
-
-/** What an extraction has found so far. */
-export interface Results {
-  documents: readonly PageDocument[];
-  /** In the order of documents and places. */
-  triples: readonly PageTriple[];
-  badDocuments: readonly { id: string; reason: string }[];
-  counts: Required<ExtractionCounts>;
-}
+import { createCollector, NO_RESULTS, type Results } from "./results.ts";
 
 export interface ExtractionInput {
   text: string;
@@ -32,16 +22,24 @@ export interface Extraction {
   error: unknown;
   start(input: ExtractionInput): void;
   stop(): void;
-  change(next: (results: Results) => Results): void;
+  /** Changes the results at once, and returns them; null where there are none. */
+  change(next: (results: Results) => Results): Results | null;
+  /** Stops, and forgets the results. */
+  clear(): void;
 }
 
-const NO_COUNTS: Required<ExtractionCounts> = { pairs: 0, cutByCap: 0, badPairs: 0, truncated: 0, badDocuments: 0 };
 /** The page is drawn anew at most this often while results come. */
 const DRAW_MS = 150;
 
 export function useExtraction(): Extraction {
   const { api, run, server } = usePage();
+  // The results themselves, and what is drawn of them: answers and a person's changes come at any time.
+  const latest = useRef<Results | null>(null);
   const [results, setResults] = useState<Results | null>(null);
+  const set = useCallback((next: Results | null) => {
+    latest.current = next;
+    setResults(next);
+  }, []);
   const [progress, setProgress] = useState<Extraction["progress"]>({ done: 0, of: null });
   const [isRunning, setRunning] = useState(false);
   const [wasStopped, setStopped] = useState(false);
@@ -54,23 +52,23 @@ export function useExtraction(): Extraction {
     stop();
     const own = new AbortController();
     running.current = own;
-    const gathered = gather();
+    const collector = createCollector();
     let timer: ReturnType<typeof setTimeout> | null = null;
     const draw = () => {
       timer = null;
-      if (running.current === own) setResults(gathered.results());
+      if (running.current === own) set(collector.addTo(latest.current ?? NO_RESULTS));
     };
     const drawSoon = () => {
       timer ??= setTimeout(draw, DRAW_MS);
     };
     const events: ExtractionEvents = {
-      ...gathered.events,
+      ...collector.events,
       onDocument(id, text) {
-        gathered.events.onDocument(id, text);
+        collector.events.onDocument(id, text);
         drawSoon();
       },
       onTriple(triple) {
-        gathered.events.onTriple(triple);
+        collector.events.onTriple(triple);
         drawSoon();
       },
       onProgress(done, of) {
@@ -83,7 +81,7 @@ export function useExtraction(): Extraction {
     setError(null);
     setStopped(false);
     setRunning(true);
-    setResults(gathered.results());
+    set(NO_RESULTS);
     const work =
       file === null
         ? extractText(api, text, settings, events, own.signal)
@@ -102,42 +100,19 @@ export function useExtraction(): Extraction {
         setRunning(false);
       });
   };
-  const change = useCallback((next: (results: Results) => Results) => setResults((now) => now && next(now)), []);
-  return { results, progress, isRunning, wasStopped, error, start, stop, change };
-}
-
-/** Collects what is told. */
-function gather() {
-  const documents = new Map<string, PageDocument>();
-  const triples = new Map<string, Map<string, PageTriple>>();
-  const badDocuments: Results["badDocuments"][number][] = [];
-  const counts = { ...NO_COUNTS };
-  const events = {
-    onDocument(id: string, text: string) {
-      documents.set(id, { id, text, mentions: [] });
-      triples.set(id, new Map());
+  const change = useCallback(
+    (next: (results: Results) => Results) => {
+      if (latest.current !== null) set(next(latest.current));
+      return latest.current;
     },
-    onMentions(id: string, mentions: PageDocument["mentions"] | readonly PageDocument["mentions"][number][]) {
-      documents.get(id)?.mentions.push(...mentions);
-    },
-    onTriple(triple: PageTriple) {
-      triples.get(triple.document)?.set(triple.key, triple);
-    },
-    onBadDocument(id: string, reason: string) {
-      badDocuments.push({ id, reason });
-    },
-    onCounts(own: ExtractionCounts) {
-      for (const key of Object.keys(counts) as (keyof ExtractionCounts)[]) counts[key] += own[key] ?? 0;
-    },
-  };
-  const results = (): Results => ({
-    documents: Array.from(documents.values(), ({ mentions, ...document }) => ({
-      ...document,
-      mentions: mentions.toSorted((a, b) => a.startUtf16 - b.startUtf16),
-    })),
-    triples: Array.from(triples.values()).flatMap((own) => [...own.values()].sort(byPlace)),
-    badDocuments: [...badDocuments],
-    counts: { ...counts },
-  });
-  return { events, results };
+    [set],
+  );
+  const clear = useCallback(() => {
+    running.current?.abort();
+    running.current = null;
+    setRunning(false);
+    setError(null);
+    set(null);
+  }, [set]);
+  return { results, progress, isRunning, wasStopped, error, start, stop, change, clear };
 }

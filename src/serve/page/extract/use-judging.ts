@@ -1,7 +1,9 @@
-import { useCallback, useRef, useState } from "preact/hooks";
+import { useRef, useState } from "preact/hooks";
+import { ApiProblem } from "../shell/api.ts";
 import { usePage } from "../shell/page-context.ts";
 import { type Edit, edited, type LabelledRow, rowOfPair } from "./judge.ts";
 import type { PageTriple } from "./page-triple.ts";
+import { withMoreTriples } from "./results.ts";
 import type { Extraction } from "./use-extraction.ts";
 
 /** Whether what was said of a pair is on the disk of the server. */
@@ -12,48 +14,58 @@ export interface Judging {
   judge(edit: Edit, answered?: LabelledRow["model"]): void;
   /** Adds a relation of a person's own. */
   add(triple: PageTriple, answered?: LabelledRow["model"]): void;
-  stateOf(pair: string): SaveState | null;
+  stateOf(triple: PageTriple): SaveState | null;
   /** Saves a pair again after an error. */
-  retry(pair: string): void;
+  retry(triple: PageTriple): void;
+}
+
+/** Two places of a sentence: equal wherever the sentence is, so that its row is replaced when it is asked again. */
+const keyOf = (run: string, { sentence, headSpan, tailSpan }: PageTriple) =>
+  JSON.stringify([run, sentence, headSpan, tailSpan]);
+
+/** The row of a pair on the server, and the end of what is being sent. */
+interface KeptRow {
+  id: string | null;
+  sent: Promise<void>;
+  last: () => Promise<void>;
 }
 
 /** Changes relations, and keeps in the server's labelled set what was said: one row for each pair, replaced as it changes. */
-export function useJudging({ results, change }: Extraction): Judging {
+export function useJudging({ change }: Extraction): Judging {
   const { api, run, server } = usePage();
   const [states, setStates] = useState<ReadonlyMap<string, SaveState>>(new Map());
-  /** Of each pair: the id of its row, and the end of what is being sent. */
-  const rows = useRef(
-    new Map<string, { id: string | null; sent: Promise<void>; last: (() => Promise<void>) | null }>(),
-  );
+  const rows = useRef(new Map<string, KeptRow>());
+  const rowKey = (triple: PageTriple) => keyOf(run.name, triple);
 
-  const save = (pair: string, triples: readonly PageTriple[], answered: LabelledRow["model"] | null) => {
+  const save = (of: PageTriple, triples: readonly PageTriple[], answered: LabelledRow["model"] | null) => {
     if (!server.keepsLabelled) return;
+    const key = rowKey(of);
     const row = rowOfPair(
-      triples.filter((one) => one.pair === pair),
+      triples.filter(({ pair }) => pair === of.pair),
       answered,
     );
-    const kept = rows.current.get(pair) ?? { id: null, sent: Promise.resolve(), last: null };
-    rows.current.set(pair, kept);
+    const set = (state: SaveState | null) =>
+      setStates((before) => {
+        const next = new Map(before);
+        if (state === null) next.delete(key);
+        else next.set(key, state);
+        return next;
+      });
+    const kept = rows.current.get(key) ?? { id: null, sent: Promise.resolve(), last: async () => {} };
+    rows.current.set(key, kept);
     kept.last = async () => {
-      const set = (state: SaveState | null) =>
-        setStates((before) => {
-          const next = new Map(before);
-          if (state === null) next.delete(pair);
-          else next.set(pair, state);
-          return next;
-        });
       set({ kind: "saving" });
       try {
-        if (row === null) {
-          if (kept.id !== null) await api.remove(`v1/labelled/${encodeURIComponent(kept.id)}`);
-          kept.id = null;
-          set(null);
+        if (row !== null) {
+          const own = { ...row, ...(kept.id === null ? {} : { id: kept.id }) };
+          const answer = await api.post<{ rows: { id: string }[] }>("v1/labelled", { run: run.name, rows: [own] });
+          kept.id = answer.rows[0].id;
+          set({ kind: "saved" });
           return;
         }
-        const own = { ...row, ...(kept.id === null ? {} : { id: kept.id }) };
-        const answer = await api.post<{ rows: { id: string }[] }>("v1/labelled", { run: run.name, rows: [own] });
-        kept.id = answer.rows[0].id;
-        set({ kind: "saved" });
+        if (kept.id !== null) await api.remove(`v1/labelled/${encodeURIComponent(kept.id)}`).catch(unlessGone);
+        kept.id = null;
+        set(null);
       } catch (error) {
         set({ kind: "failed", error });
       }
@@ -62,30 +74,25 @@ export function useJudging({ results, change }: Extraction): Judging {
     kept.sent = kept.sent.then(kept.last);
   };
 
-  const apply = (pair: string, next: readonly PageTriple[], answered: LabelledRow["model"] | null) => {
-    change((now) => ({ ...now, triples: next }));
-    save(pair, next, answered);
-  };
   return {
     judge(edit, answered) {
-      const triples = results?.triples ?? [];
-      const pair = triples.find(({ key }) => key === edit.key)?.pair;
-      const next = edited(triples, edit);
-      if (pair !== undefined && next !== triples) apply(pair, next, answered ?? null);
+      const of = change((now) => now)?.triples.find(({ key }) => key === edit.key);
+      const after = change((now) => ({ ...now, triples: edited(now.triples, edit) }))?.triples ?? [];
+      if (of) save(of, after, answered ?? null);
     },
     add(triple, answered) {
-      const triples = results?.triples ?? [];
-      if (triples.some(({ key }) => key === triple.key)) return;
-      // Next to the relations of its sentence.
-      const after = triples.findLastIndex(
-        ({ document, sentenceStart }) => document === triple.document && sentenceStart <= triple.sentenceStart,
-      );
-      apply(triple.pair, triples.toSpliced(after + 1, 0, triple), answered ?? null);
+      const after = change((now) => withMoreTriples(now, [triple]))?.triples ?? [];
+      save(triple, after, answered ?? null);
     },
-    stateOf: (pair) => states.get(pair) ?? null,
-    retry: useCallback((pair: string) => {
-      const kept = rows.current.get(pair);
-      if (kept?.last) kept.sent = kept.sent.then(kept.last);
-    }, []),
+    stateOf: (triple) => states.get(rowKey(triple)) ?? null,
+    retry(triple) {
+      const kept = rows.current.get(rowKey(triple));
+      if (kept) kept.sent = kept.sent.then(kept.last);
+    },
   };
+}
+
+/** A row that was taken back in the view "review" is gone already. */
+function unlessGone(error: unknown): void {
+  if (!(error instanceof ApiProblem) || error.status !== 404) throw error;
 }

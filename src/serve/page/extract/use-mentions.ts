@@ -1,15 +1,9 @@
 import { useState } from "preact/hooks";
 import { usePage } from "../shell/page-context.ts";
-import {
-  movedMention,
-  type PageTriple,
-  pageTriple,
-  type SentencePlace,
-  type Triple,
-  type TripleMention,
-} from "./page-triple.ts";
-import { isSameMention, type Selection } from "./selection.ts";
-import type { Extraction, Results } from "./use-extraction.ts";
+import { movedMention, pageTriple, type SentencePlace, type Triple, type TripleMention } from "./page-triple.ts";
+import { isSameMention, overlaps, withMention, withMoreTriples, withoutMention } from "./results.ts";
+import type { Selection } from "./selection.ts";
+import type { Extraction } from "./use-extraction.ts";
 
 /** Adds and removes mentions by hand. */
 export interface MentionEdits {
@@ -19,9 +13,6 @@ export interface MentionEdits {
   remove(document: string, mention: TripleMention): void;
   error: unknown;
 }
-
-const isOn = (mention: TripleMention, other: TripleMention) =>
-  mention.startUtf16 < other.endUtf16 && other.startUtf16 < mention.endUtf16;
 
 export function useMentions({ results, change }: Extraction, onSelect: (selection: Selection) => void): MentionEdits {
   const { api, run } = usePage();
@@ -35,7 +26,7 @@ export function useMentions({ results, change }: Extraction, onSelect: (selectio
     onSelect({ kind: "mention", document, sentence, mention });
     const end = sentence.start + sentence.text.length;
     const others = own.mentions.filter(
-      (one) => one.startUtf16 >= sentence.start && one.endUtf16 <= end && !isOn(one, mention),
+      (one) => one.startUtf16 >= sentence.start && one.endUtf16 <= end && !overlaps(one, mention),
     );
     if (others.length === 0) return;
     const ask = async () => {
@@ -57,7 +48,7 @@ export function useMentions({ results, change }: Extraction, onSelect: (selectio
           }))
           .filter(({ head, tail }) => isSameMention(head, mention) || isSameMention(tail, mention))
           .map(pageTriple);
-        change((now) => withTriples(now, found));
+        change((now) => withMoreTriples(now, found));
       } catch (problem) {
         setError(problem);
       }
@@ -70,42 +61,4 @@ export function useMentions({ results, change }: Extraction, onSelect: (selectio
     change((now) => withoutMention(now, document, mention));
   };
   return { add, remove, error };
-}
-
-/** The results with one more mention; those that overlap it, and their relations that nobody judged, are gone. */
-export function withMention(results: Results, document: string, mention: TripleMention): Results {
-  const overlapped = results.documents.find(({ id }) => id === document)?.mentions.filter((one) => isOn(one, mention));
-  const clean = (overlapped ?? []).reduce((now, one) => withoutMention(now, document, one), results);
-  const documents = clean.documents.map((one) => {
-    if (one.id !== document) return one;
-    return { ...one, mentions: [...one.mentions, mention].sort((a, b) => a.startUtf16 - b.startUtf16) };
-  });
-  return { ...clean, documents };
-}
-
-export function withoutMention(results: Results, document: string, mention: TripleMention): Results {
-  const documents = results.documents.map((one) =>
-    one.id === document ? { ...one, mentions: one.mentions.filter((own) => !isSameMention(own, mention)) } : one,
-  );
-  const triples = results.triples.filter(
-    (one) =>
-      one.document !== document ||
-      one.verdict !== null ||
-      !(isSameMention(one.head, mention) || isSameMention(one.tail, mention)),
-  );
-  return { ...results, documents, triples };
-}
-
-/** The results with more relations, each after those of the text before it. */
-export function withTriples(results: Results, found: readonly PageTriple[]): Results {
-  const known = new Set(results.triples.map(({ key }) => key));
-  const triples = [...results.triples];
-  for (const triple of found) {
-    if (known.has(triple.key)) continue;
-    const after = triples.findLastIndex(
-      ({ document, sentenceStart }) => document === triple.document && sentenceStart <= triple.sentenceStart,
-    );
-    triples.splice(after + 1, 0, triple);
-  }
-  return { ...results, triples };
 }

@@ -8,8 +8,8 @@ export interface Layout {
 }
 
 const STEPS = 280;
-const LINK = 120;
-const REPULSION = 5200;
+const LINK = 150;
+const REPULSION = 7500;
 const GRAVITY = 0.045;
 const FRICTION = 0.62;
 /** Beyond it two nodes do not push each other: parts that are not connected stay near. */

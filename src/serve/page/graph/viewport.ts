@@ -17,7 +17,7 @@ export interface Box {
 }
 
 /** All of a box in the middle of a view, not enlarged beyond `most`. */
-export function fitted({ left, top, right, bottom }: Box, width: number, height: number, most = 1.15): Viewport {
+export function fitted({ left, top, right, bottom }: Box, width: number, height: number, most = 1.4): Viewport {
   const [w, h] = [Math.max(1, right - left), Math.max(1, bottom - top)];
   const room = Math.min((width - 2 * MARGIN) / w, (height - 2 * MARGIN) / h);
   const scale = Math.min(most, Math.max(LEAST_SCALE, room));

@@ -18,11 +18,14 @@ export function ComparisonPanel({ comparison }: { comparison: Comparison }) {
     <section class="comparison" aria-label={texts.comparison}>
       <h3>{texts.comparison}</h3>
       <p class="comparison-words">
-        <strong>{texts.outcome[outcomeOf(micro)]}</strong>{" "}
-        {texts.f1Line(percent(micro.a), percent(micro.b), points(micro.difference))}{" "}
+        <strong>{texts.outcome[outcomeOf(micro)]}</strong>
+        {texts.gap}
+        {texts.f1Line(percent(micro.a), percent(micro.b), points(micro.difference))}
+        {texts.gap}
         {texts.intervalLine(level, points(micro.interval.low), points(micro.interval.high), counts.rows)}
       </p>
-      <div class="scroll-x">
+      {/* biome-ignore lint/a11y/noNoninteractiveTabindex: a table that is wider than the screen is scrolled by keys */}
+      <section class="scroll-x" tabIndex={0} aria-label={texts.comparison}>
         <table>
           <thead>
             <tr>
@@ -53,14 +56,14 @@ export function ComparisonPanel({ comparison }: { comparison: Comparison }) {
                   <td class="number">{percent(a)}</td>
                   <td class="number">{percent(b)}</td>
                   <td class="number">{points(difference)}</td>
-                  <td class="number">{`${points(interval.low)} – ${points(interval.high)}`}</td>
+                  <td class="number">{texts.range(points(interval.low), points(interval.high))}</td>
                   <td class="number">{p < 0.001 ? "< 0.001" : p.toFixed(3)}</td>
                 </tr>
               );
             })}
           </tbody>
         </table>
-      </div>
+      </section>
       <p class="comparison-changes">
         {CHANGES.map((change) => (
           <span key={change}>
@@ -97,7 +100,8 @@ export function ComparisonPanel({ comparison }: { comparison: Comparison }) {
       {moved.length > 0 && (
         <details>
           <summary>{texts.perRelation}</summary>
-          <div class="scroll-x">
+          {/* biome-ignore lint/a11y/noNoninteractiveTabindex: a table that is wider than the screen is scrolled by keys */}
+          <section class="scroll-x" tabIndex={0} aria-label={texts.perRelation}>
             <table>
               <thead>
                 <tr>
@@ -130,7 +134,7 @@ export function ComparisonPanel({ comparison }: { comparison: Comparison }) {
                 ))}
               </tbody>
             </table>
-          </div>
+          </section>
         </details>
       )}
     </section>

@@ -22,6 +22,12 @@ interface Row {
   at: string;
 }
 
+interface Found {
+  counts: Record<Verdict, number>;
+  total: number;
+  rows: Row[];
+}
+
 const VERDICTS: readonly Verdict[] = ["confirmed", "corrected", "rejected", "added"];
 const EXPORTS = [
   { format: "jsonl", name: "JSONL", file: "labelled.jsonl", type: "application/x-ndjson" },
@@ -35,7 +41,7 @@ export function LabelledView() {
   const { api } = usePage();
   const texts = useTexts(REVIEW_TEXTS);
   const shell = useTexts(SHELL_TEXTS);
-  const [rows, setRows] = useState<readonly Row[] | null>(null);
+  const [found, setFound] = useState<Found | null>(null);
   const [verdict, setVerdict] = useState<Verdict | null>(null);
   const [shown, setShown] = useState(PAGE);
   const [removed, setRemoved] = useState<Row | null>(null);
@@ -43,12 +49,13 @@ export function LabelledView() {
 
   const load = useCallback(async () => {
     try {
-      setRows((await api.get<{ rows: Row[] }>("v1/labelled")).rows);
+      const wanted = verdict === null ? "" : `&verdict=${verdict}`;
+      setFound(await api.get<Found>(`v1/labelled?newest=true&limit=${shown}${wanted}`));
       setError(null);
     } catch (problem) {
       setError(problem);
     }
-  }, [api]);
+  }, [api, verdict, shown]);
   useEffect(() => {
     void load();
   }, [load]);
@@ -60,11 +67,15 @@ export function LabelledView() {
       setError(problem);
     }
   };
+  const choose = (one: Verdict | null) => {
+    setVerdict(one);
+    setShown(PAGE);
+  };
   const remove = (row: Row) =>
     attempt(async () => {
       await api.remove(`v1/labelled/${encodeURIComponent(row.id)}`);
-      setRows((before) => before?.filter(({ id }) => id !== row.id) ?? null);
       setRemoved(row);
+      await load();
     });
   const restore = (row: Row) =>
     attempt(async () => {
@@ -76,25 +87,24 @@ export function LabelledView() {
   const save = ({ format, file, type }: (typeof EXPORTS)[number]) =>
     attempt(async () => saveText(file, type, await api.text(`v1/labelled/export/${format}`)));
 
-  if (rows === null) return error === null ? null : <ProblemNote error={error} texts={shell} onRetry={load} />;
-  const matching = rows.filter((row) => verdict === null || row.verdict === verdict).toReversed();
+  if (found === null) return error === null ? null : <ProblemNote error={error} texts={shell} onRetry={load} />;
+  const { counts, total, rows } = found;
+  const all = Object.values(counts).reduce((sum, one) => sum + one, 0);
   return (
     <>
       <div class="labelled-head">
         <fieldset class="choice" aria-label={texts.verdict}>
           {[null, ...VERDICTS].map((one) => (
-            <button key={one} type="button" aria-pressed={verdict === one} onClick={() => setVerdict(one)}>
+            <button key={one} type="button" aria-pressed={verdict === one} onClick={() => choose(one)}>
               {one === null ? texts.all : texts.verdicts[one]}{" "}
-              <span class="number soft">
-                {one === null ? rows.length : rows.filter((row) => row.verdict === one).length}
-              </span>
+              <span class="number soft">{one === null ? all : counts[one]}</span>
             </button>
           ))}
         </fieldset>
         <fieldset class="labelled-exports" aria-label={texts.export}>
           <span class="soft">{texts.export}</span>
           {EXPORTS.map((one) => (
-            <button key={one.format} type="button" disabled={rows.length === 0} onClick={() => void save(one)}>
+            <button key={one.format} type="button" disabled={all === 0} onClick={() => void save(one)}>
               {one.name}
             </button>
           ))}
@@ -111,11 +121,11 @@ export function LabelledView() {
           </>
         )}
       </p>
-      {rows.length === 0 ? (
+      {all === 0 ? (
         <p class="soft empty">{texts.labelledEmpty}</p>
       ) : (
         <ul class="labelled">
-          {matching.slice(0, shown).map((row) => (
+          {rows.map((row) => (
             <li key={row.id}>
               <p class="labelled-sentence" lang="zh-CN">
                 <MarkedSentence {...row} />
@@ -144,9 +154,9 @@ export function LabelledView() {
           ))}
         </ul>
       )}
-      {matching.length > shown && (
+      {total > rows.length && (
         <button type="button" onClick={() => setShown(shown + PAGE)}>
-          {texts.showMore(matching.length - shown)}
+          {texts.showMore(total - rows.length)}
         </button>
       )}
     </>

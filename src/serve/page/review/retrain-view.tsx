@@ -23,7 +23,7 @@ export function RetrainView({ id }: { id: string | null }) {
   const load = useCallback(async () => {
     try {
       setAll((await api.get<{ retrainings: Retraining[] }>("v1/retrain")).retrainings);
-      setRows((await api.get<{ rows: unknown[] }>("v1/labelled")).rows.length);
+      setRows((await api.get<{ total: number }>("v1/labelled?limit=0")).total);
       setError(null);
     } catch (problem) {
       setError(problem);

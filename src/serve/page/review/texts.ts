@@ -101,11 +101,14 @@ const zh = {
   f1Line: (a: string, b: string, difference: string) => `micro F1 由 ${a} 变为 ${b}，相差 ${difference} 个百分点。`,
   intervalLine: (level: string, low: string, high: string, rows: number) =>
     `按 ${rows} 条测试数据，${level} 的区间是 ${low} 到 ${high} 个百分点。`,
+  /** Between two sentences. */
+  gap: "",
   measure: "指标",
   before: "原模型",
   after: "新模型",
   difference: "相差",
   interval: "区间",
+  range: (low: string, high: string) => `${low} 至 ${high}`,
   measures: { micro: "micro F1", paper: "论文口径 F1", macro: "macro F1" } as Record<string, string>,
   support: "条数",
   perRelation: "各关系的 F1",
@@ -221,11 +224,13 @@ const en: ReviewTexts = {
   f1Line: (a, b, difference) => `Micro F1 went from ${a} to ${b}, a difference of ${difference} points.`,
   intervalLine: (level, low, high, rows) =>
     `On ${plural(rows, "test row")}, the ${level} interval is ${low} to ${high} points.`,
+  gap: " ",
   measure: "Measure",
   before: "Earlier",
   after: "New",
   difference: "Difference",
   interval: "Interval",
+  range: (low, high) => `${low} to ${high}`,
   measures: { micro: "micro F1", paper: "paper F1", macro: "macro F1" },
   support: "Rows",
   perRelation: "F1 by relation",
