@@ -69,7 +69,7 @@ const { prepare } = await import("./compare/prepare.mjs");
 const prepared = await prepare({
   ...{ data: given.data, into: given.into, rows: numbers.rows, trainRows: numbers["train-rows"] },
   ...{ ggufTypes, needs },
-});
+}).catch((error) => fail(error.message));
 
 /** A living process; `step()` asks for a turn. What goes wrong ends it and is kept in `failed`. */
 async function open(name) {
