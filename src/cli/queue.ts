@@ -242,11 +242,6 @@ async function showStatus(name: string | undefined, options: StoreOptions & { wa
 
 async function collected(name: string | undefined, options: CollectOptions): Promise<void> {
   const { output, to = ["jsonl"], partial = false, overwrite = false } = options;
-  if (to.includes("html")) {
-    throw new UserError("--to html: the page needs the texts of the documents, which workers do not keep.", {
-      hint: "Use cre extract for the page, or another format here.",
-    });
-  }
   await withQueues(options.store, async (queues) => {
     const queue = await findQueue(queues, name);
     if (queue.kind === "rows") await checkExtraction("-", output, { replace: overwrite });

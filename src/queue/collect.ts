@@ -1,10 +1,14 @@
 import { createHash } from "node:crypto";
 import { join, resolve } from "node:path";
 import { UserError } from "../base/errors.ts";
+import type { Mention } from "../documents/mention.ts";
 import { emptyDocumentCounts } from "../extract/document-corpus.ts";
+import type { Triple } from "../extract/triples.ts";
 import { openUnfinished } from "../extract/unfinished.ts";
 import { outputFiles } from "../graph/output-files.ts";
+import { PAGE_LIMITS, type PageCollector, pageCollector } from "../graph/page/data.ts";
 import { type GraphCounts, type GraphFormat, removeLeftovers, TRIPLES_FILE, writeGraph } from "../graph/write.ts";
+import type { DocumentPayload } from "./extraction.ts";
 import { failedDocuments } from "./jobs.ts";
 import type { OpenQueues, Queue } from "./queues.ts";
 import type { Sql } from "./sql.ts";
@@ -73,8 +77,11 @@ export async function collectQueue(
     return { ...collected, graph: null };
   }
   let graph: GraphCounts | null = null;
+  const collector = options.formats.includes("html") ? pageCollector() : null;
+  const onResult = collector && textsFor(store, collector);
   const path = resolve(output, TRIPLES_FILE);
-  await collectInto(store, queue, path, join(output, TRIPLES_FILE), job, options, status, async (bad) => {
+  const shown = join(output, TRIPLES_FILE);
+  await collectInto(store, queue, path, shown, job, { ...options, onResult }, status, async (bad) => {
     await removeLeftovers(output);
     const files = outputFiles(output);
     try {
@@ -88,7 +95,10 @@ export async function collectQueue(
       const documents = { ...usual, ...counts, badDocuments: status.bad };
       const summary = { settings: queue.settings, documents, failed, missing };
       const run = queue.run ?? "";
-      graph = await writeGraph(`${path}.part`, files, output, { formats: options.formats, run, page: null, summary });
+      const { minProbability } = queue.settings;
+      const facts = { run, documents: status.done, badDocuments: status.bad, minProbability };
+      const page = collector && { collector, facts };
+      graph = await writeGraph(`${path}.part`, files, output, { formats: options.formats, run, page, summary });
     } catch (error) {
       await files.discard();
       throw error;
@@ -97,13 +107,39 @@ export async function collectQueue(
   return { ...collected, graph };
 }
 
+type OnResult = (document: string, key: string, lines: string) => Promise<void>;
+
+/**
+ * Gives a page the texts of the first documents with triples, with the mentions that are in triples: workers keep no others. The texts are read one
+ * by one, since a page holds few.
+ */
+function textsFor(sql: Sql, collector: PageCollector): OnResult {
+  let left = 2 * PAGE_LIMITS.texts;
+  return async (document, key, lines) => {
+    if (left === 0 || lines === "") return;
+    left--;
+    const [row] = await sql.query<{ payload: string }>("select payload from cre.document where id = $1", [document]);
+    const { text, fields } = JSON.parse(row.payload) as DocumentPayload;
+    const triples = lines.split("\n").flatMap((line) => (line === "" ? [] : [JSON.parse(line) as Triple]));
+    const mentions = new Map<string, Mention>();
+    for (const { startUtf16: start, endUtf16: end, id, type, name } of triples.flatMap(({ head, tail }) => [
+      head,
+      tail,
+    ])) {
+      mentions.set(`${start} ${end} ${id}`, { start, end, id, type, name });
+    }
+    const ordered = [...mentions.values()].sort((a, b) => a.start - b.start || a.end - b.end);
+    collector.addDocument({ id: key, text, fields }, ordered);
+  };
+}
+
 async function collectInto(
   sql: Sql,
   queue: Queue,
   path: string,
   shown: string,
   job: string,
-  options: CollectOptions,
+  options: CollectOptions & { onResult?: OnResult | null },
   status: QueueStatus,
   finish: (bad: { id: string; reason: string }[]) => Promise<void>,
 ): Promise<void> {
@@ -124,8 +160,9 @@ async function collectInto(
       lines = [];
       options.onProgress?.(documents, status.documents);
     };
-    for await (const { key, lines: own, bad: reason } of resultsOf(sql, queue.name)) {
+    for await (const { id, key, lines: own, bad: reason } of resultsOf(sql, queue.name)) {
       documents++;
+      if (own !== null) await options.onResult?.(id, key, own);
       if (reason !== null) bad.push({ id: key, reason });
       if (own !== null) lines.push(own);
       else if (reason !== null && queue.kind === "rows") lines.push(badRow(key, reason));

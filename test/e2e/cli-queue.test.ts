@@ -59,8 +59,11 @@ describe("an embedded queue", () => {
     expect(early.code).toBe(1);
     const worked = await ok("worker", toys.run, "--until-empty", ...store);
     expect(worked.stderr).toContain(`${DOCUMENTS} documents in`);
-    await ok("queue", "collect", "--output", file("collected"), "--to", "jsonl,turtle", ...store);
+    await ok("queue", "collect", "--output", file("collected"), "--to", "jsonl,turtle,html", ...store);
     expect(triples("collected")).toBe(triples("single"));
+    const page = readFileSync(join(file("collected"), "index.html"), "utf8");
+    const [found] = triples("single").split("\n");
+    expect(page).toContain(JSON.stringify(JSON.parse(found).sentence).slice(1, 9));
     const [status] = JSON.parse((await ok("queue", "status", "--json", ...store)).stdout);
     expect(status).toMatchObject({
       documents: DOCUMENTS,

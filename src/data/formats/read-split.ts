@@ -1,14 +1,13 @@
 import type { LabelSet } from "../example.ts";
 import { quoted } from "../example.ts";
-import { MAX_NEAREST_LABELS, unknownRelation } from "../jsonl.ts";
 import { createLabelSet } from "../label-set.ts";
 import { noRelationLookalike } from "../no-relation.ts";
-import { normalizedExample } from "../normalize.ts";
-import { addBadRow, emptySplit, finishSplit, rowCollector, type Split, type SplitOptions } from "../split.ts";
+import type { Split, SplitOptions } from "../split.ts";
 import { LABELLED_FORMATS, type PairFormatName } from "./registry.ts";
+import { rowSplit } from "./row-split.ts";
 
 /**
- * Reads a split of a format whose rows are pairs; see {@link rowCollector} for rows with equal input. Throws UserErrors for bad rows (unless
+ * Reads a split of a format whose rows are pairs; see {@link rowSplit} for rows with equal input. Throws UserErrors for bad rows (unless
  * skipped) and for a file without rows.
  */
 export async function readPairSplit(
@@ -17,19 +16,11 @@ export async function readPairSplit(
   labels: LabelSet,
   options: SplitOptions = {},
 ): Promise<Split> {
-  const split = emptySplit();
-  const collect = rowCollector(split, options.equalRows);
-  const known = new Set(labels.labels);
-  let nearest = 0;
+  const split = rowSplit(file, labels, options);
   for await (const { line, pairs, problems } of LABELLED_FORMATS[format].read(file)) {
-    split.counts.rows++;
-    const found = pairs.length === 0 ? (problems[0] ?? "got no pair") : normalizedExample(pairs[0], options.normalize);
-    const unknown = typeof found === "string" ? undefined : found.relations?.find((label) => !known.has(label));
-    if (typeof found === "string") addBadRow(split, { file, line, problem: found });
-    else if (unknown === undefined) collect(found);
-    else addBadRow(split, { file, line, problem: unknownRelation(unknown, known, ++nearest <= MAX_NEAREST_LABELS) });
+    split.add(line, pairs[0] ?? problems[0] ?? "got no pair");
   }
-  return finishSplit(split, file, options.onBadRow ?? "stop");
+  return split.finish();
 }
 
 /**

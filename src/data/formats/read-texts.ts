@@ -1,14 +1,14 @@
 import { UserErrors } from "../../base/errors.ts";
 import { type LabelSet, quoted } from "../example.ts";
-import { MAX_NEAREST_LABELS, unknownRelation } from "../jsonl.ts";
 import { createLabelSet } from "../label-set.ts";
 import type { AnnotatedSentence } from "../mentions-file.ts";
 import { noRelationLookalike } from "../no-relation.ts";
 import { type Normalization, normalizedExample } from "../normalize.ts";
-import { addBadRow, emptySplit, finishSplit, rowCollector, type Split, type SplitOptions } from "../split.ts";
+import type { Split, SplitOptions } from "../split.ts";
 import { DEFAULT_NO_RELATION, type ExampleOptions, emptyConversionCounts, rowExamples } from "./examples.ts";
 import type { LabelledFormat } from "./labelled.ts";
 import { LABELLED_FORMATS, type TextFormatName } from "./registry.ts";
+import { rowSplit } from "./row-split.ts";
 
 /** A text is one row of the file; pairs without a label are drawn while training (`train.negatives`). */
 const AS_IT_IS: ExampleOptions = { negatives: 0, noRelation: DEFAULT_NO_RELATION, seed: 0, sentencesOf: null };
@@ -23,29 +23,12 @@ export async function readTextSplit(
   labels: LabelSet,
   options: SplitOptions = {},
 ): Promise<Split> {
-  const split = emptySplit();
-  const collect = rowCollector(split, options.equalRows);
-  const known = new Set(labels.labels);
-  let nearest = 0;
-  const bad = (line: number, problem: string) => {
-    split.counts.rows++;
-    addBadRow(split, { file, line, problem });
-  };
+  const split = rowSplit(file, labels, options);
   for await (const row of formatOf(format).read(file)) {
     const examples = [...rowExamples(row, AS_IT_IS, emptyConversionCounts())];
-    for (const problem of row.problems) bad(row.line, problem);
-    for (const given of examples) {
-      const example = normalizedExample(given, options.normalize);
-      const unknown = typeof example === "string" ? undefined : example.relations?.find((label) => !known.has(label));
-      if (typeof example === "string") bad(row.line, example);
-      else if (unknown !== undefined) bad(row.line, unknownRelation(unknown, known, ++nearest <= MAX_NEAREST_LABELS));
-      else {
-        split.counts.rows++;
-        collect(example);
-      }
-    }
+    for (const one of [...row.problems, ...examples]) split.add(row.line, one);
   }
-  return finishSplit(split, file, options.onBadRow ?? "stop");
+  return split.finish();
 }
 
 /** The texts of a file with the places of all of their entities. A row that cannot be used gives none. */
