@@ -15,7 +15,11 @@ const NOT_MEASURED: ByteProducts = { gain: null, origin: null, isDefault: false 
 
 /** By the names of native/matmul/dot_w8a8.h, and of the backends that have no instructions of their own. */
 export const BYTE_PRODUCTS: Readonly<Record<string, ByteProducts>> = {
-  AVX2: { gain: 1.9, origin: "bench/int8-products.mjs, Zen 3 with 2 cores, loaded, 30 November 2026", isDefault: false },
+  AVX2: {
+    gain: 1.9,
+    origin: "bench/int8-products.mjs, Zen 3 with 2 cores, loaded, 30 November 2026",
+    isDefault: false,
+  },
   "AVX-VNNI": NOT_MEASURED,
   "AVX-512": NOT_MEASURED,
   "AVX-512 VNNI": NOT_MEASURED,
