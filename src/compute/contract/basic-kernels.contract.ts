@@ -9,6 +9,7 @@ import {
 } from "../backend.ts";
 import type { BasicKernels, Operand, WeightOperand } from "../kernels.ts";
 import { roundToInt8, roundToNf4 } from "../quantize.ts";
+import { ACTIVATION_CODES, toByteCodes, valuesOfCodes, WEIGHT_CODES } from "../quantize-bytes.ts";
 import { keySpans, ownKeysSeen } from "../segments.ts";
 
 // A throw-away backend: the basic kernels and nothing else, as one formula per element. It differs from the reference wherever the contract
@@ -46,7 +47,15 @@ function renewProduct({ storage, rows, columns, data }: W): void {
   const { value, product } = data;
   if (rows === 1 || storage === "float32") product.set(value);
   else if (storage === "bfloat16") product.set(value.map(roundToBfloat16));
+  else if (storage === "w8a8") product.set(valuesOfCodes(toByteCodes(value, rows, columns, WEIGHT_CODES)));
   else product.set((storage === "int8" ? roundToInt8 : roundToNf4)(value, rows, columns));
+}
+
+/** x[T,I], row-major, as a product with this weight reads it. */
+function readBy({ storage, rows }: W, x: X): Float32Array {
+  const values = basicKernels.read(x) as Float32Array;
+  if (storage !== "w8a8" || rows === 1) return values;
+  return valuesOfCodes(toByteCodes(values, x.rows, x.columns, ACTIVATION_CODES));
 }
 
 const silu = (z: number) => z / (1 + Math.exp(-z));
@@ -121,8 +130,9 @@ export const basicKernels: BasicKernels<Float32Array, Parts> = {
     }
   },
   matmul({ x, w, scale }, { bias, residual, wide }) {
+    const factors = readBy(w, x);
     return made(x.rows, w.rows, wide, (t, o) => {
-      const product = sum(w.columns, (i) => at(x, t, i) * w.data.product[o * w.columns + i]);
+      const product = sum(w.columns, (i) => factors[t * w.columns + i] * w.data.product[o * w.columns + i]);
       return scale * product + (bias?.data.product[o] ?? 0) + (residual ? at(residual, t, o) : 0);
     });
   },
