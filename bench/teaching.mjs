@@ -1,4 +1,4 @@
-// What a small model learns from a noisy annotator: node bench/teaching.mjs [--answers 1,3] [--epochs 8] [--right 0.8] [--systematic 0] [--folder DIR]
+// What a small model learns from a noisy annotator: node bench/teaching.mjs [--answers 1,3] [--epochs 8] [--right 0.8] [--systematic 0] [--set train.labelSmoothing=0.1]… [--folder DIR]
 // bench/annotator-server.mjs answers for a large model: right in 80 % of its answers. cre label asks it about the training sentences of the demonstration
 // set, cre train learns the labels, and both are scored on the test rows: the annotator by one answer and by the majority of its answers.
 import { execFileSync, spawn } from "node:child_process";
@@ -15,9 +15,11 @@ const { values } = parseArgs({
     epochs: { type: "string", default: "8" },
     right: { type: "string", default: "0.8" },
     systematic: { type: "string", default: "0" },
+    set: { type: "string", multiple: true, default: [] },
     folder: { type: "string" },
   },
 });
+const settings = values.set.flatMap((value) => ["--set", value]);
 const root = join(import.meta.dirname, "..");
 const demo = join(root, "demo");
 const folder = values.folder ?? mkdtempSync(join(tmpdir(), "cre-teaching-"));
@@ -93,7 +95,7 @@ try {
     const data = label(demo, answers, `labelled-${answers}`);
     const run = join(folder, `run-${answers}`);
     const recipe = join(root, "recipes", "demo.yaml");
-    cre("train", recipe, "--data", data, "--run", run, "--set", `train.epochs=${values.epochs}`);
+    cre("train", recipe, "--data", data, "--run", run, "--set", `train.epochs=${values.epochs}`, ...settings);
     const metrics = JSON.parse(cre("evaluate", run, "--data", demo, "--split", "test", "--json", "-"));
     const together = answers === 1 ? single : annotatorF1(answers);
     line([answers, percent(rightLabels(data)), microOf(single), microOf(together), microOf(metrics)]);

@@ -1,4 +1,5 @@
 import { createHash } from "node:crypto";
+import { ownTurn } from "../base/loop-turns.ts";
 import type { LabelSet } from "../data/example.ts";
 import type { BadDocument, Document, Sentence } from "../documents/document.ts";
 import type { Mention, SlowMentionFinder } from "../documents/mention.ts";
@@ -106,6 +107,9 @@ export async function extractDocuments(
   return Object.assign(counts, pairer.counts);
 }
 
+/** Characters from which on a document is handled with pauses. */
+const LONG_TEXT = 10_000;
+
 async function* itemsOf(
   documents: AsyncIterable<ReadItem>,
   finder: SlowMentionFinder,
@@ -119,9 +123,15 @@ async function* itemsOf(
       yield { kind: "bad", bad: document.bad };
       continue;
     }
+    // A long document would hold the event loop, and a server has others to answer.
+    const rest = document.text.length > LONG_TEXT ? ownTurn : async () => {};
+    await rest();
     const sentences: Sentence[] = splitSentences(document.text, { maxCharacters });
+    await rest();
     const mentions = await finder.find(document, sentences);
+    await rest();
     events.onDocument?.(document, mentions);
+    await rest();
     const offsets = codePointOffsets(document.text);
     let pairs = 0;
     for (const pair of pairer.pairsOf(document, sentences, mentions)) {

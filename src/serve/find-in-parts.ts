@@ -1,3 +1,4 @@
+import { ownTurn } from "../base/loop-turns.ts";
 import type { Document, Sentence } from "../documents/document.ts";
 import type { Mention, MentionFinder, SlowMentionFinder } from "../documents/mention.ts";
 
@@ -11,7 +12,7 @@ export function findInParts(finder: MentionFinder): SlowMentionFinder {
       if (document.text.length <= PART) return finder.find(document, sentences);
       const found: Mention[] = [];
       for (const part of partsOf(sentences)) {
-        await new Promise((done) => setImmediate(done));
+        await ownTurn();
         const start = part[0].start;
         const inside = part.map((sentence) => ({
           ...sentence,
