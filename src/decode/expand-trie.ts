@@ -12,7 +12,7 @@ const MAX_CACHE_BYTES = 256 * 2 ** 20;
 const NODE_ROWS = 96;
 
 /** What is known of a trie, whichever prompt it is behind. */
-interface TrieFacts {
+export interface TrieFacts {
   /** Children of a node whose edge counts. */
   counted: readonly (readonly number[])[];
   /** Labels below a node, itself included. */
@@ -21,7 +21,7 @@ interface TrieFacts {
 
 const factsOfTries = new WeakMap<LabelTrie, TrieFacts>();
 
-function factsOf(trie: LabelTrie): TrieFacts {
+export function factsOf(trie: LabelTrie): TrieFacts {
   const known = factsOfTries.get(trie);
   if (known) return known;
   const counted: number[][] = trie.nodes.map(() => []);

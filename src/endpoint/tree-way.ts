@@ -1,5 +1,5 @@
 import { UserError } from "../base/errors.ts";
-import { MISSING_MASS } from "../decode/expand-trie.ts";
+import { factsOf, MISSING_MASS, type TrieFacts } from "../decode/expand-trie.ts";
 import type { LabelTrie } from "../decode/label-trie.ts";
 import { firstChoice } from "./chat.ts";
 import type { EndpointClient } from "./client.ts";
@@ -74,27 +74,6 @@ function likelyTokens(body: Record<string, unknown>, url: string): Map<number, n
   return known;
 }
 
-/** What of a tree does not depend on the prompt. */
-interface TreeFacts {
-  /** Children of a node whose edges count. */
-  counted: readonly (readonly number[])[];
-  labelsBelow: Int32Array;
-}
-
-const factsOfTrees = new WeakMap<LabelTrie, TreeFacts>();
-
-function factsOf(trie: LabelTrie): TreeFacts {
-  const known = factsOfTrees.get(trie);
-  if (known) return known;
-  const counted: number[][] = trie.nodes.map(() => []);
-  for (const { parent, child } of trie.edges) counted[parent].push(child);
-  const labelsBelow = new Int32Array(trie.nodes.length);
-  for (const leaf of trie.leaves) for (let at = leaf; at >= 0; at = trie.nodes[at].parent) labelsBelow[at]++;
-  const facts = { counted, labelsBelow };
-  factsOfTrees.set(trie, facts);
-  return facts;
-}
-
 /**
  * Label probabilities by walking the tree of answers from its most probable nodes on, one question of the server for each node: its prompt is
  * the question's and the path, so the server has computed it but for a token. As in `expandTries`, at most MISSING_MASS of the probability is
@@ -153,7 +132,7 @@ export async function treeProbabilities(
 }
 
 /** Below a node without counted edges there is one child only, until the first fork. */
-function firstFork(trie: LabelTrie, counted: TreeFacts["counted"], start: number): number {
+function firstFork(trie: LabelTrie, counted: TrieFacts["counted"], start: number): number {
   let node = start;
   while (counted[node].length === 0) [node] = trie.nodes[node].children;
   return node;
