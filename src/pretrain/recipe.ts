@@ -83,7 +83,14 @@ export const pretrainRecipeSchema = z
   .strictObject({
     model: z
       .strictObject({
-        init: initSchema.describe("Sizes of the new model."),
+        init: initSchema.describe("Sizes of the model."),
+        start: z
+          .string()
+          .optional()
+          .describe(
+            "Folder of a model of these sizes and this tokenizer whose weights are the first ones; without it they are random.",
+          ),
+        startOrigin: z.string().optional().describe("What that model has read, for the new model's card."),
         tokenizer: z.string().describe("Tokenizer file, or a folder with one."),
         storage: z.enum(["float32", "bfloat16"]).describe("How the layers' matrices are kept in memory."),
       })
@@ -106,6 +113,9 @@ export const pretrainRecipeSchema = z
     if (train.sequenceTokens > model.init.maxTokens) {
       const limit = `the model's maxTokens ${model.init.maxTokens}`;
       problem(["train", "sequenceTokens"], `${train.sequenceTokens} is more than ${limit}`);
+    }
+    if (model.startOrigin !== undefined && model.start === undefined) {
+      problem(["model", "startOrigin"], "speaks of a model to start from: give model.start, too");
     }
     if (train.maskShare && !train.prefixShare) {
       problem(["train", "maskShare"], "masks tokens of prefixes: give train.prefixShare, too");
@@ -135,6 +145,7 @@ export async function readPretrainRecipe(file: string, overrides: readonly strin
   const recipe = checkSchema(pretrainRecipeSchema, await readRecipeValues(file, overrides), file);
   const from = (folder: string, path: string) => (isAbsolute(path) ? path : resolve(folder, path));
   recipe.model.tokenizer = from(dirname(file), recipe.model.tokenizer);
+  if (recipe.model.start !== undefined) recipe.model.start = from(dirname(file), recipe.model.start);
   recipe.data.folder = from(dirname(file), recipe.data.folder);
   for (const source of Object.values(recipe.data.sources)) source.path = from(recipe.data.folder, source.path);
   return recipe;
@@ -148,6 +159,9 @@ export function pretrainRecipeText(recipe: PretrainRecipe): string {
 /** The paths of a recipe that do not exist, one problem each. */
 export function missingPretrainPaths({ model, data }: PretrainRecipe): string[] {
   const problems = existsSync(model.tokenizer) ? [] : [missingModelProblem("model.tokenizer", model.tokenizer)];
+  if (model.start !== undefined && !existsSync(model.start)) {
+    problems.push(missingModelProblem("model.start", model.start));
+  }
   for (const [name, { path }] of Object.entries(data.sources)) {
     if (!existsSync(path)) problems.push(missingDataProblem(`data.sources.${name}.path`, path));
   }

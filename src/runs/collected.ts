@@ -12,6 +12,7 @@ import type { PretrainRecipe } from "../pretrain/recipe.ts";
 import { readResultJson, readSteps } from "./collected-files.ts";
 import type { NoticeEvent } from "./notice.ts";
 import { openPretrainData, type PretrainValidation, saveFinishedPretraining } from "./pretrain-run.ts";
+import { expectSizes } from "./pretrain-start.ts";
 import { openPretrainSizes, PRETRAINING, type TokensEvent } from "./pretraining.ts";
 import { newRun, workInRun } from "./protocol.ts";
 
@@ -79,7 +80,7 @@ export async function collectPretraining(
     try {
       const { storage } = made.model;
       const model = await loadDecoder(backend, checkpoint, { storage, trainable: true });
-      expectSizes(model.spec, spec, collected);
+      expectSizes(model.spec, spec, collected, "Give the recipe that was handed over.");
       await workInRun(run, {}, async ({ begin }) => {
         await begin(made);
         const data = await openPretrainData(made, tokenizer, tokens, (source, documents, characters) =>
@@ -110,14 +111,4 @@ async function readResult(collected: string): Promise<TrainedElsewhere> {
     throw new UserError(`${collected}: has no result.json, which engines/torch/pretrain.py writes at its end.`);
   }
   return readResultJson(file, resultSchema);
-}
-
-function expectSizes(found: DecoderSpec, expected: DecoderSpec, collected: string): void {
-  const keys = ["width", "layers", "heads", "keyValueHeads", "feedForward", "vocabularySize", "normEpsilon"] as const;
-  const other = keys.find((key) => found[key] !== expected[key]);
-  if (other) {
-    throw new UserError(`${collected}: the weights have ${other} ${found[other]}, the recipe ${expected[other]}.`, {
-      hint: "Give the recipe that was handed over.",
-    });
-  }
 }

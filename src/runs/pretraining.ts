@@ -1,7 +1,6 @@
 import { join } from "node:path";
 import { writeFileAtomic } from "../base/files.ts";
 import { openBackend } from "../compute/open.ts";
-import { initDecoder } from "../models/init.ts";
 import { parameterCount } from "../models/layer.ts";
 import type { DecoderSpec } from "../models/spec.ts";
 import { missingPretrainPaths, type PretrainRecipe, pretrainRecipeText } from "../pretrain/recipe.ts";
@@ -10,6 +9,7 @@ import type { Tokenizer } from "../tokenizers/tokenizer.ts";
 import { expectRoom, passBytes, weightNeed } from "./memory.ts";
 import type { NoticeEvent } from "./notice.ts";
 import { specFromInit } from "./prepare.ts";
+import { expectSameVocabulary, firstWeights } from "./pretrain-start.ts";
 import {
   createPretrainFolder,
   openPretrainData,
@@ -92,6 +92,7 @@ export async function runPretraining(
   const { untilStep, seconds, decayNow = null, onEvent = () => {} } = options;
   return workInRun(run, options, async ({ signal, begin }) => {
     const { tokenizer, spec } = await openPretrainSizes(recipe);
+    if (recipe.model.start !== undefined) await expectSameVocabulary(recipe.model.start, recipe, tokenizer);
     const { storage } = recipe.model;
     const { passSequences, sequenceTokens, recompute } = recipe.train;
     const tokens = passSequences * sequenceTokens;
@@ -104,7 +105,7 @@ export async function runPretraining(
       // Before the text is tokenized: the run's folder keeps the tokens.
       await begin(recipe);
       const data = await openRunTokens(folder, recipe, tokenizer, options.tokens, onEvent);
-      const model = await initDecoder(backend, spec, recipe.seed, { storage, trainable: true });
+      const model = await firstWeights(backend, recipe, spec);
       const parameters = parameterCount(spec);
       onEvent({ kind: "model", parameters, backend: backend.description, sources: data.sources });
       for await (const event of pretrainRun(
