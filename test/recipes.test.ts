@@ -20,6 +20,7 @@ const LATER: Readonly<Record<string, unknown>> = {
   layerDecay: 1,
   patience: 0,
   negatives: 0,
+  joinedSentences: 0,
   onePass: true,
 };
 const textOf = (recipe: unknown) =>

@@ -154,6 +154,7 @@ async function trainingDigest(recipe: Recipe, fingerprints: Map<string, string>)
     validationShare,
     keepBest,
     negatives,
+    joinedSentences,
     ...settings
   } = train;
   const digestOf = async (place: string, read: (place: string) => Promise<string>) => {
@@ -171,6 +172,7 @@ async function trainingDigest(recipe: Recipe, fingerprints: Map<string, string>)
   if (companion === "none") parts.push(companion);
   if (recipe.tasks.includes("mentions")) parts.push(recipe.tasks);
   if (negatives > 0) parts.push([negatives]);
+  if (joinedSentences > 0) parts.push(["joined", joinedSentences]);
   if (validationShare > 0) parts.push([validationShare, validateEvery, validationRows, keepBest]);
   return createHash("sha256").update(JSON.stringify(parts)).digest("hex").slice(0, 12);
 }

@@ -69,9 +69,9 @@ export async function engineOf(directory: string): Promise<TorchEngine | null> {
 }
 
 /** What a run learns, with the steps of its plan. */
-function learntOf({ prepared }: PreparedRun, { train, own, negatives, valid, teacher }: LearningData) {
+function learntOf({ prepared }: PreparedRun, { train, own, drawn, valid, teacher }: LearningData) {
   const { recipe } = prepared;
-  const taught = teacher && encodeTaughtRows(prepared, own, teacher, negatives.examples);
+  const taught = teacher && encodeTaughtRows(prepared, own, teacher, drawn);
   const { encoded, truncated } = learntRows(prepared, train, taught);
   const plan = planSteps(encoded.length, recipe.train, recipe.seed);
   const validated = validationRows(recipe, valid);
@@ -146,7 +146,7 @@ async function usableTorch() {
 /** Makes a finished run of what a trainer made: validates its adapters here, keeps the best one, fits what is fitted on validation rows. */
 async function finishRun(
   run: PreparedRun,
-  { labels, train, annotated }: LearningData,
+  { labels, known, annotated }: LearningData,
   { due, plan }: Learnt,
   validated: LearningData["valid"],
   { kept, log, trainedBy }: Collected,
@@ -161,7 +161,7 @@ async function finishRun(
   if (recipe.train.patience > 0)
     onNotice("train.patience ends no training elsewhere: all validations are made now, after its end.");
   expectRoom(folder.directory, trainingNeed(recipe, prepared.spec), onNotice);
-  const companion = await companionFor(folder, recipe, labels, train, validated);
+  const companion = await companionFor(folder, recipe, labels, known, validated);
   const opened = await openPrepared(prepared, {
     onNotice,
     onLoad: (done, total) => onEvent({ kind: "loading", done, total }),

@@ -98,15 +98,15 @@ describe("contentProblems", () => {
     );
   });
 
-  it("expects a label for negatives", () => {
-    const drawing = recipe({}, { train: { negatives: 0.5 } });
+  it.each(["negatives", "joinedSentences"] as const)("expects a label for train.%s", (key) => {
+    const drawing = recipe({}, { train: { [key]: 0.5 } });
     const labels = (noRelation: string | null) => ({ labels: ["甲", "无"], noRelation, inverses: new Map() });
     const around = { ...AROUND, tokenizer: null };
     expect(contentProblems(drawing, { ...around, labels: labels(null) })).toEqual([
-      'train.negatives is 0.5, but no label of the data means no relation: expected 0, or "noRelation" in labels.json',
+      `train.${key} is 0.5, but no label of the data means no relation: expected 0, or "noRelation" in labels.json`,
     ]);
     expect(contentProblems(drawing, { ...around, labels: labels("无") })).toEqual([]);
-    expect(() => recipe({}, { train: { negatives: 11 } })).toThrow("negatives");
+    expect(() => recipe({}, { train: { [key]: 11 } })).toThrow(key);
   });
 
   it("expects a train split where there is a folder of rows", () => {

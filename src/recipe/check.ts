@@ -73,11 +73,13 @@ export function contentProblems(parts: RecipeParts, around: RecipeSurroundings):
   ) {
     problems.push(`train.patience is ${patience}, but there is no valid split to validate on: expected 0`);
   }
-  const { negatives = 0 } = parts.train;
-  if (negatives > 0 && labels && labels.noRelation === null) {
-    problems.push(
-      `train.negatives is ${negatives}, but no label of the data means no relation: expected 0, or "noRelation" in labels.json`,
-    );
+  for (const key of ["negatives", "joinedSentences"] as const) {
+    const value = parts.train[key] ?? 0;
+    if (value > 0 && labels && labels.noRelation === null) {
+      problems.push(
+        `train.${key} is ${value}, but no label of the data means no relation: expected 0, or "noRelation" in labels.json`,
+      );
+    }
   }
   if (style && tokenizer && labels) {
     const limit = maxAnswerTokens ?? Number.POSITIVE_INFINITY;

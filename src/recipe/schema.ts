@@ -142,6 +142,11 @@ const trainSchema = z.strictObject({
     .describe(
       "Rows of no relation to learn too, as a share of the labelled rows: pairs of entities of a training sentence without a label in either direction (docs/documents.md); 0 draws none.",
     ),
+  joinedSentences: share
+    .default(0)
+    .describe(
+      "Rows of two joined sentences to learn too: for this share of the rows one that asks for the row's own pair, for as many one that asks for a pair across, which has no relation; 0 joins none.",
+    ),
   keepBest: z
     .enum(["paper", "micro"])
     .default("micro")

@@ -1,4 +1,5 @@
 import type { Example, LabelSet } from "../data/example.ts";
+import { drawJoined } from "../data/joined.ts";
 import { drawNegatives } from "../data/negatives.ts";
 import type { Recipe } from "../recipe/schema.ts";
 import type { DividedRows } from "./held-out.ts";
@@ -26,5 +27,21 @@ export function negativesFor(
     examples,
     candidates,
     notice: `train.negatives: ${examples.length} of ${found} are learnt as "${noRelation}".`,
+  };
+}
+
+/** The rows of joined sentences of a recipe; none with `train.joinedSentences: 0`. */
+export function joinedFor(
+  { train: { joinedSentences: share }, prompt: { maxPromptTokens }, seed }: Pick<Recipe, "train" | "prompt" | "seed">,
+  { noRelation }: LabelSet,
+  train: readonly Example[],
+): { examples: readonly Example[]; notice: string | null } {
+  if (share === 0 || noRelation === null) return { examples: [], notice: null };
+  // A token has a character or more.
+  const examples = drawJoined(train, { share, noRelation, seed, mostCharacters: maxPromptTokens });
+  const across = examples.filter(({ relations }) => relations?.length === 1 && relations[0] === noRelation).length;
+  return {
+    examples,
+    notice: `train.joinedSentences: ${examples.length} rows of two sentences in one are learnt too, ${across} of them as "${noRelation}".`,
   };
 }

@@ -9,7 +9,6 @@ import type { Tokenizer } from "../tokenizers/tokenizer.ts";
 import { expectRoom, passBytes, weightNeed } from "./memory.ts";
 import type { NoticeEvent } from "./notice.ts";
 import { specFromInit } from "./prepare.ts";
-import { expectSameVocabulary, firstWeights } from "./pretrain-start.ts";
 import {
   createPretrainFolder,
   openPretrainData,
@@ -18,6 +17,7 @@ import {
   type PretrainEvent,
   pretrainRun,
 } from "./pretrain-run.ts";
+import { expectSameVocabulary, firstWeights } from "./pretrain-start.ts";
 import { type RunKind, type Stop, type TrainableRun, workInRun } from "./protocol.ts";
 import type { RunFolder } from "./run-folder.ts";
 import type { StopOptions } from "./stop-signals.ts";

@@ -88,12 +88,12 @@ function isDistribution(value: unknown, count: number): value is number[] {
   return Math.abs(value.reduce((sum, p) => sum + p, 0) - 1) < 1e-2;
 }
 
-/** Encodes training rows with soft targets, then the unlabelled rows and the drawn negatives, which no teacher saw; a training row without a distribution is encoded with its labels alone. */
+/** Encodes training rows with soft targets, then the unlabelled rows and the drawn ones, which no teacher saw; a training row without a distribution is encoded with its labels alone. */
 export function encodeTaughtRows(
   bench: Pick<OpenedRecipe, "recipe" | "renderer">,
   examples: readonly Example[],
   { settings, ofRows, unlabelled }: Teacher,
-  negatives: readonly Example[] = [],
+  drawn: readonly Example[] = [],
 ): { encoded: EncodedExample[]; truncated: number; notice: string } {
   const { recipe, renderer } = bench;
   const { distill, train } = recipe;
@@ -118,9 +118,9 @@ export function encodeTaughtRows(
     }
   }
   for (const { example, probabilities } of unlabelled) add(example, probabilities);
-  const drawn = encodeExamples(bench, negatives);
-  encoded.push(...drawn.encoded);
-  sums.truncated += drawn.truncated;
+  const others = encodeExamples(bench, drawn);
+  encoded.push(...others.encoded);
+  sums.truncated += others.truncated;
   return { encoded, truncated: sums.truncated, notice: distill ? noticeOf(sums, unlabelled.length) : softNotice(sums) };
 }
 

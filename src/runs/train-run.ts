@@ -125,6 +125,7 @@ const NEUTRAL: Readonly<Record<string, unknown>> = {
   layerDecay: 1,
   patience: 0,
   negatives: 0,
+  joinedSentences: 0,
 };
 
 /** The settings without those of {@link NEUTRAL}, so that the runs of older versions can be resumed. */

@@ -16,7 +16,7 @@ import { type CompanionEvent, companionFor, saveCompanion } from "./companion.ts
 import { annotatedOf, holdOut } from "./held-out.ts";
 import { type DataEvent, labelledRows, readTrainingData, type TrainingData } from "./labelled-rows.ts";
 import { expectRoom, passBytes } from "./memory.ts";
-import { type Negatives, negativesFor } from "./negatives.ts";
+import { joinedFor, type Negatives, negativesFor } from "./negatives.ts";
 import type { NoticeEvent } from "./notice.ts";
 import { openPrepared, saveLabels } from "./open.ts";
 import { type PreparedRecipe, prepareForRows, prepareTraining, trainingNeed, type Where } from "./prepare.ts";
@@ -142,11 +142,11 @@ export async function runTraining(run: PreparedRun, options: TrainingOptions = {
   const onEvent = options.onEvent ?? (() => {});
   return workInRun(run, options, async ({ signal, begin }) => {
     const data = await readLearningData(run, onEvent);
-    const { labels, train, own, valid, teacher, negatives } = data;
+    const { labels, train, own, drawn, valid, teacher, negatives } = data;
     const onNotice = (text: string) => onEvent({ kind: "notice", text });
     const need = { ...trainingNeed(recipe, prepared.spec), pass: passNeed(prepared, train) };
     expectRoom(folder.directory, need, onNotice);
-    const companion = await companionFor(folder, recipe, labels, train, validationRows(recipe, valid));
+    const companion = await companionFor(folder, recipe, labels, data.known, validationRows(recipe, valid));
     const opened = await openPrepared(prepared, {
       isResumed: existsSync(folder.state),
       onNotice,
@@ -156,7 +156,7 @@ export async function runTraining(run: PreparedRun, options: TrainingOptions = {
     try {
       // After what the backend says: a missing compiler is the first thing to know.
       if (companion) onEvent(companion.event);
-      const taught = teacher && encodeTaughtRows(opened, own, teacher, negatives.examples);
+      const taught = teacher && encodeTaughtRows(opened, own, teacher, drawn);
       if (taught) onNotice(taught.notice);
       for await (const event of trainRun(
         opened,
@@ -196,9 +196,13 @@ export async function runTraining(run: PreparedRun, options: TrainingOptions = {
 /** What a run learns from. */
 export interface LearningData {
   labels: LabelSet;
-  /** The rows that are learnt: the data's own, then the negatives. */
+  /** The rows that are learnt: the data's own, then the drawn ones. */
   train: readonly Example[];
   own: readonly Example[];
+  /** What a companion learns: no joined sentences, whose words a linear model cannot tell apart. */
+  known: readonly Example[];
+  /** Negatives and rows of joined sentences. */
+  drawn: readonly Example[];
   negatives: Negatives;
   /** Entities of validation sentences that no row names. */
   annotated: readonly AnnotatedSentence[];
@@ -216,18 +220,21 @@ export async function readLearningData(
   const { labels } = data;
   const { train: own, valid, held } = holdOut(recipe, data);
   const negatives = negativesFor(recipe, data, { train: own, valid });
+  const joined = joinedFor(recipe, labels, own);
   const teacher = (await teacherFor(folder, recipe, labels)) ?? softTeacher(own, labels);
   const onNotice = (text: string) => onEvent({ kind: "notice", text });
   for (const text of notices) onNotice(text);
   if (held > 0) onNotice(heldOutNotice(held, data.train.length));
   if (valid.length === 0) onNotice(noValidation(rows, recipe));
-  if (negatives.notice !== null) onNotice(negatives.notice);
+  for (const { notice } of [negatives, joined]) if (notice !== null) onNotice(notice);
   for (const text of [contextNotice(recipe.prompt, prepared.spec), attentionNotice(recipe, prepared.spec)]) {
     if (text !== null) onNotice(text);
   }
-  const train = [...own, ...negatives.examples];
+  const known = [...own, ...negatives.examples];
+  const drawn = [...negatives.examples, ...joined.examples];
+  const train = [...own, ...drawn];
   const annotated = annotatedOf(valid, [...(data.annotated ?? []), ...(data.annotatedValid ?? [])]);
-  return { labels, train, own, negatives, annotated, valid, teacher };
+  return { labels, train, own, known, drawn, negatives, annotated, valid, teacher };
 }
 
 /** Rows of the training set that are rendered to know how long they are. */

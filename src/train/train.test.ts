@@ -41,6 +41,7 @@ const SETTINGS: TrainSettings = {
   validationRows: 0,
   validationShare: 0,
   negatives: 0,
+  joinedSentences: 0,
   keepBest: "micro",
   checkpointSeconds: 1e6,
   recompute: false,
