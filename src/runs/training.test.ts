@@ -120,6 +120,30 @@ describe("train", () => {
     expect(log.match(/"negatives"/g)).toHaveLength(1);
   });
 
+  it("learns rows of joined sentences, which no companion learns, and ends alike when it was stopped and resumed", async () => {
+    const { labels } = await openDataset(data);
+    const rows = { labels, train: toyRows(16, 1), valid: toyRows(8, 2) };
+    const wanted = { ...recipe, train: { ...recipe.train, joinedSentences: 1 } } as RecipeInput;
+    const notices: string[] = [];
+    const hear = (event: TrainingEvent) => void (event.kind === "notice" && notices.push(event.text));
+    await (await train({ run: path("joined"), recipe: wanted, data: rows, onEvent: hear })).close();
+    expect(notices).toHaveLength(1);
+    expect(notices[0]).toMatch(/^train\.joinedSentences: \d+ rows of two sentences in one are learnt too, \d+ of them as "unknown"\.$/);
+    const [, count] = notices[0].match(/: (\d+) rows/) as RegExpMatchArray;
+    expect(Number(count)).toBeGreaterThan(16);
+    expect(weightsOf("joined").equals(weightsOf("whole"))).toBe(false);
+    await (await train({ run: path("not-joined"), recipe, data: rows })).close();
+    expect(companionOf("joined").model).toEqual(companionOf("not-joined").model);
+
+    const stop = new AbortController();
+    const onEvent = (event: TrainingEvent) => void (event.kind === "step" && event.step === 3 && stop.abort());
+    const options = { run: path("joined-parts"), recipe: wanted, data: rows, signal: stop.signal, onEvent };
+    expect(await failure(options)).toMatchObject({ step: 3 });
+    await (await train({ run: path("joined-parts"), data: rows, resume: true })).close();
+    expect(weightsOf("joined-parts").equals(weightsOf("joined"))).toBe(true);
+    expect(companionOf("joined-parts")).toEqual(companionOf("joined"));
+  });
+
   it("stops by a process signal only when it is asked to listen", async () => {
     const listeners = process.listenerCount("SIGTERM");
     const onEvent = (event: TrainingEvent) => {
