@@ -1,8 +1,11 @@
-// What a small model learns from a noisy annotator: node bench/teaching.mjs [--answers 1,3] [--epochs 8] [--right 0.8] [--systematic 0] [--set train.labelSmoothing=0.1]… [--folder DIR]
+// What a small model learns from a noisy annotator:
+//   node bench/teaching.mjs [--answers 1,3] [--seeds 1,2] [--recipe FILE] [--epochs 8] [--targets soft|majority] [--right 0.8] [--systematic 0] [--set KEY=VALUE]… [--folder DIR]
 // bench/annotator-server.mjs answers for a large model: right in 80 % of its answers. cre label asks it about the training sentences of the demonstration
-// set, cre train learns the labels, and both are scored on the test rows: the annotator by one answer and by the majority of its answers.
+// set, cre train learns the labels with the default recipe (or another), and both are scored on the test rows: the annotator by one answer and by the
+// majority of its answers, the small model whole, without its linear companion, and the companion alone. A seed is that of the answers and of the
+// training. --targets majority removes the soft labels: the most frequent answer alone is learned.
 import { execFileSync, spawn } from "node:child_process";
-import { mkdtempSync, readFileSync } from "node:fs";
+import { copyFileSync, mkdirSync, mkdtempSync, readFileSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
@@ -12,7 +15,10 @@ import { computeMetrics } from "../dist/evaluate/metrics.js";
 const { values } = parseArgs({
   options: {
     answers: { type: "string", default: "1,3" },
+    seeds: { type: "string", default: "1" },
+    recipe: { type: "string" },
     epochs: { type: "string", default: "8" },
+    targets: { type: "string", default: "soft" },
     right: { type: "string", default: "0.8" },
     systematic: { type: "string", default: "0" },
     set: { type: "string", multiple: true, default: [] },
@@ -20,6 +26,13 @@ const { values } = parseArgs({
   },
 });
 const settings = values.set.flatMap((value) => ["--set", value]);
+const recipe = values.recipe === undefined ? [] : [values.recipe];
+if (!["soft", "majority"].includes(values.targets)) {
+  console.error(`--targets ${values.targets}: expected soft or majority`);
+  process.exit(1);
+}
+/** Answers of different seeds share none. */
+const SEEDS_APART = 100;
 const root = join(import.meta.dirname, "..");
 const demo = join(root, "demo");
 const folder = values.folder ?? mkdtempSync(join(tmpdir(), "cre-teaching-"));
@@ -47,21 +60,28 @@ const { labels } = await openDataset(demo);
 const keyOf = ({ sentence, head, tail }) => JSON.stringify([sentence, head, tail]);
 const test = rowsOf(join(demo, "test.jsonl"));
 
-function label(input, answers, output) {
-  const path = join(folder, output);
+function label(input, answers, seed, output) {
+  const path = join(folder, `${output}-${answers}-${seed}`);
   const words = ["--labels", join(demo, "labels.json"), "--endpoint", endpoint, "--model", "annotator"];
-  cre("label", input, ...words, "--answers", String(answers), "--output", path);
+  const first = 1 + SEEDS_APART * (seed - 1);
+  cre("label", input, ...words, "--answers", String(answers), "--seed", String(first), "--output", path);
   return path;
 }
 
+/** A copy of a labelled folder without the soft labels. */
+function majorityOf(path) {
+  const copy = `${path}-majority`;
+  mkdirSync(copy, { recursive: true });
+  copyFileSync(join(path, "labels.json"), join(copy, "labels.json"));
+  const rows = rowsOf(join(path, "train.jsonl")).map(({ softLabels: _, ...row }) => row);
+  writeFileSync(join(copy, "train.jsonl"), rows.map((row) => `${JSON.stringify(row)}\n`).join(""));
+  return copy;
+}
+
 /** F1 of the annotator's answers to the test rows; a row that could not be read has the label of no relation. */
-function annotatorF1(answers) {
-  const given = new Map(
-    rowsOf(join(label(join(demo, "test.jsonl"), answers, `test-${answers}`), "train.jsonl")).map((row) => [
-      keyOf(row),
-      row,
-    ]),
-  );
+function annotatorF1(answers, seed) {
+  const path = label(join(demo, "test.jsonl"), answers, seed, "test");
+  const given = new Map(rowsOf(join(path, "train.jsonl")).map((row) => [keyOf(row), row]));
   const rows = test.map((row) => {
     const predicted = given.get(keyOf(row))?.relations ?? [labels.noRelation];
     return { gold: row.relations, predicted, argmax: predicted[0], group: row.sentence };
@@ -79,26 +99,34 @@ function rightLabels(directory) {
 const microOf = ({ conventions }) => percent(conventions.micro.f1);
 const line = (cells) => console.log(`| ${cells.join(" | ")} |`);
 try {
-  const single = annotatorF1(1);
   console.log(
-    `Micro F1 on the ${test.length} test rows, in %; the annotator is right in ${percent(Number(values.right))} % of its answers; ${values.epochs} epochs.`,
+    `Micro F1 on the ${test.length} test rows, in %; the annotator is right in ${percent(Number(values.right))} % of its answers; ${values.epochs} epochs; ${values.targets} targets.`,
   );
   line([
-    "answers a row",
-    "right labels of training rows",
-    "annotator, one answer",
-    "annotator, all answers",
-    "small model",
+    ...["seed", "answers a row", "right labels of training rows", "annotator, one answer", "annotator, all answers"],
+    ...["small model", "of it, language model alone", "linear companion alone", "training, s"],
   ]);
-  line(Array(5).fill("---"));
-  for (const answers of values.answers.split(",").map(Number)) {
-    const data = label(demo, answers, `labelled-${answers}`);
-    const run = join(folder, `run-${answers}`);
-    const recipe = join(root, "recipes", "demo.yaml");
-    cre("train", recipe, "--data", data, "--run", run, "--set", `train.epochs=${values.epochs}`, ...settings);
-    const metrics = JSON.parse(cre("evaluate", run, "--data", demo, "--split", "test", "--json", "-"));
-    const together = answers === 1 ? single : annotatorF1(answers);
-    line([answers, percent(rightLabels(data)), microOf(single), microOf(together), microOf(metrics)]);
+  line(Array(9).fill("---"));
+  for (const seed of values.seeds.split(",").map(Number)) {
+    const single = annotatorF1(1, seed);
+    for (const answers of values.answers.split(",").map(Number)) {
+      const labelled = label(demo, answers, seed, "labelled");
+      const data = values.targets === "majority" ? majorityOf(labelled) : labelled;
+      const run = join(folder, `run-${answers}-${seed}`);
+      const words = ["--data", data, "--run", run, "--set", `seed=${seed}`, "--set", `train.epochs=${values.epochs}`];
+      const start = performance.now();
+      cre("train", ...recipe, ...words, ...settings);
+      const seconds = Math.round((performance.now() - start) / 1e3);
+      const scoreOf = (...more) => {
+        const json = cre("evaluate", run, "--data", demo, "--split", "test", "--json", "-", ...more);
+        return microOf(JSON.parse(json));
+      };
+      const together = answers === 1 ? single : annotatorF1(answers, seed);
+      line([
+        ...[seed, answers, percent(rightLabels(data)), microOf(single), microOf(together)],
+        ...[scoreOf(), scoreOf("--companion", "0"), scoreOf("--companion", "1"), seconds],
+      ]);
+    }
   }
 } finally {
   server.kill();

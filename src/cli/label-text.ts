@@ -92,7 +92,7 @@ export function outcomeText(given: {
       ...some(kept, "answers were there"),
       ...some(refused, "refused"),
       `${spent} tokens spent in all${Number.isFinite(maxTokensTotal) ? ` of ${maxTokensTotal}` : ""}`,
-      ...some(lostAttempts, "attempts without an answer are booked as if they had one"),
+      ...some(lostAttempts, "attempts without an answer are booked at their most"),
       ...some(over, "answers cost more than an answer of --max-answer-tokens may"),
       ...some(uncounted, "answers that the server did not count are booked at their most"),
     ].join(", "),

@@ -159,13 +159,13 @@ function askOnceThere(client: EndpointClient): AskText {
   const ask = createAskText(client, warn);
   let there: Promise<unknown> | null = null;
   const refusesKey = (error: unknown) => error instanceof EndpointError && [401, 403].includes(error.status ?? 0);
-  return async (question) => {
+  return async (question, options) => {
     there ??= client.models().catch((error: unknown) => {
       // Some servers list no models.
       if (!(error instanceof EndpointError) || error.status === null || refusesKey(error)) throw error;
     });
     await there;
-    return ask(question);
+    return ask(question, options);
   };
 }
 

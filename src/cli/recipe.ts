@@ -7,7 +7,7 @@ import { readTextFile } from "../base/files.ts";
 import { wrapped } from "../base/text-layout.ts";
 import { hasFastBackend } from "../compute/open.ts";
 import { pretrainRecipeSchema, readPretrainRecipe } from "../pretrain/recipe.ts";
-import { RECIPES_FOLDER } from "../recipe/defaults.ts";
+import { AGAINST_WRONG_LABELS, RECIPES_FOLDER } from "../recipe/defaults.ts";
 import { type ExplainedValue, explainedYaml, explainValues } from "../recipe/describe.ts";
 import { type ResolvedRecipe, readRecipeValues, resolveRecipe } from "../recipe/read.ts";
 import { recipeSchema } from "../recipe/schema.ts";
@@ -30,10 +30,20 @@ export function addRecipeCommands(program: Command): void {
 }
 
 /** One line on where the values come from that a recipe leaves out; null when that is nothing. */
-export function defaultsLine({ basis, facts }: Pick<ResolvedRecipe, "basis" | "facts">): string | null {
+export function defaultsLine({
+  basis,
+  facts,
+  isAgainstWrongLabels,
+}: Pick<ResolvedRecipe, "basis" | "facts" | "isAgainstWrongLabels">): string | null {
   const rows = facts === null ? "" : ` for ${facts.rows.toLocaleString("en")} training rows`;
-  if (basis !== null) return `defaults${rows}: those of recipes/${basis}`;
+  if (basis !== null) return `defaults${rows}: those of recipes/${basis}${isAgainstWrongLabels ? softText(facts) : ""}`;
   return facts === null ? null : `defaults${rows}: those of the CRE-LLM paper`;
+}
+
+/** Why some of the values are not those of the recipe. */
+function softText(facts: ResolvedRecipe["facts"]): string {
+  const values = Object.entries(AGAINST_WRONG_LABELS).map(([key, value]) => `${key} ${value}`);
+  return `; ${facts?.softLabels.toLocaleString("en")} rows have soft labels, so train has ${values.join(", ")} against learning wrong ones by heart`;
 }
 
 interface Explained {

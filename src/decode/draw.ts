@@ -59,8 +59,13 @@ export interface TokenScore {
   logProbability: number;
 }
 
-/** log P of one token, and of the `top` most likely ones. */
-export function tokenScores(logits: ArrayLike<number>, token: number, top: number): { own: number; top: TokenScore[] } {
+/** log P of one token, and of the `top` most likely ones with those that are named. */
+export function tokenScores(
+  logits: ArrayLike<number>,
+  token: number,
+  top: number,
+  named: readonly number[] = [],
+): { own: number; top: TokenScore[] } {
   let most = Number.NEGATIVE_INFINITY;
   for (let id = 0; id < logits.length; id++) if (logits[id] > most) most = logits[id];
   let total = 0;
@@ -74,5 +79,6 @@ export function tokenScores(logits: ArrayLike<number>, token: number, top: numbe
     best.splice(place, 0, id);
     if (best.length > top) best.pop();
   }
-  return { own: logits[token] - base, top: best.map((id) => ({ id, logProbability: logits[id] - base })) };
+  const told = named.length > 0 ? [...new Set([...best, ...named])] : best;
+  return { own: logits[token] - base, top: told.map((id) => ({ id, logProbability: logits[id] - base })) };
 }

@@ -1,5 +1,5 @@
 import { UserError } from "../base/errors.ts";
-import { type EndpointClient, EndpointError } from "./client.ts";
+import { type AskOptions, type EndpointClient, EndpointError } from "./client.ts";
 
 /** A turn of a chat, as OpenAI's API has it. */
 export interface ChatMessage {
@@ -42,7 +42,7 @@ export interface TextAnswer {
 }
 
 /** Asks questions; one question is one request, unless the server refuses a field that can be left out. */
-export type AskText = (question: TextQuestion) => Promise<TextAnswer>;
+export type AskText = (question: TextQuestion, options?: Pick<AskOptions, "mayRepeat">) => Promise<TextAnswer>;
 
 /** What a server refuses and how a request does without. */
 const CONCESSIONS: { pattern: RegExp; name: string; change(body: Record<string, unknown>): Record<string, unknown> }[] =
@@ -64,14 +64,14 @@ function without(body: Record<string, unknown>, names: readonly string[]): Recor
 /** Makes an asker for a server. What the server refuses (the seed, probabilities, a temperature) is left out from then on; `onNotice` hears it once. */
 export function createAskText(client: EndpointClient, onNotice: (text: string) => void = () => {}): AskText {
   const conceded = new Set<(typeof CONCESSIONS)[number]>();
-  return async (question) => {
+  return async (question, options) => {
     const isChat = isMessages(question.prompt);
     const asked = isChat ? chatBody(question) : completionBody(question);
     for (;;) {
       let body: Record<string, unknown> = asked;
       for (const { change } of conceded) body = change(body);
       try {
-        const answer = await client.ask(isChat ? "chat/completions" : "completions", body);
+        const answer = await client.ask(isChat ? "chat/completions" : "completions", body, options);
         return textAnswer(answer, isChat, client.url);
       } catch (error) {
         if (!(error instanceof EndpointError) || (error.status !== 400 && error.status !== 422)) throw error;

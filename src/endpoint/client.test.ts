@@ -84,7 +84,7 @@ describe("a client of a server", () => {
     );
     const one = await client(url, { attempts: 5 });
     const started = performance.now();
-    expect(await one.ask("completions", {})).toMatchObject({ lostAttempts: 2 });
+    expect(await one.ask("completions", {})).toMatchObject({ lostAttempts: 3 });
     expect(performance.now() - started).toBeGreaterThan(140);
     expect(seen).toHaveLength(5);
     expect(one.counts).toMatchObject({ requests: 1, retries: 4 });

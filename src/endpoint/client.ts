@@ -1,7 +1,7 @@
 import { UserError } from "../base/errors.ts";
 import { createRandom, type Random } from "../base/random.ts";
 import { type AnswerCache, cacheKey, openAnswerCache } from "./answer-cache.ts";
-import { type Failure, failureOfError, failureOfStatus, notJson } from "./failures.ts";
+import { type Failure, failureOfError, failureOfStatus, mayHaveCost, notJson } from "./failures.ts";
 
 /** What requests cost. */
 export interface EndpointCounts {
@@ -44,8 +44,16 @@ export interface EndpointAnswer {
   answerTokens: number;
   /** Whether it cost nothing this time. */
   isCached: boolean;
-  /** Attempts before it that may have cost something: the connection broke, or their time was over. */
+  /** Attempts before it that may have cost tokens without an answer (`mayHaveCost`). */
   lostAttempts: number;
+}
+
+/** Changes of one request. */
+export interface AskOptions {
+  /** Most attempts, in the place of the client's. */
+  attempts?: number;
+  /** Called before an attempt that follows one that may have cost tokens; false ends the request there. Not called for one that waits for an equal request. */
+  mayRepeat?: () => Promise<boolean>;
 }
 
 /** The routes that answer questions. */
@@ -61,9 +69,9 @@ export interface EndpointClient {
   models(): Promise<Record<string, unknown>[]>;
   /**
    * The answer to a request, `model` being added. Equal requests are asked once, and never again with a cache. Repeats what can be repeated.
-   * `attempts` replaces the client's. Throws an EndpointError when the server refuses the request or does not answer at last.
+   * Throws an EndpointError when the server refuses the request or does not answer at last.
    */
-  ask(route: EndpointRoute, request: Record<string, unknown>, options?: { attempts?: number }): Promise<EndpointAnswer>;
+  ask(route: EndpointRoute, request: Record<string, unknown>, options?: AskOptions): Promise<EndpointAnswer>;
   /** Ends what is in progress; those who wait for it get an error. */
   close(): void;
 }
@@ -71,14 +79,17 @@ export interface EndpointClient {
 /** A request that was not answered. `status` is the server's; null when there was no answer. */
 export class EndpointError extends UserError {
   readonly status: number | null;
-  /** As in an `EndpointAnswer`. */
+  /** Attempts that may have cost tokens, the last one included. */
   readonly lostAttempts: number;
+  /** Whether `mayRepeat` allowed no further attempt. */
+  readonly isGivenUp: boolean;
 
-  constructor({ message, hint, status }: Failure, lostAttempts = 0) {
+  constructor({ message, hint, status }: Failure, { lostAttempts = 0, isGivenUp = false } = {}) {
     super(message, { hint });
     this.name = "EndpointError";
     this.status = status;
     this.lostAttempts = lostAttempts;
+    this.isGivenUp = isGivenUp;
   }
 }
 
@@ -132,7 +143,7 @@ export async function createEndpointClient(options: EndpointOptions): Promise<En
     }
   };
 
-  const repeatedly = async (path: string, body: string | null, most: number) => {
+  const repeatedly = async (path: string, body: string | null, most: number, mayRepeat?: AskOptions["mayRepeat"]) => {
     let lostAttempts = 0;
     for (let failed = 0; ; failed++) {
       await pause(pausedUntil - Date.now(), signal);
@@ -141,20 +152,29 @@ export async function createEndpointClient(options: EndpointOptions): Promise<En
         counts.requests++;
         return { answer: result, lostAttempts };
       }
-      if (result.status === null && !result.isAbsent) lostAttempts++;
-      if (!result.canRepeat || failed + 1 >= most) {
+      const isLost = mayHaveCost(result);
+      if (isLost) lostAttempts++;
+      const fail = (isGivenUp: boolean): never => {
         const tries = failed > 0 ? ` (${failed + 1} attempts)` : "";
-        throw new EndpointError({ ...result, message: `${result.message.replace(/\.$/, "")}${tries}.` }, lostAttempts);
-      }
+        const message = `${result.message.replace(/\.$/, "")}${tries}.`;
+        throw new EndpointError({ ...result, message }, { lostAttempts, isGivenUp });
+      };
+      if (!result.canRepeat || failed + 1 >= most) fail(false);
       counts.retries++;
       const own = Math.min(LONGEST_PAUSE_MS, backoffMs * 2 ** failed) * (0.5 + 0.5 * random.uniform());
       const asked = Math.min(LONGEST_ASKED_PAUSE_MS, result.retryAfterMs ?? 0);
       if (asked > 0) pausedUntil = Math.max(pausedUntil, Date.now() + asked);
       await pause(Math.max(own, asked), signal);
+      if (isLost && mayRepeat && !(await mayRepeat())) fail(true);
     }
   };
 
-  const askServer = async (key: string, route: EndpointRoute, body: string, most: number): Promise<EndpointAnswer> => {
+  const askServer = async (
+    key: string,
+    route: EndpointRoute,
+    body: string,
+    { attempts: most = attempts, mayRepeat }: AskOptions,
+  ): Promise<EndpointAnswer> => {
     const kept = await cache?.read(key);
     if (kept) {
       counts.cacheHits++;
@@ -168,7 +188,7 @@ export async function createEndpointClient(options: EndpointOptions): Promise<En
     }
     // Kept before the next one is asked: a killed process loses at most the answers of `concurrency` requests.
     const { answer, lostAttempts } = await turns(async () => {
-      const result = await repeatedly(route, body, most);
+      const result = await repeatedly(route, body, most, mayRepeat);
       await cache?.write(key, result.answer);
       return result;
     });
@@ -188,7 +208,7 @@ export async function createEndpointClient(options: EndpointOptions): Promise<En
       const { data } = answer;
       return Array.isArray(data) ? data.filter((one) => typeof one?.id === "string") : [];
     },
-    async ask(route, request, { attempts: most = attempts } = {}) {
+    async ask(route, request, options = {}) {
       signal.throwIfAborted();
       const body = JSON.stringify({ model, ...request });
       const key = cacheKey(url, route, body);
@@ -198,7 +218,7 @@ export async function createEndpointClient(options: EndpointOptions): Promise<En
         counts.cacheHits++;
         return { body: same, promptTokens: 0, answerTokens: 0, isCached: true, lostAttempts: 0 };
       }
-      const asked = askServer(key, route, body, most).finally(() => inProgress.delete(key));
+      const asked = askServer(key, route, body, options).finally(() => inProgress.delete(key));
       inProgress.set(key, asked);
       return asked;
     },

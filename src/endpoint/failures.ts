@@ -16,7 +16,15 @@ export interface Failure {
 
 /** Statuses of a server that is overloaded, restarts, or has a proxy in front that cannot reach it. */
 const PASSING = [408, 425, 429, 500, 502, 503, 504, 529];
+/** Statuses that a server, or a proxy in front of it, may give after the model has computed. */
+const AFTER_COMPUTING = [408, 500, 502, 504];
 const MAX_SHOWN = 300;
+
+/** Whether a failed attempt may have cost tokens: only a server that was not reached, or that refused the request, has certainly computed nothing. */
+export function mayHaveCost({ status, isAbsent }: Failure): boolean {
+  if (status === null) return !isAbsent;
+  return (status >= 200 && status < 300) || AFTER_COMPUTING.includes(status);
+}
 
 /** The failure of an answer that is not JSON: another kind of server, or a proxy's page. */
 export function notJson(url: string, status: number, text: string): Failure {

@@ -26,8 +26,8 @@ interface Trial {
 
 /** Ways in the order of preference: exact and cheap ones first. Each gives null where the server does not have it. */
 const TRIALS: readonly { name: WayName; attempt(trial: Trial): Promise<Way | null> }[] = [
-  { name: "tree", attempt: (trial) => treeWay(trial, namedTokenScores, "logprob_token_ids") },
   { name: "choice", attempt: (trial) => choiceWay(trial, "probabilities") },
+  { name: "tree", attempt: (trial) => treeWay(trial, namedTokenScores, "logprob_token_ids") },
   { name: "tree", attempt: (trial) => treeWay(trial, allowedTokenScores, "allowed_token_ids") },
   { name: "echo", attempt: echoWay },
   { name: "choice", attempt: (trial) => choiceWay(trial, "text") },

@@ -61,6 +61,20 @@ describe("the defaults of a recipe without a model", () => {
     expect(other.values).toMatchObject({ adapter: { method: "lora" }, train: { learningRate: 2e-2 } });
   });
 
+  it("are those against wrong labels where a twentieth of few rows have soft ones", async () => {
+    const trainOf = async (given: RecipeValues, one: DataFacts) => {
+      const { values, isAgainstWrongLabels } = await defaultsFor(given, one, true, read);
+      return [isAgainstWrongLabels, (values.train as RecipeValues).averageFrom];
+    };
+    expect(await trainOf({}, facts(1000, { softLabels: 49 }))).toEqual([false, undefined]);
+    expect(await trainOf({}, facts(1000, { softLabels: 50 }))).toEqual([true, 0.35]);
+    expect(await trainOf({ adapter: { method: "prefix" } }, facts(1000, { softLabels: 50 }))).toEqual([true, 0.35]);
+    // Their shipped recipes have such settings.
+    expect(await trainOf({ adapter: { method: "full" } }, facts(1000, { softLabels: 50 }))).toEqual([false, undefined]);
+    expect(await trainOf({}, facts(MANY_ROWS, { softLabels: MANY_ROWS }))).toEqual([false, undefined]);
+    expect(await trainOf({ model: { path: "/m" } }, facts(1000, { softLabels: 50 }))).toEqual([false, undefined]);
+  });
+
   it("ask in both directions when every label has an inverse, and give further relations when rows have several", async () => {
     const decodeOf = async (one: DataFacts) => (await defaultsFor({}, one, true, read)).values.decode;
     expect(await decodeOf(facts(1000))).toEqual({

@@ -158,7 +158,10 @@ describe("what a recipe leaves out", () => {
     const demo = await readRecipe(shipped("demo"));
     expect(recipe).toEqual({ ...demo, data: { ...demo.data, format: "auto" } });
     expect(await defaults()).toEqual(recipe);
-    expect([basis, facts]).toEqual(["demo.yaml", { rows: 1094, severalRelations: 10, hasInverses: false }]);
+    expect([basis, facts]).toEqual([
+      "demo.yaml",
+      { rows: 1094, severalRelations: 10, softLabels: 0, hasInverses: false },
+    ]);
     expect(await readRecipe(recipeFile(recipeText(recipe)))).toEqual(recipe);
   });
 
@@ -189,9 +192,29 @@ describe("what a recipe leaves out", () => {
     );
     writeFileSync(join(data, "train.jsonl"), [row(["收购"]), "{", row(["收购"], "甲与乙"), row(["无"])].join("\n"));
     const { recipe, facts } = await resolveRecipe({ dataPath: data });
-    expect(facts).toEqual({ rows: 2, severalRelations: 1, hasInverses: true });
+    expect(facts).toEqual({ rows: 2, severalRelations: 1, softLabels: 0, hasInverses: true });
     expect(recipe.train.epochs).toBe(30);
     expect(recipe.decode).toMatchObject({ bothDirections: true, furtherRelations: 0.5 });
+  });
+
+  it("of rows with soft labels keeps a model from learning them by heart, unless the recipe says otherwise", async () => {
+    const data = mkdtempSync(join(directory, "soft-"));
+    const rows = Array.from({ length: 20 }, (_, i) => {
+      const softLabels = i === 0 ? { 收购: 0.6667, 无: 0.3333 } : undefined;
+      return JSON.stringify({ sentence: `甲收购乙${i}`, head: "甲", tail: "乙", relations: ["收购"], softLabels });
+    });
+    writeFileSync(join(data, "labels.json"), JSON.stringify({ labels: ["无", "收购"], noRelation: "无" }));
+    writeFileSync(join(data, "train.jsonl"), rows.join("\n"));
+    const { recipe, isAgainstWrongLabels, facts, defaults } = await resolveRecipe({
+      dataPath: data,
+      overrides: ["train.dropout=0"],
+    });
+    expect([isAgainstWrongLabels, facts?.softLabels]).toEqual([true, 1]);
+    const robust = { schedule: "constant", labelSmoothing: 0.1, tokenNoise: 0.15, averageFrom: 0.35 };
+    expect(recipe.train).toMatchObject({ ...robust, dropout: 0, learningRate: 0.001 });
+    expect((await defaults()).train).toMatchObject({ ...robust, dropout: 0.1 });
+    const demo = await resolveRecipe({ file: shipped("demo"), dataPath: data });
+    expect(demo.recipe.train).toMatchObject({ schedule: "cosine", dropout: 0, averageFrom: 1 });
   });
 
   it("of a recipe with a model is the paper's; the values it has stay, and defaults() tells both apart", async () => {

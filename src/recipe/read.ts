@@ -46,6 +46,8 @@ export interface RecipeSource {
 export interface Basis {
   /** The shipped recipe that the defaults come from; null for CRE-LLM's settings. */
   basis: string | null;
+  /** Whether soft labels of the data replace some of them by `AGAINST_WRONG_LABELS`. */
+  isAgainstWrongLabels: boolean;
   /** The facts that the defaults were chosen by; null when no default depends on the data, or there is no data. */
   facts: DataFacts | null;
 }
@@ -80,14 +82,14 @@ export async function readRecipe(file: string, overrides: readonly string[] = []
  */
 export async function resolveRecipe(source: RecipeSource): Promise<ResolvedRecipe> {
   const { isFast = true } = source;
-  const { recipe, problems, where, basis, facts } = await readRecipeParts(source);
+  const { recipe, problems, where, basis, isAgainstWrongLabels, facts } = await readRecipeParts(source);
   if (recipe === null) throw new UserErrors(problemsTitle(where, problems.length), problems);
   const defaults = async () => {
     const choices = choicesOf(recipe, await givenValues(source));
     const { values } = await defaultsFor(choices, facts ?? NO_FACTS, isFast, readShippedRecipe);
     return checkRecipe(fillIn(choices, values), "the defaults", ".");
   };
-  return { recipe, basis, facts, defaults };
+  return { recipe, basis, isAgainstWrongLabels, facts, defaults };
 }
 
 /** Reads a recipe as {@link resolveRecipe} does, but returns its problems together with the parts that are right. */
@@ -97,8 +99,8 @@ export async function readRecipeParts(source: RecipeSource): Promise<RecipeReadi
   const where = file ?? "The recipe";
   const folder = file === undefined ? "." : dirname(file);
   const readWith = async (facts: DataFacts) => {
-    const { values, basis } = await defaultsFor(given, facts, isFast, readShippedRecipe);
-    return { ...reading(fillIn(given, values), where, folder), basis };
+    const { values, ...from } = await defaultsFor(given, facts, isFast, readShippedRecipe);
+    return { ...reading(fillIn(given, values), where, folder), ...from };
   };
   if (source.facts) {
     const facts = dependsOnData(given) ? source.facts : null;
@@ -201,6 +203,7 @@ async function factsOf(path: string, { format, normalize }: RecipeParts["data"])
 export function factsOfRows(examples: readonly Example[], { labels, noRelation, inverses }: LabelSet): DataFacts {
   return {
     rows: examples.length,
+    softLabels: examples.filter(({ softLabels }) => softLabels !== undefined).length,
     severalRelations: examples.filter(({ relations = [] }) => new Set(relations).size > 1).length,
     hasInverses: labels.every((label) => label === noRelation || inverses.has(label)),
   };

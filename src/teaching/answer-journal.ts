@@ -22,7 +22,7 @@ export interface AnswerJournal {
   answer(key: string): KeptAnswer | undefined;
   /** Tokens that are spent: of the answers, and of requests whose answers were lost the tokens that were reserved for them. */
   readonly spent: number;
-  /** Requests that were begun by a process that was killed before the answer came. */
+  /** Requests that a process began that was killed before the answer came, and that no earlier call has booked. */
   readonly lost: number;
   /** Notes a request before it is made. */
   begin(key: string, reserved: number): Promise<void>;
@@ -66,9 +66,7 @@ export async function openAnswerJournal(directory: string): Promise<AnswerJourna
   };
   const isNew = !existsSync(file);
   if (!isNew) await readJournal(file, apply);
-  const lost = begun.size;
-  for (const tokens of begun.values()) spent += tokens;
-  begun.clear();
+  const unanswered = [...begun];
   const handle = await open(file, "a+");
   if (isNew) await writeFully(handle, Buffer.from(`${JSON.stringify({ journal: VERSION })}\n`));
   else await endLine(handle);
@@ -78,12 +76,17 @@ export async function openAnswerJournal(directory: string): Promise<AnswerJourna
     writing = writing.then(() => writeFully(handle, Buffer.from(`${JSON.stringify(line)}\n`)));
     return writing;
   };
+  // Written, or the next answer to the same request would take their place.
+  for (const [failed, tokens] of unanswered) {
+    await append({ failed, spent: tokens });
+    spent += tokens;
+  }
   return {
     answer: (key) => kept.get(key),
     get spent() {
       return spent;
     },
-    lost,
+    lost: unanswered.length,
     begin: (key, reserved) => append({ begin: key, tokens: reserved }),
     async end(key, answer, cost) {
       await append({ key, spent: cost, ...answer });

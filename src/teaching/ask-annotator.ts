@@ -1,4 +1,4 @@
-import type { AnswerToken, AskText, TextAnswer } from "../endpoint/chat.ts";
+import type { AnswerToken, AskText, TextAnswer, TextQuestion } from "../endpoint/chat.ts";
 import type { AnnotationPrompt } from "./annotation-prompt.ts";
 import type { KeptAnswer } from "./answer-journal.ts";
 import type { ScoredToken } from "./answer-probabilities.ts";
@@ -29,16 +29,18 @@ export async function askAnnotator(
   allowed: readonly string[],
   { temperature, seed, maxAnswerTokens, form, probabilities }: AskSettings,
   answer: number,
+  mayRepeat?: () => Promise<boolean>,
 ): Promise<{ kept: KeptAnswer; cost: number | null; lostAttempts: number }> {
   const text = rules + question;
-  const given = await ask({
+  const wanted: TextQuestion = {
     prompt: form === "chat" ? [{ role: "user", content: text }] : text,
     maxTokens: maxAnswerTokens,
     temperature,
     seed: seed + answer,
     ...(probabilities ? { topLogprobs: TOP[form] } : {}),
     ...(form === "completion" ? { stop: ["\n"] } : {}),
-  });
+  };
+  const given = await ask(wanted, { mayRepeat });
   const { promptTokens, answerTokens } = given.usage;
   const shares = given.tokens && answerProbabilities(scoredTokens(given), allowed);
   const isCut = given.finishReason === "length";

@@ -67,9 +67,9 @@ export interface LabelOutcome {
     refused: number;
     /** Requests whose tokens the server did not count: their reservation is booked. */
     uncounted: number;
-    /** Attempts without an answer that the server may have counted: they are booked, too. */
+    /** Attempts without an answer that may have cost tokens: each is booked at its reservation. */
     lostAttempts: number;
-    /** Answers that cost more than was reserved: the server counts what it was not asked for. */
+    /** Answers that cost more than was reserved: the server counts what it was not asked for. Only these can exceed the budget. */
     over: number;
     spent: number;
   };
@@ -111,7 +111,11 @@ export async function labelQuestions(work: LabelWork): Promise<LabelOutcome> {
   const answers: (KeptAnswer | { refused: string } | undefined)[][] = questions.map(() => []);
   const total = questions.length * settings.answers;
   let [done, unreadable, isBudgetSpent, hasAnswer] = [0, 0, false, false];
+  /** A server may count more than it was asked for. */
+  let longestAnswer = settings.maxAnswerTokens;
   let failure: unknown = null;
+  /** Requests whose next attempt did not fit next to those in progress. */
+  const postponed: { place: number; answer: number }[] = [];
   const tell = () => onProgress({ done, total, spent: budget.spent, unreadable });
   const isReadable = (place: number, { text }: KeptAnswer) => {
     return readerOf(questions[place]).read(text, questions[place].example).label !== null;
@@ -126,23 +130,39 @@ export async function labelQuestions(work: LabelWork): Promise<LabelOutcome> {
   const askOne = async (place: number, answer: number, reserved: number): Promise<void> => {
     const question = questions[place];
     const { prompt, key } = requestOf(question, answer);
-    let cost = 0;
+    const { allowed } = readerOf(question);
+    /** Of the last attempt; until it is known, the most that it can be. */
+    let cost = reserved;
+    let repeated = 0;
+    // Nobody knows what an attempt without an answer cost.
+    const mayRepeat = async () => {
+      if (!budget.repeat(reserved)) return false;
+      repeated++;
+      counts.lostAttempts++;
+      await journal.begin(key, reserved);
+      return true;
+    };
     try {
       await journal.begin(key, reserved);
-      const given = await askAnnotator(work.ask, prompt, readerOf(question).allowed, settings, answer);
+      const given = await askAnnotator(work.ask, prompt, allowed, settings, answer, mayRepeat);
       counts.asked++;
       if (given.cost === null) counts.uncounted++;
       if (given.cost !== null && given.cost > reserved) counts.over++;
-      counts.lostAttempts += given.lostAttempts;
-      cost = (given.cost ?? reserved) + given.lostAttempts * reserved;
+      cost = given.cost ?? reserved;
       bound.learn(prompt, given.kept.promptTokens);
-      await journal.end(key, given.kept, cost);
+      longestAnswer = Math.max(longestAnswer, given.kept.answerTokens);
+      await journal.end(key, given.kept, cost + repeated * reserved);
       keep(place, answer, given.kept);
     } catch (error) {
       if (!(error instanceof EndpointError)) throw error;
-      // Nobody knows what an attempt without an answer cost.
-      cost = error.lostAttempts * reserved;
-      await journal.fail(key, cost);
+      const isLost = error.lostAttempts > repeated;
+      if (isLost) counts.lostAttempts++;
+      cost = isLost ? reserved : 0;
+      await journal.fail(key, cost + repeated * reserved);
+      if (error.isGivenUp) {
+        postponed.push({ place, answer });
+        return;
+      }
       if (!REFUSED.includes(error.status ?? 0)) throw error;
       counts.refused++;
       if (!hasAnswer && counts.refused >= MOST_REFUSED_AT_START) throw error;
@@ -171,8 +191,20 @@ export async function labelQuestions(work: LabelWork): Promise<LabelOutcome> {
         if (answers[place][answer] === undefined) yield { place, answer };
       }
     }
+    while (postponed.length > 0 || inProgress.size > 0) {
+      const next = postponed.shift();
+      if (next) yield next;
+      else yield null;
+    }
   };
-  for (const { place, answer } of missing()) {
+  // The first answer shows how the server counts.
+  const most = () => (hasAnswer || work.maxTokensTotal === Number.POSITIVE_INFINITY ? work.concurrency : 1);
+  for (const next of missing()) {
+    if (next === null) {
+      await Promise.race(inProgress);
+      continue;
+    }
+    const { place, answer } = next;
     // Rows whose prompts are alike: asked once.
     const same = journal.answer(requestOf(questions[place], answer).key);
     if (same !== undefined && !mayBeLonger(same, settings)) {
@@ -180,10 +212,10 @@ export async function labelQuestions(work: LabelWork): Promise<LabelOutcome> {
       keep(place, answer, same);
       continue;
     }
-    while (inProgress.size >= work.concurrency) await Promise.race(inProgress);
+    while (inProgress.size >= most()) await Promise.race(inProgress);
     if (signal?.aborted || failure !== null) break;
     const { prompt } = requestOf(questions[place], answer);
-    const reserved = await budget.reserve(() => bound.boundOf(prompt) + settings.maxAnswerTokens);
+    const reserved = await budget.reserve(() => bound.boundOf(prompt) + longestAnswer);
     if (reserved === null) {
       isBudgetSpent = true;
       break;

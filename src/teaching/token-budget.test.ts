@@ -36,6 +36,17 @@ describe("the token budget", () => {
     expect(budget.spent).toBe(0);
   });
 
+  it("allows another attempt only where the first one and the next fit", async () => {
+    const budget = createTokenBudget(100);
+    const reserved = (await budget.reserve(() => 40)) as number;
+    expect(budget.repeat(reserved)).toBe(true);
+    expect(budget.spent).toBe(40);
+    expect(budget.repeat(reserved)).toBe(false);
+    budget.book(reserved, 15);
+    expect(budget.spent).toBe(55);
+    expect(await budget.reserve(() => 45)).toBe(45);
+  });
+
   it("asks for the need anew when it has waited", async () => {
     const budget = createTokenBudget(100);
     let need = 80;
@@ -62,6 +73,13 @@ describe("the bound of a prompt", () => {
     bound.learn(prompt("问题二"), 150);
     expect(bound.boundOf(prompt("问题"))).toBe(140 + 6 + 8);
     expect(bound.boundOf(prompt("问题", "别的"))).toBe(6 + 6 + 256);
+  });
+
+  it("grows by what a server counted above it", () => {
+    const bound = createPromptBound();
+    bound.learn(prompt("问"), 600 + 3 + 256 + 50);
+    expect(bound.boundOf(prompt("问题", "别的"))).toBe(6 + 6 + 256 + 50);
+    expect(bound.boundOf(prompt("问题"))).toBe(600 + 6 + 256 + 50);
   });
 
   it("learns nothing from a server that does not count", () => {

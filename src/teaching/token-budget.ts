@@ -9,6 +9,8 @@ export interface TokenBudget {
    * is not enough, and ever after, so that requests are made in their order.
    */
   reserve(need: () => number): Promise<number | null>;
+  /** Books a reservation as spent and reserves as much again, for another attempt. False, and nothing changes, when that does not fit now. */
+  repeat(reserved: number): boolean;
   /** Books what a request needed in the place of its reservation. */
   book(reserved: number, used: number): void;
 }
@@ -49,6 +51,11 @@ export function createTokenBudget(total: number, spent = 0): TokenBudget {
       last = mine;
       return mine;
     },
+    repeat(reservation) {
+      if (booked + reserved + reservation > total) return false;
+      booked += reservation;
+      return true;
+    },
     book(reservation, used) {
       reserved -= reservation;
       booked += used;
@@ -65,18 +72,22 @@ const SEAM_TOKENS = 8;
 
 /**
  * An upper bound of the tokens of prompts: no tokenizer makes more tokens than a text has bytes. Once prompts with the same rules were counted by
- * the server, it is the least of their counts and the bytes of the question.
+ * the server, it is the least of their counts and the bytes of the question. What a count had above its bound is added from then on.
  */
 export function createPromptBound() {
   const leastOf = new Map<string, number>();
+  let excess = 0;
+  const plainOf = ({ rules, question }: AnnotationPrompt) =>
+    Buffer.byteLength(rules) + Buffer.byteLength(question) + TEMPLATE_TOKENS + excess;
   return {
-    boundOf({ rules, question }: AnnotationPrompt): number {
-      const bytes = Buffer.byteLength(question);
-      const plain = Buffer.byteLength(rules) + bytes + TEMPLATE_TOKENS;
-      const least = leastOf.get(rules);
-      return least === undefined ? plain : Math.min(plain, least + bytes + SEAM_TOKENS);
+    boundOf(prompt: AnnotationPrompt): number {
+      const least = leastOf.get(prompt.rules);
+      const learned = least === undefined ? least : least + Buffer.byteLength(prompt.question) + SEAM_TOKENS;
+      return Math.min(plainOf(prompt), learned ?? Number.POSITIVE_INFINITY);
     },
-    learn({ rules }: AnnotationPrompt, tokens: number): void {
+    learn(prompt: AnnotationPrompt, tokens: number): void {
+      const { rules } = prompt;
+      excess += Math.max(0, tokens - plainOf(prompt));
       if (tokens > 0) leastOf.set(rules, Math.min(tokens, leastOf.get(rules) ?? Number.POSITIVE_INFINITY));
     },
   };

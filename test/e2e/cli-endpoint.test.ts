@@ -158,12 +158,13 @@ describe("cre serve as the server", () => {
   }, 120_000);
   afterAll(() => ours?.end());
 
-  it("gives the numbers of the run, by choice and by echo", async () => {
+  it("gives the numbers of the run, by choice, by the label tree and by echo", async () => {
     const client = await createEndpointClient({ url: ours.url, model: "toy" });
     const rows = toyRows(8, 51);
     const own = await run.extractor.extract(rows);
     for (const [way, about] of [
       [undefined, /structured_outputs, with probabilities/],
+      ["tree", /by logprob_token_ids/],
       ["echo", /by echo/],
     ] as const) {
       const { extractor, endpoint } = await openEndpoint(client, { run: file("toy"), shots: null, way });
@@ -209,6 +210,7 @@ describe("cre serve as the server", () => {
 
   it("is refused in one line for what cannot be", async () => {
     const at = ["--endpoint", ours.url];
+    const plain = await server({ chat: true });
     const mistakes: [string[], string | RegExp][] = [
       [["evaluate", file("toy"), ...at], "--endpoint: needs --model NAME, the model's name at the server."],
       [["evaluate", file("toy"), ...at, "--model", "toi"], "has no such model, did you mean toy?"],
@@ -217,7 +219,10 @@ describe("cre serve as the server", () => {
       [["evaluate", ...at, "--model", "toy"], "needs the labels that it answers with: --labels FILE."],
       [["evaluate", file("toy"), ...at, "--model", "toy", "--joint"], "got --joint or --all-pairs"],
       [["evaluate", file("toy"), ...at, "--model", "toy", "--method", "labels"], "got --method, which is for a model"],
-      [["evaluate", file("toy"), ...at, "--model", "toy", "--way", "tree"], /--way tree: .* does not have it\./],
+      [
+        ["evaluate", file("toy"), "--endpoint", plain.url, "--model", "tiny", "--way", "tree"],
+        /--way tree: .* does not have it\./,
+      ],
       [
         ["evaluate", ...at, "--model", "toy", "--way", "echo", "--data", file("data")],
         "--way echo: needs the model's tokenizer.",

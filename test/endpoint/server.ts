@@ -133,9 +133,13 @@ function promptsOf(prompt: unknown, encode: (text: string) => number[]): number[
   return typeof list[0] === "number" ? [list as number[]] : (list as number[][]);
 }
 
-/** A proxy that fails a tenth of all requests in several ways, delays some, and is gone for a while after `diesAfter` requests. */
+/**
+ * A proxy that fails a tenth of all requests in several ways, delays some, and is gone for a while after `diesAfter` requests. Its `requests` are
+ * those that the server behind it answered.
+ */
 export async function brokenProxy(target: string, diesAfter: number): Promise<TestServer & { failed(): number }> {
   const random = createRandom(7);
+  const requests: Record<string, unknown>[] = [];
   let seen = 0;
   let failed = 0;
   const handle = async (request: IncomingMessage, response: ServerResponse) => {
@@ -162,7 +166,10 @@ export async function brokenProxy(target: string, diesAfter: number): Promise<Te
     if (dice > 0.9) await sleep(30 * random.uniform());
     const method = request.method ?? "GET";
     try {
-      const answer = await fetch(target + request.url, { method, body: method === "GET" ? undefined : body });
+      const headers = { "content-type": "application/json" };
+      const sent = method === "GET" ? {} : { headers, body };
+      const answer = await fetch(target + request.url, { method, ...sent });
+      if (method === "POST" && answer.ok) requests.push(JSON.parse(body));
       response.writeHead(answer.status, { "content-type": "application/json" });
       response.end(await answer.text());
     } catch {
@@ -171,5 +178,5 @@ export async function brokenProxy(target: string, diesAfter: number): Promise<Te
   };
   let server = createServer(handle);
   const port = await listen(server);
-  return { url: `http://127.0.0.1:${port}`, requests: [], failed: () => failed, close: () => end(server) };
+  return { url: `http://127.0.0.1:${port}`, requests, failed: () => failed, close: () => end(server) };
 }

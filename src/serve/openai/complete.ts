@@ -19,6 +19,8 @@ export interface CompleteOptions {
   maxNewTokens: number;
   /** Most likely tokens to tell with each; null: no probabilities. */
   top: number | null;
+  /** Tokens to tell with each, too; not of a choice. */
+  named?: readonly number[];
   onText?(index: number, text: string, tokens: readonly ScoredToken[]): void;
 }
 
@@ -44,11 +46,11 @@ export async function complete(
   const form = formOf(body);
   const drawings = drawingsOf(body);
   const lanes = completingRun(served, context.limits);
-  const { promptIds, maxNewTokens, top, onText } = options;
+  const { promptIds, maxNewTokens, top, named, onText } = options;
   if (form.kind === "choice") return chosen(served, ticket, form.texts, drawings, options, context);
   const constraint = form.kind === "pattern" ? await lanes.constraintOf(form.key, form.read) : null;
   const wanted = drawings.map((drawing, index) => ({
-    ...{ promptIds, maxNewTokens, drawing, constraint, top, signal: ticket.signal },
+    ...{ promptIds, maxNewTokens, drawing, constraint, top, named, signal: ticket.signal },
     stop: stopsOf(body),
     onText: onText && ((text: string, tokens: readonly ScoredToken[]) => onText(index, text, tokens)),
   }));

@@ -16,6 +16,8 @@ export interface Wanted {
   constraint: TokenConstraint | null;
   /** Most likely tokens to tell with each; null: no probabilities at all. */
   top: number | null;
+  /** Tokens to tell, too. */
+  named?: readonly number[];
   signal: AbortSignal;
   /** Hears new text with its tokens as they are known. */
   onText?(text: string, tokens: readonly ScoredToken[]): void;
@@ -50,7 +52,7 @@ export function createGenerationLane(
 
   const begin = (job: Job<Wanted, Generated>): void => {
     const wanted = job.item;
-    const { promptIds, maxNewTokens, constraint, drawing, top, stop } = wanted;
+    const { promptIds, maxNewTokens, constraint, drawing, top, named, stop } = wanted;
     const answer = createAnswerText(tokenizer, stop, wanted.onText);
     let state = constraint?.start ?? 0;
     let finish: Generated["finish"] = "length";
@@ -69,7 +71,7 @@ export function createGenerationLane(
           finish = "stop";
           return null;
         }
-        const scores = top === null ? null : tokenScores(logits, token, top);
+        const scores = top === null ? null : tokenScores(logits, token, top, named);
         const isStopped = answer.add({ id: token, logProbability: scores?.own ?? null, top: scores?.top ?? [] });
         if (constraint) state = constraint.next(state, token, answer.tokens.length === 1);
         if (!isStopped && !(constraint?.mustEnd(state) ?? false)) return token;

@@ -16,20 +16,25 @@ export function chatLogProbabilities(tokens: readonly ScoredToken[], tokenizer: 
   };
 }
 
-/** OpenAI's form of probabilities of a completion: parallel lists. `offset` is where the first token begins in the text. */
+/**
+ * OpenAI's form of probabilities of a completion: parallel lists. `offset` is where the first token begins in the text. With `byId` tokens are told
+ * as vLLM does it ("token_id:17"): texts of tokens are ambiguous.
+ */
 export function completionLogProbabilities(
   tokens: readonly ScoredToken[],
   tokenizer: Pick<Tokenizer, "decode">,
   offset: number,
+  byId = false,
 ) {
+  const nameOf = (id: number) => (byId ? `token_id:${id}` : textOf(tokenizer, id));
   const ids = tokens.map(({ id }) => id);
   return {
-    tokens: ids.map((id) => textOf(tokenizer, id)),
+    tokens: ids.map(nameOf),
     token_logprobs: tokens.map(({ logProbability }) => logProbability),
     top_logprobs: tokens.map(({ top, logProbability }) =>
       logProbability === null
         ? null
-        : Object.fromEntries(top.map((likely) => [textOf(tokenizer, likely.id), likely.logProbability])),
+        : Object.fromEntries(top.map((likely) => [nameOf(likely.id), likely.logProbability])),
     ),
     text_offset: ids.map((_, i) => offset + tokenizer.decode(ids.slice(0, i)).length),
   };

@@ -17,12 +17,17 @@ interface Body extends CompletionParameters {
   prompt: string | string[] | number[] | number[][];
   logprobs?: number | null;
   echo?: boolean | null;
+  /** Extensions, as vLLM names them. */
+  logprob_token_ids?: number[] | null;
+  return_tokens_as_token_ids?: boolean | null;
 }
 
 /** OpenAI's own default. */
 const USUAL_TOKENS = 16;
 const MAX_PROMPTS = 64;
 const MAX_TOP = 20;
+/** vLLM's own limit. */
+const MAX_NAMED = 128;
 
 /** POST /v1/completions, as OpenAI's clients and evaluation harnesses ask: with echo and logprobs, the prompt is scored. */
 export function addCompletionsRoute(app: FastifyInstance, context: ServeContext): void {
@@ -44,6 +49,11 @@ export function addCompletionsRoute(app: FastifyInstance, context: ServeContext)
       ...parameterProperties(limits),
       logprobs: { anyOf: [{ type: "integer", minimum: 0, maximum: MAX_TOP }, { type: "null" }] },
       echo: { anyOf: [{ type: "boolean" }, { type: "null" }] },
+      logprob_token_ids: {
+        anyOf: [{ type: "array", items: token, maxItems: MAX_NAMED }, { type: "null" }],
+        description: "Tokens whose probabilities are told at each place, with logprobs.",
+      },
+      return_tokens_as_token_ids: { anyOf: [{ type: "boolean" }, { type: "null" }] },
     },
     required: ["prompt"],
     examples: [{ prompt: "远山集团收购了", max_tokens: 8, temperature: 0, logprobs: 1 }],
@@ -64,6 +74,9 @@ export function addCompletionsRoute(app: FastifyInstance, context: ServeContext)
     for (const promptIds of prompts) expectFitting(served, promptIds.length, maxNewTokens);
     const top = given.logprobs ?? null;
     const n = given.n ?? 1;
+    const named = given.logprob_token_ids ?? [];
+    for (const id of named) expectToken(id, "logprob_token_ids", served);
+    const byId = given.return_tokens_as_token_ids ?? false;
     if (given.echo) expectEcho(given, served);
     const ticket = admit(context, request, reply, n * prompts.length);
     const head = {
@@ -74,7 +87,7 @@ export function addCompletionsRoute(app: FastifyInstance, context: ServeContext)
     };
     const { tokenizer } = served.run;
     const completeOne = (promptIds: number[], onText?: Parameters<typeof complete>[4]["onText"]) =>
-      complete(context, served, ticket, given, { promptIds, maxNewTokens, top, onText });
+      complete(context, served, ticket, given, { promptIds, maxNewTokens, top, named, onText });
     const usageOf = (completions: readonly Completion[]) => {
       const [read, made] = [
         prompts.reduce((sum, { length }) => sum + length, 0),
@@ -94,7 +107,9 @@ export function addCompletionsRoute(app: FastifyInstance, context: ServeContext)
         choices: answers.flat().map(({ completion: { text: own, tokens, finish, choices }, echoed }, index) => ({
           ...{ index, text: (echoed?.text ?? "") + own, finish_reason: finish },
           logprobs:
-            top === null ? null : completionLogProbabilities([...(echoed?.tokens ?? []), ...tokens], tokenizer, 0),
+            top === null
+              ? null
+              : completionLogProbabilities([...(echoed?.tokens ?? []), ...tokens], tokenizer, 0, byId),
           ...(choices ? { choice_probabilities: choices } : {}),
         })),
         usage: usageOf(answers.flat().map(({ completion }) => completion)),
@@ -106,7 +121,7 @@ export function addCompletionsRoute(app: FastifyInstance, context: ServeContext)
         prompts.map(async (promptIds, p) => {
           const offsets = new Array(n).fill(0);
           const completions = await completeOne(promptIds, (index, own, tokens) => {
-            const logprobs = top === null ? null : completionLogProbabilities(tokens, tokenizer, offsets[index]);
+            const logprobs = top === null ? null : completionLogProbabilities(tokens, tokenizer, offsets[index], byId);
             offsets[index] += own.length;
             chunk({ index: p * n + index, text: own, logprobs, finish_reason: null });
           });
@@ -122,8 +137,9 @@ export function addCompletionsRoute(app: FastifyInstance, context: ServeContext)
 }
 
 /** The ids of each prompt: texts have the begin token in front where the tokenizer has one. */
-function promptsOf(prompt: Body["prompt"], { run }: ServedRun): number[][] {
-  const { tokenizer, model } = run;
+function promptsOf(prompt: Body["prompt"], served: ServedRun): number[][] {
+  const { run } = served;
+  const { tokenizer } = run;
   const encode = (text: string) => [
     ...(tokenizer.bosId === null ? [] : [tokenizer.bosId]),
     ...encodePlain(tokenizer, text),
@@ -134,10 +150,15 @@ function promptsOf(prompt: Body["prompt"], { run }: ServedRun): number[][] {
     : (prompt as (string | number[])[]);
   return list.map((one) => {
     if (typeof one === "string") return encode(one);
-    const wrong = one.find((id) => id >= model.spec.tokenCount);
-    if (wrong === undefined) return one;
-    throw new Problem("bad-request", `prompt: has the id ${wrong}, expected ids below ${model.spec.tokenCount}.`);
+    for (const id of one) expectToken(id, "prompt", served);
+    return one;
   });
+}
+
+function expectToken(id: number, name: string, { run }: ServedRun): void {
+  const { tokenCount } = run.model.spec;
+  if (id < tokenCount) return;
+  throw new Problem("bad-request", `${name}: has the id ${id}, expected ids below ${tokenCount}.`);
 }
 
 function expectEcho({ stream }: Body, { run }: ServedRun): void {
