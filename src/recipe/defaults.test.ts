@@ -48,6 +48,19 @@ describe("the defaults of a recipe without a model", () => {
     }
   });
 
+  it("join sentences where a label means no relation and no label is soft, in fewer epochs", async () => {
+    const joining = async () => ({ ...SHIPPED, train: { ...SHIPPED.train, joinedSentences: 0.5 } });
+    const trainOf = async (given: RecipeValues, others: Partial<DataFacts> = {}) => {
+      const { values } = await defaultsFor(given, facts(1_094, others), true, joining);
+      const { epochs, joinedSentences } = values.train as Record<string, number>;
+      return [joinedSentences, epochs];
+    };
+    expect(await trainOf({})).toEqual([0.5, 4]);
+    expect(await trainOf({}, { hasNoRelation: false })).toEqual([0, 8]);
+    expect(await trainOf({}, { softLabels: 1 })).toEqual([0, 8]);
+    expect(await trainOf({ train: { joinedSentences: 0 } })).toEqual([0.5, 8]);
+  });
+
   it("have another learning rate for a method that no shipped recipe has", async () => {
     const given = { adapter: { method: "freeze" } };
     expect(await defaultsOf(given, 1_094)).toEqual({ basis: "demo.yaml", epochs: 8, learningRate: 5e-5 });

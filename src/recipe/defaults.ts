@@ -21,15 +21,26 @@ export interface DataFacts {
   softLabels: number;
   /** Whether every label has a declared inverse, so that (tail, head) can be asked too. */
   hasInverses: boolean;
+  /** Whether a label means no relation, so that pairs without one can be learnt. */
+  hasNoRelation: boolean;
 }
 
-export const NO_FACTS: DataFacts = { rows: 0, severalRelations: 0, softLabels: 0, hasInverses: false };
+/** What is taken for granted where there is no data to look at. */
+export const NO_FACTS: DataFacts = {
+  rows: 0,
+  severalRelations: 0,
+  softLabels: 0,
+  hasInverses: false,
+  hasNoRelation: true,
+};
 
 /** A training that is known to be good, and how its epochs change with the number of rows. */
 interface Basis {
   /** The rows and epochs of that training: with fewer rows each is repeated more often. */
   rows: number;
   epochs: { usual: number; least: number; most: number };
+  /** The same without rows of joined sentences, of which each row is in one or two. */
+  epochsAlone?: Basis["epochs"];
 }
 
 /** A shipped recipe whose values are the defaults. */
@@ -67,7 +78,12 @@ export const AGAINST_WRONG_LABELS: Readonly<RecipeValues> = {
 const BASES = {
   /** Methods that keep the base frozen, or most of it. */
   adapter: {
-    few: { file: "demo.yaml", ...DEMO, epochs: { usual: 8, least: 8, most: 30 } },
+    few: {
+      file: "demo.yaml",
+      ...DEMO,
+      epochs: { usual: 4, least: 4, most: 15 },
+      epochsAlone: { usual: 8, least: 8, most: 30 },
+    },
     many: { file: "finre-base-all.yaml", ...FINRE, epochs: { usual: 8, least: 2, most: 12 } },
   },
   whole: {
@@ -118,7 +134,7 @@ export async function defaultsFor(
   const train = {
     ...section(shipped, "train"),
     ...(isAgainstWrongLabels ? AGAINST_WRONG_LABELS : {}),
-    epochs: epochsFor(basis, facts.rows),
+    ...joinedAndEpochs(given, basis, facts, section(shipped, "train")),
     validationShare: VALIDATION_SHARE,
   };
   const isLike = METHODS.some((one: { name: string; likeMethod?: string }) => {
@@ -141,6 +157,22 @@ export async function defaultsFor(
     basis: basis.file,
     isAgainstWrongLabels,
   };
+}
+
+/** Rows of joined sentences, as many as the recipe or the shipped one wants and the labels allow, and the epochs that go with them. */
+function joinedAndEpochs(
+  given: RecipeValues,
+  basis: RecipeBasis,
+  facts: DataFacts,
+  shipped: RecipeValues,
+): RecipeValues {
+  // A joined row would have the label of a soft one without its doubts.
+  const canJoin = facts.hasNoRelation && facts.softLabels === 0;
+  const usual = canJoin ? (shipped.joinedSentences ?? 0) : 0;
+  const wanted = section(given, "train").joinedSentences ?? usual;
+  const { epochsAlone = basis.epochs } = basis;
+  const epochs = epochsFor(wanted === 0 ? { ...basis, epochs: epochsAlone } : basis, facts.rows);
+  return { joinedSentences: usual, epochs };
 }
 
 /** Values with the defaults of what they leave out; an adapter of another method than the default's is left alone. */

@@ -160,7 +160,7 @@ describe("what a recipe leaves out", () => {
     expect(await defaults()).toEqual(recipe);
     expect([basis, facts]).toEqual([
       "demo.yaml",
-      { rows: 1094, severalRelations: 10, softLabels: 0, hasInverses: false },
+      { rows: 1094, severalRelations: 10, softLabels: 0, hasInverses: false, hasNoRelation: true },
     ]);
     expect(await readRecipe(recipeFile(recipeText(recipe)))).toEqual(recipe);
   });
@@ -192,8 +192,8 @@ describe("what a recipe leaves out", () => {
     );
     writeFileSync(join(data, "train.jsonl"), [row(["收购"]), "{", row(["收购"], "甲与乙"), row(["无"])].join("\n"));
     const { recipe, facts } = await resolveRecipe({ dataPath: data });
-    expect(facts).toEqual({ rows: 2, severalRelations: 1, softLabels: 0, hasInverses: true });
-    expect(recipe.train.epochs).toBe(30);
+    expect(facts).toEqual({ rows: 2, severalRelations: 1, softLabels: 0, hasInverses: true, hasNoRelation: true });
+    expect(recipe.train.epochs).toBe(15);
     expect(recipe.decode).toMatchObject({ bothDirections: true, furtherRelations: 0.5 });
   });
 

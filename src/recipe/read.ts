@@ -206,6 +206,7 @@ export function factsOfRows(examples: readonly Example[], { labels, noRelation, 
     softLabels: examples.filter(({ softLabels }) => softLabels !== undefined).length,
     severalRelations: examples.filter(({ relations = [] }) => new Set(relations).size > 1).length,
     hasInverses: labels.every((label) => label === noRelation || inverses.has(label)),
+    hasNoRelation: noRelation !== null,
   };
 }
 

@@ -18,7 +18,6 @@ import type { OpenOptions } from "./open.ts";
 import { chosenSentences, scorePairs } from "./pair-scores.ts";
 import { openRun, type Run } from "./run.ts";
 import { holdRun, openRunFolder, type RunFolder } from "./run-folder.ts";
-import { joinedRows } from "./trained-weights.ts";
 
 export interface CalibrateOptions extends Pick<OpenOptions, "onNotice" | "onLoad"> {
   /** Data folder; default: the one that the run was trained on. */
@@ -65,8 +64,7 @@ export async function calibrateRun(directory: string, options: CalibrateOptions 
     });
     const { examples, extractions } = evaluation;
     const own = extractions.map(({ modelProbabilities }) => modelProbabilities);
-    const joined = await joinedRows(extractor, recipe, examples);
-    const found = validateDecoding(run.companion?.model ?? null, recipe, labels, examples, own, joined);
+    const found = validateDecoding(run.companion?.model ?? null, recipe, labels, examples, own);
     const sentences = chosenSentences(examples, annotated, labels, recipe.seed);
     const pairs = await scorePairs(extractor, sentences, found.decoding, (done, total) =>
       onEvent({ kind: "pairs", done, total }),

@@ -44,16 +44,9 @@ export interface DecodingValidation {
   certainty: Certainty;
 }
 
-/** Labelled rows with the probabilities by the language model alone. */
-export interface ModelRows {
-  examples: readonly Example[];
-  own: readonly Float64Array[];
-}
-
 /**
  * Finds out on validation rows how a run decodes best, of which `own` are the probabilities by the language model alone: fits the mixture with a
- * companion and whether it gains, the weight of "no relation" for `decode.noRelationWeight: auto`, and the scale of shown probabilities. `joined` are
- * rows of joined sentences: mixture and weight have to suit them too; all that is said of the run is said of the validation rows. Throws a UserError for no rows.
+ * companion and whether it gains, the weight of "no relation" for `decode.noRelationWeight: auto`, and the scale of shown probabilities. Throws a UserError for no rows.
  */
 export function validateDecoding(
   model: LinearModel | null,
@@ -61,28 +54,25 @@ export function validateDecoding(
   labels: LabelSet,
   examples: readonly Example[],
   own: readonly Float64Array[],
-  joined: ModelRows = { examples: [], own: [] },
 ): DecodingValidation {
   const metric = train.keepBest === "paper" ? "paperF1" : "microF1";
-  const all = [...examples, ...joined.examples];
-  const allOwn = [...own, ...joined.own];
   const weightOf = (probabilities: readonly Float64Array[]) =>
-    fitNoRelationWeight(all, labels, decode.furtherRelations, metric, probabilities);
+    fitNoRelationWeight(examples, labels, decode.furtherRelations, metric, probabilities);
   const places = new Map(labels.labels.map((label, place) => [label, place]));
-  const golds = all.map(({ relations = [] }) => [...new Set(relations)].map((one) => places.get(one) as number));
+  const golds = examples.map(({ relations = [] }) => [...new Set(relations)].map((one) => places.get(one) as number));
   const none = labels.noRelation === null ? -1 : (places.get(labels.noRelation) as number);
   const scaleFor = (probabilities: readonly Float64Array[]) =>
     fitScale(
-      examples.map((_, i) => ({ probabilities: probabilities[i], gold: golds[i] })),
+      probabilities.map((one, i) => ({ probabilities: one, gold: golds[i] })),
       none,
     );
-  const linear = model ? linearProbabilities(model, all) : null;
-  const mixture = linear && fitMixture(allOwn.map((a, i) => ({ a, b: linear[i], gold: golds[i] })));
-  const mixedBy = (by: Mixture) => allOwn.map((a, i) => mixProbabilities(a, (linear as Float64Array[])[i], by));
+  const linear = model ? linearProbabilities(model, examples) : null;
+  const mixture = linear && fitMixture(own.map((a, i) => ({ a, b: linear[i], gold: golds[i] })));
+  const mixedBy = (by: Mixture) => own.map((a, i) => mixProbabilities(a, (linear as Float64Array[])[i], by));
   const mixed = mixture && mixedBy(mixture);
   const fitted: Calibration = {
     rows: examples.length,
-    noRelationWeight: { model: weightOf(allOwn), mixed: mixed && weightOf(mixed) },
+    noRelationWeight: { model: weightOf(own), mixed: mixed && weightOf(mixed) },
   };
   const f1Of = (choice: RelationChoice, probabilities: readonly Float64Array[]) =>
     validationF1(rowsOf(examples, labels, choice, probabilities), labels);

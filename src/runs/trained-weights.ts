@@ -3,13 +3,11 @@ import type { AnnotatedSentence } from "../data/mentions-file.ts";
 import { evaluate } from "../evaluate/evaluate.ts";
 import type { Extractor } from "../extract/extractor.ts";
 import { DEFAULT_WINDOW_ROWS, windowsOf } from "../extract/windows.ts";
-import type { Recipe } from "../recipe/schema.ts";
 import { calibrationWith, saveCalibration } from "./calibration.ts";
 import { saveCompanion } from "./companion.ts";
 import type { RunCompanion } from "./companion-read.ts";
-import { type CompanionValidation, type ModelRows, validateDecoding } from "./companion-scores.ts";
+import { type CompanionValidation, validateDecoding } from "./companion-scores.ts";
 import { fitMentions } from "./fit-mentions.ts";
-import { joinedFor } from "./negatives.ts";
 import { type OpenedRecipe, saveTrained } from "./open.ts";
 import { chosenSentences, scorePairs } from "./pair-scores.ts";
 import type { RunFolder } from "./run-folder.ts";
@@ -67,15 +65,7 @@ export async function saveResult(
   let mixture: CompanionValidation | null = null;
   if (validated.length > 0 && recipe.decode.method === "labels") {
     const probabilities = known ?? (await modelProbabilitiesOf(extractor, validated));
-    const joined = await joinedRows(extractor, recipe, validated);
-    const found = validateDecoding(
-      companion?.model ?? null,
-      recipe,
-      extractor.labels,
-      validated,
-      probabilities,
-      joined,
-    );
+    const found = validateDecoding(companion?.model ?? null, recipe, extractor.labels, validated, probabilities);
     mixture = found.companion;
     const sentences = chosenSentences(validated, annotated, extractor.labels, recipe.seed);
     const pairs = await scorePairs(extractor, sentences, found.decoding, onPairs);
@@ -85,16 +75,6 @@ export async function saveResult(
   if (companion) await saveCompanion(folder, { ...companion, validation: mixture });
   await saveTrained(bench, folder);
   return mixture;
-}
-
-/** Validation rows joined as the recipe joins training rows, which the decoding has to suit too; none where it joins none. */
-export async function joinedRows(
-  extractor: Extractor,
-  recipe: Recipe,
-  examples: readonly Example[],
-): Promise<ModelRows> {
-  const joined = joinedFor(recipe, extractor.labels, examples).examples;
-  return { examples: joined, own: await modelProbabilitiesOf(extractor, joined) };
 }
 
 async function modelProbabilitiesOf(extractor: Extractor, examples: readonly Example[]): Promise<Float64Array[]> {
