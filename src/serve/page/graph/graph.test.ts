@@ -81,6 +81,17 @@ describe("the layout", () => {
     expect(close).toBeLessThan(5);
   });
 
+  it("stops within a step, and has the same places in the end", () => {
+    const { nodes, links, layout } = laid(200);
+    const cut = createLayout(nodes.length, links);
+    // The time is over at every look at the clock.
+    let calls = 0;
+    while (cut.step(0)) calls++;
+    expect(calls).toBeGreaterThan(1000);
+    expect(cut.x).toEqual(layout.x);
+    expect(cut.y).toEqual(layout.y);
+  });
+
   it("leaves what is known in its place", () => {
     const layout = createLayout(2, [[0, 1]], (i) => ({ x: 100 * i, y: 7 }));
     expect(layout.step()).toBe(false);
