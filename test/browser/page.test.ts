@@ -6,11 +6,12 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { parse, stringify } from "yaml";
 import { type Serving, serving } from "../e2e/serving.ts";
-import { buildCli, temporaryFolder } from "../e2e/support.ts";
+import { buildCli, cre, temporaryFolder, toyRecipe, useBestBackend, writeRecipe, writeToyData } from "../e2e/support.ts";
 import { ROOT } from "../source-tree.ts";
 
-// The page of `cre serve` in Chromium, as a new user walks through it: text, relations, corrections, retraining, comparison, switch. At 1280 and
-// 390 px, in both themes; axe-core looks at every view. CRE_SHOTS=DIR keeps pictures of the views.
+// The page of `cre serve` in Chromium, as a new user walks through it: text, relations, corrections, a dropped file, entities that a run finds,
+// retraining, comparison, switch. At 1280 and 390 px, in both themes and languages; axe-core looks at every view. CRE_SHOTS=DIR keeps pictures
+// of the views.
 
 const PACKAGE = join(ROOT, "test", "browser");
 const CHROMIUM =
@@ -87,6 +88,17 @@ function writeRun(): string {
   return run;
 }
 
+/** A run that has learned to find entities; it knows nothing but the toy set. */
+async function trainFinder(): Promise<string> {
+  useBestBackend();
+  const toy = toyRecipe(writeToyData(file("toy-data")));
+  const train = { ...toy.train, epochs: 40, validateEvery: 10 };
+  const recipe = writeRecipe(file("finder.yaml"), { ...toy, tasks: ["relations", "mentions"], train });
+  const trained = await cre(["train", recipe, "--run", file("finder")]);
+  expect(trained.code, trained.stderr).toBe(0);
+  return file("finder");
+}
+
 describe.skipIf(reason !== null)("the page", () => {
   let server: Serving;
   let browser: Browser;
@@ -94,6 +106,22 @@ describe.skipIf(reason !== null)("the page", () => {
   let axe: (page: Page) => Axe;
   const faults: string[] = [];
   const requested: string[] = [];
+  const servers: string[] = [];
+  /** Opens the page of a server as one that was never there before. */
+  const openPage = async (url: string): Promise<Page> => {
+    const context = await browser.newContext({
+      ...{ viewport: { width: 1280, height: 860 }, locale: "zh-CN", colorScheme: "light", reducedMotion: "reduce" },
+    });
+    const opened = await context.newPage();
+    opened.on("console", (message) => {
+      if (message.type() === "error" || message.type() === "warning") faults.push(message.text());
+    });
+    opened.on("pageerror", (error) => faults.push(error.message));
+    opened.on("request", (request) => requested.push(request.url()));
+    servers.push(url);
+    await opened.goto(`${url}/`);
+    return opened;
+  };
 
   beforeAll(async () => {
     await buildCli();
@@ -107,16 +135,7 @@ describe.skipIf(reason !== null)("the page", () => {
     const { AxeBuilder } = require("@axe-core/playwright");
     axe = (shown) => new AxeBuilder({ page: shown });
     browser = await chromium.launch({ executablePath: CHROMIUM, args: ["--no-sandbox"] });
-    const context = await browser.newContext({
-      ...{ viewport: { width: 1280, height: 860 }, locale: "zh-CN", colorScheme: "light", reducedMotion: "reduce" },
-    });
-    page = await context.newPage();
-    page.on("console", (message) => {
-      if (message.type() === "error" || message.type() === "warning") faults.push(message.text());
-    });
-    page.on("pageerror", (error) => faults.push(error.message));
-    page.on("request", (request) => requested.push(request.url()));
-    await page.goto(`${server.url}/`);
+    page = await openPage(server.url);
   }, TIMEOUT_MS);
   afterAll(async () => {
     await browser?.close();
@@ -180,6 +199,72 @@ describe.skipIf(reason !== null)("the page", () => {
       await keep("extract-corrected");
       const { rows } = (await (await server.get("/v1/labelled")).json()) as { rows: { verdict: string }[] };
       expect(rows.map(({ verdict }) => verdict).sort()).toEqual(["corrected", "rejected"]);
+    },
+    TIMEOUT_MS,
+  );
+
+  it(
+    "shows what was said when the same text is opened again, as a file that is dropped",
+    async () => {
+      page = await openPage(server.url);
+      await isShown("#text");
+      await page.fill("#names", NAMES.join("\n"));
+      await page.evaluate(`(() => {
+        const dataTransfer = new DataTransfer();
+        dataTransfer.items.add(new File([${JSON.stringify(PARAGRAPHS.join("\n"))}], "报道.txt", { type: "text/plain" }));
+        const form = document.querySelector("form.input");
+        for (const name of ["dragover", "drop"]) {
+          form.dispatchEvent(new DragEvent(name, { bubbles: true, cancelable: true, dataTransfer }));
+        }
+      })()`);
+      await until("document.querySelector('.file-name')?.textContent === '报道.txt'");
+      await expectGood("start-file");
+      await page.click("form button.primary");
+      await isShown(".modes");
+      await until("!document.querySelector('.progress')");
+      await page.click(".modes button:nth-of-type(2)");
+      await until("document.querySelectorAll('.triples .said').length === 2");
+      await keep("extract-again");
+      // The next verdict of a pair replaces the row of the earlier visit.
+      await page.click(".triples tr:has(.said-rejected) button");
+      await isShown(".pair .pair-actions button[aria-pressed='true']");
+      await says("已存入校对集");
+      await page.click(".pair .pair-actions button:nth-of-type(1)");
+      await isShown(".pair .said-confirmed");
+      await until("document.querySelector('.pair').innerText.includes('已存入校对集')");
+      const { rows } = (await (await server.get("/v1/labelled")).json()) as { rows: { verdict: string }[] };
+      expect(rows.map(({ verdict }) => verdict).sort()).toEqual(["confirmed", "corrected"]);
+      await page.click(".pair .pair-actions button:nth-of-type(2)");
+      await isShown(".pair .said-rejected");
+      await until("document.querySelector('.pair').innerText.includes('已存入校对集')");
+    },
+    TIMEOUT_MS,
+  );
+
+  it(
+    "finds the entities of a text with a run that has learned it",
+    async () => {
+      const finder = await serving([await trainFinder()], { CRE_BACKEND: "" });
+      const before = page;
+      try {
+        page = await openPage(finder.url);
+        await isShown("#text");
+        expect(await page.evaluate("document.querySelector('.input-names .check input').checked")).toBe(true);
+        await page.fill("#text", "3日远山收购近水的股份。5日东风与西岭合作。");
+        await expectGood("start-finder");
+        await page.click("form button.primary");
+        await isShown(".modes");
+        await until("!document.querySelector('.progress')");
+        await expectGood("extract-finder");
+        const asked = await finder.post("/v1/extract", { text: "3日远山收购近水的股份。5日东风与西岭合作。", find: true });
+        const { mentions } = (await asked.json()) as { mentions: { text: string }[] };
+        expect(mentions.length).toBeGreaterThanOrEqual(2);
+        for (const { text } of mentions) await says(text);
+        await says(`${mentions.length} 处实体`);
+      } finally {
+        page = before;
+        await finder.end();
+      }
     },
     TIMEOUT_MS,
   );
@@ -276,9 +361,38 @@ describe.skipIf(reason !== null)("the page", () => {
     TIMEOUT_MS,
   );
 
+  it.each([
+    ["zh", "light", 390],
+    ["zh", "dark", 1280],
+    ["en", "light", 1280],
+    ["en", "dark", 390],
+  ] as const)(
+    "is readable in %s, %s, at %i px",
+    async (language, colorScheme, width) => {
+      await page.setViewportSize({ width, height: 860 });
+      await page.emulateMedia({ colorScheme });
+      const isOther = await page.evaluate<boolean>(`!document.documentElement.lang.startsWith("${language}")`);
+      if (isOther) await page.click(".top-tools button[lang]");
+      await until(`document.documentElement.lang.startsWith("${language}")`);
+      for (const [hash, shown] of [
+        ["extract", ".modes"],
+        ["review", "form.source"],
+        ["review/labelled", ".labelled li"],
+        ["review/retrain", ".comparison-words"],
+        ["runs", ".runs tbody tr"],
+        ["runs/demo", ".run .bar"],
+        ["datasets", ".rows li"],
+      ]) {
+        await view(hash, shown);
+        await expectGood(`${hash.replaceAll("/", "-")}-${language}-${colorScheme}-${width}`);
+      }
+    },
+    TIMEOUT_MS,
+  );
+
   it("has no errors, and asks no other server", () => {
     expect(faults).toEqual([]);
     const origins = new Set(requested.filter((url) => !url.startsWith("blob:")).map((url) => new URL(url).origin));
-    expect([...origins]).toEqual([server.url]);
+    expect([...origins]).toEqual([...new Set(servers)]);
   });
 });

@@ -52,9 +52,7 @@ describe("verdicts of an earlier visit", () => {
 
   it("are the last ones of a pair, and never those of a pair that was judged since", () => {
     const rows = [row(buys, "confirmed", "收购"), row(buys, "rejected", "无")];
-    expect(verdicts(withEarlier(results([buys]), rows, OPTIONS).results)).toEqual([
-      ["收购", "收购", "rejected", true],
-    ]);
+    expect(verdicts(withEarlier(results([buys]), rows, OPTIONS).results)).toEqual([["收购", "收购", "rejected", true]]);
     const judged = results([{ ...buys, verdict: "confirmed" }]);
     expect(verdicts(withEarlier(judged, rows, OPTIONS).results)).toEqual([["收购", "收购", "confirmed", true]]);
   });
