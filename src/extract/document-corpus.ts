@@ -122,17 +122,21 @@ async function* itemsOf(
     }
     // A long document would hold the event loop, and a server has others to answer.
     const pieces = createPieces();
+    const pause = async () => {
+      await pieces.next();
+      events.signal?.throwIfAborted();
+    };
     const sentences: Sentence[] = [];
     for (const windows of sentencesOf(document.text, { maxCharacters })) {
       sentences.push(...windows);
-      if (pieces.isLong()) await pieces.next();
+      if (pieces.isLong()) await pause();
     }
     const mentions = await finder.find(document, sentences);
     await events.onDocument?.(document, mentions);
     const offsets = codePointOffsets(document.text);
     let pairs = 0;
     for (const list of pairer.pairListsOf(document, sentences, mentions)) {
-      if (pieces.isLong()) await pieces.next();
+      if (pieces.isLong()) await pause();
       pairs += list.length;
       for (const pair of list) yield { kind: "pair", document, offsets, pair };
     }

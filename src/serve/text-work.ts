@@ -96,14 +96,16 @@ export async function* textEvents(
     ready.push(event);
     wake();
   };
-  /** Lets a slow reader hold the extraction. */
-  let resume = () => {};
+  /** Lets a slow reader hold the extraction: the next document is read while the answers of one are told, and both may wait. */
+  let held: (() => void)[] = [];
+  const resume = () => {
+    const waiting = held;
+    held = [];
+    for (const proceed of waiting) proceed();
+  };
   const drained = async () => {
-    while (ready.length > 0 && !ticket.signal.aborted) {
-      await new Promise<void>((done) => {
-        resume = done;
-      });
-    }
+    while (ready.length > 0 && !ticket.signal.aborted) await new Promise<void>((done) => held.push(done));
+    ticket.signal.throwIfAborted();
   };
   const release = () => resume();
   ticket.signal.addEventListener("abort", release, { once: true });
@@ -130,6 +132,7 @@ export async function* textEvents(
         const offsets = codePointOffsets(text);
         for (let from = 0; from < Math.max(1, mentions.length); from += TOLD_MENTIONS) {
           if (from > 0) await ownTurn();
+          ticket.signal.throwIfAborted();
           const withText = settings.texts && from === 0 ? { text } : {};
           const told = mentions.slice(from, from + TOLD_MENTIONS);
           tell({ document: id, ...withText, mentions: told.map((mention) => mentionOf(mention, text, offsets)) });
