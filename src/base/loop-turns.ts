@@ -8,3 +8,26 @@ export function ownTurn(): Promise<void> {
   last = last.then(() => new Promise((done) => setImmediate(done)));
   return last;
 }
+
+/** Milliseconds after which a piece of long work ends. */
+const PIECE_MS = 8;
+
+/** Cuts work into pieces by time: `if (pieces.isLong()) await pieces.next()` between its steps. */
+export interface Pieces {
+  /** Whether the piece has taken its time. */
+  isLong(): boolean;
+  /** Ends the piece; the next one begins in a turn of the event loop of its own. */
+  next(): Promise<void>;
+}
+
+/** The first piece begins now. Time that the work waits counts too. */
+export function createPieces(pieceMs = PIECE_MS): Pieces {
+  let began = performance.now();
+  return {
+    isLong: () => performance.now() - began >= pieceMs,
+    async next() {
+      await ownTurn();
+      began = performance.now();
+    },
+  };
+}

@@ -62,9 +62,7 @@ export function createPairer(labels: LabelSet, { window, maxPairs }: PairSetting
   const isClosed = isClosedUnderInverse(labels);
   const counts = emptyPairCounts();
 
-  const question = (head: Mention, tail: Mention, { text, start }: Sentence): PairQuestion | null => {
-    const { mask, hasRelation } = allowed(head.type, tail.type);
-    if (!hasRelation) return null;
+  const question = (head: Mention, tail: Mention, { text, start }: Sentence, mask: LabelMask | null): PairQuestion => {
     const spanOf = (mention: Mention) => ({ start: mention.start - start, end: mention.end - start });
     const [headSpan, tailSpan] = [spanOf(head), spanOf(tail)];
     const example: Example = {
@@ -76,76 +74,106 @@ export function createPairer(labels: LabelSet, { window, maxPairs }: PairSetting
     };
     return { example, mask };
   };
-  const pairOf = (first: Mention, second: Mention, sentence: Sentence): Pair | null => {
-    const forward = question(first, second, sentence);
-    const backward = isClosed ? null : question(second, first, sentence);
-    return forward === null && backward === null ? null : { first, second, sentence, forward, backward };
+  /** The pairs between the mentions of two sentences. */
+  const pairsBetween = (candidates: readonly (readonly [Mention, Mention])[], sentence: Sentence): Pair[] => {
+    const pairs: Pair[] = [];
+    for (const [first, second] of candidates) {
+      const forward = allowed(first.type, second.type);
+      const backward = isClosed ? null : allowed(second.type, first.type);
+      if (!forward.hasRelation && !backward?.hasRelation) counts.cutByType++;
+      else if (pairs.length >= maxPairs) counts.cutByCap++;
+      else {
+        pairs.push({
+          ...{ first, second, sentence },
+          forward: forward.hasRelation ? question(first, second, sentence, forward.mask) : null,
+          backward: backward?.hasRelation ? question(second, first, sentence, backward.mask) : null,
+        });
+      }
+    }
+    counts.pairs += pairs.length;
+    return pairs;
   };
 
-  function* pairsOf(
+  /** The pairs of a document sentence by sentence, also of those without any: for callers that pause between them. */
+  function* pairListsOf(
     document: Document,
     sentences: readonly Sentence[],
     mentions: readonly Mention[],
-  ): Generator<Pair, void, void> {
+  ): Generator<Pair[], void, void> {
     counts.sentences += sentences.length;
     counts.mentions += mentions.length;
-    const bySentence = mentionsBySentence(sentences, mentions);
-    counts.crossing += mentions.length - bySentence.reduce((sum, own) => sum + own.length, 0);
+    const own = mentionsBySentence(sentences, mentions);
     for (let from = 0; from < sentences.length; from++) {
       for (let to = from; to < Math.min(sentences.length, from + window); to++) {
-        const candidates = nearest(bySentence[from], bySentence[to], from === to);
+        const candidates = nearest(own.of(from), own.of(to), from === to);
         counts.repeated += candidates.repeated;
-        const sentence = joined(document, sentences[from], sentences[to]);
-        let asked = 0;
-        for (const [first, second] of candidates.pairs) {
-          const pair = pairOf(first, second, sentence);
-          if (pair === null) counts.cutByType++;
-          else if (asked >= maxPairs) counts.cutByCap++;
-          else {
-            asked++;
-            counts.pairs++;
-            yield pair;
-          }
-        }
+        yield pairsBetween(candidates.pairs, joined(document, sentences[from], sentences[to]));
       }
     }
+    counts.crossing += mentions.length - own.within();
   }
-  return { counts, pairsOf };
+
+  function* pairsOf(...of: Parameters<typeof pairListsOf>): Generator<Pair, void, void> {
+    for (const pairs of pairListsOf(...of)) yield* pairs;
+  }
+  return { counts, pairsOf, pairListsOf };
 }
 
 function joined({ text }: Document, { start }: Sentence, { end }: Sentence): Sentence {
   return { text: text.slice(start, end), start, end };
 }
 
-/** The mentions within each sentence, in order. */
-function mentionsBySentence(sentences: readonly Sentence[], mentions: readonly Mention[]): Mention[][] {
-  const own: Mention[][] = sentences.map(() => []);
-  let at = 0;
-  for (const mention of mentions) {
-    while (at < sentences.length && sentences[at].end <= mention.start) at++;
-    if (at < sentences.length && mention.start >= sentences[at].start && mention.end <= sentences[at].end) {
-      own[at].push(mention);
+/** The mentions within each sentence, in order; asked for in order, each is found once. */
+function mentionsBySentence(sentences: readonly Sentence[], mentions: readonly Mention[]) {
+  const found: Mention[][] = [];
+  let [next, within] = [0, 0];
+  const findNext = () => {
+    const { start, end } = sentences[found.length];
+    const own: Mention[] = [];
+    for (; next < mentions.length && mentions[next].start < end; next++) {
+      if (mentions[next].start >= start && mentions[next].end <= end) own.push(mentions[next]);
     }
-  }
-  return own;
+    within += own.length;
+    found.push(own);
+  };
+  return {
+    of(sentence: number): readonly Mention[] {
+      while (found.length <= sentence) findNext();
+      return found[sentence];
+    },
+    /** The number of those in the sentences that were asked for. */
+    within: () => within,
+  };
 }
 
-/** Pairs of mentions of different entities that do not overlap, one for each two entities, the nearest first. */
+/** Pairs of mentions of different entities that do not overlap, one for each two entities, the nearest first, of equally near ones the left one. */
 function nearest(left: readonly Mention[], right: readonly Mention[], isSame: boolean) {
-  const pairs: [Mention, Mention][] = [];
+  // Mentions are in order, so sorting by distance alone keeps the order of places; one list for each distance sorts without comparing.
+  const byDistance: [Mention, Mention][][] = [];
+  let count = 0;
   for (const [i, first] of left.entries()) {
-    for (const second of isSame ? left.slice(i + 1) : right) {
-      if (first.id !== second.id && first.end <= second.start) pairs.push([first, second]);
+    for (let j = isSame ? i + 1 : 0; j < right.length; j++) {
+      const second = right[j];
+      const distance = second.start - first.end;
+      if (distance < 0 || first.id === second.id) continue;
+      count++;
+      const equal = byDistance[distance];
+      if (equal === undefined) byDistance[distance] = [[first, second]];
+      else equal.push([first, second]);
     }
   }
-  const distance = ([first, second]: [Mention, Mention]) => second.start - first.end;
-  pairs.sort((a, b) => distance(a) - distance(b) || a[0].start - b[0].start || a[1].start - b[1].start);
-  const seen = new Set<string>();
-  const kept = pairs.filter(([first, second]) => {
-    const key = JSON.stringify(first.id < second.id ? [first.id, second.id] : [second.id, first.id]);
-    if (seen.has(key)) return false;
-    seen.add(key);
-    return true;
+  const numbers = new Map<string, number>();
+  for (const { id } of [...left, ...right]) if (!numbers.has(id)) numbers.set(id, numbers.size);
+  const seen = new Set<number>();
+  const pairs: [Mention, Mention][] = [];
+  byDistance.forEach((equal) => {
+    for (const pair of equal) {
+      const [a, b] = pair.map(({ id }) => numbers.get(id) as number);
+      const key = a < b ? a * numbers.size + b : b * numbers.size + a;
+      if (seen.has(key)) continue;
+      seen.add(key);
+      pairs.push(pair);
+    }
   });
-  return { pairs: kept, repeated: pairs.length - kept.length };
+  return { pairs, repeated: count - pairs.length };
 }

@@ -46,17 +46,15 @@ export const emptySentenceCounts = (): SentenceCounts => ({ sentences: 0, longSe
  * line. They do not end inside of 《》, brackets or a short quotation. Throws a RangeError for a limit below 2.
  */
 export function splitSentences(text: string, options: SentenceOptions = {}): Sentence[] {
+  return Array.from(sentencesOf(text, options)).flat();
+}
+
+/** The sentences of {@link splitSentences} one after another, the windows of a long one together: for callers that pause between them. */
+export function* sentencesOf(text: string, options: SentenceOptions = {}): Generator<Sentence[], void, void> {
   const { maxCharacters = MAX_SENTENCE_CHARACTERS, counts = emptySentenceCounts() } = options;
   if (!Number.isInteger(maxCharacters) || maxCharacters < LEAST_CHARACTERS) {
     throw new RangeError(`maxCharacters is ${maxCharacters}, expected a whole number from ${LEAST_CHARACTERS}`);
   }
-  const sentences: Sentence[] = [];
-  const add = (from: number, to: number) => {
-    let [start, end] = [from, to];
-    while (start < end && isSpace(text.charCodeAt(start))) start++;
-    while (end > start && isSpace(text.charCodeAt(end - 1))) end--;
-    if (start < end) sentences.push({ text: text.slice(start, end), start, end });
-  };
   const isWrapped = lineBreakReader(text);
   for (let start = 0; start < text.length; ) {
     if (isSpace(text.charCodeAt(start))) {
@@ -65,17 +63,24 @@ export function splitSentences(text: string, options: SentenceOptions = {}): Sen
     }
     const end = sentenceEnd(text, start, isWrapped);
     const last = trimmedEnd(text, start, end);
-    if (last - start <= maxCharacters) add(start, last);
-    else {
-      const before = sentences.length;
-      addWindows(text, start, last, maxCharacters, add);
+    const isLong = last - start > maxCharacters;
+    const cut = isLong ? windowsOf(text, start, last, maxCharacters) : trimmed(text, start, last);
+    if (isLong) {
       counts.longSentences++;
-      counts.windows += sentences.length - before;
+      counts.windows += cut.length;
     }
+    counts.sentences += cut.length;
+    yield cut;
     start = end;
   }
-  counts.sentences += sentences.length;
-  return sentences;
+}
+
+/** The part of a text without white space around it; none where it is empty. */
+function trimmed(text: string, from: number, to: number): Sentence[] {
+  let start = from;
+  while (start < to && isSpace(text.charCodeAt(start))) start++;
+  const end = trimmedEnd(text, start, to);
+  return start < end ? [{ text: text.slice(start, end), start, end }] : [];
 }
 
 function trimmedEnd(text: string, start: number, from: number): number {
@@ -212,21 +217,17 @@ function continuesAfterQuote(text: string, i: number, isAnnounced: boolean): boo
 const CLAUSE_ENDS = new Set(Array.from("，,：:；;—", (character) => character.charCodeAt(0)));
 
 /** Cuts [start, end) into windows of at most `limit` units: behind the last clause end of a window's second half, else behind 、 or a space, else anywhere between two characters. */
-function addWindows(
-  text: string,
-  start: number,
-  end: number,
-  limit: number,
-  add: (start: number, end: number) => void,
-): void {
+function windowsOf(text: string, start: number, end: number, limit: number): Sentence[] {
+  const windows: Sentence[] = [];
   let from = start;
   while (end - from > limit) {
     const cut = windowEnd(text, from, limit);
-    add(from, cut);
+    windows.push(...trimmed(text, from, cut));
     from = cut;
     while (from < end && isSpace(text.charCodeAt(from))) from++;
   }
-  add(from, end);
+  windows.push(...trimmed(text, from, end));
+  return windows;
 }
 
 function windowEnd(text: string, from: number, limit: number): number {

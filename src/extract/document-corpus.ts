@@ -1,12 +1,12 @@
 import { createHash } from "node:crypto";
-import { ownTurn } from "../base/loop-turns.ts";
+import { createPieces } from "../base/loop-turns.ts";
 import type { LabelSet } from "../data/example.ts";
 import type { BadDocument, Document, Sentence } from "../documents/document.ts";
 import type { Mention, SlowMentionFinder } from "../documents/mention.ts";
 import { type CodePointOffsets, codePointOffsets } from "../documents/offsets.ts";
 import { createPairer, emptyPairCounts, type Pair, type PairCounts, type PairSettings } from "../documents/pairs.ts";
 import type { ReadItem } from "../documents/read/format.ts";
-import { splitSentences } from "../documents/sentences.ts";
+import { sentencesOf } from "../documents/sentences.ts";
 import { unlessAborted } from "./abort.ts";
 import { readAhead } from "./ahead.ts";
 import { answerPairs, questionsOf } from "./answer-pairs.ts";
@@ -56,7 +56,7 @@ export interface DocumentSettings extends PairSettings {
 export interface DocumentEvents {
   /** After each window of pairs. */
   onProgress?: (counts: Readonly<DocumentCounts>) => void | Promise<void>;
-  onDocument?: (document: Document, mentions: readonly Mention[]) => void;
+  onDocument?: (document: Document, mentions: readonly Mention[]) => void | Promise<void>;
   onBadDocument?: (bad: BadDocument) => void;
   /** A pair that could not be extracted. */
   onBadPair?: (document: string, problem: string) => void;
@@ -107,9 +107,6 @@ export async function extractDocuments(
   return Object.assign(counts, pairer.counts);
 }
 
-/** Characters from which on a document is handled with pauses. */
-const LONG_TEXT = 10_000;
-
 async function* itemsOf(
   documents: AsyncIterable<ReadItem>,
   finder: SlowMentionFinder,
@@ -124,19 +121,24 @@ async function* itemsOf(
       continue;
     }
     // A long document would hold the event loop, and a server has others to answer.
-    const rest = document.text.length > LONG_TEXT ? ownTurn : async () => {};
-    await rest();
-    const sentences: Sentence[] = splitSentences(document.text, { maxCharacters });
-    await rest();
+    const pieces = createPieces();
+    const pause = async () => {
+      await pieces.next();
+      events.signal?.throwIfAborted();
+    };
+    const sentences: Sentence[] = [];
+    for (const windows of sentencesOf(document.text, { maxCharacters })) {
+      sentences.push(...windows);
+      if (pieces.isLong()) await pause();
+    }
     const mentions = await finder.find(document, sentences);
-    await rest();
-    events.onDocument?.(document, mentions);
-    await rest();
+    await events.onDocument?.(document, mentions);
     const offsets = codePointOffsets(document.text);
     let pairs = 0;
-    for (const pair of pairer.pairsOf(document, sentences, mentions)) {
-      pairs++;
-      yield { kind: "pair", document, offsets, pair };
+    for (const list of pairer.pairListsOf(document, sentences, mentions)) {
+      if (pieces.isLong()) await pause();
+      pairs += list.length;
+      for (const pair of list) yield { kind: "pair", document, offsets, pair };
     }
     yield { kind: "end", document, pairs };
   }

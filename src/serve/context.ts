@@ -58,9 +58,12 @@ export function admit(
 ): Ticket {
   const gone = new AbortController();
   const ticket = scheduler.admit({ client: clientOf(request), pairs, gone: gone.signal, timeoutMs });
-  reply.raw.once("close", () => {
+  const end = () => {
     if (!reply.raw.writableFinished) gone.abort();
     ticket.close();
-  });
+  };
+  // A client can be gone before its request was read to the end.
+  if (reply.raw.destroyed) end();
+  else reply.raw.once("close", end);
   return ticket;
 }

@@ -42,7 +42,8 @@ export function givenFinder(
   return {
     async find(document, sentences) {
       const found = finder ? await finder.find(document, sentences) : [];
-      return combinedMentions([...mentions, ...found], overlap);
+      // Those of one finder are in order already.
+      return mentions.length === 0 ? found : combinedMentions([...mentions, ...found], overlap);
     },
   };
 }

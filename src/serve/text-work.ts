@@ -1,5 +1,6 @@
+import { ownTurn } from "../base/loop-turns.ts";
 import type { Mention, OverlapPolicy, SlowMentionFinder } from "../documents/mention.ts";
-import { codePointOffsets } from "../documents/offsets.ts";
+import { type CodePointOffsets, codePointOffsets } from "../documents/offsets.ts";
 import type { ReadItem } from "../documents/read/format.ts";
 import { type DocumentCounts, extractDocuments } from "../extract/document-corpus.ts";
 import type { Extraction, Unextracted } from "../extract/extractor.ts";
@@ -95,14 +96,16 @@ export async function* textEvents(
     ready.push(event);
     wake();
   };
-  /** Lets a slow reader hold the extraction. */
-  let resume = () => {};
+  /** Lets a slow reader hold the extraction: the next document is read while the answers of one are told, and both may wait. */
+  let held: (() => void)[] = [];
+  const resume = () => {
+    const waiting = held;
+    held = [];
+    for (const proceed of waiting) proceed();
+  };
   const drained = async () => {
-    while (ready.length > 0 && !ticket.signal.aborted) {
-      await new Promise<void>((done) => {
-        resume = done;
-      });
-    }
+    while (ready.length > 0 && !ticket.signal.aborted) await new Promise<void>((done) => held.push(done));
+    ticket.signal.throwIfAborted();
   };
   const release = () => resume();
   ticket.signal.addEventListener("abort", release, { once: true });
@@ -125,11 +128,15 @@ export async function* textEvents(
     },
     {
       signal: ticket.signal,
-      onDocument({ id, text }, mentions) {
-        const all = mentionsOf(text, mentions);
-        for (let from = 0; from < Math.max(1, all.length); from += TOLD_MENTIONS) {
+      async onDocument({ id, text }, mentions) {
+        const offsets = codePointOffsets(text);
+        for (let from = 0; from < Math.max(1, mentions.length); from += TOLD_MENTIONS) {
+          if (from > 0) await ownTurn();
+          ticket.signal.throwIfAborted();
           const withText = settings.texts && from === 0 ? { text } : {};
-          tell({ document: id, ...withText, mentions: all.slice(from, from + TOLD_MENTIONS) });
+          const told = mentions.slice(from, from + TOLD_MENTIONS);
+          tell({ document: id, ...withText, mentions: told.map((mention) => mentionOf(mention, text, offsets)) });
+          await drained();
         }
       },
       onBadDocument: ({ id, reason }) => tell({ badDocument: id, reason }),
@@ -161,11 +168,13 @@ export async function* textEvents(
   }
 }
 
-function mentionsOf(text: string, mentions: readonly Mention[]): TripleMention[] {
-  const { toCodePoint } = codePointOffsets(text);
-  return mentions.map(({ start, end, id, name, type, probability }) => ({
-    ...{ text: text.slice(start, end), id, name, type },
-    ...{ start: toCodePoint(start), end: toCodePoint(end), startUtf16: start, endUtf16: end },
-    ...(probability === undefined ? {} : { probability: Number(probability.toFixed(6)) }),
-  }));
+function mentionOf(
+  { start, end, id, name, type, probability }: Mention,
+  text: string,
+  { toCodePoint }: CodePointOffsets,
+): TripleMention {
+  const own = text.slice(start, end);
+  const [from, to] = [toCodePoint(start), toCodePoint(end)];
+  const mention = { text: own, id, name, type, start: from, end: to, startUtf16: start, endUtf16: end };
+  return probability === undefined ? mention : { ...mention, probability: Number(probability.toFixed(6)) };
 }

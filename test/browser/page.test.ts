@@ -1,157 +1,45 @@
-import { execFileSync } from "node:child_process";
-import { cpSync, existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
-import { createRequire } from "node:module";
 import { join } from "node:path";
-import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { parse, stringify } from "yaml";
 import { type Serving, serving } from "../e2e/serving.ts";
 import { buildCli, temporaryFolder } from "../e2e/support.ts";
-import { ROOT } from "../source-tree.ts";
+import {
+  buildPage,
+  lookAt,
+  NAMES,
+  openBrowser,
+  PARAGRAPHS,
+  type Page,
+  reason,
+  TIMEOUT_MS,
+  type Watched,
+  writeDemoRun,
+} from "./chromium.ts";
 
 // The page of `cre serve` in Chromium, as a new user walks through it: text, relations, corrections, retraining, comparison, switch. At 1280 and
-// 390 px, in both themes; axe-core looks at every view. CRE_SHOTS=DIR keeps pictures of the views.
+// 390 px, in both themes and languages; axe-core looks at every view. CRE_SHOTS=DIR keeps pictures of the views.
 
-const PACKAGE = join(ROOT, "test", "browser");
-const CHROMIUM =
-  process.env.CRE_CHROMIUM || ["/usr/bin/chromium", "/usr/bin/chromium-browser"].find((file) => existsSync(file));
-const reason = !existsSync(join(PACKAGE, "node_modules", "@axe-core", "playwright"))
-  ? "playwright-core and @axe-core/playwright are not installed (npm ci --ignore-scripts in test/browser)"
-  : CHROMIUM === undefined
-    ? "there is no Chromium (Debian: apt-get install chromium fonts-noto-cjk)"
-    : !existsSync(join(ROOT, "build", "native"))
-      ? "the native backend is not built: fine-tuning the embedded model would take hours"
-      : null;
 if (reason !== null) console.warn(`browser/page.test.ts: skipped, ${reason}`);
-
-/** What this file uses of playwright-core, which is not installed for everybody. */
-interface Page {
-  goto(address: string): Promise<unknown>;
-  on(event: "console", listener: (message: { type(): string; text(): string }) => void): void;
-  on(event: "pageerror", listener: (error: Error) => void): void;
-  on(event: "request", listener: (request: { url(): string }) => void): void;
-  evaluate<T>(script: string): Promise<T>;
-  click(selector: string): Promise<void>;
-  fill(selector: string, text: string): Promise<void>;
-  focus(selector: string): Promise<void>;
-  setViewportSize(size: { width: number; height: number }): Promise<void>;
-  emulateMedia(media: { colorScheme: "light" | "dark" }): Promise<void>;
-  screenshot(options: { path: string; fullPage?: boolean }): Promise<unknown>;
-  keyboard: { press(key: string): Promise<void> };
-}
-interface Browser {
-  newContext(options: object): Promise<{ newPage(): Promise<Page> }>;
-  close(): Promise<void>;
-}
-interface Axe {
-  analyze(): Promise<{ violations: { id: string; impact?: string | null; nodes: { target: unknown[] }[] }[] }>;
-}
-
-const PARAGRAPHS = [
-  "松岭重工昨天宣布，以三十亿元收购青川机床的全部股份。交易完成后，青川机床仍由原来的团队管理。",
-  "松岭重工由陆远舟在一九九八年创办，总部位于临川市。陆远舟的妹妹陆清和现在是蓝汀科技的董事长。",
-  "蓝汀科技与松岭重工去年签订了合作协议，共同研制新的生产线。业内人士说，两家公司都把白石集团看作对手。",
-];
-const NAMES = ["松岭重工", "青川机床", "陆远舟", "临川市", "陆清和", "蓝汀科技", "白石集团"];
-
-/** Longest wait for one step: seconds where nothing else computes. */
-const PATIENCE_MS = Number(process.env.CRE_PATIENCE_MS ?? 240_000);
-const TIMEOUT_MS = 3 * PATIENCE_MS;
 
 const temporary = temporaryFolder("page");
 const file = (name: string) => join(temporary.path, name);
 
-/** The embedded demonstration run, on a few rows of the demonstration set: retraining takes seconds. */
-function writeRun(): string {
-  const data = file("data");
-  mkdirSync(data);
-  for (const [split, rows] of [
-    ["train", 32],
-    ["valid", 12],
-    ["test", 16],
-  ] as const) {
-    const lines = readFileSync(join(ROOT, "demo", `${split}.jsonl`), "utf8").split("\n");
-    writeFileSync(join(data, `${split}.jsonl`), `${lines.slice(0, rows).join("\n")}\n`);
-  }
-  cpSync(join(ROOT, "demo", "labels.json"), join(data, "labels.json"));
-  const run = file("demo");
-  cpSync(join(ROOT, "docs", "demo", "run"), run, { recursive: true });
-  const path = join(ROOT, "models", "base-zh");
-  const recipe = parse(readFileSync(join(run, "recipe.yaml"), "utf8"));
-  recipe.model.path = path;
-  recipe.data.path = data;
-  Object.assign(recipe.train, { epochs: 1, validateEvery: 1 });
-  writeFileSync(join(run, "recipe.yaml"), stringify(recipe));
-  const base = JSON.parse(readFileSync(join(run, "base.json"), "utf8"));
-  writeFileSync(join(run, "base.json"), JSON.stringify({ ...base, path }));
-  return run;
-}
-
 describe.skipIf(reason !== null)("the page", () => {
   let server: Serving;
-  let browser: Browser;
+  let browser: Watched;
   let page: Page;
-  let axe: (page: Page) => Axe;
-  const faults: string[] = [];
-  const requested: string[] = [];
-
   beforeAll(async () => {
     await buildCli();
-    execFileSync(process.execPath, [
-      ...[join(ROOT, "node_modules", "vite", "bin", "vite.js"), "build"],
-      ...["--config", join(ROOT, "src", "serve", "page", "vite.config.ts"), "--logLevel", "error"],
-    ]);
-    server = await serving([writeRun(), "--work", file("work")], { CRE_BACKEND: "" });
-    const require = createRequire(join(PACKAGE, "package.json"));
-    const { chromium } = require("playwright-core");
-    const { AxeBuilder } = require("@axe-core/playwright");
-    axe = (shown) => new AxeBuilder({ page: shown });
-    browser = await chromium.launch({ executablePath: CHROMIUM, args: ["--no-sandbox"] });
-    const context = await browser.newContext({
-      ...{ viewport: { width: 1280, height: 860 }, locale: "zh-CN", colorScheme: "light", reducedMotion: "reduce" },
-    });
-    page = await context.newPage();
-    page.on("console", (message) => {
-      if (message.type() === "error" || message.type() === "warning") faults.push(message.text());
-    });
-    page.on("pageerror", (error) => faults.push(error.message));
-    page.on("request", (request) => requested.push(request.url()));
-    await page.goto(`${server.url}/`);
+    buildPage();
+    server = await serving([writeDemoRun(temporary.path), "--work", file("work")], { CRE_BACKEND: "" });
+    browser = await openBrowser();
+    page = await browser.open(server.url);
   }, TIMEOUT_MS);
   afterAll(async () => {
     await browser?.close();
     await server?.end();
     temporary.remove();
   });
-
-  /** Waits until an expression is true; the policy of the page does not let playwright's own way evaluate one. */
-  const until = async (expression: string): Promise<void> => {
-    for (const end = Date.now() + PATIENCE_MS; Date.now() < end; await sleep(40)) {
-      if (await page.evaluate<boolean>(`Boolean(${expression})`)) return;
-    }
-    throw new Error(`never true: ${expression}\n${await page.evaluate("document.body.innerText")}`);
-  };
-  const isShown = (selector: string) => until(`document.querySelector(${JSON.stringify(selector)})`);
-  const says = (text: string) => until(`document.body.innerText.includes(${JSON.stringify(text)})`);
-  const count = (selector: string) =>
-    page.evaluate<number>(`document.querySelectorAll(${JSON.stringify(selector)}).length`);
-  const view = async (hash: string, shown: string) => {
-    await page.evaluate(`location.hash = "#/${hash}"`);
-    await isShown(shown);
-  };
-  const keep = async (name: string) => {
-    const { CRE_SHOTS } = process.env;
-    if (CRE_SHOTS) await page.screenshot({ path: join(CRE_SHOTS, `${name}.png`), fullPage: true });
-  };
-  /** No serious fault of accessibility, nothing wider than the screen. */
-  const expectGood = async (name: string) => {
-    await keep(name);
-    const { violations } = await axe(page).analyze();
-    const serious = violations.filter(({ impact }) => impact === "serious" || impact === "critical");
-    expect(serious.map(({ id, nodes }) => [name, id, ...nodes.map(({ target }) => target.join(" "))])).toEqual([]);
-    const width = "document.documentElement.scrollWidth - innerWidth";
-    expect([name, await page.evaluate<number>(width)]).toEqual([name, 0]);
-  };
+  const { until, isShown, says, count, view, keep, expectGood } = lookAt(() => page);
 
   it(
     "finds the relations of three paragraphs, and keeps two corrections",
@@ -276,9 +164,40 @@ describe.skipIf(reason !== null)("the page", () => {
     TIMEOUT_MS,
   );
 
+  it.each([
+    ["zh", "light", 390],
+    ["zh", "dark", 1280],
+    ["en", "light", 1280],
+    ["en", "dark", 390],
+  ] as const)(
+    "is readable in %s, %s, at %i px",
+    async (language, colorScheme, width) => {
+      await page.setViewportSize({ width, height: 860 });
+      await page.emulateMedia({ colorScheme });
+      const isOther = await page.evaluate<boolean>(`!document.documentElement.lang.startsWith("${language}")`);
+      if (isOther) await page.click(".top-tools button[lang]");
+      await until(`document.documentElement.lang.startsWith("${language}")`);
+      for (const [hash, shown] of [
+        ["extract", ".modes"],
+        ["review", "form.source"],
+        ["review/labelled", ".labelled li"],
+        ["review/retrain", ".comparison-words"],
+        ["runs", ".runs tbody tr"],
+        ["runs/demo", ".run .bar"],
+        ["datasets", ".rows li"],
+      ]) {
+        await view(hash, shown);
+        await expectGood(`${hash.replaceAll("/", "-")}-${language}-${colorScheme}-${width}`);
+      }
+    },
+    TIMEOUT_MS,
+  );
+
   it("has no errors, and asks no other server", () => {
-    expect(faults).toEqual([]);
-    const origins = new Set(requested.filter((url) => !url.startsWith("blob:")).map((url) => new URL(url).origin));
+    expect(browser.faults).toEqual([]);
+    const origins = new Set(
+      browser.requested.filter((url) => !url.startsWith("blob:")).map((url) => new URL(url).origin),
+    );
     expect([...origins]).toEqual([server.url]);
   });
 });

@@ -1,20 +1,28 @@
+import { existsSync, readFileSync, rmSync } from "node:fs";
 import { connect, type Socket } from "node:net";
 import { availableParallelism, loadavg } from "node:os";
+import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, beforeAll, expect, it } from "vitest";
 import { writeToyBase, writeToyLora } from "../toy-runs.ts";
 import { type Serving, serving } from "./serving.ts";
-import { buildCli, cre, temporaryFolder, toyRows, useBestBackend, writeToyData } from "./support.ts";
+import { buildCli, cre, ROOT, temporaryFolder, toyRows, useBestBackend, writeToyData } from "./support.ts";
 
 // cre serve under clients that read and write slowly, go away, or come all at once: the others are answered, nothing stays open, memory comes
-// back. CRE_LOAD=10 is a load ten times longer; the figures are printed.
+// back; and the event loop is not held. CRE_LOAD=10 is a load ten times longer; the figures are printed.
 
 const ROUNDS = Number(process.env.CRE_LOAD ?? 1);
+const HAS_PROCESSOR_TIME = existsSync("/proc/self/schedstat");
+/** The goal is 50 ms, in processor time: by the clock it holds where the machine does nothing else. */
+const HELD_MS = 50;
+/** On a quiet machine; the threads that compute hold the loop back too. */
+const HELD_WALL_MS = 150;
 const CLIENTS = 6;
 const AT_ONCE = 1000;
 const temporary = temporaryFolder("cli-serve-load");
 const file = (name: string) => `${temporary.path}/${name}`;
 const rows = toyRows(64, 31).map(({ sentence, head, tail }) => ({ sentence, head, tail }));
+const PROBE = HAS_PROCESSOR_TIME ? file("held.json") : "";
 let server: Serving;
 
 beforeAll(async () => {
@@ -23,7 +31,8 @@ beforeAll(async () => {
   const recipe = writeToyLora(file("toy.yaml"), writeToyData(file("data")), await writeToyBase(file("base")));
   const trained = await cre(["train", recipe, "--run", file("toy"), "--set", "train.epochs=1"]);
   expect(trained.code, trained.stderr).toBe(0);
-  server = await serving([file("toy"), "--log", "error", "--request-seconds", "6"], { CRE_BACKEND: "" });
+  const probe = { NODE_OPTIONS: `--import ${join(ROOT, "test", "e2e", "loop-probe.mjs")}`, CRE_PROBE: PROBE };
+  server = await serving([file("toy"), "--log", "error", "--request-seconds", "6"], { CRE_BACKEND: "", ...probe });
 }, 120_000);
 afterAll(async () => {
   await server?.end();
@@ -107,6 +116,36 @@ async function metric(name: string): Promise<number> {
   return Number(line?.slice(name.length + 1) ?? Number.NaN);
 }
 
+interface Held {
+  ticks: number;
+  wall: Record<"p50" | "p99" | "most", number>;
+  processor: Record<"p50" | "p99" | "most", number>;
+}
+
+/** How long the event loop of the server was held since the last call, in milliseconds; null where nothing counts processor time. */
+async function held(): Promise<Held | null> {
+  if (!HAS_PROCESSOR_TIME) return null;
+  rmSync(PROBE, { force: true });
+  server.child.kill("SIGUSR2");
+  while (!existsSync(PROBE)) await sleep(10);
+  return JSON.parse(readFileSync(PROBE, "utf8"));
+}
+
+function expectNotHeld(during: string, of: Held | null): void {
+  if (of === null) {
+    console.info("the processor time of turns is not checked: this system has no /proc/self/schedstat");
+    return;
+  }
+  const told = (name: "wall" | "processor") =>
+    `${of[name].p50.toFixed(0)} / ${of[name].p99.toFixed(0)} / ${of[name].most.toFixed(0)} ms`;
+  console.info(
+    `${during}: event loop held (p50 / p99 / most of ${of.ticks}) ${told("processor")} of processor time, ` +
+      `${told("wall")} by the clock`,
+  );
+  expect(of.processor.p99).toBeLessThan(HELD_MS);
+  if (loadavg()[0] < 1.5 * availableParallelism()) expect(of.wall.p99).toBeLessThan(HELD_WALL_MS);
+}
+
 /** Memory once nothing is open. */
 async function restingBytes(): Promise<number> {
   for (let i = 0; i < 200 && (await metric("cre_open_requests")) > 0; i++) await sleep(50);
@@ -118,22 +157,21 @@ async function restingBytes(): Promise<number> {
 it("answers others, and keeps nothing of clients that are slow or go away", async () => {
   // The first loads grow the heap to its usual size; what is kept of clients would grow it each time.
   await load(1_500);
+  await held();
   let [before, after] = [0, await restingBytes()];
   let waits: number[] = [];
   for (let round = 0; round < 5 && after > 1.05 * before; round++) {
     waits = await load(1_500 * ROUNDS);
     [before, after] = [after, await restingBytes()];
   }
-  const p99 = await metric('cre_event_loop_delay_seconds{quantile="0.99"}');
   const megabytes = (bytes: number) => (bytes / 1e6).toFixed(0);
   console.info(
     `${3 * CLIENTS} bad clients: ${waits.length} good answers, p50 ${waits[waits.length >> 1]?.toFixed(0)} ms, ` +
-      `event loop p99 ${(1000 * p99).toFixed(0)} ms, memory ${megabytes(before)} → ${megabytes(after)} MB`,
+      `memory ${megabytes(before)} → ${megabytes(after)} MB`,
   );
   expect(waits.length).toBeGreaterThan(0);
   expect(after).toBeLessThanOrEqual(1.05 * before);
-  // The goal is 0.05 s. It is missed under this load: 0.15 s on two quiet cores (docs/serving.md). This bound tells only when it becomes much worse.
-  if (loadavg()[0] < 1.5 * availableParallelism()) expect(p99).toBeLessThan(0.5);
+  expectNotHeld(`${3 * CLIENTS} bad clients`, await held());
 }, 120_000);
 
 it("closes connections of writers that never end", async () => {
@@ -153,6 +191,7 @@ it("closes connections of writers that never end", async () => {
 }, 60_000);
 
 it("answers or refuses a thousand requests that come at once", async () => {
+  await held();
   const statuses = await Promise.all(
     Array.from({ length: AT_ONCE }, async (_, i) => {
       const response = await server.post("/v1/extract", { examples: [rows[i % rows.length]] });
@@ -162,6 +201,7 @@ it("answers or refuses a thousand requests that come at once", async () => {
   );
   expect(statuses.filter((status) => ![200, 429, 503].includes(status))).toEqual([]);
   expect(statuses.filter((status) => status === 200).length).toBeGreaterThan(AT_ONCE / 4);
+  expectNotHeld(`${AT_ONCE} requests at once`, await held());
   expect((await server.get("/ready")).status).toBe(200);
   expect(server.stderr()).not.toContain('"level":50');
 }, 120_000);

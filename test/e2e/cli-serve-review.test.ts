@@ -67,6 +67,10 @@ describe("corrections", () => {
       ["被收购"],
       ["收购"],
     ]);
+    const sentences = [one.sentence, three.sentence, "无。"];
+    const ofSentences = await json(await server.post("/v1/labelled/of-sentences", { sentences }));
+    expect(ofSentences.rows).toEqual([expect.objectContaining({ ...one, verdict: "confirmed", relations: ["收购"] })]);
+    expect((await server.post("/v1/labelled/of-sentences", { sentences: [] })).status).toBe(400);
     const wrong = await server.post("/v1/labelled", { rows: [{ ...one, verdict: "corrected", relations: ["收够"] }] });
     expect([wrong.status, (await json(wrong)).detail]).toEqual([422, expect.stringContaining('did you mean "收购"?')]);
     const other = await cre(["serve", file("toy"), "--work", file("work"), "--port", "0"]);
@@ -204,8 +208,15 @@ describe("retraining", () => {
     expect((await server.post("/v1/retrain/1/compare", {})).status).toBe(409);
     expect((await server.get("/v1/retrain/../x")).status).toBe(404);
     await waitFor(({ steps }) => (steps as unknown as object[]).length > 0);
+    // What is said while a training runs is not learned by it, and is kept over the crash too.
+    const { sentence, head, tail } = rows[4];
+    const late = { sentence, head, tail, verdict: "rejected", id: "late" };
+    expect((await server.post("/v1/labelled", { rows: [late] })).status).toBe(200);
     await server.end("SIGKILL");
     await start();
+    const kept = (await json(await server.get("/v1/labelled"))).rows as unknown as { id: string }[];
+    expect([kept.length, kept.at(-1)?.id]).toEqual([4, "late"]);
+    await fetch(`${server.url}/v1/labelled/late`, { method: "DELETE" });
     const done = await waitFor(({ state }) => (state as unknown) === "finished");
     // 19 rows in batches of 4, four times, each step once.
     const numbers = Array.from({ length: 20 }, (_, i) => i + 1);

@@ -30,6 +30,8 @@ export interface ReviewedRow {
 export interface LabelledSet {
   /** The rows that count, in the order in which they were first added. */
   rows(): readonly ReviewedRow[];
+  /** The rows of a run with one of these sentences; of one sentence, in the order in which they were last said. */
+  ofSentences(run: string, sentences: readonly string[]): ReviewedRow[];
   /** Adds rows, or replaces those with their ids; resolves when they are on the disk. */
   add(rows: readonly (Omit<ReviewedRow, "id" | "at"> & { id?: string })[]): Promise<ReviewedRow[]>;
   /** Takes a row back; false where there is none. */
@@ -46,6 +48,25 @@ const MAX_ROWS = 200_000;
 export async function openLabelledSet(file: string): Promise<LabelledSet> {
   const release = await holdLock(`${file}.lock`, file);
   const rows = new Map<string, ReviewedRow>();
+  const idsOf = new Map<string, Set<string>>();
+  const drop = (id: string) => {
+    const { sentence } = rows.get(id) ?? {};
+    if (sentence === undefined) return;
+    const ids = idsOf.get(sentence);
+    ids?.delete(id);
+    if (ids?.size === 0) idsOf.delete(sentence);
+  };
+  const keep = (row: ReviewedRow) => {
+    drop(row.id);
+    rows.set(row.id, row);
+    const ids = idsOf.get(row.sentence);
+    if (ids) ids.add(row.id);
+    else idsOf.set(row.sentence, new Set([row.id]));
+  };
+  const forget = (id: string) => {
+    drop(id);
+    rows.delete(id);
+  };
   let badLines = 0;
   let handle: FileHandle;
   try {
@@ -54,8 +75,8 @@ export async function openLabelledSet(file: string): Promise<LabelledSet> {
         if (text === "") continue;
         const line = parsed(text);
         if (line === null) badLines++;
-        else if ("removed" in line) rows.delete(line.removed);
-        else rows.set(line.id, line);
+        else if ("removed" in line) forget(line.removed);
+        else keep(line);
       }
     }
     handle = await open(file, "a+");
@@ -77,6 +98,10 @@ export async function openLabelledSet(file: string): Promise<LabelledSet> {
   return {
     rows: () => [...rows.values()],
     badLines,
+    ofSentences(run, sentences) {
+      const ids = [...new Set(sentences)].flatMap((sentence) => [...(idsOf.get(sentence) ?? [])]);
+      return ids.map((id) => rows.get(id) as ReviewedRow).filter((row) => row.run === run);
+    },
     async add(given) {
       if (rows.size + given.length > MAX_ROWS) {
         throw new UserError(`The labelled set has ${rows.size} rows, expected at most ${MAX_ROWS}.`);
@@ -84,13 +109,13 @@ export async function openLabelledSet(file: string): Promise<LabelledSet> {
       const at = new Date().toISOString();
       const added = given.map((row) => ({ ...row, id: row.id ?? randomUUID(), at }));
       await append(added);
-      for (const row of added) rows.set(row.id, row);
+      added.forEach(keep);
       return added;
     },
     async remove(id) {
       if (!rows.has(id)) return false;
       await append([{ removed: id, at: new Date().toISOString() }]);
-      rows.delete(id);
+      forget(id);
       return true;
     },
     async close() {

@@ -97,6 +97,28 @@ export function addLabelledRoutes(app: FastifyInstance, context: ServeContext): 
       return { rows };
     },
   );
+  const sentences = {
+    ...{ type: "array", minItems: 1, maxItems: MOST_ROWS, description: "As rows have them." },
+    items: EXAMPLE.properties.sentence,
+  };
+  app.post<{ Body: { run?: string; sentences: string[] } }>(
+    "/v1/labelled/of-sentences",
+    {
+      schema: {
+        ...{ tags, summary: "The judged rows of a run with one of these sentences", response },
+        body: {
+          type: "object",
+          properties: { run: RUN_NAME, sentences },
+          required: ["sentences"],
+          additionalProperties: false,
+        },
+      },
+    },
+    async ({ body: { run, sentences: wanted } }) => {
+      const { labelled } = reviewOf(context);
+      return { rows: labelled.ofSentences(runOf(context, run).name, wanted) };
+    },
+  );
   const count = { type: "string", pattern: "^\\d{1,9}$" };
   const querystring = {
     type: "object",

@@ -1,6 +1,7 @@
 import { useCallback, useEffect, useState } from "preact/hooks";
 import { BarChart } from "../charts/bar-chart.tsx";
 import { grouped } from "../charts/format.ts";
+import { ScrollTable } from "../charts/scroll-table.tsx";
 import { usePage, useTexts } from "../shell/page-context.ts";
 import { ProblemNote } from "../shell/problem-note.tsx";
 import { SHELL_TEXTS } from "../shell/texts.ts";
@@ -71,37 +72,25 @@ function Statistics({ splits }: { splits: Record<string, Split> }) {
   const columns = [texts.rows, texts.sentences, texts.noRelation, texts.several, ...(hasBad ? [texts.bad] : [])];
   return (
     <>
-      {/* biome-ignore lint/a11y/noNoninteractiveTabindex: a table that is wider than the screen is scrolled by keys */}
-      <section class="scroll-x" tabIndex={0} aria-label={texts.split}>
-        <table>
-          <thead>
-            <tr>
-              <th scope="col">{texts.split}</th>
-              {[...columns, texts.mean, texts.median, texts.p95, texts.longest].map((name) => (
-                <th key={name} scope="col" class="number">
-                  {name}
-                </th>
-              ))}
-            </tr>
-          </thead>
-          <tbody>
-            {all.map(([name, split]) => (
-              <tr key={name}>
-                <th scope="row">{texts.splits[name] ?? name}</th>
-                <td class="number">{grouped(split.rows)}</td>
-                <td class="number">{grouped(split.sentences)}</td>
-                <td class="number">{grouped(split.noRelationOnly)}</td>
-                <td class="number">{grouped(split.multiRelation)}</td>
-                {hasBad && <td class="number">{grouped(split.badRows)}</td>}
-                <td class="number">{split.lengths.mean.toFixed(1)}</td>
-                <td class="number">{split.lengths.median}</td>
-                <td class="number">{split.lengths.p95}</td>
-                <td class="number">{split.lengths.max}</td>
-              </tr>
-            ))}
-          </tbody>
-        </table>
-      </section>
+      <ScrollTable
+        label={texts.split}
+        columns={[texts.split, ...columns, texts.mean, texts.median, texts.p95, texts.longest]}
+      >
+        {all.map(([name, split]) => (
+          <tr key={name}>
+            <th scope="row">{texts.splits[name] ?? name}</th>
+            <td class="number">{grouped(split.rows)}</td>
+            <td class="number">{grouped(split.sentences)}</td>
+            <td class="number">{grouped(split.noRelationOnly)}</td>
+            <td class="number">{grouped(split.multiRelation)}</td>
+            {hasBad && <td class="number">{grouped(split.badRows)}</td>}
+            <td class="number">{split.lengths.mean.toFixed(1)}</td>
+            <td class="number">{split.lengths.median}</td>
+            <td class="number">{split.lengths.p95}</td>
+            <td class="number">{split.lengths.max}</td>
+          </tr>
+        ))}
+      </ScrollTable>
       <section>
         <h2>{texts.labels}</h2>
         <LabelBars columns={all.map(([name, { labels }]) => ({ name: texts.splits[name] ?? name, labels }))} />

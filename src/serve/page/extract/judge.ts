@@ -13,6 +13,12 @@ export interface LabelledRow {
   model?: { fingerprint: string; predictions: { relation: string; probability: number }[] };
 }
 
+/** Two places of a sentence, asked of a run: equal wherever the sentence is, so that its row is replaced when it is judged again. */
+export const placeKey = (
+  run: string,
+  { sentence, headSpan, tailSpan }: Pick<PageTriple, "sentence" | "headSpan" | "tailSpan">,
+): string => JSON.stringify([run, sentence, headSpan, tailSpan]);
+
 export type Edit =
   | { kind: "confirm"; key: string }
   | { kind: "correct"; key: string; label: string }

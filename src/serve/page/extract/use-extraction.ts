@@ -1,6 +1,7 @@
 import { useCallback, useEffect, useRef, useState } from "preact/hooks";
 import { isStopped } from "../shell/api.ts";
 import { usePage } from "../shell/page-context.ts";
+import { earlierRows, withEarlier } from "./earlier.ts";
 import { type ExtractionEvents, extractFile, extractText } from "./extraction.ts";
 import type { GivenName } from "./given-names.ts";
 import { createCollector, NO_RESULTS, type Results } from "./results.ts";
@@ -24,6 +25,8 @@ export interface Extraction {
   stop(): void;
   /** Changes the results at once, and returns them; null where there are none. */
   change(next: (results: Results) => Results): Results | null;
+  /** The id of the row that says what was said of a pair (`placeKey`) at an earlier visit; null where nothing was. */
+  earlierRow(key: string): string | null;
   /** Stops, and forgets the results. */
   clear(): void;
 }
@@ -45,6 +48,7 @@ export function useExtraction(): Extraction {
   const [wasStopped, setStopped] = useState(false);
   const [error, setError] = useState<unknown>(null);
   const running = useRef<AbortController | null>(null);
+  const earlier = useRef<ReadonlyMap<string, string>>(new Map());
   const stop = useCallback(() => running.current?.abort(), []);
   useEffect(() => stop, [stop]);
 
@@ -86,12 +90,27 @@ export function useExtraction(): Extraction {
       file === null
         ? extractText(api, text, settings, events, own.signal)
         : extractFile(api, file, settings, events, own.signal);
+    const tell = (problem: unknown) => {
+      if (running.current !== own) return;
+      if (isStopped(problem)) setStopped(true);
+      else setError(problem);
+    };
+    /** What was found up to now is judged as it was before, also where the rest failed or was stopped. */
+    const recall = async () => {
+      draw();
+      if (!server.keepsLabelled || running.current !== own || latest.current === null) return;
+      const rows = await earlierRows(api, run.name, latest.current.documents, run.maxPromptTokens);
+      if (running.current !== own || latest.current === null) return;
+      const { noRelation } = run.labels;
+      const options = { run: run.name, noRelation, maxCharacters: run.maxPromptTokens };
+      const judged = withEarlier(latest.current, rows, options);
+      earlier.current = judged.ids;
+      set(judged.results);
+    };
     work
-      .catch((problem: unknown) => {
-        if (running.current !== own) return;
-        if (isStopped(problem)) setStopped(true);
-        else setError(problem);
-      })
+      .catch(tell)
+      .then(recall)
+      .catch(tell)
       .finally(() => {
         if (timer !== null) clearTimeout(timer);
         draw();
@@ -114,5 +133,6 @@ export function useExtraction(): Extraction {
     setError(null);
     set(null);
   }, [set]);
-  return { results, progress, isRunning, wasStopped, error, start, stop, change, clear };
+  const earlierRow = useCallback((key: string) => earlier.current.get(key) ?? null, []);
+  return { results, progress, isRunning, wasStopped, error, start, stop, change, earlierRow, clear };
 }

@@ -1,7 +1,7 @@
 import { useRef, useState } from "preact/hooks";
 import { ApiProblem } from "../shell/api.ts";
 import { usePage } from "../shell/page-context.ts";
-import { type Edit, edited, type LabelledRow, rowOfPair } from "./judge.ts";
+import { type Edit, edited, type LabelledRow, placeKey, rowOfPair } from "./judge.ts";
 import type { PageTriple } from "./page-triple.ts";
 import { withMoreTriples } from "./results.ts";
 import type { Extraction } from "./use-extraction.ts";
@@ -19,10 +19,6 @@ export interface Judging {
   retry(triple: PageTriple): void;
 }
 
-/** Two places of a sentence: equal wherever the sentence is, so that its row is replaced when it is asked again. */
-const keyOf = (run: string, { sentence, headSpan, tailSpan }: PageTriple) =>
-  JSON.stringify([run, sentence, headSpan, tailSpan]);
-
 /** The row of a pair on the server, and the end of what is being sent. */
 interface KeptRow {
   id: string | null;
@@ -31,11 +27,11 @@ interface KeptRow {
 }
 
 /** Changes relations, and keeps in the server's labelled set what was said: one row for each pair, replaced as it changes. */
-export function useJudging({ change }: Extraction): Judging {
+export function useJudging({ change, earlierRow }: Extraction): Judging {
   const { api, run, server } = usePage();
   const [states, setStates] = useState<ReadonlyMap<string, SaveState>>(new Map());
   const rows = useRef(new Map<string, KeptRow>());
-  const rowKey = (triple: PageTriple) => keyOf(run.name, triple);
+  const rowKey = (triple: PageTriple) => placeKey(run.name, triple);
 
   const save = (of: PageTriple, triples: readonly PageTriple[], answered: LabelledRow["model"] | null) => {
     if (!server.keepsLabelled) return;
@@ -51,7 +47,7 @@ export function useJudging({ change }: Extraction): Judging {
         else next.set(key, state);
         return next;
       });
-    const kept = rows.current.get(key) ?? { id: null, sent: Promise.resolve(), last: async () => {} };
+    const kept = rows.current.get(key) ?? { id: earlierRow(key), sent: Promise.resolve(), last: async () => {} };
     rows.current.set(key, kept);
     kept.last = async () => {
       set({ kind: "saving" });
@@ -84,7 +80,11 @@ export function useJudging({ change }: Extraction): Judging {
       const after = change((now) => withMoreTriples(now, [triple]))?.triples ?? [];
       save(triple, after, answered ?? null);
     },
-    stateOf: (triple) => states.get(rowKey(triple)) ?? null,
+    stateOf(triple) {
+      const key = rowKey(triple);
+      const isOfEarlier = triple.verdict !== null && !rows.current.has(key) && earlierRow(key) !== null;
+      return states.get(key) ?? (isOfEarlier ? { kind: "saved" } : null);
+    },
     retry(triple) {
       const kept = rows.current.get(rowKey(triple));
       if (kept) kept.sent = kept.sent.then(kept.last);

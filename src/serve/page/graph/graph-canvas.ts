@@ -45,7 +45,7 @@ export function createGraphCanvas(canvas: HTMLCanvasElement, events: GraphEvents
   const paint = () => {
     frame = 0;
     const until = performance.now() + STEP_MS;
-    while (!isSettled && performance.now() < until) isSettled = !layout.step();
+    while (!isSettled && performance.now() < until) isSettled = !layout.step(until);
     if (isFollowing && width > 0) view = fitted(boxOf(layout.x, layout.y), width, height);
     const ratio = devicePixelRatio;
     draw(context, {

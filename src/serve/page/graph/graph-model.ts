@@ -30,7 +30,7 @@ export interface Graph {
   hidden: { nodes: number; edges: number };
 }
 
-/** What a person can look at, and what is laid out in a second. */
+/** What a person can look at, and what is laid out in seconds. */
 export const MOST_NODES = 1500;
 export const MOST_EDGES = 4000;
 

@@ -1,8 +1,12 @@
-/** Places of nodes in a plane; `step` moves them and is false once they have settled. */
+/** Places of nodes in a plane. */
 export interface Layout {
   readonly x: Float64Array;
   readonly y: Float64Array;
-  step(): boolean;
+  /**
+   * Moves the nodes; false once they have settled. At a time (of `performance.now`) it stops, and the next call continues the step: a step of
+   * many nodes takes longer than a frame has.
+   */
+  step(until?: number): boolean;
   /** Moves a node and holds it there. */
   hold(node: number, x: number, y: number): void;
 }
@@ -14,6 +18,8 @@ const GRAVITY = 0.045;
 const FRICTION = 0.62;
 /** Beyond it two nodes do not push each other: parts that are not connected stay near. */
 const REACH = 900;
+/** Nodes whose pushes are computed between two looks at the clock: 1 ms for 1,500 nodes. */
+const LOOK_EVERY = 32;
 /** The angle that keeps the points of a spiral evenly apart. */
 const GOLDEN = Math.PI * (3 - Math.sqrt(5));
 
@@ -46,20 +52,20 @@ export function createLayout(
   let heat = known === count ? 0 : known > 0 ? 0.35 : 1;
   const cooling = 0.001 ** (1 / STEPS);
 
-  const push = () => {
-    for (let i = 0; i < count; i++) {
-      for (let j = i + 1; j < count; j++) {
-        let dx = x[j] - x[i];
-        const dy = y[j] - y[i];
-        if (dx === 0 && dy === 0) dx = 1e-3 * (1 + ((i + j) % 7));
-        const squared = Math.max(dx * dx + dy * dy, 100);
-        if (squared > REACH * REACH) continue;
-        const force = (REPULSION * heat) / squared / Math.sqrt(squared);
-        moveX[i] -= dx * force;
-        moveY[i] -= dy * force;
-        moveX[j] += dx * force;
-        moveY[j] += dy * force;
-      }
+  /** The node whose pushes are next in a step that has begun. */
+  let next = 0;
+  const push = (i: number) => {
+    for (let j = i + 1; j < count; j++) {
+      let dx = x[j] - x[i];
+      const dy = y[j] - y[i];
+      if (dx === 0 && dy === 0) dx = 1e-3 * (1 + ((i + j) % 7));
+      const squared = Math.max(dx * dx + dy * dy, 100);
+      if (squared > REACH * REACH) continue;
+      const force = (REPULSION * heat) / squared / Math.sqrt(squared);
+      moveX[i] -= dx * force;
+      moveY[i] -= dy * force;
+      moveX[j] += dx * force;
+      moveY[j] += dy * force;
     }
   };
   const pull = () => {
@@ -78,9 +84,13 @@ export function createLayout(
   };
   return {
     ...{ x, y },
-    step() {
+    step(until = Number.POSITIVE_INFINITY) {
       if (heat < 0.002 || count === 0) return false;
-      push();
+      while (next < count) {
+        push(next++);
+        if (next % LOOK_EVERY === 0 && performance.now() >= until) return true;
+      }
+      next = 0;
       pull();
       for (let i = 0; i < count; i++) {
         moveX[i] = (moveX[i] - x[i] * GRAVITY * heat) * FRICTION;

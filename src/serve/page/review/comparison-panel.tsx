@@ -1,5 +1,6 @@
 import { percent, points } from "../charts/format.ts";
 import { MarkedSentence } from "../charts/marked-sentence.tsx";
+import { ScrollTable } from "../charts/scroll-table.tsx";
 import { useTexts } from "../shell/page-context.ts";
 import { type Change, type Comparison, outcomeOf } from "./comparison.ts";
 import { REVIEW_TEXTS } from "./texts.ts";
@@ -24,46 +25,24 @@ export function ComparisonPanel({ comparison }: { comparison: Comparison }) {
         {texts.gap}
         {texts.intervalLine(level, points(micro.interval.low), points(micro.interval.high), counts.rows)}
       </p>
-      {/* biome-ignore lint/a11y/noNoninteractiveTabindex: a table that is wider than the screen is scrolled by keys */}
-      <section class="scroll-x" tabIndex={0} aria-label={texts.comparison}>
-        <table>
-          <thead>
-            <tr>
-              <th scope="col">{texts.measure}</th>
-              <th scope="col" class="number">
-                {texts.before}
-              </th>
-              <th scope="col" class="number">
-                {texts.after}
-              </th>
-              <th scope="col" class="number">
-                {texts.difference}
-              </th>
-              <th scope="col" class="number">
-                {`${level} ${texts.interval}`}
-              </th>
-              <th scope="col" class="number">
-                p
-              </th>
+      <ScrollTable
+        label={texts.comparison}
+        columns={[texts.measure, texts.before, texts.after, texts.difference, `${level} ${texts.interval}`, "p"]}
+      >
+        {MEASURES.map((name) => {
+          const { a, b, difference, interval, p } = f1[name];
+          return (
+            <tr key={name}>
+              <th scope="row">{texts.measures[name]}</th>
+              <td class="number">{percent(a)}</td>
+              <td class="number">{percent(b)}</td>
+              <td class="number">{points(difference)}</td>
+              <td class="number">{texts.range(points(interval.low), points(interval.high))}</td>
+              <td class="number">{p < 0.001 ? "< 0.001" : p.toFixed(3)}</td>
             </tr>
-          </thead>
-          <tbody>
-            {MEASURES.map((name) => {
-              const { a, b, difference, interval, p } = f1[name];
-              return (
-                <tr key={name}>
-                  <th scope="row">{texts.measures[name]}</th>
-                  <td class="number">{percent(a)}</td>
-                  <td class="number">{percent(b)}</td>
-                  <td class="number">{points(difference)}</td>
-                  <td class="number">{texts.range(points(interval.low), points(interval.high))}</td>
-                  <td class="number">{p < 0.001 ? "< 0.001" : p.toFixed(3)}</td>
-                </tr>
-              );
-            })}
-          </tbody>
-        </table>
-      </section>
+          );
+        })}
+      </ScrollTable>
       <p class="comparison-changes">
         {CHANGES.map((change) => (
           <span key={change}>
@@ -100,41 +79,22 @@ export function ComparisonPanel({ comparison }: { comparison: Comparison }) {
       {moved.length > 0 && (
         <details>
           <summary>{texts.perRelation}</summary>
-          {/* biome-ignore lint/a11y/noNoninteractiveTabindex: a table that is wider than the screen is scrolled by keys */}
-          <section class="scroll-x" tabIndex={0} aria-label={texts.perRelation}>
-            <table>
-              <thead>
-                <tr>
-                  <th scope="col">{texts.relation}</th>
-                  <th scope="col" class="number">
-                    {texts.support}
-                  </th>
-                  <th scope="col" class="number">
-                    {texts.before}
-                  </th>
-                  <th scope="col" class="number">
-                    {texts.after}
-                  </th>
-                  <th scope="col" class="number">
-                    {texts.difference}
-                  </th>
-                </tr>
-              </thead>
-              <tbody>
-                {moved.map(({ relation, support, a, b, difference }) => (
-                  <tr key={relation}>
-                    <th scope="row" lang="zh-CN">
-                      {relation}
-                    </th>
-                    <td class="number">{support}</td>
-                    <td class="number">{percent(a)}</td>
-                    <td class="number">{percent(b)}</td>
-                    <td class="number">{points(difference)}</td>
-                  </tr>
-                ))}
-              </tbody>
-            </table>
-          </section>
+          <ScrollTable
+            label={texts.perRelation}
+            columns={[texts.relation, texts.support, texts.before, texts.after, texts.difference]}
+          >
+            {moved.map(({ relation, support, a, b, difference }) => (
+              <tr key={relation}>
+                <th scope="row" lang="zh-CN">
+                  {relation}
+                </th>
+                <td class="number">{support}</td>
+                <td class="number">{percent(a)}</td>
+                <td class="number">{percent(b)}</td>
+                <td class="number">{points(difference)}</td>
+              </tr>
+            ))}
+          </ScrollTable>
         </details>
       )}
     </section>

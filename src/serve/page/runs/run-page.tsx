@@ -2,6 +2,7 @@ import { useEffect, useState } from "preact/hooks";
 import type { RunInfo } from "../../server-info.ts";
 import { dateTime, grouped, percent, referenceName } from "../charts/format.ts";
 import { saveText } from "../charts/save-text.ts";
+import { ScrollTable } from "../charts/scroll-table.tsx";
 import { usePage, useTexts } from "../shell/page-context.ts";
 import { ProblemNote } from "../shell/problem-note.tsx";
 import { hashOf } from "../shell/router.ts";
@@ -100,48 +101,31 @@ function Scores({ metrics }: { metrics: Metrics }) {
     <>
       <section>
         <h2>{texts.scores}</h2>
-        {/* biome-ignore lint/a11y/noNoninteractiveTabindex: a table that is wider than the screen is scrolled by keys */}
-        <section class="scroll-x" tabIndex={0} aria-label={texts.scores}>
-          <table>
-            <thead>
-              <tr>
-                <th scope="col">{texts.convention}</th>
-                <th scope="col" class="number">
-                  {texts.precision}
-                </th>
-                <th scope="col" class="number">
-                  {texts.recall}
-                </th>
-                <th scope="col" class="number">
-                  F1
-                </th>
-                <td class="wide" />
-              </tr>
-            </thead>
-            <tbody>
-              {Object.entries(metrics.conventions).map(([name, { precision, recall, f1 }]) => (
-                <tr key={name}>
-                  <th scope="row">{name}</th>
-                  <td class="number">{percent(precision)}</td>
-                  <td class="number">{percent(recall)}</td>
-                  <td class="number">
-                    <strong>{percent(f1)}</strong>
-                  </td>
-                  <td class="soft small wide">{texts.conventions[name]}</td>
-                </tr>
-              ))}
-              <tr>
-                <th scope="row">macro</th>
-                <td />
-                <td />
-                <td class="number">
-                  <strong>{percent(metrics.macro.f1)}</strong>
-                </td>
-                <td class="soft small wide">{texts.conventions.macro}</td>
-              </tr>
-            </tbody>
-          </table>
-        </section>
+        <ScrollTable
+          label={texts.scores}
+          columns={[texts.convention, texts.precision, texts.recall, "F1", { blank: "wide" }]}
+        >
+          {Object.entries(metrics.conventions).map(([name, { precision, recall, f1 }]) => (
+            <tr key={name}>
+              <th scope="row">{name}</th>
+              <td class="number">{percent(precision)}</td>
+              <td class="number">{percent(recall)}</td>
+              <td class="number">
+                <strong>{percent(f1)}</strong>
+              </td>
+              <td class="soft small wide">{texts.conventions[name]}</td>
+            </tr>
+          ))}
+          <tr>
+            <th scope="row">macro</th>
+            <td />
+            <td />
+            <td class="number">
+              <strong>{percent(metrics.macro.f1)}</strong>
+            </td>
+            <td class="soft small wide">{texts.conventions.macro}</td>
+          </tr>
+        </ScrollTable>
         {references.length > 0 && (
           <p class="references small">
             <span class="soft">{texts.references}</span>
@@ -155,45 +139,32 @@ function Scores({ metrics }: { metrics: Metrics }) {
       </section>
       <section>
         <h2>{texts.relations}</h2>
-        {/* biome-ignore lint/a11y/noNoninteractiveTabindex: a table that is wider than the screen is scrolled by keys */}
-        <section class="scroll-x" tabIndex={0} aria-label={texts.relations}>
-          <table>
-            <thead>
-              <tr>
-                <th scope="col">{texts.relation}</th>
-                <td class="share" />
-                <th scope="col" class="number">
-                  F1
-                </th>
-                {[texts.precision, texts.recall, texts.gold, texts.predicted, texts.hits].map((name) => (
-                  <th key={name} scope="col" class="number">
-                    {name}
-                  </th>
-                ))}
-              </tr>
-            </thead>
-            <tbody>
-              {relations.map((one) => (
-                <tr key={one.relation} class={one.isNoRelation ? "soft" : undefined}>
-                  <th scope="row" lang="zh-CN">
-                    {one.relation}
-                  </th>
-                  <td class="share">
-                    <span class="bar" aria-hidden="true" style={{ "--share": String(one.f1) }} />
-                  </td>
-                  <td class="number">
-                    <strong>{percent(one.f1)}</strong>
-                  </td>
-                  <td class="number">{percent(one.precision)}</td>
-                  <td class="number">{percent(one.recall)}</td>
-                  <td class="number">{one.support}</td>
-                  <td class="number">{one.predicted}</td>
-                  <td class="number">{one.hits}</td>
-                </tr>
-              ))}
-            </tbody>
-          </table>
-        </section>
+        <ScrollTable
+          label={texts.relations}
+          columns={[
+            ...[texts.relation, { blank: "share" }, "F1", texts.precision],
+            ...[texts.recall, texts.gold, texts.predicted, texts.hits],
+          ]}
+        >
+          {relations.map((one) => (
+            <tr key={one.relation} class={one.isNoRelation ? "soft" : undefined}>
+              <th scope="row" lang="zh-CN">
+                {one.relation}
+              </th>
+              <td class="share">
+                <span class="bar" aria-hidden="true" style={{ "--share": String(one.f1) }} />
+              </td>
+              <td class="number">
+                <strong>{percent(one.f1)}</strong>
+              </td>
+              <td class="number">{percent(one.precision)}</td>
+              <td class="number">{percent(one.recall)}</td>
+              <td class="number">{one.support}</td>
+              <td class="number">{one.predicted}</td>
+              <td class="number">{one.hits}</td>
+            </tr>
+          ))}
+        </ScrollTable>
       </section>
       {confusions.length > 0 && (
         <section>

@@ -1,6 +1,7 @@
 import { useEffect, useState } from "preact/hooks";
 import type { RunInfo } from "../../server-info.ts";
 import { dateTime, percent } from "../charts/format.ts";
+import { ScrollTable } from "../charts/scroll-table.tsx";
 import type { Retraining } from "../review/retraining.ts";
 import { REVIEW_TEXTS } from "../review/texts.ts";
 import { usePage, useTexts } from "../shell/page-context.ts";
@@ -25,36 +26,17 @@ export function RunsView({ rest }: { rest: readonly string[] }) {
           {texts.missing(name)}
         </p>
       )}
-      {/* biome-ignore lint/a11y/noNoninteractiveTabindex: a table that is wider than the screen is scrolled by keys */}
-      <section class="scroll-x" tabIndex={0} aria-label={shell.views.runs}>
-        <table>
-          <thead>
-            <tr>
-              <th scope="col">{texts.name}</th>
-              <th scope="col">{texts.base}</th>
-              <th scope="col">{texts.method}</th>
-              <th scope="col" class="number">
-                {texts.f1}
-              </th>
-              <th scope="col" class="number">
-                {texts.interval}
-              </th>
-              <th scope="col" class="number">
-                {texts.floor}
-              </th>
-              <th scope="col" class="number">
-                {texts.testRows}
-              </th>
-              <th scope="col">{texts.trained}</th>
-            </tr>
-          </thead>
-          <tbody>
-            {server.runs.map((one) => (
-              <RunRow key={one.name} run={one} />
-            ))}
-          </tbody>
-        </table>
-      </section>
+      <ScrollTable
+        label={shell.views.runs}
+        columns={[
+          ...[texts.name, { text: texts.base }, { text: texts.method }, texts.f1, texts.interval],
+          ...[texts.floor, texts.testRows, { text: texts.trained }],
+        ]}
+      >
+        {server.runs.map((one) => (
+          <RunRow key={one.name} run={one} />
+        ))}
+      </ScrollTable>
       <p class="soft small">{texts.floorHelp}</p>
       {server.keepsLabelled && <Retrainings />}
     </div>
