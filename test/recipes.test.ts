@@ -21,6 +21,7 @@ const LATER: Readonly<Record<string, unknown>> = {
   patience: 0,
   negatives: 0,
   onePass: true,
+  optimizer: "adamw",
 };
 const textOf = (recipe: unknown) =>
   JSON.stringify(recipe, (key, value) => {
