@@ -71,7 +71,7 @@ describe("modelCard", () => {
     expect(card).toContain("| optimizer | AdamW (betas 0.9 and 0.95");
     expect(card).not.toContain("began as");
     expect(cardOf({}, "muon")).toContain(
-      "| optimizer | Muon for the layers' matrices, at half the rate for embedding and norms AdamW",
+      "| optimizer | Muon for the layers' matrices; for the rest, at half the rate, AdamW",
     );
   });
 });

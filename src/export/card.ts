@@ -143,7 +143,7 @@ function optimizerText({ recipe, decay, elsewhere }: CardFacts): string {
   // engines/torch/pretrain.py never had another optimizer.
   const muon =
     elsewhere || recipe.train.optimizer === "muon"
-      ? "Muon for the layers' matrices, at half the rate for embedding and norms "
+      ? "Muon for the layers' matrices; for the rest, at half the rate, "
       : "";
   return `${muon}AdamW (betas ${beta1} and ${beta2}, weight decay ${weightDecay}), gradient clipped to norm ${clipNorm}, learning rate ${learningRate}: ${whole(warmupSteps)} steps of warm-up, ${shape}`;
 }
