@@ -11,7 +11,7 @@ import { scoreHeldOut } from "../pretrain/held-out.ts";
 import { readPretrainRecipe } from "../pretrain/recipe.ts";
 import { collectPretraining, handOver } from "./collected.ts";
 import { specFromInit } from "./prepare.ts";
-import { openPretrainData, openPretrainFolder } from "./pretrain-run.ts";
+import { createPretrainFolder, openPretrainData, openPretrainFolder } from "./pretrain-run.ts";
 import { openPretrainSizes, PRETRAINING, type PretrainingEvent, runPretraining } from "./pretraining.ts";
 import { begunRun, newRun } from "./protocol.ts";
 import { readLog, runFolder } from "./run-folder.ts";
@@ -152,6 +152,13 @@ describe("model.start", () => {
     await saveModel(at("second"), 6);
     expect((await train("changed", { untilStep: 2 })).some(({ kind }) => kind === "step")).toBe(true);
     expect(basename((await openPretrainFolder(at("changed"))).recipe.model.start ?? "")).toBe("second");
+  });
+
+  it("cannot be given to a run that began with random weights", async () => {
+    const whole = [`model.init=${JSON.stringify(INIT)}`, "model.tokenizer=start"];
+    await createPretrainFolder(at("random"), await readPretrainRecipe(writeNothing(), whole));
+    const given = openPretrainFolder(at("random"), ["model.start=../start"]);
+    await expect(given).rejects.toThrow(/random began with random weights, which --set cannot change/);
   });
 
   it("is not handed over, and not collected", async () => {
