@@ -22,6 +22,7 @@ const LATER: Readonly<Record<string, unknown>> = {
   negatives: 0,
   joinedSentences: 0,
   onePass: true,
+  optimizer: "adamw",
 };
 const textOf = (recipe: unknown) =>
   JSON.stringify(recipe, (key, value) => {

@@ -146,6 +146,7 @@ class Binding : public Napi::ObjectWrap<Binding> {
   void zeroGradients(const Napi::CallbackInfo& info);
   Napi::Value gradientNorm(const Napi::CallbackInfo& info);
   void adamW(const Napi::CallbackInfo& info);
+  void muon(const Napi::CallbackInfo& info);
 
   Memory memory_;
   std::unique_ptr<Executor> executor_;

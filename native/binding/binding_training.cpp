@@ -1,6 +1,7 @@
 #include <cmath>
 
 #include "binding/binding.h"
+#include "matmul/muon.h"
 
 namespace cre {
 
@@ -11,6 +12,7 @@ void Binding::addTraining(Methods& methods) {
   methods.push_back(InstanceMethod("zeroGradients", &Binding::zeroGradients));
   methods.push_back(InstanceMethod("gradientNorm", &Binding::gradientNorm));
   methods.push_back(InstanceMethod("adamW", &Binding::adamW));
+  methods.push_back(InstanceMethod("muon", &Binding::muon));
 }
 
 // (logits, targets, weights, label smoothing) → [loss, dLogits]
@@ -78,6 +80,19 @@ void Binding::adamW(const Napi::CallbackInfo& info) {
   issue([this, weights = trainables(info[0]), settings](Pool& pool) {
     for (Weight* weight : weights) {
       cre::adamW(pool, weight->view, settings);
+      memory_.repack(pool, *weight);
+    }
+  });
+}
+
+// (weights, learning rate, momentum, weight decay)
+void Binding::muon(const Napi::CallbackInfo& info) {
+  for (int i = 1; i <= 3; i++) require(info, info[i].IsNumber(), "three numbers");
+  const auto setting = [&](int i) { return info[i].As<Napi::Number>().DoubleValue(); };
+  const Muon settings{setting(1), setting(2), setting(3)};
+  issue([this, weights = trainables(info[0]), settings](Pool& pool) {
+    for (Weight* weight : weights) {
+      cre::muon(pool, weight->view, settings);
       memory_.repack(pool, *weight);
     }
   });

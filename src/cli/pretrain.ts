@@ -42,7 +42,7 @@ interface PretrainOptions {
 export function addPretrainCommand(model: Command): void {
   model
     .command("pretrain")
-    .description("train a model from random weights on text; Ctrl-C stops, --resume continues")
+    .description("train a model on text, from random weights or from another model's; Ctrl-C stops, --resume continues")
     .argument("[recipe]", "recipe file (not needed with --resume)")
     .option("--set <key=value>", "replace one value of the recipe, for example train.steps=200", collect, [])
     .option("--run <dir>", "run folder (default: runs/NAME of the recipe)")
@@ -82,7 +82,9 @@ export function addExportBaseCommand(model: Command): void {
       const read = [directory, recipe.model.tokenizer];
       await checkModelFolder(options.output, { overwrite: options.overwrite, read, writes: "model" });
       if (options.tokens !== undefined) await checkOutputFolder(options.tokens);
-      expectPaths(PRETRAINING, recipe, `${folder.recipe}: cannot be read:`);
+      // The weights are the run's own: the model that they began as may be gone.
+      const { start: _start, ...model } = recipe.model;
+      expectPaths(PRETRAINING, { ...recipe, model }, `${folder.recipe}: cannot be read:`);
       const { tokenizer, spec } = await openPretrainSizes(recipe);
       const bar = tokensBar();
       const backend = openBackend(recipe.precision, warn);
@@ -90,8 +92,8 @@ export function addExportBaseCommand(model: Command): void {
         const data = await openRunTokens(folder, recipe, tokenizer, options.tokens, bar.update);
         bar.close();
         const { storage } = recipe.model;
-        const model = await initDecoder(backend, spec, recipe.seed, { storage, trainable: true });
-        const { step } = await exportBase(model, tokenizer, recipe, data, folder, options.output, warn);
+        const decoder = await initDecoder(backend, spec, recipe.seed, { storage, trainable: true });
+        const { step } = await exportBase(decoder, tokenizer, recipe, data, folder, options.output, warn);
         say(`${options.output}: ${millions(parameterCount(spec))} M parameters after ${step} steps.`);
       } finally {
         bar.close();
@@ -242,5 +244,6 @@ function stepDetail(event: EventOf<"step">): string {
 function validationLine(event: EventOf<"validation">): string {
   const each = Object.entries(event.sources).map(([name, score]) => `${name} ${score.bitsPerCharacter.toFixed(3)}`);
   const total = `${event.bitsPerCharacter.toFixed(3)} bits per character`;
-  return `  held out after step ${event.step}: ${total}  (${each.join(", ")}; ${duration(event.seconds)})`;
+  const when = event.step === 0 ? "before the first step" : `after step ${event.step}`;
+  return `  held out ${when}: ${total}  (${each.join(", ")}; ${duration(event.seconds)})`;
 }

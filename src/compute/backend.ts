@@ -170,6 +170,14 @@ export interface AdamWSettings {
   gradientScale: number;
 }
 
+export interface MuonSettings {
+  learningRate: number;
+  /** Decay of the mean gradient, with Nesterov's look ahead. */
+  momentum: number;
+  /** Decoupled decay, as that of AdamW. */
+  weightDecay: number;
+}
+
 export interface MemoryUse {
   bytes: number;
   peakBytes: number;
@@ -195,6 +203,8 @@ export interface Backend {
   readonly arithmetic: string;
   readonly precision: Precision;
   readonly policy: KernelPolicy;
+  /** Whether it has the operation `muon`. */
+  readonly hasMuon: boolean;
 
   // ---- tensors
   /** A tensor from row-major values [rows, columns]. */
@@ -315,6 +325,14 @@ export interface Backend {
   gradientNorm(weights: readonly Weight[]): Tensor;
   /** One AdamW update of master values and moments; renews the copy that products read. */
   adamW(weights: readonly Weight[], settings: AdamWSettings): void;
+
+  /**
+   * One Muon update of the master values of matrices of at least 2 × 2 (Jordan 2024; scale and decay of Liu et al. 2025, arXiv:2502.16982):
+   * m ← momentum · m + (1 − momentum) · gradient in moment1, u = (1 − momentum) · gradient + momentum · m,
+   * w ← w − learningRate · (0.2 · √max(O,I) · orthogonal(u) + weightDecay · w), where orthogonal is five Newton-Schulz steps from u / |u|.
+   * Leaves moment2 alone; renews the copy that products read. Throws an Error where `hasMuon` is false.
+   */
+  muon(weights: readonly Weight[], settings: MuonSettings): void;
 
   memory(): MemoryUse;
   /** Resolves when everything issued so far has taken effect. */

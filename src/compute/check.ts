@@ -3,6 +3,7 @@ import type {
   GatedOptions,
   KernelPolicy,
   MatmulOptions,
+  MuonSettings,
   ProductTerm,
   RotarySpec,
   Rotation,
@@ -324,4 +325,15 @@ export function checkAdamW(settings: AdamWSettings): void {
   expectNumber("adamW", "beta1", beta1, beta1 < 1, "less than 1");
   expectNumber("adamW", "beta2", beta2, beta2 < 1, "less than 1");
   expectNumber("adamW", "step", step, Number.isInteger(step) && step >= 1, "a whole number from 1 on");
+}
+
+export function checkMuon(weights: readonly Weight[], settings: MuonSettings): void {
+  for (const [name, value] of Object.entries(settings)) {
+    expectNumber("muon", name, value, Number.isFinite(value) && value >= 0, "a number from 0 on");
+  }
+  expectNumber("muon", "momentum", settings.momentum, settings.momentum < 1, "less than 1");
+  for (const weight of weights) {
+    if (weight.rows > 1 && weight.columns > 1) continue;
+    throw new Error(`muon: weight "${weight.name}" is ${shapeOf(weight)}, expected a matrix of at least [2,2].`);
+  }
 }

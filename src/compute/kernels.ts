@@ -3,6 +3,7 @@ import type {
   AttentionSegment,
   AttentionSpec,
   KernelPolicy,
+  MuonSettings,
   Precision,
   RawType,
   RotarySpec,
@@ -169,6 +170,8 @@ export interface FusedKernels<D, E> {
 interface OptionalKernels<D, E> {
   /** What autograd asks; by default sums of 16 products, and no gain from `matmulBackward`. */
   readonly policy?: KernelPolicy;
+  /** For backends that pretrain. */
+  muon?(weights: readonly WeightOperand<E>[], settings: MuonSettings): void;
   /** Shared with kernels that make further copies of weights and count them; the shell counts everything else. */
   readonly bytes?: ByteCount;
   /** Without it, all rows of a chunked matrix are decoded first and go to `weight` together. */

@@ -7,6 +7,7 @@ import type {
   KernelPolicy,
   MatmulOptions,
   MemoryUse,
+  MuonSettings,
   Precision,
   ProductTerm,
   RawMatrix,
@@ -40,6 +41,7 @@ class Shell<D, E> implements Backend {
   readonly arithmetic: string;
   readonly precision: Precision;
   readonly policy: KernelPolicy;
+  readonly hasMuon: boolean;
   readonly scaleColumns: ColumnOperations["scaleColumns"];
   readonly scaleColumnsBackward: ColumnOperations["scaleColumnsBackward"];
   readonly rowNorms: ColumnOperations["rowNorms"];
@@ -54,6 +56,7 @@ class Shell<D, E> implements Backend {
     this.arithmetic = kernels.arithmetic;
     this.precision = kernels.precision;
     this.policy = kernels.policy ?? DEFAULT_POLICY;
+    this.hasMuon = kernels.muon !== undefined;
     this.#handles = new Handles(kernels);
     this.#kernels = withDerivedKernels(kernels, this.#handles);
     const columns = columnOperations(kernels, this.#handles);
@@ -334,6 +337,14 @@ class Shell<D, E> implements Backend {
     const own = this.#trainable("adamW", weights);
     check.checkAdamW(settings);
     this.#kernels.adamW(own, settings);
+    for (const weight of own) this.#handles.changed(weight);
+  }
+
+  muon(weights: readonly Weight[], settings: MuonSettings): void {
+    const own = this.#trainable("muon", weights);
+    check.checkMuon(weights, settings);
+    if (!this.#kernels.muon) throw new Error(`muon: the backend ${this.name} does not have it.`);
+    this.#kernels.muon(own, settings);
     for (const weight of own) this.#handles.changed(weight);
   }
 

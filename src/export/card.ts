@@ -1,3 +1,4 @@
+import { basename } from "node:path";
 import { parameterCount } from "../models/layer.ts";
 import type { DecoderSpec } from "../models/spec.ts";
 import type { PretrainRecipe } from "../pretrain/recipe.ts";
@@ -43,7 +44,7 @@ export function modelCard(facts: CardFacts): string {
     frontMatter(recipe),
     `# ${name}: a small Chinese base model`,
     [
-      `A Llama-architecture language model of ${million(parameterCount(spec))} parameters, trained from nothing by cre-llm on the text below.`,
+      `A Llama-architecture language model of ${million(parameterCount(spec))} parameters, ${beginning(recipe)} by cre-llm on the text below.`,
       "It continues Chinese text; it was not tuned to follow instructions. Its purpose is to be fine-tuned for relation extraction on one",
       "ordinary machine: `cre train recipes/finre-base.yaml`. It loads in transformers as a `LlamaForCausalLM`.",
     ].join("\n"),
@@ -55,7 +56,11 @@ export function modelCard(facts: CardFacts): string {
         ["vocabulary", `${whole(spec.vocabularySize)} SentencePiece pieces (BPE, byte fallback, no dummy prefix)`],
         ["trained context", `${train.sequenceTokens} tokens (positions: rotary, base ${recipe.model.init.rotaryBase})`],
         ...(train.prefixShare ? [["prefixes", prefixText(train.prefixShare, train.maskShare)]] : []),
-        ["training tokens", `${whole(step * tokensPerStep)} in ${whole(step)} steps of ${whole(tokensPerStep)}`],
+        ...(recipe.model.start === undefined ? [] : [["began as", startText(recipe.model)]]),
+        [
+          recipe.model.start === undefined ? "training tokens" : "tokens of this training",
+          `${whole(step * tokensPerStep)} in ${whole(step)} steps of ${whole(tokensPerStep)}`,
+        ],
         ["optimizer", optimizerText(facts)],
         ["training time", trainingTime(facts)],
         ["weights", "bfloat16"],
@@ -64,7 +69,7 @@ export function modelCard(facts: CardFacts): string {
     "## Text",
     sourceTable(facts, tokensPerStep),
     [
-      "“Rounds” is how often the training part of a source was seen. Held-out documents were chosen by a hash of their text and never trained on.",
+      `“Rounds” is how often ${recipe.model.start === undefined ? "" : "this training saw "}the training part of a source${recipe.model.start === undefined ? " was seen" : ""}. Held-out documents were chosen by a hash of their text and never trained on${recipe.model.start === undefined ? "" : " here; whether the model that it began as had read them is not known"}.`,
       "Of FinRE and SanWen only training sentences are used, without those that repeat a validation or test sentence or share 18 characters",
       "with one; `node bench/corpus-overlap.mjs` checks that and the other sources.",
     ].join("\n"),
@@ -81,7 +86,7 @@ export function modelCard(facts: CardFacts): string {
       .join("\n"),
     "## Limits",
     [
-      `- ${million(data.sources.reduce((sum, { train: part }) => sum + part.tokens.length, 0))} tokens of a few kinds of text: what they do not speak of, the model does not know.`,
+      `- ${million(data.sources.reduce((sum, { train: part }) => sum + part.tokens.length, 0))} tokens of a few kinds of text${recipe.model.start === undefined ? "" : ", and what the model that it began as had read"}: what they do not speak of, the model does not know.`,
       "- It states falsehoods fluently, and repeats itself. Nothing it writes is a fact.",
       "- Statutes, stories about old times and an author who died in 1936 bring their time's views and words with them.",
       "- English and code were seen only inside of technical articles.",
@@ -91,16 +96,29 @@ export function modelCard(facts: CardFacts): string {
       "```",
       ...(facts.elsewhere
         ? [
-            "cre model pretrain recipes/base-zh.yaml --set data.folder=DIR --hand-over hand-over",
+            "cre model pretrain recipes/base-zh-gpu.yaml --set data.folder=DIR --hand-over hand-over",
             "python engines/torch/pretrain.py hand-over --output out",
-            "cre model pretrain recipes/base-zh.yaml --set data.folder=DIR --collect out",
+            "cre model pretrain recipes/base-zh-gpu.yaml --set data.folder=DIR --collect out",
           ]
-        : ["cre model pretrain recipes/base-zh.yaml --set data.folder=DIR"]),
-      "cre model export-base runs/base-zh --output models/base-zh",
+        : recipe.model.start === undefined
+          ? ["cre model pretrain recipes/base-zh.yaml --set data.folder=DIR"]
+          : ["cre model pretrain RECIPE --run RUN"]),
+      recipe.model.start === undefined
+        ? "cre model export-base runs/base-zh --output models/base-zh"
+        : `cre model export-base RUN --output ${name}`,
       "```",
     ].join("\n"),
   ];
   return `${sections.join("\n\n")}\n`;
+}
+
+function beginning({ model }: PretrainRecipe): string {
+  return model.start === undefined ? "trained from nothing" : `trained on from ${startText(model)}`;
+}
+
+/** What a training went on from: its origin as the recipe says it, or the name of its folder. */
+function startText({ start = "", startOrigin }: PretrainRecipe["model"]): string {
+  return startOrigin ?? `the model ${basename(start)}`;
 }
 
 function frontMatter(recipe: PretrainRecipe): string {
@@ -122,7 +140,11 @@ function optimizerText({ recipe, decay, elsewhere }: CardFacts): string {
     schedule === "cosine"
       ? "cosine"
       : `constant, straight down over the last ${whole(end)} steps (${whole(totalSteps(recipe.train, decay))} in all)`;
-  const muon = elsewhere ? "Muon for the layers' matrices, at half the rate for embedding and norms " : "";
+  // engines/torch/pretrain.py never had another optimizer.
+  const muon =
+    elsewhere || recipe.train.optimizer === "muon"
+      ? "Muon for the layers' matrices; for the rest, at half the rate, "
+      : "";
   return `${muon}AdamW (betas ${beta1} and ${beta2}, weight decay ${weightDecay}), gradient clipped to norm ${clipNorm}, learning rate ${learningRate}: ${whole(warmupSteps)} steps of warm-up, ${shape}`;
 }
 

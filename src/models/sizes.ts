@@ -48,6 +48,26 @@ export function specFromSizes(
   return { ...spec, tokenCount };
 }
 
+/** The sizes of a model, from which {@link specFromSizes} makes its specification again; the vocabulary is the tokenizer's. */
+export function sizesOf(spec: DecoderSpec): ModelSizes {
+  const { family, width, layers, heads, keyValueHeads, headWidth, feedForward, maxTokens, tiedHead } = spec;
+  const { normEpsilon, positions } = spec;
+  return {
+    family,
+    width,
+    layers,
+    heads,
+    keyValueHeads,
+    ...(headWidth * heads === width ? {} : { headWidth }),
+    feedForward,
+    maxTokens,
+    tiedHead,
+    normEpsilon,
+    rotaryBase: positions.kind === "rotary" ? positions.base : 10_000,
+    ...(positions.kind === "alibi" ? { positions: "alibi" as const } : {}),
+  };
+}
+
 /**
  * A specification as the family's config.json states it, which decides the traits that all models of the family share, and the problems
  * where config.json cannot state what is wanted. Throws a UserErrors where the sizes do not fit together.

@@ -14,6 +14,11 @@ export const HAND_OVER_FILE = "hand-over.json";
 export function expectHandOver({ model, train }: PretrainRecipe, spec: DecoderSpec): void {
   const { family, heads, keyValueHeads, tiedHead } = model.init;
   const { positions, headWidth, queryKeyValueBias, queryKeyNorm, normalizedHead } = spec;
+  if (model.start !== undefined) {
+    throw new UserError("--hand-over: engines/torch/pretrain.py begins with random weights, not with model.start.", {
+      hint: "Train here, without --hand-over.",
+    });
+  }
   const rotatesAll = positions.kind === "rotary" && positions.rotatedWidth === headWidth;
   const refuse = (what: string) => {
     throw new UserError(`--hand-over: engines/torch/pretrain.py does not train ${what}.`, {
@@ -25,6 +30,7 @@ export function expectHandOver({ model, train }: PretrainRecipe, spec: DecoderSp
   }
   if (heads !== keyValueHeads) refuse(`${keyValueHeads} key and value heads for ${heads} heads, only as many`);
   if (!tiedHead) refuse("a head of its own, only one tied to the embedding (model.init.tiedHead)");
+  if (train.optimizer !== "muon") refuse(`with ${train.optimizer}, only with muon (train.optimizer: muon)`);
   if (train.schedule !== "trapezoid") refuse(`the schedule ${train.schedule}, only trapezoid`);
 }
 

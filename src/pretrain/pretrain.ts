@@ -1,8 +1,9 @@
 import type { Weight } from "../compute/backend.ts";
 import type { Decoder } from "../models/decoder.ts";
-import { parameterCount } from "../models/layer.ts";
+import { LINEAR_SLOTS, parameterCount } from "../models/layer.ts";
 import type { DecoderSpec } from "../models/spec.ts";
 import { lossWeight, packExamples } from "../train/batches.ts";
+import { type MuonWeights, updateByMuon } from "../train/muon.ts";
 import { divergence, updateWeights } from "../train/optimizer.ts";
 import { addGradients } from "../train/train.ts";
 import type { PretrainSettings } from "./recipe.ts";
@@ -36,6 +37,7 @@ export async function* pretrain(
   const { backend } = model;
   const { passSequences, accumulation, recompute, prefixShare = 0 } = settings;
   const groups = [{ weights, learningRateFactor: 1 }];
+  const byMuon = settings.optimizer === "muon" ? muonWeights(model, weights) : null;
   backend.zeroGradients(weights);
   const last = totalSteps(settings, decay);
   for (let step = startStep; step < last; step++) {
@@ -57,10 +59,19 @@ export async function* pretrain(
     }
     if (!Number.isFinite(loss)) throw divergence("loss", loss, step + 1);
     const learningRate = pretrainingRateAt(settings, decay, step);
-    const gradientNorm = await updateWeights(backend, groups, settings, learningRate, step);
+    const gradientNorm = byMuon
+      ? await updateByMuon(backend, byMuon, settings, learningRate, step)
+      : await updateWeights(backend, groups, settings, learningRate, step);
     const seconds = (performance.now() - started) / 1000;
     yield { step: step + 1, loss, learningRate, gradientNorm, tokens, seconds };
   }
+}
+
+/** The weights that Muon updates, the matrices of the layers, and the others. */
+export function muonWeights(model: Decoder, weights: readonly Weight[]): MuonWeights {
+  const ofLayers = new Set(model.layers.flatMap((layer) => LINEAR_SLOTS.map((slot) => layer[slot].weight)));
+  const isMatrix = (weight: Weight) => ofLayers.has(weight) && weight.rows > 1 && weight.columns > 1;
+  return { matrices: weights.filter(isMatrix), rest: weights.filter((weight) => !isMatrix(weight)) };
 }
 
 /**

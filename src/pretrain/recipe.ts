@@ -2,8 +2,14 @@ import { existsSync } from "node:fs";
 import { dirname, isAbsolute, resolve } from "node:path";
 import { stringify as stringifyYaml } from "yaml";
 import { z } from "zod";
-import { checkSchema } from "../base/schema.ts";
+import { UserErrors } from "../base/errors.ts";
+import { checkSchema, problemsTitle } from "../base/schema.ts";
+import { openCheckpoint } from "../models/checkpoint.ts";
+import { readSpec } from "../models/families/registry.ts";
+import { sizesOf } from "../models/sizes.ts";
+import type { ModelSizes } from "../models/spec.ts";
 import { count, MOST } from "../recipe/answer-schema.ts";
+import type { RecipeValues } from "../recipe/defaults.ts";
 import { missingDataProblem, missingModelProblem } from "../recipe/path-hints.ts";
 import { readRecipeValues } from "../recipe/read.ts";
 import { initSchema, precisionSchema, SEED_DESCRIPTION, seedSchema } from "../recipe/schema.ts";
@@ -21,21 +27,24 @@ const sourceSchema = z.strictObject({
   weight: z
     .number()
     .positive()
+    .default(1)
     .describe("Share of the tokens from this source, relative to the other sources' weights."),
   finalWeight: z
     .number()
     .positive()
     .optional()
     .describe("The same in the trapezoid's final phase; without it the weight stays."),
-  heldOut: share.lt(1).describe("Share of the documents that are only validated on."),
+  heldOut: share.lt(1).default(0.02).describe("Share of the documents that are only validated on."),
   origin: z.string().default("").describe("Where the text comes from, for the model's card."),
   licence: z.string().default("").describe("Licence of the text, for the model's card."),
 });
 
 const trainSchema = z.strictObject({
-  sequenceTokens: count(1 << 16).describe("Tokens of one packed sequence: how far a token can look back."),
-  passSequences: count(MOST.examples).describe("Sequences of one forward pass."),
-  accumulation: count(MOST.passes).describe("Forward passes whose gradients make one update (a step)."),
+  sequenceTokens: count(1 << 16)
+    .default(512)
+    .describe("Tokens of one packed sequence: how far a token can look back."),
+  passSequences: count(MOST.examples).default(8).describe("Sequences of one forward pass."),
+  accumulation: count(MOST.passes).default(4).describe("Forward passes whose gradients make one update (a step)."),
   prefixShare: share
     .optional()
     .describe(
@@ -49,31 +58,44 @@ const trainSchema = z.strictObject({
     ),
   steps: count(MOST.steps).describe("Updates in all."),
   learningRate: z.number().positive().describe("Highest learning rate."),
+  optimizer: z
+    .enum(["adamw", "muon"])
+    .default("adamw")
+    .describe("What updates the layers' matrices; muon updates the other weights with AdamW at half the rate."),
   schedule: z
     .enum(["trapezoid", "cosine"])
+    .default("trapezoid")
     .describe(
       "trapezoid: constant after the warm-up, then linear over decaySteps; cosine: falls from the warm-up to the end.",
     ),
-  warmupSteps: z.int().min(0).max(MOST.steps).describe("Steps over which the learning rate rises from 0."),
+  warmupSteps: z
+    .int()
+    .min(0)
+    .max(MOST.steps)
+    .describe("Steps over which the learning rate rises from 0; without it a twentieth of all."),
   decaySteps: z
     .int()
     .min(0)
     .max(MOST.steps)
-    .describe("Steps of the trapezoid's final phase; --decay-now starts it earlier."),
-  finalLearningRate: share.describe("Learning rate at the end, as a share of the highest."),
-  beta1: share.lt(1).describe("AdamW's decay of the mean gradient."),
-  beta2: share.lt(1).describe("AdamW's decay of the mean squared gradient."),
-  epsilon: z.number().positive().describe("Added to AdamW's denominator."),
-  weightDecay: z.number().min(0).describe("AdamW's decoupled weight decay."),
-  clipNorm: z.number().min(0).describe("Largest norm of the whole gradient; 0 does not clip."),
+    .describe("Steps of the trapezoid's final phase, without it two fifths of all; --decay-now starts it earlier."),
+  finalLearningRate: share.default(0).describe("Learning rate at the end, as a share of the highest."),
+  beta1: share.lt(1).default(0.9).describe("AdamW's decay of the mean gradient."),
+  beta2: share.lt(1).default(0.95).describe("AdamW's decay of the mean squared gradient."),
+  epsilon: z.number().positive().default(1e-8).describe("Added to AdamW's denominator."),
+  weightDecay: z.number().min(0).default(0.1).describe("AdamW's decoupled weight decay."),
+  clipNorm: z.number().min(0).default(1).describe("Largest norm of the whole gradient; 0 does not clip."),
   validateEverySteps: z
     .int()
     .min(0)
     .max(MOST.steps)
-    .describe("Steps between validations, with one more at the end; 0 never validates."),
-  checkpointSeconds: z.number().positive().max(MOST.seconds).describe("Seconds between checkpoints."),
+    .default(100)
+    .describe(
+      "Steps between validations, with one more at the end, and with model.start one before the first; 0 never validates.",
+    ),
+  checkpointSeconds: z.number().positive().max(MOST.seconds).default(300).describe("Seconds between checkpoints."),
   recompute: z
     .boolean()
+    .default(false)
     .describe(
       "Compute activations inside layers again in the backward pass instead of keeping them: less memory, more time.",
     ),
@@ -83,7 +105,7 @@ export const pretrainRecipeSchema = z
   .strictObject({
     model: z
       .strictObject({
-        init: initSchema.describe("Sizes of the model."),
+        init: initSchema.describe("Sizes of the model; without it those of start."),
         start: z
           .string()
           .optional()
@@ -91,8 +113,11 @@ export const pretrainRecipeSchema = z
             "Folder of a model of these sizes and this tokenizer whose weights are the first ones; without it they are random.",
           ),
         startOrigin: z.string().optional().describe("What that model has read, for the new model's card."),
-        tokenizer: z.string().describe("Tokenizer file, or a folder with one."),
-        storage: z.enum(["float32", "bfloat16"]).describe("How the layers' matrices are kept in memory."),
+        tokenizer: z.string().describe("Tokenizer file, or a folder with one; without it that of start."),
+        storage: z
+          .enum(["float32", "bfloat16"])
+          .default("bfloat16")
+          .describe("How the layers' matrices are kept in memory."),
       })
       .describe("The model to make."),
     data: z
@@ -105,7 +130,7 @@ export const pretrainRecipeSchema = z
       .describe("The text to learn from."),
     train: trainSchema.describe("The training loop."),
     precision: precisionSchema,
-    seed: seedSchema.describe(SEED_DESCRIPTION),
+    seed: seedSchema.default(1).describe(SEED_DESCRIPTION),
   })
   .superRefine(({ model, data, train }, context) => {
     const problem = (path: string[], message: string) => context.addIssue({ code: "custom", path, message });
@@ -138,17 +163,41 @@ export type PretrainSource = z.output<typeof sourceSchema>;
 export type PretrainSettings = z.output<typeof trainSchema>;
 
 /**
- * Reads a recipe for pretraining, applies overrides ("train.steps=200"), checks it and makes its paths absolute (they are relative to the
- * recipe's folder, those of sources to data.folder). Throws a UserErrors that lists all problems.
+ * Reads a recipe for pretraining, applies overrides ("train.steps=200"), fills in what it leaves out, checks it and makes its paths absolute
+ * (they are relative to the recipe's folder, those of sources to data.folder). Throws a UserErrors that lists all problems.
  */
 export async function readPretrainRecipe(file: string, overrides: readonly string[] = []): Promise<PretrainRecipe> {
-  const recipe = checkSchema(pretrainRecipeSchema, await readRecipeValues(file, overrides), file);
+  const values = await readRecipeValues(file, overrides);
+  await fillIn(values, file);
+  const recipe = checkSchema(pretrainRecipeSchema, values, file);
   const from = (folder: string, path: string) => (isAbsolute(path) ? path : resolve(folder, path));
   recipe.model.tokenizer = from(dirname(file), recipe.model.tokenizer);
   if (recipe.model.start !== undefined) recipe.model.start = from(dirname(file), recipe.model.start);
   recipe.data.folder = from(dirname(file), recipe.data.folder);
   for (const source of Object.values(recipe.data.sources)) source.path = from(recipe.data.folder, source.path);
   return recipe;
+}
+
+/** Values that follow from others: sizes and tokenizer from model.start, the parts of the schedule from the number of steps. */
+async function fillIn(values: RecipeValues, file: string): Promise<void> {
+  const groupOf = (value: unknown) => (typeof value === "object" && value !== null ? (value as RecipeValues) : {});
+  const model = groupOf(values.model);
+  const train = groupOf(values.train);
+  const { steps, schedule = "trapezoid" } = train;
+  if (typeof steps === "number") {
+    train.warmupSteps ??= Math.ceil(steps / 20);
+    train.decaySteps ??= schedule === "trapezoid" ? Math.ceil(0.4 * steps) : 0;
+  }
+  if (typeof model.start !== "string") return;
+  model.tokenizer ??= model.start;
+  model.init ??= await sizesOfStart(resolve(dirname(file), model.start), file);
+}
+
+async function sizesOfStart(start: string, file: string): Promise<ModelSizes> {
+  if (!existsSync(start)) throw new UserErrors(problemsTitle(file, 1), [missingModelProblem("model.start", start)]);
+  const { config, directory, source } = await openCheckpoint(start);
+  await source.close();
+  return sizesOf(readSpec(config, directory));
 }
 
 /** A recipe as YAML, with every value. */

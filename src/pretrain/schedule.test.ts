@@ -8,6 +8,7 @@ const SETTINGS: PretrainSettings = {
   accumulation: 1,
   steps: 20,
   learningRate: 1,
+  optimizer: "adamw",
   schedule: "trapezoid",
   warmupSteps: 4,
   decaySteps: 5,

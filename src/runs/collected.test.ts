@@ -42,6 +42,7 @@ const RECIPE = {
     maskShare: 0.2,
     steps: 4,
     learningRate: 0.01,
+    optimizer: "muon",
     schedule: "trapezoid",
     warmupSteps: 1,
     decaySteps: 2,
@@ -97,6 +98,7 @@ describe("handOver", () => {
     for (const [set, reason] of [
       ["model.init.keyValueHeads=1", /1 key and value heads for 2 heads/],
       ["model.init.tiedHead=false", /a head of its own/],
+      ["train.optimizer=adamw", /only with muon/],
     ] as const) {
       const failed = handOver(await recipeWith(set), at("refused"), () => {});
       await expect(failed).rejects.toThrow(UserError);

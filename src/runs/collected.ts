@@ -63,6 +63,11 @@ export async function collectPretraining(
   onEvent: (event: TokensEvent | NoticeEvent) => void,
   tokens = join(directory, "tokens"),
 ): Promise<PretrainValidation> {
+  if (recipe.model.start !== undefined) {
+    throw new UserError("--collect: engines/torch/pretrain.py began with random weights, not with model.start.", {
+      hint: "Give the recipe that was handed over.",
+    });
+  }
   const result = await readResult(collected);
   const made: PretrainRecipe = {
     ...recipe,

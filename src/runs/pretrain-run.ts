@@ -4,11 +4,10 @@ import { join } from "node:path";
 import { UserError } from "../base/errors.ts";
 import { readTextFile, writeFileAtomic } from "../base/files.ts";
 import { parseJson } from "../base/json-text.ts";
-import type { Weight } from "../compute/backend.ts";
 import { measurePeak } from "../compute/peak.ts";
 import { type Decoder, decoderWeights } from "../models/decoder.ts";
 import { type HeldOutScore, scoreHeldOut } from "../pretrain/held-out.ts";
-import { flopsPerToken, type PretrainStep, pretrain } from "../pretrain/pretrain.ts";
+import { flopsPerToken, muonWeights, type PretrainStep, pretrain } from "../pretrain/pretrain.ts";
 import { type PretrainRecipe, pretrainRecipeText, readPretrainRecipe } from "../pretrain/recipe.ts";
 import { type Decay, finalStep, totalSteps } from "../pretrain/schedule.ts";
 import { type DocumentMarks, planSequences } from "../pretrain/sequences.ts";
@@ -22,8 +21,8 @@ import {
   loadCheckpoint,
 } from "./checkpointed-loop.ts";
 import type { NoticeEvent } from "./notice.ts";
-import { appendLog, expectFreeFolder, type LogLine, type RunFolder, runFolder, syncLog } from "./run-folder.ts";
-import { saveTrainingState, type TrainingOrigin } from "./training-state.ts";
+import { appendLog, createFolderOf, type LogLine, type RunFolder, readLog, runFolder, syncLog } from "./run-folder.ts";
+import { saveTrainingState, type TrainedWeights, type TrainingOrigin } from "./training-state.ts";
 
 /** Held-out bits per character, of every source and of all characters together. */
 export interface PretrainValidation {
@@ -85,10 +84,8 @@ export async function openPretrainData(
 
 /** Makes the folder of a new pretraining run with its resolved recipe. Throws a UserError for a folder that is not empty. */
 export async function createPretrainFolder(directory: string, recipe: PretrainRecipe): Promise<RunFolder> {
-  await expectFreeFolder(directory);
-  const folder = runFolder(directory);
-  await writeFileAtomic(folder.recipe, pretrainRecipeText(recipe));
-  return folder;
+  const { start, tokenizer } = recipe.model;
+  return createFolderOf(directory, { path: start, tokenizer }, pretrainRecipeText(recipe));
 }
 
 /** Opens the folder of a pretraining run. */
@@ -98,7 +95,18 @@ export async function openPretrainFolder(
 ): Promise<{ folder: RunFolder; recipe: PretrainRecipe }> {
   const folder = runFolder(directory);
   if (!existsSync(folder.recipe)) throw new UserError(`${directory}: is not a run folder (it has no recipe.yaml).`);
-  return { folder, recipe: await readPretrainRecipe(folder.recipe, overrides) };
+  const recipe = await readPretrainRecipe(folder.recipe, overrides);
+  if (overrides.length > 0) expectSameKind((await readPretrainRecipe(folder.recipe)).model.start, recipe, folder);
+  return { folder, recipe };
+}
+
+/** Throws a UserError for an override that gives a run a start, or takes it away: its weights are there already. */
+function expectSameKind(start: string | undefined, { model }: PretrainRecipe, folder: RunFolder): void {
+  if ((start === undefined) === (model.start === undefined)) return;
+  const began = start === undefined ? "began with random weights" : `began with the weights of ${start}`;
+  throw new UserError(`model.start: ${folder.directory} ${began}, which --set cannot change.`, {
+    hint: "Start a new run.",
+  });
 }
 
 /** The final phase that --decay-now started, if any. */
@@ -117,7 +125,9 @@ function originOf(
   { model, data, train, precision, seed }: PretrainRecipe,
   sources: readonly TokenSource[],
 ): TrainingOrigin {
-  const { checkpointSeconds: _seconds, validateEverySteps: _every, steps, decaySteps: _decay, ...settings } = train;
+  const { checkpointSeconds: _seconds, validateEverySteps: _every, steps, decaySteps: _decay, ...all } = train;
+  // Runs of older versions had no other optimizer.
+  const settings = all.optimizer === "adamw" ? { ...all, optimizer: undefined } : all;
   // The length of a trapezoid may be decided during the run; every step of a cosine depends on it.
   const length = train.schedule === "cosine" ? steps : null;
   const weights = Object.values(data.sources).map(({ weight, finalWeight }) =>
@@ -128,6 +138,12 @@ function originOf(
     recipe: digest({ init: model.init, storage: model.storage, settings, length, precision, seed, weights }),
     rows: digest(sources.map((source) => source.digest)),
   };
+}
+
+function trainedOf(model: Decoder, recipe: PretrainRecipe, sources: readonly TokenSource[]): TrainedWeights {
+  const weights = decoderWeights(model);
+  const muon = recipe.train.optimizer === "muon" ? muonWeights(model, weights).matrices : [];
+  return { backend: model.backend, weights, origin: originOf(recipe, sources), withoutSecond: new Set(muon) };
 }
 
 /**
@@ -143,11 +159,9 @@ export async function* pretrainRun(
   limits: LoopLimits = {},
   decayNow: number | null = null,
 ): AsyncGenerator<PretrainEvent, void, void> {
-  const { backend } = model;
-  const weights: Weight[] = decoderWeights(model);
   const { train } = recipe;
   const { checkpointSeconds, validateEverySteps } = train;
-  const trained = { backend, weights, origin: originOf(recipe, data.sources) };
+  const trained = trainedOf(model, recipe, data.sources);
   const { progress, notices } = await loadCheckpoint(folder, trained, limits);
   for (const text of notices) yield { kind: "notice", text };
   const decay = await decayOf(folder, progress.step, decayNow);
@@ -167,10 +181,18 @@ export async function* pretrainRun(
   const perRound = Object.fromEntries(data.sources.map(({ name }, i) => [name, plan.perRound[i]]));
   const tokensPerStep = train.sequenceTokens * train.passSequences * train.accumulation;
   yield { kind: "start", totalSteps: last, resumedAt: progress.step, tokensPerStep, perRound };
+  if (recipe.model.start !== undefined && progress.step === 0 && validateEverySteps > 0) {
+    const isNoted = (await readLog(folder)).some(({ kind }) => kind === "validation");
+    if (!isNoted) {
+      const validation = { kind: "validation" as const, ...(await validate(model, recipe, data, 0)) };
+      await appendLog(folder, validation);
+      yield validation;
+    }
+  }
   const training: CheckpointedTraining<MeasuredStep, PretrainValidation> = {
     totalSteps: last,
     checkpointSeconds,
-    steps: measured(model, pretrain(model, weights, plan, train, decay, progress.step), train.sequenceTokens),
+    steps: measured(model, pretrain(model, trained.weights, plan, train, decay, progress.step), train.sequenceTokens),
     async validateAfter(step) {
       const isDue = validateEverySteps > 0 && (step === last || step % validateEverySteps === 0);
       return isDue ? await validate(model, recipe, data, step) : null;
@@ -191,8 +213,7 @@ export async function saveFinishedPretraining(
   folder: RunFolder,
   log: readonly LogLine[],
 ): Promise<PretrainValidation> {
-  const { backend } = model;
-  const trained = { backend, weights: decoderWeights(model), origin: originOf(recipe, data.sources) };
+  const trained = trainedOf(model, recipe, data.sources);
   const step = recipe.train.steps;
   const validation = await validate(model, recipe, data, step);
   for (const line of log) await appendLog(folder, line);

@@ -1,4 +1,5 @@
 import { join } from "node:path";
+import { UserError } from "../base/errors.ts";
 import { writeFileAtomic } from "../base/files.ts";
 import { openBackend } from "../compute/open.ts";
 import { parameterCount } from "../models/layer.ts";
@@ -17,9 +18,9 @@ import {
   type PretrainEvent,
   pretrainRun,
 } from "./pretrain-run.ts";
-import { expectSameVocabulary, firstWeights } from "./pretrain-start.ts";
+import { expectStart, firstWeights } from "./pretrain-start.ts";
 import { type RunKind, type Stop, type TrainableRun, workInRun } from "./protocol.ts";
-import type { RunFolder } from "./run-folder.ts";
+import { expectSameBase, type RunFolder } from "./run-folder.ts";
 import type { StopOptions } from "./stop-signals.ts";
 import { openModelTokenizer } from "./tokenizer.ts";
 
@@ -28,8 +29,8 @@ export const PRETRAINING: RunKind<PretrainRecipe> = {
   open: openPretrainFolder,
   missingPaths: missingPretrainPaths,
   hint: "--set data.folder=DIR names the folder of the sources.",
-  // It starts from nothing.
-  expectSameBase: async () => {},
+  expectSameBase: (folder, { model }) =>
+    expectSameBase(folder, { model: { path: model.start, tokenizer: model.tokenizer } }, "model.start"),
 };
 
 /** Documents of a source that are tokenized. */
@@ -92,7 +93,7 @@ export async function runPretraining(
   const { untilStep, seconds, decayNow = null, onEvent = () => {} } = options;
   return workInRun(run, options, async ({ signal, begin }) => {
     const { tokenizer, spec } = await openPretrainSizes(recipe);
-    if (recipe.model.start !== undefined) await expectSameVocabulary(recipe.model.start, recipe, tokenizer);
+    await expectStart(recipe, spec, tokenizer);
     const { storage } = recipe.model;
     const { passSequences, sequenceTokens, recompute } = recipe.train;
     const tokens = passSequences * sequenceTokens;
@@ -102,6 +103,11 @@ export async function runPretraining(
     const backend = openBackend(recipe.precision, (text) => onEvent({ kind: "notice", text }));
     let stoppedAt: number | null = null;
     try {
+      if (recipe.train.optimizer === "muon" && !backend.hasMuon) {
+        throw new UserError(`train.optimizer: muon is not part of the backend ${backend.name}.`, {
+          hint: "The native backend has it (npm run build), or give train.optimizer adamw.",
+        });
+      }
       // Before the text is tokenized: the run's folder keeps the tokens.
       await begin(recipe);
       const data = await openRunTokens(folder, recipe, tokenizer, options.tokens, onEvent);

@@ -86,14 +86,28 @@ export async function expectFreeFolder(directory: string): Promise<void> {
  * folder that is not empty; leaves nothing behind when it cannot be written.
  */
 export async function createRunFolder(directory: string, recipe: Recipe): Promise<RunFolder> {
+  return createFolderOf(directory, recipe.model, recipeText(recipe));
+}
+
+/** The model that a run starts from, none for a model from nothing, and its tokenizer where that is elsewhere. */
+export interface StartModel {
+  path?: string;
+  tokenizer?: string;
+}
+
+/** As {@link createRunFolder}, for a recipe as text. */
+export async function createFolderOf(
+  directory: string,
+  { path, tokenizer: own }: StartModel,
+  text: string,
+): Promise<RunFolder> {
   await expectFreeFolder(directory);
   const folder = runFolder(directory);
-  const { path } = recipe.model;
   const fingerprint = path ? await modelFingerprint(path) : null;
-  const tokenizer = path ? await fileSum(await findTokenizerFile(recipe.model.tokenizer ?? path)) : null;
+  const tokenizer = path ? await fileSum(await findTokenizerFile(own ?? path)) : null;
   try {
     if (path) await writeFileAtomic(folder.base, `${JSON.stringify({ path, fingerprint, tokenizer })}\n`);
-    await writeFileAtomic(folder.recipe, recipeText(recipe));
+    await writeFileAtomic(folder.recipe, text);
   } catch (error) {
     await rm(folder.base, { force: true });
     throw error;
@@ -105,8 +119,8 @@ export async function createRunFolder(directory: string, recipe: Recipe): Promis
  * Whether the model at the recipe's path is the one that the run started from; null when that is unknown (a model from nothing, a run of an
  * older version, a path that does not exist).
  */
-export async function hasSameBase(folder: RunFolder, recipe: Recipe): Promise<boolean | null> {
-  const { path } = recipe.model;
+export async function hasSameBase(folder: RunFolder, { model }: { model: StartModel }): Promise<boolean | null> {
+  const { path } = model;
   if (!path || !existsSync(path) || !existsSync(folder.base)) return null;
   const { fingerprint } = await readJsonObject(folder.base, "the fingerprint of a run's base model");
   return fingerprint === (await modelFingerprint(path));
@@ -114,16 +128,20 @@ export async function hasSameBase(folder: RunFolder, recipe: Recipe): Promise<bo
 
 /**
  * Throws a UserError when the model at the recipe's path, or its tokenizer, is not the one that the run started from: the trained weights do
- * not fit it.
+ * not fit it. `key` of the recipe names the model.
  */
-export async function expectSameBase(folder: RunFolder, recipe: Recipe): Promise<void> {
-  if ((await hasSameBase(folder, recipe)) !== false) return expectSameTokenizer(folder, recipe);
+export async function expectSameBase(
+  folder: RunFolder,
+  recipe: { model: StartModel },
+  key = "model.path",
+): Promise<void> {
+  if ((await hasSameBase(folder, recipe)) !== false) return expectSameTokenizer(folder, recipe.model);
   throw new UserError(`${recipe.model.path}: is not the model that ${folder.directory} started from.`, {
-    hint: putBack(folder),
+    hint: putBack(folder, key),
   });
 }
 
-async function expectSameTokenizer(folder: RunFolder, { model }: Recipe): Promise<void> {
+async function expectSameTokenizer(folder: RunFolder, model: StartModel): Promise<void> {
   const path = model.tokenizer ?? model.path;
   if (!path || !existsSync(path) || !existsSync(folder.base)) return;
   const { tokenizer } = await readJsonObject(folder.base, "the fingerprint of a run's base model");
@@ -135,8 +153,8 @@ async function expectSameTokenizer(folder: RunFolder, { model }: Recipe): Promis
   });
 }
 
-const putBack = (folder: RunFolder) =>
-  `Put that model back, or write where it is now as model.path into ${folder.recipe}.`;
+const putBack = (folder: RunFolder, key = "model.path") =>
+  `Put that model back, or write where it is now as ${key} into ${folder.recipe}.`;
 
 /** Notes the checksums of the base model's weights, which are known once they are loaded. */
 export async function saveBaseSums(folder: RunFolder, weights: Checksums): Promise<void> {

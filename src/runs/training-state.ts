@@ -31,6 +31,8 @@ export interface TrainedWeights {
   backend: Backend;
   weights: readonly Weight[];
   origin: TrainingOrigin;
+  /** Those whose optimizer has no second moment; default: none. */
+  withoutSecond?: ReadonlySet<Weight>;
 }
 
 const STATE_PARTS: readonly WeightPart[] = ["value", "moment1", "moment2"];
@@ -39,9 +41,16 @@ function tensorName(weight: Weight, part: WeightPart | "average"): string {
   return part === "value" ? weight.name : `${weight.name}#${part}`;
 }
 
-function partsToWrite(backend: Backend, weights: readonly Weight[], parts: readonly WeightPart[]): TensorToWrite[] {
+type PartsOf = (weight: Weight) => readonly WeightPart[];
+const valueOnly: PartsOf = () => ["value"];
+const statePartsOf =
+  ({ withoutSecond }: TrainedWeights): PartsOf =>
+  (weight) =>
+    withoutSecond?.has(weight) ? STATE_PARTS.filter((part) => part !== "moment2") : STATE_PARTS;
+
+function partsToWrite(backend: Backend, weights: readonly Weight[], partsOf: PartsOf): TensorToWrite[] {
   return weights.flatMap((weight) =>
-    parts.map((part) => ({
+    partsOf(weight).map((part) => ({
       name: tensorName(weight, part),
       dtype: "F32" as const,
       shape: [weight.rows, weight.columns],
@@ -66,12 +75,12 @@ async function readTensor(source: TensorSource, weight: Weight, part: WeightPart
 async function readParts(
   backend: Backend,
   weights: readonly Weight[],
-  parts: readonly WeightPart[],
+  partsOf: PartsOf,
   source: TensorSource,
   file: string,
 ): Promise<void> {
   for (const weight of weights) {
-    for (const part of parts) backend.writeWeight(weight, await readTensor(source, weight, part, file), part);
+    for (const part of partsOf(weight)) backend.writeWeight(weight, await readTensor(source, weight, part, file), part);
   }
 }
 
@@ -83,11 +92,12 @@ export const previousState = (file: string) => file.replace(/(\.\w+)?$/, "-previ
  * another name and renamed, so a crash leaves the old file or the new one. The old one is kept as {@link previousState}.
  */
 export async function saveTrainingState(
-  { backend, weights, origin }: TrainedWeights,
+  trained: TrainedWeights,
   progress: TrainingProgress,
   file: string,
   average: readonly Float32Array[] = [],
 ): Promise<void> {
+  const { backend, weights, origin } = trained;
   const { recipe, rows } = origin;
   const metadata = { progress: JSON.stringify(progress), recipe, rows, arithmetic: backend.arithmetic };
   const means = average.map((mean, i) => ({
@@ -96,7 +106,7 @@ export async function saveTrainingState(
     shape: [weights[i].rows, weights[i].columns],
     values: async () => mean,
   }));
-  await writeSafetensors(file, [...partsToWrite(backend, weights, STATE_PARTS), ...means], {
+  await writeSafetensors(file, [...partsToWrite(backend, weights, statePartsOf(trained)), ...means], {
     metadata,
     checksums: true,
     beforeRename: () => keepPrevious(file),
@@ -139,13 +149,14 @@ export async function loadTrainingState(trained: TrainedWeights, file: string): 
   }
 }
 
-async function loadState({ backend, weights, origin }: TrainedWeights, file: string): Promise<LoadedState> {
+async function loadState(trained: TrainedWeights, file: string): Promise<LoadedState> {
+  const { backend, weights, origin } = trained;
   const source = await openSafetensors(file);
   try {
     const progress = readProgress(source.metadata.progress, file);
     if (source.metadata.recipe !== origin.recipe) throw new OtherOrigin(file, "settings in recipe.yaml");
     if (source.metadata.rows !== origin.rows) throw new OtherOrigin(file, "training or validation rows");
-    await readParts(backend, weights, STATE_PARTS, source, file);
+    await readParts(backend, weights, statePartsOf(trained), source, file);
     const average: Float32Array[] = [];
     if (progress.averaged > 0) {
       for (const weight of weights) average.push(Float32Array.from(await readTensor(source, weight, "average", file)));
@@ -208,14 +219,14 @@ function readProgress(text: string | undefined, file: string): TrainingProgress 
 
 /** Saves the values of the trainable weights only. */
 export async function saveWeightValues(backend: Backend, weights: readonly Weight[], file: string): Promise<void> {
-  await writeSafetensors(file, partsToWrite(backend, weights, ["value"]), { checksums: true });
+  await writeSafetensors(file, partsToWrite(backend, weights, valueOnly), { checksums: true });
 }
 
 /** Loads the file of {@link saveWeightValues}. */
 export async function loadWeightValues(backend: Backend, weights: readonly Weight[], file: string): Promise<void> {
   const source = await openSafetensors(file);
   try {
-    await readParts(backend, weights, ["value"], source, file);
+    await readParts(backend, weights, valueOnly, source, file);
   } finally {
     await source.close();
   }

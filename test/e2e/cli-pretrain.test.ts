@@ -75,6 +75,26 @@ describe("from text to a base model", () => {
     const told = await cre(["model", "generate", base, "--prompt", "甲公司", "--max-new-tokens", "4"]);
     expect(told.stdout.startsWith("甲公司")).toBe(true);
     expect(told.code).toBe(0);
+
+    // The new base reads on, by a recipe of a few lines.
+    const own = writeRecipe(path("own.yaml"), {
+      model: { start: "base-toy", startOrigin: "a toy" },
+      data: { folder: ".", sources: { own: { path: "text.txt", heldOut: 0.2 } } },
+      train: { sequenceTokens: 16, passSequences: 2, accumulation: 1, steps: 4, learningRate: 0.01 },
+    });
+    const shown = await cre(["recipe", "show", own]);
+    expect(shown.stdout).toMatch(/\n {4}width: 16\n/);
+    expect(shown.stdout).toMatch(/\n {2}decaySteps: 2\n/);
+    expect(shown.code).toBe(0);
+    const onward = await cre(["model", "pretrain", own, "--run", path("onward")]);
+    expect(onward.stderr).toMatch(/held out before the first step: \d+\.\d{3} bits per character/);
+    expect(onward.code).toBe(0);
+    const refused = await cre(["model", "pretrain", own, "--hand-over", path("out")]);
+    expect(refused.stderr).toContain("begins with random weights, not with model.start");
+    expect(refused.code).toBe(1);
+    const again = await cre(["model", "export-base", path("onward"), "--output", path("base-own")]);
+    expect(again.code).toBe(0);
+    expect(readFileSync(path("base-own", "README.md"), "utf8")).toContain("trained on from a toy by cre-llm");
   }, 120_000);
 
   it("says what is missing before anything is done", async () => {

@@ -4,10 +4,10 @@ import { createTape, type Tape, type Value } from "../autograd.ts";
 import type { AdamWSettings, Backend, Weight } from "../backend.ts";
 import { openReference } from "../reference/backend.ts";
 import type { Contract } from "./backend.contract.ts";
-import { expectClose } from "./comparison.contract.ts";
+import { expectClose, expectSameBits } from "./comparison.contract.ts";
 import { gradientCases } from "./gradient-cases.contract.ts";
 
-export function trainingContract({ compare, open, tolerance, lossTolerance }: Contract): void {
+export function trainingContract({ compare, open, tolerance, lossTolerance, openWithThreads }: Contract): void {
   it.each([
     [1, 5],
     [33, 45],
@@ -120,6 +120,85 @@ export function trainingContract({ compare, open, tolerance, lossTolerance }: Co
     await backend.close();
   });
 
+  // Newton-Schulz steps act on singular values alone, so a gradient with known ones has a known update.
+  it.each([
+    [33, 45],
+    [96, 40],
+    [2, 3],
+    [130, 130],
+  ])("muon follows the singular values of gradients for 4 steps [%i,%i]", async (rows, columns) => {
+    const backend = open();
+    const spec = { name: "w", rows, columns, storage: "float32", trainable: true } as const;
+    if (!backend.hasMuon) {
+      const settings = { learningRate: 1, momentum: 0.9, weightDecay: 0 };
+      expect(() => backend.muon([backend.weight(spec)], settings)).toThrow("does not have it");
+      await backend.close();
+      return;
+    }
+    const rank = Math.min(rows, columns);
+    const [left, right] = [reflection(rows, 3), reflection(columns, 4)];
+    const matrixOf = (singular: Float64Array) =>
+      Float64Array.from({ length: rows * columns }, (_, at) => {
+        const [r, c] = [Math.floor(at / columns), at % columns];
+        return singular.reduce((sum, value, k) => sum + value * left(r, k) * right(c, k), 0);
+      });
+    const random = createRandom(35);
+    const start = Float32Array.from({ length: rows * columns }, () => 0.01 * random.normal());
+    const weight = backend.weight(spec, start);
+    const others = openWithThreads ? [openWithThreads(1), openWithThreads(3)] : [];
+    const copies = others.map((other) => ({ other, copy: other.weight(spec, start) }));
+    const value = Float64Array.from(start);
+    const moment = new Float64Array(rank);
+    // Newton-Schulz steps multiply roundings: single numbers differ by more than the whole update does.
+    const allowed = Math.max(2e-5, 6 * tolerance);
+    for (let step = 1; step <= 4; step++) {
+      const singular = Float64Array.from({ length: rank }, () => 10 ** (step - 3) * (1 + random.uniform()));
+      const gradient = Float32Array.from(matrixOf(singular));
+      const settings = { learningRate: 0.01 * step, momentum: 0.95, weightDecay: 0.1 };
+      for (const [side, own] of [
+        [backend, weight] as const,
+        ...copies.map(({ other, copy }) => [other, copy] as const),
+      ]) {
+        side.writeWeight(own, gradient, "gradient");
+        side.muon([own], settings);
+      }
+      for (let k = 0; k < rank; k++) moment[k] += 0.05 * (singular[k] - moment[k]);
+      const update = moment.map((mean, k) => singular[k] + 0.95 * (mean - singular[k]));
+      const norm = Math.hypot(...update) + 1e-7;
+      const direction = matrixOf(update.map((one) => nearOne(one / norm)));
+      const scale = 0.2 * Math.sqrt(Math.max(rows, columns));
+      for (let i = 0; i < value.length; i++) {
+        value[i] -= settings.learningRate * (scale * direction[i] + 0.1 * value[i]);
+      }
+      const got = await backend.readWeight(weight);
+      expectClose(`value after step ${step}`, got, value, columns, allowed);
+      expectClose("moment1", await backend.readWeight(weight, "moment1"), matrixOf(moment), columns, 1e-5);
+      expect((await backend.readWeight(weight, "moment2")).every((one) => one === 0)).toBe(true);
+      for (const { other, copy } of copies) {
+        const [one, two] = [await other.readWeight(copy), await copies[0].other.readWeight(copies[0].copy)];
+        expectSameBits("value with other threads", one, two);
+      }
+    }
+    await expectProductsRead(backend, weight, Float64Array.from(await backend.readWeight(weight)), tolerance);
+    await backend.close();
+    for (const other of others) await other.close();
+  });
+
+  it("muon changes nothing but by decay where there is no gradient, and takes matrices only", async () => {
+    const backend = open();
+    if (backend.hasMuon) {
+      const spec = { name: "w", rows: 4, columns: 5, storage: "float32", trainable: true } as const;
+      const weight = backend.weight(spec, new Float32Array(20).fill(2));
+      backend.muon([weight], { learningRate: 0.5, momentum: 0.95, weightDecay: 0.1 });
+      expect(Array.from(await backend.readWeight(weight), (one) => Math.abs(one - 1.9) < 1e-6)).not.toContain(false);
+      const vector = backend.weight({ ...spec, rows: 1 });
+      const settings = { learningRate: 1, momentum: 0.9, weightDecay: 0 };
+      expect(() => backend.muon([vector], settings)).toThrow('"w" is [1,5], expected a matrix of at least [2,2]');
+      expect(() => backend.muon([weight], { ...settings, momentum: 1 })).toThrow("momentum is 1, expected less than 1");
+    }
+    await backend.close();
+  });
+
   it("gradients of whole graphs", async () => {
     const wrong: string[] = [];
     for (const { name, build } of gradientCases) {
@@ -159,6 +238,21 @@ export function trainingContract({ compare, open, tolerance, lossTolerance }: Co
       await subject.close();
     },
   );
+}
+
+/** Element (r, c) of an orthogonal matrix: the reflection by a random vector. */
+function reflection(size: number, seed: number): (r: number, c: number) => number {
+  const random = createRandom(seed);
+  const vector = Float64Array.from({ length: size }, () => random.normal());
+  const squares = vector.reduce((sum, one) => sum + one * one, 0);
+  return (r, c) => (r === c ? 1 : 0) - (2 * vector[r] * vector[c]) / squares;
+}
+
+/** Five steps of Muon's polynomial (Jordan 2024). */
+function nearOne(value: number): number {
+  let x = value;
+  for (let i = 0; i < 5; i++) x = 3.4445 * x - 4.775 * x ** 3 + 2.0315 * x ** 5;
+  return x;
 }
 
 interface Trained {

@@ -109,6 +109,8 @@ export interface Engine {
   zeroGradients(weights: Int32Array): void;
   gradientNorm(weights: Int32Array): number;
   adamW(weights: Int32Array, settings: Float64Array): void;
+  /** Not in every engine. */
+  muon?(weights: Int32Array, learningRate: number, momentum: number, weightDecay: number): void;
 }
 
 /** The rotation of a result, for native/binding/binding_products.cpp. */

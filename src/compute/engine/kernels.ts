@@ -168,6 +168,10 @@ export function engineKernels(engine: Engine, options: EngineKernelOptions): Ker
       const numbers = [learningRate, beta1, beta2, epsilon, weightDecay, gradientScale, step];
       engine.adamW(handles(weights), Float64Array.from(numbers));
     },
+    muon: engine.muon
+      ? (weights, { learningRate, momentum, weightDecay }) =>
+          engine.muon?.(handles(weights), learningRate, momentum, weightDecay)
+      : undefined,
   };
 }
 

@@ -232,5 +232,11 @@ export function referenceKernels(precision: "float32" | "float64"): Kernels<Valu
         setValue(w, w.data, w.data.value);
       }
     },
+    muon(weights, settings) {
+      for (const w of weights) {
+        training.muon({ value: w.data.value, ...trainingOf(w) }, w, settings);
+        setValue(w, w.data, w.data.value);
+      }
+    },
   };
 }

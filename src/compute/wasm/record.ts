@@ -17,8 +17,8 @@ export interface WasmRecord {
   sources: Record<string, string>;
 }
 
-/** Kernels that other levels need, and files of the addon. */
-const LEFT_OUT = /_bf16\.cpp$|^binding\/|^runtime\/(checks|cpu|executor|threads)\.cpp$/;
+/** Kernels that other levels need, the optimizer of pretraining, and files of the addon. */
+const LEFT_OUT = /_bf16\.cpp$|^matmul\/muon\.cpp$|^binding\/|^runtime\/(checks|cpu|executor|threads)\.cpp$/;
 
 /** The C++ files of the module, relative to `folder`. */
 export function wasmSources(folder: string): string[] {
