@@ -60,7 +60,7 @@ export const MANY_ROWS = 10_000;
 const MANY_ROWS_WHOLE = 3000;
 /** From this share of rows with several relations on, a row may get more than one (FinRE has 9 %, SanWen 0.3 %). */
 const SEVERAL_SHARE = 0.05;
-/** From this share of rows with soft labels on, so many labels are wrong that a model must be kept from learning rows by heart. */
+/** From this share of rows with soft labels on, a model must be kept from learning wrong labels by heart. */
 const SOFT_SHARE = 0.05;
 
 /**

@@ -76,6 +76,9 @@ export function addCompletionsRoute(app: FastifyInstance, context: ServeContext)
     const n = given.n ?? 1;
     const named = given.logprob_token_ids ?? [];
     for (const id of named) expectToken(id, "logprob_token_ids", served);
+    if (named.length > 0 && (top === null || given.echo || formOf(given).kind === "choice")) {
+      throw new Problem("bad-request", "logprob_token_ids: expected logprobs with it, and neither echo nor a choice.");
+    }
     const byId = given.return_tokens_as_token_ids ?? false;
     if (given.echo) expectEcho(given, served);
     const ticket = admit(context, request, reply, n * prompts.length);
