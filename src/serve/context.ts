@@ -58,12 +58,20 @@ export function admit(
 ): Ticket {
   const gone = new AbortController();
   const ticket = scheduler.admit({ client: clientOf(request), pairs, gone: gone.signal, timeoutMs });
+  const { socket } = request.raw;
+  // Node ends the connection of a client that has closed its side: no answer can be written, and "close" may not come by itself.
+  const drop = () => reply.raw.destroy();
   const end = () => {
+    socket.off("end", drop);
     if (!reply.raw.writableFinished) gone.abort();
     ticket.close();
   };
+  reply.raw.once("close", end);
+  socket.once("end", drop);
   // A client can be gone before its request was read to the end.
-  if (reply.raw.destroyed) end();
-  else reply.raw.once("close", end);
+  if (reply.raw.destroyed || socket.destroyed || socket.readableEnded) {
+    drop();
+    end();
+  }
   return ticket;
 }

@@ -174,6 +174,18 @@ it("answers others, and keeps nothing of clients that are slow or go away", asyn
   expectNotHeld(`${3 * CLIENTS} bad clients`, await held());
 }, 120_000);
 
+it("keeps nothing of clients that close their side with the request", async () => {
+  const closed = Array.from({ length: 20 }, () => {
+    const { head, body } = request(many);
+    const socket = open();
+    socket.end(head + body);
+    socket.resume();
+    return new Promise((done) => socket.on("close", done));
+  });
+  await Promise.all(closed);
+  await restingBytes();
+}, 60_000);
+
 it("closes connections of writers that never end", async () => {
   const socket = open();
   const { head, body } = request(many);
