@@ -159,7 +159,7 @@ export async function defaultsFor(
   };
 }
 
-/** Rows of joined sentences, as many as the recipe or the shipped one wants and the labels allow, and the epochs that go with them. */
+/** Rows of joined sentences, the share that the recipe or the shipped one gives where the labels allow it, and the epochs that go with them. */
 function joinedAndEpochs(
   given: RecipeValues,
   basis: RecipeBasis,

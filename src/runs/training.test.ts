@@ -128,7 +128,9 @@ describe("train", () => {
     const hear = (event: TrainingEvent) => void (event.kind === "notice" && notices.push(event.text));
     await (await train({ run: path("joined"), recipe: wanted, data: rows, onEvent: hear })).close();
     expect(notices).toHaveLength(1);
-    expect(notices[0]).toMatch(/^train\.joinedSentences: \d+ rows of two sentences in one are learnt too, \d+ of them as "unknown"\.$/);
+    expect(notices[0]).toMatch(
+      /^train\.joinedSentences: \d+ rows of two sentences in one are learnt too, \d+ of them as "unknown"\.$/,
+    );
     const [, count] = notices[0].match(/: (\d+) rows/) as RegExpMatchArray;
     expect(Number(count)).toBeGreaterThan(16);
     expect(weightsOf("joined").equals(weightsOf("whole"))).toBe(false);
