@@ -28,6 +28,7 @@ export const BYTE_PRODUCTS: Readonly<Record<string, ByteProducts>> = {
     origin: "a core's multiplications a cycle: 128 of vpdpbusd, 1,024 of the tiles that bfloat16 has; not measured",
     isDefault: false,
   },
+  "AMX int8": NOT_MEASURED,
   "plain loops": NOT_MEASURED,
   "plain TypeScript": { gain: 0.5, origin: "whole sums in a loop, next to sums in float64", isDefault: false },
 };
