@@ -71,6 +71,12 @@ const prepared = await prepare({
   ...{ ggufTypes, needs },
 }).catch((error) => fail(error.message));
 
+/** The line that says what went wrong: Node prints its stack and its version after it, Python its stack before it. */
+function causeOf(errors) {
+  const lines = errors.trim().split("\n");
+  return lines.find((line) => /^\w*(Error|Exception)\b.*: /.test(line)) ?? lines.at(-1);
+}
+
 /** A living process; `step()` asks for a turn. What goes wrong ends it and is kept in `failed`. */
 async function open(name) {
   const [program, ...rest] = CONTENDERS[name].command(prepared.paths, given);
@@ -90,7 +96,7 @@ async function open(name) {
     // Libraries may print lines of their own.
     for (;;) {
       const { value, done } = await lines.next();
-      if (done) throw new Error(errors.trim().split("\n").at(-1) || "ended without a word");
+      if (done) throw new Error(causeOf(errors) || "ended without a word");
       if (value.startsWith("{")) return JSON.parse(value);
     }
   };

@@ -32,8 +32,8 @@ struct Dot512 {
   static CRE_INLINE Ints load(const void* p) { return _mm512_loadu_si512(p); }
   static CRE_INLINE Ints broadcast(int32_t quad) { return _mm512_set1_epi32(quad); }
   static CRE_INLINE void addScaled(const Ints& sums, const float* scales, float scale, float* to) {
-    const __m512 factor = _mm512_mul_ps(_mm512_loadu_ps(scales), _mm512_set1_ps(scale));
-    _mm512_storeu_ps(to, _mm512_fmadd_ps(_mm512_cvtepi32_ps(sums), factor, _mm512_loadu_ps(to)));
+    const __m512 ofWeight = _mm512_mul_ps(_mm512_cvtepi32_ps(sums), _mm512_loadu_ps(scales));
+    _mm512_storeu_ps(to, _mm512_fmadd_ps(ofWeight, _mm512_set1_ps(scale), _mm512_loadu_ps(to)));
   }
 };
 
@@ -68,8 +68,8 @@ struct Dot256 {
   static CRE_INLINE Ints load(const void* p) { return _mm256_loadu_si256(static_cast<const __m256i*>(p)); }
   static CRE_INLINE Ints broadcast(int32_t quad) { return _mm256_set1_epi32(quad); }
   static CRE_INLINE void addScaled(const Ints& sums, const float* scales, float scale, float* to) {
-    const __m256 factor = _mm256_mul_ps(_mm256_loadu_ps(scales), _mm256_set1_ps(scale));
-    _mm256_storeu_ps(to, _mm256_fmadd_ps(_mm256_cvtepi32_ps(sums), factor, _mm256_loadu_ps(to)));
+    const __m256 ofWeight = _mm256_mul_ps(_mm256_cvtepi32_ps(sums), _mm256_loadu_ps(scales));
+    _mm256_storeu_ps(to, _mm256_fmadd_ps(ofWeight, _mm256_set1_ps(scale), _mm256_loadu_ps(to)));
   }
 };
 
@@ -123,7 +123,7 @@ struct PlainDot {
     return sums;
   }
   static CRE_INLINE void addScaled(const Ints& sums, const float* scales, float scale, float* to) {
-    for (int output = 0; output < kOutputs; output++) to[output] += static_cast<float>(sums.number[output]) * (scales[output] * scale);
+    for (int output = 0; output < kOutputs; output++) to[output] += static_cast<float>(sums.number[output]) * scales[output] * scale;
   }
 };
 

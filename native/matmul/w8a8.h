@@ -5,7 +5,7 @@
 // not saturate the 16-bit sums of vpmaddubsw: 255 · 64 · 2 < 2^15. Every instruction then gives the same exact 32-bit sums:
 //   Σ code · weight = Σ (code + 128) · weight − 128 · Σ weight, of which the last term is kept with the weight as the start of the sum.
 // A group of zeros, or of magnitudes below 1e-30, has scale 0. One with NaN or infinity has scale NaN and codes 0, so its results are NaN.
-// src/compute/quantize.ts does the same in plain TypeScript and is the reference.
+// src/compute/quantize-bytes.ts does the same in plain TypeScript and is the reference.
 //
 // Memory of a weight: codes, scales, starts. Block (output block p, input block i) of codes is at index p * columnBlocks + i and has eight
 // lines of 128 bytes: line l has inputs 4l .. 4l + 3 of output 0, then of output 1, and so on. Scales (float) and starts (int32) are
@@ -44,14 +44,44 @@ struct ByteLayout {
   }
 };
 
+// Quantised activations. In rows: code + 128 of each row's padded groups, then the next row. In tiles: the codes themselves; of each 32 rows,
+// the first 64 inputs of every row, then the next 64.
+constexpr int kStepInputs = 64;                   // of a tile
+constexpr int kStepBytes = kStepInputs * kBlock;  // of 32 rows, or of 32 outputs of a weight
+constexpr int kGroupSteps = kByteGroup / kStepInputs;
+struct ActivationCodes {
+  uint8_t* codes;
+  float* scales;  // [row][group]
+  int groups;
+  bool inTiles;
+
+  size_t rowBytes() const { return static_cast<size_t>(groups) * kByteGroup; }
+  // The first 64 codes of a group; the others are `stepStride` bytes later.
+  uint8_t* at(int row, int group) const {
+    if (!inTiles) return codes + row * rowBytes() + static_cast<size_t>(group) * kByteGroup;
+    return codes + row / kBlock * kBlock * rowBytes() + static_cast<size_t>(group) * kGroupSteps * kStepBytes + row % kBlock * kStepInputs;
+  }
+  size_t stepStride() const { return inTiles ? kStepBytes : kStepInputs; }
+  // Of `rows` rows, the padding of the last block included.
+  static size_t bytes(int rows, int columns) {
+    const size_t groups = (columns + kByteGroup - 1) / kByteGroup;
+    return paddedTo32(rows) * groups * (sizeof(float) + kByteGroup);
+  }
+  // In memory of so many bytes, aligned to 64.
+  static ActivationCodes in(void* memory, int rows, int columns, bool inTiles) {
+    const int groups = (columns + kByteGroup - 1) / kByteGroup;
+    auto* scales = static_cast<float*>(memory);
+    return {reinterpret_cast<uint8_t*>(scales + static_cast<size_t>(paddedTo32(rows)) * groups), scales, groups, inTiles};
+  }
+};
+
 struct RawRows;
 
 // ---- quantize_w8a8.cpp
 // Quantises a chunk of the rows of a weight, from row `firstRow` on, a multiple of 32.
 void quantizeByteRows(Pool&, const RawRows& chunk, int firstRow, int rows, void* quantized);
 void readByteRow(const WeightView& w, int row, float* out);  // out[paddedTo32(I)]
-// Codes + 128 of each row, `stride` bytes apart, and the scales [row][group].
-void quantizeActivations(Pool&, const Matrix& x, uint8_t* codes, size_t stride, float* scales);
+void quantizeActivations(Pool&, const Matrix& x, const ActivationCodes& to);
 
 // ---- matmul_w8a8.cpp
 void multiplyBytes(Pool&, const Matrix& x, const WeightView& w, const MatmulEpilogue&, Matrix& y);

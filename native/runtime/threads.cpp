@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "runtime/arena.h"
+#include "runtime/tiles.h"
 #if defined(__x86_64__)
 #include <immintrin.h>
 #endif
@@ -28,20 +29,6 @@ void pause() {
   _mm_pause();
 #elif defined(__aarch64__)
   asm volatile("yield");
-#endif
-}
-
-// Eight tiles of 16 rows x 64 bytes. Reloaded per parallel region, because other libraries may release the configuration.
-void loadTiles() {
-#ifdef __AMX_TILE__
-  struct alignas(64) TileConfig {
-    uint8_t palette = 1, startRow = 0, reserved[14] = {};
-    uint16_t bytesPerRow[16] = {64, 64, 64, 64, 64, 64, 64, 64};
-    uint8_t rows[16] = {16, 16, 16, 16, 16, 16, 16, 16};
-  };
-  static const TileConfig config;
-  // Own assembly: GCC 12's intrinsic names only 8 of the 64 bytes as its input.
-  asm volatile("ldtilecfg %0" ::"m"(config) : "memory");
 #endif
 }
 
@@ -65,6 +52,25 @@ struct Scratch {
 using ScratchSlots = std::array<Scratch, kScratchSlots>;
 
 }  // namespace
+
+void loadTiles() {
+#ifdef __AMX_TILE__
+  struct alignas(64) TileConfig {
+    uint8_t palette = 1, startRow = 0, reserved[14] = {};
+    uint16_t bytesPerRow[16] = {64, 64, 64, 64, 64, 64, 64, 64};
+    uint8_t rows[16] = {16, 16, 16, 16, 16, 16, 16, 16};
+  };
+  static const TileConfig config;
+  // Own assembly: GCC 12's intrinsic names only 8 of the 64 bytes as its input.
+  asm volatile("ldtilecfg %0" ::"m"(config) : "memory");
+#endif
+}
+
+void releaseTiles() {
+#ifdef __AMX_TILE__
+  asm volatile("tilerelease");
+#endif
+}
 
 // `gate` of a parallel region: generation << 32 | open bit | number of workers inside. A worker enters by adding one while the region is
 // open; the caller closes it when all items are taken and waits only for the workers inside, so a sleeping worker delays nobody.
@@ -91,7 +97,7 @@ struct Pool::State {
   ScratchSlots shared;
 
   void work(int thread) {
-    loadTiles();
+    loadTiles();  // for every parallel region, because other libraries may release the configuration
     try {
       const size_t count = shares.size();
       for (size_t i = 0; i < count; i++) {

@@ -6,6 +6,8 @@ export const BYTE_GROUP = 128;
 export const WEIGHT_CODES = 64;
 /** The largest code of an activation. */
 export const ACTIVATION_CODES = 127;
+/** Significant bits of a weight's scale: its product with 3 · 2^22 is then exact, which products on AMX tiles use. */
+const SCALE_BITS = 22;
 /** A group whose numbers are all smaller is zero. */
 const LEAST_MAGNITUDE = 1e-30;
 
@@ -20,6 +22,14 @@ export interface ByteCodes {
   groups: number;
 }
 
+/** The nearest number of SCALE_BITS bits, ties away from zero. */
+function shortened(scale: number): number {
+  const words = new Uint32Array(Float32Array.of(scale).buffer);
+  const dropped = 2 ** (24 - SCALE_BITS);
+  words[0] = Math.floor((words[0] + dropped / 2) / dropped) * dropped;
+  return new Float32Array(words.buffer)[0];
+}
+
 /**
  * Codes −limit..limit of float32 numbers: the nearest whole number (ties to even) to x · (limit / largest magnitude of the group). A group
  * with NaN or infinity has the scale NaN and the codes 0.
@@ -31,7 +41,8 @@ export function toByteCodes(values: ArrayLike<number>, rows: number, columns: nu
     for (let group = 0; group < groups; group++) {
       const start = row * columns + group * BYTE_GROUP;
       const end = Math.min(start + BYTE_GROUP, (row + 1) * columns);
-      made.scales[row * groups + group] = quantizeGroup(values, start, end, limit, made.codes);
+      const scale = quantizeGroup(values, start, end, limit, made.codes);
+      made.scales[row * groups + group] = limit === WEIGHT_CODES ? shortened(scale) : scale;
     }
   }
   return made;

@@ -19,6 +19,7 @@ const shapesOfBlocks = [
   [300, 140, 36],
   [70, 1100, 45],
   [257, 64, 33],
+  [520, 70, 33],
 ] as const;
 
 const GOLDEN = join(import.meta.dirname, "..", "..", "..", "test", "golden", "w8a8.json");
@@ -170,6 +171,22 @@ export function byteProductContract({ compare, open, openWithThreads, tolerance,
     }
     expect(results[1]).toEqual(results[0]);
     expect(results[2]).toEqual(results[0]);
+  });
+
+  it("gives a row the same bits among few and among many rows", async () => {
+    const backend = open();
+    const [inputs, outputs] = [420, 70];
+    // Scales of full precision: groups of numbers that need all bits of a float32.
+    const weight = backend.weight(spec(outputs, inputs), numbers(outputs * inputs, 12));
+    const values = numbers(70 * inputs, 13);
+    const product = async (rows: number) => {
+      const x = backend.tensor(values.slice(0, rows * inputs), rows, inputs, { wide: true });
+      return backend.read(backend.matmul(x, weight, { wide: true }));
+    };
+    const many = await product(70);
+    for (const rows of [1, 2, 8, 9, 33])
+      expect(await product(rows), `${rows} rows`).toEqual(many.slice(0, rows * outputs));
+    await backend.close();
   });
 
   it("is within its tolerance of the sums of what was kept", async () => {

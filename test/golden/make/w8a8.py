@@ -23,11 +23,17 @@ def quantize(values, codes):
     return whole, largest / np.float32(codes)
 
 
+def shortened(scales):
+    """The nearest float32 numbers of 22 significant bits, as the scales of weights are kept."""
+    return ((scales.view(np.uint32) + np.uint32(2)) & np.uint32(0xFFFFFFFC)).view(np.float32)
+
+
 random = np.random.default_rng(24)
 x = random.standard_normal((ROWS, INPUTS)).astype(np.float32)
 x[1, 7] = 40  # an outlier
 w = (0.02 * random.standard_normal((OUTPUTS, INPUTS))).astype(np.float32)
 (x_codes, x_scales), (w_codes, w_scales) = quantize(x, 127), quantize(w, 64)
+w_scales = shortened(w_scales)
 sums = np.einsum("tgi,ogi->tog", x_codes, w_codes).astype(np.float64)
 y = (sums * (x_scales[:, None, :] * w_scales[None, :, :]).astype(np.float64)).sum(axis=2)
 numbers = lambda values: [float(value) for value in values.reshape(-1)]
