@@ -14,6 +14,8 @@ interface BarChartProps {
 const HEIGHT = 150;
 const TOP = 8;
 const BOTTOM = 24;
+/** Half the width of a Latin character of the labels, and somewhat more. */
+const HALF_CHARACTER = 3.75;
 
 /** A histogram: bars side by side, the values on hover. */
 export function BarChart({ title, description, bars, unit, end }: BarChartProps) {
@@ -41,11 +43,21 @@ export function BarChart({ title, description, bars, unit, end }: BarChartProps)
             </rect>
           ))}
           <line class="chart-grid" x1={0} x2={width} y1={HEIGHT - BOTTOM + 0.5} y2={HEIGHT - BOTTOM + 0.5} />
-          {marks.map((mark, i) => (
-            <text class="chart-tick" key={mark} x={xOf(mark)} y={HEIGHT - 7} text-anchor="middle">
-              {i === marks.length - 1 ? `${mark} ${unit}` : mark}
-            </text>
-          ))}
+          {marks.map((mark, i) => {
+            const label = i === marks.length - 1 ? `${mark} ${unit}` : String(mark);
+            const isCut = xOf(mark) + HALF_CHARACTER * label.length > width;
+            return (
+              <text
+                class="chart-tick"
+                key={mark}
+                x={isCut ? width : xOf(mark)}
+                y={HEIGHT - 7}
+                text-anchor={isCut ? "end" : "middle"}
+              >
+                {label}
+              </text>
+            );
+          })}
         </svg>
       )}
     </figure>
