@@ -25,7 +25,7 @@ beforeAll(async () => {
   const trained = await cre(["train", recipe, "--run", file("toy")]);
   expect(trained.code, trained.stderr).toBe(0);
   await start();
-}, 60_000);
+}, 240_000);
 afterAll(async () => {
   await server?.end();
   temporary.remove();
