@@ -68,6 +68,11 @@ export function createGenerationLane(
           return null;
         }
         if (token === renderer.eosId) {
+          // As in vLLM: where the model ends at once, there would be no place to tell them at.
+          if (top !== null && named !== undefined && named.length > 0) {
+            const { own, top: told } = tokenScores(logits, token, top, named);
+            answer.tokens.push({ id: token, logProbability: own, top: told });
+          }
           finish = "stop";
           return null;
         }
