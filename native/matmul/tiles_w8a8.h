@@ -19,8 +19,8 @@ namespace cre {
 constexpr int kTileBytes = kStepBytes / 2;
 constexpr long kPanelStride = 4 * kBlock;  // bytes between the quads of a panel
 constexpr float kSumStart = 12582912;
-constexpr int kPassGroups = 2;             // whole sums of a row block that are scaled together
-constexpr int kResidentGroups = 4;         // of the panel in the first-level cache: 16 KB
+constexpr int kPassGroups = 2;      // whole sums of a row block that are scaled together
+constexpr int kResidentGroups = 4;  // of the panel in the first-level cache: 16 KB
 
 template <int kTile>
 CRE_INLINE int32_t* quarterOf(int32_t* sums) {

@@ -67,7 +67,7 @@ struct ActivationCodes {
     const size_t groups = (columns + kByteGroup - 1) / kByteGroup;
     return paddedTo32(rows) * groups * (sizeof(float) + kByteGroup);
   }
-  // In memory of that size, aligned to 64 bytes.
+  // In memory of that size, aligned to 64.
   static ActivationCodes in(void* memory, int rows, int columns, bool inTiles) {
     const int groups = (columns + kByteGroup - 1) / kByteGroup;
     auto* scales = static_cast<float*>(memory);
