@@ -97,7 +97,7 @@ export async function trainWithTorch(
     expectHandOver(prepared);
     const data = await readLearningData(run, onEvent);
     const { learnt, truncated, validated, notice } = learntOf(run, data);
-    if (notice !== null) onNotice(notice);
+    for (const text of [data.joinedNotice, notice]) if (text !== null) onNotice(text);
     const { plan, origin, encoded } = learnt;
     const collected =
       options.collected === undefined ? null : await readCollected(options.collected, origin, plan.totalSteps);

@@ -155,6 +155,7 @@ export async function runTraining(run: PreparedRun, options: TrainingOptions = {
     let stoppedAt: number | null = null;
     try {
       // After what the backend says: a missing compiler is the first thing to know.
+      if (data.joinedNotice !== null) onNotice(data.joinedNotice);
       if (companion) onEvent(companion.event);
       const taught = teacher && encodeTaughtRows(opened, own, teacher, drawn);
       if (taught) onNotice(taught.notice);
@@ -203,6 +204,8 @@ export interface LearningData {
   known: readonly Example[];
   /** Negatives and rows of joined sentences. */
   drawn: readonly Example[];
+  /** How many sentences were joined; told after what the backend says. */
+  joinedNotice: string | null;
   negatives: Negatives;
   /** Entities of validation sentences that no row names. */
   annotated: readonly AnnotatedSentence[];
@@ -226,7 +229,7 @@ export async function readLearningData(
   for (const text of notices) onNotice(text);
   if (held > 0) onNotice(heldOutNotice(held, data.train.length));
   if (valid.length === 0) onNotice(noValidation(rows, recipe));
-  for (const { notice } of [negatives, joined]) if (notice !== null) onNotice(notice);
+  if (negatives.notice !== null) onNotice(negatives.notice);
   for (const text of [contextNotice(recipe.prompt, prepared.spec), attentionNotice(recipe, prepared.spec)]) {
     if (text !== null) onNotice(text);
   }
@@ -234,7 +237,7 @@ export async function readLearningData(
   const drawn = [...negatives.examples, ...joined.examples];
   const train = [...own, ...drawn];
   const annotated = annotatedOf(valid, [...(data.annotated ?? []), ...(data.annotatedValid ?? [])]);
-  return { labels, train, own, known, drawn, negatives, annotated, valid, teacher };
+  return { labels, train, own, known, drawn, joinedNotice: joined.notice, negatives, annotated, valid, teacher };
 }
 
 /** Rows of the training set that are rendered to know how long they are. */
