@@ -79,7 +79,7 @@ export function writeDemoRun(folder: string): string {
   const recipe = parse(readFileSync(join(run, "recipe.yaml"), "utf8"));
   recipe.model.path = path;
   recipe.data.path = data;
-  Object.assign(recipe.train, { epochs: 1, validateEvery: 1 });
+  Object.assign(recipe.train, { epochs: 1, validateEvery: 1, joinedSentences: 0 });
   writeFileSync(join(run, "recipe.yaml"), stringify(recipe));
   const base = JSON.parse(readFileSync(join(run, "base.json"), "utf8"));
   writeFileSync(join(run, "base.json"), JSON.stringify({ ...base, path }));
