@@ -29,7 +29,11 @@ describe("profile and peak", () => {
       const backend = openNative({ level, threads: 1 });
       const w = backend.weight({ name: "w", rows: 512, columns: 512, storage: "bfloat16", trainable: false });
       // Zeros would let a processor that is short of power run faster than the peak's numbers do.
-      const x = backend.tensor(Float32Array.from({ length: 128 * 512 }, (_, i) => Math.sin(i)), 128, 512);
+      const x = backend.tensor(
+        Float32Array.from({ length: 128 * 512 }, (_, i) => Math.sin(i)),
+        128,
+        512,
+      );
       const work = 2 * 128 * 512 * 512;
       let peak = 0;
       let product = 0;
