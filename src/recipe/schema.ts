@@ -145,7 +145,7 @@ const trainSchema = z.strictObject({
   joinedSentences: share
     .default(0)
     .describe(
-      "Rows of two joined sentences to learn too: for this share of the rows one that asks for the row's own pair, for as many one that asks for a pair across, which has no relation; 0 joins none.",
+      "Share of the rows that are learnt once more beside another row's sentence, and the same share again with a pair across both sentences, which has no relation (docs/documents.md); 0 joins none.",
     ),
   keepBest: z
     .enum(["paper", "micro"])
