@@ -12,6 +12,24 @@ export function ownTurn(): Promise<void> {
 /** Milliseconds after which a piece of long work ends. */
 const PIECE_MS = 8;
 
+/**
+ * Calls for work that arrives in bursts, as requests do: it runs at once while the burst has held the event loop for less than a piece, later
+ * arrivals of the same burst have a turn of their own each.
+ */
+export function createBurstGate(pieceMs = PIECE_MS): (run: () => void) => void {
+  let began: number | null = null;
+  return (run) => {
+    if (began === null) {
+      began = performance.now();
+      setImmediate(() => {
+        began = null;
+      });
+    }
+    if (performance.now() - began < pieceMs) run();
+    else void ownTurn().then(run);
+  };
+}
+
 /** Cuts work into pieces by time: `if (pieces.isLong()) await pieces.next()` between its steps. */
 export interface Pieces {
   /** Whether the piece has taken its time. */

@@ -1,6 +1,7 @@
 import multipart from "@fastify/multipart";
 import swagger from "@fastify/swagger";
 import fastify, { type FastifyBaseLogger, type FastifyInstance, LogController } from "fastify";
+import { createBurstGate } from "../base/loop-turns.ts";
 import { type Access, addAccess } from "./access.ts";
 import type { ServeContext } from "./context.ts";
 import { Problem, problemDocument, problemOf } from "./problem.ts";
@@ -71,6 +72,9 @@ export async function createApp(
     const { statusCode: status, elapsedTime } = reply;
     request.log.info({ method: request.method, route, status, ms: Math.round(elapsedTime) }, "answered");
   });
+  // A thousand requests that come at once are read in one turn of the event loop; they are not worked on in one.
+  const inTurn = createBurstGate();
+  app.addHook("onRequest", (_request, _reply, done) => inTurn(done));
   addAccess(app, access);
   await app.register(multipart);
   await app.register(swagger, {

@@ -37,8 +37,9 @@ describe("profile and peak", () => {
       const work = 2 * 128 * 512 * 512;
       let peak = 0;
       let product = 0;
-      // In turns, the best of each: other programs take the core for a part of the rounds.
-      for (let turn = 0; turn < 40; turn++) {
+      // In turns, the best of each: other programs take the core for a part of the rounds, and its clock rises and falls. Where the product
+      // had the better moments, the peak gets more turns; one that is too low by its loop stays too low.
+      for (let turn = 0; turn < 40 || (product > 1.05 * peak && turn < 1000); turn++) {
         peak = Math.max(peak, (await measurePeak(backend, 0.002, 1))?.registers ?? 0);
         const started = performance.now();
         backend.free(backend.matmul(x, w));
