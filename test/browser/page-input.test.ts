@@ -1,35 +1,13 @@
-import { join } from "node:path";
-import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { describe, expect, it } from "vitest";
 import type { Triple } from "../../src/extract/triples.ts";
-import { type Serving, serving } from "../e2e/serving.ts";
-import {
-  buildCli,
-  cre,
-  temporaryFolder,
-  toyRecipe,
-  useBestBackend,
-  writeRecipe,
-  writeToyData,
-} from "../e2e/support.ts";
-import {
-  buildPage,
-  lookAt,
-  NAMES,
-  openBrowser,
-  PARAGRAPHS,
-  type Page,
-  reason,
-  TIMEOUT_MS,
-  type Watched,
-  writeDemoRun,
-} from "./chromium.ts";
+import { serving } from "../e2e/serving.ts";
+import { cre, toyRecipe, useBestBackend, writeRecipe, writeToyData } from "../e2e/support.ts";
+import { lookAt, NAMES, PARAGRAPHS, type Page, reason, TIMEOUT_MS } from "./chromium.ts";
+import { usePage } from "./page-setup.ts";
 
 // More of the page of `cre serve` in Chromium: a file that is dropped and was judged before, entities that a run finds, a graph of 1,000 entities.
 
 if (reason !== null) console.warn(`browser/page-input.test.ts: skipped, ${reason}`);
-
-const temporary = temporaryFolder("page-input");
-const file = (name: string) => join(temporary.path, name);
 
 /** What a server could answer for sentences like 企业0001与企业0002合作。: the page is measured without a model. */
 function answerOfCompanies(text: string): object {
@@ -47,7 +25,7 @@ function answerOfCompanies(text: string): object {
 }
 
 /** A run that has learned to find entities; it knows nothing but the toy set. */
-async function trainFinder(): Promise<string> {
+async function trainFinder(file: (name: string) => string): Promise<string> {
   useBestBackend();
   const toy = toyRecipe(writeToyData(file("toy-data")));
   const train = { ...toy.train, epochs: 40, validateEvery: 10 };
@@ -58,26 +36,18 @@ async function trainFinder(): Promise<string> {
 }
 
 describe.skipIf(reason !== null)("the page", () => {
-  let server: Serving;
-  let browser: Watched;
+  const shared = usePage("page-input");
   let page: Page;
-  beforeAll(async () => {
-    await buildCli();
-    buildPage();
-    server = await serving([writeDemoRun(temporary.path), "--work", file("work")], { CRE_BACKEND: "" });
-    browser = await openBrowser();
-  }, TIMEOUT_MS);
-  afterAll(async () => {
-    await browser?.close();
-    await server?.end();
-    temporary.remove();
-  });
   const { until, isShown, says, keep, expectGood } = lookAt(() => page);
 
   /** Two verdicts of an earlier visit: another label for the first relation of the text; the second one does not hold. */
   const judge = async () => {
     const entities = NAMES.map((name) => ({ name }));
-    const answer = await server.post("/v1/extract", { text: PARAGRAPHS.join("\n"), entities, minProbability: 0.5 });
+    const answer = await shared.server.post("/v1/extract", {
+      text: PARAGRAPHS.join("\n"),
+      entities,
+      minProbability: 0.5,
+    });
     const { triples } = (await answer.json()) as { triples: Triple[] };
     const rows = triples.slice(0, 2).map(({ sentence, sentenceStart, head, tail, relation }, i) => ({
       ...{ sentence, head: head.text, tail: tail.text },
@@ -87,7 +57,7 @@ describe.skipIf(reason !== null)("the page", () => {
         ? { verdict: "corrected", relations: [relation === "合作" ? "收购" : "合作"] }
         : { verdict: "rejected" }),
     }));
-    const kept = await server.post("/v1/labelled", { rows });
+    const kept = await shared.server.post("/v1/labelled", { rows });
     expect(kept.status, await kept.text()).toBe(200);
   };
 
@@ -95,7 +65,7 @@ describe.skipIf(reason !== null)("the page", () => {
     "shows what was said when the same text is opened again, as a file that is dropped",
     async () => {
       await judge();
-      page = await browser.open(server.url);
+      page = await shared.browser.open(shared.server.url);
       await isShown("#text");
       await page.fill("#names", NAMES.join("\n"));
       await page.evaluate(`(() => {
@@ -121,7 +91,7 @@ describe.skipIf(reason !== null)("the page", () => {
       await page.click(".pair .pair-actions button:nth-of-type(1)");
       await isShown(".pair .said-confirmed");
       await until("document.querySelector('.pair').innerText.includes('已存入校对集')");
-      const { rows } = (await (await server.get("/v1/labelled")).json()) as { rows: { verdict: string }[] };
+      const { rows } = (await (await shared.server.get("/v1/labelled")).json()) as { rows: { verdict: string }[] };
       expect(rows.map(({ verdict }) => verdict).sort()).toEqual(["confirmed", "corrected"]);
     },
     TIMEOUT_MS,
@@ -130,9 +100,9 @@ describe.skipIf(reason !== null)("the page", () => {
   it(
     "finds the entities of a text with a run that has learned it",
     async () => {
-      const finder = await serving([await trainFinder()], { CRE_BACKEND: "" });
+      const finder = await serving([await trainFinder(shared.file)], { CRE_BACKEND: "" });
       try {
-        page = await browser.open(finder.url);
+        page = await shared.browser.open(finder.url);
         await isShown("#text");
         expect(await page.evaluate("document.querySelector('.input-names .check input').checked")).toBe(true);
         await page.fill("#text", "3日远山收购近水的股份。5日东风与西岭合作。");
@@ -159,7 +129,7 @@ describe.skipIf(reason !== null)("the page", () => {
   it(
     "lays out 1,000 entities and 1,500 relations frame by frame",
     async () => {
-      page = await browser.open(server.url);
+      page = await shared.browser.open(shared.server.url);
       await page.route("**/v1/extract", (route) => {
         const answer = JSON.stringify(answerOfCompanies(route.request().postDataJSON().text));
         return route.fulfill({ contentType: "application/json", body: answer });
@@ -202,6 +172,6 @@ describe.skipIf(reason !== null)("the page", () => {
   );
 
   it("has no errors", () => {
-    expect(browser.faults).toEqual([]);
+    expect(shared.browser.faults).toEqual([]);
   });
 });

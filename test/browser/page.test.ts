@@ -1,44 +1,18 @@
-import { join } from "node:path";
-import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { type Serving, serving } from "../e2e/serving.ts";
-import { buildCli, temporaryFolder } from "../e2e/support.ts";
-import {
-  buildPage,
-  lookAt,
-  NAMES,
-  openBrowser,
-  PARAGRAPHS,
-  type Page,
-  reason,
-  TIMEOUT_MS,
-  type Watched,
-  writeDemoRun,
-} from "./chromium.ts";
+import { beforeAll, describe, expect, it } from "vitest";
+import { lookAt, NAMES, PARAGRAPHS, type Page, reason, TIMEOUT_MS } from "./chromium.ts";
+import { usePage } from "./page-setup.ts";
 
 // The page of `cre serve` in Chromium, as a new user walks through it: text, relations, corrections, retraining, comparison, switch. At 1280 and
 // 390 px, in both themes and languages; axe-core looks at every view. CRE_SHOTS=DIR keeps pictures of the views.
 
 if (reason !== null) console.warn(`browser/page.test.ts: skipped, ${reason}`);
 
-const temporary = temporaryFolder("page");
-const file = (name: string) => join(temporary.path, name);
-
 describe.skipIf(reason !== null)("the page", () => {
-  let server: Serving;
-  let browser: Watched;
+  const shared = usePage("page");
   let page: Page;
   beforeAll(async () => {
-    await buildCli();
-    buildPage();
-    server = await serving([writeDemoRun(temporary.path), "--work", file("work")], { CRE_BACKEND: "" });
-    browser = await openBrowser();
-    page = await browser.open(server.url);
+    page = await shared.browser.open(shared.server.url);
   }, TIMEOUT_MS);
-  afterAll(async () => {
-    await browser?.close();
-    await server?.end();
-    temporary.remove();
-  });
   const { until, isShown, says, count, view, keep, expectGood } = lookAt(() => page);
 
   it(
@@ -66,7 +40,7 @@ describe.skipIf(reason !== null)("the page", () => {
       await page.click(".pair .pair-actions button:nth-of-type(2)");
       await until("document.querySelectorAll('.said').length >= 2 && document.body.innerText.includes('已存入校对集')");
       await keep("extract-corrected");
-      const { rows } = (await (await server.get("/v1/labelled")).json()) as { rows: { verdict: string }[] };
+      const { rows } = (await (await shared.server.get("/v1/labelled")).json()) as { rows: { verdict: string }[] };
       expect(rows.map(({ verdict }) => verdict).sort()).toEqual(["corrected", "rejected"]);
     },
     TIMEOUT_MS,
@@ -115,7 +89,7 @@ describe.skipIf(reason !== null)("the page", () => {
       await page.click("form.source-row button.primary");
       await isShown(".chart-dot");
       await until("document.querySelector('.next-step button.primary')");
-      const { retrainings } = (await (await server.get("/v1/retrain")).json()) as {
+      const { retrainings } = (await (await shared.server.get("/v1/retrain")).json()) as {
         retrainings: { state: string; counts: object; steps: object[]; validations: object[] }[];
       };
       expect(retrainings).toEqual([
@@ -127,7 +101,9 @@ describe.skipIf(reason !== null)("the page", () => {
       await expectGood("retrained");
       await page.click(".next-step button");
       await says("现在由这个新模型回答");
-      const { runs } = (await (await server.get("/v1/runs")).json()) as { runs: { retraining: string | null }[] };
+      const { runs } = (await (await shared.server.get("/v1/runs")).json()) as {
+        runs: { retraining: string | null }[];
+      };
       expect(runs.map(({ retraining }) => retraining)).toEqual(["1"]);
       await view("runs", ".runs tbody tr");
       await expectGood("runs");
@@ -194,10 +170,10 @@ describe.skipIf(reason !== null)("the page", () => {
   );
 
   it("has no errors, and asks no other server", () => {
-    expect(browser.faults).toEqual([]);
+    expect(shared.browser.faults).toEqual([]);
     const origins = new Set(
-      browser.requested.filter((url) => !url.startsWith("blob:")).map((url) => new URL(url).origin),
+      shared.browser.requested.filter((url) => !url.startsWith("blob:")).map((url) => new URL(url).origin),
     );
-    expect([...origins]).toEqual([server.url]);
+    expect([...origins]).toEqual([shared.server.url]);
   });
 });
