@@ -44,6 +44,10 @@ void thinGradientBf16(Pool&, const Matrix& dy, const Matrix& x, float scale, Mat
 bool canBackTogether(const Matrix& dy, const Matrix& x, const WeightView& w, const Matrix& dx);
 void thinBackwardBf16(Pool&, const Matrix& dy, const Matrix& x, float scale, WeightView& w, Matrix& dx);
 
+// matmul_thin_float.cpp: adds the thin terms to the 32 x 32 sums of a row block and a panel.
+bool isThinTerm(const ProductTerm& term, bool backward);
+void addThinTerms(const ThinTerms& thin, int rowBlock, int panel, int rows, float* sums);
+
 // Pairs of columns in the last block of a matrix.
 inline int lastPairsOf(int columns) { return ((columns - 1) % kBlock + 2) / 2; }
 

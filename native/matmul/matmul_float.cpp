@@ -107,7 +107,9 @@ void multiplyItem(const Product& product, const Cut& cut, int item, float* sums,
                             depth > 0};
           if (product.aTransposed) multiplyBlock<1, kBlock>(chunk, rows, block);
           else multiplyBlock<kBlock, 1>(chunk, rows, block);
-          if (depthEnd == product.depthBlocks) finish(block, row, panel, 0, kBlock);
+          if (depthEnd < product.depthBlocks) continue;
+          if (product.epilogue.thin != nullptr) addThinTerms(*product.epilogue.thin, row, panel, rows, block);
+          finish(block, row, panel, 0, kBlock);
         }
       }
     }

@@ -11,15 +11,39 @@ void multiplyTerm(Pool& pool, const ProductTerm& term, bool backward, const Matm
   else matmulForward(pool, *term.x, *term.w, epilogue, y);
 }
 
-// One product after the other; the sums are kept in float.
+// Whether multiplyTerm can add thin terms to this product.
+bool takesThinTerms(const ProductTerm& term) {
+#ifdef __AMX_INT8__
+  if (term.w->hasByteProducts()) return false;
+#endif
+  return !term.w->packedBf16 && term.scale != 0;
+}
+
+// One product after the other, those of few columns together with the last of the others; the sums are kept in float.
 void multiplyOneByOne(Pool& pool, const ProductTerm* terms, int count, bool backward, const MatmulEpilogue& epilogue, Matrix& y) {
+  std::vector<ProductTerm> products;
+  std::vector<ProductTerm> thinOnes;
+  for (int i = 0; i < count; i++) (isThinTerm(terms[i], backward) ? thinOnes : products).push_back(terms[i]);
+  if (products.empty() || !takesThinTerms(products.back()) || thinOnes.size() > kMostThinTerms) {
+    products.assign(terms, terms + count);
+    thinOnes.clear();
+  }
+  ThinTerms thin;
+  for (const ProductTerm& term : thinOnes) {
+    const Matrix& x = *term.x;
+    const void* packed = backward ? term.w->backward : term.w->forward;
+    thin.terms[thin.count++] = {x.f32(), kBlockElements, static_cast<const float*>(packed), kBlockElements, x.columns,
+                                term.scale / products.back().scale};
+  }
   Matrix sums = y;
   sums.isBf16 = false;
   if (y.isBf16) sums.data = pool.sharedScratch(5, sums.bytes());
   const Matrix* before = epilogue.residual;
-  for (int i = 0; i < count; i++) {
-    const bool last = i + 1 == count;
-    multiplyTerm(pool, terms[i], backward, {terms[i].scale, i == 0 ? epilogue.bias : nullptr, before}, last ? y : sums);
+  for (size_t i = 0; i < products.size(); i++) {
+    const bool last = i + 1 == products.size();
+    MatmulEpilogue each{products[i].scale, i == 0 ? epilogue.bias : nullptr, before};
+    if (last && thin.count > 0) each.thin = &thin;
+    multiplyTerm(pool, products[i], backward, each, last ? y : sums);
     before = &sums;
   }
 }

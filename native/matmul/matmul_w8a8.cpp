@@ -262,7 +262,10 @@ void multiplyBytes(Pool& pool, const Matrix& x, const WeightView& w, const Matmu
         add(part, rows, sums);
       }
       for (int row = 0; row < rows; row += kBlock) {
-        finish(sums + static_cast<size_t>(row) * kBlock, (firstRow + row) / kBlock, panel, 0, kBlock);
+        float* const block = sums + static_cast<size_t>(row) * kBlock;
+        const int rowBlock = (firstRow + row) / kBlock;
+        if (epilogue.thin != nullptr) addThinTerms(*epilogue.thin, rowBlock, panel, std::min(kBlock, rows - row), block);
+        finish(block, rowBlock, panel, 0, kBlock);
       }
     });
   });

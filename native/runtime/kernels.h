@@ -89,6 +89,21 @@ const char* levelName();
 bool supportsBf16();
 
 // ---- pack.cpp, matmul.cpp, matmul_float.cpp (all levels), matmul_bf16.cpp (bf16): y = scale · product + bias + residual
+// A term scale · x · w of few columns, as the second product of an adapter, that is added to the sums of a float product before the epilogue:
+// as a product of its own it would read and write y once more.
+struct ThinTerm {
+  const float* x;  // row blocks, xRowBlockStride apart
+  size_t xRowBlockStride;
+  const float* packed;  // panels, panelStride apart
+  size_t panelStride;
+  int columns;
+  float scale;
+};
+constexpr int kMostThinTerms = 8;
+struct ThinTerms {
+  ThinTerm terms[kMostThinTerms];
+  int count = 0;
+};
 struct MatmulEpilogue {
   float scale = 1;
   const float* bias = nullptr;       // [O] padded, or null
@@ -100,6 +115,7 @@ struct MatmulEpilogue {
   Matrix* gated = nullptr;
   const Matrix* up = nullptr;
   Matrix* dUp = nullptr;
+  const ThinTerms* thin = nullptr;  // matmulSum only; scaled with the product
 };
 size_t packedBytes(int rows, int columns, bool bf16Precision);  // of one packed copy, forward or backward
 // `rounded`: every number is rounded to bf16 first (a weight kept as bfloat16 in float32 precision).
