@@ -100,6 +100,9 @@ function fewRows(): string {
   return file("few");
 }
 
+/** On this Node all of the demonstration; on the others with fewer rows to evaluate on. */
+const rowsFor = (node: string) => (node === process.execPath ? [] : setting(`data.path=${fewRows()}`));
+
 /** What `cre demo` shows at its very end, and leaves behind. */
 function expectDemonstration({ code, stdout, stderr, folder: own }: Ended & { folder: string }): void {
   expect(code, stderr).toBe(0);
@@ -140,7 +143,8 @@ describe("a fresh installation", () => {
       const reason = skipReason() ?? (version in nodes ? null : `Node ${version} is not there`);
       test.skip(reason !== null, reason ?? "");
       const env = { PATH: pathWithoutCompiler(), XDG_CACHE_HOME: writableFolder("no-compiler") };
-      const outcome = await cre(["demo", ...SHORT], env, nodes[version]);
+      const node = nodes[version];
+      const outcome = await cre(["demo", ...SHORT, ...rowsFor(node)], env, node);
       expectDemonstration(outcome);
       const [first, second] = outcome.stderr.split("\n").filter((line) => line !== "");
       expect(first).toContain("Fine-tuning the embedded base model");
@@ -221,9 +225,7 @@ describe("a fresh installation", () => {
     const [version] = readdirSync(file("cache", "cre-llm"));
     expect(readdirSync(file("cache", "cre-llm", version))).toContain("cre-cpu.node");
     for (const [name, node] of Object.entries(nodes)) {
-      // On this Node all of the demonstration; on the others with fewer rows to evaluate on.
-      const rows = node === process.execPath ? [] : setting(`data.path=${fewRows()}`);
-      const outcome = await cre(["demo", ...SHORT, ...rows], env, node);
+      const outcome = await cre(["demo", ...SHORT, ...rowsFor(node)], env, node);
       expect(outcome.stderr, `Node ${name}`).not.toMatch(/reference|Building|plain TypeScript/);
       expect(outcome.stderr).toContain("Fine-tuning the embedded base model");
       expectDemonstration(outcome);
