@@ -74,7 +74,7 @@ describe("cre recipe show", () => {
     const { code, stderr } = await cre(["recipe", "show", "finre-bse"]);
     expect(code).toBe(1);
     expect(stderr).toContain(
-      "finre-bse: is no recipe, expected a file, a run folder or one of base-zh, base-zh-gpu, demo,",
+      "finre-bse: is no recipe, expected a file, a run folder or one of base-zh, base-zh-gpu, base-zh-wide, demo,",
     );
     expect(stderr).toContain("Did you mean finre-base?");
   });
