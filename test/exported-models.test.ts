@@ -3,6 +3,7 @@ import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { Command } from "commander";
 import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
+import { loadLora } from "../src/adapters/lora-files.ts";
 import { createRandom } from "../src/base/random.ts";
 import { addExportCommand } from "../src/cli/export.ts";
 import type { Backend } from "../src/compute/backend.ts";
@@ -19,12 +20,14 @@ import { TINY_FAMILIES, tinyFamily } from "./tiny-families.ts";
 import { randomIds, sequenceLogits } from "./tiny-model.ts";
 import { sentences } from "./tokenizer-cases.ts";
 
-// Models that `cre export MODEL_DIR` wrote, in the programs that they are written for: the shipped base in transformers and in llama.cpp, and
-// ChatGLM2 and Baichuan2 in llama.cpp by way of the folder of `--to hf`.
+// What `cre export` wrote, in the programs that it is written for: the shipped base and the adapter of the demonstration's run on it in transformers,
+// PEFT and llama.cpp, and ChatGLM2 and Baichuan2 in llama.cpp by way of the folder of `--to hf`.
 
 const BASE = join(ROOT, "models", "base-zh");
+/** A run of LoRA on it. */
+const RUN = join(ROOT, "docs", "demo", "run");
 const PYTHON = [process.env.CRE_PYTHON, join(ROOT, "build", "python-models", "bin", "python"), "python3"].find(
-  (one) => one && spawnSync(one, ["-c", "import torch, transformers"], { stdio: "ignore" }).status === 0,
+  (one) => one && spawnSync(one, ["-c", "import torch, transformers, peft"], { stdio: "ignore" }).status === 0,
 );
 const LLAMA_CPP = join(import.meta.dirname, "llama-cpp");
 const hasLlamaCpp = existsSync(join(LLAMA_CPP, "node_modules", "node-llama-cpp"));
@@ -39,7 +42,7 @@ const NEW_TOKENS = 32;
 const TOLERANCE = 5e-4;
 const CONVERTED = ["chatglm2", "baichuan2-7b"] as const;
 const temporary = temporaryFolder("exported-models");
-const lines = sentences();
+const lines = sentences(["finre"]);
 let backend: Backend;
 
 async function exported(name: string, ...command: string[]): Promise<string> {
@@ -50,10 +53,12 @@ async function exported(name: string, ...command: string[]): Promise<string> {
   return output;
 }
 
-async function opened(path: string): Promise<Decoder> {
+async function opened(path: string, adapter: string | null = null): Promise<Decoder> {
   const checkpoint = await openCheckpoint(path);
   try {
-    return await loadDecoder(backend, checkpoint, { storage: "float32", trainable: false });
+    const model = await loadDecoder(backend, checkpoint, { storage: "float32", trainable: false });
+    if (adapter) await loadLora(model, adapter);
+    return model;
   } finally {
     await checkpoint.source.close();
   }
@@ -65,8 +70,14 @@ interface Continued {
 }
 
 /** What llama.cpp says after each prompt (llama-cpp/next-tokens.mjs), and the ids of the texts. */
-function askLlamaCpp(model: string, prompts: number[][], tokenCount: number, texts: readonly string[]) {
-  const job = { model, lora: null, prompts, newTokens: NEW_TOKENS, tokenCount, texts };
+function askLlamaCpp(
+  model: string,
+  prompts: number[][],
+  tokenCount: number,
+  texts: readonly string[],
+  lora: string | null = null,
+) {
+  const job = { model, lora, prompts, newTokens: NEW_TOKENS, tokenCount, texts };
   const { stdout, stderr, status } = spawnSync(process.execPath, [join(LLAMA_CPP, "next-tokens.mjs")], {
     input: JSON.stringify([job]),
     encoding: "utf8",
@@ -109,33 +120,40 @@ afterAll(async () => {
   temporary.remove();
 });
 
-describe.skipIf(PYTHON === undefined)("models/base-zh in transformers", () => {
-  it("gives our logits, and our ids for every line", { timeout: 120_000 }, async () => {
+describe.skipIf(PYTHON === undefined)("models/base-zh in transformers and PEFT", () => {
+  it("gives our logits with and without an adapter, and our ids for every line", { timeout: 120_000 }, async () => {
     const folder = await exported("base-hf", BASE, "--to", "hf");
     const tokenizer = await openModelTokenizer(BASE, { modelType: "llama" });
     const ids = tokenizer.encodeAll(lines);
     const sequences = ids.slice(0, 3).map((line) => line.slice(0, 24));
     const job = { folder, adapter: null, lines, sequences, chat: null };
+    const adapter = await exported("demo-peft", RUN, "--to", "peft");
+    const merged = await exported("demo-hf", RUN, "--to", "hf", "--type", "F32", "--no-measure");
+    const jobs = [job, { ...job, adapter, lines: [] }, { ...job, folder: merged }];
     const script = join(import.meta.dirname, "transformers", "hf_models.py");
     const { status, stdout, stderr } = spawnSync(PYTHON as string, ["-P", script], {
-      input: JSON.stringify([job]),
+      input: JSON.stringify(jobs),
       encoding: "utf8",
       maxBuffer: 2 ** 30,
     });
     if (status !== 0) throw new Error(stderr);
-    const [answer] = JSON.parse(stdout);
-    expect(answer.model).toBe("LlamaForCausalLM");
-    const different = lines.filter((_, i) => answer.ids[i].join() !== ids[i].join());
-    expect(different).toEqual([]);
-    const model = await opened(BASE);
-    const logits: number[] = [];
-    for (const sequence of sequences) {
-      // Too many numbers for the arguments of one call.
-      for (const logit of Array.from(await sequenceLogits(model, sequence))) logits.push(logit);
+    const answers = JSON.parse(stdout);
+    for (const { model, ids: theirs } of [answers[0], answers[2]]) {
+      expect(model).toBe("LlamaForCausalLM");
+      expect(lines.filter((_, i) => theirs[i].join() !== ids[i].join())).toEqual([]);
     }
-    const worst = worstOf(answer.logits, logits);
-    console.info(`base-zh: logits of transformers and ours differ by at most ${worst.difference.toExponential(1)}`);
-    expect(worst.difference).toBeLessThan(1e-4);
+    const own = [await opened(BASE), await opened(BASE, RUN)];
+    for (const [i, model] of [own[0], own[1], own[1]].entries()) {
+      const logits: number[] = [];
+      for (const sequence of sequences) {
+        // Too many numbers for the arguments of one call.
+        for (const logit of Array.from(await sequenceLogits(model, sequence))) logits.push(logit);
+      }
+      const worst = worstOf(answers[i].logits, logits);
+      const name = ["base-zh", "the demonstration's adapter in PEFT", "merged"][i];
+      console.info(`${name}: logits of transformers and ours differ by at most ${worst.difference.toExponential(1)}`);
+      expect(worst.difference).toBeLessThan(1e-4);
+    }
   });
 });
 
@@ -148,6 +166,10 @@ describe.skipIf(!hasLlamaCpp)("models in llama.cpp", () => {
     const answer = askLlamaCpp(join(folder, "base-zh-F32.gguf"), prompts, tokenizer.vocabularySize, lines);
     expect(lines.filter((_, i) => answer.ids[i].join() !== ids[i].join())).toEqual([]);
     expectSame("base-zh", await continued(await opened(BASE), prompts), answer.prompts);
+    const adapter = join(await exported("demo-lora", RUN, "--to", "gguf-lora"), "run-lora.gguf");
+    const model = join(folder, "base-zh-F32.gguf");
+    const adapted = askLlamaCpp(model, prompts, tokenizer.vocabularySize, [], adapter);
+    expectSame("the demonstration's adapter", await continued(await opened(BASE, RUN), prompts), adapted.prompts);
   });
 
   it.each(CONVERTED)("has the same next tokens of a converted folder: %s", { timeout: 60_000 }, async (family) => {

@@ -82,13 +82,14 @@ const LARGE: readonly Case[] = [
 interface Answer {
   model: string;
   ids: number[][];
+  plain: number[][];
   logits: number[];
   chat: number[] | null;
 }
 
 const temporary = temporaryFolder("native-export");
 afterAll(() => temporary.remove());
-const lines = sentences();
+const lines = sentences(["finre"]);
 const golden = (name: string): string[] => {
   const file = join(PUBLISHED, name, "golden.jsonl");
   if (!existsSync(file)) return [];
@@ -97,9 +98,10 @@ const golden = (name: string): string[] => {
     .split("\n")
     .map((line) => JSON.parse(line).text as string);
 };
-/** transformers reads a control token's text in a line as that token; here it stays text, as in SentencePiece. */
+/** transformers reads a control token's text in a line as that token, where it is not told to split it, as SentencePiece does. */
 const hasControl = (text: string) => /<\/?s>|<unk>/.test(text);
-const LINES = [...lines, ...["llama2", "chatglm2", "baichuan2"].flatMap(golden).filter((text) => !hasControl(text))];
+const GOLDEN_LINES = ["llama2", "chatglm2", "baichuan2"].flatMap(golden);
+const LINES = [...lines, ...GOLDEN_LINES.filter((text) => !hasControl(text))];
 
 /** What a case is to give: our logits without and with the adapter, our ids, the ids of a prompt in training. */
 interface Wanted {
@@ -107,6 +109,8 @@ interface Wanted {
   class: string;
   logits: number[];
   ids: number[][];
+  /** Of every golden line, with the special tokens in it as text; null: not asked. */
+  plain: number[][] | null;
   chat: number[] | null;
 }
 const wanted: Wanted[] = [];
@@ -139,10 +143,11 @@ async function prepare({ name, model: family, tokenizer: source, class: kind, te
     chatglm2: () => [...begin, ...tokenizer.encode(`[Round 1]\n\n问：${QUERY}\n\n答：`)],
     baichuan2: () => [user, ...tokenizer.encode(QUERY), assistant],
   };
-  const own = { name, class: kind, ids, chat: template && chat[template]() };
+  const own = { name, class: kind, ids, chat: template && chat[template](), plain: null };
   const job = { folder, lines: LINES, sequences, chat: template && QUERY };
-  wanted.push({ ...own, logits: await ours() });
-  jobs.push({ ...job, adapter: null });
+  const plain = { job: { plain: GOLDEN_LINES }, own: { plain: tokenizer.encodeAll(GOLDEN_LINES) } };
+  wanted.push({ ...own, ...plain.own, logits: await ours() });
+  jobs.push({ ...job, ...plain.job, adapter: null });
   if (isLarge) return backend.close();
   attachLora(loaded, LORA, 1);
   const random = createRandom(2);
@@ -197,6 +202,12 @@ describe.skipIf(PYTHON === undefined)("folders of --to hf in transformers", () =
         own.join() === answers[i].ids[line].join() ? [] : [{ text: LINES[line], own, got: answers[i].ids[line] }],
       );
       expect({ name, different: different.slice(0, 3) }).toEqual({ name, different: [] });
+    }
+  });
+
+  it("cut every golden line into our ids, the text of special tokens too", () => {
+    for (const [i, { name, plain }] of wanted.entries()) {
+      if (plain) expect({ name, ids: answers[i].plain }).toEqual({ name, ids: plain });
     }
   });
 

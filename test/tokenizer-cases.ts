@@ -178,11 +178,11 @@ export function writeCase(one: TokenizerCase, folder: string): string {
   return folder;
 }
 
-/** 500 sentences: FinRE's and SanWen's where they are, else the demonstration's. */
-export function sentences(): string[] {
+/** 500 sentences: FinRE's and SanWen's, or of one of them, where they are, else the demonstration's. */
+export function sentences(sets: readonly string[] = ["finre", "sanwen"]): string[] {
   const data = join(SHARED, "data");
   const found = existsSync(data)
-    ? ["finre", "sanwen"].flatMap((name) => {
+    ? sets.flatMap((name) => {
         const rows = readFileSync(join(data, name, "test.txt"), "utf8").split("\n");
         return rows.flatMap((row) => row.trimEnd().split("\t")[3] ?? []);
       })

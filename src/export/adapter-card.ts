@@ -9,6 +9,7 @@ import { recipeText } from "../recipe/read.ts";
 import type { Recipe } from "../recipe/schema.ts";
 import type { RunFolder } from "../runs/run-folder.ts";
 import { shown, table } from "./markdown.ts";
+import { servedName } from "./serving.ts";
 
 export interface AdapterCardFacts {
   folder: RunFolder;
@@ -64,7 +65,7 @@ export async function adapterCard({ folder, recipe, name, base, converted }: Ada
     fenced(promptText(recipe)),
     "## Use",
     "In PEFT, with FOLDER for this folder:",
-    fenced(peftCode(base), "python"),
+    fenced(peftCode(base, endOf(recipe)), "python"),
     ...vllmText(recipe, name, base),
     "## Recipe",
     fenced(recipeText(withoutPaths(recipe, base)).trimEnd(), "yaml"),
@@ -162,7 +163,11 @@ function promptText({ prompt }: Recipe): string {
   return templateText(chatTemplate(prompt.template), style.renderQuery(QUESTION));
 }
 
-function peftCode(base: string): string {
+/** The token that ends an answer; null: the tokenizer's own end token, of which other programs know. */
+const endOf = ({ prompt }: Recipe): string | null => chatTemplate(prompt.template).end;
+
+function peftCode(base: string, end: string | null): string {
+  const ends = end === null ? "" : `, eos_token_id=tokenizer.convert_tokens_to_ids(${JSON.stringify(end)})`;
   return [
     "from peft import PeftModel",
     "from transformers import AutoModelForCausalLM, AutoTokenizer",
@@ -171,21 +176,26 @@ function peftCode(base: string): string {
     `model = AutoModelForCausalLM.from_pretrained(${JSON.stringify(base)})`,
     'model = PeftModel.from_pretrained(model, "FOLDER").eval()',
     'inputs = tokenizer(prompt, return_tensors="pt")',
-    "answer = model.generate(**inputs, max_new_tokens=32, do_sample=False)",
+    `answer = model.generate(**inputs, max_new_tokens=32, do_sample=False${ends})`,
     'print(tokenizer.decode(answer[0, inputs["input_ids"].shape[1]:], skip_special_tokens=True))',
   ].join("\n");
 }
 
-function vllmText({ adapter }: Recipe, name: string, base: string): string[] {
+function vllmText(recipe: Recipe, name: string, base: string): string[] {
+  const { adapter } = recipe;
   if (adapter.method !== "lora") {
     const instead = adapter.method === "dora" ? ": export the run with --to merged and serve that model" : "";
     return [`vLLM serves no adapter of this method${instead}.`];
   }
   const rank = VLLM_RANKS.find((one) => one >= adapter.rank) ?? adapter.rank;
-  const served = name.replace(/[^\w.-]/g, "-");
+  const served = servedName(name);
+  const end = endOf(recipe);
+  const stop = end === null ? "" : `, \`stop_token_ids\` with the id of \`${end}\``;
   return [
-    `In vLLM, then with \`temperature\` 0 and the prompt above at \`/v1/completions\`, model \`${served}\`:`,
-    fenced(`vllm serve ${base} --enable-lora --max-lora-rank ${rank} --lora-modules ${served}=FOLDER`),
+    `In vLLM, then with \`temperature\` 0${stop} and the prompt above at \`/v1/completions\`, model \`${served}\`:`,
+    fenced(
+      `vllm serve ${base} --generation-config vllm --enable-lora --max-lora-rank ${rank} --lora-modules ${served}=FOLDER`,
+    ),
   ];
 }
 

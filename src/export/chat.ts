@@ -1,3 +1,4 @@
+import { rm } from "node:fs/promises";
 import { join } from "node:path";
 import { writeFileAtomic } from "../base/files.ts";
 import type { ChatTemplate } from "../prompts/chat-template.ts";
@@ -45,17 +46,26 @@ export function templateForm(
 
 const pieceOf = (tokenizer: Tokenizer, id: number | null) => (id === null ? "" : tokenizer.pieceOf(id));
 
-/** Writes chat_template.jinja; `tokenizer` is the one that was written into the folder. */
+/** The template of a run's prompts next to a base's own chat template, which is another one. */
+export const TRAINED_TEMPLATE_FILE = "trained_chat_template.jinja";
+
+/**
+ * Writes the chat template of the prompts and returns the name of its file: chat_template.jinja where the base has none (`own` is null), else
+ * a file next to it. Null where the base's is the same, or where the tokenizer cannot hold it. `tokenizer` is the one that programs use which
+ * read the file.
+ */
 export async function writeChatTemplate(
   directory: string,
-  template: ChatTemplate,
-  tokenizer: Tokenizer,
+  template: ChatTemplate | null,
+  { own, tokenizer }: { own: string | null; tokenizer: Tokenizer },
   onNotice: (line: string) => void,
-): Promise<boolean> {
-  const text = chatTemplateText(template, tokenizer, directory, onNotice);
-  if (text === null) return false;
-  await writeFileAtomic(join(directory, CHAT_TEMPLATE_FILE), text);
-  return true;
+): Promise<string | null> {
+  await rm(join(directory, TRAINED_TEMPLATE_FILE), { force: true });
+  const text = template && chatTemplateText(template, tokenizer, directory, onNotice);
+  if (text === null || text === own) return null;
+  const name = own === null ? CHAT_TEMPLATE_FILE : TRAINED_TEMPLATE_FILE;
+  await writeFileAtomic(join(directory, name), text);
+  return name;
 }
 
 /** The template in Jinja; null, with a notice, where the tokenizer cannot hold it. */
@@ -80,8 +90,9 @@ export function chatTemplateText(
   return jinjaOf(template, made.form);
 }
 
-/** A tokenizer that finds these special tokens in a text, as llama.cpp does. */
-export function findingTokens(tokenizer: Tokenizer, pieces: readonly string[]): Tokenizer {
+/** A tokenizer that finds the special tokens of a template in a text, as llama.cpp does, which sets the space before each part itself. */
+export function findingTokens(tokenizer: Tokenizer, template: ChatTemplate): Tokenizer {
+  const pieces = template.pieces.flatMap((piece) => (piece.kind === "token" ? [piece.piece] : []));
   const tokens = pieces.flatMap((text) => {
     const id = tokenizer.idOf(text);
     return id === null ? [] : [{ id, text, special: true, stripsLeft: false, stripsRight: false, singleWord: false }];

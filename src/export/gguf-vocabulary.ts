@@ -45,6 +45,7 @@ export async function readGgufVocabulary(path: string, spec: DecoderSpec): Promi
     padId: tokenizer.padId,
     addsBos: tokenizer.bosId !== null,
     chatTemplate: await readChatTemplate(dirname(file)),
+    answerEndId: null,
   };
 }
 

@@ -5,11 +5,12 @@ import type { GgufFileType } from "../formats/gguf-blocks.ts";
 import { writeGguf } from "../formats/gguf-write.ts";
 import type { Checkpoint } from "../formats/model-folder.ts";
 import { familyOf, readSpec } from "../models/families/registry.ts";
-import { ggufFields } from "../models/gguf/fields.ts";
+import { type GgufVocabulary, ggufFields } from "../models/gguf/fields.ts";
 import { ggufTensors } from "../models/gguf/write.ts";
 import type { ChatTemplate } from "../prompts/chat-template.ts";
 import { openModelTokenizer } from "../runs/tokenizer.ts";
 import { chatTemplateText, findingTokens } from "./chat.ts";
+import { answerEndId } from "./generation.ts";
 import { readGgufVocabulary } from "./gguf-vocabulary.ts";
 import { exportTokenizerNextTo } from "./tokenizer-files.ts";
 import { type ExportJob, nameOf, trainedTensors } from "./trained-tensors.ts";
@@ -28,6 +29,7 @@ export async function exportGguf(
   const file = ggufFile(job, type);
   const vocabulary = await readGgufVocabulary(trained.tokenizer, spec);
   vocabulary.chatTemplate ??= template && (await templateOf(job, template));
+  vocabulary.answerEndId = answerEndId(template, { eosId: vocabulary.eosId, idOf: (piece) => idOf(vocabulary, piece) });
   // A tied head repeats the embedding; llama.cpp computes tables of angles itself.
   const isLeftOut = (tensor: string) =>
     (spec.tiedHead && tensor === family.names.head) || family.ignored.some((pattern) => pattern.test(tensor));
@@ -39,6 +41,11 @@ export async function exportGguf(
   } finally {
     await close();
   }
+}
+
+function idOf({ texts }: Pick<GgufVocabulary, "texts">, piece: string): number | null {
+  const id = texts.indexOf(piece);
+  return id < 0 ? null : id;
 }
 
 /** Writes an adapter for llama.cpp and returns the file. */
@@ -58,12 +65,10 @@ export async function exportGgufAdapter(
   }
 }
 
-/** llama.cpp finds every special token in a text, and sets the space before each part itself. */
 async function templateOf({ trained, checkpoint, onNotice, output }: ExportJob, template: ChatTemplate) {
   const modelType = String(checkpoint.config.model_type);
   const tokenizer = await openModelTokenizer(trained.tokenizer, { modelType });
-  const pieces = template.pieces.flatMap((piece) => (piece.kind === "token" ? [piece.piece] : []));
-  return chatTemplateText(template, findingTokens(tokenizer, pieces), output, onNotice);
+  return chatTemplateText(template, findingTokens(tokenizer, template), output, onNotice);
 }
 
 function writeTokenizer({ trained, checkpoint, output, overwrite, onNotice }: ExportJob): Promise<void> {

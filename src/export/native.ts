@@ -1,6 +1,6 @@
 import { join } from "node:path";
 import { UserErrors } from "../base/errors.ts";
-import { copyFileAtomic, writeFileAtomic } from "../base/files.ts";
+import { copyFileAtomic } from "../base/files.ts";
 import { saveHuggingFaceFolder } from "../formats/hf-folder.ts";
 import { readJsonObject } from "../formats/json-file.ts";
 import { tensorsToWrite } from "../formats/merge-lora.ts";
@@ -11,7 +11,6 @@ import { familyNamed, familyOf, readSpec } from "../models/families/registry.ts"
 import { nativeLora, nativeSpec, nativeTensors } from "../models/native-form.ts";
 import type { DecoderSpec } from "../models/spec.ts";
 import { openModelTokenizer } from "../runs/tokenizer.ts";
-import { GENERATION_CONFIG_FILE } from "../tokenizers/tokenizer-config.ts";
 import { exportMerged, TORCH_DTYPES } from "./merged.ts";
 import { type PeftFacts, publicName, writeAdapterCard, writePeftConfig } from "./peft.ts";
 import { exportTokenizer } from "./tokenizer-files.ts";
@@ -34,7 +33,6 @@ export async function exportHf(job: ExportJob, dtype: TensorDtype | undefined): 
     await exportTokenizer(trained.tokenizer, output, { modelType: spec.family, onNotice, native: true });
     const tokenizer = await openModelTokenizer(output, { modelType: native.family });
     const marks = { bosId: tokenizer.bosId ?? native.bosId, eosId: tokenizer.eosId ?? native.eosId };
-    await writeGenerationConfig(output, marks);
     const own = familyNamed(native.family, directory).writeConfig({ ...native, ...marks });
     const torch_dtype = TORCH_DTYPES[dtype ?? written[0].dtype];
     await saveHuggingFaceFolder(output, { ...own, torch_dtype }, written);
@@ -42,11 +40,6 @@ export async function exportHf(job: ExportJob, dtype: TensorDtype | undefined): 
   } finally {
     await close();
   }
-}
-
-async function writeGenerationConfig(directory: string, { bosId, eosId }: Pick<DecoderSpec, "bosId" | "eosId">) {
-  const value = { bos_token_id: bosId, eos_token_id: eosId, pad_token_id: eosId, do_sample: false };
-  await writeFileAtomic(join(directory, GENERATION_CONFIG_FILE), `${JSON.stringify(value, null, 2)}\n`);
 }
 
 /** Entries of adapter_config.json that name modules of the base; an adapter of ours has none of these. */

@@ -18,7 +18,13 @@ export interface ServingFacts {
   /** The longest sequence. */
   maxTokens: number;
   template: ChatTemplate | null;
-  /** As the exported folder has it. */
+  /** Whether the base has a chat template of its own. */
+  hasOwnTemplate: boolean;
+  /** The file of the template that a server has to be given, since it would use another one, or none; null: it finds the right one. */
+  templateFile: string | null;
+  /** config.json of a folder of Hugging Face. */
+  config: Record<string, unknown>;
+  /** As the programs that serve it use it. */
   tokenizer: Tokenizer;
   /** What merging or writing in fewer bits changed; null when there is nothing to say. */
   change: string | null;
@@ -34,40 +40,64 @@ function stopOf({ template, tokenizer }: ServingFacts): string | null {
   return template?.end ?? (tokenizer.eosId === null ? null : tokenizer.pieceOf(tokenizer.eosId));
 }
 
-/** Ollama's file for `ollama create`. */
+/** Ollama's file for `ollama create`. Its texts are taken between the quotes as they are, without escapes. */
 function modelfile(facts: ServingFacts, file: string): string {
   const { template, tokenizer, maxTokens, adapterOf } = facts;
   const form = template && templateForm(template, tokenizer);
   const stop = stopOf(facts);
   const lines = [
-    `FROM ${adapterOf ?? `./${file}`}`,
+    `FROM ./${adapterOf ?? file}`,
     ...(adapterOf === null ? [] : [`ADAPTER ./${file}`]),
     ...(template && form ? [`TEMPLATE """${goTemplateOf(template, form.form)}"""`] : []),
     "PARAMETER temperature 0",
     `PARAMETER num_ctx ${maxTokens}`,
-    ...(stop === null ? [] : [`PARAMETER stop ${JSON.stringify(stop)}`]),
+    ...(stop === null ? [] : [`PARAMETER stop "${stop}"`]),
   ];
   return `${lines.join("\n")}\n`;
 }
 
+/** A name that Ollama, vLLM and a shell take as it is: letters, digits, "_", "-", ".", at most 80. */
+export function servedName(name: string): string {
+  const plain = name.replace(/[^\w.-]+/g, "-").replace(/^[.-]+|[.-]+$/g, "");
+  return plain.slice(0, 80) || "model";
+}
+
+const inShell = (text: string) => (/^[\w./-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`);
+
+function commandsOf({ name, ggufFile, adapterOf, maxTokens, templateFile, config }: ServingFacts): string[] {
+  const served = servedName(name);
+  if (ggufFile === null) {
+    const parts = [
+      `vllm serve . --served-model-name ${served} --max-model-len ${maxTokens} --generation-config vllm`,
+      // vLLM computes such weights in 16 bits otherwise.
+      ...(config.torch_dtype === "float32" ? ["--dtype float32"] : []),
+      ...(config.auto_map === undefined ? [] : ["--trust-remote-code"]),
+      ...(templateFile === null ? [] : [`--chat-template ${templateFile}`]),
+    ];
+    return [parts.join(" ")];
+  }
+  const files = adapterOf === null ? inShell(ggufFile) : `${adapterOf} --lora ${inShell(ggufFile)}`;
+  const template = templateFile === null ? "" : ` --chat-template-file ${templateFile}`;
+  return [
+    `ollama create ${served} -f ${MODELFILE} && ollama run ${served}`,
+    `llama-server --model ${files} --temp 0 --ctx-size ${maxTokens} --jinja${template}`,
+  ];
+}
+
 function servingText(facts: ServingFacts): string {
-  const { name, ggufFile, adapterOf, maxTokens, template, change } = facts;
-  const quoted = /^[\w.-]+$/.test(name) ? name : `'${name.replaceAll("'", "'\\''")}'`;
-  const commands =
-    ggufFile === null
-      ? [`vllm serve . --served-model-name ${quoted} --max-model-len ${maxTokens} --generation-config vllm`]
-      : [
-          `ollama create ${quoted} -f ${MODELFILE} && ollama run ${quoted}`,
-          adapterOf === null
-            ? `llama-server --model '${ggufFile}' --temp 0 --ctx-size ${maxTokens}`
-            : `llama-server --model ${adapterOf} --lora '${ggufFile}' --temp 0 --ctx-size ${maxTokens}`,
-        ];
+  const { name, adapterOf, template, hasOwnTemplate, templateFile, change } = facts;
+  const own = hasOwnTemplate
+    ? "The chat template is the base's own."
+    : "The model has no chat template: send whole prompts (`/v1/completions`).";
   const sections = [
     `# Serving ${name}`,
-    ["In this folder:", "", "```bash", ...commands, "```"].join("\n"),
+    ["In this folder:", "", "```bash", ...commandsOf(facts), "```"].join("\n"),
     template === null
-      ? "The model was not trained with a chat template: send whole prompts (`/v1/completions`)."
+      ? own
       : `A request is one message of the user: the question as \`cre prompt\` shows it. The template around it is "${template.name}". Ask with temperature 0.`,
+    ...(template !== null && hasOwnTemplate && templateFile !== null
+      ? [`The base has a chat template of its own; the one of training is \`${templateFile}\`.`]
+      : []),
     ...(adapterOf === null ? [] : [`${adapterOf} is the base in GGUF: \`cre export BASE --to gguf\` writes it.`]),
     ...(change === null ? [] : ["## What this form changed", change]),
   ];

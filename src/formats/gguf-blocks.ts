@@ -49,6 +49,16 @@ const decodeQ4 = blockwise(32, 18, (bytes, at, out, to) => {
   }
 });
 
+/** d, the fifth bits (bit i: element i), 16 bytes as in Q4_0: d · (q − 16). */
+const decodeQ5 = blockwise(32, 22, (bytes, at, out, to) => {
+  const d = half(bytes, at);
+  for (let i = 0; i < 32; i++) {
+    const low = (bytes[at + 6 + (i & 15)] >> (4 * (i >> 4))) & 15;
+    const high = (bytes[at + 2 + (i >> 3)] >> (i & 7)) & 1;
+    out[to + i] = d * ((low | (high << 4)) - 16);
+  }
+});
+
 /** Eight scales and eight minima of 6 bits in 12 bytes: the first four of each take six bits of a byte, the upper two bits hold parts of the others. */
 function scaleAndMin(bytes: Uint8Array, at: number, index: number): [number, number] {
   if (index < 4) return [bytes[at + index] & 63, bytes[at + index + 4] & 63];
@@ -120,6 +130,7 @@ export const GGUF_TYPES: readonly GgufType[] = [
   plain("F16", 1, 2),
   plain("BF16", 30, 2),
   { dtype: "Q4_0", code: 2, blockElements: 32, blockBytes: 18, decode: decodeQ4 },
+  { dtype: "Q5_0", code: 6, blockElements: 32, blockBytes: 22, decode: decodeQ5 },
   { dtype: "Q8_0", code: 8, blockElements: 32, blockBytes: 34, decode: decodeQ8 },
   { dtype: "Q4_K", code: 12, blockElements: 256, blockBytes: 144, decode: decodeQ4K },
   { dtype: "Q5_K", code: 13, blockElements: 256, blockBytes: 176, decode: decodeQ5K },
@@ -129,7 +140,6 @@ export const GGUF_TYPES: readonly GgufType[] = [
 /** Names, by number, of the types that are not supported (ggml.h). */
 export const OTHER_GGUF_TYPES: Readonly<Record<number, string>> = {
   3: "Q4_1",
-  6: "Q5_0",
   7: "Q5_1",
   9: "Q8_1",
   10: "Q2_K",
@@ -155,15 +165,16 @@ export const OTHER_GGUF_TYPES: Readonly<Record<number, string>> = {
 };
 
 /** The types of tensors that this program writes. */
-export type GgufWriteType = "F32" | "F16" | "BF16" | "Q8_0" | "Q4_K" | "Q6_K";
+export type GgufWriteType = "F32" | "F16" | "BF16" | "Q8_0" | "Q5_0" | "Q4_K" | "Q6_K";
 
-/** The types of whole files. Q4_K_M has some matrices in Q6_K. */
+/** The types of whole files. Q4_K_M has some matrices in Q6_K, and rows that do not fill its blocks in Q5_0. */
 export const GGUF_FILE_TYPES = ["F32", "F16", "BF16", "Q8_0", "Q6_K", "Q4_K_M"] as const;
 export type GgufFileType = (typeof GGUF_FILE_TYPES)[number];
 
 /** Encodes elements in a type; their number must fill its blocks. */
 export function encodeGgufElements(values: ArrayLike<number>, type: GgufWriteType): Uint8Array {
   if (type === "Q8_0") return encodeQ8(values);
+  if (type === "Q5_0") return encodeQ5(values);
   if (type !== "Q4_K" && type !== "Q6_K") return encodeElements(values, type);
   const float = values instanceof Float32Array ? values : Float32Array.from(values);
   return type === "Q4_K" ? encodeQ4K(float) : encodeQ6K(float);
@@ -187,5 +198,35 @@ function encodeQ8(values: ArrayLike<number>): Uint8Array {
   }
   const narrow = encodeElements(scales, "F16");
   for (let block = 0; block < blocks; block++) out.set(narrow.subarray(block * 2, block * 2 + 2), block * 34);
+  return out;
+}
+
+/**
+ * Each 32 elements by the element of largest magnitude: d = it / −16 in float32, elements rounded half up from −16 to 15, then d as float16
+ * (ggml, quantize_row_q5_0_ref).
+ */
+function encodeQ5(values: ArrayLike<number>): Uint8Array {
+  const blocks = values.length / 32;
+  const out = new Uint8Array(blocks * 22);
+  const scales = new Float32Array(blocks);
+  for (let block = 0; block < blocks; block++) {
+    let largest = 0;
+    for (let i = 0; i < 32; i++) {
+      const value = Math.fround(values[block * 32 + i]);
+      if (Math.abs(value) > Math.abs(largest)) largest = value;
+    }
+    const d = Math.fround(largest / -16);
+    const inverse = d === 0 ? 0 : Math.fround(1 / d);
+    scales[block] = d;
+    const to = block * 22;
+    for (let i = 0; i < 32; i++) {
+      const scaled = Math.fround(Math.fround(values[block * 32 + i]) * inverse);
+      const q = Math.min(31, Math.trunc(Math.fround(scaled + 16.5)));
+      out[to + 6 + (i & 15)] |= (q & 15) << (4 * (i >> 4));
+      out[to + 2 + (i >> 3)] |= (q >> 4) << (i & 7);
+    }
+  }
+  const narrow = encodeElements(scales, "F16");
+  for (let block = 0; block < blocks; block++) out.set(narrow.subarray(block * 2, block * 2 + 2), block * 22);
   return out;
 }

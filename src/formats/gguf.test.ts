@@ -70,7 +70,7 @@ describe("openGguf", () => {
     });
   });
 
-  it.each(["Q8_0", "Q4_0", "Q4_K", "Q5_K", "Q6_K"])("expands %s as ggml does, to the bit", async (type) => {
+  it.each(["Q8_0", "Q4_0", "Q5_0", "Q4_K", "Q5_K", "Q6_K"])("expands %s as ggml does, to the bit", async (type) => {
     const gguf = await openGguf(GOLDEN);
     expect(gguf.tensors.get(type)).toMatchObject({ dtype: type, shape: [3, 512] });
     const [got, wanted] = [await gguf.read(type), await gguf.read(`${type}_float32`)];

@@ -91,7 +91,7 @@ describe("rows of a file", () => {
       const { bytes } = await gather(rows, 1, shape[0], 1);
       expect(decodeElements(bytes, rows.dtype)).toEqual((await source.read(name)).slice(shape[1]));
     }
-    expect([...dtypes].sort()).toEqual(["BF16", "F16", "F32", "Q4_0", "Q4_K", "Q5_K", "Q6_K", "Q8_0"]);
+    expect([...dtypes].sort()).toEqual(["BF16", "F16", "F32", "Q4_0", "Q4_K", "Q5_0", "Q5_K", "Q6_K", "Q8_0"]);
     await source.close();
   });
 

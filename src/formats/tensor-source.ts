@@ -4,7 +4,7 @@ export type TensorDtype = "F32" | "F16" | "BF16";
 export const DTYPE_BYTES: Readonly<Record<TensorDtype, number>> = { F32: 4, F16: 2, BF16: 2 };
 
 /** Element types in files, which include GGUF's blocks of few bits; reading expands these. */
-export type StoredDtype = TensorDtype | "Q8_0" | "Q4_0" | "Q4_K" | "Q5_K" | "Q6_K";
+export type StoredDtype = TensorDtype | "Q8_0" | "Q4_0" | "Q5_0" | "Q4_K" | "Q5_K" | "Q6_K";
 
 export interface TensorInfo {
   name: string;

@@ -1,8 +1,9 @@
 // Runs GGUF files with llama.cpp: node next-tokens.mjs < jobs.json > answers.json
 //   jobs:    [{ "model": FILE, "lora": FILE or null, "prompts": [[id, ...], ...], "newTokens": N, "tokenCount": ids from here on only
-//              fill the vocabulary up and are not taken, "texts": [TEXT, ...] }, ...]
+//              fill the vocabulary up and are not taken, "texts": [TEXT, ...],
+//              "chats": whole prompts with their special tokens, or nothing }, ...]
 //   answers: [{ "prompts": [{ "logProbabilities": [of each id, after the prompt], "tokens": [N ids, each the likeliest] }, ...],
-//               "ids": [[id, ...] of each text, without begin and end marks] }, ...]
+//               "ids": [[id, ...] of each text, without begin and end marks], "chats": the same of chats }, ...]
 // Keys and values are kept in float32 and nothing is approximated, so that only the order of additions differs from ours.
 import { text } from "node:stream/consumers";
 import { getLlama } from "node-llama-cpp";
@@ -23,7 +24,7 @@ function best(probabilities, tokenCount) {
   throw new Error("No token has a probability.");
 }
 
-async function run({ model: modelPath, lora, prompts, newTokens, tokenCount, texts }) {
+async function run({ model: modelPath, lora, prompts, newTokens, tokenCount, texts, chats = [] }) {
   const model = await llama.loadModel({ modelPath, gpuLayers: 0, useMmap: false });
   const context = await model.createContext({
     contextSize: 128,
@@ -50,9 +51,10 @@ async function run({ model: modelPath, lora, prompts, newTokens, tokenCount, tex
     answers.push({ logProbabilities, tokens });
   }
   const ids = texts.map((line) => model.tokenize(line, false));
+  const chatIds = chats.map((chat) => model.tokenize(chat, true));
   await context.dispose();
   await model.dispose();
-  return { prompts: answers, ids };
+  return { prompts: answers, ids, chats: chatIds };
 }
 
 const answers = [];

@@ -1,7 +1,8 @@
 """Opens folders with transformers, without remote code: python hf_models.py < jobs.json > answers.json
 
-jobs:    [{"folder": FOLDER, "adapter": FOLDER or null, "lines": [TEXT, ...], "sequences": [[id, ...], ...], "chat": TEXT or null}, ...]
-answers: [{"model": CLASS, "tokenizer": CLASS, "ids": [[id, ...] of each line, without begin and end marks],
+jobs:    [{"folder": FOLDER, "adapter": FOLDER or null, "lines": [TEXT, ...], "plain": texts in which special tokens stay text, or nothing,
+           "sequences": [[id, ...], ...], "chat": TEXT or null}, ...]
+answers: [{"model": CLASS, "tokenizer": CLASS, "ids": [[id, ...] of each line, without begin and end marks], "plain": [ids of each],
            "logits": [of every row of all sequences], "chat": [ids of a chat with one message, by the chat template] or null}, ...]
 
 SentencePiece and protobuf are hidden from it, where they are installed: a user may have neither.
@@ -40,6 +41,9 @@ def answer(job):
     return {
         "model": kind, "tokenizer": type(tokenizer).__name__, "chat": chat,
         "ids": [tokenizer.encode(line, add_special_tokens=False) for line in job["lines"]],
+        "plain": [
+            tokenizer.encode(line, add_special_tokens=False, split_special_tokens=True) for line in job.get("plain", [])
+        ],
         "logits": torch.cat(rows).reshape(-1).tolist(),
     }
 

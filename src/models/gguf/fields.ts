@@ -17,6 +17,8 @@ export interface GgufVocabulary {
   addsBos: boolean;
   /** The Jinja template of tokenizer_config.json. */
   chatTemplate: string | null;
+  /** The token that ends an answer, where it is not `eosId`. */
+  answerEndId: number | null;
 }
 
 /** llama.cpp's number of a file whose matrices have this type (llama.h, enum llama_ftype). */
@@ -106,6 +108,7 @@ function vocabularyFields(size: number, vocabulary: GgufVocabulary, sentencePiec
   const ids: [string, number | null][] = [
     ["bos", vocabulary.bosId],
     ["eos", vocabulary.eosId],
+    ["eot", vocabulary.answerEndId],
     ["unknown", vocabulary.unkId],
     ["padding", vocabulary.padId],
   ];

@@ -43,6 +43,7 @@ const PIECES: GgufVocabulary = {
   padId: null,
   addsBos: true,
   chatTemplate: null,
+  answerEndId: null,
 };
 const REORDERED = new Set(["llama", "baichuan", "mistral"]);
 const FROZEN = { storage: "float32", trainable: false } as const;

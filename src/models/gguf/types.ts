@@ -4,7 +4,7 @@ import type { DecoderSpec } from "../spec.ts";
 /**
  * The type of a tensor in a file: vectors are float32; Q4_K_M has the output layer, and the values and last products of some layers, in Q6_K, as
  * llama.cpp chooses them (llama-quant.cpp; queries, keys and values in one matrix count as values; only a Llama of 80 layers has Q5_K there).
- * Rows that do not fill the blocks of their type are Q8_0, or float16 (llama.cpp: Q5_0 for Q4_K).
+ * Rows that do not fill the blocks of their type are Q5_0 for Q4_K and Q8_0 for Q6_K, or float16.
  */
 export function tensorType(
   name: string,
@@ -17,7 +17,8 @@ export function tensorType(
   const columns = shape[shape.length - 1];
   if ((wanted === "Q4_K" || wanted === "Q6_K") && columns % 256 === 0) return wanted;
   if (wanted === "F32" || wanted === "F16" || wanted === "BF16") return wanted;
-  return columns % 32 === 0 ? "Q8_0" : "F16";
+  if (columns % 32 !== 0) return "F16";
+  return wanted === "Q4_K" ? "Q5_0" : "Q8_0";
 }
 
 function isLarge(name: string, layers: number, tiedHead: boolean): boolean {

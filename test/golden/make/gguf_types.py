@@ -3,7 +3,7 @@
     pip install gguf==0.19.0 numpy==2.4.6 && python test/golden/make/gguf_types.py
 
 NAME holds random blocks (random bits, sane scales) of type NAME, NAME_float32 what gguf.quants.dequantize gives. values are float32 numbers,
-values_Q8_0 what gguf.quants.quantize makes of them. The metadata has one entry of every type and arrays of several.
+values_Q8_0, values_Q5_0 what gguf.quants.quantize makes of them. The metadata has one entry of every type and arrays of several.
 """
 import os
 
@@ -13,7 +13,7 @@ from gguf import GGMLQuantizationType as Type
 
 OUT = os.path.join(os.path.dirname(__file__), "..", "formats", "types.gguf")
 random = numpy.random.default_rng(20240418)
-SCALES = {Type.Q8_0: [0], Type.Q4_0: [0], Type.Q4_K: [0, 2], Type.Q5_K: [0, 2], Type.Q6_K: [208]}
+SCALES = {Type.Q8_0: [0], Type.Q4_0: [0], Type.Q4_K: [0, 2], Type.Q5_K: [0, 2], Type.Q6_K: [208], Type.Q5_0: [0]}
 
 writer = gguf.GGUFWriter(OUT, "test")
 writer.add_uint8("a.uint8", 200)
@@ -45,6 +45,7 @@ values = (random.standard_normal((2, 64)) * numpy.geomspace(1e-4, 10, 64)).astyp
 values[0, 32:] = 0
 writer.add_tensor("values", values)
 writer.add_tensor("values_Q8_0", gguf.quants.quantize(values, Type.Q8_0), raw_dtype=Type.Q8_0)
+writer.add_tensor("values_Q5_0", gguf.quants.quantize(values, Type.Q5_0), raw_dtype=Type.Q5_0)
 writer.add_tensor("values_F16", values.astype(numpy.float16))
 writer.add_tensor("values_BF16", gguf.quants.quantize(values, Type.BF16), raw_dtype=Type.BF16)
 writer.write_header_to_file()
