@@ -3,8 +3,17 @@ import { type AskText, createAskText } from "./chat.ts";
 import { type EndpointClient, EndpointError } from "./client.ts";
 import { echoProbabilities, echoScores } from "./echo-way.ts";
 import type { Asker, EndpointQuestion } from "./question.ts";
+import { spelledEcho, spelledTokenScores } from "./spelled-way.ts";
 import { type AskQuestion, CHOICE_FORMS, choiceProbabilities, createAskQuestion } from "./text-way.ts";
-import { allowedTokenScores, namedTokenScores, type TokenScores, treeProbabilities } from "./tree-way.ts";
+import {
+  byAllowedTokens,
+  byLogitBias,
+  forcedTokenScores,
+  namedTokenScores,
+  type ScoreOptions,
+  type TokenScores,
+  treeProbabilities,
+} from "./tree-way.ts";
 import type { Way, WayName } from "./ways.ts";
 
 /** Attempts of a trial: a server that does not know a field may answer 500 to it. */
@@ -28,8 +37,11 @@ interface Trial {
 const TRIALS: readonly { name: WayName; attempt(trial: Trial): Promise<Way | null> }[] = [
   { name: "choice", attempt: (trial) => choiceWay(trial, "probabilities") },
   { name: "tree", attempt: (trial) => treeWay(trial, namedTokenScores, "logprob_token_ids") },
-  { name: "tree", attempt: (trial) => treeWay(trial, allowedTokenScores, "allowed_token_ids") },
+  { name: "tree", attempt: (trial) => treeWay(trial, forcedBy(byAllowedTokens), "allowed_token_ids") },
+  { name: "tree", attempt: (trial) => treeWay(trial, forcedBy(byLogitBias), "logit_bias") },
+  { name: "tree", attempt: spelledTreeWay },
   { name: "echo", attempt: echoWay },
+  { name: "echo", attempt: spelledEchoWay },
   { name: "choice", attempt: (trial) => choiceWay(trial, "text") },
   { name: "generate", attempt: async (trial) => generateWay(trial) },
 ];
@@ -91,16 +103,20 @@ async function unlessRefused(attempt: () => Promise<Way | null>): Promise<Way | 
   }
 }
 
-async function treeWay(
-  { client, question: { tokens } }: Trial,
-  scores: (client: EndpointClient, attempts?: number) => TokenScores,
-  field: string,
-): Promise<Way | null> {
+type ScoresOf = (client: EndpointClient, options?: ScoreOptions) => TokenScores;
+
+const forcedBy =
+  (force: Parameters<typeof forcedTokenScores>[1]): ScoresOf =>
+  (client, options) =>
+    forcedTokenScores(client, force, options);
+
+async function treeWay({ client, question: { tokens } }: Trial, scores: ScoresOf, field: string): Promise<Way | null> {
   if (!tokens) return null;
   const { trie } = tokens;
   const [first, second] = [...new Set(trie.nodes.slice(1).map(({ token }) => token))];
   if (second === undefined) return null;
-  const found = await scores(client, TRIAL_ATTEMPTS)(tokens.promptIds, [first, second]);
+  // One of the two is not the most likely token.
+  const found = await scores(client, { attempts: TRIAL_ATTEMPTS, mostLikely: 1 })(tokens.promptIds, [first, second]);
   // With probabilities after the limit on tokens, each would be 1.
   if (Math.exp(found[0]) + Math.exp(found[1]) > 1 + SUM_TOLERANCE) return null;
   const tokenScores = scores(client);
@@ -120,6 +136,39 @@ async function echoWay({ client, question: { tokens } }: Trial): Promise<Way | n
   return {
     name: "echo",
     about: "every label's answer by echo",
+    kind: "probabilities",
+    ask: (question) => echoProbabilities(tokensOf(question), scores),
+  };
+}
+
+async function spelledTreeWay({ client, asker: { spelling }, question: { tokens } }: Trial): Promise<Way | null> {
+  if (!tokens || !spelling) return null;
+  const all = [...new Set(tokens.trie.nodes.slice(1).map(({ token }) => token))];
+  const [named, others] = [true, false].map((isNamed) =>
+    all.filter((id) => (spelling.nameOf(id) !== null) === isNamed),
+  );
+  // All tokens of labels are improbable somewhere: a server that tells a few likely ones only is found out here.
+  for (const some of [named, others.slice(0, 1)]) {
+    const found = await spelledTokenScores(client, spelling, TRIAL_ATTEMPTS)(tokens.promptIds, some);
+    if (found.reduce((sum, score) => sum + Math.exp(score), 0) > 1 + SUM_TOLERANCE) return null;
+  }
+  const scores = spelledTokenScores(client, spelling);
+  return {
+    name: "tree",
+    about: "label tree by logprobs of texts",
+    kind: "probabilities",
+    ask: (question) => treeProbabilities(tokensOf(question), scores),
+  };
+}
+
+async function spelledEchoWay({ client, asker: { spelling }, question: { tokens } }: Trial): Promise<Way | null> {
+  if (!tokens || !spelling) return null;
+  const ids = [...tokens.promptIds, tokens.trie.nodes[1].token];
+  await spelledEcho(client, spelling, TRIAL_ATTEMPTS)([ids], [1]);
+  const scores = spelledEcho(client, spelling);
+  return {
+    name: "echo",
+    about: "every label's answer by echo of texts",
     kind: "probabilities",
     ask: (question) => echoProbabilities(tokensOf(question), scores),
   };

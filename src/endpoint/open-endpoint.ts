@@ -15,12 +15,14 @@ import type { EndpointUse, EvaluatedRun } from "../runs/evaluation.ts";
 import { openGivenLabels } from "../runs/given-adapter.ts";
 import { openRenderer, readRunLabels } from "../runs/open.ts";
 import { openRunFolder, runFolder } from "../runs/run-folder.ts";
+import type { Tokenizer } from "../tokenizers/tokenizer.ts";
 import type { EndpointClient } from "./client.ts";
 import { createEndpointExtractor } from "./extractor.ts";
 import { findWay, listModels } from "./find-way.ts";
 import { instructedStyle } from "./instruct.ts";
 import { createAsker } from "./question.ts";
 import { createShots, type ShotOptions } from "./shots.ts";
+import { createSpelling } from "./spelling.ts";
 import type { WayName } from "./ways.ts";
 
 /** What is asked, and with which prompt. */
@@ -70,8 +72,7 @@ export async function openEndpoint(
   const shots = isInstructed ? (source.shots ?? { count: 0, by: "nearest" as const, seed: 0 }) : null;
   const rows = shots && shots.count > 0 ? await trainingRows(source, parts.recipe, labels) : [];
   const models = await listModels(client);
-  const contextTokens = models.find(({ id }) => id === client.model)?.max_model_len;
-  const context = typeof contextTokens === "number" && contextTokens > 0 ? contextTokens : null;
+  const context = contextOf(models.find(({ id }) => id === client.model));
   const rendered = await rendererParts(source, parts.recipe, labels, onNotice);
   const recipe = rendered?.recipe ?? parts.recipe;
   const maxAnswerTokens = source.answerTokens ?? (isInstructed ? LABEL_TOKENS : recipe.prompt.maxAnswerTokens);
@@ -83,6 +84,7 @@ export async function openEndpoint(
     labels,
     styleOf: shotsOf ? (example) => instructedStyle(labels, shotsOf(example)) : () => own,
     rendererOf: rendered && ((style) => createRenderer({ ...rendered.options, style, maxPromptTokens })),
+    spelling: rendered && createSpelling(rendered.options.tokenizer),
     ...{ maxAnswerTokens, context },
   });
   const way = await findWay(client, asker, { given: source.way, onNotice });
@@ -108,6 +110,13 @@ export async function openEndpoint(
     endpoint: use,
     identity: JSON.stringify(shown),
   };
+}
+
+/** Longest prompt and answer together, as vLLM and llama.cpp tell it with their models; null where a server does not. */
+function contextOf(model: Record<string, unknown> | undefined): number | null {
+  const meta = model?.meta as Record<string, unknown> | null | undefined;
+  const told = [model?.max_model_len, meta?.n_ctx].find((value) => typeof value === "number" && value > 0);
+  return (told as number | undefined) ?? null;
 }
 
 /** Of a model that was not fine-tuned nothing is known that would change its answers. */
@@ -162,7 +171,7 @@ async function rendererParts(
   onNotice: (text: string) => void,
 ): Promise<{
   recipe: Recipe;
-  options: Omit<Parameters<typeof createRenderer>[0], "style" | "maxPromptTokens">;
+  options: Omit<Parameters<typeof createRenderer>[0], "style" | "maxPromptTokens"> & { tokenizer: Tokenizer };
 } | null> {
   if (run === undefined && file === undefined && base === undefined) return null;
   // The chat template of the model's family, where no recipe says which.

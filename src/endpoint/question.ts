@@ -3,6 +3,7 @@ import { buildLabelTrie, type LabelTrie } from "../decode/label-trie.ts";
 import type { ParsedAnswer, PromptStyle } from "../prompts/relation-prompt.ts";
 import type { Renderer } from "../prompts/renderer.ts";
 import { readAnswer } from "./instruct.ts";
+import type { Spelling } from "./spelling.ts";
 
 /** A question about an example, in the forms that ways of asking need. */
 export interface EndpointQuestion {
@@ -23,6 +24,8 @@ export interface Asker {
   readonly labels: LabelSet;
   /** Whether questions have token ids. */
   readonly hasTokens: boolean;
+  /** Token ids as text; null without the model's tokenizer. */
+  readonly spelling: Spelling | null;
   readonly maxAnswerTokens: number;
   /** Longest prompt and answer together; null where nobody knows. */
   readonly context: number | null;
@@ -37,12 +40,14 @@ export interface AskerOptions {
   styleOf(example: Example): PromptStyle;
   /** The renderer of a style; null without the model's tokenizer. */
   rendererOf: ((style: PromptStyle) => Renderer) | null;
+  spelling: Spelling | null;
   maxAnswerTokens: number;
   context: number | null;
 }
 
 /** Makes an asker. All styles of one asker have the same answers. */
-export function createAsker({ labels, styleOf, rendererOf, maxAnswerTokens, context }: AskerOptions): Asker {
+export function createAsker(options: AskerOptions): Asker {
+  const { labels, styleOf, rendererOf, spelling, maxAnswerTokens, context } = options;
   const renderers = new Map<PromptStyle, Renderer>();
   let common: LabelTrie | null = null;
   const trieOf = (renderer: Renderer, example: Example): LabelTrie => {
@@ -66,6 +71,7 @@ export function createAsker({ labels, styleOf, rendererOf, maxAnswerTokens, cont
   return {
     labels,
     hasTokens: rendererOf !== null,
+    spelling,
     maxAnswerTokens,
     context,
     questionOf(example) {

@@ -3,7 +3,7 @@ import { createRandom } from "../base/random.ts";
 import { buildLabelTrie } from "../decode/label-trie.ts";
 import type { EndpointAnswer, EndpointClient } from "./client.ts";
 import { echoProbabilities } from "./echo-way.ts";
-import { allowedTokenScores, namedTokenScores, treeProbabilities } from "./tree-way.ts";
+import { byAllowedTokens, forcedTokenScores, namedTokenScores, treeProbabilities } from "./tree-way.ts";
 
 const TOKENS = 200;
 const PROMPT = [7, 8, 9];
@@ -72,7 +72,8 @@ describe("the label tree on a server", () => {
       expect(largest(await treeProbabilities(question, namedTokenScores(named)), whole)).toBeLessThan(1e-3);
       if (count >= 40) expect(named.asked.length).toBeLessThan(count / 2);
       const allowed = server(false);
-      expect(largest(await treeProbabilities(question, allowedTokenScores(allowed)), whole)).toBeLessThan(1e-3);
+      const scores = forcedTokenScores(allowed, byAllowedTokens);
+      expect(largest(await treeProbabilities(question, scores), whole)).toBeLessThan(1e-3);
     }
   });
 

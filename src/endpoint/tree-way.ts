@@ -1,5 +1,5 @@
 import { UserError } from "../base/errors.ts";
-import { factsOf, MISSING_MASS, type TrieFacts } from "../decode/expand-trie.ts";
+import { factsOf, type TrieFacts } from "../decode/expand-trie.ts";
 import type { LabelTrie } from "../decode/label-trie.ts";
 import { firstChoice } from "./chat.ts";
 import type { EndpointClient } from "./client.ts";
@@ -13,13 +13,30 @@ const MAX_TOKENS_PER_REQUEST = 128;
 /** vLLM's usual limit of `logprobs` (--max-logprobs). */
 const MOST_LIKELY = 20;
 /** The share of the probability that tokens outside of the most likely ones may have together without being asked for. */
-const IGNORED_MASS = 1e-5;
+export const IGNORED_MASS = 1e-5;
+/** As MISSING_MASS of `expandTries`, and less: that reads further nodes in the same pass, and a companion raises what the model finds improbable. */
+const UNREAD_MASS = 1e-6;
 
 /** Field that has vLLM tell tokens by their ids: texts of tokens are ambiguous. */
 const BY_ID = { return_tokens_as_token_ids: true };
 
+export interface ScoreOptions {
+  /** Most attempts of a request, in the place of the client's. */
+  attempts?: number;
+  /** Most likely tokens that are asked for first. */
+  mostLikely?: number;
+}
+
+/** Makes the answer be one token, and has its probability told as it is without that. */
+type Force = (token: number) => Record<string, unknown>;
+
+/** vLLM's `allowed_token_ids`. Needs `--logprobs-mode raw_logprobs`, its default. */
+export const byAllowedTokens: Force = (token) => ({ allowed_token_ids: [token] });
+/** OpenAI's `logit_bias`, on servers that tell probabilities from before it, as llama.cpp does. */
+export const byLogitBias: Force = (token) => ({ logit_bias: { [token]: 100 } });
+
 /** Scores by vLLM's `logprob_token_ids`: one request for all tokens of a place. */
-export function namedTokenScores(client: EndpointClient, attempts?: number): TokenScores {
+export function namedTokenScores(client: EndpointClient, { attempts }: ScoreOptions = {}): TokenScores {
   return async (ids, tokens) => {
     const parts: number[][] = [];
     for (let i = 0; i < tokens.length; i += MAX_TOKENS_PER_REQUEST)
@@ -37,20 +54,20 @@ export function namedTokenScores(client: EndpointClient, attempts?: number): Tok
   };
 }
 
-/**
- * Scores by vLLM's `allowed_token_ids`: the most likely tokens by one request, and one more for each further token that could matter, as the
- * only one that is allowed. Needs a server that tells probabilities as they are before that limit (vLLM's `--logprobs-mode raw_logprobs`, its
- * default).
- */
-export function allowedTokenScores(client: EndpointClient, attempts?: number): TokenScores {
+/** Scores by the most likely tokens, in one request, and one more for each further token that could matter, which the server is forced to make. */
+export function forcedTokenScores(
+  client: EndpointClient,
+  force: Force,
+  { attempts, mostLikely = MOST_LIKELY }: ScoreOptions = {},
+): TokenScores {
   const one = async (ids: readonly number[], token: number): Promise<number> => {
-    const body = { prompt: ids, max_tokens: 1, temperature: 0, logprobs: 1, allowed_token_ids: [token], ...BY_ID };
+    const body = { prompt: ids, max_tokens: 1, temperature: 0, logprobs: 1, ...force(token), ...BY_ID };
     const score = likelyTokens((await client.ask("completions", body, { attempts })).body, client.url).get(token);
     if (score !== undefined) return score;
-    throw new UserError(`${client.url}: does not tell the token of "allowed_token_ids".`);
+    throw new UserError(`${client.url}: does not tell the token of "${Object.keys(force(token))[0]}".`);
   };
   return async (ids, tokens) => {
-    const body = { prompt: ids, max_tokens: 1, temperature: 0, logprobs: MOST_LIKELY, ...BY_ID };
+    const body = { prompt: ids, max_tokens: 1, temperature: 0, logprobs: mostLikely, ...BY_ID };
     const known = likelyTokens((await client.ask("completions", body, { attempts })).body, client.url);
     const least = known.size === 0 ? 0 : Math.min(...known.values());
     const missing = tokens.filter((token) => !known.has(token));
@@ -63,9 +80,15 @@ export function allowedTokenScores(client: EndpointClient, attempts?: number): T
 
 /** The tokens at the first place of an answer, by id. */
 function likelyTokens(body: Record<string, unknown>, url: string): Map<number, number> {
-  const { logprobs } = firstChoice(body, url) as { logprobs?: { top_logprobs?: unknown } | null };
+  const { logprobs } = firstChoice(body, url) as { logprobs?: { top_logprobs?: unknown; content?: unknown } | null };
   const tops = logprobs?.top_logprobs;
   const known = new Map<number, number>();
+  // llama.cpp's form, that of chats with an id for each token.
+  const [place] = Array.isArray(logprobs?.content) ? logprobs.content : [];
+  const listed: unknown[] = Array.isArray(place?.top_logprobs) ? [...place.top_logprobs, place] : [];
+  for (const { id, logprob } of listed as { id?: unknown; logprob?: unknown }[]) {
+    if (Number.isSafeInteger(id) && Number.isFinite(logprob)) known.set(id as number, logprob as number);
+  }
   if (!Array.isArray(tops)) return known;
   for (const [name, score] of Object.entries(tops[0] ?? {})) {
     const id = /^token_id:(\d+)$/.exec(name);
@@ -76,8 +99,8 @@ function likelyTokens(body: Record<string, unknown>, url: string): Map<number, n
 
 /**
  * Label probabilities by walking the tree of answers from its most probable nodes on, one question of the server for each node: its prompt is
- * the question's and the path, so the server has computed it but for a token. As in `expandTries`, at most MISSING_MASS of the probability is
- * below nodes that are not read.
+ * the question's and the path, so the server has computed it but for a token. At most UNREAD_MASS of the probability is below nodes that
+ * are not read.
  */
 export async function treeProbabilities(
   { promptIds, trie }: NonNullable<EndpointQuestion["tokens"]>,
@@ -158,7 +181,7 @@ function nodesToRead(
   const wanted: number[] = [];
   for (const node of order) {
     const mass = massOf(node);
-    if (mass <= best && rest <= MISSING_MASS * Math.max(known, chosen)) break;
+    if (mass <= best && rest <= UNREAD_MASS * Math.max(known, chosen)) break;
     wanted.push(node);
     chosen += mass;
     rest -= mass;
