@@ -121,7 +121,7 @@ afterAll(async () => {
 });
 
 describe.skipIf(PYTHON === undefined)("models/base-zh in transformers and PEFT", () => {
-  it("gives our logits with and without an adapter, and our ids for every line", { timeout: 120_000 }, async () => {
+  it("gives our logits with and without an adapter, and our ids for every line", { timeout: 400_000 }, async () => {
     const folder = await exported("base-hf", BASE, "--to", "hf");
     const tokenizer = await openModelTokenizer(BASE, { modelType: "llama" });
     const ids = tokenizer.encodeAll(lines);
@@ -158,7 +158,7 @@ describe.skipIf(PYTHON === undefined)("models/base-zh in transformers and PEFT",
 });
 
 describe.skipIf(!hasLlamaCpp)("models in llama.cpp", () => {
-  it("has the same next tokens of models/base-zh, and our ids", { timeout: 120_000 }, async () => {
+  it("has the same next tokens of models/base-zh, and our ids", { timeout: 300_000 }, async () => {
     const folder = await exported("base-gguf", BASE, "--to", "gguf", "--type", "F32");
     const tokenizer = await openModelTokenizer(BASE, { modelType: "llama" });
     const ids = tokenizer.encodeAll(lines);

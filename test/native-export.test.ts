@@ -163,7 +163,7 @@ async function prepare({ name, model: family, tokenizer: source, class: kind, te
   const recipe = { model: { path: base, storage: "float32" }, adapter: { method: "lora", ...LORA } };
   writeFileSync(join(run, "recipe.yaml"), stringify({ ...toyRecipe("data"), ...recipe }));
   const short = { lines: [], chat: null, sequences };
-  const adapted = { class: kind, ids: [], chat: null, logits: await ours() };
+  const adapted = { class: kind, ids: [], plain: null, chat: null, logits: await ours() };
   wanted.push({ ...adapted, name: `${name}, adapter` });
   jobs.push({ ...short, folder, adapter: await exportRun(run, { to: "hf-peft" }) });
   wanted.push({ ...adapted, name: `${name}, merged` });

@@ -176,7 +176,9 @@ describe("an adapter made elsewhere", () => {
     expect(card).toContain('base_model: "org/base-7b"');
     expect(card).toContain("Not measured.");
     expect(card).toContain('PeftModel.from_pretrained(model, "FOLDER")');
-    expect(card).toContain("vllm serve org/base-7b --generation-config vllm --enable-lora --max-lora-rank 8 --lora-modules adapter=FOLDER");
+    expect(card).toContain(
+      "vllm serve org/base-7b --generation-config vllm --enable-lora --max-lora-rank 8 --lora-modules adapter=FOLDER",
+    );
     for (const name of readdirSync(output)) expect(readFileSync(join(output, name), "latin1")).not.toContain(root);
     const again = await openRun({ ...SOURCE(), adapter: output });
     await again.close();
