@@ -37,7 +37,7 @@ void addRows(const Part& part, int row, float* sums) {
 #pragma GCC unroll 8
       for (int r = 0; r < kCount; r++) {
 #pragma GCC unroll 8
-        for (int v = 0; v < Dot::kVectors; v++) c[r][v] = Dot::load(part.starts + at + v * Dot::kOutputs);
+        for (int v = 0; v < Dot::kVectors; v++) c[r][v] = Dot::start(part.starts + at + v * Dot::kOutputs);
       }
       const uint8_t* from = x + group * kByteGroup;
       const char* codes = part.codes + (static_cast<size_t>(group) * kByteGroup * kBlock + column * 4);
@@ -214,6 +214,9 @@ Instructions chooseInstructions() {
 #endif
   choose<Multiply256>(chosen);
 #else
+#if defined(CRE_NEON)
+  if (choose<DotNeon>(chosen)) return chosen;
+#endif
   choose<PlainDot>(chosen);
 #endif
   return chosen;

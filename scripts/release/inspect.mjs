@@ -14,6 +14,7 @@ import { fileURLToPath } from "node:url";
  * @property {string[]} symbols Undefined symbols that the loader looks for; on PE "LIBRARY!symbol".
  * @property {string[]} versions ELF only: versions of symbols, such as GLIBC_2.28.
  * @property {string[]} exports
+ * @property {string[]} anywhere Mach-O only: symbols that are looked up in the whole process instead of a named library.
  * @property {string | null} oldestSystem Mach-O only: the oldest macOS that loads it.
  * @property {boolean | null} signed Mach-O only: whether it has a code signature, without which arm64 refuses it.
  */
@@ -79,7 +80,7 @@ function inspectElf(bytes) {
     }
   }
   const cpu = ELF_CPUS[bytes.readUInt16LE(18)];
-  return { format: "elf", cpu, ...sorted(found), oldestSystem: null, signed: null };
+  return { format: "elf", cpu, ...sorted(found), anywhere: [], oldestSystem: null, signed: null };
 }
 
 const sorted = (found) => Object.fromEntries(Object.entries(found).map(([name, list]) => [name, unique(list)]));
@@ -126,25 +127,31 @@ function inspectPe(bytes) {
       found.exports.push(textAt(bytes, offsetOf(bytes.readUInt32LE(names + 4 * i))));
     }
   }
-  return { format: "pe", cpu: PE_CPUS[bytes.readUInt16LE(header)], ...sorted(found), oldestSystem: null, signed: null };
+  const cpu = PE_CPUS[bytes.readUInt16LE(header)];
+  return { format: "pe", cpu, ...sorted(found), anywhere: [], oldestSystem: null, signed: null };
 }
 
 // ---- Mach-O
 
 const MACH_CPUS = { 16777223: "x64", 16777228: "arm64" };
 const LC_SYMTAB = 2;
-const LC_LOAD_DYLIB = 0xc;
+/** Libraries that are loaded: always, where there is one, instead of another, when first called, and upwards. */
+const LC_LOADS = [0xc, 0x18, 0x1f, 0x20, 0x23];
 const LC_CODE_SIGNATURE = 0x1d;
 const LC_BUILD_VERSION = 0x32;
+/** The flag of a file whose symbols say which library they are from, and the number that stands for the whole process. */
+const MH_TWOLEVEL = 0x80;
+const DYNAMIC_LOOKUP = 0xfe;
 
 function inspectMachO(bytes) {
-  const found = { libraries: [], symbols: [], versions: [], exports: [] };
+  const found = { libraries: [], symbols: [], versions: [], exports: [], anywhere: [] };
+  const hasLibraries = (bytes.readUInt32LE(24) & MH_TWOLEVEL) !== 0;
   let oldestSystem = null;
   let signed = false;
   let at = 32;
   for (let left = bytes.readUInt32LE(16); left > 0; left--) {
     const command = bytes.readUInt32LE(at) & 0x7fffffff;
-    if (command === LC_LOAD_DYLIB) found.libraries.push(textAt(bytes, at + bytes.readUInt32LE(at + 8)));
+    if (LC_LOADS.includes(command)) found.libraries.push(textAt(bytes, at + bytes.readUInt32LE(at + 8)));
     if (command === LC_CODE_SIGNATURE) signed = true;
     if (command === LC_BUILD_VERSION) oldestSystem = `${bytes.readUInt16LE(at + 14)}.${bytes[at + 13]}`;
     if (command === LC_SYMTAB) {
@@ -155,7 +162,9 @@ function inspectMachO(bytes) {
         // Debugging entries have the bits 0xe0; only external symbols are looked up.
         if ((type & 0xe0) !== 0 || (type & 1) === 0) continue;
         const name = textAt(bytes, strings + bytes.readUInt32LE(entry)).replace(/^_/, "");
-        ((type & 0xe) === 0 ? found.symbols : found.exports).push(name);
+        const isImported = (type & 0xe) === 0;
+        (isImported ? found.symbols : found.exports).push(name);
+        if (isImported && (!hasLibraries || bytes[entry + 7] === DYNAMIC_LOOKUP)) found.anywhere.push(name);
       }
     }
     at += bytes.readUInt32LE(at + 4);
@@ -175,6 +184,12 @@ const LIBRARIES = {
   darwin: /^\/usr\/lib\/libSystem\.B\.dylib$/,
 };
 const NEWEST_GLIBC = [2, 28];
+const NEWEST_MACOS = 13;
+/** C++ names and the runtime of exceptions: an addon brings its own. */
+const OF_CXX = /^(_Z|__gxx_|__cxa_(?!finalize$|atexit$|thread_atexit_impl$)|_Unwind_)/;
+/** Names of libSystem of macOS 13 that addons use. The file says where they are from. */
+const macosSymbols = () =>
+  new Set(readFileSync(new URL("macos-13.txt", import.meta.url), "utf8").match(/^[^#\s]\S*$/gm));
 
 /** Why the addon does not fit the platform of prebuilt.ts: one line for each problem, none when it does. */
 export function problemsOf(needs, { os, cpu, libc }) {
@@ -188,11 +203,21 @@ export function problemsOf(needs, { os, cpu, libc }) {
     const isOld = major < NEWEST_GLIBC[0] || (major === NEWEST_GLIBC[0] && minor <= NEWEST_GLIBC[1]);
     if (libc !== "glibc" || !isOld) problems.push(`needs ${version}`);
   }
+  const isNodeApi = (symbol) => /^([^!]+!)?(napi|node_api)_/.test(symbol);
   if (os === "win32") {
-    const isNodeApi = (symbol) => /!(napi|node_api)_/.test(symbol);
     const wrong = needs.symbols.filter((symbol) => symbol.startsWith("node.exe!") !== isNodeApi(symbol));
     problems.push(...wrong.map((symbol) => `imports ${symbol}`));
   }
+  if (os === "darwin") {
+    problems.push(
+      ...needs.anywhere.filter((name) => !isNodeApi(name)).map((name) => `looks up ${name} in the whole process`),
+    );
+    const unknown = needs.symbols.filter((name) => !isNodeApi(name) && !macosSymbols().has(name));
+    problems.push(...unknown.map((name) => `needs ${name}, which is not in macos-13.txt`));
+    if (!(Number.parseFloat(needs.oldestSystem) <= NEWEST_MACOS)) problems.push(`needs macOS ${needs.oldestSystem}`);
+  }
+  const fromLibrary = needs.symbols.filter((name) => os === "linux" && OF_CXX.test(name));
+  problems.push(...fromLibrary.map((name) => `needs ${name} of a C++ library`));
   const others = needs.exports.filter(
     (name) => !/^(napi_register_module_v1|node_api_module_get_api_version_v1)$/.test(name),
   );

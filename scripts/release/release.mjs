@@ -66,7 +66,7 @@ async function releasePlatform(zig, platform, { folder, levels, packages }) {
   const wanted = platform.levels.filter((level) => levels === null || levels.includes(level));
   if (wanted.length === 0)
     throw new Error(`${platform.name}: none of its levels (${platform.levels.join(", ")}) is asked for.`);
-  const cross = crossOf(zig, platform, output);
+  const cross = await crossOf(zig, platform, output);
   const report = await buildNative({
     output,
     cross,

@@ -3,6 +3,7 @@ import { execFileSync } from "node:child_process";
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { dirname, join, resolve } from "node:path";
+import { cxxLibrary } from "./cxx-library.mjs";
 
 /** One version for all releases, so that the same sources give the same code. */
 const ZIG_VERSION = "0.17.1";
@@ -37,20 +38,21 @@ export function findZig(folder, { install }) {
 }
 
 /** The value of buildNative's `cross` for a platform of src/compute/native/prebuilt.ts. `folder` is for files that linking needs. */
-export function crossOf(zig, platform, folder) {
+export async function crossOf(zig, platform, folder) {
   const { os, target } = platform;
   const version = `zig ${ZIG_VERSION} ${target} (${runText(zig, ["c++", "--version"]).split("\n")[0].trim()})`;
   const importLibrary = os === "win32" ? [nodeImportLibrary(zig, folder)] : [];
   const exported = os === "linux" ? [`-Wl,--version-script=${exportList(folder)}`] : [];
+  const library = await cxxLibrary(zig, platform, join(folder, "cxx"));
   return {
     compiler: { command: zig, words: ["c++", "-target", target], version },
     // Without the checks of undefined behaviour that zig adds by default.
     compileFlags: ["-fno-sanitize=undefined"],
     linkFlags: (addon) => {
       const deferred = ["-undefined", "dynamic_lookup", `-Wl,-install_name,@rpath/${addon}`];
-      // This one uses nothing of the C++ library, which zig compiles for each target: a minute of work, once.
-      const plain = addon === "cre-cpu.node" ? ["-nostdlib++"] : [];
-      return ["-s", ...plain, ...(os === "darwin" ? deferred : []), ...exported, ...importLibrary];
+      // The addon that asks the processor uses nothing of the C++ library.
+      const cxx = addon === "cre-cpu.node" ? ["-nostdlib++"] : library;
+      return ["-s", ...cxx, ...(os === "darwin" ? deferred : []), ...exported, ...importLibrary];
     },
   };
 }

@@ -31,6 +31,7 @@ export const BYTE_PRODUCTS: Readonly<Record<string, ByteProducts>> = {
     isDefault: false,
   },
   "AMX int8": { gain: 0.75, origin: INTEL, isDefault: false },
+  "Arm SDOT": NOT_MEASURED,
   "plain loops": NOT_MEASURED,
   "plain TypeScript": { gain: 0.5, origin: "whole sums in a loop, next to sums in float64", isDefault: false },
 };

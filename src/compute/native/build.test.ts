@@ -1,4 +1,4 @@
-import { execFileSync } from "node:child_process";
+import { spawnSync } from "node:child_process";
 import {
   chmodSync,
   cpSync,
@@ -18,15 +18,10 @@ import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { type BuildOptions, buildNative, exitCodeOf } from "./build.ts";
 import { BF16_LEVELS, packageRoot, runnableLevels } from "./levels.ts";
 
-const hasCompiler = (() => {
-  try {
-    execFileSync("g++", ["--version"], { stdio: "ignore" });
-    return true;
-  } catch {
-    console.warn("building is not tested: there is no g++");
-    return false;
-  }
-})();
+const isInstalled = (compiler: string) => spawnSync(compiler, ["--version"]).status === 0;
+const hasCompiler = isInstalled("g++");
+if (!hasCompiler) console.warn("building is not tested: there is no g++");
+const clang = ["clang++", "clang++-19"].find(isInstalled);
 
 describe.skipIf(!hasCompiler)("building the native backend", () => {
   let folder: string;
@@ -102,7 +97,11 @@ describe.skipIf(!hasCompiler)("building the native backend", () => {
     expect(report).toEqual({ levels: ["portable"], compiled: 0, problem: null });
   });
 
-  it("precompiles a header that many files share", async () => {
+  it.each([
+    ["g++", /-include \S*first\.h -Wno-psabi .*-c .*kernel\d\.cpp/],
+    [clang ?? "clang++", /-include-pch \S*first\.h\.pch -c .*kernel\d\.cpp/],
+  ])("precompiles a header that many files share, with %s", async (compiler, use) => {
+    if (!isInstalled(compiler)) return console.warn(`not tested: there is no ${compiler}`);
     mkdirSync(join(sources, "runtime"));
     write("runtime/vector.h", "#pragma once\ninline int shared() { return 5; }\n");
     for (let i = 0; i < 4; i++) {
@@ -110,12 +109,12 @@ describe.skipIf(!hasCompiler)("building the native backend", () => {
     }
     const log = join(folder, "calls");
     const spy = join(folder, "spy");
-    writeFileSync(spy, `#!/bin/sh\necho "$*" >> ${log}\nexec g++ "$@"\n`);
+    writeFileSync(spy, `#!/bin/sh\necho "$*" >> ${log}\nexec ${compiler} "$@"\n`);
     chmodSync(spy, 0o755);
     expect(await build({ compilers: [spy] })).toMatchObject({ compiled: 7, problem: null });
     const calls = readFileSync(log, "utf8").split("\n");
     expect(calls.filter((line) => line.includes("-x c++-header"))).toHaveLength(1);
-    expect(calls.filter((line) => /-include .*first\.h -Wno-psabi .*-c .*kernel\d\.cpp/.test(line))).toHaveLength(4);
+    expect(calls.filter((line) => use.test(line))).toHaveLength(4);
     expect(readdirSync(join(output, "objects")).every((name) => name.endsWith(".o"))).toBe(true);
   });
 

@@ -82,7 +82,7 @@ export function linkFlags(platform: NodeJS.Platform): readonly string[] {
   return platform === "darwin" ? ["-undefined", "dynamic_lookup"] : [];
 }
 
-/** Links an addon unless it was linked from these objects; returns the linker's complaint or null. */
+/** Links an addon unless it was linked from these objects with these flags; returns the linker's complaint or null. */
 export async function linkAddon(
   compiler: Compiler,
   addon: string,
@@ -91,7 +91,7 @@ export async function linkAddon(
 ): Promise<string | null> {
   const stamp = addon.replace(/\.node$/, ".hash");
   const objects = parts.map((unit) => unit.object);
-  const hash = hashOf(...objects.map((object) => basename(object)));
+  const hash = hashOf(...[...objects, ...flags].map((word) => basename(word)));
   if (existsSync(addon) && existsSync(stamp) && readFileSync(stamp, "utf8") === hash) return null;
   const partial = `${addon}.${process.pid}.partial`;
   const linking = ["-shared", "-pthread", ...flags, ...objects, "-o", partial];
