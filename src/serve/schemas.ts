@@ -172,7 +172,7 @@ export const answers = (description: string, byType: Record<string, object>) => 
 });
 
 /** Lines of JSON, or events, one after another: what they are is in the description. */
-export const LINES = { type: "string" } as const;
+export const LINES = {} as const;
 
 /** The key of a schema that only the OpenAPI document has: routes check it themselves, and say better what is missing. */
 const ONE_OF = "x-one-of";

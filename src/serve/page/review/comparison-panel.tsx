@@ -64,10 +64,10 @@ export function ComparisonPanel({ comparison }: { comparison: Comparison }) {
                 <p class="small">
                   <span class="soft">{texts.changes[row.change]}</span>
                   <span>
-                    <span class="soft">{texts.before}</span> {row.a.map(nameOf).join("、") || "–"}
+                    <span class="soft">{texts.before}</span> {row.a.flat().map(nameOf).join("、") || "–"}
                   </span>
                   <span>
-                    <span class="soft">{texts.after}</span> {row.b.map(nameOf).join("、") || "–"}
+                    <span class="soft">{texts.after}</span> {row.b.flat().map(nameOf).join("、") || "–"}
                   </span>
                   <span>
                     <span class="soft">{texts.gold}</span> {row.relations.map(nameOf).join("、")}
