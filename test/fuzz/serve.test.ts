@@ -56,10 +56,8 @@ async function expectDocumented(response: Response, { responses }: Operation, sh
   return status;
 }
 
-const settingsOf = ({ requestBody }: Operation) => {
-  const { schema } = requestBody?.content["multipart/form-data"] as { schema: object };
-  return (schema as { properties: { settings: JsonSchema } }).properties.settings;
-};
+const settingsOf = ({ requestBody }: Operation) =>
+  requestBody?.content["multipart/form-data"].schema.properties?.settings as JsonSchema;
 const bodyOf = ({ requestBody }: Operation) => requestBody?.content["application/json"]?.schema;
 
 describe("cre serve", () => {
