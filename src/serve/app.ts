@@ -5,6 +5,7 @@ import { createBurstGate } from "../base/loop-turns.ts";
 import { type Access, addAccess } from "./access.ts";
 import type { ServeContext } from "./context.ts";
 import { Problem, problemDocument, problemOf } from "./problem.ts";
+import { refuseAddress, refuseConnection } from "./refusals.ts";
 import { addChatCompletionsRoute } from "./routes/chat-completions.ts";
 import { addCompletionsRoute } from "./routes/completions.ts";
 import { addDatasetsRoute } from "./routes/datasets.ts";
@@ -20,10 +21,13 @@ import { addRetrainRoutes } from "./routes/retrain.ts";
 import { addRunReportRoute } from "./routes/run-report.ts";
 import { addRunsRoute } from "./routes/runs.ts";
 import { addUncertainRoute } from "./routes/uncertain.ts";
+import { documentedRoute } from "./schemas.ts";
 
 /** Headers must have come by then, and a whole request: what a slow writer may hold. */
 const HEADERS_MS = 10_000;
 const KEEP_ALIVE_MS = 72_000;
+/** No address is longer: Node takes no more bytes of headers. */
+const MAX_ADDRESS = 16_384;
 
 const ABOUT = {
   title: "cre-llm",
@@ -50,8 +54,11 @@ export async function createApp(
     return503OnClosing: true,
     onProtoPoisoning: "error",
     onConstructorPoisoning: "error",
+    frameworkErrors: refuseAddress,
+    clientErrorHandler: refuseConnection,
     ajv: { customOptions: { removeAdditional: false, coerceTypes: false, useDefaults: false, strict: false } },
-    routerOptions: { maxParamLength: 200, ignoreTrailingSlash: true },
+    // A parameter that is too long is told by the check of its route, as all of its mistakes are.
+    routerOptions: { maxParamLength: MAX_ADDRESS, ignoreTrailingSlash: true },
   });
   app.setSerializerCompiler(() => (value) => JSON.stringify(value));
   app.setErrorHandler((error, request, reply) => {
@@ -84,6 +91,7 @@ export async function createApp(
       components: { securitySchemes: { token: { type: "http", scheme: "bearer" } } },
       ...(access.tokens.length > 0 ? { security: [{ token: [] }] } : {}),
     },
+    transform: ({ schema, url }) => ({ schema: documentedRoute(schema), url }),
   });
   // Routes are described once the plugin above is there.
   await app.register(async (routes) => {

@@ -65,9 +65,9 @@ export interface ProblemDocument {
   error: { message: string; type: string; code: ProblemCode; param: null };
 }
 
-/** The document of a problem; `requestId` finds the request in the log. */
-export function problemDocument(problem: Problem, requestId: string): ProblemDocument {
-  const { code, status, hint, message } = problem;
+/** The document of a problem; `requestId` finds the request in the log, `status` is that of its code unless HTTP has a closer one. */
+export function problemDocument(problem: Problem, requestId: string, status = problem.status): ProblemDocument {
+  const { code, hint, message } = problem;
   return {
     type: `/docs#${code}`,
     title: STATUS_CODES[status] ?? "Client Closed Request",

@@ -147,7 +147,58 @@ export const SETTINGS_OF_TEXT = {
   overlap: { enum: ["longest", "all"], description: "Names inside of names; default longest." },
 } as const;
 
-export const problems = (...statuses: number[]) => Object.fromEntries(statuses.map((status) => [status, PROBLEM]));
+/** What any route may answer: a parameter that is not valid, no token, a page of another origin, a server that stops. */
+const ALWAYS = [400, 401, 403, 503];
+
+/** The answers of a route that are problems. */
+export const problems = (...statuses: number[]) =>
+  Object.fromEntries(
+    [...new Set([...ALWAYS, ...statuses])]
+      .sort()
+      .map((status) => [
+        status,
+        { description: PROBLEM.description, content: { "application/problem+json": { schema: PROBLEM } } },
+      ]),
+  );
+
+export const OBJECT = { type: "object", additionalProperties: true } as const;
+
+/** The answer of a route, by its media type. */
+export const answers = (description: string, byType: Record<string, object>) => ({
+  200: {
+    description,
+    content: Object.fromEntries(Object.entries(byType).map(([type, schema]) => [type, { schema }])),
+  },
+});
+
+/** Lines of JSON, or events, one after another: what they are is in the description. */
+export const LINES = {} as const;
+
+/** The key of a schema that only the OpenAPI document has: routes check it themselves, and say better what is missing. */
+const ONE_OF = "x-one-of";
+
+/** Exactly one of these keys. */
+export const oneOf = (...keys: string[]) => ({ [ONE_OF]: keys.map((key) => ({ required: [key] })) });
+
+/** The schema of a route whose body is a form with a file, which a route reads itself: its settings, and the file. */
+export const upload = (settings: object) => ({ consumes: ["multipart/form-data"], [UPLOAD]: settings });
+const UPLOAD = "x-upload";
+
+/** The schema of a route as the OpenAPI document has it. */
+export function documentedRoute<T extends object>(schema: T): T {
+  const { [UPLOAD]: settings, ...others } = documented(schema) as T & { [UPLOAD]?: object };
+  if (settings === undefined) return others as T;
+  const file = { type: "string", format: "binary" };
+  return { ...others, body: { type: "object", properties: { settings, file }, required: ["file"] } } as unknown as T;
+}
+
+function documented<T>(schema: T): T {
+  if (Array.isArray(schema)) return schema.map(documented) as T;
+  if (typeof schema !== "object" || schema === null) return schema;
+  return Object.fromEntries(
+    Object.entries(schema).map(([key, value]) => [key === ONE_OF ? "oneOf" : key, documented(value)]),
+  ) as T;
+}
 
 /** The body of POST /v1/extract. */
 export const extractBody = (limits: ServeLimits) => ({
@@ -163,6 +214,7 @@ export const extractBody = (limits: ServeLimits) => ({
     ...SETTINGS_OF_TEXT,
   },
   additionalProperties: false,
+  ...oneOf("examples", "text"),
   examples: [
     {
       examples: [{ sentence: "远山集团收购了近水公司的股份。", head: "远山集团", tail: "近水公司" }],

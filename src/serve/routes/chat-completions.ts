@@ -6,7 +6,7 @@ import { sendEvents } from "../openai/event-stream.ts";
 import { chatLogProbabilities } from "../openai/log-probabilities.ts";
 import { type CompletionParameters, expectSupported, formOf, parameterProperties } from "../openai/parameters.ts";
 import { Problem } from "../problem.ts";
-import { problems } from "../schemas.ts";
+import { answers, LINES, OBJECT, problems } from "../schemas.ts";
 
 interface Message {
   role: string;
@@ -65,7 +65,10 @@ export function addChatCompletionsRoute(app: FastifyInstance, context: ServeCont
     summary: "Chat completions",
     description: "The run's chat template has one round: system messages are put before the one of the user.",
     body,
-    response: { 200: { type: "object", additionalProperties: true }, ...problems(400, 401, 404, 413, 422, 429, 503) },
+    response: {
+      ...answers("The answer.", { "application/json": OBJECT, "text/event-stream": LINES }),
+      ...problems(404, 413, 422, 429),
+    },
   };
   app.post<{ Body: Body }>("/v1/chat/completions", { schema }, async (request, reply) => {
     const { body: given } = request;

@@ -10,7 +10,7 @@ import { completionLogProbabilities } from "../openai/log-probabilities.ts";
 import { type CompletionParameters, expectSupported, formOf, parameterProperties } from "../openai/parameters.ts";
 import { Problem } from "../problem.ts";
 import type { Ticket } from "../scheduler.ts";
-import { problems } from "../schemas.ts";
+import { answers, LINES, OBJECT, problems } from "../schemas.ts";
 import type { ServedRun } from "../served-run.ts";
 
 interface Body extends CompletionParameters {
@@ -62,7 +62,10 @@ export function addCompletionsRoute(app: FastifyInstance, context: ServeContext)
     tags: ["OpenAI"],
     summary: "Completions",
     body,
-    response: { 200: { type: "object", additionalProperties: true }, ...problems(400, 401, 404, 413, 422, 429, 503) },
+    response: {
+      ...answers("The answer.", { "application/json": OBJECT, "text/event-stream": LINES }),
+      ...problems(404, 413, 422, 429),
+    },
   };
   app.post<{ Body: Body }>("/v1/completions", { schema }, async (request, reply) => {
     const { body: given } = request;

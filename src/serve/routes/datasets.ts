@@ -3,7 +3,7 @@ import type { FastifyInstance } from "fastify";
 import type { SplitName } from "../../data/split.ts";
 import { runOf, type ServeContext } from "../context.ts";
 import { Problem } from "../problem.ts";
-import { problems } from "../schemas.ts";
+import { answers, OBJECT, problems } from "../schemas.ts";
 import type { ServedRun } from "../served-run.ts";
 
 const MOST_ROWS = 200;
@@ -17,11 +17,10 @@ interface Query {
 
 /** GET /v1/datasets: the data that the runs were trained on, counted; GET /v1/datasets/NAME/rows: rows of it. */
 export function addDatasetsRoute(app: FastifyInstance, context: ServeContext): void {
-  const object = { type: "object", additionalProperties: true };
   const schema = {
     tags: ["runs"],
     summary: "Rows, labels and lengths of the runs' data",
-    response: { 200: object, ...problems(401, 429) },
+    response: { ...answers("The counts of each split.", { "application/json": OBJECT }), ...problems(429) },
   };
   app.get("/v1/datasets", { schema }, async () => {
     const datasets = await Promise.all(context.runs.all().map((served) => summaryOf(context, served)));
@@ -47,7 +46,7 @@ export function addDatasetsRoute(app: FastifyInstance, context: ServeContext): v
           },
           additionalProperties: false,
         },
-        response: { 200: object, ...problems(400, 401, 404, 422, 429) },
+        response: { ...answers("The rows.", { "application/json": OBJECT }), ...problems(404, 422, 429) },
       },
     },
     async ({ params, query }) => {

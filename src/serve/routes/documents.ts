@@ -15,7 +15,7 @@ import type { ServeLimits } from "../limits.ts";
 import { sendLines, sendObject } from "../ndjson.ts";
 import { Problem, problemOf } from "../problem.ts";
 import { readUpload } from "../read-upload.ts";
-import { ENTITY, problems, RUN_NAME, SETTINGS_OF_TEXT } from "../schemas.ts";
+import { answers, ENTITY, LINES, OBJECT, problems, RUN_NAME, SETTINGS_OF_TEXT, upload } from "../schemas.ts";
 import { finderFor, type TextSettings, textEvents } from "../text-work.ts";
 import { collected } from "./extract.ts";
 
@@ -60,11 +60,10 @@ export function addDocumentsRoute(app: FastifyInstance, context: ServeContext): 
     description:
       `multipart/form-data with the part "settings" (JSON, may be left out) first and the part "file" ` +
       `of at most ${limits.fileBytes} bytes: ${KNOWN_ENDINGS}.`,
-    consumes: ["multipart/form-data"],
-    "x-upload": settings,
+    ...upload(settings),
     response: {
-      200: { type: "object", additionalProperties: true },
-      ...problems(400, 401, 404, 413, 415, 422, 429, 503),
+      ...answers("The relations of the file.", { "application/json": OBJECT, "application/x-ndjson": LINES }),
+      ...problems(404, 413, 415, 422, 429),
     },
   };
   app.post("/v1/documents", { schema, attachValidation: true }, async (request, reply) => {

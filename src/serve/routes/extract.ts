@@ -6,7 +6,7 @@ import type { GivenEntity } from "../given-entities.ts";
 import { sendLines, sendObject } from "../ndjson.ts";
 import { Problem } from "../problem.ts";
 import type { Ticket } from "../scheduler.ts";
-import { extractBody, PAIR_ANSWER, problems, TRIPLE } from "../schemas.ts";
+import { answers, extractBody, LINES, PAIR_ANSWER, problems, TRIPLE } from "../schemas.ts";
 import type { ServedRun } from "../served-run.ts";
 import { finderFor, type TextEvent, type TextSettings, textEvents } from "../text-work.ts";
 
@@ -41,7 +41,10 @@ export function addExtractRoute(app: FastifyInstance, context: ServeContext): vo
     summary: "Relations of pairs, or of a text",
     description: "Give either examples, or a text.",
     body: extractBody(context.limits),
-    response: { 200: answer, ...problems(400, 401, 404, 413, 422, 429, 503) },
+    response: {
+      ...answers("The relations.", { "application/json": answer, "application/x-ndjson": LINES }),
+      ...problems(404, 413, 422, 429),
+    },
   };
   app.post<{ Body: Body }>("/v1/extract", { schema }, async (request, reply) => {
     const { body } = request;

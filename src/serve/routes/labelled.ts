@@ -5,7 +5,7 @@ import { reviewOf, runOf, type ServeContext } from "../context.ts";
 import { Problem } from "../problem.ts";
 import { EXPORT_FORMATS, type ExportFormat, exportedRows } from "../review/exported-rows.ts";
 import { type ReviewedRow, VERDICTS } from "../review/labelled-set.ts";
-import { EXAMPLE, problems, RUN_NAME } from "../schemas.ts";
+import { answers, EXAMPLE, LINES, OBJECT, problems, RUN_NAME } from "../schemas.ts";
 
 type Verdict = (typeof VERDICTS)[number];
 interface Body {
@@ -62,8 +62,8 @@ export function addLabelledRoutes(app: FastifyInstance, context: ServeContext): 
     required: ["rows"],
     additionalProperties: false,
   };
-  const object = { type: "object", additionalProperties: true };
-  const response = { 200: object, ...problems(400, 401, 404, 413, 422) };
+  const refusals = problems(404, 413, 422);
+  const response = { ...answers("The rows.", { "application/json": OBJECT }), ...refusals };
   app.post<{ Body: Body }>(
     "/v1/labelled",
     {
@@ -159,7 +159,18 @@ export function addLabelledRoutes(app: FastifyInstance, context: ServeContext): 
   const format = { type: "object", properties: { format: { enum: EXPORT_FORMATS } }, required: ["format"] };
   app.get<{ Params: { format: ExportFormat } }>(
     "/v1/labelled/export/:format",
-    { schema: { tags, summary: "The judged rows for other programs", params: format, response } },
+    {
+      schema: {
+        ...{ tags, summary: "The judged rows for other programs", params: format },
+        response: {
+          ...answers("The rows: label-studio is JSON, the others have a row a line.", {
+            "application/json": { type: "array", items: OBJECT },
+            "application/x-ndjson": LINES,
+          }),
+          ...refusals,
+        },
+      },
+    },
     async (request, reply) => {
       const { type, text } = exportedRows(reviewOf(context).labelled.rows(), request.params.format);
       return reply.type(`${type}; charset=utf-8`).send(text);

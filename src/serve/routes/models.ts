@@ -23,10 +23,14 @@ const modelOf = ({ name, openedAt, run }: ServedRun) => ({
 export function addModelsRoutes(app: FastifyInstance, context: ServeContext): void {
   const tags = ["OpenAI"];
   const list = { type: "object", properties: { object: { enum: ["list"] }, data: { type: "array", items: MODEL } } };
-  app.get("/v1/models", { schema: { tags, summary: "The runs as models", response: { 200: list } } }, async () => ({
-    object: "list",
-    data: context.runs.all().map(modelOf),
-  }));
+  app.get(
+    "/v1/models",
+    { schema: { tags, summary: "The runs as models", response: { 200: list, ...problems() } } },
+    async () => ({
+      object: "list",
+      data: context.runs.all().map(modelOf),
+    }),
+  );
   const params = { type: "object", properties: { model: { type: "string", maxLength: 100 } }, required: ["model"] };
   const schema = { tags, summary: "One run as a model", params, response: { 200: MODEL, ...problems(404) } };
   app.get<{ Params: { model: string } }>("/v1/models/:model", { schema }, async ({ params: { model } }) =>

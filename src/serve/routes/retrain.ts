@@ -1,12 +1,12 @@
 import type { FastifyInstance } from "fastify";
 import { reviewOf, runOf, type ServeContext } from "../context.ts";
-import { problems, RUN_NAME } from "../schemas.ts";
+import { answers, OBJECT, problems, RUN_NAME } from "../schemas.ts";
 import { runInfo } from "./runs.ts";
 
 /** /v1/retrain: fine-tuning on the data of a run with the judged rows; its progress, the comparison, the switch. */
 export function addRetrainRoutes(app: FastifyInstance, context: ServeContext): void {
   const tags = ["review"];
-  const response = { 200: { type: "object", additionalProperties: true }, ...problems(400, 401, 404, 409, 422) };
+  const response = { ...answers("The retraining.", { "application/json": OBJECT }), ...problems(404, 409, 422) };
   const body = {
     type: "object",
     properties: { run: RUN_NAME, epochs: { type: "number", exclusiveMinimum: 0, maximum: 100 } },

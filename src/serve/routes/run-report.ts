@@ -4,7 +4,7 @@ import type { FastifyInstance } from "fastify";
 import { readJsonObject } from "../../formats/json-file.ts";
 import { runOf, type ServeContext } from "../context.ts";
 import { Problem } from "../problem.ts";
-import { problems } from "../schemas.ts";
+import { answers, OBJECT, problems } from "../schemas.ts";
 
 /** The report has its styles inside and nothing else. */
 const REPORT_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; frame-ancestors 'self'; sandbox";
@@ -16,7 +16,10 @@ export function addRunReportRoute(app: FastifyInstance, context: ServeContext): 
     summary: "The last evaluation of a run",
     description: "metrics.json, or the page report.html for a request that accepts text/html.",
     params: { type: "object", properties: { name: { type: "string", maxLength: 100 } }, required: ["name"] },
-    response: { 200: { type: "object", additionalProperties: true }, ...problems(404) },
+    response: {
+      ...answers("The metrics, or the page.", { "application/json": OBJECT, "text/html": { type: "string" } }),
+      ...problems(404),
+    },
   };
   app.get<{ Params: { name: string } }>("/v1/runs/:name/report", { schema }, async (request, reply) => {
     const { folder } = runOf(context, request.params.name).run;

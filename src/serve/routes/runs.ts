@@ -3,6 +3,7 @@ import type { FastifyInstance } from "fastify";
 import { labelSetToJson } from "../../data/label-set.ts";
 import type { ServeContext } from "../context.ts";
 import { runSummary } from "../run-summary.ts";
+import { problems } from "../schemas.ts";
 import type { ServedRun } from "../served-run.ts";
 import type { RunInfo, ServerInfo } from "../server-info.ts";
 
@@ -66,6 +67,7 @@ export function addRunsRoute(app: FastifyInstance, context: ServeContext): void 
         runs: { type: "array", items: RUN },
       },
     },
+    ...problems(),
   };
   const { textCharacters, fileBytes, pairs, entities } = context.limits;
   const summary = "The runs of the server";

@@ -7,7 +7,7 @@ import { admit, runOf, type ServeContext } from "../context.ts";
 import type { GivenEntity } from "../given-entities.ts";
 import { sendObject } from "../ndjson.ts";
 import { Problem } from "../problem.ts";
-import { ENTITY, EXAMPLE, problems, RUN_NAME, SETTINGS_OF_TEXT } from "../schemas.ts";
+import { answers, ENTITY, EXAMPLE, OBJECT, oneOf, problems, RUN_NAME, SETTINGS_OF_TEXT } from "../schemas.ts";
 import type { ServedRun } from "../served-run.ts";
 import { finderFor, type TextSettings, textEvents } from "../text-work.ts";
 import { oneText } from "./extract.ts";
@@ -60,6 +60,7 @@ export function addUncertainRoute(app: FastifyInstance, context: ServeContext): 
       ...SETTINGS_OF_TEXT,
     },
     additionalProperties: false,
+    ...oneOf("examples", "text", "rows"),
   };
   const schema = {
     tags: ["review"],
@@ -67,7 +68,10 @@ export function addUncertainRoute(app: FastifyInstance, context: ServeContext): 
     description:
       "Give examples, a text, or rows of the run's data. By the margin between the two most probable labels: 0 is a tie. Examples without an answer come last.",
     body,
-    response: { 200: { type: "object", additionalProperties: true }, ...problems(400, 401, 404, 413, 422, 429, 503) },
+    response: {
+      ...answers("The examples with their answers.", { "application/json": OBJECT }),
+      ...problems(404, 413, 422, 429),
+    },
   };
   app.post<{ Body: Body }>("/v1/uncertain", { schema }, async (request, reply) => {
     const { body: given } = request;

@@ -29,6 +29,8 @@ const LEFT = 44;
 const RIGHT = 12;
 const TOP = 10;
 const BOTTOM = 26;
+/** The last number of the horizontal axis has its unit: at the edge it ends there. */
+const UNIT_ROOM = 36;
 
 /** A line over time; its text has the size of other text on any screen. */
 export function LineChart(props: LineChartProps) {
@@ -59,11 +61,21 @@ export function LineChart(props: LineChartProps) {
               </text>
             </g>
           ))}
-          {marks.map((mark) => (
-            <text class="chart-tick" key={mark} x={xOf(mark)} y={HEIGHT - 8} text-anchor="middle">
-              {mark === marks[marks.length - 1] ? `${mark} ${unit}` : mark}
-            </text>
-          ))}
+          {marks.map((mark, i) => {
+            const isLast = i === marks.length - 1;
+            const isAtEnd = isLast && xOf(mark) > width - UNIT_ROOM;
+            return (
+              <text
+                class="chart-tick"
+                key={mark}
+                x={isAtEnd ? width : xOf(mark)}
+                y={HEIGHT - 8}
+                text-anchor={isAtEnd ? "end" : "middle"}
+              >
+                {isLast ? `${mark} ${unit}` : mark}
+              </text>
+            );
+          })}
           {reference && (
             <g>
               <line

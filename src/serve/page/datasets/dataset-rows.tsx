@@ -3,6 +3,7 @@ import { MarkedSentence } from "../charts/marked-sentence.tsx";
 import { usePage, useTexts } from "../shell/page-context.ts";
 import { ProblemNote } from "../shell/problem-note.tsx";
 import { SHELL_TEXTS } from "../shell/texts.ts";
+import { useLabelName } from "../shell/use-label-name.ts";
 import type { Split } from "./split.ts";
 import { DATASETS_TEXTS } from "./texts.ts";
 
@@ -23,6 +24,7 @@ export function DatasetRows({ splits }: { splits: Record<string, Split> }) {
   const { api, run } = usePage();
   const texts = useTexts(DATASETS_TEXTS);
   const shell = useTexts(SHELL_TEXTS);
+  const nameOf = useLabelName();
   const names = Object.keys(splits);
   const [split, setSplit] = useState(names[0]);
   const [label, setLabel] = useState("");
@@ -70,7 +72,7 @@ export function DatasetRows({ splits }: { splits: Record<string, Split> }) {
             <option value="">{texts.allLabels}</option>
             {Object.keys(splits[split].labels).map((name) => (
               <option key={name} value={name}>
-                {name}
+                {nameOf(name)}
               </option>
             ))}
           </select>
@@ -86,7 +88,7 @@ export function DatasetRows({ splits }: { splits: Record<string, Split> }) {
                 <p lang="zh-CN">
                   <MarkedSentence {...pair} />
                 </p>
-                <strong lang="zh-CN">{relations.join("、")}</strong>
+                <RowLabels relations={relations} />
               </li>
             ))}
           </ol>
@@ -103,4 +105,13 @@ export function DatasetRows({ splits }: { splits: Record<string, Split> }) {
       )}
     </section>
   );
+}
+
+/** The labels of a row; none is told more quietly than some. */
+function RowLabels({ relations }: { relations: readonly string[] }) {
+  const nameOf = useLabelName();
+  const { noRelation } = usePage().run.labels;
+  const names = relations.map(nameOf).join("、");
+  if (relations.every((relation) => relation === noRelation)) return <span class="soft">{names}</span>;
+  return <strong lang="zh-CN">{names}</strong>;
 }

@@ -5,6 +5,7 @@ import { ScrollTable } from "../charts/scroll-table.tsx";
 import { usePage, useTexts } from "../shell/page-context.ts";
 import { ProblemNote } from "../shell/problem-note.tsx";
 import { SHELL_TEXTS } from "../shell/texts.ts";
+import { useLabelName } from "../shell/use-label-name.ts";
 import { DatasetRows } from "./dataset-rows.tsx";
 import type { Split } from "./split.ts";
 import { DATASETS_TEXTS } from "./texts.ts";
@@ -37,7 +38,7 @@ export function DatasetsView() {
   return (
     <div class="datasets">
       <h1>
-        {own?.data ?? texts.heading} <span class="soft small">{texts.ofRun(run.name)}</span>
+        {texts.heading} <span class="soft small">{own?.data ?? run.name}</span>
       </h1>
       {answer === null && (
         <p class="soft" role="status">
@@ -124,6 +125,8 @@ interface LabelBarsProps {
 /** Labels with their numbers: bars of the first column, the others as numbers. */
 function LabelBars({ columns }: LabelBarsProps) {
   const texts = useTexts(DATASETS_TEXTS);
+  const nameOf = useLabelName();
+  const { noRelation } = usePage().run.labels;
   const [first] = columns;
   const labels = [...new Set(columns.flatMap((column) => Object.keys(column.labels)))].sort(
     (a, b) => (first.labels[b] ?? 0) - (first.labels[a] ?? 0),
@@ -147,8 +150,8 @@ function LabelBars({ columns }: LabelBarsProps) {
       <tbody>
         {labels.map((label) => (
           <tr key={label}>
-            <th scope="row" lang="zh-CN">
-              {label}
+            <th scope="row" class={label === noRelation ? "soft" : undefined} lang="zh-CN">
+              {nameOf(label)}
             </th>
             <td class="share">
               <span class="bar" aria-hidden="true" style={{ "--share": String((first.labels[label] ?? 0) / most) }} />

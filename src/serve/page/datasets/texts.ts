@@ -2,7 +2,6 @@ import type { Language } from "../shell/preferences.ts";
 
 const zh = {
   heading: "训练数据",
-  ofRun: (name: string) => `“${name}”的数据`,
   counting: "正在统计……",
   splits: { train: "训练集", valid: "验证集", test: "测试集" } as Record<string, string>,
   split: "划分",
@@ -37,7 +36,6 @@ export type DatasetsTexts = typeof zh;
 
 const en: DatasetsTexts = {
   heading: "Training data",
-  ofRun: (name) => `Data of “${name}”`,
   counting: "Counting …",
   splits: { train: "Training", valid: "Validation", test: "Test" },
   split: "Split",

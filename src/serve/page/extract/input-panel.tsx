@@ -141,6 +141,7 @@ export function InputPanel({ draft, onDraft, onStart, onBack }: InputPanelProps)
           lang="zh-CN"
           spellcheck={false}
           aria-describedby="names-help"
+          placeholder={texts.namesPlaceholder}
           value={names}
           onInput={(event) => onDraft({ ...draft, names: event.currentTarget.value })}
         />
@@ -189,7 +190,8 @@ export function InputPanel({ draft, onDraft, onStart, onBack }: InputPanelProps)
             {texts.back}
           </button>
         )}
-        {!hasEntities && (file !== null || text.trim() !== "") && <span class="soft">{texts.needNames}</span>}
+        {file === null && text.trim() === "" && <span class="soft small">{texts.needText}</span>}
+        {!hasEntities && (file !== null || text.trim() !== "") && <span class="soft small">{texts.needNames}</span>}
       </div>
     </form>
   );

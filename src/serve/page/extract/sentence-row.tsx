@@ -8,6 +8,7 @@ import type { ExtractTexts } from "./texts.ts";
 export interface SentenceRowProps {
   /** Its number in the document, from 1. */
   number: number;
+  opensParagraph: boolean;
   sentence: SentencePlace;
   mentions: readonly TripleMention[];
   triples: readonly PageTriple[];
@@ -26,7 +27,10 @@ export const SentenceRow = memo(function SentenceRow(props: SentenceRowProps) {
   // One stop of the tab key for a sentence: the arrow keys move inside of it.
   const first = own.find((piece) => "mention" in piece);
   return (
-    <li class="sentence" data-chosen={selection?.kind === "pair" ? "" : undefined}>
+    <li
+      class={props.opensParagraph ? "sentence opens-paragraph" : "sentence"}
+      data-chosen={selection?.kind === "pair" ? "" : undefined}
+    >
       <span class="sentence-number number" aria-hidden="true">
         {number}
       </span>
@@ -79,9 +83,7 @@ function isEqual(a: SentenceRowProps, b: SentenceRowProps): boolean {
   const isSame = <T,>(one: readonly T[], other: readonly T[]) =>
     one.length === other.length && one.every((value, i) => value === other[i]);
   return (
-    [a.sentence === b.sentence, a.number === b.number, a.texts === b.texts, a.selection === b.selection].every(
-      Boolean,
-    ) &&
+    (["sentence", "number", "opensParagraph", "texts", "selection"] as const).every((key) => a[key] === b[key]) &&
     isSame(a.mentions, b.mentions) &&
     isSame(a.triples, b.triples)
   );

@@ -41,9 +41,13 @@ export function TextView(props: TextViewProps) {
   const rows = useMemo(
     () =>
       sentences
-        .map((sentence, i) => ({ sentence, number: i + 1 }))
+        .map((sentence, i) => ({
+          sentence,
+          number: i + 1,
+          opens: opensParagraph(own.text, sentences[i - 1], sentence),
+        }))
         .filter(({ number }) => !isOnlyRelated || related.has(number - 1)),
-    [sentences, related, isOnlyRelated],
+    [own.text, sentences, related, isOnlyRelated],
   );
   const pages = Math.max(1, Math.ceil(rows.length / PAGE_SENTENCES));
   const current = Math.min(page, pages - 1);
@@ -90,10 +94,11 @@ export function TextView(props: TextViewProps) {
         </div>
       )}
       <ol class="sentences" ref={list} onKeyDown={moveFocus}>
-        {rows.slice(current * PAGE_SENTENCES, (current + 1) * PAGE_SENTENCES).map(({ sentence, number }) => (
+        {rows.slice(current * PAGE_SENTENCES, (current + 1) * PAGE_SENTENCES).map(({ sentence, number, opens }) => (
           <SentenceRow
             key={sentence.start}
             number={number}
+            opensParagraph={opens}
             sentence={sentence}
             mentions={mentions.get(number - 1) ?? NO_MENTIONS}
             triples={related.get(number - 1) ?? NO_TRIPLES}
@@ -138,6 +143,10 @@ export function TextView(props: TextViewProps) {
 const isIn = (selection: Selection, { start }: SentencePlace) =>
   selection !== null &&
   (selection.kind === "pair" ? selection.pair.sentence.start : selection.sentence.start) === start;
+
+/** Whether a line ends between a sentence and the one before it. */
+const opensParagraph = (text: string, before: SentencePlace | undefined, { start }: SentencePlace) =>
+  before !== undefined && text.slice(before.start + before.text.length, start).includes("\n");
 
 /** What is in each sentence, by its index. `things` are in the order of the text. */
 function bySentence<T>(

@@ -1,6 +1,7 @@
-import type { Graph, GraphEdge } from "./graph-model.ts";
+import type { Graph, GraphEdge, GraphNode } from "./graph-model.ts";
+import { createLabelPlaces, type Rectangle } from "./label-places.ts";
 import type { Layout } from "./layout.ts";
-import { type Curve, curveOf, radiusOf } from "./shapes.ts";
+import { type Curve, curveOf, pointOf, radiusOf } from "./shapes.ts";
 import type { Viewport } from "./viewport.ts";
 
 /** Colours and type of the page, read from its styles. */
@@ -34,7 +35,8 @@ const EDGE_FONT = 12;
 const ARROW = 7;
 /** Lines under this scale are dense: labels of edges are left out unless they are pointed at. */
 const LABEL_SCALE = 0.55;
-const CELL = 16;
+/** Where on its line a label can be, the best place first. */
+const LABEL_POINTS = [0.5, 0.4, 0.6, 0.3, 0.7];
 
 /** Draws the graph. Labels that would cover another one are left out: those of important entities come first. */
 export function draw(context: CanvasRenderingContext2D, drawn: Drawn): void {
@@ -63,9 +65,13 @@ export function draw(context: CanvasRenderingContext2D, drawn: Drawn): void {
     const isOwn = near?.nodes.has(i) === true;
     context.globalAlpha = near !== null && !isOwn ? 0.35 : 1;
     context.beginPath();
-    context.arc(x, y, Math.max(2, radiusOf(node) * Math.min(1.2, Math.max(0.4, view.scale))), 0, 2 * Math.PI);
+    context.arc(x, y, drawnRadius(node, view), 0, 2 * Math.PI);
     context.fillStyle = isOwn ? ink.accent : ink.ink;
     context.fill();
+    // A rim keeps lines that pass by apart from the dot.
+    context.strokeStyle = ink.ground;
+    context.lineWidth = 2;
+    context.stroke();
   }
   context.globalAlpha = 1;
   drawLabels(context, drawn, curves, place, near, isMarked);
@@ -114,51 +120,66 @@ function drawLabels(
   near: ReturnType<typeof neighboursOf>,
   isMarked: (edge: GraphEdge, i: number) => boolean,
 ): void {
-  const taken = new Set<string>();
-  /** Whether a box is free; takes it then. */
-  const take = (x: number, y: number, w: number, h: number, isForced: boolean): boolean => {
-    if (x + w < 0 || y + h < 0 || x > width || y > height) return false;
-    const cells: string[] = [];
-    for (let cx = Math.floor(x / CELL); cx <= Math.floor((x + w) / CELL); cx++) {
-      for (let cy = Math.floor(y / CELL); cy <= Math.floor((y + h) / CELL); cy++) cells.push(`${cx} ${cy}`);
-    }
-    if (!isForced && cells.some((cell) => taken.has(cell))) return false;
-    for (const cell of cells) taken.add(cell);
-    return true;
-  };
+  const places = createLabelPlaces(width, height);
   context.textBaseline = "middle";
+  context.textAlign = "center";
   context.lineJoin = "round";
   context.lineWidth = 4;
   context.strokeStyle = ink.ground;
-  const write = (text: string, x: number, y: number, colour: string) => {
-    context.strokeText(text, x, y);
+  const write = (text: string, { x, y, width: w, height: h }: Rectangle, colour: string) => {
+    context.strokeText(text, x + w / 2, y + h / 2);
     context.fillStyle = colour;
-    context.fillText(text, x, y);
+    context.fillText(text, x + w / 2, y + h / 2);
   };
+  const dots = graph.nodes.map((node, i) => {
+    const [x, y] = place(layout.x[i], layout.y[i]);
+    return { x, y, radius: drawnRadius(node, view) };
+  });
+  for (const { x, y, radius } of dots) {
+    if (x < -20 || y < -20 || x > width + 20 || y > height + 20) continue;
+    places.take({ x: x - radius, y: y - radius, width: 2 * radius, height: 2 * radius });
+  }
   const weight = (i: number) => graph.nodes[i].degree + (near?.nodes.has(i) ? 1e6 : 0);
   const order = graph.nodes.map((_, i) => i).sort((a, b) => weight(b) - weight(a) || a - b);
   context.font = `${NODE_FONT}px ${ink.font}`;
-  context.textAlign = "center";
   for (const i of order) {
     const isOwn = near?.nodes.has(i) === true;
     if (near !== null && !isOwn) continue;
-    const [x, y] = place(layout.x[i], layout.y[i]);
-    if (x < -200 || y < -50 || x > width + 200 || y > height + 50) continue;
+    const { x, y, radius } = dots[i];
+    if (x < 0 || y < 0 || x > width || y > height) continue;
     const text = shortened(graph.nodes[i].name);
-    const w = context.measureText(text).width;
-    const below = y + radiusOf(graph.nodes[i]) * Math.min(1.2, Math.max(0.4, view.scale)) + NODE_FONT * 0.85;
-    if (take(x - w / 2, below - NODE_FONT / 2, w, NODE_FONT, isOwn)) write(text, x, below, ink.ink);
+    const choices = besideDot(x, y, radius, context.measureText(text).width);
+    const chosen = places.takeFirst(choices) ?? (isOwn ? choices[0] : null);
+    if (chosen) write(text, chosen, ink.ink);
   }
   context.font = `${EDGE_FONT}px ${ink.font}`;
   for (const [i, edge] of graph.edges.entries()) {
     const isOwn = isMarked(edge, i);
     const isForced = edge.key === selected || (at !== null && "edge" in at && at.edge === i);
     if (!isOwn && (view.scale < LABEL_SCALE || near !== null)) continue;
-    const [x, y] = place(curves[i].middleX, curves[i].middleY);
     const w = context.measureText(edge.label).width;
-    const free = take(x - w / 2, y - EDGE_FONT / 2, w, EDGE_FONT, isForced);
-    if (free) write(edge.label, x, y, isOwn ? ink.accent : ink.soft);
+    const choices = LABEL_POINTS.map((share) => {
+      const [x, y] = place(...pointOf(curves[i], share));
+      return { x: x - w / 2 - 2, y: y - EDGE_FONT / 2 - 1, width: w + 4, height: EDGE_FONT + 2 };
+    });
+    const chosen = places.takeFirst(choices) ?? (isForced ? choices[0] : null);
+    if (chosen) write(edge.label, chosen, isOwn ? ink.accent : ink.soft);
   }
+}
+
+/** Radius of a dot on the screen: it grows less than the distances when the view is enlarged. */
+const drawnRadius = (node: GraphNode, { scale }: Viewport) =>
+  Math.max(2, radiusOf(node) * Math.min(1.2, Math.max(0.4, scale)));
+
+/** Where the name of an entity can be: under its dot, above it, on its right or its left. */
+function besideDot(x: number, y: number, radius: number, width: number): Rectangle[] {
+  const [height, gap] = [NODE_FONT + 2, radius + 4];
+  return [
+    { x: x - width / 2, y: y + gap, width, height },
+    { x: x - width / 2, y: y - gap - height, width, height },
+    { x: x + gap, y: y - height / 2, width, height },
+    { x: x - gap - width, y: y - height / 2, width, height },
+  ];
 }
 
 const MOST_CHARACTERS = 14;

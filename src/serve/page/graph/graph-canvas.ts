@@ -24,6 +24,8 @@ export interface GraphEvents {
 const REACH = { mouse: 8, touch: 18 };
 /** Time of a frame for the layout. */
 const STEP_MS = 12;
+/** How much wider than high a picture may be, at least and at most. */
+const WIDE = [0.65, 1.8] as const;
 /** A pointer that moved less has clicked. */
 const STILL = 5;
 
@@ -183,7 +185,10 @@ export function createGraphCanvas(canvas: HTMLCanvasElement, events: GraphEvents
         graph = next;
         at = null;
         const links = graph.edges.map(({ from, to }) => [from, to] as const);
-        layout = createLayout(graph.nodes.length, links, (i) => places.get(graph.nodes[i].id));
+        layout = createLayout(graph.nodes.length, links, {
+          start: (i) => places.get(graph.nodes[i].id),
+          wide: wideOf(canvas),
+        });
         isSettled = false;
         if (isNew) isFollowing = true;
       }
@@ -213,6 +218,11 @@ export function createGraphCanvas(canvas: HTMLCanvasElement, events: GraphEvents
       unlisten();
     },
   };
+}
+
+/** How much wider than high the picture of a graph is in a canvas. */
+function wideOf({ clientWidth, clientHeight }: HTMLCanvasElement): number {
+  return clientHeight === 0 ? 1 : Math.min(WIDE[1], Math.max(WIDE[0], clientWidth / clientHeight));
 }
 
 /** Canvas knows no variables of styles: a colour is read from a property that has been computed. */

@@ -1,6 +1,7 @@
 import { describe, expect, it } from "vitest";
 import type { PageTriple } from "../extract/page-triple.ts";
 import { graphOf, MOST_NODES } from "./graph-model.ts";
+import { createLabelPlaces } from "./label-places.ts";
 import { createLayout } from "./layout.ts";
 import { curveOf, distanceTo, hitAt } from "./shapes.ts";
 import { boxOf, fitted, moved, planeOf, zoomed } from "./viewport.ts";
@@ -82,6 +83,22 @@ describe("the layout", () => {
     expect(close).toBeLessThan(5);
   });
 
+  it("is as wide as it is asked to be", () => {
+    const shape = (wide: number) => {
+      const { nodes, edges } = graphOf(many(60));
+      const layout = createLayout(
+        nodes.length,
+        edges.map(({ from, to }) => [from, to] as const),
+        { wide },
+      );
+      while (layout.step()) {}
+      const { left, right, top, bottom } = boxOf(layout.x, layout.y);
+      return (right - left) / (bottom - top);
+    };
+    expect(shape(1.8) / shape(1)).toBeCloseTo(1.8, 6);
+    expect(shape(0.65) / shape(1)).toBeCloseTo(0.65, 6);
+  });
+
   it("stops within a step, and has the same places in the end", () => {
     const { nodes, links, layout } = laid(200);
     const cut = createLayout(nodes.length, links);
@@ -115,9 +132,35 @@ describe("the layout", () => {
   }, 60_000);
 
   it("leaves what is known in its place", () => {
-    const layout = createLayout(2, [[0, 1]], (i) => ({ x: 100 * i, y: 7 }));
+    const layout = createLayout(2, [[0, 1]], { start: (i) => ({ x: 100 * i, y: 7 }) });
     expect(layout.step()).toBe(false);
     expect(Array.from(layout.x)).toEqual([0, 100]);
+  });
+});
+
+describe("labels", () => {
+  const box = (x: number, y: number, width = 40, height = 14) => ({ x, y, width, height });
+
+  it("take the first free place within the drawing, and leave what has none", () => {
+    const places = createLabelPlaces(200, 100);
+    places.take(box(0, 0, 100, 50));
+    expect(places.takeFirst([box(60, 20), box(-1, 60), box(170, 60), box(100, 20)])).toEqual(box(100, 20));
+    // Side by side they touch, and do not cover each other.
+    expect(places.takeFirst([box(139, 20), box(140, 20)])).toEqual(box(140, 20));
+    expect(places.takeFirst([box(10, 10), box(120, 30), box(180, 90)])).toBeNull();
+  });
+
+  it("never cover one another", () => {
+    const places = createLabelPlaces(500, 300);
+    const taken = Array.from({ length: 400 }, (_, i) => places.takeFirst([box((i * 37) % 470, (i * 53) % 290)])).filter(
+      (one) => one !== null,
+    );
+    expect(taken.length).toBeGreaterThan(50);
+    for (const [i, a] of taken.entries()) {
+      for (const b of taken.slice(i + 1)) {
+        expect(Math.abs(a.x - b.x) >= 40 || Math.abs(a.y - b.y) >= 14, JSON.stringify([a, b])).toBe(true);
+      }
+    }
   });
 });
 

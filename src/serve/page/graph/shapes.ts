@@ -43,6 +43,12 @@ export function curveOf(edge: GraphEdge, nodes: readonly GraphNode[], { x, y }: 
   return { fromX, fromY, controlX, controlY, toX, toY, middleX, middleY };
 }
 
+/** The point at a share of the way along a curve. */
+export function pointOf({ fromX, fromY, controlX, controlY, toX, toY }: Curve, share: number): [number, number] {
+  const [a, b, c] = [(1 - share) * (1 - share), 2 * share * (1 - share), share * share];
+  return [a * fromX + b * controlX + c * toX, a * fromY + b * controlY + c * toY];
+}
+
 function towards(x: number, y: number, toX: number, toY: number, by: number): [number, number] {
   const distance = Math.max(1, Math.hypot(toX - x, toY - y));
   const share = Math.min(0.45, by / distance);
@@ -52,13 +58,11 @@ function towards(x: number, y: number, toX: number, toY: number, by: number): [n
 const PIECES = 8;
 
 /** Distance of a point from a curve. */
-export function distanceTo({ fromX, fromY, controlX, controlY, toX, toY }: Curve, x: number, y: number): number {
+export function distanceTo(curve: Curve, x: number, y: number): number {
   let least = Infinity;
-  let [lastX, lastY] = [fromX, fromY];
+  let [lastX, lastY] = [curve.fromX, curve.fromY];
   for (let i = 1; i <= PIECES; i++) {
-    const t = i / PIECES;
-    const [a, b, c] = [(1 - t) * (1 - t), 2 * t * (1 - t), t * t];
-    const [nextX, nextY] = [a * fromX + b * controlX + c * toX, a * fromY + b * controlY + c * toY];
+    const [nextX, nextY] = pointOf(curve, i / PIECES);
     least = Math.min(least, distanceToSegment(x, y, lastX, lastY, nextX, nextY));
     [lastX, lastY] = [nextX, nextY];
   }

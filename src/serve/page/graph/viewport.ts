@@ -7,7 +7,9 @@ export interface Viewport {
 
 export const LEAST_SCALE = 0.05;
 export const MOST_SCALE = 4;
+/** Around all of a graph: names are half beside their dots. A narrow view has less. */
 const MARGIN = 56;
+const MARGIN_SHARE = 0.11;
 
 export interface Box {
   left: number;
@@ -19,7 +21,8 @@ export interface Box {
 /** All of a box in the middle of a view, not enlarged beyond `most`. */
 export function fitted({ left, top, right, bottom }: Box, width: number, height: number, most = 1.4): Viewport {
   const [w, h] = [Math.max(1, right - left), Math.max(1, bottom - top)];
-  const room = Math.min((width - 2 * MARGIN) / w, (height - 2 * MARGIN) / h);
+  const margin = Math.min(MARGIN, MARGIN_SHARE * width);
+  const room = Math.min((width - 2 * margin) / w, (height - 2 * margin) / h);
   const scale = Math.min(most, Math.max(LEAST_SCALE, room));
   return { scale, x: width / 2 - (scale * (left + right)) / 2, y: height / 2 - (scale * (top + bottom)) / 2 };
 }

@@ -2,6 +2,7 @@ import { percent, points } from "../charts/format.ts";
 import { MarkedSentence } from "../charts/marked-sentence.tsx";
 import { ScrollTable } from "../charts/scroll-table.tsx";
 import { useTexts } from "../shell/page-context.ts";
+import { useLabelName } from "../shell/use-label-name.ts";
 import { type Change, type Comparison, outcomeOf } from "./comparison.ts";
 import { REVIEW_TEXTS } from "./texts.ts";
 
@@ -11,6 +12,7 @@ const CHANGES: readonly Change[] = ["right-to-wrong", "wrong-to-right", "wrong-t
 /** Two runs on the same rows, in words and then in numbers. */
 export function ComparisonPanel({ comparison }: { comparison: Comparison }) {
   const texts = useTexts(REVIEW_TEXTS);
+  const nameOf = useLabelName();
   const { f1, counts, bootstrap, relations, changed = [] } = comparison;
   const { micro } = f1;
   const level = `${Number((100 * bootstrap.level).toFixed(1))}%`;
@@ -62,13 +64,13 @@ export function ComparisonPanel({ comparison }: { comparison: Comparison }) {
                 <p class="small">
                   <span class="soft">{texts.changes[row.change]}</span>
                   <span>
-                    <span class="soft">{texts.before}</span> {row.a.join("、") || "–"}
+                    <span class="soft">{texts.before}</span> {row.a.flat().map(nameOf).join("、") || "–"}
                   </span>
                   <span>
-                    <span class="soft">{texts.after}</span> {row.b.join("、") || "–"}
+                    <span class="soft">{texts.after}</span> {row.b.flat().map(nameOf).join("、") || "–"}
                   </span>
                   <span>
-                    <span class="soft">{texts.gold}</span> {row.relations.join("、")}
+                    <span class="soft">{texts.gold}</span> {row.relations.map(nameOf).join("、")}
                   </span>
                 </p>
               </li>
@@ -86,7 +88,7 @@ export function ComparisonPanel({ comparison }: { comparison: Comparison }) {
             {moved.map(({ relation, support, a, b, difference }) => (
               <tr key={relation}>
                 <th scope="row" lang="zh-CN">
-                  {relation}
+                  {nameOf(relation)}
                 </th>
                 <td class="number">{support}</td>
                 <td class="number">{percent(a)}</td>

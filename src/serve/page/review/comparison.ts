@@ -27,8 +27,9 @@ export interface ChangedRow {
   tailSpan?: { start: number; end: number };
   /** Gold. */
   relations: string[];
-  a: string[];
-  b: string[];
+  /** The answer of each run of a side: here there is one. */
+  a: string[][];
+  b: string[][];
 }
 
 /** Better or worse beyond chance, or a difference that chance explains, or none at all. */

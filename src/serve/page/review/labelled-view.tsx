@@ -5,6 +5,7 @@ import { saveText } from "../charts/save-text.ts";
 import { usePage, useTexts } from "../shell/page-context.ts";
 import { ProblemNote } from "../shell/problem-note.tsx";
 import { SHELL_TEXTS } from "../shell/texts.ts";
+import { useLabelName } from "../shell/use-label-name.ts";
 import type { Prediction, Verdict } from "./queue.ts";
 import { REVIEW_TEXTS } from "./texts.ts";
 
@@ -40,6 +41,7 @@ const PAGE = 50;
 export function LabelledView() {
   const { api } = usePage();
   const texts = useTexts(REVIEW_TEXTS);
+  const nameOf = useLabelName();
   const shell = useTexts(SHELL_TEXTS);
   const [found, setFound] = useState<Found | null>(null);
   const [verdict, setVerdict] = useState<Verdict | null>(null);
@@ -131,14 +133,14 @@ export function LabelledView() {
                 <MarkedSentence {...row} />
               </p>
               <p class="labelled-answer">
-                <strong lang="zh-CN">{row.verdict === "rejected" ? texts.tagNone : row.relations.join("、")}</strong>
+                <strong lang="zh-CN">{row.relations.map(nameOf).join("、")}</strong>
                 <span class="soft small">{texts.verdicts[row.verdict]}</span>
                 {row.verdict !== "confirmed" && row.model && row.model.predictions.length > 0 && (
                   <span class="soft small">
                     {texts.modelSaid}{" "}
                     <span lang="zh-CN">
                       {row.model.predictions
-                        .map(({ relation, probability }) => `${relation} ${percent(probability)}`)
+                        .map(({ relation, probability }) => `${nameOf(relation)} ${percent(probability)}`)
                         .join("、")}
                     </span>
                   </span>

@@ -65,6 +65,13 @@ export function RetrainView({ id }: { id: string | null }) {
   return (
     <>
       <p class="soft intro">{texts.retrainIntro(rows, run.name)}</p>
+      {rows === 0 && (
+        <p class="note">
+          <span>
+            {texts.needRows} <a href={hashOf("review")}>{texts.sections.queue}</a>
+          </span>
+        </p>
+      )}
       <form
         class="source-row"
         onSubmit={(event) => {

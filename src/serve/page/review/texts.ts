@@ -67,6 +67,7 @@ const zh = {
   showMore: (left: number) => `再显示一些（还有 ${left} 条）`,
   retrainIntro: (rows: number, run: string) =>
     `用“${run}”的训练数据加上校对集里的 ${rows} 条重新微调。训练在单独的进程里进行，不影响正在提供的服务；服务中断后会从断点继续。`,
+  needRows: "校对集还是空的，没有可以学习的新内容。先去确认或改标几条：",
   epochs: "训练轮数",
   epochsHelp: "留空则与原来的配方相同",
   start: "开始再训练",
@@ -190,6 +191,7 @@ const en: ReviewTexts = {
   showMore: (left) => `Show more (${left} left)`,
   retrainIntro: (rows, run) =>
     `Fine-tunes “${run}” again on its training data and the ${plural(rows, "row")} of the labelled set. It runs in a process of its own next to the server, and resumes after a crash.`,
+  needRows: "The labelled set is empty: there is nothing new to learn. Confirm or correct some rows first:",
   epochs: "Epochs",
   epochsHelp: "Default: those of the recipe",
   start: "Start retraining",

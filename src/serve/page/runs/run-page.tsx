@@ -7,6 +7,7 @@ import { usePage, useTexts } from "../shell/page-context.ts";
 import { ProblemNote } from "../shell/problem-note.tsx";
 import { hashOf } from "../shell/router.ts";
 import { SHELL_TEXTS } from "../shell/texts.ts";
+import { useLabelName } from "../shell/use-label-name.ts";
 import { confusionsOf, type Metrics } from "./metrics.ts";
 import { RUNS_TEXTS } from "./texts.ts";
 
@@ -39,7 +40,7 @@ export function RunPage({ run }: { run: RunInfo }) {
   };
   const facts: [string, string][] = [
     [texts.base, run.base ?? "–"],
-    [texts.method, run.method],
+    [texts.method, texts.methods[run.method] ?? run.method],
     [texts.labels, String(run.labels.labels.length)],
     [texts.prompt, texts.tokens(grouped(run.maxPromptTokens))],
     [texts.finds, run.findsMentions ? texts.yes : texts.no],
@@ -73,7 +74,7 @@ export function RunPage({ run }: { run: RunInfo }) {
       </dl>
       {run.evaluation === null && <p class="soft">{texts.notEvaluated}</p>}
       {error !== null && <ProblemNote error={error} texts={shell} />}
-      {metrics && <Scores metrics={metrics} />}
+      {metrics && <Scores run={run} metrics={metrics} />}
       {run.hasReport && (
         <p>
           {api.hasToken() ? (
@@ -91,9 +92,10 @@ export function RunPage({ run }: { run: RunInfo }) {
   );
 }
 
-function Scores({ metrics }: { metrics: Metrics }) {
+function Scores({ run, metrics }: { run: RunInfo; metrics: Metrics }) {
   const { language } = usePage();
   const texts = useTexts(RUNS_TEXTS);
+  const nameOf = useLabelName(run);
   const references = (metrics.references ?? []).filter(({ f1 }) => f1.micro !== undefined);
   const relations = metrics.relations.toSorted((a, b) => b.support - a.support);
   const confusions = confusionsOf(metrics, MOST_CONFUSIONS);
@@ -148,8 +150,8 @@ function Scores({ metrics }: { metrics: Metrics }) {
         >
           {relations.map((one) => (
             <tr key={one.relation} class={one.isNoRelation ? "soft" : undefined}>
-              <th scope="row" lang="zh-CN">
-                {one.relation}
+              <th scope="row" lang={one.isNoRelation ? undefined : "zh-CN"}>
+                {nameOf(one.relation)}
               </th>
               <td class="share">
                 <span class="bar" aria-hidden="true" style={{ "--share": String(one.f1) }} />
@@ -172,9 +174,9 @@ function Scores({ metrics }: { metrics: Metrics }) {
           <ul class="confusions">
             {confusions.map(({ gold, predicted, rows }) => (
               <li key={`${gold} ${predicted}`}>
-                <span lang="zh-CN">{gold}</span>
+                <span lang="zh-CN">{nameOf(gold)}</span>
                 <span class="soft small">{texts.takenFor}</span>
-                <span lang="zh-CN">{predicted}</span>
+                <span lang="zh-CN">{nameOf(predicted)}</span>
                 <span class="number">{rows}</span>
               </li>
             ))}

@@ -37,7 +37,8 @@ export function RunsView({ rest }: { rest: readonly string[] }) {
           <RunRow key={one.name} run={one} />
         ))}
       </ScrollTable>
-      <p class="soft small">{texts.floorHelp}</p>
+      {server.runs.some((one) => floorOf(one) !== null) && <p class="soft small">{texts.floorHelp}</p>}
+      {server.runs.some(({ evaluation }) => evaluation === null) && <p class="soft small">{texts.someNotEvaluated}</p>}
       {server.keepsLabelled && <Retrainings />}
     </div>
   );
@@ -58,7 +59,7 @@ function RunRow({ run }: { run: RunInfo }) {
         {run.retraining !== null && <span class="soft small"> {texts.isSwitched(run.retraining)}</span>}
       </th>
       <td>{run.base ?? "–"}</td>
-      <td>{run.method}</td>
+      <td>{texts.methods[run.method] ?? run.method}</td>
       <td class="number">{evaluation ? <strong>{percent(evaluation.f1.micro)}</strong> : "–"}</td>
       <td class="number">{interval ? `${percent(interval.low)} – ${percent(interval.high)}` : "–"}</td>
       <td class="number">{floor === null ? "–" : percent(floor)}</td>

@@ -20,6 +20,7 @@ const zh = {
   enter: "进入",
   forgetToken: "退出",
   api: "接口说明",
+  noRelation: "无关系",
   noWork: "服务启动时没有指定工作目录，因此不能保存校对结果，也不能再训练。请这样启动：",
 };
 
@@ -44,6 +45,7 @@ const en: ShellTexts = {
   enter: "Continue",
   forgetToken: "Sign out",
   api: "API",
+  noRelation: "no relation",
   noWork: "The server was started without a work folder, so it keeps no corrections and cannot retrain. Start it with:",
 };
 
