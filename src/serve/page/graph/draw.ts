@@ -148,7 +148,7 @@ function drawLabels(
     const { x, y, radius } = dots[i];
     if (x < 0 || y < 0 || x > width || y > height) continue;
     const text = shortened(graph.nodes[i].name);
-    const choices = besideDot(x, y, radius, context.measureText(text).width);
+    const choices = besideDot(x, y, radius, widthOf(context, NODE_FONT, text));
     const chosen = places.takeFirst(choices) ?? (isOwn ? choices[0] : null);
     if (chosen) write(text, chosen, ink.ink);
   }
@@ -157,7 +157,7 @@ function drawLabels(
     const isOwn = isMarked(edge, i);
     const isForced = edge.key === selected || (at !== null && "edge" in at && at.edge === i);
     if (!isOwn && (view.scale < LABEL_SCALE || near !== null)) continue;
-    const w = context.measureText(edge.label).width;
+    const w = widthOf(context, EDGE_FONT, edge.label);
     const choices = LABEL_POINTS.map((share) => {
       const [x, y] = place(...pointOf(curves[i], share));
       return { x: x - w / 2 - 2, y: y - EDGE_FONT / 2 - 1, width: w + 4, height: EDGE_FONT + 2 };
@@ -165,6 +165,20 @@ function drawLabels(
     const chosen = places.takeFirst(choices) ?? (isForced ? choices[0] : null);
     if (chosen) write(edge.label, chosen, isOwn ? ink.accent : ink.soft);
   }
+}
+
+const widths = new Map<string, number>();
+const MOST_WIDTHS = 20_000;
+
+/** Width of a text in the font of a context, which has a size. Every frame asks for the same names, and measuring costs more than placing them. */
+function widthOf(context: CanvasRenderingContext2D, size: number, text: string): number {
+  const key = `${size} ${text}`;
+  const known = widths.get(key);
+  if (known !== undefined) return known;
+  if (widths.size >= MOST_WIDTHS) widths.clear();
+  const { width } = context.measureText(text);
+  widths.set(key, width);
+  return width;
 }
 
 /** Radius of a dot on the screen: it grows less than the distances when the view is enlarged. */
