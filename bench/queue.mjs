@@ -1,5 +1,6 @@
 // Prints the speed of a queue alone, and what a second worker brings:
 //   node bench/queue.mjs claims --store postgres://… [--documents 20000] [--batch 32] [--workers 4]    documents claimed and committed a second
+//   node bench/queue.mjs claims --store DIR                                                            the same of the embedded database, one worker
 //   node bench/queue.mjs workers RUN FILE NAMES --store postgres://…                          documents a second of 1 and of 2 workers
 // Each makes a queue of its own and removes it.
 import { spawn } from "node:child_process";
@@ -14,7 +15,7 @@ const { values, positionals } = parseArgs({
     store: { type: "string" },
     documents: { type: "string", default: "20000" },
     batch: { type: "string", default: "32" },
-    workers: { type: "string", default: "4" },
+    workers: { type: "string" },
   },
 });
 const [what, ...rest] = positionals;
@@ -35,8 +36,9 @@ const settings = {
 };
 
 async function claims() {
-  const [documents, batch, workers] = [values.documents, values.batch, values.workers].map(Number);
   const queues = await openQueues(values.store);
+  const usual = queues.store.isShared ? "4" : "1";
+  const [documents, batch, workers] = [values.documents, values.batch, values.workers ?? usual].map(Number);
   const queue = { name, kind: "rows", settings: { ...settings, batch } };
   await createQueue(queues, queue, []);
   try {
@@ -52,11 +54,16 @@ async function claims() {
     const extraction = { extract: async (tasks) => ({ lines: tasks.map(() => "{}\n"), counts: {} }) };
     const options = { batch, leaseSeconds: 60, untilEmpty: true, patienceSeconds: 10, arithmetic: "none" };
     start = performance.now();
-    const own = await Promise.all(Array.from({ length: workers }, () => openQueues(values.store)));
-    await Promise.all(own.map((one) => work(one, queue, extraction, options).finally(() => one.close())));
+    // One process has the embedded database open.
+    const own = await Promise.all(
+      Array.from({ length: workers }, () => (queues.store.isShared ? openQueues(values.store) : queues)),
+    );
+    await Promise.all(own.map((one) => work(one, queue, extraction, options)));
+    for (const one of own) if (one !== queues) await one.close();
     const rate = documents / ((performance.now() - start) / 1e3);
+    const { user, system } = process.cpuUsage();
     console.log(
-      `${workers} workers, ${batch} documents a claim: ${Math.round(rate)} documents/s, ${Math.round(rate / batch)} claims/s`,
+      `${workers} ${workers === 1 ? "worker" : "workers"}, ${batch} documents a claim: ${Math.round(rate)} documents/s, ${Math.round(rate / batch)} claims/s; ${((user + system) / 1e6).toFixed(1)} s of processor time in this process, with adding`,
     );
   } finally {
     await removeQueue(queues, queue, 0);

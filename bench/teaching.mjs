@@ -1,9 +1,9 @@
 // What a small model learns from a noisy annotator:
-//   node bench/teaching.mjs [--answers 1,3] [--seeds 1,2] [--recipe FILE] [--epochs 8] [--targets soft|majority] [--right 0.8] [--systematic 0] [--set KEY=VALUE]… [--folder DIR]
+//   node bench/teaching.mjs [--answers 1,3] [--seeds 1,2] [--recipe FILE] [--epochs 8] [--targets soft|majority] [--right 0.8] [--systematic 0] [--set KEY=VALUE]… [--folder DIR] [--check]
 // bench/annotator-server.mjs answers for a large model: right in 80 % of its answers. cre label asks it about the training sentences of the demonstration
 // set, cre train learns the labels with the default recipe (or another), and both are scored on the test rows: the annotator by one answer and by the
 // majority of its answers, the small model whole, without its linear companion, and the companion alone. A seed is that of the answers and of the
-// training. --targets majority removes the soft labels: the most frequent answer alone is learned.
+// training. --check ends with 1 where a small model is not better than one answer of the annotator. --targets majority removes the soft labels: the most frequent answer alone is learned.
 import { execFileSync, spawn } from "node:child_process";
 import { copyFileSync, mkdirSync, mkdtempSync, readFileSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -23,6 +23,7 @@ const { values } = parseArgs({
     systematic: { type: "string", default: "0" },
     set: { type: "string", multiple: true, default: [] },
     folder: { type: "string" },
+    check: { type: "boolean", default: false },
   },
 });
 const settings = values.set.flatMap((value) => ["--set", value]);
@@ -121,10 +122,12 @@ try {
         const json = cre("evaluate", run, "--data", demo, "--split", "test", "--json", "-", ...more);
         return microOf(JSON.parse(json));
       };
+      const whole = scoreOf();
+      if (values.check && Number(whole) <= Number(microOf(single))) process.exitCode = 1;
       const together = answers === 1 ? single : annotatorF1(answers, seed);
       line([
         ...[seed, answers, percent(rightLabels(data)), microOf(single), microOf(together)],
-        ...[scoreOf(), scoreOf("--companion", "0"), scoreOf("--companion", "1"), seconds],
+        ...[whole, scoreOf("--companion", "0"), scoreOf("--companion", "1"), seconds],
       ]);
     }
   }

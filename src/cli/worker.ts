@@ -60,9 +60,11 @@ async function startWorker(directory: string, options: WorkerOptions): Promise<v
       const files = await patiently(() => queueFiles(queues.store, queue.name), patience);
       const extraction = await openExtraction(run, fingerprint, queue, files, warn);
       const started = performance.now();
+      const batch = options.batch ?? queue.settings.batch;
+      say(`working on ${queue.name}, ${batch} ${queue.kind} at a time`);
       const bar = progress(queue.name, null);
       const counts = await work(queues, queue, extraction, {
-        batch: options.batch ?? queue.settings.batch,
+        batch,
         leaseSeconds: options.lease,
         untilEmpty: options.untilEmpty ?? false,
         patienceSeconds: options.patience,

@@ -40,7 +40,7 @@ export function spelledTokenScores(client: EndpointClient, spelling: Spelling, a
 /** Scores by `echo` of texts, one request for each: the server reads a text whole and continues it by a token that nobody needs. */
 export function spelledEcho(client: EndpointClient, spelling: Spelling, attempts?: number): EchoScores {
   const one = async (ids: readonly number[], count: number): Promise<number[]> => {
-    // Zero tokens are as many as there is room for, in llama-cpp-python's server.
+    // For llama-cpp-python's server zero means no limit.
     const request = { prompt: spelling.textOf(ids), echo: true, max_tokens: 1, logprobs: 1, temperature: 0 };
     const { body } = await client.ask("completions", request, { attempts });
     const made = expectTokens(client, body, ids.length);

@@ -4,6 +4,7 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { createRandom } from "../../src/base/random.ts";
 import { createEndpointClient } from "../../src/endpoint/client.ts";
 import { openEndpoint } from "../../src/endpoint/open-endpoint.ts";
+import type { WayName } from "../../src/endpoint/ways.ts";
 import { openRun, type Run } from "../../src/runs/run.ts";
 import { type Abilities, brokenProxy, type TestServer, vllmLike } from "../endpoint/server.ts";
 import { writeToyBase, writeToyLora } from "../toy-runs.ts";
@@ -44,9 +45,14 @@ afterAll(async () => {
 });
 
 /** Compares label probabilities with those of the model in this process. */
-async function expectLocal(url: string, has: { way: string; about: RegExp }, count = 12): Promise<void> {
+async function expectLocal(
+  url: string,
+  has: { way: WayName; about: RegExp; isGiven?: boolean },
+  count = 12,
+): Promise<void> {
   const client = await clientOf(url);
-  const { extractor, endpoint } = await openEndpoint(client, { run: file("toy"), shots: null });
+  const given = has.isGiven ? has.way : undefined;
+  const { extractor, endpoint } = await openEndpoint(client, { run: file("toy"), shots: null, way: given });
   expect(endpoint()).toMatchObject({ way: has.way, hasProbabilities: true });
   expect(endpoint().about).toMatch(has.about);
   const rows = toyRows(count, 21);
@@ -67,7 +73,10 @@ describe("ways of asking", () => {
     await expectLocal(older.url, { way: "tree", about: /allowed_token_ids/ });
     const plain = await server({ ids: true, echo: true, chat: true });
     await expectLocal(plain.url, { way: "echo", about: /echo/ });
-  });
+    const texts = await server({ texts: true });
+    await expectLocal(texts.url, { way: "tree", about: /logprobs of texts/ }, 2);
+    await expectLocal(texts.url, { way: "echo", about: /echo of texts/, isGiven: true }, 1);
+  }, 180_000);
 
   it("ask once for each node of the label tree, and not once for each label", async () => {
     const { url, requests } = await server(ALL);

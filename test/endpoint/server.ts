@@ -19,6 +19,8 @@ export interface Abilities {
   echo?: boolean;
   choice?: boolean;
   chat?: boolean;
+  /** Any number of probabilities by the texts of tokens, and `echo` of a text, as llama-cpp-python's server has them. */
+  texts?: boolean;
 }
 
 export interface TestServer {
@@ -72,6 +74,19 @@ export async function vllmLike({ model, tokenizer, renderer }: Run, has: Abiliti
     ];
     return scored[0].top;
   };
+  const before = encodePlain(tokenizer, "甲");
+  const nameOf = (id: number) => tokenizer.decode([...before, id]).slice(1);
+  const byTexts = async (ids: number[], { echo, logprobs }: Record<string, unknown>) => {
+    const all = await tops(ids);
+    const top = Object.fromEntries(
+      all.slice(0, Number(logprobs)).map(({ id, logProbability }) => [nameOf(id), logProbability]),
+    );
+    if (!echo) return { text: "", logprobs: { top_logprobs: [top] } };
+    const scored = await scoreTokens(model, [...ids, all[0].id], { from: 0, top: 0, promptTokens: 0 });
+    const scores = scored.map(({ logProbability }) => logProbability);
+    // Without the begin token, with the token that was made.
+    return { text: "", logprobs: { token_logprobs: scores.slice(scores.length - ids.length) } };
+  };
   const textOf = (prompt: number[], max: number) =>
     generate(model, [prompt], { maxNewTokens: max, eosId: renderer.eosId }).then(([one]) => one);
 
@@ -84,6 +99,7 @@ export async function vllmLike({ model, tokenizer, renderer }: Run, has: Abiliti
   const answer = async (ids: number[], body: Record<string, unknown>) => {
     const choice = (body.structured_outputs as { choice?: string[] } | undefined)?.choice;
     if (has.choice && choice) return { text: await chosen(ids, choice), finish_reason: "stop" };
+    if (has.texts && body.logprobs !== undefined) return byTexts(ids, body);
     if (has.echo && body.echo) {
       const scored = await scoreTokens(model, ids, { from: 0, top: 0, promptTokens: 0 });
       return { text: "", logprobs: { token_logprobs: scored.map(({ logProbability }) => logProbability) } };

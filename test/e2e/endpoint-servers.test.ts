@@ -13,8 +13,8 @@ import type { Extraction } from "../../src/extract/extractor.ts";
 import { openRun } from "../../src/runs/run.ts";
 import { buildCli, cre, ROOT, temporaryFolder, useBestBackend } from "./support.ts";
 
-// The embedded base model with the adapter of docs/demo, exported to GGUF, on servers of others: llama.cpp's own, and llama-cpp-python's. Each is
-// skipped where it is not installed.
+// The embedded base model with the adapter of docs/demo, exported, on servers of others: llama.cpp's own, llama-cpp-python's, and vLLM's. Each is
+// skipped where it is not installed (docs/endpoints.md says how it is).
 
 const RUN = join(ROOT, "docs", "demo", "run");
 const ROWS = 5;
@@ -25,15 +25,19 @@ const CLEAR = 0.5;
 interface Installed {
   name: string;
   python: string;
+  /** What Python has to have. */
+  module: string;
+  /** What the run is exported to. */
+  form: "gguf" | "hf";
   /** What Python is started with. */
   words(model: string, port: number): string[];
-  /** Where it says so itself, its address. */
   ways: readonly { way: WayName | undefined; about: RegExp; hasProbabilities: boolean }[];
 }
 
 const SERVERS: readonly Installed[] = [
   {
     name: "llama.cpp's server (xllamacpp)",
+    ...{ module: "xllamacpp", form: "gguf" },
     python: process.env.CRE_LLAMA_SERVER_PYTHON ?? join(ROOT, "build", "llama-server", "bin", "python"),
     words: (model, port) => [join(ROOT, "test", "llama-server", "serve.py"), model, String(port)],
     ways: [
@@ -44,6 +48,7 @@ const SERVERS: readonly Installed[] = [
   },
   {
     name: "llama-cpp-python's server",
+    ...{ module: "llama_cpp.server", form: "gguf" },
     python: process.env.CRE_LLAMA_CPP_PYTHON ?? join(ROOT, "build", "llama-cpp-python", "bin", "python"),
     words: (model, port) => [
       ...["-m", "llama_cpp.server", "--model", model, "--model_alias", "run", "--port", String(port)],
@@ -57,15 +62,32 @@ const SERVERS: readonly Installed[] = [
       { way: "generate", about: /^free text, by completions$/, hasProbabilities: false },
     ],
   },
+  {
+    name: "vLLM's server",
+    ...{ module: "vllm", form: "hf" },
+    python: process.env.CRE_VLLM_PYTHON ?? join(ROOT, "build", "vllm", "bin", "python"),
+    words: (model, port) => [
+      ...["-m", "vllm.entrypoints.openai.api_server", "--model", model, "--served-model-name", "run"],
+      ...["--port", String(port), "--max-model-len", "512", "--generation-config", "vllm", "--dtype", "float32"],
+      ...["--enforce-eager", "--gpu-memory-utilization", "0.1"],
+    ],
+    ways: [
+      { way: undefined, about: /^label tree by logprob_token_ids$/, hasProbabilities: true },
+      { way: "echo", about: /^every label's answer by echo$/, hasProbabilities: true },
+      { way: "choice", about: /^one of the labels by structured_outputs$/, hasProbabilities: false },
+      { way: "generate", about: /^free text, by completions$/, hasProbabilities: false },
+    ],
+  },
 ];
 
 const isFast = hasFastBackend();
-const MODULES = ["xllamacpp", "llama_cpp.server"];
-const installed = SERVERS.map(({ python }, i) => {
-  return isFast && existsSync(python) && spawnSync(python, ["-c", `import ${MODULES[i]}`]).status === 0;
+const installed = SERVERS.map(({ python, module }) => {
+  const find = `import importlib.util as u, sys; sys.exit(u.find_spec("${module}") is None)`;
+  return isFast && existsSync(python) && spawnSync(python, ["-c", find]).status === 0;
 });
-const temporary = temporaryFolder("endpoint-llama");
-const model = join(temporary.path, "run-F32.gguf");
+const temporary = temporaryFolder("endpoint-servers");
+const folderOf = (form: string) => join(temporary.path, form);
+const modelOf = (form: string) => (form === "gguf" ? join(folderOf(form), "run-F32.gguf") : folderOf(form));
 let rows: Example[] = [];
 let own: Extraction[] = [];
 const running: ChildProcess[] = [];
@@ -74,8 +96,11 @@ beforeAll(async () => {
   if (!installed.includes(true)) return;
   useBestBackend();
   await buildCli();
-  const made = await cre(["export", RUN, "--to", "gguf", "--type", "F32", "--no-measure", "--output", temporary.path]);
-  expect(made.code, made.stderr).toBe(0);
+  for (const form of new Set(SERVERS.flatMap(({ form }, i) => (installed[i] ? [form] : [])))) {
+    const to = ["--to", form, "--type", "F32", "--no-measure", "--output", folderOf(form)];
+    const made = await cre(["export", RUN, ...to]);
+    expect(made.code, made.stderr).toBe(0);
+  }
   const lines = readFileSync(join(ROOT, "demo", "test.jsonl"), "utf8").split("\n");
   rows = lines.slice(0, ROWS).map((line) => JSON.parse(line));
   const run = await openRun(RUN);
@@ -83,7 +108,7 @@ beforeAll(async () => {
   await run.close();
 }, 240_000);
 afterAll(() => {
-  for (const one of running) one.kill("SIGKILL");
+  for (const one of running) one.kill();
   temporary.remove();
 });
 
@@ -96,9 +121,9 @@ async function freePort(): Promise<number> {
 }
 
 /** Starts a server and waits until it lists its model. */
-async function started({ python, words }: Installed): Promise<string> {
+async function started({ python, form, words }: Installed): Promise<string> {
   const port = await freePort();
-  const child = spawn(python, words(model, port), { stdio: ["ignore", "ignore", "pipe"] });
+  const child = spawn(python, words(modelOf(form), port), { stdio: ["ignore", "ignore", "pipe"] });
   running.push(child);
   let said = "";
   child.stderr.setEncoding("utf8").on("data", (text: string) => {
@@ -114,7 +139,7 @@ async function started({ python, words }: Installed): Promise<string> {
 }
 
 describe.each(SERVERS.map((one, i) => [one.name, one, installed[i]] as const))("%s", (name, server, isInstalled) => {
-  if (!isInstalled) console.warn(`endpoint-llama.test.ts: ${name} is skipped, ${server.python} does not have it`);
+  if (!isInstalled) console.warn(`endpoint-servers.test.ts: ${name} is skipped, ${server.python} does not have it`);
 
   it.skipIf(!isInstalled)(
     "gives the probabilities of this process, and one of the labels by a grammar",
@@ -147,6 +172,6 @@ describe.each(SERVERS.map((one, i) => [one.name, one, installed[i]] as const))("
         client.close();
       }
     },
-    240_000,
+    600_000,
   );
 });
