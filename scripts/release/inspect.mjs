@@ -139,9 +139,9 @@ const LC_SYMTAB = 2;
 const LC_LOADS = [0xc, 0x18, 0x1f, 0x20, 0x23];
 const LC_CODE_SIGNATURE = 0x1d;
 const LC_BUILD_VERSION = 0x32;
-/** The flag of a file whose symbols say which library they are from, and the number that stands for the whole process. */
+/** The flag of a file whose symbols say which library they are from, and the numbers of none: zig writes 0, others 0xfe. */
 const MH_TWOLEVEL = 0x80;
-const DYNAMIC_LOOKUP = 0xfe;
+const NO_LIBRARY = [0, 0xfe];
 
 function inspectMachO(bytes) {
   const found = { libraries: [], symbols: [], versions: [], exports: [], anywhere: [] };
@@ -164,7 +164,7 @@ function inspectMachO(bytes) {
         const name = textAt(bytes, strings + bytes.readUInt32LE(entry)).replace(/^_/, "");
         const isImported = (type & 0xe) === 0;
         (isImported ? found.symbols : found.exports).push(name);
-        if (isImported && (!hasLibraries || bytes[entry + 7] === DYNAMIC_LOOKUP)) found.anywhere.push(name);
+        if (isImported && (!hasLibraries || NO_LIBRARY.includes(bytes[entry + 7]))) found.anywhere.push(name);
       }
     }
     at += bytes.readUInt32LE(at + 4);
