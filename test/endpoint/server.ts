@@ -74,8 +74,8 @@ export async function vllmLike({ model, tokenizer, renderer }: Run, has: Abiliti
     ];
     return scored[0].top;
   };
-  const before = encodePlain(tokenizer, "甲");
-  const nameOf = (id: number) => tokenizer.decode([...before, id]).slice(1);
+  const before = encodePlain(tokenizer, "公司");
+  const nameOf = (id: number) => tokenizer.decode([...before, id]).slice(tokenizer.decode(before).length);
   const byTexts = async (ids: number[], { echo, logprobs }: Record<string, unknown>) => {
     const all = await tops(ids);
     const top = Object.fromEntries(
@@ -117,6 +117,12 @@ export async function vllmLike({ model, tokenizer, renderer }: Run, has: Abiliti
     return { text: "", finish_reason: "length", logprobs: { top_logprobs: [Object.fromEntries(top)] } };
   };
 
+  /** The end token is found in a text, as llama-cpp-python finds it. */
+  const withEnd = (text: string): number[] => {
+    const end = tokenizer.pieceOf(renderer.eosId);
+    if (!has.texts || !text.endsWith(end)) return encodePlain(tokenizer, text);
+    return [...encodePlain(tokenizer, text.slice(0, -end.length)), renderer.eosId];
+  };
   const server = createServer(async (request, response) => {
     if (request.url === "/v1/models")
       return send(response, 200, { data: [{ id: MODEL, max_model_len: model.spec.maxTokens }] });
@@ -125,7 +131,7 @@ export async function vllmLike({ model, tokenizer, renderer }: Run, has: Abiliti
     if (isChat && !has.chat) return send(response, 404, { detail: "Not Found" });
     const prompts = isChat
       ? [renderer.encodeQuery((body.messages as { content: string }[])[0].content)]
-      : promptsOf(body.prompt, (text) => [tokenizer.bosId as number, ...encodePlain(tokenizer, text)]);
+      : promptsOf(body.prompt, (text) => [tokenizer.bosId as number, ...withEnd(text)]);
     if (!isChat && typeof body.prompt !== "string" && !has.ids)
       return send(response, 400, { error: { message: "prompt: expected a string" } });
     const answers = await inTurn(() => Promise.all(prompts.map((ids) => answer(ids, body))));
