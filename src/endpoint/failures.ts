@@ -58,7 +58,9 @@ export function failureOfStatus(given: { url: string; model: string; response: R
   if (status === 404) return of(`${url}: the server has no model "${model}" (${said}).`);
   // OpenAI answers 429 too when an account has no credit left.
   const isSpent = status === 429 && /insufficient_quota|billing/i.test(text);
-  const canRepeat = PASSING.includes(status) && !isSpent;
+  // llama-cpp-python's server answers 500 to a field of another type.
+  const isMistaken = status === 500 && /\d+ validation errors?/.test(text);
+  const canRepeat = PASSING.includes(status) && !isSpent && !isMistaken;
   const what = said === null ? "" : `: ${said}`;
   const failure = of(`${url}: the server answers ${status}${what}`.replace(/\.?$/, "."));
   return { ...failure, canRepeat, retryAfterMs: canRepeat ? retryAfterOf(response) : undefined };
