@@ -3,7 +3,8 @@ import { buildAtFirstUse } from "../compute/native/first-build.ts";
 import { say } from "./terminal.ts";
 
 /** The commands that compute, by the names of a command and of the groups that it is in. */
-const COMPUTING = /^(train|tune|distill|evaluate|extract|demo|bench\b.*|model (init|generate|pretrain))$/;
+const COMPUTING =
+  /^(train|tune|distill|evaluate|calibrate|extract|export|worker|serve|demo|bench\b.*|data audit|model (init|generate|score|pretrain))$/;
 
 /** Builds the native backend before a command that computes, where that was not done yet. */
 export async function buildBeforeComputing(command: Command): Promise<void> {
