@@ -88,8 +88,6 @@ const train = (env: Environment, node = process.execPath) =>
   cre(["train", file("toy.yaml"), "--run", "run"], env, node);
 
 const setting = (...values: string[]) => values.flatMap((value) => ["--set", value]);
-/** One step of the demonstration's training, then all that follows it. */
-const SHORT = setting("train.epochs=0.02", "train.validateEvery=0");
 /** The demonstration set with its first rows only. */
 function fewRows(): string {
   mkdirSync(file("few"), { recursive: true });
@@ -100,8 +98,8 @@ function fewRows(): string {
   return file("few");
 }
 
-/** On this Node all of the demonstration; on the others with fewer rows to evaluate on. */
-const rowsFor = (node: string) => (node === process.execPath ? [] : setting(`data.path=${fewRows()}`));
+/** One step of the demonstration's training and few rows to evaluate on, then all that follows. */
+const short = () => [...setting("train.epochs=0.02", "train.validateEvery=0"), ...setting(`data.path=${fewRows()}`)];
 
 /** What `cre demo` shows at its very end, and leaves behind. */
 function expectDemonstration({ code, stdout, stderr, folder: own }: Ended & { folder: string }): void {
@@ -144,7 +142,7 @@ describe("a fresh installation", () => {
       test.skip(reason !== null, reason ?? "");
       const env = { PATH: pathWithoutCompiler(), XDG_CACHE_HOME: writableFolder("no-compiler") };
       const node = nodes[version];
-      const outcome = await cre(["demo", ...SHORT, ...rowsFor(node)], env, node);
+      const outcome = await cre(["demo", ...short()], env, node);
       expectDemonstration(outcome);
       const [first, second] = outcome.stderr.split("\n").filter((line) => line !== "");
       expect(first).toContain("Fine-tuning the embedded base model");
@@ -225,7 +223,7 @@ describe("a fresh installation", () => {
     const [version] = readdirSync(file("cache", "cre-llm"));
     expect(readdirSync(file("cache", "cre-llm", version))).toContain("cre-cpu.node");
     for (const [name, node] of Object.entries(nodes)) {
-      const outcome = await cre(["demo", ...SHORT, ...rowsFor(node)], env, node);
+      const outcome = await cre(["demo", ...short()], env, node);
       expect(outcome.stderr, `Node ${name}`).not.toMatch(/reference|Building|plain TypeScript/);
       expect(outcome.stderr).toContain("Fine-tuning the embedded base model");
       expectDemonstration(outcome);
