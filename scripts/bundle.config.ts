@@ -1,5 +1,5 @@
-// Bundles the command line, after tsc has compiled it, into dist/parts: a command reads a few files instead of 500 and starts in a third of the
-// time. dist/cli.js loads the bundle then. The files of the library stay as tsc wrote them. `npm run build` runs it.
+// Bundles the command line, after tsc has compiled it, into dist/parts: a command reads a few files instead of hundreds. dist/cli.js loads
+// the bundle then. The files of the library stay as tsc wrote them. `npm run build` runs it.
 import { readFileSync, writeFileSync } from "node:fs";
 import { join, relative, resolve } from "node:path";
 import { defineConfig, type Plugin } from "vite";
