@@ -80,6 +80,12 @@ export function outcomeText(given: {
       ? `mean agreement ${percent(agreement)} %: how far the model agrees with itself, not how often it is right`
       : "one answer to a row: nothing says how far the model agrees with itself (--answers 3)",
   ];
+  if (outcome.answerModel !== null) {
+    const share = percent(outcome.answerModel.accuracy);
+    lines.push(
+      `by that, about ${share} % of the answers are right, if mistakes are scattered; soft labels follow from it`,
+    );
+  }
   if (unreadableAnswers > 0) {
     lines.push(
       `${unreadableAnswers} answers could not be read (${UNREADABLE_FILE})` +

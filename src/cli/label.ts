@@ -22,6 +22,8 @@ import { type AnswerJournal, JOURNAL_FILE, openAnswerJournal } from "../teaching
 import type { AskSettings } from "../teaching/ask-annotator.ts";
 import { estimateLabelling } from "../teaching/estimate.ts";
 import {
+  COMBINE_WAYS,
+  type CombineWay,
   type LabelledQuestion,
   type LabelOutcome,
   type LabelWork,
@@ -57,6 +59,7 @@ interface LabelOptions extends ConnectionOptions, Omit<DocumentOptions, "format"
   probabilities: boolean;
   maxTokensTotal?: number;
   rows?: number;
+  combine: CombineWay;
   minAgreement: number;
   review?: number;
   reviewed: string[];
@@ -85,6 +88,14 @@ export function addLabelCommand(program: Command): void {
     .option("--no-probabilities", "do not ask for probabilities of tokens")
     .option("--max-tokens-total <n>", "stop before more tokens of prompts and answers are spent", parseCount)
     .option("--rows <n>", "label only some of the rows, chosen by the seed", parseCount)
+    .addOption(
+      new Option(
+        "--combine <way>",
+        "several answers become soft labels by how often answers are right, or by their mean",
+      )
+        .choices(COMBINE_WAYS)
+        .default("model"),
+    )
     .option("--min-agreement <p>", "leave out rows on which a smaller share of the answers agrees", parseShare, 0)
     .option("--review <n>", "write the least certain rows for a person, for Label Studio too", parseCount)
     .option("--reviewed <file>", "JSONL rows that a person has labelled; they replace the model's", collect, [])
@@ -135,7 +146,8 @@ async function label(input: string, options: LabelOptions, command: Command): Pr
     temperature: options.temperature ?? (answers > 1 ? SEVERAL_TEMPERATURE : 0),
     form: options.completion ? "completion" : "chat",
   };
-  const work = { questions: read.questions, labels, model: options.model as string, settings };
+  const { combine } = options;
+  const work = { questions: read.questions, labels, model: options.model as string, settings, combine };
   if (options.dryRun) return dryRun(work, options, existsSync(journalFile));
   const client = await clientOf(options);
   await checkOutputFolder(output);
@@ -223,7 +235,7 @@ async function questionsOf(input: string, options: LabelOptions, labels: LabelSe
   return rows === undefined ? read : chosenQuestions(read, rows, seed);
 }
 
-type EstimatedWork = Pick<LabelWork, "questions" | "labels" | "model" | "settings">;
+type EstimatedWork = Pick<LabelWork, "questions" | "labels" | "model" | "settings" | "combine">;
 
 async function dryRun(work: EstimatedWork, options: LabelOptions, isBegun: boolean): Promise<void> {
   const { output, maxTokensTotal = Number.POSITIVE_INFINITY, priceIn, priceOut, json } = options;
@@ -276,8 +288,18 @@ async function labelWith(
   const labelled = inOrder(read, outcome.labelled, reviewed);
   const counts = await writeLabelled(output, labelled, labels, { leastAgreement: options.minAgreement, reviewed });
   const review = await writeReview(output, labelled, labels, reviewed, options.review);
+  const { answerModel } = outcome;
+  const rightAnswers = answerModel && { share: rounded(answerModel.accuracy), spread: rounded(answerModel.spread) };
   const summary = {
-    ...{ model: options.model, settings: work.settings, ...counts, left, isBudgetSpent: outcome.isBudgetSpent },
+    ...{
+      model: options.model,
+      settings: work.settings,
+      combine: work.combine,
+      rightAnswers,
+      ...counts,
+      left,
+      isBudgetSpent: outcome.isBudgetSpent,
+    },
     ...{ requests: outcome.counts, input: read.counts },
   };
   await writeFileAtomic(join(output, "labelling.json"), `${JSON.stringify(summary, null, 2)}\n`);
@@ -285,6 +307,8 @@ async function labelWith(
   for (const line of outcomeText({ output, counts, outcome, answers: options.answers, review, maxTokensTotal }))
     say(line);
 }
+
+const rounded = (value: number) => Number(value.toFixed(4));
 
 /** The labelled questions and those that a person has labelled, in the order of the input. */
 function inOrder(

@@ -2,9 +2,10 @@ import { UserError } from "../base/errors.ts";
 import type { LabelSet } from "../data/example.ts";
 import type { AskText } from "../endpoint/chat.ts";
 import { EndpointError } from "../endpoint/client.ts";
-import { type Verdict, type Vote, verdictOf } from "./agreement.ts";
+import { countsOf, type Verdict, type Vote, verdictOf } from "./agreement.ts";
 import { allowedLabels, annotationPrompts } from "./annotation-prompt.ts";
 import { type AnswerJournal, type KeptAnswer, requestKey } from "./answer-journal.ts";
+import { type AnswerModel, fitAnswers } from "./answer-model.ts";
 import { type AskSettings, askAnnotator } from "./ask-annotator.ts";
 import type { Question } from "./questions.ts";
 import { answerReader } from "./read-answer.ts";
@@ -28,6 +29,10 @@ export interface LabelledQuestion {
   verdict: Verdict | null;
 }
 
+/** How several answers to a row become its soft labels. */
+export const COMBINE_WAYS = ["model", "mean"] as const;
+export type CombineWay = (typeof COMBINE_WAYS)[number];
+
 export interface LabelProgress {
   /** Answers that are there, of all rows. */
   done: number;
@@ -46,6 +51,8 @@ export interface LabelWork {
   journal: AnswerJournal;
   ask: AskText;
   concurrency: number;
+  /** Whether the several answers to a row are read by how often answers are right, or by their mean; by default the first. */
+  combine?: CombineWay;
   /** Most tokens of all requests, those of earlier calls included; Infinity for no limit. */
   maxTokensTotal: number;
   /** Stops after the requests in progress. */
@@ -60,6 +67,8 @@ export interface LabelOutcome {
   left: { questions: number; answers: number };
   /** Whether the budget ended the work. */
   isBudgetSpent: boolean;
+  /** How often answers are right, by how far they agree; null without rows of several answers. */
+  answerModel: AnswerModel | null;
   counts: {
     /** Requests of this call, and answers that were there. */
     asked: number;
@@ -95,7 +104,7 @@ export function requestsOf({ labels, model, settings }: Pick<LabelWork, "labels"
  * cover. Throws what the server refuses for good, after the requests in progress; all answers are in the journal.
  */
 export async function labelQuestions(work: LabelWork): Promise<LabelOutcome> {
-  const { labels, questions, settings, journal, signal, onProgress = () => {} } = work;
+  const { labels, questions, settings, journal, signal, combine = "model", onProgress = () => {} } = work;
   const requestOf = requestsOf(work);
   const readers = new Map<string, ReturnType<typeof answerReader>>();
   const readerOf = ({ mask }: Question) => {
@@ -240,7 +249,7 @@ export async function labelQuestions(work: LabelWork): Promise<LabelOutcome> {
   return outcome();
 
   function outcome(): LabelOutcome {
-    const labelled: LabelledQuestion[] = [];
+    const read: { question: Question; answers: ReadAnswer[]; votes: Vote[] }[] = [];
     const left = { questions: 0, answers: 0 };
     for (const [place, question] of questions.entries()) {
       const given = Array.from({ length: settings.answers }, (_, i) => answers[place][i]);
@@ -248,14 +257,21 @@ export async function labelQuestions(work: LabelWork): Promise<LabelOutcome> {
       if (lacking > 0) {
         left.questions++;
         left.answers += lacking;
-      } else labelled.push(readQuestion(question, given as (KeptAnswer | { refused: string })[]));
+      } else read.push({ question, ...readAnswers(question, given as (KeptAnswer | { refused: string })[]) });
     }
-    return { labelled, left, isBudgetSpent, counts: { ...counts, spent: budget.spent } };
+    const choicesOf = ({ mask }: Question) => allowedLabels(labels, mask).length;
+    const counted = read.flatMap(({ question, votes }) => countsOf(votes, labels.labels, choicesOf(question)) ?? []);
+    const model = combine === "model" ? fitAnswers(counted, labels.labels.length) : null;
+    const labelled = read.map(({ question, answers, votes }): LabelledQuestion => {
+      const verdict = verdictOf(votes, labels.labels, { model, choices: choicesOf(question) });
+      return { question, answers, verdict };
+    });
+    return { labelled, left, isBudgetSpent, answerModel: model, counts: { ...counts, spent: budget.spent } };
   }
 
-  function readQuestion(question: Question, given: readonly (KeptAnswer | { refused: string })[]): LabelledQuestion {
+  function readAnswers(question: Question, given: readonly (KeptAnswer | { refused: string })[]) {
     const votes: Vote[] = [];
-    const read = given.map((one, i): ReadAnswer => {
+    const answers = given.map((one, i): ReadAnswer => {
       if ("refused" in one) return { answer: i + 1, text: null, label: null, problem: one.refused };
       const { label, problem } = readerOf(question).read(one.text, question.example);
       const { probabilities } = one;
@@ -265,7 +281,7 @@ export async function labelQuestions(work: LabelWork): Promise<LabelOutcome> {
       }
       return { answer: i + 1, text: one.text, label, problem };
     });
-    return { question, answers: read, verdict: verdictOf(votes, labels.labels) };
+    return { answers, votes };
   }
 }
 

@@ -89,7 +89,10 @@ describe("cre label", { timeout: TIMEOUT_MS }, () => {
       rowsIn("rows.jsonl").map((row) => [row.id, row.sentence]),
     );
     const split = written.find(({ agreement }) => agreement === 0.6667);
-    expect(split.softLabels).toEqual({ [split.relations[0]]: 0.666667, [Object.keys(split.softLabels)[1]]: 0.333333 });
+    // Two of three answers say more than two thirds, since answers to other rows agree.
+    expect(Object.keys(split.softLabels)).toEqual([split.relations[0], expect.any(String)]);
+    expect(split.softLabels[split.relations[0]]).toBeGreaterThan(0.7);
+    expect(stderr).toMatch(/by that, about \d+\.\d % of the answers are right, if mistakes are scattered/);
     expect(written.find(({ agreement }) => agreement === 1).softLabels).toBeUndefined();
     expect(JSON.parse(text("whole", "labels.json")).definitions.收购.examples).toHaveLength(1);
     // Each (row, answer) once, and tokens as the server counts them.
@@ -102,13 +105,17 @@ describe("cre label", { timeout: TIMEOUT_MS }, () => {
     const review = rowsIn("whole", "review.jsonl");
     expect(review).toHaveLength(5);
     expect(JSON.parse(text("whole", "review.label-studio.json"))).toHaveLength(5);
-    expect(Math.min(...written.map(({ agreement }) => agreement))).toBe(review[0].agreement);
+    expect(review[0].agreement).toBeLessThanOrEqual(0.5);
 
     const recipe = writeRecipe(path("recipe.yaml"), toyRecipe(path("whole")));
     const trained = await ownProcess(["train", recipe, "--run", path("run")]);
     expect(trained.stderr).toMatch(/soft labels of \d+ rows are learned: \d\.\d\d answers a row/);
     expect(trained.code).toBe(0);
     expect(parse(text("run", "recipe.yaml")).distill).toBeUndefined();
+
+    expect((await label("whole", [...ANSWERS, "--combine", "mean"])).stderr).toMatch(/^0 requests, /m);
+    const mean = rowsIn("whole", "train.jsonl").find(({ agreement }) => agreement === 0.6667);
+    expect(Object.values(mean.softLabels)).toEqual([0.666667, 0.333333]);
   });
 
   it("killed in the middle asks nothing again that was answered, and ends with the same bytes", async () => {
