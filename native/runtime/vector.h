@@ -85,7 +85,11 @@ CRE_INLINE Floats zeros() { return broadcast(0.0f); }
 
 // a · b + c
 CRE_INLINE Floats multiplyAdd(const Floats& a, const Floats& b, Floats c) {
+#if defined(__wasm_relaxed_simd__)
+  CRE_PARTS c.part[i] = (FloatPart)wasm_f32x4_relaxed_madd((v128_t)a.part[i], (v128_t)b.part[i], (v128_t)c.part[i]);
+#else
   CRE_PARTS c.part[i] = a.part[i] * b.part[i] + c.part[i];
+#endif
   return c;
 }
 

@@ -65,7 +65,8 @@ function checkMain(folder, version) {
   if (!same(manifest.optionalDependencies, optional))
     problems.push(`package.json: the optional dependencies are not the packages of version ${version}`);
   if (manifest.scripts !== undefined) problems.push("package.json: an installed package has no scripts");
-  for (const name of ["dist/cli.js", "dist/compute/wasm/kernels.wasm", "native/runtime/kernels.h", "LICENSE"])
+  const kernels = ["kernels.wasm", "kernels-relaxed.wasm"].map((name) => `dist/compute/wasm/${name}`);
+  for (const name of ["dist/cli.js", ...kernels, "native/runtime/kernels.h", "LICENSE"])
     if (!existsSync(join(folder, name))) problems.push(`has no ${name}`);
   const compiled = readdirSync(folder, { recursive: true, encoding: "utf8" }).filter((name) => name.endsWith(".node"));
   if (compiled.length > 0) problems.push(`has compiled addons: ${compiled.join(", ")}`);

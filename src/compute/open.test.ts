@@ -52,7 +52,7 @@ describe("the backend of a machine", () => {
     expect(wasm.name).toBe("wasm");
     expect(wasm.notices).toHaveLength(1);
     expect(wasm.notices[0]).toMatch(
-      /^The native backend cannot be used: it is not built\. Computing with WebAssembly SIMD, 2 threads, float32: .*cre bench train-step.*npm run build/,
+      /^The native backend cannot be used: it is not built\. Computing with WebAssembly (relaxed )?SIMD, 2 threads, float32: .*cre bench train-step.*npm run build/,
     );
     state.wasm = "kernels.wasm cannot be loaded";
     const reference = await openedHere();

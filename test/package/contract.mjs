@@ -30,7 +30,7 @@ function stage(addons, folder) {
   execFileSync(process.execPath, [tsc, "-p", join(folder, "tsconfig.json")], { stdio: "inherit" });
   copyFileSync(join(ROOT, "package.json"), join(folder, "package.json"));
   cpSync(join(ROOT, "native"), join(folder, "native"), { recursive: true });
-  for (const name of ["kernels.wasm", "kernels.json", "node-worker.js", "serve.js"]) {
+  for (const name of ["kernels.wasm", "kernels-relaxed.wasm", "kernels.json", "node-worker.js", "serve.js"]) {
     copyFileSync(join(ROOT, "src", "compute", "wasm", name), join(folder, "src", "compute", "wasm", name));
   }
   mkdirSync(join(folder, "test", "golden"), { recursive: true });

@@ -41,7 +41,10 @@ describe("the packed tarball, installed in an empty folder", () => {
       "dist/serve/page/index.html",
     ];
     // A bundler finds the kernels and their worker next to the code that names them.
-    const ofBrowser = ["index.js", "../compute/wasm/kernels.wasm", "../compute/wasm/browser-worker.js"];
+    const ofBrowser = [
+      "index.js",
+      ...["kernels.wasm", "kernels-relaxed.wasm", "browser-worker.js"].map((name) => `../compute/wasm/${name}`),
+    ];
     const paths = ofBrowser.map((name) => `dist/browser/${name}`);
     for (const name of [...needed, ...paths, "demo/train.jsonl", "demo/labels.json"]) {
       expect(existsSync(installed(name)), name).toBe(true);

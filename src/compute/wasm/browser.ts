@@ -5,6 +5,7 @@ import { wasmBackend } from "./backend.ts";
 import type { EngineThread, ThreadMessage, ThreadStart } from "./calls.ts";
 import { openWasmEngine } from "./engine.ts";
 import { withOwnMemory } from "./own-memory.ts";
+import { hasRelaxedInstructions } from "./relaxed.ts";
 
 export interface BrowserWasmOptions {
   /**
@@ -12,7 +13,7 @@ export interface BrowserWasmOptions {
    * computes: open the backend in a worker of the page, so that the page stays usable.
    */
   threads?: number;
-  /** The bytes of kernels.wasm; by default they are fetched from where this module is. */
+  /** The bytes of kernels.wasm; by default those of the fastest module that this browser runs are fetched from where this file is. */
   kernels?: Uint8Array<ArrayBuffer>;
   /** Most memory in pages of 64 KiB; by default 1 GiB, which a phone still gives. */
   mostPages?: number;
@@ -62,11 +63,15 @@ export async function openBrowserWasm(options: BrowserWasmOptions = {}): Promise
     startThread,
     pause: () => sleeper && Atomics.wait(sleeper, 0, 0, 1),
   });
-  return wasmBackend(engine, threads, "never", mostPages);
+  const isRelaxed = options.kernels === undefined && hasRelaxedInstructions();
+  return wasmBackend(engine, threads, { isRelaxed, backwardCopy: "never", mostPages });
 }
 
 async function fetchKernels(): Promise<Uint8Array<ArrayBuffer>> {
-  const address = new URL("./kernels.wasm", import.meta.url);
+  // Two whole expressions, which bundlers find.
+  const address = hasRelaxedInstructions()
+    ? new URL("./kernels-relaxed.wasm", import.meta.url)
+    : new URL("./kernels.wasm", import.meta.url);
   try {
     const response = await fetch(address);
     if (!response.ok) throw new Error(`status ${response.status}`);

@@ -1,6 +1,6 @@
 /**
- * Compiles kernels.wasm and writes its record: `npm run build:wasm`, with clang, lld and the wasm32 libraries of Debian (`TOOLCHAIN`).
- * `--output DIR` writes them elsewhere. The module needs no libraries at run time: native/wasm/ has the allocator and the threads, and the
+ * Compiles the modules and writes their record: `npm run build:wasm`, with clang, lld and the wasm32 libraries of Debian (`TOOLCHAIN`).
+ * `--output DIR` writes them elsewhere. They need no libraries at run time: native/wasm/ has the allocator and the threads, and the
  * linker takes nothing but a few mathematical functions from the C library.
  */
 import { mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
@@ -9,7 +9,7 @@ import { join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { packageRoot } from "../native/levels.ts";
 import { call, inParallel } from "../native/toolchain.ts";
-import { sha256, sourceHashes, type WasmRecord, wasmSources } from "./record.ts";
+import { MODULES, type ModuleRecord, sha256, sourceHashes, type WasmRecord, wasmSources } from "./record.ts";
 
 export const TOOLCHAIN = "apt-get install --no-install-recommends clang-19 lld-19 wasi-libc libc++-19-dev-wasm32";
 const PACKAGES = ["wasi-libc", "libc++-19-dev-wasm32"];
@@ -33,7 +33,6 @@ const FLAGS = [
   "-ffp-contract=fast",
   "-Wall",
   "-Wextra",
-  '-DCRE_LEVEL="simd128"',
 ];
 
 const LINK_FLAGS = [
@@ -64,44 +63,60 @@ export interface WasmBuildOptions {
   compiler?: string;
 }
 
-/** Writes kernels.wasm and kernels.json to the output folder; returns why it could not, or null. */
+/** Writes the modules and kernels.json to the output folder; returns why it could not, or null. */
 export async function buildWasm(options: WasmBuildOptions): Promise<string | null> {
   const { sources = join(packageRoot, "native"), output } = options;
   const compiler = await findWasmCompiler(options.compiler ?? process.env.CXX_WASM);
   if (compiler.problem !== null) return compiler.problem;
   const scratch = mkdtempSync(join(tmpdir(), "cre-wasm-"));
   try {
-    const objects: string[] = [];
-    const failures: string[] = [];
-    const tasks = wasmSources(sources).map((name) => async () => {
-      const object = join(scratch, `${name.replaceAll("/", "-")}.o`);
-      objects.push(object);
-      const result = await call(compiler.command, [...FLAGS, `-I${sources}`, "-c", join(sources, name), "-o", object]);
-      if (result.code !== 0) failures.push(`${name}:\n${result.output}`);
-    });
-    await inParallel(tasks);
-    if (failures.length > 0) return failures.join("\n");
-    const module = join(scratch, "kernels.wasm");
-    // In a fixed order, so that the same sources give the same bytes.
-    const linked = await call(compiler.command, [...objects.sort(), ...LINK_FLAGS, "-o", module]);
-    if (linked.code !== 0) return linked.output;
-    const bytes = readFileSync(module);
+    const modules: Record<string, ModuleRecord> = {};
+    const made = new Map<string, Buffer>();
+    for (const [name, own] of Object.entries(MODULES)) {
+      const module = join(scratch, name);
+      const failure = await compileModule(compiler.command, sources, [...FLAGS, ...own], module);
+      if (failure !== null) return failure;
+      const bytes = readFileSync(module);
+      made.set(name, bytes);
+      modules[name] = { flags: [...own], bytes: bytes.length, sha256: sha256(bytes) };
+    }
     const record: WasmRecord = {
       compiler: compiler.version,
       libraries: await versionsOf(PACKAGES),
       flags: FLAGS,
       linkFlags: LINK_FLAGS,
-      bytes: bytes.length,
-      sha256: sha256(bytes),
+      modules,
       sources: sourceHashes(sources),
     };
     mkdirSync(output, { recursive: true });
-    write(join(output, "kernels.wasm"), bytes);
+    for (const [name, bytes] of made) write(join(output, name), bytes);
     write(join(output, "kernels.json"), `${JSON.stringify(record, null, 2)}\n`);
     return null;
   } finally {
     rmSync(scratch, { recursive: true, force: true });
   }
+}
+
+/** Compiles and links one module; what the compiler says where it fails, or null. */
+async function compileModule(
+  compiler: string,
+  sources: string,
+  flags: readonly string[],
+  module: string,
+): Promise<string | null> {
+  const objects: string[] = [];
+  const failures: string[] = [];
+  const tasks = wasmSources(sources).map((name) => async () => {
+    const object = `${module}-${name.replaceAll("/", "-")}.o`;
+    objects.push(object);
+    const result = await call(compiler, [...flags, `-I${sources}`, "-c", join(sources, name), "-o", object]);
+    if (result.code !== 0) failures.push(`${name}:\n${result.output}`);
+  });
+  await inParallel(tasks);
+  if (failures.length > 0) return failures.join("\n");
+  // In a fixed order, so that the same sources give the same bytes.
+  const linked = await call(compiler, [...objects.sort(), ...LINK_FLAGS, "-o", module]);
+  return linked.code === 0 ? null : linked.output;
 }
 
 function write(file: string, content: string | Buffer): void {
@@ -135,7 +150,7 @@ if (process.argv[1] !== undefined && resolve(process.argv[1]) === fileURLToPath(
   const at = process.argv.indexOf("--output");
   const output = at < 0 ? join(packageRoot, "src", "compute", "wasm") : resolve(process.argv[at + 1] ?? "");
   const problem = await buildWasm({ output });
-  if (problem === null) console.log(`kernels.wasm and kernels.json are written to ${output}.`);
-  else console.error(`kernels.wasm is not built: ${problem}`);
+  if (problem === null) console.log(`${Object.keys(MODULES).join(", ")} and kernels.json are written to ${output}.`);
+  else console.error(`The WebAssembly modules are not built: ${problem}`);
   process.exitCode = problem === null ? 0 : 1;
 }

@@ -11,6 +11,7 @@ import { wasmBackend } from "./backend.ts";
 import { type EngineThread, MOST_PAGES, PAGE_BYTES, type ThreadMessage, type ThreadStart } from "./calls.ts";
 import { openWasmEngine } from "./engine.ts";
 import { withOwnMemory } from "./own-memory.ts";
+import { hasRelaxedInstructions } from "./relaxed.ts";
 
 export interface WasmOptions {
   /** By default the environment's CRE_THREADS, else the number of physical cores. */
@@ -31,7 +32,12 @@ export interface WasmOptions {
 /** What 32-bit addresses reach, whatever the machine has. */
 export const WASM_BYTES = MOST_PAGES * PAGE_BYTES;
 
-export const KERNELS_FILE = fileURLToPath(new URL("./kernels.wasm", import.meta.url));
+/** The modules, the faster one first where this engine can run it. */
+export const KERNELS_FILES: readonly string[] = [
+  ...(hasRelaxedInstructions() ? ["kernels-relaxed.wasm"] : []),
+  "kernels.wasm",
+].map((name) => fileURLToPath(new URL(name, import.meta.url)));
+const [KERNELS_FILE] = KERNELS_FILES;
 const WORKER_FILE = new URL("./node-worker.js", import.meta.url);
 
 let compiled: { file: string; module: WebAssembly.Module } | null = null;
@@ -67,11 +73,17 @@ export function openWasm(options: WasmOptions = {}): Backend {
     startThread,
     pause: () => Atomics.wait(sleeper, 0, 0, 1),
   });
-  const backend = wasmBackend(engine, threads, backwardCopy, options.mostPages);
+  const backend = wasmBackend(engine, threads, {
+    isRelaxed: isRelaxed(file),
+    backwardCopy,
+    mostPages: options.mostPages,
+  });
   const opened = (options.profile ?? process.env.CRE_PROFILE === "1") ? profiled(backend, engine) : backend;
   keepEngine(opened, engine);
   return opened;
 }
+
+const isRelaxed = (file: string) => file.endsWith("-relaxed.wasm");
 
 function startThread(start: ThreadStart, onMessage: (message: ThreadMessage) => void): EngineThread {
   const worker = new Worker(WORKER_FILE, { workerData: start, execArgv: [], env: {} });

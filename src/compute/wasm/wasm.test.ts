@@ -1,50 +1,75 @@
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import { afterAll, describe, expect, it } from "vitest";
 import { UserError } from "../../base/errors.ts";
 import { backendContract } from "../contract/backend.contract.ts";
 import { profileOf } from "../engine/profile.ts";
 import { packageRoot } from "../native/levels.ts";
 import { measurePeak } from "../peak.ts";
-import { KERNELS_FILE, openWasm, wasmProblem } from "./open.ts";
+import { KERNELS_FILES, openWasm, wasmProblem } from "./open.ts";
 import { withOwnMemory } from "./own-memory.ts";
-import { recordProblems, type WasmRecord } from "./record.ts";
+import { MODULES, recordProblems, type WasmRecord } from "./record.ts";
+import { hasRelaxedInstructions } from "./relaxed.ts";
 
-// The contract suite on the committed module, or on the one that CRE_WASM_FILE names. Outputs are poisoned with NaN, so that what a kernel
-// leaves out shows.
+// The contract suite on the committed modules, or on those of the folder that CRE_WASM_FOLDER names. Outputs are poisoned with NaN, so that what
+// a kernel leaves out shows.
 
-const file = process.env.CRE_WASM_FILE || KERNELS_FILE;
-const openWithThreads = (threads: number) => openWasm({ file, threads, poison: true });
+const FOLDER = process.env.CRE_WASM_FOLDER || join(packageRoot, "src", "compute", "wasm");
+const files = Object.keys(MODULES).map((name) => join(FOLDER, name));
+/** What this engine runs. */
+const runnable = files.filter((file) => wasmProblem(file) === null);
+const [file] = files;
 
-describe("wasm", () => {
-  backendContract(() => openWithThreads(2), { tolerance: 1e-5, lossTolerance: 1e-4, openWithThreads });
-});
-
-describe("wasm without threads and shared memory", () => {
-  const open = () => openWasm({ file, isAlone: true, poison: true });
-  backendContract(open, { tolerance: 1e-5, lossTolerance: 1e-4 });
-
-  it("that runs out of memory fails reads and later calls, and still closes", async () => {
-    const backend = openWasm({ file, isAlone: true, mostPages: 512 });
-    const x = backend.zeros(1, 1);
-    for (let i = 0; i < 5; i++) backend.zeros(1024, 2048);
-    await expect(backend.read(x)).rejects.toThrow("ran out of memory when it needed 9 MB more");
-    await expect(backend.sync()).rejects.toThrow(UserError);
-    await backend.close();
+describe.each(runnable.map((path) => [basename(path), path]))("%s", (_, path) => {
+  const openWithThreads = (threads: number) => openWasm({ file: path, threads, poison: true });
+  describe("wasm", () => {
+    backendContract(() => openWithThreads(2), { tolerance: 1e-5, lossTolerance: 1e-4, openWithThreads });
   });
 
-  it("gives the numbers of one thread", async () => {
-    const values = Float32Array.from({ length: 64 * 70 }, (_, i) => Math.sin(i));
-    const results = [openWasm({ file, threads: 1 }), open()].map(async (backend) => {
-      const w = backend.weight({ name: "w", rows: 64, columns: 70, storage: "bfloat16", trainable: false }, values);
-      const y = backend.matmul(backend.tensor(values.subarray(0, 700), 10, 70), w);
-      const numbers = await backend.read(y);
+  describe("wasm without threads and shared memory", () => {
+    const open = () => openWasm({ file: path, isAlone: true, poison: true });
+    backendContract(open, { tolerance: 1e-5, lossTolerance: 1e-4 });
+
+    it("that runs out of memory fails reads and later calls, and still closes", async () => {
+      const backend = openWasm({ file: path, isAlone: true, mostPages: 512 });
+      const x = backend.zeros(1, 1);
+      for (let i = 0; i < 5; i++) backend.zeros(1024, 2048);
+      await expect(backend.read(x)).rejects.toThrow("ran out of memory when it needed 9 MB more");
+      await expect(backend.sync()).rejects.toThrow(UserError);
       await backend.close();
-      return numbers;
     });
-    const [one, alone] = await Promise.all(results);
-    expect(alone).toEqual(one);
+
+    it("gives the numbers of one thread", async () => {
+      const values = Float32Array.from({ length: 64 * 70 }, (_, i) => Math.sin(i));
+      const results = [openWasm({ file: path, threads: 1 }), open()].map(async (backend) => {
+        const w = backend.weight({ name: "w", rows: 64, columns: 70, storage: "bfloat16", trainable: false }, values);
+        const y = backend.matmul(backend.tensor(values.subarray(0, 700), 10, 70), w);
+        const numbers = await backend.read(y);
+        await backend.close();
+        return numbers;
+      });
+      const [one, alone] = await Promise.all(results);
+      expect(alone).toEqual(one);
+    });
+  });
+});
+
+for (const left of files.filter((path) => !runnable.includes(path))) {
+  it.skip(`${basename(left)}: this engine has no relaxed vector instructions (Node 22 has)`, () => {});
+}
+
+describe("the module that is taken", () => {
+  it("is the first that this engine runs, the relaxed one before the other", () => {
+    expect(KERNELS_FILES.map((path) => basename(path))).toEqual(runnable.map((path) => basename(path)).reverse());
+    expect(wasmProblem(KERNELS_FILES[0])).toBeNull();
+  });
+
+  it("has relaxed instructions where the engine has them", async (test) => {
+    test.skip(!hasRelaxedInstructions(), "this engine has no relaxed vector instructions (Node 22 has)");
+    const backend = openWasm({ threads: 1 });
+    expect(backend.description).toBe("WebAssembly relaxed SIMD, 1 thread, float32");
+    await backend.close();
   });
 });
 
@@ -63,22 +88,25 @@ describe("a module with a memory of its own", () => {
   });
 });
 
-describe("the module", () => {
-  const record = JSON.parse(readFileSync(file.replace(/\.wasm$/, ".json"), "utf8")) as WasmRecord;
+describe("the modules", () => {
+  const record = JSON.parse(readFileSync(join(FOLDER, "kernels.json"), "utf8")) as WasmRecord;
   const native = join(packageRoot, "native");
+  const modules = new Map(files.map((path) => [basename(path), readFileSync(path)]));
 
-  it("is made of these sources (else run `npm run build:wasm`)", () => {
-    expect(recordProblems(record, readFileSync(file), native), "run npm run build:wasm").toEqual([]);
+  it("are made of these sources (else run `npm run build:wasm`)", () => {
+    expect(recordProblems(record, modules, native), "run npm run build:wasm").toEqual([]);
+    expect(Object.entries(record.modules).map(([name, { flags }]) => [name, flags])).toEqual(Object.entries(MODULES));
   });
 
-  it("is at most 1 MB", () => {
-    expect(record.bytes).toBeLessThan(1e6);
+  it("are at most 1 MB together", () => {
+    const bytes = Object.values(record.modules).map((one) => one.bytes);
+    expect(bytes.reduce((sum, one) => sum + one, 0)).toBeLessThan(1e6);
   });
 
-  it("is not that of a record when a source or a byte differs", () => {
+  it("are not those of a record when a source or a byte differs", () => {
     const { "rows/norm.cpp": hash, ...others } = record.sources;
     expect(hash).toHaveLength(64);
-    const damaged = Buffer.concat([readFileSync(file), Buffer.of(0)]);
+    const damaged = new Map(modules).set("kernels.wasm", Buffer.concat([readFileSync(file), Buffer.of(0)]));
     expect(recordProblems({ ...record, sources: others }, damaged, native)).toEqual([
       "native/rows/norm.cpp changed",
       "kernels.wasm is not the file of kernels.json",
