@@ -6,6 +6,9 @@
  * `--file native,matmul` names tests of src/compute/native (native.test.ts by default), `--only TEXT,TEXT` tests whose name has one of the texts. What follows
  * `--` starts Node; this Node by default. The tests are compiled into build/contract-NAME (runs at the same time need a name each), next to a
  * small stand-in for vitest, and the last line is `N passed, N failed, N skipped`.
+ *
+ * build/contract-NAME/report.txt has a line for each test: its outcome, the SHA-256 of all values that it read from the backend, its name; the
+ * last line has the SHA-256 of the lines before. Two runs with the same bits write the same file.
  */
 import { execFileSync, spawnSync } from "node:child_process";
 import { copyFileSync, cpSync, mkdirSync, readdirSync, rmSync, writeFileSync } from "node:fs";
@@ -24,7 +27,9 @@ function stage(addons, folder) {
   mkdirSync(folder, { recursive: true });
   const options = { extends: "../../tsconfig.json", compilerOptions: { rootDir: "../..", outDir: "." } };
   const tests = ["native", "ops", "matmul", "storages"].map((name) => `native/${name}.test.ts`);
-  const files = [...tests, "wasm/web-assembly.d.ts"].map((name) => `../../src/compute/${name}`);
+  const files = [...tests, "contract/digest.contract.ts", "wasm/web-assembly.d.ts"].map(
+    (name) => `../../src/compute/${name}`,
+  );
   writeFileSync(join(folder, "tsconfig.json"), JSON.stringify({ ...options, include: files }));
   const tsc = join(ROOT, "node_modules", "typescript", "bin", "tsc");
   execFileSync(process.execPath, [tsc, "-p", join(folder, "tsconfig.json")], { stdio: "inherit" });
@@ -65,12 +70,18 @@ if (values.help || values.addons === undefined) {
   const names = stage(resolve(values.addons), folder);
   console.log(`addons: ${names.join(", ")}`);
   const tests = values.file.split(",").map((name) => `./src/compute/native/${name}.test.js`);
-  const lines = tests.map((name) => `await import(${JSON.stringify(name)});`);
-  const start = `import { run } from "vitest";\n${lines.join("\n")}\nprocess.exitCode = await run(process.env.CRE_ONLY ?? "");\n`;
-  writeFileSync(join(folder, "run.js"), start);
+  const lines = [
+    'import { run } from "vitest";',
+    'import { recordReads } from "./src/compute/contract/digest.contract.js";',
+    "const taken = recordReads();",
+    ...tests.map((name) => `await import(${JSON.stringify(name)});`),
+    'process.exitCode = await run(process.env.CRE_ONLY ?? "", { report: "report.txt", taken });',
+  ];
+  writeFileSync(join(folder, "run.js"), `${lines.join("\n")}\n`);
   const [command, ...words] = positionals.length > 0 ? positionals : [process.execPath];
   const env = { ...process.env, CRE_ONLY: values.only };
   const outcome = spawnSync(command, [...words, "run.js"], { cwd: folder, env, stdio: "inherit" });
   if (outcome.error) throw outcome.error;
+  console.log(`report: ${join(folder, "report.txt")}`);
   process.exitCode = outcome.status ?? 1;
 }
