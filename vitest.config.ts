@@ -1,4 +1,5 @@
 import { defineConfig } from "vitest/config";
+import LongestFirst from "./test/longest-first.ts";
 
 export default defineConfig({
   test: {
@@ -7,6 +8,7 @@ export default defineConfig({
     hookTimeout: 60_000,
     maxWorkers: 2,
     pool: "forks",
+    sequence: { sequencer: LongestFirst },
     // Tests read messages without colours, also where CI or FORCE_COLOR asks for them.
     env: { NO_COLOR: "1" },
     reporters: ["default", "./test/count-reporter.ts"],

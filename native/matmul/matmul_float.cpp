@@ -9,7 +9,7 @@ namespace {
 #if defined(__AVX512F__)
 constexpr int kRows = 8, kVectors = 2, kDepthBlocks = 8, kCachedBlocks = 160;
 #elif defined(__AVX2__)
-constexpr int kRows = 4, kVectors = 1, kDepthBlocks = 4, kCachedBlocks = 40;
+constexpr int kRows = 6, kVectors = 1, kDepthBlocks = 4, kCachedBlocks = 40;
 #elif defined(__aarch64__)
 constexpr int kRows = 4, kVectors = 1, kDepthBlocks = 4, kCachedBlocks = 40;
 #else
@@ -62,6 +62,26 @@ void multiplyRows(const Chunk& chunk, float* sums) {
   }
 }
 
+template <int kCount, int kRowStep, int kDepthStep>
+CRE_INLINE void multiplyGroup(Chunk& part, int count, float* sums) {
+  if constexpr (kCount > 2) {
+    if (count < kCount) return multiplyGroup<kCount - 1, kRowStep, kDepthStep>(part, count, sums);
+  }
+  multiplyRows<kCount, kRowStep, kDepthStep>(part, sums);
+}
+
+// Rows in groups of at most kRows that differ by one row at most: 32 rows are two groups of six and four of five.
+template <int kRowStep, int kDepthStep>
+void multiplyGroups(Chunk& part, int rows, float* sums) {
+  const int groups = (rows + kRows - 1) / kRows, fewest = rows / groups, larger = rows % groups;
+  for (int group = 0, r = 0; group < groups; group++) {
+    const int count = fewest + (group < larger ? 1 : 0);
+    multiplyGroup<kRows, kRowStep, kDepthStep>(part, count, sums + r * kBlock);
+    part.a += count * kRowStep;
+    r += count;
+  }
+}
+
 template <int kRowStep, int kDepthStep>
 void multiplyBlock(const Chunk& chunk, int rows, float* sums) {
   for (int column = 0; column < kBlock; column += kColumns) {
@@ -69,6 +89,10 @@ void multiplyBlock(const Chunk& chunk, int rows, float* sums) {
     part.b += column;
     if (rows == 1) {
       multiplyRows<1, kRowStep, kDepthStep>(part, sums + column);
+      continue;
+    }
+    if constexpr (kBlock % kRows != 0) {
+      multiplyGroups<kRowStep, kDepthStep>(part, rows, sums + column);
       continue;
     }
     for (int r = 0; r < rows; r += kRows, part.a += kRows * kRowStep) {
