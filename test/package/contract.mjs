@@ -11,7 +11,7 @@
  * last line has the SHA-256 of the lines before. Two runs with the same bits write the same file.
  */
 import { execFileSync, spawnSync } from "node:child_process";
-import { copyFileSync, cpSync, mkdirSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import { copyFileSync, cpSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { basename, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
@@ -20,6 +20,9 @@ const ROOT = resolve(fileURLToPath(new URL("../..", import.meta.url)));
 
 const USAGE =
   "node test/package/contract.mjs --addons FOLDER [--file native,ops] [--only TEXT,TEXT] [--name NAME] [-- COMMAND …]";
+
+/** Of a report: it is there when every test has ended. */
+const LAST_LINE = /\n[0-9a-f]{64} of \d+ values\n$/;
 
 /** Compiles src with its tests into `folder`, and lays the addons where the compiled program looks for them. */
 function stage(addons, folder) {
@@ -82,6 +85,9 @@ if (values.help || values.addons === undefined) {
   const env = { ...process.env, CRE_ONLY: values.only };
   const outcome = spawnSync(command, [...words, "run.js"], { cwd: folder, env, stdio: "inherit" });
   if (outcome.error) throw outcome.error;
-  console.log(`report: ${join(folder, "report.txt")}`);
-  process.exitCode = outcome.status ?? 1;
+  const report = join(folder, "report.txt");
+  const isWhole = existsSync(report) && LAST_LINE.test(readFileSync(report, "utf8"));
+  console.log(isWhole ? `report: ${report}` : `${command} ended before the last test (code ${outcome.status}).`);
+  // Wine's code is 0 after a crash too.
+  process.exitCode = isWhole ? (outcome.status ?? 1) : 1;
 }

@@ -37,3 +37,17 @@ it.skipIf(!status.available)(
   },
   180_000,
 );
+
+it.skipIf(!status.available)(
+  "contract.mjs fails when Node ends early, whatever its code says",
+  async () => {
+    const script = join(ROOT, "test", "package", "contract.mjs");
+    const words = ["--addons", join(ROOT, "build", "native"), "--name", NAME, "--", process.execPath, "--version"];
+    const { code, stdout, stderr } = await ended(process.execPath, [script, ...words], { cwd: ROOT });
+    expect({ code, stdout }, stderr).toEqual({
+      code: 1,
+      stdout: expect.stringContaining("ended before the last test (code 0)."),
+    });
+  },
+  180_000,
+);
