@@ -41,7 +41,8 @@ export function findZig(folder, { install }) {
 export async function crossOf(zig, platform, folder) {
   const { os, target } = platform;
   const version = `zig ${ZIG_VERSION} ${target} (${runText(zig, ["c++", "--version"]).split("\n")[0].trim()})`;
-  const importLibrary = os === "win32" ? [nodeImportLibrary(zig, folder)] : [];
+  // In a folder of its own: next to an addon the linker writes a library of its exports, named after one of the linked files.
+  const importLibrary = os === "win32" ? [nodeImportLibrary(zig, join(folder, "node-api"))] : [];
   const exported = os === "linux" ? [`-Wl,--version-script=${exportList(folder)}`] : [];
   const library = await cxxLibrary(zig, platform, join(folder, "cxx"));
   return {

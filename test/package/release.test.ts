@@ -146,6 +146,9 @@ describe("what an addon needs", () => {
     } else if (os === "win32") {
       expect(needs.libraries).toContain("node.exe");
       expect(nodeApi.every((symbol: string) => symbol.startsWith("node.exe!"))).toBe(true);
+      // The linker writes a node.lib next to cre-cpu.node: this one must not be replaced before the next addon is linked.
+      const library = readFileSync(join(ROOT, "build", "release", name, "node-api", "node.lib"), "latin1");
+      for (const symbol of nodeApi) expect(library).toContain(symbol.slice("node.exe!".length));
     } else {
       expect(needs.libraries).toEqual(["/usr/lib/libSystem.B.dylib"]);
       expect(needs.oldestSystem).toBe("13.0");
