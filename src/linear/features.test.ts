@@ -75,6 +75,38 @@ describe("rowHashes", () => {
 
   it("leave out what needs mentions when a name is missing", () => {
     const lengths = rowHashes(example("甲说", "甲", "乙"), SETTINGS).map((hashes) => hashes.length > 0);
-    expect(lengths).toEqual([false, false, false, true, true, true, true, false]);
+    expect(lengths).toEqual([false, false, false, true, true, true, true, false, false, true]);
+  });
+
+  it("have the clauses of the mentions, and nothing of the others", () => {
+    const alone = groupOf(example("甲收购乙。", "甲", "乙"), "clause");
+    const amid = groupOf(example("昨日下雨，甲收购乙，丙不知道。", "甲", "乙"), "clause");
+    expect(amid).toEqual(alone);
+    const reversed = new Set(groupOf(example("甲收购乙。", "乙", "甲"), "clause"));
+    expect(alone.filter((hash) => !reversed.has(hash)).length).toBeGreaterThan(0);
+  });
+
+  it("count the clauses and the sentences that end between the mentions", () => {
+    const differing = (between: string, other: string) => {
+      const hashesOf = (text: string) =>
+        groupOf({ ...example(`甲${text}乙`, "甲", "乙") }, "clause", { ...SETTINGS, maxNgram: 1 });
+      const others = new Set(hashesOf(other));
+      return hashesOf(between).filter((hash) => !others.has(hash)).length;
+    };
+    // The character itself; then the clauses, with them the sentences, and both together.
+    expect(differing("、", "的")).toBe(1);
+    expect(differing("，", "的")).toBe(3);
+    expect(differing("；", "的")).toBe(4);
+    expect(differing("；", "，")).toBe(3);
+  });
+
+  it("tell what the names have in common, whatever the sentence is", () => {
+    const kinds = (head: string, tail: string) => groupOf(example("无关的句子", head, tail), "kinds");
+    expect(kinds("张三", "张四")).not.toEqual(kinds("张三", "李四"));
+    expect(kinds("平安", "平安银行")).not.toEqual(kinds("平安银行", "平安"));
+    // The same lengths and last characters, and nothing in common.
+    expect(kinds("远山公司", "近水银行")).toEqual(kinds("高原公司", "低地银行"));
+    const shared = new Set(kinds("远山公司", "近水银行"));
+    expect(kinds("远山公司", "近水大学").some((hash) => shared.has(hash))).toBe(true);
   });
 });

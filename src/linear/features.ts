@@ -4,7 +4,18 @@ import { type Example, mentionsOf, type Span } from "../data/example.ts";
  * What the n-grams of a row are taken from. Every group has its own n-grams and its own length: the values of a group's n-grams are equal
  * and their squares add up to the square of the group's weight, so that a long sentence does not drown three characters between the names.
  */
-export const FEATURE_GROUPS = ["between", "left", "right", "sentence", "head", "tail", "pair", "layout"] as const;
+export const FEATURE_GROUPS = [
+  "between",
+  "left",
+  "right",
+  "sentence",
+  "head",
+  "tail",
+  "pair",
+  "layout",
+  "clause",
+  "kinds",
+] as const;
 export type FeatureGroup = (typeof FEATURE_GROUPS)[number];
 
 /** n-grams of a row as 32-bit hashes, for each group of {@link FEATURE_GROUPS}; distinct and in ascending order. */
@@ -16,6 +27,25 @@ export interface FeatureSettings {
   /** Characters to the left of the first and to the right of the second mention. */
   windowCharacters: number;
 }
+
+/** What ends a clause, and what of that ends a sentence or the half of one. */
+const CLAUSE_END = /[，；。！？：…,;!?]/u;
+const SENTENCE_END = /[；。！？…;!?]/u;
+/** Hashes of the clause group: ends between the mentions, as many as are told apart. */
+const MAX_CLAUSE_ENDS = 4;
+const MAX_SENTENCE_ENDS = 2;
+const CLAUSE_SEED = 0xc1a05e;
+const KINDS_SEED = 0x1c14d5;
+/** Hashes of the kinds group: characters that both names begin with, and their lengths, as many as are told apart. */
+const MAX_SHARED_CHARACTERS = 3;
+const MAX_NAME_CHARACTERS = 6;
+/** Last characters of head and tail that tell what they are: 公司, 银行, 县. */
+const ENDINGS = [
+  [1, 1],
+  [2, 2],
+  [1, 2],
+  [2, 1],
+] as const;
 
 const HEAD = 0xe000;
 const TAIL = 0xe001;
@@ -73,7 +103,8 @@ export function rowHashes(example: Example, settings: FeatureSettings): RowHashe
     const { first, second, headFirst } = pair;
     const { sentence } = example;
     const order = headFirst ? 1 : 2;
-    const between = codesOf(sentence.slice(first.end, Math.max(first.end, second.start)));
+    const middle = sentence.slice(first.end, Math.max(first.end, second.start));
+    const between = codesOf(middle);
     const left = codesOf(sentence.slice(0, first.start)).slice(-windowCharacters);
     const right = codesOf(sentence.slice(Math.max(first.end, second.end))).slice(0, windowCharacters);
     for (const variant of [0, order]) {
@@ -85,8 +116,11 @@ export function rowHashes(example: Example, settings: FeatureSettings): RowHashe
     const distance = Math.min(MAX_DISTANCE_BITS, 32 - Math.clz32(between.length));
     // The first one is in every row with two mentions: the bias.
     layout.push(mixed(0, 0), mixed(1, order), mixed(2, distance), mixed(mixed(3, order), distance));
+    add("clause", 0, clauseOf(example, pair));
+    groups[FEATURE_GROUPS.indexOf("clause")].push(...clauseEnds(middle));
   }
   add("sentence", 0, maskedSentence(example));
+  groups[FEATURE_GROUPS.indexOf("kinds")].push(...kindsOf(example));
   add("head", 0, [EDGE, ...codesOf(example.head), EDGE]);
   add("tail", 0, [EDGE, ...codesOf(example.tail), EDGE]);
   // The names as a whole, in their order: known only where the same pair is in several rows.
@@ -94,6 +128,49 @@ export function rowHashes(example: Example, settings: FeatureSettings): RowHashe
     [...codesOf(example.head), EDGE, ...codesOf(example.tail)].reduce(mixed, 0),
   );
   return groups.map(distinct);
+}
+
+/** From the start of the first mention's clause to the end of the second one's, with placeholders for the two mentions. */
+function clauseOf({ sentence }: Example, { first, second, headFirst }: MentionPair): number[] {
+  const before = sentence.slice(0, first.start).split(CLAUSE_END).at(-1) as string;
+  const between = sentence.slice(first.end, Math.max(first.end, second.start));
+  const after = sentence.slice(Math.max(first.end, second.end)).split(CLAUSE_END)[0];
+  const [one, other] = headFirst ? [HEAD, TAIL] : [TAIL, HEAD];
+  return [EDGE, ...codesOf(before), one, ...codesOf(between), other, ...codesOf(after), EDGE];
+}
+
+/** How many clauses and sentences end between the mentions. */
+function clauseEnds(between: string): number[] {
+  const clauses = Math.min(MAX_CLAUSE_ENDS, between.split(CLAUSE_END).length - 1);
+  const sentences = Math.min(MAX_SENTENCE_ENDS, between.split(SENTENCE_END).length - 1);
+  return [
+    [1, clauses],
+    [2, sentences],
+    [3, clauses, sentences],
+  ].map((values) => values.reduce(mixed, CLAUSE_SEED));
+}
+
+/** What the names say of each other: their last characters together, their lengths, how they begin alike, whether one holds the other. */
+function kindsOf({ head, tail }: Example): number[] {
+  const [headCodes, tailCodes] = [codesOf(head), codesOf(tail)];
+  const different = headCodes.findIndex((code, i) => code !== tailCodes[i]);
+  const shared = Math.min(MAX_SHARED_CHARACTERS, different < 0 ? headCodes.length : different);
+  const holds = head.includes(tail) ? 1 : tail.includes(head) ? 2 : 0;
+  const [headLength, tailLength] = [headCodes, tailCodes].map(({ length }) => Math.min(MAX_NAME_CHARACTERS, length));
+  const endings = ENDINGS.map(([a, b]) => [a, b, ...headCodes.slice(-a), EDGE, ...tailCodes.slice(-b)]);
+  return [
+    ...[
+      [1, shared],
+      [2, holds],
+      [3, headLength, tailLength],
+      [4, shared, headLength, tailLength],
+    ],
+    ...[
+      [5, headLength, ...headCodes.slice(-2)],
+      [6, tailLength, ...tailCodes.slice(-2)],
+    ],
+    ...endings.map((values) => [7, ...values]),
+  ].map((values) => values.reduce(mixed, KINDS_SEED));
 }
 
 /** The sentence as code points with every mention of head and tail replaced by a placeholder; of overlapping mentions the longer one. */

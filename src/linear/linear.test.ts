@@ -197,6 +197,20 @@ describe("the file", () => {
     await expect(opening).rejects.toBeInstanceOf(UserError);
   });
 
+  it("of the first version has no weights for later groups, and gives the same probabilities", async () => {
+    type Header = { groupWeights: Record<string, number> };
+    const without = withHeader((header) => {
+      const { clause: _, kinds: __, ...first } = (header as unknown as Header).groupWeights;
+      return Object.assign(header, { groupWeights: first });
+    });
+    const zero = withHeader((header) =>
+      Object.assign((header as unknown as Header).groupWeights, { clause: 0, kinds: 0 }),
+    );
+    const [older, same] = [await changed(without), await changed(zero)];
+    expect(older.vectors.groupWeights).toMatchObject({ between: 2, clause: 0, kinds: 0 });
+    expect(older).toEqual(same);
+  });
+
   it("is named when it is missing", async () => {
     await expect(openLinear(join(folder, "none.bin"))).rejects.toThrow("none.bin: cannot be read");
   });

@@ -5,7 +5,7 @@ import { parseJson } from "../base/json-text.ts";
 import { checkSchema } from "../base/schema.ts";
 import { decodeUtf8 } from "../base/utf8.ts";
 import { createLabelSet } from "../data/label-set.ts";
-import { FEATURE_GROUPS } from "./features.ts";
+import { FEATURE_GROUPS, type FeatureGroup } from "./features.ts";
 import type { LinearModel } from "./model.ts";
 
 // The file: 8 bytes of mark, the length of the header (uint32), the header (JSON), hashes[features] (uint32), scales[features] (float32),
@@ -18,15 +18,18 @@ const MAX_FEATURES = 4_000_000;
 const MAX_FILE_BYTES = 512_000_000;
 const WHAT = "a file of the linear companion";
 
+/** Groups that files of the first version do not have. */
+const LATER_GROUPS: readonly FeatureGroup[] = ["clause", "kinds"];
+const weight = z.number().min(0).max(1000);
+
 const headerSchema = z.strictObject({
   labels: z.array(z.string()).min(1),
   maxNgram: z.int().min(1).max(16),
   windowCharacters: z.int().min(0).max(10_000),
   groupWeights: z.strictObject(
-    Object.fromEntries(FEATURE_GROUPS.map((group) => [group, z.number().min(0).max(1000)])) as Record<
-      (typeof FEATURE_GROUPS)[number],
-      z.ZodNumber
-    >,
+    Object.fromEntries(
+      FEATURE_GROUPS.map((group) => [group, LATER_GROUPS.includes(group) ? weight.default(0) : weight]),
+    ) as Record<FeatureGroup, typeof weight>,
   ),
   features: z.int().min(0).max(MAX_FEATURES),
 });

@@ -17,7 +17,10 @@ export interface LinearSettings extends VectorSettings, SolverSettings {
 export const LINEAR_DEFAULTS: LinearSettings = {
   maxNgram: 4,
   windowCharacters: 12,
-  groupWeights: { between: 2, left: 1, right: 1, sentence: 2, head: 1, tail: 1, pair: 2, layout: 1 },
+  groupWeights: {
+    ...{ between: 2, left: 1, right: 1, sentence: 2, head: 1, tail: 1, pair: 2, layout: 1 },
+    ...{ clause: 2, kinds: 1 },
+  },
   minRows: 2,
   maxTrainedFeatures: 400_000,
   maxFeatures: 80_000,
