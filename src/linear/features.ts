@@ -31,12 +31,12 @@ export interface FeatureSettings {
 /** What ends a clause, and what of that ends a sentence or the half of one. */
 const CLAUSE_END = /[，；。！？：…,;!?]/u;
 const SENTENCE_END = /[；。！？…;!?]/u;
-/** Hashes of the clause group: ends between the mentions, as many as are told apart. */
+/** Hashes of the clause group: ends between the mentions; more count as that many. */
 const MAX_CLAUSE_ENDS = 4;
 const MAX_SENTENCE_ENDS = 2;
 const CLAUSE_SEED = 0xc1a05e;
 const KINDS_SEED = 0x1c14d5;
-/** Hashes of the kinds group: characters that both names begin with, and their lengths, as many as are told apart. */
+/** Hashes of the kinds group: characters that both names begin with, and their lengths; more count as that many. */
 const MAX_SHARED_CHARACTERS = 3;
 const MAX_NAME_CHARACTERS = 6;
 /** Last characters of head and tail that tell what they are: 公司, 银行, 县. */
