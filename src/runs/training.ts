@@ -200,7 +200,7 @@ export interface LearningData {
   /** The rows that are learnt: the data's own, then the drawn ones. */
   train: readonly Example[];
   own: readonly Example[];
-  /** What a companion learns: no joined sentences, whose words a linear model cannot tell apart. */
+  /** What a companion learns: of joined sentences a few pairs across both alone. */
   known: readonly Example[];
   /** Negatives and rows of joined sentences. */
   drawn: readonly Example[];
@@ -233,7 +233,7 @@ export async function readLearningData(
   for (const text of [contextNotice(recipe.prompt, prepared.spec), attentionNotice(recipe, prepared.spec)]) {
     if (text !== null) onNotice(text);
   }
-  const known = [...own, ...negatives.examples];
+  const known = [...own, ...negatives.examples, ...joined.ofCompanion];
   const drawn = [...negatives.examples, ...joined.examples];
   const train = [...own, ...drawn];
   const annotated = annotatedOf(valid, [...(data.annotated ?? []), ...(data.annotatedValid ?? [])]);
