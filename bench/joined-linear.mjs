@@ -1,5 +1,5 @@
 // What the linear companion learns from pairs across two joined sentences: node bench/joined-linear.mjs DATA [--every 0,24,12,6]
-// Three folds over training rows, by sentence. One of so many pairs across two sentences (train.joinedSentences: 0.5) is learnt too, 0: none. The table
+// Three folds over training rows, by sentence. Of the pairs across two sentences (train.joinedSentences: 0.5) one in --every is learnt too, 0: none. The table
 // has the F1 of the held-out rows as they are, and of held-out rows that are joined by two how often a pair across both has a relation, and how often
 // a pair of one sentence has a right one.
 import { parseArgs } from "node:util";

@@ -31,8 +31,8 @@ export function negativesFor(
 }
 
 /**
- * One of so many pairs across two sentences is learnt by the companion too. Few teach it that a relation seldom crosses the end of a sentence; many
- * would hide what the words of the pairs of one sentence say (docs/documents.md).
+ * The companion learns one in this number of the pairs across two sentences. A few teach it that a relation seldom crosses the end of a sentence; all
+ * of them would hide what the words of the other pairs say (docs/documents.md).
  */
 const COMPANION_EVERY = 24;
 
