@@ -20,12 +20,10 @@ if (data === undefined) {
   process.exit(1);
 }
 const [SEED, FOLDS, CHARACTERS] = [1, 3, 320];
-const { labels, split } = await openDataset(data).then((dataset) => ({
-  labels: dataset.labels,
-  split: (name) => dataset.split(name),
-}));
+const dataset = await openDataset(data);
+const { labels } = dataset;
 const { noRelation } = labels;
-const { examples } = await split("train");
+const { examples } = await dataset.split("train");
 const isAcross = ({ relations }) => relations.length === 1 && relations[0] === noRelation;
 const percent = (part, whole) => ((100 * part) / Math.max(1, whole)).toFixed(1);
 
