@@ -113,9 +113,12 @@ describe("cre label", { timeout: TIMEOUT_MS }, () => {
     expect(trained.code).toBe(0);
     expect(parse(text("run", "recipe.yaml")).distill).toBeUndefined();
 
+    const byModel = text("whole", "train.jsonl");
     expect((await label("whole", [...ANSWERS, "--combine", "mean"])).stderr).toMatch(/^0 requests, /m);
     const mean = rowsIn("whole", "train.jsonl").find(({ agreement }) => agreement === 0.6667);
     expect(Object.values(mean.softLabels)).toEqual([0.666667, 0.333333]);
+    expect((await label("whole", ANSWERS)).code).toBe(0);
+    expect(text("whole", "train.jsonl")).toBe(byModel);
   });
 
   it("killed in the middle asks nothing again that was answered, and ends with the same bytes", async () => {
