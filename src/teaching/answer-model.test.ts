@@ -82,6 +82,12 @@ describe("the model of several answers", () => {
     expect(often).toBeGreaterThan(2 * rare);
   });
 
+  it("takes hundreds of answers to a row", () => {
+    const rows = answered(20, 400, () => 0.7);
+    const model = fitted(rows);
+    for (const row of rows) expect(probabilitiesOf(model, row)[row.truth]).toBeCloseTo(1, 9);
+  });
+
   it("is none where no row has several answers", () => {
     expect(fitAnswers([], LABELS)).toBeNull();
     expect(

@@ -50,9 +50,10 @@ export function fitAnswers(rows: readonly RowAnswers[], labels: number): AnswerM
       score -= (Math.log(spread / EXPECTED.spread) / EXPECTED.deviation) ** 2 / 2;
       for (const { given, choices, rows } of patterns.values()) {
         const all = sumOf(given);
-        const likelihood = (count: number) => likelihoodOf({ accuracy, spread }, count, all, choices);
+        const logs = given.map((count) => logLikelihood({ accuracy, spread }, count, all, choices));
         const left = choices - given.length;
-        score += rows * Math.log(sumOf(given.map(likelihood)) + (left > 0 ? left * likelihood(0) : 0));
+        if (left > 0) logs.push(Math.log(left) + logLikelihood({ accuracy, spread }, 0, all, choices));
+        score += rows * logSumExp(logs);
       }
       if (score > best.score) best = { accuracy, spread, score };
     }
@@ -63,24 +64,33 @@ export function fitAnswers(rows: readonly RowAnswers[], labels: number): AnswerM
 /** By label the probability that it is right, given the answers to a row. Only labels that an answer gives have any. */
 export function probabilitiesOf(model: AnswerModel, { counts, choices }: RowAnswers): Float64Array {
   const all = sumOf(counts);
-  const weights = Float64Array.from(model.prior, (prior, i) =>
-    counts[i] === 0 ? 0 : prior * likelihoodOf(model, counts[i], all, choices),
+  const logs = Float64Array.from(model.prior, (prior, i) =>
+    counts[i] === 0 ? Number.NEGATIVE_INFINITY : Math.log(prior) + logLikelihood(model, counts[i], all, choices),
   );
-  const sum = sumOf(weights);
-  return weights.map((weight) => weight / sum);
+  const sum = logSumExp(logs);
+  return logs.map((log) => Math.exp(log - sum));
 }
 
-/** The probability of `all` answers of which `right` are right; each wrong one is one of the other choices. */
-function likelihoodOf(model: Pick<AnswerModel, "accuracy" | "spread">, right: number, all: number, choices: number) {
+/** The logarithm of the probability of `all` answers of which `right` are right; each wrong one is one of the other choices. */
+function logLikelihood(model: Pick<AnswerModel, "accuracy" | "spread">, right: number, all: number, choices: number) {
   const [a, b] = [model.accuracy * model.spread, (1 - model.accuracy) * model.spread];
-  return (rising(a, right) * rising(b, all - right)) / rising(a + b, all) / Math.max(1, choices - 1) ** (all - right);
+  const wrong = all - right;
+  return logRising(a, right) + logRising(b, wrong) - logRising(a + b, all) - wrong * Math.log(Math.max(1, choices - 1));
 }
 
-/** from · (from + 1) · … of `count` factors. */
-function rising(from: number, count: number): number {
-  let product = 1;
-  for (let i = 0; i < count; i++) product *= from + i;
-  return product;
+/** The logarithm of from · (from + 1) · … of `count` factors. */
+function logRising(from: number, count: number): number {
+  let sum = 0;
+  for (let i = 0; i < count; i++) sum += Math.log(from + i);
+  return sum;
+}
+
+function logSumExp(logs: ArrayLike<number>): number {
+  let most = Number.NEGATIVE_INFINITY;
+  for (let i = 0; i < logs.length; i++) most = Math.max(most, logs[i]);
+  let sum = 0;
+  for (let i = 0; i < logs.length; i++) sum += Math.exp(logs[i] - most);
+  return most + Math.log(sum);
 }
 
 function sumOf(values: ArrayLike<number>): number {
